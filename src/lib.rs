@@ -1,0 +1,12 @@
+//! OpenClaw: a personal proxy appliance that speaks the nginx configuration language.
+//!
+//! # The map
+//!
+//! Imports point down only; `tests/floors.rs` enforces it.
+//!
+//! | floor | module | owns |
+//! | --- | --- | --- |
+//! | 0 | [`unit`] | sizes, times and their spelling |
+//! | 1 | [`conf`] | text → tree → typed value; no sockets, no runtime |
+pub mod conf;
+pub mod unit;

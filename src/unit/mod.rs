@@ -1,0 +1,1 @@
+//! Words and numbers that everyone uses: sizes and times as nginx writes them.
