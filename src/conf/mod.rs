@@ -3,3 +3,5 @@
 //! Usable without a running proxy: `-t`, `fmt`, `help`, editors and fuzzers need nothing else.
 
 pub mod directives;
+pub mod template;
+pub mod variable;

@@ -1,0 +1,3 @@
+//! Protocol without policy: heads, framing, bodies, variables.
+
+pub mod head;
