@@ -2,6 +2,14 @@
 //!
 //! Usable without a running proxy: `-t`, `fmt`, `help`, editors and fuzzers need nothing else.
 
+pub mod check;
+pub mod diagnostic;
 pub mod directives;
+pub mod explain;
+pub mod include;
+pub mod lexer;
+pub mod parser;
+pub mod source;
 pub mod template;
+pub mod tree;
 pub mod variable;
