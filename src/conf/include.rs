@@ -156,12 +156,12 @@ impl Loader {
         // The document is moved out for the time of the walk, because the walk adds documents.
         let index = usize::from(file.0);
         let items = std::mem::take(&mut self.loaded.documents[index].items);
-        self.expand(&items, file, out);
+        self.expand(&items, out);
         self.loaded.documents[index].items = items;
         self.stack.pop();
     }
 
-    fn expand(&mut self, items: &[tree::Item], file: FileId, out: &mut Vec<Node>) {
+    fn expand(&mut self, items: &[tree::Item], out: &mut Vec<Node>) {
         for item in items {
             let tree::Item::Directive(directive) = item else {
                 continue;
@@ -203,7 +203,7 @@ impl Loader {
                             span: raw,
                         });
                     }
-                    self.expand(&block.items, file, &mut nodes);
+                    self.expand(&block.items, &mut nodes);
                     Some(nodes)
                 }
             };

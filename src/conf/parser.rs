@@ -389,7 +389,7 @@ impl Parser<'_> {
     fn skip_block(&mut self) -> (Span, bool) {
         let start = self.at;
         let mut depth = 0usize;
-        while let Some(token) = self.tokens.next() {
+        for token in self.tokens.by_ref() {
             self.at = token.end;
             match token.kind {
                 Kind::Open => depth += 1,
@@ -492,7 +492,8 @@ impl Parser<'_> {
                         let end = brace.end as u32;
                         self.unclosed.iter().any(|head| head.end == end)
                     };
-                    if !text.contains('}') && !(text.contains(';') && never_closed()) {
+                    let hides = text.contains('}') || (text.contains(';') && never_closed());
+                    if !hides {
                         continue;
                     }
                     let span = Span::new(file, token.range());
