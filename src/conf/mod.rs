@@ -3,3 +3,4 @@
 //! Usable without a running proxy: `-t`, `fmt`, `help`, editors and fuzzers need nothing else.
 
 pub mod directives;
+pub mod modules;
