@@ -1,8 +1,9 @@
 //! Rows of nginx's `ngx_http_core_module`: servers, locations, requests, bodies, connections, files.
 
 use super::{
-    ANY_NUMBER, Argument, Argument::*, COUNT, Contexts, Directive, HTTP_SERVER,
-    HTTP_SERVER_LOCATION, HTTP_TO_IF_IN_LOCATION, POSITIVE, row,
+    ANY_NUMBER, Argument, Argument::*, COUNT, Contexts, DIRECTORY_LEVEL, Directive, HTTP_SERVER,
+    HTTP_SERVER_LOCATION, HTTP_TO_IF_IN_LOCATION, NO_LOW_WATER_MARK, NO_POOLS, POSITIVE,
+    TABLES_GROW, row,
 };
 
 const CORE: &str = "http_core";
@@ -10,8 +11,6 @@ const HTTP: Contexts = Contexts::HTTP;
 const SERVER: Contexts = Contexts::SERVER;
 const LOCATION: Contexts = Contexts::LOCATION;
 
-const TABLES_GROW: &str = "tables size themselves";
-const NO_POOLS: &str = "memory is not taken from pools";
 const NO_DIRECT_IO: &str = "files are always read through the page cache";
 const OLD_BROWSERS: &str = "the browsers that need it are gone";
 
@@ -30,7 +29,6 @@ const METHODS: Argument = OneOf(&[
     "LOCK",
     "UNLOCK",
     "PATCH",
-    "CONNECT",
 ]);
 
 const LISTEN_PARAMETERS: Argument = Parameter(&[
@@ -54,9 +52,6 @@ const LISTEN_PARAMETERS: Argument = Parameter(&[
     "so_keepalive=",
 ]);
 
-/// The length of a level's directory names; nginx takes three levels of ten digits at most.
-const DIRECTORY_LEVEL: Argument = Number { min: 1, max: 9 };
-
 pub(super) static ROWS: &[Directive] = &[
     // Servers and locations.
     row(CORE, "server", HTTP, &[])
@@ -73,9 +68,14 @@ pub(super) static ROWS: &[Directive] = &[
         .many()
         .default("\"\"")
         .help("names of the server: exact, with `*` at an end, or `~` and a regular expression"),
-    row(CORE, "server_name_in_redirect", HTTP_SERVER_LOCATION, &[Flag])
-        .default("off")
-        .help("whether redirects name the first `server_name` instead of the request's host"),
+    row(
+        CORE,
+        "server_name_in_redirect",
+        HTTP_SERVER_LOCATION,
+        &[Flag],
+    )
+    .default("off")
+    .help("whether redirects name the first `server_name` instead of the request's host"),
     row(CORE, "server_names_hash_max_size", HTTP, &[COUNT])
         .default("512")
         .no_effect(TABLES_GROW)
@@ -88,23 +88,30 @@ pub(super) static ROWS: &[Directive] = &[
         .takes(1, 2)
         .block(LOCATION)
         .many()
-        .help("what holds for the URIs that match: `=` exact, `^~` prefix, `~` and `~*` regular expression, `@` named"),
+        .help(
+            "what holds for URIs that match: `=` exact, `~` regular expression, `@` by name only",
+        ),
     row(CORE, "limit_except", LOCATION, &[METHODS])
         .takes(1, ANY_NUMBER)
         .block(Contexts::LIMIT_EXCEPT)
         .help("what holds for all methods but these; GET includes HEAD"),
     row(CORE, "internal", LOCATION, &[])
         .help("answers a request from outside with 404; only redirects of our own come in"),
-    row(CORE, "satisfy", HTTP_SERVER_LOCATION, &[OneOf(&["all", "any"])])
-        .default("all")
-        .help("whether all access checks must allow a request, or one is enough"),
+    row(
+        CORE,
+        "satisfy",
+        HTTP_SERVER_LOCATION,
+        &[OneOf(&["all", "any"])],
+    )
+    .default("all")
+    .help("whether all access checks must allow a request, or one is enough"),
     row(CORE, "auth_delay", HTTP_SERVER_LOCATION, &[Milliseconds])
         .default("0s")
         .help("how long an answer with 401 is held back, against guessing"),
     row(CORE, "error_page", HTTP_TO_IF_IN_LOCATION, &[Free])
         .takes(2, ANY_NUMBER)
         .many()
-        .help("URI that is shown for these codes; `=code` changes the code of the answer"),
+        .help("the URI that is shown for these codes; `=code` changes the code of the answer"),
     row(CORE, "recursive_error_pages", HTTP_SERVER_LOCATION, &[Flag])
         .default("off")
         .help("whether an error while showing an error page may lead to another one"),
@@ -113,10 +120,15 @@ pub(super) static ROWS: &[Directive] = &[
         .help("serves the first file or `directory/` that exists, else the last URI or `=code`"),
     row(CORE, "resolver", HTTP_SERVER_LOCATION, &[Free])
         .takes(1, ANY_NUMBER)
-        .help("name servers for names that are only known while running; `valid=` overrides the TTL"),
-    row(CORE, "resolver_timeout", HTTP_SERVER_LOCATION, &[Milliseconds])
-        .default("30s")
-        .help("how long resolving a name may take"),
+        .help("name servers for names that come up while running; `valid=` overrides the TTL"),
+    row(
+        CORE,
+        "resolver_timeout",
+        HTTP_SERVER_LOCATION,
+        &[Milliseconds],
+    )
+    .default("30s")
+    .help("how long resolving a name may take"),
     row(CORE, "variables_hash_max_size", HTTP, &[COUNT])
         .default("1024")
         .no_effect(TABLES_GROW)
@@ -132,9 +144,14 @@ pub(super) static ROWS: &[Directive] = &[
     row(CORE, "client_header_buffer_size", HTTP_SERVER, &[Size])
         .default("1k")
         .help("first buffer for a request's head, in bytes"),
-    row(CORE, "large_client_header_buffers", HTTP_SERVER, &[POSITIVE, Size])
-        .default("4 8k")
-        .help("number and size of the buffers for long heads; no line may be longer than one"),
+    row(
+        CORE,
+        "large_client_header_buffers",
+        HTTP_SERVER,
+        &[POSITIVE, Size],
+    )
+    .default("4 8k")
+    .help("number and size of the buffers for long heads; no line may be longer than one"),
     row(CORE, "max_headers", HTTP_SERVER, &[COUNT])
         .default("1000")
         .help("most fields that a request's head may have"),
@@ -156,15 +173,30 @@ pub(super) static ROWS: &[Directive] = &[
         .no_effect(NO_POOLS)
         .help("memory set aside for a request, in bytes"),
     // The request body.
-    row(CORE, "client_max_body_size", HTTP_SERVER_LOCATION, &[Offset])
-        .default("1m")
-        .help("largest request body in bytes; 413 above that; 0 is no limit"),
-    row(CORE, "client_body_buffer_size", HTTP_SERVER_LOCATION, &[Size])
-        .default("8k")
-        .help("how much of a request body is kept in memory, in bytes; more goes to a file"),
-    row(CORE, "client_body_timeout", HTTP_SERVER_LOCATION, &[Milliseconds])
-        .default("60s")
-        .help("longest pause between two reads of a request body; 408 after that"),
+    row(
+        CORE,
+        "client_max_body_size",
+        HTTP_SERVER_LOCATION,
+        &[Offset],
+    )
+    .default("1m")
+    .help("largest request body in bytes; 413 above that; 0 is no limit"),
+    row(
+        CORE,
+        "client_body_buffer_size",
+        HTTP_SERVER_LOCATION,
+        &[Size],
+    )
+    .default("8k")
+    .help("how much of a request body is kept in memory, in bytes; more goes to a file"),
+    row(
+        CORE,
+        "client_body_timeout",
+        HTTP_SERVER_LOCATION,
+        &[Milliseconds],
+    )
+    .default("60s")
+    .help("longest pause between two reads of a request body; 408 after that"),
     row(
         CORE,
         "client_body_temp_path",
@@ -182,10 +214,15 @@ pub(super) static ROWS: &[Directive] = &[
     )
     .default("off")
     .help("whether every request body goes to a file; `clean` removes it afterwards"),
-    row(CORE, "client_body_in_single_buffer", HTTP_SERVER_LOCATION, &[Flag])
-        .default("off")
-        .no_effect("a body in memory is one piece already")
-        .help("whether a request body in memory is kept in one piece"),
+    row(
+        CORE,
+        "client_body_in_single_buffer",
+        HTTP_SERVER_LOCATION,
+        &[Flag],
+    )
+    .default("off")
+    .no_effect("a body in memory is one piece already")
+    .help("whether a request body in memory is kept in one piece"),
     // The connection.
     row(
         CORE,
@@ -195,16 +232,26 @@ pub(super) static ROWS: &[Directive] = &[
     )
     .takes(1, 2)
     .default("75s")
-    .help("how long an idle client connection stays open; the second time is told in `Keep-Alive`"),
-    row(CORE, "keepalive_min_timeout", HTTP_SERVER_LOCATION, &[Milliseconds])
-        .default("0")
-        .help("how long an idle connection is at least kept when it could be closed for room or a reload"),
+    .help("how long an idle client connection stays open; the second is told in `Keep-Alive`"),
+    row(
+        CORE,
+        "keepalive_min_timeout",
+        HTTP_SERVER_LOCATION,
+        &[Milliseconds],
+    )
+    .default("0")
+    .help("how long an idle connection is kept even if room or a reload would close it"),
     row(CORE, "keepalive_requests", HTTP_SERVER_LOCATION, &[COUNT])
         .default("1000")
         .help("most requests over one client connection"),
-    row(CORE, "keepalive_time", HTTP_SERVER_LOCATION, &[Milliseconds])
-        .default("1h")
-        .help("age at which a client connection is closed after its next request"),
+    row(
+        CORE,
+        "keepalive_time",
+        HTTP_SERVER_LOCATION,
+        &[Milliseconds],
+    )
+    .default("1h")
+    .help("age at which a client connection is closed after its next request"),
     row(
         CORE,
         "keepalive_disable",
@@ -224,21 +271,36 @@ pub(super) static ROWS: &[Directive] = &[
     )
     .default("on")
     .help("whether unread data of a client is awaited before its connection is closed"),
-    row(CORE, "lingering_time", HTTP_SERVER_LOCATION, &[Milliseconds])
-        .default("30s")
-        .help("how long unread data is read and dropped altogether"),
-    row(CORE, "lingering_timeout", HTTP_SERVER_LOCATION, &[Milliseconds])
-        .default("5s")
-        .help("how long to wait for more unread data"),
-    row(CORE, "reset_timedout_connection", HTTP_SERVER_LOCATION, &[Flag])
-        .default("off")
-        .help("whether connections that timed out are reset, which frees their memory at once"),
+    row(
+        CORE,
+        "lingering_time",
+        HTTP_SERVER_LOCATION,
+        &[Milliseconds],
+    )
+    .default("30s")
+    .help("how long unread data is read and dropped altogether"),
+    row(
+        CORE,
+        "lingering_timeout",
+        HTTP_SERVER_LOCATION,
+        &[Milliseconds],
+    )
+    .default("5s")
+    .help("how long to wait for more unread data"),
+    row(
+        CORE,
+        "reset_timedout_connection",
+        HTTP_SERVER_LOCATION,
+        &[Flag],
+    )
+    .default("off")
+    .help("whether connections that timed out are reset, which frees their memory at once"),
     row(CORE, "send_timeout", HTTP_SERVER_LOCATION, &[Milliseconds])
         .default("60s")
         .help("longest pause between two writes to a client"),
     row(CORE, "send_lowat", HTTP_SERVER_LOCATION, &[Size])
         .default("0")
-        .no_effect("the system has no such limit for writing")
+        .no_effect(NO_LOW_WATER_MARK)
         .help("smallest free room in bytes for which a write is tried"),
     row(CORE, "postpone_output", HTTP_SERVER_LOCATION, &[Size])
         .default("1460")
@@ -254,9 +316,14 @@ pub(super) static ROWS: &[Directive] = &[
     row(CORE, "limit_rate", HTTP_TO_IF_IN_LOCATION, &[Template])
         .default("0")
         .help("bytes per second that a client gets for one request; 0 is no limit"),
-    row(CORE, "limit_rate_after", HTTP_TO_IF_IN_LOCATION, &[Template])
-        .default("0")
-        .help("bytes of an answer that are sent before `limit_rate` begins"),
+    row(
+        CORE,
+        "limit_rate_after",
+        HTTP_TO_IF_IN_LOCATION,
+        &[Template],
+    )
+    .default("0")
+    .help("bytes of an answer that are sent before `limit_rate` begins"),
     // The answer.
     row(
         CORE,
@@ -272,9 +339,14 @@ pub(super) static ROWS: &[Directive] = &[
     row(CORE, "port_in_redirect", HTTP_SERVER_LOCATION, &[Flag])
         .default("on")
         .help("whether absolute redirects of our own carry the port"),
-    row(CORE, "chunked_transfer_encoding", HTTP_SERVER_LOCATION, &[Flag])
-        .default("on")
-        .help("whether answers of unknown length are chunked in HTTP/1.1"),
+    row(
+        CORE,
+        "chunked_transfer_encoding",
+        HTTP_SERVER_LOCATION,
+        &[Flag],
+    )
+    .default("on")
+    .help("whether answers of unknown length are chunked in HTTP/1.1"),
     row(CORE, "early_hints", HTTP_SERVER_LOCATION, &[Template])
         .takes(1, ANY_NUMBER)
         .many()
@@ -307,14 +379,24 @@ pub(super) static ROWS: &[Directive] = &[
         .default("off")
         .no_effect("there are no subrequests to log")
         .help("whether subrequests are written to the access log"),
-    row(CORE, "subrequest_output_buffer_size", HTTP_SERVER_LOCATION, &[Size])
-        .default("4k")
-        .no_effect("there are no subrequests to keep in memory")
-        .help("memory for the answer of a subrequest, in bytes"),
-    row(CORE, "output_buffers", HTTP_SERVER_LOCATION, &[POSITIVE, Size])
-        .default("2 32k")
-        .no_effect("buffers for reading files size themselves")
-        .help("number and size of the buffers for reading files"),
+    row(
+        CORE,
+        "subrequest_output_buffer_size",
+        HTTP_SERVER_LOCATION,
+        &[Size],
+    )
+    .default("4k")
+    .no_effect("there are no subrequests to keep in memory")
+    .help("memory for the answer of a subrequest, in bytes"),
+    row(
+        CORE,
+        "output_buffers",
+        HTTP_SERVER_LOCATION,
+        &[POSITIVE, Size],
+    )
+    .default("2 32k")
+    .no_effect("buffers for reading files size themselves")
+    .help("number and size of the buffers for reading files"),
     // Files.
     row(CORE, "root", HTTP_TO_IF_IN_LOCATION, &[PathTemplate])
         .default("html")
@@ -332,10 +414,15 @@ pub(super) static ROWS: &[Directive] = &[
         .default("1024")
         .no_effect(TABLES_GROW)
         .help("largest size of the table of media types"),
-    row(CORE, "types_hash_bucket_size", HTTP_SERVER_LOCATION, &[COUNT])
-        .default("64")
-        .no_effect(TABLES_GROW)
-        .help("size in bytes of one bucket of the table of media types"),
+    row(
+        CORE,
+        "types_hash_bucket_size",
+        HTTP_SERVER_LOCATION,
+        &[COUNT],
+    )
+    .default("64")
+    .no_effect(TABLES_GROW)
+    .help("size in bytes of one bucket of the table of media types"),
     row(
         CORE,
         "open_file_cache",
@@ -345,19 +432,39 @@ pub(super) static ROWS: &[Directive] = &[
     .takes(1, 2)
     .default("off")
     .help("how many open files, sizes and errors are remembered, and for how long unused"),
-    row(CORE, "open_file_cache_valid", HTTP_SERVER_LOCATION, &[Seconds])
-        .default("60s")
-        .help("how long a remembered file is trusted before it is looked at again"),
-    row(CORE, "open_file_cache_min_uses", HTTP_SERVER_LOCATION, &[COUNT])
-        .default("1")
-        .help("uses within the unused time that keep a file open"),
-    row(CORE, "open_file_cache_errors", HTTP_SERVER_LOCATION, &[Flag])
-        .default("off")
-        .help("whether failures to open a file are remembered"),
-    row(CORE, "open_file_cache_events", HTTP_SERVER_LOCATION, &[Flag])
-        .default("off")
-        .no_effect("the system does not report changes of open files this way")
-        .help("whether the system reports changes of remembered files"),
+    row(
+        CORE,
+        "open_file_cache_valid",
+        HTTP_SERVER_LOCATION,
+        &[Seconds],
+    )
+    .default("60s")
+    .help("how long a remembered file is trusted before it is looked at again"),
+    row(
+        CORE,
+        "open_file_cache_min_uses",
+        HTTP_SERVER_LOCATION,
+        &[COUNT],
+    )
+    .default("1")
+    .help("uses within the unused time that keep a file open"),
+    row(
+        CORE,
+        "open_file_cache_errors",
+        HTTP_SERVER_LOCATION,
+        &[Flag],
+    )
+    .default("off")
+    .help("whether failures to open a file are remembered"),
+    row(
+        CORE,
+        "open_file_cache_events",
+        HTTP_SERVER_LOCATION,
+        &[Flag],
+    )
+    .default("off")
+    .no_effect("the system does not report changes of open files this way")
+    .help("whether the system reports changes of remembered files"),
     row(
         CORE,
         "disable_symlinks",

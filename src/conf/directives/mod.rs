@@ -203,6 +203,14 @@ const POSITIVE: Argument = Argument::Number {
     max: i64::MAX,
 };
 
+/// The length of the names in one level of a directory for temporary files. A file's number has ten
+/// digits, and the names of all levels are made of them (nginx `ngx_conf_set_path_slot`).
+const DIRECTORY_LEVEL: Argument = Argument::Number { min: 1, max: 10 };
+
+const TABLES_GROW: &str = "tables size themselves";
+const NO_POOLS: &str = "memory is not taken from pools";
+const NO_LOW_WATER_MARK: &str = "the system has no such limit for writing";
+
 /// A row in its commonest form: a simple directive that stands once and takes exactly these arguments.
 const fn row(
     module: &'static str,
@@ -382,7 +390,7 @@ mod tests {
                 !line.contains('\n') && !line.ends_with('.'),
                 "`{name}`: {line}"
             );
-            assert!(line.len() <= 120, "`{name}`: {line}");
+            assert!(line.len() <= 90, "`{name}`: {line}");
         }
     }
 

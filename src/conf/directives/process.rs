@@ -1,9 +1,9 @@
 //! Rows of the main and `events` contexts: the process, its workers, its files.
 
 use super::{
-    ANY_NUMBER, Argument::*, COUNT, Contexts, Directive, HTTP_SERVER_LOCATION, POSITIVE, row,
+    ANY_NUMBER, Argument, Argument::*, COUNT, Contexts, Directive, HTTP_SERVER_LOCATION, POSITIVE,
+    row,
 };
-use crate::conf::directives::Argument;
 
 const CORE: &str = "core";
 const MAIN: Contexts = Contexts::MAIN;

@@ -2,7 +2,7 @@
 
 use super::{
     ANY_NUMBER, Argument, Argument::*, COUNT, Contexts, Directive, HTTP_SERVER,
-    HTTP_SERVER_LOCATION, HTTP_TO_IF_IN_LOCATION, row,
+    HTTP_SERVER_LOCATION, HTTP_TO_IF_IN_LOCATION, NO_POOLS, TABLES_GROW, row,
 };
 
 const HEADERS: &str = "http_headers";
@@ -29,9 +29,14 @@ pub(super) static ROWS: &[Directive] = &[
     .takes(2, 3)
     .many()
     .help("adds a field to good answers; `always` to every answer"),
-    row(HEADERS, "add_header_inherit", HTTP_TO_IF_IN_LOCATION, &[INHERIT])
-        .default("on")
-        .help("whether `add_header` of the level above counts here: if none is here, never, or in any case"),
+    row(
+        HEADERS,
+        "add_header_inherit",
+        HTTP_TO_IF_IN_LOCATION,
+        &[INHERIT],
+    )
+    .default("on")
+    .help("whether those of the level above count: if there is none here, never, or always"),
     row(
         HEADERS,
         "add_trailer",
@@ -41,13 +46,18 @@ pub(super) static ROWS: &[Directive] = &[
     .takes(2, 3)
     .many()
     .help("adds a field after the body of good answers; `always` to every answer"),
-    row(HEADERS, "add_trailer_inherit", HTTP_TO_IF_IN_LOCATION, &[INHERIT])
-        .default("on")
-        .help("whether `add_trailer` of the level above counts here: if none is here, never, or in any case"),
+    row(
+        HEADERS,
+        "add_trailer_inherit",
+        HTTP_TO_IF_IN_LOCATION,
+        &[INHERIT],
+    )
+    .default("on")
+    .help("whether those of the level above count: if there is none here, never, or always"),
     row(HEADERS, "expires", HTTP_TO_IF_IN_LOCATION, &[Free])
         .takes(1, 2)
         .default("off")
-        .help("sets `Expires` and `Cache-Control`: a time from now, `modified` and a time, `@` and an hour, epoch, max or off"),
+        .help("sets `Expires` and `Cache-Control` to a time from now or, with `@`, of the day"),
     row(LOG, "log_format", Contexts::HTTP, &[Text, Free])
         .takes(2, ANY_NUMBER)
         .many()
@@ -61,12 +71,18 @@ pub(super) static ROWS: &[Directive] = &[
     .takes(1, ANY_NUMBER)
     .many()
     .default("logs/access.log combined")
-    .help("file or `syslog:` target for requests, its format, and buffer=, gzip=, flush= and if="),
+    .help("where requests are noted, in which format, when, and how much is collected first"),
     row(
         LOG,
         "open_log_file_cache",
         HTTP_SERVER_LOCATION,
-        &[Parameter(&["off", "max=", "inactive=", "min_uses=", "valid="])],
+        &[Parameter(&[
+            "off",
+            "max=",
+            "inactive=",
+            "min_uses=",
+            "valid=",
+        ])],
     )
     .takes(1, 4)
     .default("off")
@@ -98,11 +114,11 @@ pub(super) static ROWS: &[Directive] = &[
         .help("largest piece of an answer's body in one frame, in bytes"),
     row(V2, "http2_pool_size", HTTP_SERVER, &[Size])
         .default("4k")
-        .no_effect("memory is not taken from pools")
+        .no_effect(NO_POOLS)
         .help("memory set aside for an HTTP/2 connection, in bytes"),
     row(V2, "http2_streams_index_size", HTTP_SERVER, &[COUNT])
         .default("32")
-        .no_effect("tables size themselves")
+        .no_effect(TABLES_GROW)
         .help("size of the table of a connection's streams"),
     row(V2, "http2_max_concurrent_pushes", HTTP_SERVER, &[COUNT])
         .no_effect(OBSOLETE_PUSH)
@@ -110,7 +126,7 @@ pub(super) static ROWS: &[Directive] = &[
     row(V2, "http2_push", HTTP_SERVER_LOCATION, &[Text])
         .many()
         .no_effect(OBSOLETE_PUSH)
-        .help("URI that is pushed together with the answer"),
+        .help("the URI that is pushed together with the answer"),
     row(V2, "http2_push_preload", HTTP_SERVER_LOCATION, &[Flag])
         .no_effect(OBSOLETE_PUSH)
         .help("whether `Link` fields with `preload` push"),

@@ -1,7 +1,9 @@
 //! Rows that decide what happens to a request: rewrite, index, directory lists, and variables that
 //! are computed from others.
 
-use super::{ANY_NUMBER, Argument::*, COUNT, Contexts, Directive, HTTP_SERVER_LOCATION, row};
+use super::{
+    ANY_NUMBER, Argument::*, COUNT, Contexts, Directive, HTTP_SERVER_LOCATION, TABLES_GROW, row,
+};
 
 const REWRITE: &str = "http_rewrite";
 const MAP: &str = "http_map";
@@ -11,8 +13,6 @@ const LOCATION: Contexts = Contexts::LOCATION;
 const IFS: Contexts = Contexts::IF_IN_SERVER.or(Contexts::IF_IN_LOCATION);
 /// Where the rewrite module's steps may stand.
 const STEPS: Contexts = SERVER.or(LOCATION).or(IFS);
-
-const TABLES_GROW: &str = "tables size themselves";
 
 pub(super) static ROWS: &[Directive] = &[
     row(

@@ -31,7 +31,7 @@ pub(super) static ROWS: &[Directive] = &[
         .help("address of a peer with its weight, limits and role"),
     row("http_upstream_zone", "zone", UPSTREAM, &[Text, Size])
         .takes(1, 2)
-        .help("name and size in bytes of the memory in which workers share the state of the peers"),
+        .help("name and size in bytes of the memory in which workers share their view of peers"),
     row(MODULE, "state", UPSTREAM, &[Path]).help("file that keeps the list of peers over restarts"),
     row(
         "http_upstream_hash",
