@@ -3,5 +3,8 @@
 //! Usable without a running proxy: `-t`, `fmt`, `help`, editors and fuzzers need nothing else.
 
 pub mod directives;
+pub mod regex;
+pub mod source;
 pub mod template;
+pub mod typed;
 pub mod variable;
