@@ -9,4 +9,7 @@
 //! | 0 | [`unit`] | sizes, times and their spelling |
 //! | 1 | [`conf`] | text → tree → typed value; no sockets, no runtime |
 pub mod conf;
+pub mod http;
+pub mod metrics;
+pub mod net;
 pub mod unit;

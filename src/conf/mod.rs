@@ -4,3 +4,8 @@
 
 pub mod directives;
 pub mod modules;
+pub mod regex;
+pub mod source;
+pub mod template;
+pub mod typed;
+pub mod variable;
