@@ -173,6 +173,14 @@ static COMING: &[Lack] = &[
         names: "worker_rlimit_core",
     },
     Lack {
+        why: "control of each attempt to reach a peer (nginx's commercial http_proxy) is not available in this version",
+        names: "proxy_allow_upstream proxy_bind_dynamic proxy_request_dynamic",
+    },
+    Lack {
+        why: "a file that keeps the peers (nginx's commercial http_upstream) is not available in this version",
+        names: "state",
+    },
+    Lack {
         why: "Lua (the module http_lua) is not available in this version",
         names: "access_by_lua access_by_lua_block access_by_lua_file access_by_lua_no_postpone \
                 balancer_by_lua_block balancer_by_lua_file body_filter_by_lua \

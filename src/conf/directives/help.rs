@@ -84,6 +84,7 @@ fn render(text: &mut String, row: &Directive, contexts: Contexts) {
 fn syntax(row: &Directive) -> String {
     let mut text = row.name.to_owned();
     match SPELLINGS.iter().find(|(name, _)| *name == row.name) {
+        Some((_, "")) => {}
         Some((_, arguments)) => {
             text.push(' ');
             text.push_str(arguments);
@@ -215,6 +216,7 @@ static SPELLINGS: &[(&str, &str)] = &[
     ),
     ("return", "code [text] | code url | url"),
     ("server_name", "name ..."),
+    ("server_tokens", "on | off | build | text with variables"),
     ("stub_status", ""),
     ("thread_pool", "name threads=number [max_queue=number]"),
     ("worker_cpu_affinity", "auto [mask] | mask ..."),
@@ -334,6 +336,7 @@ values    a time is a number of seconds, or numbers with ms, s, m, h, d, w, M an
         assert!(help("add_header").contains("add_header text text with variables [always];"));
         assert!(help("keepalive").contains("keepalive number [local];"));
         assert!(help("zone").contains("zone text [size];"));
+        assert!(help("stub_status").contains("syntax    stub_status;"));
     }
 
     #[test]

@@ -12,6 +12,7 @@ const SERVER: Contexts = Contexts::SERVER;
 const LOCATION: Contexts = Contexts::LOCATION;
 
 const NO_DIRECT_IO: &str = "files are always read through the page cache";
+const NO_FILE_CACHE: &str = "every request looks at the file itself";
 const OLD_BROWSERS: &str = "the browsers that need it are gone";
 
 const METHODS: Argument = OneOf(&[
@@ -104,9 +105,11 @@ pub(super) static ROWS: &[Directive] = &[
         &[OneOf(&["all", "any"])],
     )
     .default("all")
+    .no_effect("this version has no two kinds of access checks to weigh")
     .help("whether all access checks must allow a request, or one is enough"),
     row(CORE, "auth_delay", HTTP_SERVER_LOCATION, &[Milliseconds])
         .default("0s")
+        .no_effect("this version asks nobody for a password")
         .help("how long an answer with 401 is held back, against guessing"),
     row(CORE, "error_page", HTTP_TO_IF_IN_LOCATION, &[Free])
         .takes(2, ANY_NUMBER)
@@ -325,14 +328,9 @@ pub(super) static ROWS: &[Directive] = &[
     .default("0")
     .help("bytes of an answer that are sent before `limit_rate` begins"),
     // The answer.
-    row(
-        CORE,
-        "server_tokens",
-        HTTP_SERVER_LOCATION,
-        &[OneOf(&["on", "off", "build", "none"])],
-    )
-    .default("off")
-    .help("what `Server` and error pages tell: name and version, name, more, or nothing"),
+    row(CORE, "server_tokens", HTTP_SERVER_LOCATION, &[Template])
+        .default("off")
+        .help("what `Server` and error pages tell: the name, with `on` its version too, or a text"),
     row(CORE, "absolute_redirect", HTTP_SERVER_LOCATION, &[Flag])
         .default("on")
         .help("whether redirects of our own carry scheme and host"),
@@ -377,7 +375,6 @@ pub(super) static ROWS: &[Directive] = &[
         .help("whether missing files are written to the error log"),
     row(CORE, "log_subrequest", HTTP_SERVER_LOCATION, &[Flag])
         .default("off")
-        .no_effect("there are no subrequests to log")
         .help("whether subrequests are written to the access log"),
     row(
         CORE,
@@ -431,6 +428,7 @@ pub(super) static ROWS: &[Directive] = &[
     )
     .takes(1, 2)
     .default("off")
+    .no_effect(NO_FILE_CACHE)
     .help("how many open files, sizes and errors are remembered, and for how long unused"),
     row(
         CORE,
@@ -439,6 +437,7 @@ pub(super) static ROWS: &[Directive] = &[
         &[Seconds],
     )
     .default("60s")
+    .no_effect(NO_FILE_CACHE)
     .help("how long a remembered file is trusted before it is looked at again"),
     row(
         CORE,
@@ -447,6 +446,7 @@ pub(super) static ROWS: &[Directive] = &[
         &[COUNT],
     )
     .default("1")
+    .no_effect(NO_FILE_CACHE)
     .help("uses within the unused time that keep a file open"),
     row(
         CORE,
@@ -455,6 +455,7 @@ pub(super) static ROWS: &[Directive] = &[
         &[Flag],
     )
     .default("off")
+    .no_effect(NO_FILE_CACHE)
     .help("whether failures to open a file are remembered"),
     row(
         CORE,

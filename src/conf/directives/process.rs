@@ -44,6 +44,7 @@ pub(super) static ROWS: &[Directive] = &[
         .help("limit of open files for the process, raised without a restart"),
     row(CORE, "worker_cpu_affinity", MAIN, &[Free])
         .takes(1, ANY_NUMBER)
+        .no_effect("the system places the workers")
         .help(
             "the CPUs that each worker may use, as bit masks; `auto` binds one worker to one CPU",
         ),
@@ -122,10 +123,10 @@ pub(super) static ROWS: &[Directive] = &[
         .help("most connections that one worker may hold, to clients and peers together"),
     row(CORE, "debug_connection", EVENTS, &[Text])
         .many()
+        .no_effect("`error_log` sets the level for all connections of a place alike")
         .help("address, network or `unix:` whose connections are logged at level debug"),
     row(CORE, "multi_accept", EVENTS, &[Flag])
         .default("off")
-        .no_effect("a worker takes as many connections as it can serve at once")
         .help("whether a worker takes all new connections at once"),
     row(CORE, "accept_mutex", EVENTS, &[Flag])
         .default("off")

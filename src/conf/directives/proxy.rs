@@ -11,7 +11,6 @@ const PROXY: &str = "http_proxy";
 const NEXT_UPSTREAM: Argument = OneOf(&[
     "error",
     "timeout",
-    "denied",
     "invalid_header",
     "http_500",
     "http_502",
@@ -63,9 +62,6 @@ pub(super) static ROWS: &[Directive] = &[
     )
     .takes(1, 2)
     .help("own address that connections to peers come from; `off` leaves it to the system"),
-    row(PROXY, "proxy_bind_dynamic", HTTP_SERVER_LOCATION, &[Flag])
-        .default("off")
-        .help("whether `proxy_bind` is worked out again at each attempt to connect"),
     row(
         PROXY,
         "proxy_socket_keepalive",
@@ -102,15 +98,6 @@ pub(super) static ROWS: &[Directive] = &[
         .default("0")
         .no_effect(NO_LOW_WATER_MARK)
         .help("smallest free room in bytes for which a write to a peer is tried"),
-    row(
-        PROXY,
-        "proxy_allow_upstream",
-        HTTP_SERVER_LOCATION,
-        &[Template],
-    )
-    .takes(1, ANY_NUMBER)
-    .many()
-    .help("connects to a peer only if no value is empty or `0`; else it counts as denied"),
     row(
         PROXY,
         "proxy_next_upstream",
@@ -167,14 +154,6 @@ pub(super) static ROWS: &[Directive] = &[
     )
     .default("on")
     .help("whether the client's body is passed on to the peer"),
-    row(
-        PROXY,
-        "proxy_request_dynamic",
-        HTTP_SERVER_LOCATION,
-        &[Flag],
-    )
-    .default("off")
-    .help("whether the request is made anew for each peer that is tried"),
     row(
         PROXY,
         "proxy_request_buffering",
@@ -281,6 +260,7 @@ pub(super) static ROWS: &[Directive] = &[
         &[Size],
     )
     .default("8k")
+    .no_effect("the engine shares its buffers out by itself")
     .help("bytes of those buffers that may be on their way to the client"),
     row(
         PROXY,
@@ -297,6 +277,7 @@ pub(super) static ROWS: &[Directive] = &[
         &[Size],
     )
     .default("8k")
+    .no_effect("the engine shares its buffers out by itself")
     .help("bytes that are written to disk at a time"),
     row(
         PROXY,

@@ -86,6 +86,7 @@ pub(super) static ROWS: &[Directive] = &[
     )
     .takes(1, 4)
     .default("off")
+    .no_effect("the log keeps its files open by itself")
     .help("how many log files with variables in their names stay open"),
     row(
         "http_stub_status",
@@ -103,6 +104,7 @@ pub(super) static ROWS: &[Directive] = &[
         .help("most requests at a time over one HTTP/2 connection"),
     row(V2, "http2_body_preread_size", HTTP_SERVER, &[Size])
         .default("64k")
+        .no_effect("the engine opens the window as bodies are read")
         .help("bytes of a request body that a client may send before they are read"),
     row(V2, "http2_recv_buffer_size", Contexts::HTTP, &[Size])
         .default("256k")

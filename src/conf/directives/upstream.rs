@@ -32,7 +32,6 @@ pub(super) static ROWS: &[Directive] = &[
     row("http_upstream_zone", "zone", UPSTREAM, &[Text, Size])
         .takes(1, 2)
         .help("name and size in bytes of the memory in which workers share their view of peers"),
-    row(MODULE, "state", UPSTREAM, &[Path]).help("file that keeps the list of peers over restarts"),
     row(
         "http_upstream_hash",
         "hash",
