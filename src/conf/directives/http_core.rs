@@ -53,7 +53,7 @@ const LISTEN_PARAMETERS: Argument = Parameter(&[
     "so_keepalive=",
 ]);
 
-pub(super) static ROWS: &[Directive] = &[
+pub(super) const ROWS: &[Directive] = &[
     // Servers and locations.
     row(CORE, "server", HTTP, &[])
         .block(SERVER)

@@ -4,7 +4,7 @@
 //! the dashboard's forms read this table; no other place knows a directive's name and shape at once.
 //!
 //! Names, contexts and arity are those of nginx 1.31. Not here: what a value means (the lowering), and
-//! the names of nginx that this version lacks ([`foreign`]). Invariant: a name has at most one row for
+//! the names of nginx that this version lacks ([`foreign()`]). Invariant: a name has at most one row for
 //! each context, so [`find`] has one answer.
 
 mod foreign;
@@ -171,11 +171,13 @@ pub fn rows(name: &str) -> &'static [&'static Directive] {
 
 /// Every row, area by area.
 pub fn all() -> impl Iterator<Item = &'static Directive> {
-    DIRECTIVES.iter().copied().flatten()
+    DIRECTIVES.iter()
 }
 
-/// All rows, one slice for each area.
-pub static DIRECTIVES: &[&[Directive]] = &[
+/// All rows.
+pub static DIRECTIVES: &[Directive] = &joined::<{ count(AREAS) }>(AREAS);
+
+const AREAS: &[&[Directive]] = &[
     process::ROWS,
     http_core::ROWS,
     routing::ROWS,
@@ -183,6 +185,33 @@ pub static DIRECTIVES: &[&[Directive]] = &[
     proxy::ROWS,
     upstream::ROWS,
 ];
+
+const fn count(areas: &[&[Directive]]) -> usize {
+    let mut sum = 0;
+    let mut area = 0;
+    while area < areas.len() {
+        sum += areas[area].len();
+        area += 1;
+    }
+    sum
+}
+
+/// One list of the areas' rows, made when this is compiled.
+const fn joined<const COUNT: usize>(areas: &[&[Directive]]) -> [Directive; COUNT] {
+    let mut all = [areas[0][0]; COUNT];
+    let mut filled = 0;
+    let mut area = 0;
+    while area < areas.len() {
+        let mut position = 0;
+        while position < areas[area].len() {
+            all[filled] = areas[area][position];
+            filled += 1;
+            position += 1;
+        }
+        area += 1;
+    }
+    all
+}
 
 const HTTP_SERVER: Contexts = Contexts::HTTP.or(Contexts::SERVER);
 const HTTP_SERVER_LOCATION: Contexts = HTTP_SERVER.or(Contexts::LOCATION);

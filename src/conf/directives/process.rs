@@ -32,7 +32,7 @@ const LOG_LEVELS: Argument = OneOf(&[
     "json",
 ]);
 
-pub(super) static ROWS: &[Directive] = &[
+pub(super) const ROWS: &[Directive] = &[
     row(CORE, "user", MAIN, &[Text, Text])
         .takes(1, 2)
         .default("nobody")

@@ -1,5 +1,5 @@
 //! Rows of `ngx_http_proxy_module`: a request passed on to a peer, and its answer passed back.
-//! Its caching and TLS are not here; [`super::foreign`] names them until they are.
+//! Its caching and TLS are not here; [`super::foreign()`] names them until they are.
 
 use super::{
     ANY_NUMBER, Argument, Argument::*, COUNT, Contexts, DIRECTORY_LEVEL, Directive,
@@ -35,7 +35,7 @@ const IGNORABLE_HEADERS: Argument = OneOf(&[
     "Vary",
 ]);
 
-pub(super) static ROWS: &[Directive] = &[
+pub(super) const ROWS: &[Directive] = &[
     // Where the request goes.
     row(
         PROXY,

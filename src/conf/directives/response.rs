@@ -19,7 +19,7 @@ const STREAMS: Argument = Number {
 const OBSOLETE_PUSH: &str = "browsers no longer take pushed answers; use `early_hints`";
 const OBSOLETE_HEADERS: &str = "obsolete; use `large_client_header_buffers`";
 
-pub(super) static ROWS: &[Directive] = &[
+pub(super) const ROWS: &[Directive] = &[
     row(
         HEADERS,
         "add_header",

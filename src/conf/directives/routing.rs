@@ -14,7 +14,7 @@ const IFS: Contexts = Contexts::IF_IN_SERVER.or(Contexts::IF_IN_LOCATION);
 /// Where the rewrite module's steps may stand.
 const STEPS: Contexts = SERVER.or(LOCATION).or(IFS);
 
-pub(super) static ROWS: &[Directive] = &[
+pub(super) const ROWS: &[Directive] = &[
     row(
         REWRITE,
         "rewrite",

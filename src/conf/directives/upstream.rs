@@ -20,7 +20,7 @@ const SERVER_PARAMETERS: Argument = Parameter(&[
     "drain",
 ]);
 
-pub(super) static ROWS: &[Directive] = &[
+pub(super) const ROWS: &[Directive] = &[
     row(MODULE, "upstream", Contexts::HTTP, &[Text])
         .block(UPSTREAM)
         .many()
