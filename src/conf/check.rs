@@ -183,9 +183,8 @@ impl<'a> Checker<'a> {
         let name = statement.name;
         let text = &*name.text;
         let shown = shown(text);
-        let elsewhere = DIRECTIVES
+        let elsewhere = directives::rows(text)
             .iter()
-            .filter(|row| row.name == text)
             .fold(Contexts(0), |places, row| places.or(row.contexts));
         if elsewhere.0 != 0 {
             let problem = Diagnostic::error(
@@ -197,12 +196,23 @@ impl<'a> Checker<'a> {
             self.problems.push(problem);
             return;
         }
+        if let Some(why) = directives::foreign(text) {
+            self.problems.push(
+                Diagnostic::error(
+                    Code::FOREIGN_DIRECTIVE,
+                    name.span,
+                    format!("nginx's `{shown}` is not available"),
+                )
+                .label(name.span, why),
+            );
+            return;
+        }
         let mut problem = Diagnostic::error(
             Code::UNKNOWN_DIRECTIVE,
             name.span,
             format!("unknown directive `{shown}`"),
         );
-        let known = |name: &str| DIRECTIVES.iter().any(|row| row.name == name);
+        let known = |name: &str| !directives::rows(name).is_empty();
         if let Some((start, _)) = text.split_once([':', '='])
             && known(start)
         {

@@ -535,7 +535,7 @@ fn resumption(comment: &str) -> Option<&str> {
     words.iter().enumerate().find_map(|(index, word)| {
         let name = word.trim_end_matches(';');
         let goes_on = words[index..].iter().any(|word| word.ends_with(';'));
-        let directive = goes_on && directives::DIRECTIVES.iter().any(|row| row.name == name);
+        let directive = goes_on && !directives::rows(name).is_empty();
         (word.starts_with('}') || (index > 0 && directive)).then_some(name)
     })
 }

@@ -10,11 +10,11 @@ use std::path::{Path, PathBuf};
 pub const MAX_FILE_BYTES: usize = 10 << 20;
 
 /// One of the texts of [`Sources`].
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
 pub struct FileId(pub u16);
 
 /// A range of bytes of one text.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
 pub struct Span {
     /// The text.
     pub file: FileId,

@@ -1,8 +1,9 @@
-//! Words and numbers that everyone uses: sizes and durations as nginx writes them.
+//! Words and numbers that everyone uses: sizes and durations as nginx writes them, and the clock.
 //!
 //! Owns the spelling (parse and print), not the meaning of any setting. What is printed parses back
 //! to the same value.
 
+pub mod clock;
 pub mod size;
 pub mod time;
 
