@@ -1,5 +1,6 @@
 //! Protocol without policy: heads, framing, bodies, variables.
 
+pub mod buffer;
 pub mod date;
 pub mod exchange;
 pub mod h1;
