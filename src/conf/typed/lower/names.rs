@@ -5,6 +5,7 @@
 //! the named groups of regular expressions. Invariant: maps, geos and splits are counted in the order
 //! of the walk, which is the order in which they are lowered.
 
+use crate::conf::check;
 use crate::conf::include::{Node, Word};
 use crate::conf::variable::{CORE, Names, Source};
 
@@ -16,16 +17,9 @@ pub fn collect(nodes: &[Node], names: &mut Names) {
 
 /// The existing variable whose name looks most like this one.
 pub fn nearest(name: &str, names: &Names) -> Option<String> {
-    let name = name.to_ascii_lowercase();
-    CORE.iter()
-        .map(|(known, _)| *known)
-        .chain(names.slots.iter().map(|(known, _)| &**known))
-        // The bound on the length keeps a word of 64 KiB from being compared letter by letter.
-        .filter(|known| known.len().abs_diff(name.len()) <= 3)
-        .map(|known| (distance(&name, known), known))
-        .filter(|&(distance, known)| distance <= (known.len() / 3).clamp(1, 3))
-        .min()
-        .map(|(_, known)| known.to_owned())
+    let known = CORE.iter().map(|(known, _)| *known);
+    let defined = names.slots.iter().map(|(known, _)| &**known);
+    check::closest(name, known.chain(defined)).map(str::to_owned)
 }
 
 #[derive(Default)]
@@ -92,20 +86,4 @@ fn group_names(text: &str) -> impl Iterator<Item = &str> {
                 .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
         is_name.then_some(name)
     })
-}
-
-/// How many letters must be inserted, removed or replaced (Levenshtein).
-fn distance(left: &str, right: &str) -> usize {
-    let right = right.as_bytes();
-    let mut row: Vec<usize> = (0..=right.len()).collect();
-    for (above, byte) in left.bytes().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = above + 1;
-        for (column, &other) in right.iter().enumerate() {
-            let replaced = diagonal + usize::from(byte != other);
-            diagonal = row[column + 1];
-            row[column + 1] = replaced.min(diagonal + 1).min(row[column] + 1);
-        }
-    }
-    row[right.len()]
 }
