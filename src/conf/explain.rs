@@ -455,6 +455,12 @@ codes! {
         "http { server { location @a { } location @a { } } }",
         "http { server { location @a { } location @b { } } }"
     }
+    "W047" NOTHING_TO_DELETE "a network to delete that is not there" {
+        "`delete` takes back a network or range that an earlier line gave a value, exactly as it was \
+         written.",
+        "http { geo $inside { 10.0.0.0/8 yes; delete 10.1.0.0/16; } }",
+        "http { geo $inside { 10.0.0.0/8 yes; delete 10.0.0.0/8; } }"
+    }
 }
 
 #[cfg(test)]
