@@ -255,3 +255,43 @@ fn a_warning_is_not_an_error() {
     assert_eq!(loaded.diagnostics[0].severity, Severity::Warning);
     assert!(!diagnostic::any_error(&loaded.diagnostics));
 }
+
+/// The snippets that the product's guide prints, as a reader would put them into a file.
+#[test]
+fn the_snippets_of_the_guide_parse() {
+    let mut count = 0;
+    for entry in fs::read_dir("tests/conf/guide").expect("the snippets") {
+        let path = entry.expect("an entry").path();
+        let text = fs::read_to_string(&path).expect("a snippet");
+        let whole = wrapped(&text);
+        let loaded = include::load_text(&path, whole, Path::new(""));
+        let told: Vec<_> = loaded
+            .diagnostics
+            .iter()
+            // The table of media types is named by a path that need not exist.
+            .filter(|problem| problem.code != Code::BUILTIN_MIME_TYPES)
+            .cloned()
+            .collect();
+        let told = diagnostic::render(&told, &loaded.sources, false);
+        assert_eq!(told, "", "{}", path.display());
+        assert!(loaded.nodes.iter().any(|node| &*node.name.text == "http"));
+        count += 1;
+    }
+    assert_eq!(count, 12);
+}
+
+/// A snippet in the blocks that it leaves out.
+fn wrapped(text: &str) -> String {
+    let loaded = include::load_text(Path::new("snippet"), text.to_owned(), Path::new("/"));
+    let has = |name: &str| loaded.nodes.iter().any(|node| &*node.name.text == name);
+    let closed = codes(&loaded.diagnostics).contains(&"OC-E003");
+    if has("http") {
+        text.to_owned()
+    } else if closed {
+        format!("http {{\n{text}")
+    } else if has("location") {
+        format!("http {{ server {{\n{text}}} }}\n")
+    } else {
+        format!("http {{\n{text}}}\n")
+    }
+}
