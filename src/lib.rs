@@ -10,4 +10,6 @@
 //! | 1 | [`conf`] | text → tree → typed value; no sockets, no runtime |
 pub mod conf;
 pub mod http;
+pub mod metrics;
+pub mod net;
 pub mod unit;
