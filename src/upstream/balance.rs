@@ -165,13 +165,12 @@ impl Tried {
 
 impl State {
     pub(super) fn new(upstream: &Upstream, table: Arc<Table>) -> Self {
-        use std::hash::{BuildHasher as _, Hasher as _};
         let mut state = Self {
             table: Arc::default(),
             primary: Tier::default(),
             backup: Tier::default(),
             tries: 0,
-            random: std::hash::RandomState::new().build_hasher().finish(),
+            random: random_number(),
             began: Instant::now(),
         };
         state.follow(upstream, table);
@@ -698,6 +697,12 @@ impl PeerState {
         }
         Some(Event::Recovered)
     }
+}
+
+/// A number that differs each time; the system seeds it once per thread.
+pub(super) fn random_number() -> u64 {
+    use std::hash::{BuildHasher as _, Hasher as _};
+    std::hash::RandomState::new().build_hasher().finish()
 }
 
 /// SplitMix64.

@@ -17,11 +17,14 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use super::balance::{Choice, Event, Shortage, State, Tried, Verdict, Wish};
+use super::balance::{self, Choice, Event, Shortage, State, Tried, Verdict, Wish};
 use super::hash::Circle;
 use super::sticky::{self, Sessions};
+use crate::conf::source::Span;
 use crate::conf::typed::listen::Address;
-use crate::conf::typed::upstream::{Method, PeerAddress, RandomChoice, TimeUntil, Upstream};
+use crate::conf::typed::upstream::{
+    Keepalive, Method, PeerAddress, RandomChoice, TimeUntil, Upstream, UpstreamServer,
+};
 use crate::http::exchange::Exchange;
 use crate::http::variables;
 use crate::unit::clock;
@@ -392,6 +395,53 @@ impl Group {
             queue,
             peers,
         })
+    }
+
+    /// A group for one request: the addresses of a name that was resolved for it, begun with at
+    /// random (`proxy_pass` with variables).
+    pub fn of_addresses(host: &str, addresses: &[Address]) -> Rc<Self> {
+        let start = match addresses.len() {
+            0 => 0,
+            length => balance::random_number() as usize % length,
+        };
+        let (before, after) = addresses.split_at(start);
+        let lines = after.iter().chain(before).map(|address| UpstreamServer {
+            address: match address {
+                Address::Ip(address) => PeerAddress::Ip(*address),
+                Address::Unix(path) => PeerAddress::Unix(path.clone()),
+            },
+            name: host.into(),
+            weight: 1,
+            max_connections: 0,
+            max_fails: 1,
+            fail_timeout: Duration::from_secs(10),
+            slow_start: Duration::ZERO,
+            backup: false,
+            down: false,
+            drain: false,
+            resolve: false,
+            service: None,
+            route: None,
+            span: Span::default(),
+        });
+        let upstream = Upstream {
+            name: host.into(),
+            is_implicit: true,
+            servers: lines.collect(),
+            method: Method::RoundRobin,
+            sticky: None,
+            zone: None,
+            keepalive: Keepalive {
+                connections: 0,
+                requests: 0,
+                time: Duration::ZERO,
+                timeout: Duration::ZERO,
+            },
+            queue: None,
+            resolver: None,
+            span: Span::default(),
+        };
+        Self::new(Arc::new(Peers::new(Arc::new(upstream), None)))
     }
 
     /// Its typed configuration.

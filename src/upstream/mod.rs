@@ -9,6 +9,7 @@ pub mod balance;
 pub mod group;
 pub mod hash;
 pub mod pool;
+pub mod refresh;
 pub mod sticky;
 
 #[cfg(test)]
