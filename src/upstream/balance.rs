@@ -719,8 +719,9 @@ mod tests {
     use super::super::fixture::{ANY, server, state, weighted};
     use super::super::group::{Mode, Override, Peers};
     use super::*;
-    use crate::conf::typed::upstream::{TimeUntil, UpstreamServer};
+    use crate::conf::typed::upstream::{PeerAddress, TimeUntil, UpstreamServer};
     use proptest::prelude::*;
+    use std::net::IpAddr;
 
     const SECOND: Duration = Duration::from_secs(1);
 
@@ -1141,6 +1142,125 @@ mod tests {
         state.follow(&upstream, peers.table());
         assert_eq!(request(&upstream, &mut state, &[], now).0, [1]);
         assert!(!peers.set_override(0, &address, down), "not of that line");
+    }
+
+    /// Replays a file of `tests/data/upstream`; its README says what stands in it.
+    fn replay(recorded: &str) {
+        let (group, requests) = recorded.split_once("\n\n").expect("two parts");
+        let mut servers = Vec::new();
+        let mut method = Method::RoundRobin;
+        for line in group.lines() {
+            let mut words = line.split(' ');
+            let (kind, first) = (words.next(), words.next().expect("two words or more"));
+            if kind == Some("method") {
+                method = match (first, words.last()) {
+                    ("round_robin", _) => Method::RoundRobin,
+                    ("least_conn", _) => Method::LeastConnections,
+                    ("ip_hash", _) => Method::IpHash,
+                    ("hash", last) => Method::Hash {
+                        key: Default::default(),
+                        consistent: last == Some("consistent"),
+                    },
+                    (other, _) => panic!("unknown method {other}"),
+                };
+                continue;
+            }
+            let mut server = server(1);
+            server.name = first.into();
+            server.address = match first.strip_prefix("unix:") {
+                Some(path) => PeerAddress::Unix(path.into()),
+                None => PeerAddress::Ip(first.parse().expect("an address")),
+            };
+            for word in words {
+                match word.split_once('=') {
+                    Some(("weight", weight)) => server.weight = weight.parse().expect("a number"),
+                    Some(("max_fails", fails)) => {
+                        server.max_fails = fails.parse().expect("a number");
+                    }
+                    Some(("fail_timeout", "1h")) => server.fail_timeout = 3600 * SECOND,
+                    None if word == "down" => server.down = true,
+                    None if word == "backup" => server.backup = true,
+                    _ => panic!("unknown parameter {word}"),
+                }
+            }
+            servers.push(server);
+        }
+        let (upstream, mut state) = state(method, servers);
+        let now = Instant::now();
+        for (number, line) in requests.lines().enumerate() {
+            let (key, expected) = line.split_once("= ").expect("a key and peers");
+            let key = key.trim_end();
+            let key = match (&upstream.method, key.parse()) {
+                (Method::IpHash, Ok(IpAddr::V4(four))) => four.octets()[..3].to_vec(),
+                (Method::IpHash, Ok(IpAddr::V6(six))) => six.octets().to_vec(),
+                _ => key.as_bytes().to_vec(),
+            };
+            let wish = Wish {
+                key: &key,
+                sticky: None,
+            };
+            let mut tried = Tried::default();
+            let mut order = Vec::new();
+            loop {
+                let choice = state.select(&upstream.method, wish, &mut tried, now);
+                let Ok(choice) = choice else {
+                    order.push("backend".to_owned());
+                    break;
+                };
+                let table = Arc::clone(state.table());
+                let tier = match choice.is_backup {
+                    false => &table.primary,
+                    true => &table.backup,
+                };
+                let label = tier[choice.position].label.to_string();
+                let is_dead = label.starts_with("127.0.0.1:1905");
+                order.push(label);
+                if !is_dead {
+                    state.release(choice, now, Some(Verdict::Worked), now);
+                    break;
+                }
+                state.release(choice, now, Some(Verdict::Failed), now);
+                if !tried.may_continue() {
+                    break;
+                }
+            }
+            assert_eq!(order.join(", "), expected, "request {number}: {line}");
+        }
+    }
+
+    macro_rules! recorded {
+        ($($name:ident)*) => {$(
+            #[test]
+            fn $name() {
+                replay(include_str!(concat!(
+                    "../../tests/data/upstream/",
+                    stringify!($name),
+                    ".txt"
+                )));
+            }
+        )*};
+    }
+
+    /// The picks of nginx, file by file.
+    mod nginx {
+        use super::replay;
+
+        recorded! {
+            round_robin
+            round_robin_failures
+            round_robin_unmarked
+            round_robin_backup
+            round_robin_none_live
+            round_robin_single
+            round_robin_single_and_down
+            least_conn
+            ip_hash
+            ip_hash_failures
+            hash
+            hash_failures
+            hash_consistent
+            hash_consistent_failures
+        }
     }
 
     fn any_method() -> impl Strategy<Value = u8> {
