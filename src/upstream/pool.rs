@@ -217,3 +217,183 @@ impl<S> Pool<S> {
         Some(idle)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn limits(connections: usize) -> Keepalive {
+        Keepalive {
+            connections,
+            requests: 3,
+            time: 100 * SECOND,
+            timeout: 10 * SECOND,
+        }
+    }
+
+    fn peer(port: u16) -> Rc<Address> {
+        Rc::new(Address::Ip(([127, 0, 0, 1], port).into()))
+    }
+
+    fn idle(stream: u32, created: Instant) -> Idle<u32> {
+        Idle {
+            stream,
+            created,
+            requests: 1,
+        }
+    }
+
+    #[test]
+    fn the_connection_used_last_is_used_first_and_peers_do_not_mix() {
+        let mut pool = Pool::new(limits(8));
+        let now = Instant::now();
+        let (one, two) = (peer(1), peer(2));
+        for stream in 1..=3 {
+            assert!(pool.checkin(&one, 0, idle(stream, now), now).is_ok());
+        }
+        assert!(pool.checkin(&two, 0, idle(9, now), now).is_ok());
+        assert!(pool.checkin(&one, 7, idle(8, now), now).is_ok());
+        let mut next = |peer, kind| {
+            pool.checkout(peer, kind, now, |_| true)
+                .map(|idle| idle.stream)
+        };
+        assert_eq!(next(&one, 0), Some(3));
+        assert_eq!(next(&one, 7), Some(8), "another kind");
+        assert_eq!(next(&two, 0), Some(9));
+        assert_eq!(next(&two, 0), None);
+        assert_eq!(next(&one, 0), Some(2));
+    }
+
+    #[test]
+    fn one_more_than_the_limit_closes_the_one_idle_longest_of_all_peers() {
+        let mut pool = Pool::new(limits(2));
+        let now = Instant::now();
+        for port in 1..=3 {
+            assert!(
+                pool.checkin(&peer(port), 0, idle(port.into(), now), now)
+                    .is_ok()
+            );
+        }
+        assert_eq!(pool.len(), 2);
+        assert!(pool.checkout(&peer(1), 0, now, |_| true).is_none());
+        assert!(pool.checkout(&peer(3), 0, now, |_| true).is_some());
+    }
+
+    #[test]
+    fn a_connection_that_is_spent_too_old_or_not_wanted_is_given_back() {
+        let mut pool = Pool::new(limits(2));
+        let now = Instant::now();
+        let spent = Idle {
+            requests: 3,
+            ..idle(1, now)
+        };
+        assert!(pool.checkin(&peer(1), 0, spent, now).is_err());
+        let old = idle(2, now);
+        assert!(pool.checkin(&peer(1), 0, old, now + 101 * SECOND).is_err());
+        let mut none = Pool::new(limits(0));
+        assert!(none.checkin(&peer(1), 0, idle(3, now), now).is_err());
+        assert!(pool.is_empty() && none.is_empty());
+    }
+
+    #[test]
+    fn what_is_idle_too_long_is_closed_by_a_sweep_and_never_handed_out() {
+        let mut pool = Pool::new(limits(8));
+        let start = Instant::now();
+        for second in 0..4 {
+            let now = start + second * SECOND;
+            assert!(pool.checkin(&peer(1), 0, idle(second, now), now).is_ok());
+        }
+        pool.sweep(start + 11 * SECOND);
+        assert_eq!(pool.len(), 2);
+        let late = start + 20 * SECOND;
+        assert!(pool.checkout(&peer(1), 0, late, |_| true).is_none());
+        assert!(pool.is_empty());
+    }
+
+    #[test]
+    fn what_the_peer_closed_is_skipped_and_retained_only_when_usable() {
+        let mut pool = Pool::new(limits(8));
+        let now = Instant::now();
+        for stream in 0..6 {
+            assert!(pool.checkin(&peer(1), 0, idle(stream, now), now).is_ok());
+        }
+        let found = pool.checkout(&peer(1), 0, now, |stream| *stream < 4);
+        assert_eq!(found.map(|idle| idle.stream), Some(3));
+        assert_eq!(pool.len(), 3);
+        pool.retain(|stream| stream % 2 == 0);
+        assert_eq!(pool.len(), 2);
+    }
+
+    #[test]
+    fn connections_are_closed_when_the_pool_lets_go_of_them() {
+        let mut pool = Pool::new(limits(1));
+        let now = Instant::now();
+        let stream = Rc::new(());
+        for _ in 0..5 {
+            let idle = Idle {
+                stream: Rc::clone(&stream),
+                created: now,
+                requests: 1,
+            };
+            assert!(pool.checkin(&peer(1), 0, idle, now).is_ok());
+        }
+        assert_eq!(Rc::strong_count(&stream), 2);
+        pool.sweep(now + 60 * SECOND);
+        assert_eq!(Rc::strong_count(&stream), 1);
+    }
+
+    proptest! {
+        /// Against a list in order of use.
+        #[test]
+        fn the_pool_does_what_a_plain_list_does(
+            connections in 1..6usize,
+            steps in prop::collection::vec((0..5u8, 1..4u16, 0..2u64, 0..4u64), 0..120),
+        ) {
+            let mut pool = Pool::new(limits(connections));
+            let mut list: Vec<(u16, u64, Instant, u32)> = Vec::new();
+            let mut now = Instant::now();
+            for (number, (step, port, kind, seconds)) in (0..).zip(steps) {
+                now += Duration::from_secs(seconds);
+                let is_fresh = |since: Instant| now.duration_since(since) < 10 * SECOND;
+                match step {
+                    0 | 1 => {
+                        let kept = pool.checkin(&peer(port), kind, idle(number, now), now);
+                        prop_assert!(kept.is_ok());
+                        if list.len() == connections {
+                            list.remove(0);
+                        }
+                        list.push((port, kind, now, number));
+                    }
+                    2 | 3 => {
+                        let is_usable = |stream: u32| stream % 5 != 0;
+                        let found = pool.checkout(&peer(port), kind, now, |it| is_usable(*it));
+                        let mut expected = None;
+                        while let Some(at) = list
+                            .iter()
+                            .rposition(|it| (it.0, it.1) == (port, kind))
+                        {
+                            let (_, _, since, stream) = list.remove(at);
+                            if is_fresh(since) && is_usable(stream) {
+                                expected = Some(stream);
+                                break;
+                            }
+                        }
+                        prop_assert_eq!(found.map(|idle| idle.stream), expected);
+                    }
+                    _ => {
+                        pool.sweep(now);
+                        list.retain(|it| is_fresh(it.2));
+                    }
+                }
+                prop_assert_eq!(pool.len(), list.len());
+                prop_assert!(pool.slots.len() <= connections);
+            }
+        }
+    }
+}

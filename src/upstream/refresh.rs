@@ -237,3 +237,178 @@ impl Entry {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+    use std::sync::mpsc;
+
+    use tokio::runtime::Handle;
+
+    use super::super::fixture::{named, server, upstream};
+    use super::*;
+    use crate::conf::typed::upstream::{Method, UpstreamServer};
+
+    /// A name server that answers every question for an address with what it is told to, or fails.
+    fn name_server(answers: mpsc::Receiver<Option<[u8; 4]>>) -> SocketAddr {
+        let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
+        let address = socket.local_addr().expect("bound");
+        std::thread::spawn(move || {
+            let mut buffer = [0; 512];
+            let mut answer = None;
+            while let Ok((length, from)) = socket.recv_from(&mut buffer) {
+                // The last one told stays.
+                answer = answers.try_recv().unwrap_or(answer);
+                let mut out = buffer[..length].to_vec();
+                // Without the additional section of the question.
+                let end = 12 + out[12..].iter().position(|&byte| byte == 0).unwrap_or(0) + 5;
+                out.truncate(end);
+                out[10..12].fill(0);
+                match answer {
+                    Some(address) => {
+                        out[2..8].copy_from_slice(&[0x81, 0x80, 0, 1, 0, 1]);
+                        out.extend([0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 0, 0, 4]);
+                        out.extend(address);
+                    }
+                    None => out[2..8].copy_from_slice(&[0x81, 0x83, 0, 1, 0, 0]),
+                }
+                let _ = socket.send_to(&out, from);
+            }
+        });
+        address
+    }
+
+    fn resolver(server: SocketAddr) -> Resolver {
+        let conf = conf::Resolver {
+            servers: vec![server],
+            valid: None,
+            ipv4: true,
+            ipv6: false,
+            timeout: Duration::from_secs(30),
+        };
+        Resolver::new(Some(&conf), Handle::current())
+    }
+
+    fn labels(peers: &Peers) -> Vec<String> {
+        let table = peers.table();
+        table
+            .primary
+            .iter()
+            .map(|it| it.label.to_string())
+            .collect()
+    }
+
+    fn group(lines: Vec<UpstreamServer>) -> Arc<Peers> {
+        Arc::new(Peers::new(
+            Arc::new(upstream(Method::RoundRobin, lines)),
+            None,
+        ))
+    }
+
+    #[tokio::test]
+    async fn names_become_peers_in_the_place_of_their_line() {
+        let (tell, answers) = mpsc::channel();
+        tell.send(Some([10, 0, 0, 1])).expect("a server");
+        let resolver = resolver(name_server(answers));
+        let peers = group(vec![server(1), named("a.test", 8080), server(2)]);
+        let mut names = Names::new(&[Arc::clone(&peers)], |_| resolver.clone());
+        let events = names.resolve(Duration::from_secs(30)).await;
+        assert!(events.is_empty());
+        assert_eq!(
+            labels(&peers),
+            ["127.0.0.1:1", "10.0.0.1:8080", "127.0.0.1:2"]
+        );
+        // Without `resolve` there is nothing left to do.
+        names.keep(|_| {}).await;
+    }
+
+    #[tokio::test]
+    async fn a_name_that_does_not_resolve_is_told_once_and_tried_until_it_does() {
+        let (tell, answers) = mpsc::channel();
+        tell.send(None).expect("a server");
+        let conf_server = name_server(answers);
+        // "No such name" is not remembered here, so that the second try asks again.
+        let conf = conf::Resolver {
+            servers: vec![conf_server],
+            valid: Some(Duration::ZERO),
+            ipv4: true,
+            ipv6: false,
+            timeout: Duration::from_secs(30),
+        };
+        let resolver = Resolver::new(Some(&conf), Handle::current());
+        let peers = group(vec![server(1), named("a.test", 80)]);
+        let mut names = Names::new(&[Arc::clone(&peers)], |_| resolver.clone());
+        let events = names.resolve(Duration::from_secs(30)).await;
+        let kinds: Vec<_> = events
+            .iter()
+            .map(|event| (event.server, event.kind))
+            .collect();
+        assert_eq!(kinds, [(1, NameEventKind::Failed(ResolveError::NotFound))]);
+        assert_eq!(labels(&peers), ["127.0.0.1:1"]);
+        tell.send(Some([10, 0, 0, 2])).expect("a server");
+        for entry in &mut names.entries {
+            entry.due = Some(Instant::now());
+        }
+        let mut told = Vec::new();
+        names.keep(|event| told.push(event.kind)).await;
+        assert_eq!(told, [NameEventKind::Changed(1)]);
+        assert_eq!(labels(&peers), ["127.0.0.1:1", "10.0.0.2:80"]);
+    }
+
+    #[tokio::test]
+    async fn the_start_does_not_wait_for_a_server_that_is_silent() {
+        let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
+        let resolver = resolver(socket.local_addr().expect("bound"));
+        let peers = group(vec![named("a.test", 80)]);
+        let mut names = Names::new(&[peers], |_| resolver.clone());
+        let events = names.resolve(Duration::from_millis(20)).await;
+        let kinds: Vec<_> = events.iter().map(|event| event.kind).collect();
+        assert_eq!(kinds, [NameEventKind::Failed(ResolveError::TimedOut)]);
+    }
+
+    fn answer(addresses: &[[u8; 4]]) -> Answer {
+        Answer {
+            addresses: addresses
+                .iter()
+                .map(|&address| crate::net::resolver::Endpoint {
+                    address: (address, 0).into(),
+                    weight: None,
+                    is_backup: false,
+                })
+                .collect(),
+            expires: std::time::Instant::now(),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_name_that_follows_dns_changes_its_peers_and_waits_longer_after_each_failure() {
+        let line = UpstreamServer {
+            resolve: true,
+            ..named("a.test", 80)
+        };
+        let peers = group(vec![line]);
+        let resolver = Resolver::new(None, Handle::current());
+        let mut names = Names::new(&[Arc::clone(&peers)], |_| resolver.clone());
+        let entry = &mut names.entries[0];
+        let (one, two, three) = ([10, 0, 0, 1], [10, 0, 0, 2], [10, 0, 0, 3]);
+        entry.settle(Ok(answer(&[one, two])));
+        // The order of an answer says nothing; what was known keeps its place.
+        assert!(entry.settle(Ok(answer(&[two, one]))).is_none());
+        let epoch = peers.epoch();
+        let event = entry.settle(Ok(answer(&[three, two])));
+        assert_eq!(event.map(|it| it.kind), Some(NameEventKind::Changed(2)));
+        assert!(peers.epoch() > epoch);
+        assert_eq!(labels(&peers), ["10.0.0.2:80", "10.0.0.3:80"]);
+        let failed = entry.settle(Err(ResolveError::TimedOut));
+        assert!(failed.is_some());
+        assert!(entry.settle(Err(ResolveError::TimedOut)).is_none());
+        assert_eq!(entry.retry, FIRST_RETRY * 4);
+        assert_eq!(labels(&peers).len(), 2, "an outage takes no peer away");
+        entry.settle(Err(ResolveError::NotFound));
+        assert!(labels(&peers).is_empty());
+        for _ in 0..20 {
+            entry.settle(Err(ResolveError::NotFound));
+        }
+        assert_eq!(entry.retry, LAST_RETRY);
+    }
+}
