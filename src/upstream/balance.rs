@@ -1153,13 +1153,13 @@ mod tests {
             let mut words = line.split(' ');
             let (kind, first) = (words.next(), words.next().expect("two words or more"));
             if kind == Some("method") {
-                method = match (first, words.last()) {
+                method = match (first, words.next()) {
                     ("round_robin", _) => Method::RoundRobin,
                     ("least_conn", _) => Method::LeastConnections,
                     ("ip_hash", _) => Method::IpHash,
-                    ("hash", last) => Method::Hash {
+                    ("hash", _) => Method::Hash {
                         key: Default::default(),
-                        consistent: last == Some("consistent"),
+                        consistent: words.next() == Some("consistent"),
                     },
                     (other, _) => panic!("unknown method {other}"),
                 };

@@ -741,3 +741,350 @@ impl Drop for Selected {
         self.end(None, clock::now());
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::future::Future;
+    use std::net::Ipv4Addr;
+    use std::pin::{Pin, pin};
+    use std::task::{Context, Poll, Waker};
+
+    use super::super::fixture::{exchange, named, server, template, upstream, weighted};
+    use super::*;
+    use crate::conf::typed::upstream::Sticky;
+
+    const CLIENT: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+
+    fn group(upstream: Upstream) -> Rc<Group> {
+        Group::new(Arc::new(Peers::new(Arc::new(upstream), None)))
+    }
+
+    fn select(group: &Rc<Group>) -> Result<Selected, NoPeer> {
+        let exchange = exchange(CLIENT, "", &[]);
+        group.select(&exchange, &mut Tried::default(), clock::now())
+    }
+
+    /// The label of the peer that a request would get; nothing is held.
+    fn label(group: &Rc<Group>) -> String {
+        select(group)
+            .expect("a peer is free")
+            .target()
+            .label
+            .to_string()
+    }
+
+    fn one_at_a_time() -> UpstreamServer {
+        UpstreamServer {
+            max_connections: 1,
+            ..server(1)
+        }
+    }
+
+    #[test]
+    fn a_peer_is_given_back_once_however_the_request_ends() {
+        let exchange = exchange(CLIENT, "", &[]);
+        let group = group(upstream(Method::RoundRobin, vec![one_at_a_time()]));
+        let now = clock::now();
+        let ends: [fn(Selected, &Exchange, Instant); 5] = [
+            |selected, exchange, now| {
+                selected.succeed(exchange, Duration::ZERO, now);
+            },
+            |selected, _, now| {
+                selected.fail(now);
+            },
+            |selected, _, now| {
+                selected.pass_over(now);
+            },
+            |selected, _, _| drop(selected),
+            |selected, _, _| {
+                let unwound = std::panic::catch_unwind(std::panic::AssertUnwindSafe(move || {
+                    let _held = selected;
+                    std::panic::resume_unwind(Box::new(()));
+                }));
+                assert!(unwound.is_err());
+            },
+        ];
+        for end in ends {
+            let held = select(&group).expect("it is free");
+            let busy = select(&group).expect_err("it is held");
+            assert_eq!((&*busy.label, busy.shortage), ("backend", Shortage::Busy));
+            end(held, &exchange, now);
+        }
+        assert!(select(&group).is_ok());
+    }
+
+    #[test]
+    fn a_peer_that_went_while_it_was_in_use_is_given_back_to_nobody() {
+        let peers = Peers::new(
+            Arc::new(upstream(Method::RoundRobin, vec![named("a.test", 80)])),
+            None,
+        );
+        let address = |last| Resolved {
+            address: ([10, 0, 0, last], 80).into(),
+            weight: None,
+            is_backup: false,
+        };
+        assert!(peers.learn(0, &[address(1), address(2)]));
+        let group = Group::new(Arc::new(peers));
+        let held = select(&group).expect("a peer");
+        assert_eq!(&*held.target().label, "10.0.0.1:80");
+        assert!(group.peers.learn(0, &[address(3), address(2)]));
+        held.fail(clock::now());
+        let labels: Vec<_> = (0..4).map(|_| label(&group)).collect();
+        assert!(
+            labels
+                .iter()
+                .all(|it| it == "10.0.0.2:80" || it == "10.0.0.3:80")
+        );
+        assert!(labels.iter().any(|it| it == "10.0.0.3:80"));
+    }
+
+    #[test]
+    fn a_request_does_not_try_a_peer_again_after_the_peers_changed() {
+        let line = named("a.test", 80);
+        let peers = Peers::new(Arc::new(upstream(Method::RoundRobin, vec![line])), None);
+        let address = |last| Resolved {
+            address: ([10, 0, 0, last], 80).into(),
+            weight: None,
+            is_backup: false,
+        };
+        peers.learn(0, &[address(1), address(2), address(3)]);
+        let group = Group::new(Arc::new(peers));
+        let exchange = exchange(CLIENT, "", &[]);
+        let mut tried = Tried::default();
+        let now = clock::now();
+        let first = group.select(&exchange, &mut tried, now).expect("a peer");
+        assert_eq!(&*first.target().label, "10.0.0.1:80");
+        drop(first);
+        group.peers.learn(0, &[address(2), address(1)]);
+        let second = group.select(&exchange, &mut tried, now).expect("a peer");
+        assert_eq!(&*second.target().label, "10.0.0.2:80");
+        assert!(group.select(&exchange, &mut tried, now).is_err());
+    }
+
+    #[test]
+    fn workers_share_the_state_of_a_zone_and_otherwise_have_their_own() {
+        for zone in [None, Some("shared".into())] {
+            let is_shared = zone.is_some();
+            let peers = Arc::new(Peers::new(
+                Arc::new(Upstream {
+                    zone,
+                    ..upstream(Method::RoundRobin, weighted(&[1, 1]))
+                }),
+                None,
+            ));
+            let other = Arc::clone(&peers);
+            let elsewhere = std::thread::spawn(move || label(&Group::new(other)));
+            assert_eq!(elsewhere.join().expect("no panic"), "127.0.0.1:1");
+            let here = label(&Group::new(peers));
+            assert_eq!(here == "127.0.0.1:2", is_shared);
+        }
+    }
+
+    #[test]
+    fn an_override_reaches_every_worker_and_the_next_configuration() {
+        for zone in [None, Some("shared".into())] {
+            let conf = Arc::new(Upstream {
+                zone,
+                ..upstream(Method::RoundRobin, weighted(&[1, 1]))
+            });
+            let peers = Arc::new(Peers::new(Arc::clone(&conf), None));
+            let groups = [0; 2].map(|_| Group::new(Arc::clone(&peers)));
+            let address = Address::Ip(([127, 0, 0, 1], 1).into());
+            let drain = Override {
+                mode: Mode::Drain,
+                weight: None,
+            };
+            assert!(peers.set_override(0, &address, drain));
+            let next = Group::new(Arc::new(Peers::new(conf, Some(&peers))));
+            for group in groups.iter().chain([&next]) {
+                for _ in 0..3 {
+                    assert_eq!(label(group), "127.0.0.1:2");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_weight_set_at_run_time_takes_hold() {
+        let conf = Arc::new(upstream(Method::RoundRobin, weighted(&[1, 1])));
+        let peers = Arc::new(Peers::new(conf, None));
+        let group = Group::new(Arc::clone(&peers));
+        let change = Override {
+            mode: Mode::Configured,
+            weight: NonZeroU32::new(3),
+        };
+        assert!(peers.set_override(1, &Address::Ip(([127, 0, 0, 1], 2).into()), change));
+        let second = (0..400).filter(|_| label(&group) == "127.0.0.1:2").count();
+        assert_eq!(second, 300);
+    }
+
+    #[test]
+    fn the_client_address_or_the_key_decides_where_a_request_goes() {
+        let by_address = group(upstream(Method::IpHash, weighted(&[1, 1, 1, 1, 1])));
+        let by_key = group(upstream(
+            Method::Hash {
+                key: template("$arg_k"),
+                consistent: true,
+            },
+            weighted(&[1, 1, 1, 1, 1]),
+        ));
+        let place = |group: &Rc<Group>, last: u8, args: &str| {
+            let exchange = exchange(IpAddr::V4([10, 1, last, last].into()), args, &[]);
+            let selected = group.select(&exchange, &mut Tried::default(), clock::now());
+            selected.expect("a peer").target().label.to_string()
+        };
+        for last in 0..50 {
+            let (one, two) = (format!("k={last}"), format!("x=1&k={last}"));
+            assert_eq!(place(&by_address, last, ""), place(&by_address, last, "x"));
+            assert_eq!(place(&by_key, 1, &one), place(&by_key, 2, &two));
+        }
+        let spread = |places: Vec<String>| {
+            places
+                .iter()
+                .collect::<std::collections::HashSet<_>>()
+                .len()
+        };
+        assert_eq!(
+            spread((0..50).map(|it| place(&by_address, it, "")).collect()),
+            5
+        );
+        let keys = (0..50).map(|it| place(&by_key, 0, &format!("k={it}")));
+        assert_eq!(spread(keys.collect()), 5);
+    }
+
+    #[test]
+    fn the_cookie_that_is_set_brings_the_client_back() {
+        let group = group(Upstream {
+            sticky: Some(Sticky::Cookie {
+                name: "srv".into(),
+                attributes: template("; path=/"),
+                expires: None,
+            }),
+            ..upstream(Method::RoundRobin, weighted(&[1, 1, 1]))
+        });
+        drop(select(&group));
+        let first = select(&group).expect("a peer");
+        let mut cookie = Vec::new();
+        assert!(first.write_cookie(&exchange(CLIENT, "", &[]), &mut cookie));
+        let cookie = String::from_utf8(cookie).expect("text");
+        let value = cookie.strip_suffix("; path=/").expect("the attributes");
+        let next = exchange(CLIENT, "", &[("Cookie", value)]);
+        for _ in 0..5 {
+            let selected = group.select(&next, &mut Tried::default(), clock::now());
+            let selected = selected.expect("a peer");
+            assert_eq!(selected.target().label, first.target().label);
+        }
+    }
+
+    #[test]
+    fn addresses_of_one_request_begin_anywhere_and_are_all_tried() {
+        let addresses: Vec<_> = (1..=3)
+            .map(|port| Address::Ip(([10, 0, 0, 1], port).into()))
+            .collect();
+        let group = Group::of_addresses("a.test", &addresses);
+        let exchange = exchange(CLIENT, "", &[]);
+        let mut tried = Tried::default();
+        let mut labels = Vec::new();
+        loop {
+            let selected = group.select(&exchange, &mut tried, clock::now());
+            let selected = selected.expect("a peer");
+            labels.push(selected.target().label.to_string());
+            assert_eq!(&*selected.target().server_name, "a.test");
+            selected.fail(clock::now());
+            if !tried.may_continue() {
+                break;
+            }
+        }
+        labels.sort();
+        assert_eq!(labels, ["10.0.0.1:1", "10.0.0.1:2", "10.0.0.1:3"]);
+        let none = Group::of_addresses("a.test", &[]);
+        let none = select(&none).expect_err("no address");
+        assert_eq!(none.shortage, Shortage::Unresolved);
+    }
+
+    fn queued(room: usize, patience: Duration) -> Rc<Group> {
+        group(Upstream {
+            queue: Some((room, patience)),
+            ..upstream(Method::RoundRobin, vec![one_at_a_time()])
+        })
+    }
+
+    fn poll<F: Future>(future: &mut Pin<&mut F>) -> Poll<F::Output> {
+        future
+            .as_mut()
+            .poll(&mut Context::from_waker(Waker::noop()))
+    }
+
+    #[tokio::test]
+    async fn requests_wait_in_order_of_arrival_and_the_queue_has_an_end() {
+        let group = queued(2, Duration::from_secs(600));
+        let exchange = exchange(CLIENT, "", &[]);
+        let (mut one, mut two, mut three) = (Tried::default(), Tried::default(), Tried::default());
+        let held = select(&group).expect("it is free");
+        let mut first = pin!(group.select_in_turn(&exchange, &mut one));
+        let mut second = pin!(group.select_in_turn(&exchange, &mut two));
+        assert!(poll(&mut first).is_pending());
+        assert!(poll(&mut second).is_pending());
+        let late = group.select_in_turn(&exchange, &mut three).await;
+        assert_eq!(late.err().map(|it| it.shortage), Some(Shortage::Busy));
+        assert!(poll(&mut first).is_pending());
+        drop(held);
+        assert!(poll(&mut second).is_pending(), "it is not its turn");
+        let Poll::Ready(Ok(held)) = poll(&mut first) else {
+            panic!("the first gets the peer")
+        };
+        assert!(poll(&mut second).is_pending());
+        drop(held);
+        assert!(matches!(poll(&mut second), Poll::Ready(Ok(_))));
+        assert_eq!(group.queue.length.load(Ordering::Relaxed), 0);
+    }
+
+    #[tokio::test]
+    async fn who_goes_away_while_waiting_does_not_keep_the_peer_from_the_next() {
+        let group = queued(4, Duration::from_secs(600));
+        let exchange = exchange(CLIENT, "", &[]);
+        let (mut one, mut two) = (Tried::default(), Tried::default());
+        let held = select(&group).expect("it is free");
+        let mut first = Box::pin(group.select_in_turn(&exchange, &mut one));
+        let mut second = pin!(group.select_in_turn(&exchange, &mut two));
+        assert!(poll(&mut first.as_mut()).is_pending());
+        assert!(poll(&mut second).is_pending());
+        drop(held);
+        // The first was told of the free peer, and leaves without taking it.
+        drop(first);
+        assert!(matches!(poll(&mut second), Poll::Ready(Ok(_))));
+        assert_eq!(group.queue.length.load(Ordering::Relaxed), 0);
+    }
+
+    #[tokio::test]
+    async fn a_wait_ends_after_its_timeout() {
+        let group = queued(4, Duration::from_millis(10));
+        let exchange = exchange(CLIENT, "", &[]);
+        let _held = select(&group).expect("it is free");
+        let late = group.select_in_turn(&exchange, &mut Tried::default()).await;
+        assert_eq!(late.err().map(|it| it.shortage), Some(Shortage::Busy));
+        assert_eq!(group.queue.length.load(Ordering::Relaxed), 0);
+    }
+
+    #[test]
+    fn weights_of_records_hold_where_the_line_sets_none() {
+        let heavy = UpstreamServer {
+            weight: 7,
+            ..named("b.test", 80)
+        };
+        let lines = vec![named("a.test", 80), heavy];
+        let peers = Peers::new(Arc::new(upstream(Method::RoundRobin, lines)), None);
+        let record = |last, is_backup| Resolved {
+            address: ([10, 0, 0, last], 80).into(),
+            weight: Some(3),
+            is_backup,
+        };
+        peers.learn(0, &[record(1, false), record(2, true)]);
+        peers.learn(1, &[record(3, false)]);
+        let table = peers.table();
+        let weights = |peers: &[Arc<Peer>]| peers.iter().map(|it| it.weight).collect::<Vec<_>>();
+        assert_eq!(weights(&table.primary), [3, 7]);
+        assert_eq!(weights(&table.backup), [3]);
+    }
+}

@@ -326,7 +326,7 @@ mod tests {
         let found = pool.checkout(&peer(1), 0, now, |stream| *stream < 4);
         assert_eq!(found.map(|idle| idle.stream), Some(3));
         assert_eq!(pool.len(), 3);
-        pool.retain(|stream| stream % 2 == 0);
+        pool.retain(|stream| stream.is_multiple_of(2));
         assert_eq!(pool.len(), 2);
     }
 
@@ -371,7 +371,7 @@ mod tests {
                         list.push((port, kind, now, number));
                     }
                     2 | 3 => {
-                        let is_usable = |stream: u32| stream % 5 != 0;
+                        let is_usable = |stream: u32| !stream.is_multiple_of(5);
                         let found = pool.checkout(&peer(port), kind, now, |it| is_usable(*it));
                         let mut expected = None;
                         while let Some(at) = list

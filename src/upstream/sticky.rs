@@ -14,6 +14,7 @@ use parking_lot::Mutex;
 
 use crate::conf::typed::upstream::Sticky;
 use crate::conf::variable::Variable;
+use crate::http::date;
 use crate::http::exchange::Exchange;
 use crate::http::head::Known;
 use crate::http::variables;
@@ -292,33 +293,217 @@ fn write_expires(expires: Option<Duration>, unix: Duration, out: &mut Vec<u8>) {
 
 /// `Thu, 18-Nov-10 11:27:35 GMT`; with four digits from 2038 on (`ngx_http_cookie_time`).
 fn write_cookie_time(unix: u64, out: &mut Vec<u8>) {
-    const DAYS: [&str; 7] = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"];
-    const MONTHS: [&str; 12] = [
-        "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
-    ];
-    // Years beyond 9999 are not dates any more.
-    let unix = unix.min(253_402_300_799);
-    let (days, seconds) = (unix / 86_400, unix % 86_400);
-    // Days are counted from 1 March of year 0, so that a leap day ends its year.
-    let days_since = days + 719_468;
-    let (era, day_of_era) = (days_since / 146_097, days_since % 146_097);
-    let year_of_era =
-        (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let shifted_month = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * shifted_month + 2) / 5 + 1;
-    let month = (shifted_month + 2) % 12;
-    let year = era * 400 + year_of_era + u64::from(month < 2);
-    let _ = write!(
-        out,
-        "{}, {day:02}-{}-",
-        DAYS[(days % 7) as usize],
-        MONTHS[month as usize]
-    );
-    let _ = match year {
-        0..=2037 => write!(out, "{:02}", year % 100),
-        _ => write!(out, "{year}"),
+    let date = date::http(i64::try_from(unix).unwrap_or(i64::MAX));
+    let year = match date[12..16] <= *b"2037" {
+        true => &date[14..16],
+        false => &date[12..16],
     };
-    let (hour, minute, second) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
-    let _ = write!(out, " {hour:02}:{minute:02}:{second:02} GMT");
+    for part in [&date[..7], b"-", &date[8..11], b"-", year, &date[16..]] {
+        out.extend_from_slice(part);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{IpAddr, Ipv4Addr};
+
+    use super::super::fixture::{exchange, template};
+    use super::*;
+    use crate::conf::variable::Names;
+
+    const SECOND: Duration = Duration::from_secs(1);
+    const CLIENT: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+
+    fn variable(name: &str) -> Variable {
+        Names::default().resolve(name).expect("a known variable")
+    }
+
+    fn cookie(expires: Option<Duration>) -> Sticky {
+        Sticky::Cookie {
+            name: "srv".into(),
+            attributes: template("; domain=.example.org; path=/"),
+            expires,
+        }
+    }
+
+    fn set_cookie(expires: Option<Duration>, unix: u64) -> String {
+        let mut out = Vec::new();
+        let exchange = exchange(CLIENT, "", &[]);
+        let unix = Duration::from_secs(unix);
+        assert!(write_cookie(
+            &cookie(expires),
+            "abc",
+            &exchange,
+            unix,
+            &mut out
+        ));
+        String::from_utf8(out).expect("text")
+    }
+
+    #[test]
+    fn a_peer_is_named_by_the_md5_of_its_address() {
+        // As `printf 127.0.0.1:8080 | md5sum`.
+        assert_eq!(
+            &*session_of("127.0.0.1:8080"),
+            "5958c386bf5e9109ac10d2a628645aea"
+        );
+    }
+
+    #[test]
+    fn the_cookie_ends_with_the_session_or_at_its_time_or_never() {
+        assert_eq!(set_cookie(None, 0), "srv=abc; domain=.example.org; path=/");
+        assert_eq!(
+            set_cookie(Some(3600 * SECOND), 1_290_076_055),
+            "srv=abc; expires=Thu, 18-Nov-10 11:27:35 GMT; max-age=3600\
+             ; domain=.example.org; path=/"
+        );
+        assert_eq!(
+            set_cookie(Some(Duration::MAX), 0),
+            "srv=abc; expires=Thu, 31-Dec-37 23:55:55 GMT; max-age=315360000\
+             ; domain=.example.org; path=/"
+        );
+        assert!(set_cookie(Some(SECOND), 2_145_916_799).contains("Fri, 01-Jan-2038 00:00:00 GMT"));
+    }
+
+    fn session(sticky: &Sticky, args: &str, fields: &[(&str, &str)]) -> Option<String> {
+        let mut out = b"key".to_vec();
+        let exchange = exchange(CLIENT, args, fields);
+        let found = write_session(sticky, None, &exchange, Instant::now(), &mut out);
+        found.then(|| String::from_utf8_lossy(&out[3..]).into_owned())
+    }
+
+    #[test]
+    fn the_session_is_read_from_the_cookie_and_an_empty_one_is_none() {
+        let sticky = cookie(None);
+        let cookies = [("Cookie", "a=1; srv=abc; b=2")];
+        assert_eq!(session(&sticky, "", &cookies).as_deref(), Some("abc"));
+        assert_eq!(session(&sticky, "", &[("Cookie", "srv=")]), None);
+        assert_eq!(session(&sticky, "", &[("Cookie", "srvx=1")]), None);
+    }
+
+    #[test]
+    fn a_route_is_the_first_variable_that_is_not_empty() {
+        let sticky = Sticky::Route(vec![variable("cookie_route"), variable("arg_route")]);
+        let cookies = [("Cookie", "route=a")];
+        assert_eq!(session(&sticky, "route=b", &cookies).as_deref(), Some("a"));
+        assert_eq!(session(&sticky, "route=b", &[]).as_deref(), Some("b"));
+        assert_eq!(session(&sticky, "route=", &[]), None);
+    }
+
+    fn learning(header: bool) -> Sticky {
+        Sticky::Learn {
+            create: vec![variable("upstream_cookie_sid")],
+            lookup: vec![variable("cookie_sid")],
+            timeout: 10 * SECOND,
+            capacity: 2,
+            header,
+        }
+    }
+
+    #[test]
+    fn a_session_that_the_peer_creates_is_found_by_the_next_request() {
+        let sticky = learning(false);
+        let sessions = sessions(Some(&sticky), None).expect("it learns");
+        let now = Instant::now();
+        let mut first = exchange(CLIENT, "", &[]);
+        first
+            .upstream_head
+            .fields
+            .push(b"Set-Cookie", b"sid=s1; path=/");
+        learn(&sticky, &sessions, "peer", &first, true, now);
+        let next = exchange(CLIENT, "", &[("Cookie", "sid=s1")]);
+        let find = |now| {
+            let mut out = Vec::new();
+            write_session(&sticky, Some(&sessions), &next, now, &mut out).then_some(out)
+        };
+        assert_eq!(find(now), None, "not learned from the head");
+        learn(&sticky, &sessions, "peer", &first, false, now);
+        assert_eq!(find(now).as_deref(), Some(&b"peer"[..]));
+        // A request of the session renews it, and moves it to the peer that answered.
+        let later = now + 8 * SECOND;
+        learn(&sticky, &sessions, "other", &next, false, later);
+        assert_eq!(find(later + 8 * SECOND).as_deref(), Some(&b"other"[..]));
+        assert_eq!(find(later + 10 * SECOND), None);
+        // But it does not create one.
+        let unknown = exchange(CLIENT, "", &[("Cookie", "sid=s2")]);
+        learn(&sticky, &sessions, "peer", &unknown, false, later);
+        assert_eq!(sessions.lock().entries.len(), 1);
+    }
+
+    #[test]
+    fn the_session_unused_longest_makes_room_and_old_ones_go() {
+        let mut sessions = Sessions::new(2, 10 * SECOND);
+        let now = Instant::now();
+        let key = |number: u8| [number; 16];
+        sessions.bind(key(1), "a", true, now);
+        sessions.bind(key(2), "b", true, now);
+        sessions.bind(key(1), "a", true, now);
+        sessions.bind(key(3), "c", true, now);
+        assert!(sessions.find(&key(2), now).is_none());
+        assert!(sessions.find(&key(1), now).is_some());
+        let later = now + 11 * SECOND;
+        sessions.bind(key(4), "d", true, later);
+        assert_eq!(sessions.entries.len(), 1);
+        assert_eq!(sessions.positions.len(), 1);
+    }
+
+    #[test]
+    fn sessions_outlive_a_configuration_unless_their_limits_change() {
+        let old = sessions(Some(&learning(false)), None).expect("it learns");
+        let new = sessions(Some(&learning(true)), Some(&old)).expect("it learns");
+        assert!(Arc::ptr_eq(&old, &new));
+        let Sticky::Learn {
+            create,
+            lookup,
+            timeout,
+            header,
+            ..
+        } = learning(false)
+        else {
+            panic!("it learns")
+        };
+        let larger = Sticky::Learn {
+            create,
+            lookup,
+            timeout,
+            capacity: 3,
+            header,
+        };
+        let new = sessions(Some(&larger), Some(&old)).expect("it learns");
+        assert!(!Arc::ptr_eq(&old, &new));
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn sessions_do_what_a_plain_list_does(
+            steps in proptest::collection::vec(
+                (0..8u8, 0..3u8, proptest::bool::ANY, 0..3u64), 0..200),
+        ) {
+            let mut sessions = Sessions::new(4, 10 * SECOND);
+            let mut list: Vec<(u8, String, Instant)> = Vec::new();
+            let mut now = Instant::now();
+            for (number, peer, may_create, seconds) in steps {
+                now += Duration::from_secs(seconds);
+                let peer = peer.to_string();
+                sessions.bind([number; 16], &peer, may_create, now);
+                // One step lets no more than a few grow old at once.
+                list.retain(|it| now.duration_since(it.2) < 10 * SECOND);
+                let known = list.iter().position(|it| it.0 == number);
+                if let Some(known) = known {
+                    list.remove(known);
+                } else if may_create && list.len() == 4 {
+                    list.remove(0);
+                }
+                if known.is_some() || may_create {
+                    list.push((number, peer, now));
+                }
+                proptest::prop_assert!(sessions.entries.len() <= 4);
+                for number in 0..8 {
+                    let found = sessions.find(&[number; 16], now).map(|peer| &**peer);
+                    let expected = list.iter().find(|it| it.0 == number).map(|it| &*it.1);
+                    proptest::prop_assert_eq!(found, expected);
+                }
+            }
+        }
+    }
 }
