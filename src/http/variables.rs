@@ -584,7 +584,8 @@ fn remote_user(fields: &Fields, out: &mut Vec<u8>) -> bool {
     false
 }
 
-fn hostname() -> &'static [u8] {
+/// The name of this host, in lower case (`$hostname`).
+pub fn hostname() -> &'static [u8] {
     static NAME: std::sync::LazyLock<Vec<u8>> = std::sync::LazyLock::new(|| {
         let name = std::fs::read("/proc/sys/kernel/hostname").unwrap_or_default();
         name.trim_ascii().to_ascii_lowercase()
