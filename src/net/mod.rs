@@ -1,3 +1,5 @@
 //! Bytes: sockets, their options, and deadlines. Knows neither TLS nor HTTP.
 
+pub mod deadline;
+pub mod stream;
 pub mod tcp_info;
