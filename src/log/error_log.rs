@@ -26,7 +26,7 @@ use crate::conf::typed::log::Level;
 use crate::conf::typed::proxy;
 use crate::http::exchange::{Attempt, Connection, Exchange};
 use crate::http::head::Known;
-use crate::http::{date, variables};
+use crate::http::{uri, variables};
 use crate::unit::clock;
 
 /// The longest line, its end included (nginx `NGX_MAX_ERROR_STR`).
@@ -146,9 +146,7 @@ pub fn open_early(path: &Path) -> Result<ErrorLogs, OpenError> {
     } else {
         sink::open(path, &mut Vec::new())?
     };
-    Ok(ErrorLogs::new(
-        [(Level::Notice, Target::File(file))].into(),
-    ))
+    Ok(ErrorLogs::new([(Level::Notice, Target::File(file))].into()))
 }
 
 /// While on, lines of the default log of level `warn` and worse also go to standard error, where
@@ -212,11 +210,8 @@ fn finish_default(level: Level, line: Line) {
         });
         drop(default);
         if !has_stderr {
-            let mut copy = Line::new();
-            copy.push_message(format_args!("openclaw: [{}] ", level.name()));
-            copy.push_clean(&line.bytes[line.message..line.length]);
             // Nobody is left to tell when standard error is gone.
-            let _ = io::stderr().write_all(copy.end());
+            let _ = io::stderr().write_all(line.for_stderr(level).end());
         }
     }
     let default = DEFAULT.read().clone();
@@ -285,15 +280,7 @@ impl Line {
 
     /// `YYYY/MM/DD HH:MM:SS [level] PID#TID: *CONNECTION `
     fn begin(&mut self, level: Level, connection: Option<u64>) {
-        let now = date::iso8601(clock::unix().as_secs());
-        // 1970-09-28T12:00:00+06:00
-        for &byte in now.as_bytes().iter().take(19) {
-            self.push_clean(&[match byte {
-                b'-' => b'/',
-                b'T' => b' ',
-                byte => byte,
-            }]);
-        }
+        variables::with_times(|times| self.push_clean(times.error_log()));
         self.push_message(format_args!(
             " [{}] {}#{}: ",
             level.name(),
@@ -315,10 +302,10 @@ impl Line {
     /// Appends bytes of a client or a peer, escaped as in an access log, so that a quote in them
     /// does not end the quotes around them.
     fn push_foreign(&mut self, bytes: &[u8]) {
-        let mut escaped = Vec::with_capacity(bytes.len().min(LINE));
+        let mut escaped = Vec::new();
         for &byte in bytes.iter().take(LINE) {
             escaped.clear();
-            push_escaped(&[byte], &mut escaped);
+            push_escaped(byte, &mut escaped);
             self.push_clean(&escaped);
         }
     }
@@ -348,7 +335,7 @@ impl Line {
             self.push_quoted("request", request);
         }
         if let Some(attempt) = exchange.attempts.last() {
-            self.push_quoted("upstream", &upstream_address(exchange, attempt));
+            self.push_quoted("upstream", &upstream_uri(exchange, attempt));
         }
         let host = head
             .fields
@@ -368,6 +355,14 @@ impl Line {
         self.push_clean(b"\"");
     }
 
+    /// The message as a person reads it on standard error.
+    fn for_stderr(&self, level: Level) -> Self {
+        let mut copy = Self::new();
+        copy.push_message(format_args!("openclaw: [{}] ", level.name()));
+        copy.push_clean(&self.bytes[self.message..self.length]);
+        copy
+    }
+
     /// The whole line with its end.
     fn end(&mut self) -> &[u8] {
         self.bytes[self.length] = b'\n';
@@ -381,11 +376,8 @@ impl fmt::Write for Line {
             let mut buffer = [0; 4];
             let bytes = character.encode_utf8(&mut buffer).as_bytes();
             if character.is_control() {
-                for byte in bytes {
-                    const HEX: &[u8; 16] = b"0123456789ABCDEF";
-                    let [high, low] = [byte >> 4, byte & 15].map(|half| HEX[usize::from(half)]);
-                    self.push_clean(&[b'\\', b'x', high, low]);
-                }
+                // Each of its bytes is one that is escaped.
+                self.push_foreign(bytes);
             } else {
                 self.push_clean(bytes);
             }
@@ -395,49 +387,46 @@ impl fmt::Write for Line {
 }
 
 /// The peer and what it was asked for, as one URI.
-fn upstream_address(exchange: &Exchange, attempt: &Attempt) -> Vec<u8> {
-    let mut uri = Vec::new();
-    uri.extend_from_slice(b"http://");
-    uri.extend_from_slice(attempt.address.as_bytes());
+fn upstream_uri(exchange: &Exchange, attempt: &Attempt) -> Vec<u8> {
+    let mut out = Vec::new();
+    out.extend_from_slice(b"http://");
+    out.extend_from_slice(attempt.address.as_bytes());
     if attempt.address.starts_with("unix:") {
-        uri.push(b':');
+        out.push(b':');
     }
-    let mut prefix = None;
     if let Handler::Proxy(proxy) = &exchange.settings.handler {
         match &proxy.target {
-            proxy::Target::Group { uri, .. } => prefix = uri.as_deref().map(<[u8]>::to_vec),
+            proxy::Target::Group { uri: None, .. } => {}
+            proxy::Target::Group { uri: Some(uri), .. } => {
+                out.extend_from_slice(uri);
+                let rest = exchange.path.get(exchange.settings.prefix_length..);
+                return with_path(out, rest.unwrap_or_default(), &exchange.args);
+            }
             proxy::Target::Dynamic(template) => {
                 let mut target = Vec::new();
                 variables::expand(template, exchange, &mut target);
-                let rest = memchr::memmem::find(&target, b"://").map_or(0, |at| at + 3);
-                if let Some(path) = memchr::memchr(b'/', &target[rest..]) {
-                    uri.extend_from_slice(&target[rest + path..]);
-                    return uri;
+                let authority = memchr::memmem::find(&target, b"://").map_or(0, |at| at + 3);
+                if let Some(slash) = memchr::memchr(b'/', &target[authority..]) {
+                    out.extend_from_slice(&target[authority + slash..]);
+                    return out;
                 }
             }
         }
     }
-    match prefix {
-        None if exchange.path_is_original => {
-            uri.extend_from_slice(exchange.head.bytes(exchange.head.path_and_query));
-            return uri;
-        }
-        None => uri.extend_from_slice(&exchange.path),
-        Some(prefix) => {
-            uri.extend_from_slice(&prefix);
-            uri.extend_from_slice(
-                exchange
-                    .path
-                    .get(exchange.settings.prefix_length..)
-                    .unwrap_or_default(),
-            );
-        }
+    if exchange.path_is_original {
+        out.extend_from_slice(exchange.head.bytes(exchange.head.path_and_query));
+        return out;
     }
-    if !exchange.args.is_empty() {
-        uri.push(b'?');
-        uri.extend_from_slice(&exchange.args);
+    with_path(out, &exchange.path, &exchange.args)
+}
+
+fn with_path(mut out: Vec<u8>, path: &[u8], arguments: &[u8]) -> Vec<u8> {
+    uri::push_escaped(&mut out, path, uri::Escape::Path);
+    if !arguments.is_empty() {
+        out.push(b'?');
+        out.extend_from_slice(arguments);
     }
-    uri
+    out
 }
 
 thread_local! {
@@ -504,10 +493,8 @@ impl Seen {
         };
         let mut line = Line::new();
         line.begin(self.level, None);
-        line.push_message(format_args!("repeated {unsaid} times: "));
-        for &byte in &*self.text {
-            line.push_clean(&[byte]);
-        }
+        let text = String::from_utf8_lossy(&self.text);
+        line.push_message(format_args!("repeated {unsaid} times: {text}"));
         send(&self.logs, self.level, line);
     }
 }
@@ -621,5 +608,416 @@ impl Visit for OtherFields<'_> {
             self.0
                 .push_message(format_args!(" {}={value:?}", field.name()));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+    use std::rc::Rc;
+    use std::time::Instant;
+
+    use proptest::prelude::*;
+    use tracing_subscriber::prelude::*;
+
+    use super::super::{dropped_lines, fixture, open_errors};
+    use super::*;
+    use crate::conf::template::Template;
+    use crate::conf::typed::log::{ErrorLog, Target as Place};
+    use crate::http::head::Slice;
+
+    /// A log in a new directory, and how to read it.
+    struct Temporary {
+        _directory: tempfile::TempDir,
+        path: PathBuf,
+        logs: ErrorLogs,
+    }
+
+    impl Temporary {
+        fn new(level: Level) -> Self {
+            let directory = tempfile::tempdir().expect("a directory");
+            let path = directory.path().join("error.log");
+            let logs = open(&[(&path, level)]);
+            Self {
+                _directory: directory,
+                path,
+                logs,
+            }
+        }
+
+        fn text(&self) -> String {
+            std::fs::read_to_string(&self.path).expect("a text")
+        }
+
+        /// What stands behind time, level and process.
+        fn messages(&self) -> Vec<String> {
+            let text = self.text();
+            text.lines()
+                .map(|line| line.split_once(": ").expect("a line").1.to_owned())
+                .collect()
+        }
+    }
+
+    fn open(places: &[(&PathBuf, Level)]) -> ErrorLogs {
+        let logs: Vec<_> = places
+            .iter()
+            .map(|(path, level)| ErrorLog {
+                target: Place::File(path.to_path_buf()),
+                level: *level,
+            })
+            .collect();
+        open_errors(&logs, &mut Vec::new()).expect("opens")
+    }
+
+    fn attempt(address: &str) -> Attempt {
+        Attempt {
+            address: Rc::from(address),
+            server_name: Rc::from(address),
+            is_new_group: false,
+            status: 502,
+            started: Instant::now(),
+            connect_time: None,
+            header_time: None,
+            response_time: None,
+            response_length: 0,
+            bytes_sent: 0,
+            bytes_received: 0,
+        }
+    }
+
+    #[test]
+    fn a_line_about_a_request_has_the_form_of_nginx() {
+        let log = Temporary::new(Level::Error);
+        let mut exchange = fixture::exchange(
+            "GET /a%20b?c=1 HTTP/1.1",
+            &[("Host", b"example.org:80"), ("Referer", b"http://e/")],
+        );
+        exchange.attempts.push(attempt("127.0.0.1:1"));
+        let refused = io::Error::from_raw_os_error(libc::ECONNREFUSED);
+        write(
+            &log.logs,
+            Level::Error,
+            None,
+            format_args!(
+                "connect() failed {} while connecting to upstream",
+                cause(&refused)
+            ),
+            Some(&exchange),
+        );
+        let text = log.text();
+        let (time, rest) = text.split_at(19);
+        assert!(
+            time.bytes()
+                .zip(*b"0000/00/00 00:00:00")
+                .all(|(byte, form)| byte == form || (form == b'0' && byte.is_ascii_digit())),
+            "{time}"
+        );
+        let (process, thread) = (std::process::id(), nix::unistd::gettid());
+        assert_eq!(
+            rest,
+            format!(
+                " [error] {process}#{thread}: *31 connect() failed (111: Connection refused) while \
+                 connecting to upstream, client: 192.0.2.7, server: example.org, request: \
+                 \"GET /a%20b?c=1 HTTP/1.1\", upstream: \"http://127.0.0.1:1/a%20b?c=1\", host: \
+                 \"example.org:80\", referrer: \"http://e/\"\n"
+            )
+        );
+    }
+
+    #[test]
+    fn the_address_at_a_peer_follows_proxy_pass() {
+        let mut exchange = fixture::exchange("GET /pu/a%20b%0a?c=1 HTTP/1.1", &[]);
+        exchange.path = b"/pu/a b\n".to_vec();
+        exchange.args = b"c=1".to_vec();
+        let uri = |exchange: &Exchange, address: &str| {
+            String::from_utf8(upstream_uri(exchange, &attempt(address))).expect("a text")
+        };
+        assert_eq!(
+            uri(&exchange, "unix:/run/app.sock"),
+            "http://unix:/run/app.sock:/pu/a%20b%0a?c=1"
+        );
+        exchange.path_is_original = false;
+        assert_eq!(
+            uri(&exchange, "10.0.0.1:80"),
+            "http://10.0.0.1:80/pu/a%20b%0A?c=1"
+        );
+    }
+
+    #[test]
+    fn a_connection_without_a_request_names_client_and_listener() {
+        let log = Temporary::new(Level::Info);
+        let exchange = fixture::exchange("", &[]);
+        write_connection(
+            &log.logs,
+            Level::Info,
+            &exchange.connection,
+            format_args!("client timed out"),
+        );
+        assert_eq!(
+            log.messages(),
+            ["*31 client timed out, client: 192.0.2.7, server: 127.0.0.1:80"]
+        );
+    }
+
+    #[test]
+    fn a_debug_line_has_no_context() {
+        let log = Temporary::new(Level::Debug);
+        let exchange = fixture::exchange("GET / HTTP/1.1", &[]);
+        write(
+            &log.logs,
+            Level::Debug,
+            Some(4),
+            format_args!("http script var"),
+            Some(&exchange),
+        );
+        assert_eq!(log.messages(), ["*4 http script var"]);
+    }
+
+    #[test]
+    fn a_level_reaches_the_targets_that_take_it() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let [all, some] = ["all", "some"].map(|name| directory.path().join(name));
+        let logs = open(&[(&all, Level::Info), (&some, Level::Error)]);
+        assert!(logs.enabled(Level::Info) && !logs.enabled(Level::Debug));
+        for level in [Level::Debug, Level::Info, Level::Error, Level::Emerg] {
+            write(&logs, level, None, format_args!("x"), None);
+        }
+        let count = |path| {
+            std::fs::read_to_string(path)
+                .expect("a text")
+                .lines()
+                .count()
+        };
+        assert_eq!((count(&all), count(&some)), (3, 2));
+        assert!(!open(&[]).enabled(Level::Emerg));
+    }
+
+    #[test]
+    fn a_request_cannot_forge_a_line_or_end_its_quotes() {
+        let log = Temporary::new(Level::Error);
+        let mut exchange = fixture::exchange("GET /\u{1b}[2J\" HTTP/1.1", &[]);
+        exchange
+            .head
+            .fields
+            .push(b"Host", b"a\n2026/01/01 [emerg]\xff\\");
+        write(
+            &log.logs,
+            Level::Error,
+            None,
+            format_args!("odd name \"{}\"", "\r\n\u{9b}31m\u{e9}"),
+            Some(&exchange),
+        );
+        assert_eq!(
+            log.messages(),
+            [
+                "*31 odd name \"\\x0D\\x0A\\xC2\\x9B31m\u{e9}\", client: 192.0.2.7, server: \
+                 example.org, request: \"GET /\\x1B[2J\\x22 HTTP/1.1\", host: \
+                 \"a\\x0A2026/01/01 [emerg]\\xFF\\x5C\""
+            ]
+        );
+    }
+
+    #[test]
+    fn a_long_line_is_cut_between_characters() {
+        let log = Temporary::new(Level::Error);
+        for shift in 0..4 {
+            let message = "x".repeat(shift) + &"\u{20ac}".repeat(LINE);
+            write(
+                &log.logs,
+                Level::Error,
+                None,
+                format_args!("{message}"),
+                None,
+            );
+        }
+        let text = log.text();
+        for line in text.split_inclusive('\n') {
+            assert!(
+                line.len() <= LINE && line.len() > LINE - 4,
+                "{}",
+                line.len()
+            );
+            assert!(line.ends_with("\u{20ac}\n"));
+        }
+    }
+
+    #[test]
+    fn equal_lines_of_a_second_are_written_a_few_times_and_then_counted() {
+        let log = Temporary::new(Level::Info);
+        let mut repeated = Repeated(Vec::new());
+        let mut admit = |text: &[u8], second| repeated.admit(&log.logs, Level::Error, text, second);
+        let admitted = (0..1000).filter(|_| admit(b"down", 1)).count();
+        assert_eq!(admitted, REPEATS as usize);
+        assert!(admit(b"another", 1));
+        assert!(admit(b"down", 2), "a new second begins anew");
+        assert_eq!(log.messages(), ["repeated 995 times: down"]);
+        drop(repeated);
+        assert_eq!(
+            log.messages().len(),
+            1,
+            "nothing was held back in the second"
+        );
+    }
+
+    #[test]
+    fn lines_that_are_forgotten_for_others_are_summed_up_first() {
+        let log = Temporary::new(Level::Info);
+        let mut repeated = Repeated(Vec::new());
+        for _ in 0..=REPEATS {
+            repeated.admit(&log.logs, Level::Warn, b"first", 1);
+        }
+        assert!(repeated.has_unsaid());
+        for number in 0..REMEMBERED {
+            repeated.admit(&log.logs, Level::Warn, format!("{number}").as_bytes(), 1);
+        }
+        assert_eq!(log.messages(), ["repeated 1 times: first"]);
+        assert!(!repeated.has_unsaid());
+    }
+
+    #[test]
+    fn what_was_held_back_is_told_when_the_thread_ends() {
+        let log = Temporary::new(Level::Info);
+        let logs = log.logs.clone();
+        let messages = std::thread::spawn(move || {
+            clock::refresh();
+            for _ in 0..=REPEATS + 1 {
+                write(&logs, Level::Error, None, format_args!("down"), None);
+            }
+            for _ in 0..=REPEATS + 1 {
+                write(&logs, Level::Info, None, format_args!("hello"), None);
+            }
+            assert!(is_waiting());
+        });
+        messages.join().expect("no panic");
+        let messages = log.messages();
+        assert_eq!(messages.iter().filter(|text| *text == "down").count(), 5);
+        assert_eq!(messages.iter().filter(|text| *text == "hello").count(), 7);
+        assert_eq!(messages.last().expect("a line"), "repeated 2 times: down");
+    }
+
+    #[test]
+    fn the_early_log_exists_before_anything_is_written() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("early.log");
+        let logs = open_early(&path).expect("opens");
+        assert_eq!(std::fs::read(&path).expect("a file"), b"");
+        assert!(logs.enabled(Level::Notice) && !logs.enabled(Level::Info));
+        let missing = open_early(&PathBuf::from("/proc/no/such")).expect_err("cannot be");
+        assert_eq!(missing.to_string(), "cannot open the log `/proc/no/such`");
+        assert!(std::error::Error::source(&missing).is_some());
+    }
+
+    #[test]
+    fn events_of_libraries_and_ours_reach_the_default_log() {
+        let _alone = fixture::alone();
+        let log = Temporary::new(Level::Info);
+        copy_to_stderr(false);
+        set_default(log.logs.clone());
+        let subscriber = tracing_subscriber::registry().with(layer());
+        tracing::subscriber::with_default(subscriber, || {
+            tracing::info!(target: "openclaw::process", workers = 2, "started");
+            tracing::warn!(target: "h2::codec", connection = 7_u64, reason = "bad", "odd frame");
+            tracing::debug!(target: "openclaw::process", "left out");
+            tracing::info!(target: "hickory", "asked");
+        });
+        report(Level::Emerg, format_args!("last words"));
+        set_default(open(&[]));
+        let text = log.text();
+        for (line, level) in text.lines().zip(["notice", "warn", "info", "emerg"]) {
+            assert!(line.contains(&format!(" [{level}] ")), "{line}");
+        }
+        assert_eq!(
+            log.messages(),
+            [
+                "started workers=2",
+                "*7 h2::codec: odd frame reason=\"bad\"",
+                "hickory: asked",
+                "last words",
+            ]
+        );
+    }
+
+    #[test]
+    fn the_copy_for_standard_error_is_the_message_alone() {
+        let mut line = Line::new();
+        line.begin(Level::Emerg, Some(3));
+        line.push_message(format_args!("bind() failed"));
+        assert_eq!(
+            line.for_stderr(Level::Emerg).end(),
+            b"openclaw: [emerg] bind() failed\n"
+        );
+    }
+
+    #[test]
+    fn a_full_disk_costs_the_line_and_nothing_else() {
+        let _alone = fixture::alone();
+        let logs = open(&[(&PathBuf::from("/dev/full"), Level::Info)]);
+        let before = dropped_lines();
+        write(&logs, Level::Info, None, format_args!("lost"), None);
+        assert!(dropped_lines() > before);
+    }
+
+    #[test]
+    fn causes_are_written_as_the_system_numbers_them() {
+        let missing = io::Error::from_raw_os_error(libc::ENOENT);
+        assert_eq!(
+            cause(&missing).to_string(),
+            "(2: No such file or directory)"
+        );
+        assert_eq!(cause(&io::Error::other("odd")).to_string(), "(odd)");
+    }
+
+    proptest! {
+        #[test]
+        fn a_line_is_one_line_of_plain_text(
+            request: Vec<u8>,
+            host: Vec<u8>,
+            message: String,
+        ) {
+            let mut exchange = fixture::exchange("", &[]);
+            let head = &mut exchange.head;
+            head.fields.bytes.extend_from_slice(&request);
+            head.line = Slice::new(0, request.len());
+            head.fields.push(b"Host", &host);
+            let mut line = Line::new();
+            line.begin(Level::Error, Some(1));
+            line.push_message(format_args!("{message}"));
+            line.push_exchange(&exchange);
+            let line = line.end();
+            prop_assert!(line.len() <= LINE);
+            let (end, rest) = line.split_last().expect("not empty");
+            prop_assert_eq!(*end, b'\n');
+            let rest = std::str::from_utf8(rest).expect("no character is cut");
+            prop_assert!(!rest.contains(char::is_control));
+        }
+    }
+
+    #[test]
+    fn an_address_made_of_variables_is_evaluated() {
+        let template = Template::from_text(b"http://backend/other?x");
+        let mut exchange = fixture::exchange("GET /a HTTP/1.1", &[]);
+        let mut settings = fixture::settings();
+        settings.handler =
+            Handler::Proxy(Arc::new(fixture::proxy(proxy::Target::Dynamic(template))));
+        exchange.settings = Arc::new(settings);
+        assert_eq!(
+            upstream_uri(&exchange, &attempt("10.0.0.1:80")),
+            b"http://10.0.0.1:80/other?x"
+        );
+        let target = proxy::Target::Group {
+            upstream: 0,
+            host: Box::default(),
+            port: Box::default(),
+            uri: Some((*b"/base/").into()),
+        };
+        let mut settings = fixture::settings();
+        settings.handler = Handler::Proxy(Arc::new(fixture::proxy(target)));
+        settings.prefix_length = 1;
+        exchange.settings = Arc::new(settings);
+        exchange.path = b"/a b".to_vec();
+        assert_eq!(
+            upstream_uri(&exchange, &attempt("10.0.0.1:80")),
+            b"http://10.0.0.1:80/base/a%20b"
+        );
     }
 }

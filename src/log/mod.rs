@@ -162,3 +162,183 @@ impl fmt::Display for OpenWarning {
         }
     }
 }
+
+#[cfg(test)]
+mod fixture {
+    //! An exchange as it stands when its line is written.
+
+    use std::path::{Path, PathBuf};
+    use std::rc::Rc;
+    use std::sync::Arc;
+    use std::time::{Duration, Instant};
+
+    use parking_lot::{Mutex, MutexGuard};
+
+    use crate::conf::source::Span;
+    use crate::conf::template::Template;
+    use crate::conf::typed::listen::Address;
+    use crate::conf::typed::location::{
+        DisableSymlinks, Handler, IfModifiedSince, Lingering, LingeringMode, Reading, Root, Server,
+        ServerTokens, Settings, Types,
+    };
+    use crate::conf::typed::proxy::{HttpVersion, NextUpstream, Proxy, Target};
+    use crate::http::exchange::{Connection, Exchange};
+    use crate::http::head::{Method, Slice};
+
+    /// A request by this line with these fields, read from 192.0.2.7 over connection 31.
+    pub fn exchange(line: &str, fields: &[(&str, &[u8])]) -> Exchange {
+        let server = Arc::new(Server {
+            names: Vec::new(),
+            primary_name: (*b"example.org").into(),
+            settings: Arc::new(settings()),
+            statements: Vec::new(),
+            locations: Vec::new(),
+            reading: Reading {
+                header_timeout: Duration::ZERO,
+                header_buffer: 0,
+                large_header_buffers: (0, 0),
+                max_fields: 0,
+                ignore_invalid: true,
+                underscores: false,
+                merge_slashes: true,
+                http2: false,
+                http2_streams: 0,
+            },
+            span: Span::default(),
+        });
+        let connection = Rc::new(Connection {
+            serial: 31,
+            remote: Address::Ip(([192, 0, 2, 7], 50_000).into()),
+            remote_text: "192.0.2.7".into(),
+            local: Address::Ip(([127, 0, 0, 1], 80).into()),
+            is_secure: false,
+            accepted: Instant::now(),
+            descriptor: -1,
+        });
+        let mut exchange = Exchange::new(connection, Arc::default(), server);
+        let head = &mut exchange.head;
+        head.fields.bytes.extend_from_slice(line.as_bytes());
+        head.line = Slice::new(0, line.len());
+        let start = line.find(' ').map_or(line.len(), |at| at + 1);
+        let target = start..line.rfind(' ').unwrap_or(start).max(start);
+        head.target = Slice::new(target.start, target.end);
+        head.path_and_query = head.target;
+        head.method = Method::Get;
+        for (name, value) in fields {
+            head.fields.push(name.as_bytes(), value);
+        }
+        exchange.path = line.as_bytes()[target].to_vec();
+        exchange.host = b"example.org".to_vec();
+        exchange.status = 200;
+        exchange.head_bytes_sent = 150;
+        exchange.bytes_sent = 762;
+        exchange
+    }
+
+    pub fn settings() -> Settings {
+        let nowhere: Arc<Path> = PathBuf::new().into();
+        Settings {
+            name: Box::default(),
+            prefix_length: 0,
+            is_regex: false,
+            is_named: false,
+            handler: Handler::Files,
+            auto_redirect: false,
+            statements: Vec::new(),
+            limit_except: None,
+            access: [].into(),
+            internal: false,
+            root: Root::Root(Template::from_text(b"/srv")),
+            index: [].into(),
+            autoindex: None,
+            try_files: None,
+            error_pages: [].into(),
+            recursive_error_pages: false,
+            types: Arc::new(Types::default()),
+            default_type: Box::default(),
+            add_headers: [].into(),
+            add_trailers: [].into(),
+            expires: None,
+            etag: true,
+            if_modified_since: IfModifiedSince::Exact,
+            max_ranges: None,
+            max_body_size: None,
+            body_buffer_size: 0,
+            body_timeout: Duration::ZERO,
+            body_temp_path: Arc::clone(&nowhere),
+            send_timeout: Duration::ZERO,
+            keepalive_timeout: None,
+            keepalive_header: None,
+            keepalive_requests: 0,
+            keepalive_time: Duration::ZERO,
+            lingering: Lingering {
+                mode: LingeringMode::On,
+                time: Duration::ZERO,
+                timeout: Duration::ZERO,
+            },
+            reset_timed_out: false,
+            limit_rate: Template::default(),
+            limit_rate_after: Template::default(),
+            server_tokens: ServerTokens::Name,
+            absolute_redirect: true,
+            server_name_in_redirect: false,
+            port_in_redirect: true,
+            chunked_transfer_encoding: true,
+            tcp_nodelay: true,
+            sendfile: false,
+            log_not_found: true,
+            log_subrequest: false,
+            rewrite_log: false,
+            access_logs: [].into(),
+            error_logs: [].into(),
+            resolver: None,
+            disable_symlinks: DisableSymlinks::Off,
+        }
+    }
+
+    /// A location that proxies to this target.
+    pub fn proxy(target: Target) -> Proxy {
+        Proxy {
+            target,
+            set_fields: Vec::new(),
+            replaced: Vec::new(),
+            method: None,
+            body: None,
+            pass_request_headers: true,
+            pass_request_body: true,
+            http_version: HttpVersion::Http11,
+            hidden: Vec::new(),
+            passed: Vec::new(),
+            ignored: Vec::new(),
+            redirects: Vec::new(),
+            cookie_domains: Vec::new(),
+            cookie_paths: Vec::new(),
+            cookie_flags: Vec::new(),
+            buffering: true,
+            buffer_size: 0,
+            buffers: 0,
+            max_temp_file_size: 0,
+            temp_path: PathBuf::new().into(),
+            request_buffering: true,
+            intercept_errors: false,
+            ignore_client_abort: false,
+            force_ranges: false,
+            pass_trailers: false,
+            bind: None,
+            socket_keepalive: false,
+            connect_timeout: Duration::ZERO,
+            send_timeout: Duration::ZERO,
+            read_timeout: Duration::ZERO,
+            limit_rate: Template::default(),
+            next_upstream: NextUpstream::default(),
+            next_upstream_tries: 0,
+            next_upstream_timeout: Duration::ZERO,
+        }
+    }
+
+    /// Held by tests that look at or change what the whole process shares.
+    pub fn alone() -> MutexGuard<'static, ()> {
+        static ALONE: Mutex<()> = Mutex::new(());
+        ALONE.lock()
+    }
+}

@@ -129,23 +129,24 @@ fn open_in(
         return Ok(file);
     }
     let standard = Standard::of(path);
-    let file = match standard {
-        Some(standard) => standard.open(),
-        None => append_to(path).or_else(|error| {
-            match path.parent().filter(|parent| !parent.exists()) {
-                Some(parent) if error.kind() == io::ErrorKind::NotFound => {
-                    create_directory(parent)?;
-                    warnings.push(OpenWarning::DirectoryCreated(parent.to_owned()));
-                    append_to(path)
+    let file =
+        match standard {
+            Some(standard) => standard.open(),
+            None => append_to(path).or_else(|error| {
+                match path.parent().filter(|parent| !parent.exists()) {
+                    Some(parent) if error.kind() == io::ErrorKind::NotFound => {
+                        create_directory(parent)?;
+                        warnings.push(OpenWarning::DirectoryCreated(parent.to_owned()));
+                        append_to(path)
+                    }
+                    _ => Err(error),
                 }
-                _ => Err(error),
-            }
-        }),
-    }
-    .map_err(|source| OpenError {
-        path: path.to_owned(),
-        source,
-    })?;
+            }),
+        }
+        .map_err(|source| OpenError {
+            path: path.to_owned(),
+            source,
+        })?;
     let file = Arc::new(LogFile {
         path: path.to_owned(),
         is_standard: standard.is_some(),
@@ -154,9 +155,7 @@ fn open_in(
         reported_second: AtomicU64::new(0),
         unreported: AtomicU64::new(0),
     });
-    registry
-        .files
-        .retain(|_, known| known.strong_count() > 0);
+    registry.files.retain(|_, known| known.strong_count() > 0);
     registry
         .files
         .insert(path.to_owned(), Arc::downgrade(&file));
@@ -223,12 +222,31 @@ impl LogFile {
         result
     }
 
+    /// After a write that went well: says how many lines were lost since it was last said.
+    fn recover(&self) {
+        if self.unreported.load(Relaxed) > 0 && self.may_report() {
+            let lost = self.unreported.swap(0, Relaxed);
+            error_log::report(
+                Level::Alert,
+                format_args!(
+                    "write() to \"{}\" works again, {lost} more lines lost",
+                    self.path.display(),
+                ),
+            );
+        }
+    }
+
+    /// Is it the first time in this second?
+    fn may_report(&self) -> bool {
+        let second = clock::unix().as_secs();
+        self.reported_second.swap(second, Relaxed) != second
+    }
+
     /// Counts lines that a failure cost, and says so once a second at most.
     fn lose(&self, lines: usize, error: &io::Error) {
         DROPPED.fetch_add(lines as u64, Relaxed);
         self.unreported.fetch_add(lines as u64, Relaxed);
-        let second = clock::unix().as_secs();
-        if self.reported_second.swap(second, Relaxed) != second {
+        if self.may_report() {
             let lost = self.unreported.swap(0, Relaxed);
             error_log::report(
                 Level::Alert,
@@ -658,11 +676,15 @@ impl Buffers {
             bytes: Vec::new(),
             since: clock::now(),
         });
-        let start = buffer.bytes.len();
-        if !format(&mut buffer.bytes) {
-            buffer.bytes.truncate(start);
+        let mut line = UnfinishedLine {
+            start: buffer.bytes.len(),
+            bytes: &mut buffer.bytes,
+        };
+        if !format(line.bytes) {
             return;
         }
+        let start = std::mem::replace(&mut line.start, usize::MAX);
+        drop(line);
         let size = channel
             .buffering
             .map_or(UNBUFFERED_SIZE, |buffering| buffering.size);
@@ -734,6 +756,18 @@ impl Buffers {
     }
 }
 
+/// A line that leaves again unless it is finished, also when a panic ends its making.
+struct UnfinishedLine<'a> {
+    bytes: &'a mut Vec<u8>,
+    start: usize,
+}
+
+impl Drop for UnfinishedLine<'_> {
+    fn drop(&mut self) {
+        self.bytes.truncate(self.start);
+    }
+}
+
 impl Drop for Buffers {
     fn drop(&mut self) {
         self.flush_all();
@@ -763,8 +797,9 @@ impl Buffer {
                 Err(error) => Some((count_lines(lines), error)),
             },
         };
-        if let Some((lines, error)) = lost {
-            file.lose(lines, &error);
+        match lost {
+            Some((lines, error)) => file.lose(lines, &error),
+            None => file.recover(),
         }
         let rest = self.bytes.len() - length;
         self.bytes.copy_within(length.., 0);
@@ -780,4 +815,470 @@ fn compress(lines: &[u8], level: u32) -> io::Result<Vec<u8>> {
     let mut encoder = GzEncoder::new(Vec::with_capacity(lines.len() / 4), Compression::new(level));
     encoder.write_all(lines)?;
     encoder.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read as _;
+    use std::os::unix::fs::symlink;
+
+    use proptest::prelude::*;
+    use tempfile::TempDir;
+
+    use super::super::{dropped_lines, fixture, reopen_all};
+    use super::*;
+
+    fn directory() -> (TempDir, PathBuf) {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("access.log");
+        (directory, path)
+    }
+
+    fn channel(path: &Path, buffering: Option<Buffering>) -> ChannelUse {
+        ChannelUse::open(path, buffering, &mut Vec::new()).expect("opens")
+    }
+
+    fn put(channel: &ChannelUse, line: &str) {
+        channel.append(|out| {
+            out.extend_from_slice(line.as_bytes());
+            out.push(b'\n');
+            true
+        });
+    }
+
+    fn read(path: &Path) -> String {
+        std::fs::read_to_string(path).expect("a text")
+    }
+
+    #[test]
+    fn lines_of_an_unbuffered_log_wait_for_the_flush_of_their_thread() {
+        let (_directory, path) = directory();
+        let log = channel(&path, None);
+        put(&log, "one");
+        put(&log, "two");
+        log.append(|out| {
+            out.extend_from_slice(b"given up");
+            false
+        });
+        assert_eq!(read(&path), "");
+        assert!(is_waiting());
+        std::thread::scope(|scope| {
+            scope.spawn(flush_thread);
+        });
+        assert_eq!(read(&path), "", "another thread's flush is not ours");
+        flush_thread();
+        assert_eq!(read(&path), "one\ntwo\n");
+        put(&log, "three");
+        tick();
+        assert_eq!(read(&path), "one\ntwo\nthree\n");
+    }
+
+    #[test]
+    fn a_panic_in_the_midst_of_a_line_costs_that_line_alone() {
+        let (_directory, path) = directory();
+        let log = channel(&path, None);
+        put(&log, "one");
+        let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            log.append(|out| {
+                out.extend_from_slice(b"half a line");
+                std::panic::resume_unwind(Box::new(()));
+            });
+        }));
+        assert!(panicked.is_err());
+        flush_thread();
+        assert_eq!(read(&path), "one\n");
+        put(&log, "two");
+        flush_thread();
+        assert_eq!(read(&path), "one\ntwo\n");
+    }
+
+    #[test]
+    fn an_unbuffered_log_keeps_a_bounded_number_of_bytes_waiting() {
+        let (_directory, path) = directory();
+        let log = channel(&path, None);
+        let line = "x".repeat(1023);
+        for _ in 0..=UNBUFFERED_SIZE / 1024 {
+            put(&log, &line);
+        }
+        assert_eq!(read(&path).len(), UNBUFFERED_SIZE);
+        flush_thread();
+        assert_eq!(read(&path).len(), UNBUFFERED_SIZE + 1024);
+    }
+
+    #[test]
+    fn a_thread_that_ends_leaves_no_line_behind() {
+        let (_directory, path) = directory();
+        let unbuffered = channel(&path, None);
+        let buffered = channel(&path, Buffering::new(Some(1000), None, None));
+        std::thread::scope(|scope| {
+            // The end of the scope alone waits for the closure, not for the thread.
+            let thread = scope.spawn(|| {
+                put(&unbuffered, "one");
+                put(&buffered, "two");
+            });
+            thread.join().expect("no panic");
+        });
+        let mut lines: Vec<_> = read(&path).lines().map(str::to_owned).collect();
+        lines.sort();
+        assert_eq!(lines, ["one", "two"]);
+    }
+
+    #[test]
+    fn a_buffer_is_written_when_the_next_line_does_not_fit() {
+        let _alone = fixture::alone();
+        tick();
+        let (_directory, path) = directory();
+        let log = channel(&path, Buffering::new(Some(10), None, None));
+        put(&log, "1234");
+        put(&log, "5678");
+        flush_thread();
+        tick();
+        assert_eq!(read(&path), "", "it fits exactly");
+        put(&log, "9");
+        assert_eq!(read(&path), "1234\n5678\n");
+        put(&log, "longer than the buffer");
+        assert_eq!(read(&path), "1234\n5678\n9\nlonger than the buffer\n");
+        put(&log, "a");
+        finish_thread();
+        assert!(read(&path).ends_with("buffer\na\n"));
+    }
+
+    #[test]
+    fn a_buffer_that_waited_as_long_as_flush_says_is_written() {
+        let _alone = fixture::alone();
+        tick();
+        let (_directory, path) = directory();
+        let soon = channel(&path, Buffering::new(Some(99), Some(Duration::ZERO), None));
+        let hour = Duration::from_secs(3600);
+        let late = channel(&path, Buffering::new(Some(99), Some(hour), None));
+        put(&soon, "soon");
+        put(&late, "late");
+        assert!(is_waiting());
+        tick();
+        assert_eq!(read(&path), "soon\n");
+        assert!(is_waiting(), "the other one is still to be written");
+        finish_thread();
+        assert_eq!(read(&path), "soon\nlate\n");
+        assert!(!is_waiting());
+    }
+
+    #[test]
+    fn gzip_writes_members_that_are_one_file() {
+        let (_directory, path) = directory();
+        let log = channel(&path, Buffering::new(None, None, Some(1)));
+        put(&log, "one");
+        finish_thread();
+        put(&log, "two");
+        put(&log, "three");
+        finish_thread();
+        let mut text = String::new();
+        let file = File::open(&path).expect("a file");
+        flate2::read::MultiGzDecoder::new(file)
+            .read_to_string(&mut text)
+            .expect("gzip");
+        assert_eq!(text, "one\ntwo\nthree\n");
+    }
+
+    #[test]
+    fn lines_of_several_threads_stay_whole() {
+        const THREADS: usize = 4;
+        const LINES: usize = 500;
+        let (_directory, path) = directory();
+        let unbuffered = channel(&path, None);
+        let buffered = channel(&path, Buffering::new(Some(8192), None, None));
+        std::thread::scope(|scope| {
+            for thread in 0..THREADS {
+                let log = if thread % 2 == 0 {
+                    &unbuffered
+                } else {
+                    &buffered
+                };
+                scope.spawn(move || {
+                    for number in 0..LINES {
+                        let text = format!("{thread}").repeat(1 + number % 700);
+                        put(log, &format!("{thread} {number} {text}"));
+                        if number % 3 == 0 {
+                            flush_thread();
+                        }
+                    }
+                    finish_thread();
+                });
+            }
+        });
+        let text = read(&path);
+        let mut next = [0; THREADS];
+        for line in text.lines() {
+            let [thread, number, rest] = line
+                .splitn(3, ' ')
+                .collect::<Vec<_>>()
+                .try_into()
+                .expect("three parts");
+            let position: usize = thread.parse().expect("a number");
+            assert_eq!(number, next[position].to_string(), "in order");
+            assert_eq!(rest, thread.repeat(1 + next[position] % 700));
+            next[position] += 1;
+        }
+        assert_eq!(next, [LINES; THREADS]);
+    }
+
+    #[test]
+    fn after_a_rotation_lines_go_to_the_new_file() {
+        let _alone = fixture::alone();
+        let (directory, path) = directory();
+        let log = channel(&path, None);
+        let error_log = open(&path, &mut Vec::new()).expect("opens");
+        put(&log, "old");
+        flush_thread();
+        let moved = directory.path().join("access.log.1");
+        std::fs::rename(&path, &moved).expect("renames");
+        put(&log, "between");
+        flush_thread();
+        let errors = reopen_all();
+        assert!(errors.iter().all(|error| error.path != path));
+        put(&log, "new");
+        flush_thread();
+        error_log.write(Piece::Lines(b"error\n")).ok().expect("ok");
+        assert_eq!(read(&moved), "old\nbetween\n");
+        assert_eq!(read(&path), "new\nerror\n");
+    }
+
+    #[test]
+    fn a_reopening_lets_buffered_lines_go_at_the_next_tick() {
+        let _alone = fixture::alone();
+        let (_directory, path) = directory();
+        let log = channel(&path, Buffering::new(Some(1000), None, None));
+        put(&log, "waits");
+        let _ = reopen_all();
+        assert!(is_waiting());
+        tick();
+        assert_eq!(read(&path), "waits\n");
+    }
+
+    #[test]
+    fn a_log_that_cannot_be_reopened_stays_the_one_it_was() {
+        let _alone = fixture::alone();
+        let (directory, path) = directory();
+        let log = channel(&path, None);
+        let moved = directory.path().join("moved");
+        std::fs::rename(&path, &moved).expect("renames");
+        std::fs::create_dir(&path).expect("a directory in the way");
+        let errors = reopen_all();
+        let error = errors.iter().find(|error| error.path == path);
+        assert_eq!(
+            error.expect("an error").to_string(),
+            format!("cannot open the log `{}`", path.display())
+        );
+        put(&log, "kept");
+        flush_thread();
+        assert_eq!(read(&moved), "kept\n");
+    }
+
+    #[test]
+    fn one_path_is_one_file_and_is_closed_with_its_last_log() {
+        let (_directory, path) = directory();
+        let first = channel(&path, None);
+        let again = channel(&path, None);
+        let buffered = channel(&path, Buffering::new(Some(9), None, None));
+        assert!(Arc::ptr_eq(&first.0, &again.0));
+        assert!(Arc::ptr_eq(&first.0.file, &buffered.0.file));
+        assert_ne!(first.0.index, buffered.0.index);
+        put(&first, "line");
+        let file = Arc::downgrade(&first.0.file);
+        drop((first, again, buffered));
+        assert_eq!(file.strong_count(), 1, "this thread has a line for it");
+        tick();
+        assert_eq!(file.strong_count(), 0);
+        assert_eq!(read(&path), "line\n");
+    }
+
+    #[test]
+    fn a_missing_directory_is_made_and_told() {
+        let (directory, _) = directory();
+        let parent = directory.path().join("a/b");
+        let mut warnings = Vec::new();
+        open(&parent.join("access.log"), &mut warnings).expect("opens");
+        assert_eq!(warnings, [OpenWarning::DirectoryCreated(parent.clone())]);
+        let mode = parent.metadata().expect("a directory").permissions().mode();
+        assert_eq!(mode & 0o777, 0o750);
+        let in_file = parent.join("access.log/error.log");
+        assert!(open(&in_file, &mut Vec::new()).is_err());
+    }
+
+    #[test]
+    fn standard_streams_are_known_by_name_and_by_link() {
+        let (directory, _) = directory();
+        let link = directory.path().join("link");
+        symlink("/dev/stderr", &link).expect("a link");
+        assert!(matches!(Standard::of(&link), Some(Standard::Error)));
+        assert!(matches!(
+            Standard::of(Path::new("/dev/stdout")),
+            Some(Standard::Output)
+        ));
+        assert!(Standard::of(directory.path()).is_none());
+        let log = open_stderr().expect("opens");
+        log.write(Piece::Lines(b"")).ok().expect("writes");
+        assert!(log.is_standard);
+    }
+
+    #[test]
+    fn lines_lost_in_the_second_of_a_report_are_told_later() {
+        let _alone = fixture::alone();
+        let (directory, path) = directory();
+        let errors = directory.path().join("error.log");
+        error_log::copy_to_stderr(false);
+        error_log::set_default(error_log::open_early(&errors).expect("opens"));
+        let log = channel(&path, None);
+        log.0.file.unreported.store(7, Relaxed);
+        put(&log, "fits again");
+        flush_thread();
+        put(&log, "and again");
+        flush_thread();
+        error_log::set_default(error_log::ErrorLogs::new([].into()));
+        let text = read(&errors);
+        assert_eq!(text.matches("works again, 7 more lines lost").count(), 1);
+        assert_eq!(text.lines().count(), 1);
+    }
+
+    #[test]
+    fn behind_a_torn_line_a_new_one_begins() {
+        let (_directory, path) = directory();
+        let log = open(&path, &mut Vec::new()).expect("opens");
+        std::fs::write(&path, "half").expect("writes");
+        log.handle.write().is_torn = true;
+        log.write(Piece::Lines(b"whole\n")).ok().expect("writes");
+        log.write(Piece::Lines(b"next\n")).ok().expect("writes");
+        assert_eq!(read(&path), "half\nwhole\nnext\n");
+    }
+
+    #[test]
+    fn a_pipe_that_is_full_gets_its_lines_later_and_whole() {
+        let _alone = fixture::alone();
+        let (_directory, path) = directory();
+        nix::unistd::mkfifo(&path, nix::sys::stat::Mode::from_bits_truncate(0o600))
+            .expect("a pipe");
+        assert!(
+            open(&path, &mut Vec::new()).is_err(),
+            "nobody reads: an error instead of a wait without end"
+        );
+        let mut reader = OpenOptions::new()
+            .read(true)
+            .custom_flags(libc::O_NONBLOCK)
+            .open(&path)
+            .expect("opens");
+        let log = channel(&path, None);
+        let before = dropped_lines();
+        let mut put_bytes = 0;
+        let mut number = 0;
+        while BACKLOGGED.load(Relaxed) == 0 || number % 10 != 0 {
+            let line = format!("{number} {}", "y".repeat(997));
+            put_bytes += line.len() + 1;
+            put(&log, &line);
+            flush_thread();
+            number += 1;
+        }
+        assert!(is_waiting());
+        let mut bytes = Vec::new();
+        while bytes.len() < put_bytes {
+            // What is there is read, and the next tick writes more.
+            let _ = reader.read_to_end(&mut bytes);
+            tick();
+        }
+        assert_eq!(BACKLOGGED.load(Relaxed), 0);
+        let text = String::from_utf8(bytes).expect("a text");
+        for (position, line) in text.lines().enumerate() {
+            assert_eq!(line, format!("{position} {}", "y".repeat(997)));
+        }
+        assert_eq!(text.lines().count(), number);
+
+        // When it stays full, lines are dropped at last, and the reader still sees whole ones.
+        for _ in 0..1000 {
+            put(&log, &"z".repeat(999));
+            flush_thread();
+        }
+        assert!(dropped_lines() > before);
+        let mut bytes = Vec::new();
+        while BACKLOGGED.load(Relaxed) > 0 {
+            let _ = reader.read_to_end(&mut bytes);
+            tick();
+        }
+        let _ = reader.read_to_end(&mut bytes);
+        let text = String::from_utf8(bytes).expect("a text");
+        assert!(text.lines().all(|line| line == "z".repeat(999)));
+        assert!(text.len() > BACKLOG_SIZE);
+    }
+
+    #[test]
+    fn a_pipe_that_broke_costs_lines_and_nothing_else() {
+        let _alone = fixture::alone();
+        let (_directory, path) = directory();
+        nix::unistd::mkfifo(&path, nix::sys::stat::Mode::from_bits_truncate(0o600))
+            .expect("a pipe");
+        let open_reader = || {
+            OpenOptions::new()
+                .read(true)
+                .custom_flags(libc::O_NONBLOCK)
+                .open(&path)
+                .expect("opens")
+        };
+        let reader = open_reader();
+        let log = channel(&path, None);
+        drop(reader);
+        let before = dropped_lines();
+        put(&log, "lost");
+        flush_thread();
+        assert!(dropped_lines() > before);
+    }
+
+    #[test]
+    fn root_gives_new_files_to_the_user_but_not_those_of_others() {
+        if !nix::unistd::geteuid().is_root() {
+            // Only root can give files away; for others the owner is not touched.
+            assert_eq!(owner(), None);
+            return;
+        }
+        let _alone = fixture::alone();
+        let (directory, path) = directory();
+        let foreign = directory.path().join("foreign");
+        std::fs::write(&foreign, "").expect("writes");
+        let link = directory.path().join("link");
+        symlink(&foreign, &link).expect("a link");
+        set_owner(Some(65_534));
+        let opened = (
+            append_to(&path),
+            append_to(&link),
+            open(&directory.path().join("new/error.log"), &mut Vec::new()),
+        );
+        set_owner(None);
+        assert!(opened.0.is_ok() && opened.1.is_ok() && opened.2.is_ok());
+        let uid = |path: &Path| path.metadata().expect("a file").uid();
+        assert_eq!(uid(&path), 65_534);
+        assert_eq!(uid(&foreign), 0);
+        assert_eq!(uid(&directory.path().join("new")), 65_534);
+        assert_eq!(uid(&directory.path().join("new/error.log")), 65_534);
+    }
+
+    proptest! {
+        #[test]
+        fn a_cut_keeps_what_has_begun_and_splits_no_line(
+            lines in prop::collection::vec("[a-z]{0,9}", 1..9),
+            written: prop::sample::Index,
+            room in 0_usize..40,
+        ) {
+            let text = lines.join("\n") + "\n";
+            let bytes = text.as_bytes();
+            let written = written.index(bytes.len());
+            let kept = Piece::Lines(bytes).cut(written, room);
+            prop_assert!(kept >= written && kept <= bytes.len());
+            prop_assert!(kept == written || bytes[kept - 1] == b'\n');
+            prop_assert!(kept == 0 || bytes[kept - 1] == b'\n');
+            let is_begun = written > 0 && bytes[written - 1] != b'\n';
+            let begun = match text[written..].find('\n') {
+                Some(at) if is_begun => at + 1,
+                _ => 0,
+            };
+            prop_assert!(kept - written <= room.max(begun));
+            let member = Piece::Member(bytes).cut(written, room);
+            prop_assert!(member == bytes.len() || (member == 0 && written == 0));
+        }
+    }
 }

@@ -13,7 +13,7 @@ use parking_lot::{Mutex, RwLock};
 
 use super::{DROPPED, OpenWarning, error_log};
 use crate::conf::typed::log::{Level, Syslog, SyslogServer};
-use crate::http::{date, variables};
+use crate::http::variables;
 use crate::unit::clock;
 
 /// Seconds until an unresolved name is asked for again.
@@ -58,7 +58,7 @@ impl Sender {
             u64::from(self.facility) * 8 + u64::from(severity),
         );
         datagram.push(b'>');
-        push_time(datagram);
+        variables::with_times(|times| push_time(times.error_log(), datagram));
         datagram.extend_from_slice(&self.origin);
     }
 
@@ -211,8 +211,10 @@ impl Peer {
     /// Asks for the address in a thread of its own: a worker never waits for a name. One that
     /// resolved before stays when it does not resolve now.
     fn resolve_beside(self: &Arc<Self>) {
-        self.resolved_second
-            .store(clock::unix().as_secs(), Relaxed);
+        if matches!(self.server, SyslogServer::Unix(_)) {
+            return;
+        }
+        self.resolved_second.store(clock::unix().as_secs(), Relaxed);
         let peer = Arc::clone(self);
         // Without a thread to be had it is tried again later.
         let _ = std::thread::Builder::new()
@@ -267,23 +269,164 @@ fn name_of(server: &SyslogServer) -> String {
     }
 }
 
-/// `Mmm dd hh:mm:ss`, the day filled with a space (RFC 3164 section 4.1.2).
-fn push_time(datagram: &mut Vec<u8>) {
+/// `Mmm dd hh:mm:ss` from `YYYY/MM/DD hh:mm:ss`; the day is filled with a space (RFC 3164 section
+/// 4.1.2).
+fn push_time(now: &[u8], datagram: &mut Vec<u8>) {
     const MONTHS: &[u8; 36] = b"JanFebMarAprMayJunJulAugSepOctNovDec";
-    let now = date::iso8601(clock::unix().as_secs());
-    // 1970-09-28T12:00:00+06:00
-    let [
-        _, _, _, _, _, tens, units, _, day_tens, day_units, _, time @ ..,
-    ] = now.as_bytes()
-    else {
-        return;
-    };
-    let month = usize::from(tens & 1) * 10 + usize::from(units & 15);
-    let name = month.saturating_sub(1).min(11) * 3;
+    let month = usize::from(now[5] & 15) * 10 + usize::from(now[6] & 15);
+    let name = month.clamp(1, 12) * 3 - 3;
     datagram.extend_from_slice(&MONTHS[name..name + 3]);
     datagram.push(b' ');
-    datagram.push(if *day_tens == b'0' { b' ' } else { *day_tens });
-    datagram.push(*day_units);
-    datagram.push(b' ');
-    datagram.extend_from_slice(&time[..time.len().min(8)]);
+    datagram.push(match now[8] {
+        b'0' => b' ',
+        ten => ten,
+    });
+    datagram.extend_from_slice(&now[9..]);
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixDatagram;
+    use std::path::Path;
+
+    use super::super::{dropped_lines, fixture, reopen_all};
+    use super::*;
+
+    fn sender(server: SyslogServer) -> Sender {
+        let syslog = Syslog {
+            server,
+            facility: 23,
+            severity: 6,
+            tag: "openclaw".into(),
+            no_hostname: false,
+        };
+        Sender::open(&syslog, &mut Vec::new())
+    }
+
+    fn received(socket: &UnixDatagram) -> String {
+        let mut bytes = [0; 100];
+        let length = socket.recv(&mut bytes).expect("a datagram");
+        String::from_utf8_lossy(&bytes[..length]).into_owned()
+    }
+
+    fn unix(path: &Path) -> SyslogServer {
+        SyslogServer::Unix(path.to_owned())
+    }
+
+    #[test]
+    fn a_header_has_priority_time_host_and_tag() {
+        let sender = sender(unix(Path::new("/none")));
+        let mut datagram = Vec::new();
+        sender.push_header(None, &mut datagram);
+        let text = std::str::from_utf8(&datagram).expect("a text");
+        let host = std::str::from_utf8(variables::hostname()).expect("a text");
+        let rest = text.strip_prefix("<190>").expect("local7.info");
+        assert_eq!(&rest[15..], format!(" {host} openclaw: "));
+        datagram.clear();
+        sender.push_header(Some(Level::Error), &mut datagram);
+        assert!(datagram.starts_with(b"<187>"));
+    }
+
+    #[test]
+    fn the_time_fills_days_with_a_space() {
+        let text = |now: &[u8; 19]| {
+            let mut out = Vec::new();
+            push_time(now, &mut out);
+            String::from_utf8(out).expect("a text")
+        };
+        assert_eq!(text(b"1994/11/06 08:49:37"), "Nov  6 08:49:37");
+        assert_eq!(text(b"2026/01/31 23:59:59"), "Jan 31 23:59:59");
+        assert_eq!(text(b"2026/12/10 00:00:00"), "Dec 10 00:00:00");
+    }
+
+    #[test]
+    fn datagrams_reach_a_server_over_udp_and_over_a_path() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("log");
+        let over_path = UnixDatagram::bind(&path).expect("binds");
+        sender(unix(&path)).send(b"one").ok().expect("sends");
+        assert_eq!(received(&over_path), "one");
+
+        let over_udp = UdpSocket::bind("[::1]:0").or_else(|_| UdpSocket::bind("127.0.0.1:0"));
+        let over_udp = over_udp.expect("binds");
+        let address = over_udp.local_addr().expect("bound");
+        let server = SyslogServer::Host {
+            name: address.ip().to_string().into(),
+            port: address.port(),
+        };
+        sender(server).send(b"two").ok().expect("sends");
+        let mut bytes = [0; 10];
+        assert_eq!(over_udp.recv(&mut bytes).expect("a datagram"), 3);
+    }
+
+    #[test]
+    fn a_server_that_began_anew_gets_the_next_line() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("log");
+        let sender = sender(unix(&path));
+        let before = dropped_lines();
+        assert!(sender.send(b"nobody listens").is_err());
+        assert!(dropped_lines() > before);
+        let first = UnixDatagram::bind(&path).expect("binds");
+        sender.send(b"one").ok().expect("sends");
+        assert_eq!(received(&first), "one");
+        drop(first);
+        std::fs::remove_file(&path).expect("removes");
+        assert!(sender.send(b"nobody listens").is_err());
+        let second = UnixDatagram::bind(&path).expect("binds");
+        sender.send(b"two").ok().expect("sends");
+        assert_eq!(received(&second), "two");
+    }
+
+    #[test]
+    fn a_server_that_does_not_read_costs_lines_and_no_time() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("log");
+        let server = UnixDatagram::bind(&path).expect("binds");
+        let sender = sender(unix(&path));
+        let sent = (0..100_000)
+            .take_while(|_| sender.send(b"line").is_ok())
+            .count();
+        assert!(sent > 0 && sent < 100_000);
+        assert_eq!(received(&server), "line");
+        sender.send(b"line").ok().expect("there is room again");
+    }
+
+    #[test]
+    fn one_server_has_one_socket_and_is_connected_anew_with_the_logs() {
+        let _alone = fixture::alone();
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("log");
+        let (one, two) = (sender(unix(&path)), sender(unix(&path)));
+        assert!(Arc::ptr_eq(&one.peer, &two.peer));
+        let server = UnixDatagram::bind(&path).expect("binds");
+        one.send(b"one").ok().expect("sends");
+        let _ = reopen_all();
+        assert!(one.peer.socket.read().is_none());
+        two.send(b"two").ok().expect("sends");
+        assert_eq!(received(&server), "one");
+        assert_eq!(received(&server), "two");
+    }
+
+    #[test]
+    fn a_name_that_does_not_resolve_is_a_warning_and_its_lines_are_dropped() {
+        let server = SyslogServer::Host {
+            name: "no\0name".into(),
+            port: 514,
+        };
+        let syslog = Syslog {
+            server,
+            facility: 23,
+            severity: 6,
+            tag: "openclaw".into(),
+            no_hostname: true,
+        };
+        let mut warnings = Vec::new();
+        let sender = Sender::open(&syslog, &mut warnings);
+        assert!(matches!(
+            &*warnings,
+            [OpenWarning::Unresolved { name, .. }] if &**name == "no\0name:514"
+        ));
+        assert!(sender.send(b"x").is_err());
+    }
 }
