@@ -10,6 +10,7 @@
 //! | 1 | [`conf`] | text → tree → typed value; no sockets, no runtime |
 pub mod conf;
 pub mod http;
+pub mod log;
 pub mod metrics;
 pub mod net;
 pub mod unit;
