@@ -5,4 +5,6 @@ pub mod date;
 pub mod exchange;
 pub mod h1;
 pub mod head;
+pub mod hop_by_hop;
+pub mod uri;
 pub mod variables;

@@ -4,12 +4,14 @@
 //! copied from the exchange. `None`/`false` means "no value", which logs print as `-` and templates
 //! as nothing.
 
+use std::cell::RefCell;
 use std::io::Write as _;
 use std::net::IpAddr;
 
 use super::date;
 use super::exchange::{Attempt, Exchange, Slot};
 use super::head::{Fields, Known};
+use super::uri;
 use crate::conf::regex::Groups;
 use crate::conf::template::{Part, Template};
 use crate::conf::typed::listen::Address;
@@ -86,7 +88,7 @@ fn write_at(variable: &Variable, exchange: &Exchange, out: &mut Vec<u8>, depth: 
             .find_map(|value| set_cookie_value(value, name))
             .is_some_and(|value| append(out, value)),
         Variable::Argument(name) => {
-            argument(&exchange.args, name).is_some_and(|value| append(out, value))
+            uri::argument(&exchange.args, name).is_some_and(|value| append(out, value))
         }
         Variable::Cookie(name) => exchange
             .head
@@ -249,16 +251,6 @@ fn is_variable_name_of(name: &[u8], field: &[u8]) -> bool {
             b'-' => wanted == b'_',
             _ => wanted == byte.to_ascii_lowercase(),
         })
-}
-
-/// The value of an argument of a query; its name is compared without case (nginx `ngx_http_arg`).
-pub fn argument<'a>(args: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
-    args.split(|&byte| byte == b'&').find_map(|pair| {
-        (pair.len() > name.len()
-            && pair[name.len()] == b'='
-            && pair[..name.len()].eq_ignore_ascii_case(name))
-        .then(|| &pair[name.len() + 1..])
-    })
 }
 
 /// The value of a cookie in a `Cookie` field; names are compared without case, as nginx does.
@@ -431,8 +423,8 @@ fn write_core(core: Core, exchange: &Exchange, out: &mut Vec<u8>) -> bool {
         Core::TcpinfoRttvar => tcp_info(exchange, out, |info| info.tcpi_rttvar),
         Core::TcpinfoSndCwnd => tcp_info(exchange, out, |info| info.tcpi_snd_cwnd),
         Core::TcpinfoRcvSpace => tcp_info(exchange, out, |info| info.tcpi_rcv_space),
-        Core::TimeIso8601 => append(out, date::iso8601(clock::unix().as_secs()).as_bytes()),
-        Core::TimeLocal => append(out, date::log_time(clock::unix().as_secs()).as_bytes()),
+        Core::TimeIso8601 => with_times(|times| append(out, times.iso8601())),
+        Core::TimeLocal => with_times(|times| append(out, times.local())),
         Core::UpstreamAddr => attempts(exchange, out, |attempt, out| {
             append(out, attempt.address.as_bytes())
         }),
@@ -504,6 +496,19 @@ fn times(
     attempts(exchange, out, |attempt, out| match time(attempt) {
         Some(time) => seconds(out, time),
         None => append(out, b"-"),
+    })
+}
+
+/// The texts of the current second.
+pub fn with_times<R>(run: impl FnOnce(&date::Cache) -> R) -> R {
+    thread_local! {
+        static TIMES: RefCell<Option<date::Cache>> = const { RefCell::new(None) };
+    }
+    let second = i64::try_from(clock::unix().as_secs()).unwrap_or(i64::MAX);
+    TIMES.with_borrow_mut(|times| {
+        let times = times.get_or_insert_with(|| date::Cache::new(second));
+        times.update(second);
+        run(times)
     })
 }
 

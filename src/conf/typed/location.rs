@@ -212,6 +212,8 @@ pub enum FileTest {
 /// Everything that holds in one place (a server, a location, an `if`, a `limit_except`).
 #[derive(Debug)]
 pub struct Settings {
+    /// Counts all settings of a configuration; what is built for them at run time is found by it.
+    pub id: usize,
     /// The location's text for messages and `$…`; empty for a server.
     pub name: Box<[u8]>,
     /// `= /path`: a request for `alias` or `proxy_pass` with a path replaces this many bytes.
