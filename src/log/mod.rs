@@ -167,7 +167,7 @@ impl fmt::Display for OpenWarning {
 mod fixture {
     //! An exchange as it stands when its line is written.
 
-    use std::path::{Path, PathBuf};
+    use std::path::PathBuf;
     use std::rc::Rc;
     use std::sync::Arc;
     use std::time::{Duration, Instant};
@@ -177,10 +177,8 @@ mod fixture {
     use crate::conf::source::Span;
     use crate::conf::template::Template;
     use crate::conf::typed::listen::Address;
-    use crate::conf::typed::location::{
-        DisableSymlinks, Handler, IfModifiedSince, Lingering, LingeringMode, Reading, Root, Server,
-        ServerTokens, Settings, Types,
-    };
+    use crate::conf::typed::location::{Reading, Server};
+    pub use crate::conf::typed::lower::fixture::settings;
     use crate::conf::typed::proxy::{HttpVersion, NextUpstream, Proxy, Target};
     use crate::http::exchange::{Connection, Exchange};
     use crate::http::head::{Method, Slice};
@@ -235,67 +233,6 @@ mod fixture {
         exchange
     }
 
-    pub fn settings() -> Settings {
-        let nowhere: Arc<Path> = PathBuf::new().into();
-        Settings {
-            name: Box::default(),
-            prefix_length: 0,
-            is_regex: false,
-            is_named: false,
-            handler: Handler::Files,
-            auto_redirect: false,
-            statements: Vec::new(),
-            limit_except: None,
-            access: [].into(),
-            internal: false,
-            root: Root::Root(Template::from_text(b"/srv")),
-            index: [].into(),
-            autoindex: None,
-            try_files: None,
-            error_pages: [].into(),
-            recursive_error_pages: false,
-            types: Arc::new(Types::default()),
-            default_type: Box::default(),
-            add_headers: [].into(),
-            add_trailers: [].into(),
-            expires: None,
-            etag: true,
-            if_modified_since: IfModifiedSince::Exact,
-            max_ranges: None,
-            max_body_size: None,
-            body_buffer_size: 0,
-            body_timeout: Duration::ZERO,
-            body_temp_path: Arc::clone(&nowhere),
-            send_timeout: Duration::ZERO,
-            keepalive_timeout: None,
-            keepalive_header: None,
-            keepalive_requests: 0,
-            keepalive_time: Duration::ZERO,
-            lingering: Lingering {
-                mode: LingeringMode::On,
-                time: Duration::ZERO,
-                timeout: Duration::ZERO,
-            },
-            reset_timed_out: false,
-            limit_rate: Template::default(),
-            limit_rate_after: Template::default(),
-            server_tokens: ServerTokens::Name,
-            absolute_redirect: true,
-            server_name_in_redirect: false,
-            port_in_redirect: true,
-            chunked_transfer_encoding: true,
-            tcp_nodelay: true,
-            sendfile: false,
-            log_not_found: true,
-            log_subrequest: false,
-            rewrite_log: false,
-            access_logs: [].into(),
-            error_logs: [].into(),
-            resolver: None,
-            disable_symlinks: DisableSymlinks::Off,
-        }
-    }
-
     /// A location that proxies to this target.
     pub fn proxy(target: Target) -> Proxy {
         Proxy {
@@ -308,7 +245,6 @@ mod fixture {
             pass_request_body: true,
             http_version: HttpVersion::Http11,
             hidden: Vec::new(),
-            passed: Vec::new(),
             ignored: Vec::new(),
             redirects: Vec::new(),
             cookie_domains: Vec::new(),
