@@ -9,6 +9,8 @@
 //! | 0 | [`unit`] | sizes, times and their spelling |
 //! | 1 | [`conf`] | text → tree → typed value; no sockets, no runtime |
 pub mod conf;
+pub mod files;
+pub mod filter;
 pub mod http;
 pub mod log;
 pub mod metrics;

@@ -543,7 +543,9 @@ pub fn request_filename(exchange: &Exchange, out: &mut Vec<u8>) -> bool {
         }
         Root::Alias(alias) => {
             expand(alias, exchange, out);
-            if !exchange.settings.is_regex {
+            if exchange.is_behind_alias {
+                out.extend_from_slice(&exchange.path);
+            } else if !exchange.settings.is_regex {
                 out.extend_from_slice(
                     exchange
                         .path
