@@ -5,6 +5,7 @@
 pub mod check;
 pub mod diagnostic;
 pub mod directives;
+pub mod edit;
 pub mod explain;
 pub mod fmt;
 pub mod include;
