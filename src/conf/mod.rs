@@ -2,8 +2,10 @@
 //!
 //! Usable without a running proxy: `-t`, `fmt`, `help`, editors and fuzzers need nothing else.
 
+pub mod address;
 pub mod check;
 pub mod diagnostic;
+pub mod diff;
 pub mod directives;
 pub mod edit;
 pub mod explain;
