@@ -8,8 +8,10 @@
 //! | --- | --- | --- |
 //! | 0 | [`unit`] | sizes, times and their spelling |
 //! | 1 | [`conf`] | text → tree → typed value; no sockets, no runtime |
+pub mod access;
 pub mod conf;
 pub mod http;
 pub mod metrics;
 pub mod net;
+pub mod route;
 pub mod unit;
