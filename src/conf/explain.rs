@@ -460,46 +460,46 @@ codes! {
     }
 
     // What can be used and does not do what it seems to: servers, locations, variables.
-    "W040" CONFLICTING_NAME "two servers with the same name and address" {
+    "W140" CONFLICTING_NAME "two servers with the same name and address" {
         "Requests for the name go to the first server; the second one can be reached by its other \
          names only.",
         "http { server { server_name a.example; } server { server_name a.example; } }",
         "http { server { server_name a.example; } server { server_name b.example; } }"
     }
-    "W041" SUSPICIOUS_NAME "a server name that no request can have" {
+    "W141" SUSPICIOUS_NAME "a server name that no request can have" {
         "Browsers send names in ASCII (`xn--…` for others), without a `/`, a port or a dot at the end.",
         "http { server { server_name bücher.example; } }",
         "http { server { server_name xn--bcher-kva.example; } }"
     }
-    "W042" REWRITE_MATCHES_QUERY "a rewrite that matches the query" {
+    "W142" REWRITE_MATCHES_QUERY "a rewrite that matches the query" {
         "The pattern asks for a `?`, which a path without its query never has. It is matched against \
          path and query together, and a match uses the query up. In nginx it would never match.",
         "http { server { rewrite ^/users\\?id=(.*)$ /users/$1 last; } }",
         "http { server { rewrite ^/users$ /users/$arg_id? last; } }"
     }
-    "W043" MAP_REGEX_IGNORED "an entry of a map that is left out" {
+    "W143" MAP_REGEX_IGNORED "an entry of a map that is left out" {
         "The regular expression cannot be compiled. The entry is left out, so that everything else \
          works; nginx would not start.",
         "http { map $uri $kind { ~^/(a one; } }",
         "http { map $uri $kind { ~^/(a) one; } }"
     }
-    "W044" DUPLICATE_NETWORK "a network or range stands twice" {
+    "W144" DUPLICATE_NETWORK "a network or range stands twice" {
         "The later value is used.",
         "http { geo $inside { 10.0.0.0/8 yes; 10.0.0.0/8 no; } }",
         "http { geo $inside { 10.0.0.0/8 yes; } }"
     }
-    "W045" HOST_BITS "an address with meaningless bits" {
+    "W145" HOST_BITS "an address with meaningless bits" {
         "Behind the length of the prefix the address of a network is zero; what stands there has no \
          meaning. Perhaps another length is meant.",
         "http { server { allow 10.1.2.3/8; deny all; } }",
         "http { server { allow 10.0.0.0/8; deny all; } }"
     }
-    "W046" DUPLICATE_NAMED_LOCATION "a named location stands twice" {
+    "W146" DUPLICATE_NAMED_LOCATION "a named location stands twice" {
         "The first one is used.",
         "http { server { location @a { } location @a { } } }",
         "http { server { location @a { } location @b { } } }"
     }
-    "W047" NOTHING_TO_DELETE "a network to delete that is not there" {
+    "W147" NOTHING_TO_DELETE "a network to delete that is not there" {
         "`delete` takes back a network or range that an earlier line gave a value, exactly as it was \
          written.",
         "http { geo $inside { 10.0.0.0/8 yes; delete 10.1.0.0/16; } }",

@@ -10,7 +10,6 @@ use std::cell::Cell;
 use std::ffi::OsStr;
 use std::fmt;
 use std::io;
-use std::ops::Range;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
@@ -24,6 +23,7 @@ use crate::conf::typed::location::{
 use crate::conf::typed::log::Level;
 use crate::conf::variable::{Core, Variable};
 use crate::http::exchange::Exchange;
+use crate::http::uri::{self, Escape, Unescape};
 use crate::http::variables;
 use crate::unit;
 
@@ -217,7 +217,7 @@ impl Run<'_> {
             } => {
                 scratch.clear();
                 variables::write(variable, exchange, &mut scratch);
-                self.matches(regex, &scratch, exchange) != *negate
+                self.matches(regex, &scratch, exchange).is_some() != *negate
             }
             Condition::File { test, path, negate } => {
                 let path = self.value(path, exchange, &mut scratch);
@@ -228,8 +228,9 @@ impl Run<'_> {
         holds
     }
 
-    /// Matches and remembers the groups; a pattern that does not match forgets `$1` to `$9`.
-    fn matches(&mut self, regex: &Regex, subject: &[u8], exchange: &Exchange) -> bool {
+    /// Matches and remembers the groups; a pattern that does not match forgets `$1` to `$9`. Returns
+    /// where the match ends.
+    fn matches(&mut self, regex: &Regex, subject: &[u8], exchange: &Exchange) -> Option<usize> {
         let mut groups = Groups::new();
         let is_match = regex.find(subject, &mut groups);
         if self.is_logged {
@@ -247,32 +248,42 @@ impl Run<'_> {
                 ),
             );
         }
-        match is_match {
-            true => remember(exchange, regex, &groups, subject),
-            false => exchange.groups.borrow_mut().0.clear(),
+        if !is_match {
+            exchange.groups.borrow_mut().0.clear();
+            return None;
         }
-        is_match
+        remember(exchange, regex, &groups, subject);
+        let whole = groups.first().copied().flatten();
+        Some(whole.map_or(0, |(_, end)| end as usize))
     }
 
     fn rewrite(&mut self, rewrite: &Rewrite, exchange: &mut Exchange) -> Option<Outcome<'static>> {
         let mut scratch = std::mem::take(&mut self.scratch);
-        // Where the query stands in what the pattern was matched against.
-        let mut query = usize::MAX;
-        let is_match = if rewrite.matches_query && !exchange.args.is_empty() {
+        // Where the query starts in the subject, if the match reaches into it.
+        let mut query = None;
+        let end = if rewrite.matches_query && !exchange.args.is_empty() {
             scratch.clear();
             scratch.extend_from_slice(&exchange.path);
-            query = scratch.len() + 1;
             scratch.push(b'?');
             scratch.extend_from_slice(&exchange.args);
-            self.matches(&rewrite.regex, &scratch, exchange)
+            let end = self.matches(&rewrite.regex, &scratch, exchange);
+            let length = exchange.path.len();
+            query = end.filter(|&end| end > length).map(|_| length + 1);
+            end
         } else {
             self.matches(&rewrite.regex, &exchange.path, exchange)
         };
-        let outcome = match (is_match, rewrite.flag) {
-            (false, _) => None,
-            (true, RewriteFlag::Redirect) => Some(self.redirected(302, rewrite, query, exchange)),
-            (true, RewriteFlag::Permanent) => Some(self.redirected(301, rewrite, query, exchange)),
-            (true, flag) => self.replace(rewrite, flag, query, exchange, &mut scratch),
+        let outcome = match (end, rewrite.flag) {
+            (None, _) => None,
+            (Some(_), flag @ (RewriteFlag::Redirect | RewriteFlag::Permanent)) => {
+                let status = match flag {
+                    RewriteFlag::Permanent => 301,
+                    _ => 302,
+                };
+                let location = self.address(rewrite, query, exchange, &mut scratch);
+                Some(Outcome::Redirect { status, location })
+            }
+            (Some(_), flag) => self.replace(rewrite, flag, query, exchange, &mut scratch),
         };
         self.scratch = scratch;
         outcome
@@ -280,23 +291,23 @@ impl Run<'_> {
 
     /// The address of a redirect: the replacement with what was needlessly escaped put back, then
     /// the request's own arguments.
-    fn redirected(
+    fn address(
         &mut self,
-        status: u16,
         rewrite: &Rewrite,
-        query: usize,
+        query: Option<usize>,
         exchange: &Exchange,
-    ) -> Outcome<'static> {
-        let mut location = Vec::new();
-        let is_escaping = has_escapes(exchange);
+        scratch: &mut Vec<u8>,
+    ) -> Vec<u8> {
+        scratch.clear();
+        let has_escapes = has_escapes(exchange);
         for part in rewrite.replacement.parts() {
             // What comes from the query is escaped as it should be.
-            let is_escaping = is_escaping && !comes_from_query(part, query, exchange);
-            expand(part, exchange, is_escaping, &mut location);
+            let is_escaping = has_escapes && !comes_from_query(part, query, exchange);
+            expand(part, exchange, is_escaping, scratch);
         }
-        unescape_redirect(&mut location);
-        let is_query_used = query != usize::MAX;
-        if !rewrite.drops_arguments && !is_query_used && !exchange.args.is_empty() {
+        let mut location = Vec::with_capacity(scratch.len() + 1 + exchange.args.len());
+        uri::push_unescaped(&mut location, scratch, Unescape::Redirect);
+        if !rewrite.drops_arguments && query.is_none() && !exchange.args.is_empty() {
             location.push(if rewrite.has_query { b'&' } else { b'?' });
             location.extend_from_slice(&exchange.args);
         }
@@ -308,7 +319,7 @@ impl Run<'_> {
             );
         }
         escape_controls(&mut location);
-        Outcome::Redirect { status, location }
+        location
     }
 
     /// Puts the replacement in the place of path and arguments.
@@ -316,7 +327,7 @@ impl Run<'_> {
         &mut self,
         rewrite: &Rewrite,
         flag: RewriteFlag,
-        query: usize,
+        query: Option<usize>,
         exchange: &mut Exchange,
         scratch: &mut Vec<u8>,
     ) -> Option<Outcome<'static>> {
@@ -334,10 +345,10 @@ impl Run<'_> {
                     }
                     None => scratch.extend_from_slice(text),
                 },
-                (part, None) if comes_from_query(part, query, exchange) => {
-                    let start = scratch.len();
-                    expand(part, exchange, false, scratch);
-                    unescape(scratch, start);
+                (Part::Capture(number), None) if comes_from_query(part, query, exchange) => {
+                    let mut escaped = Vec::new();
+                    variables::write_capture(*number, exchange, &mut escaped);
+                    uri::push_unescaped(scratch, &escaped, Unescape::Everything);
                 }
                 (part, _) => {
                     let is_escaping = has_escapes
@@ -347,16 +358,15 @@ impl Run<'_> {
                 }
             }
         }
-        let is_query_used = query != usize::MAX;
         let path = arguments.unwrap_or(scratch.len());
         // A query can hold what the reader of the request does not let into a path. nginx would
         // not have matched it at all.
-        if is_query_used && leaves_root(&scratch[..path]) {
+        if query.is_some() && leaves_root(&scratch[..path]) {
             return None;
         }
         match arguments {
             Some(start) => {
-                if !rewrite.drops_arguments && !is_query_used && !exchange.args.is_empty() {
+                if !rewrite.drops_arguments && query.is_none() && !exchange.args.is_empty() {
                     scratch.push(b'&');
                     scratch.extend_from_slice(&exchange.args);
                 }
@@ -364,7 +374,7 @@ impl Run<'_> {
                 exchange.args.extend_from_slice(&scratch[start..]);
                 scratch.truncate(start);
             }
-            None if rewrite.drops_arguments || is_query_used => exchange.args.clear(),
+            None if rewrite.drops_arguments || query.is_some() => exchange.args.clear(),
             None => {}
         }
         std::mem::swap(&mut exchange.path, scratch);
@@ -474,7 +484,8 @@ fn expand(part: &Part, exchange: &Exchange, is_escaping: bool, out: &mut Vec<u8>
         Part::Capture(number) if is_escaping => {
             let (groups, subject) = &*exchange.groups.borrow();
             if let Some(&Some((start, end))) = groups.get(usize::from(*number)) {
-                escape_argument(&subject[start as usize..end as usize], out);
+                let group = &subject[start as usize..end as usize];
+                uri::push_escaped(out, group, Escape::Argument);
             }
         }
         Part::Capture(number) => {
@@ -484,105 +495,13 @@ fn expand(part: &Part, exchange: &Exchange, is_escaping: bool, out: &mut Vec<u8>
 }
 
 /// Does a capture stand in the query, which starts at `query` of the subject?
-fn comes_from_query(part: &Part, query: usize, exchange: &Exchange) -> bool {
-    let Part::Capture(number) = part else {
+fn comes_from_query(part: &Part, query: Option<usize>, exchange: &Exchange) -> bool {
+    let (Part::Capture(number), Some(query)) = (part, query) else {
         return false;
     };
     let groups = &exchange.groups.borrow().0;
     let group = groups.get(usize::from(*number)).copied().flatten();
     group.is_some_and(|(start, _)| start as usize >= query)
-}
-
-const HEX: &[u8; 16] = b"0123456789ABCDEF";
-
-fn push_escaped(byte: u8, out: &mut Vec<u8>) {
-    let digit = |value: u8| HEX[usize::from(value)];
-    out.extend_from_slice(&[b'%', digit(byte >> 4), digit(byte & 15)]);
-}
-
-/// Appends a text as part of an argument (nginx `NGX_ESCAPE_ARGS`).
-fn escape_argument(text: &[u8], out: &mut Vec<u8>) {
-    for &byte in text {
-        match byte {
-            0..=b' '
-            | 0x7f..
-            | b'"'
-            | b'#'
-            | b'%'
-            | b'&'
-            | b'+'
-            | b';'
-            | b'<'
-            | b'>'
-            | b'?'
-            | b'\\'
-            | b'^'
-            | b'`'
-            | b'{'
-            | b'|'
-            | b'}' => push_escaped(byte, out),
-            _ => out.push(byte),
-        }
-    }
-}
-
-/// Takes escapes back that an address does not need, up to its query (nginx
-/// `NGX_UNESCAPE_REDIRECT`): the replacement may hold what the client had escaped.
-fn unescape_redirect(text: &mut Vec<u8>) {
-    rewrite_escapes(text, 0, |byte| byte > b'%' && byte < 0x7f, true);
-}
-
-/// Resolves the escapes behind `start`. NUL stays escaped: no path may hold it.
-fn unescape(text: &mut Vec<u8>, start: usize) {
-    rewrite_escapes(text, start, |byte| byte != 0, false);
-}
-
-/// Replaces `%XX` behind `start` where the byte is wanted; perhaps only up to the first `?`.
-fn rewrite_escapes(
-    text: &mut Vec<u8>,
-    start: usize,
-    is_wanted: impl Fn(u8) -> bool,
-    ends_at_query: bool,
-) {
-    let Some(first) = memchr::memchr(b'%', &text[start..]) else {
-        return;
-    };
-    let end = match memchr::memchr(b'?', &text[start..]) {
-        Some(position) if ends_at_query => start + position,
-        _ => text.len(),
-    };
-    let mut write = start + first;
-    let mut read = write;
-    while read < end {
-        let escaped = match text[read..end] {
-            [b'%', high, low, ..] => hexadecimal(high).zip(hexadecimal(low)),
-            _ => None,
-        };
-        match escaped.map(|(high, low)| high << 4 | low) {
-            Some(byte) if is_wanted(byte) => {
-                text[write] = byte;
-                read += 3;
-                write += 1;
-                // From here on it is the query.
-                if ends_at_query && byte == b'?' {
-                    break;
-                }
-            }
-            _ => {
-                text[write] = text[read];
-                read += 1;
-                write += 1;
-            }
-        }
-    }
-    text.drain(Range {
-        start: write.min(read),
-        end: read,
-    });
-}
-
-fn hexadecimal(digit: u8) -> Option<u8> {
-    char::from(digit).to_digit(16).map(|value| value as u8)
 }
 
 /// Escapes control characters, so that a value stays within its field.
@@ -593,7 +512,7 @@ fn escape_controls(text: &mut Vec<u8>) {
     let mut escaped = Vec::with_capacity(text.len() + 8);
     for &byte in &*text {
         match byte.is_ascii_control() {
-            true => push_escaped(byte, &mut escaped),
+            true => uri::push_escaped(&mut escaped, &[byte], Escape::Component),
             false => escaped.push(byte),
         }
     }

@@ -36,9 +36,7 @@ pub fn located(placed: Vec<PlacedLocation<'_>>, cx: &mut Cx) -> Vec<Location> {
             settings.name = location.name();
             settings.statements = super::rewrite::statements(block, cx, &mut |_, node| {
                 let mut inside = self::settings();
-                inside.name = format!("if {:?}", node.arguments[0].text)
-                    .into_bytes()
-                    .into();
+                inside.name = format!("if {}", node.arguments[0].text).into_bytes().into();
                 Some(Arc::new(inside))
             });
             settings.auto_redirect = block.iter().any(|node| &*node.name.text == "proxy_pass");

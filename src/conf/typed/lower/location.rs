@@ -427,7 +427,7 @@ mod tests {
         );
         assert_eq!(
             duplicates("location @a { } location @a { }"),
-            "OC-W046 the location `@a` stands twice\n"
+            "OC-W146 the location `@a` stands twice\n"
         );
         assert_eq!(
             duplicates(
@@ -503,7 +503,7 @@ mod tests {
         }
         for text in ["bücher.example", "a/b", "a:80", "a.", "$host"] {
             let (names, problems) = names(&format!("server_name {text};"));
-            assert!(problems.starts_with("OC-W041"), "{text}: {problems}");
+            assert!(problems.starts_with("OC-W141"), "{text}: {problems}");
             assert_eq!(names.names.len(), 1);
         }
     }
