@@ -1,7 +1,6 @@
 //! Upstreams for the tests of this module.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -11,10 +10,8 @@ use super::group::Peers;
 use crate::conf::source::Span;
 use crate::conf::template::Template;
 use crate::conf::typed::listen::Address;
-use crate::conf::typed::location::{
-    DisableSymlinks, Handler, IfModifiedSince, Lingering, LingeringMode, Reading, Root, Server,
-    ServerTokens, Settings, Types,
-};
+use crate::conf::typed::location::{Reading, Server};
+use crate::conf::typed::lower;
 use crate::conf::typed::upstream::{Keepalive, Method, PeerAddress, Upstream, UpstreamServer};
 use crate::conf::variable::Names;
 use crate::http::exchange::{Connection, Exchange};
@@ -108,7 +105,7 @@ pub fn exchange(remote: IpAddr, args: &str, fields: &[(&str, &str)]) -> Exchange
     let server = Arc::new(Server {
         names: Vec::new(),
         primary_name: (*b"example.org").into(),
-        settings: Arc::new(settings()),
+        settings: Arc::new(lower::fixture::settings()),
         statements: Vec::new(),
         locations: Vec::new(),
         reading: Reading {
@@ -139,65 +136,4 @@ pub fn exchange(remote: IpAddr, args: &str, fields: &[(&str, &str)]) -> Exchange
         exchange.head.fields.push(name.as_bytes(), value.as_bytes());
     }
     exchange
-}
-
-fn settings() -> Settings {
-    let nowhere: Arc<Path> = PathBuf::new().into();
-    Settings {
-        name: (*b"/").into(),
-        prefix_length: 1,
-        is_regex: false,
-        is_named: false,
-        handler: Handler::Files,
-        auto_redirect: false,
-        statements: Vec::new(),
-        limit_except: None,
-        access: [].into(),
-        internal: false,
-        root: Root::Root(Template::default()),
-        index: [].into(),
-        autoindex: None,
-        try_files: None,
-        error_pages: [].into(),
-        recursive_error_pages: false,
-        types: Arc::new(Types::default()),
-        default_type: Box::default(),
-        add_headers: [].into(),
-        add_trailers: [].into(),
-        expires: None,
-        etag: true,
-        if_modified_since: IfModifiedSince::Exact,
-        max_ranges: None,
-        max_body_size: None,
-        body_buffer_size: 0,
-        body_timeout: Duration::ZERO,
-        body_temp_path: nowhere,
-        send_timeout: Duration::ZERO,
-        keepalive_timeout: None,
-        keepalive_header: None,
-        keepalive_requests: 0,
-        keepalive_time: Duration::ZERO,
-        lingering: Lingering {
-            mode: LingeringMode::On,
-            time: Duration::ZERO,
-            timeout: Duration::ZERO,
-        },
-        reset_timed_out: false,
-        limit_rate: Template::default(),
-        limit_rate_after: Template::default(),
-        server_tokens: ServerTokens::Name,
-        absolute_redirect: true,
-        server_name_in_redirect: false,
-        port_in_redirect: true,
-        chunked_transfer_encoding: true,
-        tcp_nodelay: true,
-        sendfile: false,
-        log_not_found: true,
-        log_subrequest: false,
-        rewrite_log: false,
-        access_logs: [].into(),
-        error_logs: [].into(),
-        resolver: None,
-        disable_symlinks: DisableSymlinks::Off,
-    }
 }

@@ -294,7 +294,7 @@ fn write_expires(expires: Option<Duration>, unix: Duration, out: &mut Vec<u8>) {
 /// `Thu, 18-Nov-10 11:27:35 GMT`; with four digits from 2038 on (`ngx_http_cookie_time`).
 fn write_cookie_time(unix: u64, out: &mut Vec<u8>) {
     let date = date::http(i64::try_from(unix).unwrap_or(i64::MAX));
-    let year = match date[12..16] <= *b"2037" {
+    let year = match date[12..16] <= b"2037"[..] {
         true => &date[14..16],
         false => &date[12..16],
     };
