@@ -9,7 +9,10 @@
 //! | 0 | [`unit`] | sizes, times and their spelling |
 //! | 1 | [`conf`] | text → tree → typed value; no sockets, no runtime |
 pub mod conf;
+pub mod files;
+pub mod filter;
 pub mod http;
+pub mod log;
 pub mod metrics;
 pub mod net;
 pub mod unit;
