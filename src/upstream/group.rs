@@ -1008,7 +1008,7 @@ mod tests {
         let addresses: Vec<_> = (1..=3)
             .map(|port| Address::Ip(([10, 0, 0, 1], port).into()))
             .collect();
-        let group = Group::of_addresses("a.test", &addresses);
+        let group = Group::new(Arc::new(Peers::of_addresses("a.test", &addresses)));
         let exchange = exchange(CLIENT, "", &[]);
         let mut tried = Tried::default();
         let mut labels = Vec::new();
@@ -1024,7 +1024,7 @@ mod tests {
         }
         labels.sort();
         assert_eq!(labels, ["10.0.0.1:1", "10.0.0.1:2", "10.0.0.1:3"]);
-        let none = Group::of_addresses("a.test", &[]);
+        let none = Group::new(Arc::new(Peers::of_addresses("a.test", &[])));
         let none = select(&none).expect_err("no address");
         assert_eq!(none.shortage, Shortage::Unresolved);
     }
