@@ -49,7 +49,43 @@ macro_rules! cases {
 }
 
 cases! {
+    alias
+    autoindex_formats
+    autoindex_html
+    error_page
+    error_page_intercept
+    error_page_recursive
+    geo_addresses
+    host_field
+    if_conditions
+    if_content
+    index_files
+    internal_locations
+    limit_except
+    location_named
+    location_nested
+    location_normalised
+    location_prefix
+    location_regex
+    location_trailing_slash
+    location_unmerged
+    map_regex
+    map_values
+    redirects
+    return_codes
+    rewrite_args
+    rewrite_flags
+    rewrite_query
+    rewrite_server
+    root_directive
+    server_name_default
+    server_name_exact
+    server_name_regex
+    server_name_wildcard
+    set_variables
     smoke
+    split_clients
+    try_files
 }
 
 #[test]

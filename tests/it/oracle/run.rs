@@ -58,12 +58,12 @@ pub fn oracle() -> PathBuf {
 pub fn differences(case: &Case, ours: &Path, our_conf: &str) -> (Vec<Difference>, String) {
     let (theirs, our_side) = thread::scope(|scope| {
         let theirs = scope.spawn(|| play(case, &oracle(), &case.conf));
-        let ours = scope.spawn(|| play(case, ours, our_conf));
-        let ours = ours.join();
-        (theirs.join().expect("the oracle must play the case"), ours)
+        let ours = play(case, ours, our_conf);
+        (theirs.join().expect("a peer's thread does not panic"), ours)
     });
     let ours_is_nginx = is_nginx(ours);
-    let ours = our_side.expect("the program under test must play the case");
+    let theirs = theirs.unwrap_or_else(|said| panic!("nginx refuses the case:\n{said}"));
+    let ours = our_side.unwrap_or_else(|said| panic!("openclaw refuses the case:\n{said}"));
     let mut differences = Vec::new();
     for (place, script) in case.requests.scripts.iter().enumerate() {
         let wanted = script.deviation.as_ref().filter(|_| !ours_is_nginx);
@@ -120,7 +120,8 @@ pub fn report(name: &str, differences: &[Difference]) -> String {
     text
 }
 
-fn play(case: &Case, program: &Path, conf: &str) -> Side {
+/// Runs one peer through a case; `Err` is what it said when it refused the configuration.
+fn play(case: &Case, program: &Path, conf: &str) -> Result<Side, String> {
     let record = Record::default();
     let sockets = tempfile::tempdir().expect("a temporary directory");
     let log = format!("%COMMON%\n{LOG}");
@@ -145,7 +146,7 @@ fn play(case: &Case, program: &Path, conf: &str) -> Side {
             backends.push(backend);
         }
     }
-    let mut server = setup.start();
+    let mut server = setup.try_start().map_err(|refusal| refusal.said)?;
     let site = server.site();
     for (number, port) in site.listens() {
         names.push((port.to_string(), format!("LISTEN{number}")));
@@ -172,11 +173,11 @@ fn play(case: &Case, program: &Path, conf: &str) -> Side {
         .map(|observed| normaliser.exchange(observed))
         .collect();
     let logs = read_logs(case, &normaliser, &server.site().prefix);
-    Side {
+    Ok(Side {
         exchanges,
         lines,
         logs,
-    }
+    })
 }
 
 fn exchange(mut client: Client, script: &Script) -> Observed {

@@ -168,10 +168,14 @@ impl Setup {
         });
         match started {
             Ok(_) => Ok(server),
-            Err(status) => Err(Refusal {
-                status,
-                said: server.said(),
-            }),
+            Err(status) => {
+                // What it said is the refusal's to tell, and no fault yet.
+                server.tolerated.push(String::new());
+                Err(Refusal {
+                    status,
+                    said: server.said(),
+                })
+            }
         }
     }
 
