@@ -60,6 +60,10 @@ pub const NAMED: &[Deviation] = &[
         reason: "an upstream's answer with contradictory framing is a 502; nginx does so since 1.23",
     },
     Deviation {
+        id: "upstream-nonsense",
+        reason: "an upstream that does not speak HTTP/1 is a 502: its bytes are no answer of HTTP/0.9",
+    },
+    Deviation {
         id: "upstream-interim",
         reason: "an interim answer of an upstream is not its final one; nginx knows since 1.29",
     },

@@ -71,6 +71,20 @@ cases! {
     location_unmerged
     map_regex
     map_values
+    proxy_cookies
+    proxy_errors
+    proxy_framing
+    proxy_hash
+    proxy_http10_upstream
+    proxy_next_upstream
+    proxy_pass_forms
+    proxy_redirect
+    proxy_request_bodies
+    proxy_request_fields
+    proxy_response_fields
+    proxy_set_header
+    proxy_upstreams
+    proxy_websocket
     redirects
     return_codes
     rewrite_args

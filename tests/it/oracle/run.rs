@@ -43,7 +43,8 @@ pub struct Difference {
 
 /// What one peer did in a whole case.
 struct Side {
-    exchanges: Vec<Observed>,
+    /// What each script brought; nothing where nginx was not asked.
+    exchanges: Vec<Option<Observed>>,
     lines: Vec<Vec<String>>,
     logs: BTreeMap<String, Vec<String>>,
 }
@@ -61,19 +62,18 @@ pub fn differences(case: &Case, ours: &Path, our_conf: &str) -> (Vec<Difference>
         let ours = play(case, ours, our_conf);
         (theirs.join().expect("a peer's thread does not panic"), ours)
     });
-    let ours_is_nginx = is_nginx(ours);
     let theirs = theirs.unwrap_or_else(|said| panic!("nginx refuses the case:\n{said}"));
     let ours = our_side.unwrap_or_else(|said| panic!("openclaw refuses the case:\n{said}"));
     let mut differences = Vec::new();
     for (place, script) in case.requests.scripts.iter().enumerate() {
-        let wanted = script.deviation.as_ref().filter(|_| !ours_is_nginx);
-        let alike = match wanted {
+        let alike = match &script.deviation {
             Some(expected) => {
                 let id = &expected.deviation;
                 assert!(is_named(id), "`{id}` is not in the list of deviations");
-                let answers = &ours.exchanges[place].answers;
-                let last = answers.last().map(|(answer, _)| answer.status);
-                last == Some(expected.status)
+                ours.exchanges[place].as_ref().is_none_or(|exchange| {
+                    let last = exchange.answers.last();
+                    last.is_some_and(|(answer, _)| answer.status == expected.status)
+                })
             }
             None => theirs.lines[place] == ours.lines[place],
         };
@@ -106,18 +106,62 @@ pub fn report(name: &str, differences: &[Difference]) -> String {
     for difference in differences.iter().take(SHOWN) {
         let _infallible = writeln!(text, "\n── {}", difference.what);
         let _infallible = writeln!(text, "  {:WIDTH$} │ openclaw", "nginx");
-        let count = difference.theirs.len().max(difference.ours.len());
-        for place in 0..count {
-            let left = difference.theirs.get(place).map_or("", String::as_str);
-            let right = difference.ours.get(place).map_or("", String::as_str);
+        for (left, right) in aligned(&difference.theirs, &difference.ours) {
             let mark = if left == right { ' ' } else { '≠' };
-            let _infallible = writeln!(text, "{mark} {left:WIDTH$} │ {right}");
+            if left.chars().count() <= WIDTH {
+                let _infallible = writeln!(text, "{mark} {left:WIDTH$} │ {right}");
+            } else if left == right {
+                let start: String = left.chars().take(WIDTH - 1).collect();
+                let _infallible = writeln!(text, "{mark} {start}… │ (the same)");
+            } else {
+                let _infallible = writeln!(text, "{mark} {left}\n{mark} {:WIDTH$} │ {right}", "");
+            }
         }
     }
     if differences.len() > SHOWN {
         let _infallible = writeln!(text, "\n… and {} more", differences.len() - SHOWN);
     }
     text
+}
+
+/// Pairs of lines by their longest common subsequence: a line that one side lacks has a gap there.
+fn aligned<'a>(left: &'a [String], right: &'a [String]) -> Vec<(&'a str, &'a str)> {
+    let mut lengths = vec![vec![0; right.len() + 1]; left.len() + 1];
+    for row in (0..left.len()).rev() {
+        for column in (0..right.len()).rev() {
+            lengths[row][column] = if left[row] == right[column] {
+                lengths[row + 1][column + 1] + 1
+            } else {
+                lengths[row + 1][column].max(lengths[row][column + 1])
+            };
+        }
+    }
+    let (mut row, mut column) = (0, 0);
+    let mut pairs = Vec::new();
+    while row < left.len() || column < right.len() {
+        let same_name = |left: &str, right: &str| {
+            left.starts_with(['<', '>']) && left.split(' ').nth(1) == right.split(' ').nth(1)
+        };
+        match (left.get(row), right.get(column)) {
+            (Some(ours), Some(theirs)) if ours == theirs || same_name(ours, theirs) => {
+                pairs.push((ours.as_str(), theirs.as_str()));
+                row += 1;
+                column += 1;
+            }
+            (Some(ours), theirs)
+                if theirs.is_none() || lengths[row + 1][column] >= lengths[row][column + 1] =>
+            {
+                pairs.push((ours.as_str(), ""));
+                row += 1;
+            }
+            (_, Some(theirs)) => {
+                pairs.push(("", theirs.as_str()));
+                column += 1;
+            }
+            (_, None) => unreachable!("one side has a line left"),
+        }
+    }
+    pairs
 }
 
 /// Runs one peer through a case; `Err` is what it said when it refused the configuration.
@@ -157,21 +201,23 @@ fn play(case: &Case, program: &Path, conf: &str) -> Result<Side, String> {
     names.push((site.prefix.display().to_string(), "PREFIX".to_owned()));
     names.push((sockets.path().display().to_string(), "SOCKETS".to_owned()));
     let normaliser = Normaliser::new(&names, is_nginx(program), case.has("explicit-connection"));
-    let exchanges: Vec<Observed> = case
-        .requests
-        .scripts
-        .iter()
-        .map(|script| {
+    // Where a difference is wanted, what nginx does is not the question.
+    let asked = |script: &Script| !(is_nginx(program) && script.deviation.is_some());
+    let mut exchanges = Vec::new();
+    let mut lines = Vec::new();
+    for script in &case.requests.scripts {
+        let observed = asked(script).then(|| {
             let mut observed = exchange(server.connect(script.listen), script);
             observed.seen = record.take();
             observed
-        })
-        .collect();
+        });
+        lines.push(match &observed {
+            Some(observed) => normaliser.exchange(observed),
+            None => vec!["(not asked)".to_owned()],
+        });
+        exchanges.push(observed);
+    }
     server.quit();
-    let lines = exchanges
-        .iter()
-        .map(|observed| normaliser.exchange(observed))
-        .collect();
     let logs = read_logs(case, &normaliser, &server.site().prefix);
     Ok(Side {
         exchanges,
@@ -269,59 +315,26 @@ fn read_logs(case: &Case, normaliser: &Normaliser, prefix: &Path) -> BTreeMap<St
 /// Compares the logs line by line, after the sizes in ours are corrected by what both had on the
 /// wire: a longer product name or other chunks are no difference.
 fn log_differences(case: &Case, theirs: &Side, ours: &Side) -> Vec<Difference> {
-    let finals = |side: &Side| -> Vec<Option<(usize, usize)>> {
-        let mut sizes = Vec::new();
-        for exchange in &side.exchanges {
-            let before = sizes.len();
-            let answers = exchange.answers.iter().map(|(answer, _)| answer);
-            let last = answers.filter(|answer| answer.status >= 200 || answer.status == 101);
-            sizes.extend(last.map(|answer| {
-                let all = answer.head_size + answer.body_size;
-                Some((all, answer.body_size))
-            }));
-            if sizes.len() == before {
-                sizes.push(None);
-            }
-        }
-        sizes
-    };
-    let (their_sizes, our_sizes) = (finals(theirs), finals(ours));
-    let named = case
-        .requests
-        .scripts
-        .iter()
-        .any(|script| script.deviation.is_some());
+    let (their_lines, our_lines) = (logged(case, theirs), logged(case, ours));
     let names: BTreeSet<&String> = theirs.logs.keys().chain(ours.logs.keys()).collect();
     let mut differences = Vec::new();
     for name in names {
         let empty = Vec::new();
         let left = theirs.logs.get(name).unwrap_or(&empty);
         let mut right = ours.logs.get(name).unwrap_or(&empty).clone();
-        let one_each = left.len() == their_sizes.len() && right.len() == our_sizes.len();
-        if one_each {
-            for (place, line) in right.iter_mut().enumerate() {
-                if let (Some(theirs), Some(ours)) = (their_sizes[place], our_sizes[place]) {
-                    *line = resized(line, ours.0, theirs.0, "sent");
-                    *line = resized(line, ours.1, theirs.1, "body");
-                }
-            }
+        // Where each request has its line, a line's request is known.
+        if right.len() == our_lines.len() {
+            let mut sizes = our_lines.iter();
+            right.retain(|_| sizes.next().is_some_and(|line| !line.deviates));
         }
-        if named && one_each {
-            // A request that is to differ has a line that may.
-            let wanted: Vec<bool> = case
-                .requests
-                .scripts
-                .iter()
-                .zip(&theirs.exchanges)
-                .flat_map(|(script, exchange)| {
-                    let count = exchange.answers.len().max(1);
-                    std::iter::repeat_n(script.deviation.is_some(), count)
-                })
-                .collect();
+        let kept: Vec<&Logged> = our_lines.iter().filter(|line| !line.deviates).collect();
+        if left.len() == their_lines.len() && right.len() == kept.len() {
             for (place, line) in right.iter_mut().enumerate() {
-                if wanted.get(place) == Some(&true) {
-                    line.clone_from(&left[place]);
-                }
+                let (Some(theirs), ours) = (their_lines.get(place), kept[place]) else {
+                    continue;
+                };
+                *line = resized(line, ours.sent, theirs.sent, "sent");
+                *line = resized(line, ours.body, theirs.body, "body");
             }
         }
         if *left != right {
@@ -336,6 +349,37 @@ fn log_differences(case: &Case, theirs: &Side, ours: &Side) -> Vec<Difference> {
         }
     }
     differences
+}
+
+/// A line that a log should have: for each final answer, or for a connection without any.
+struct Logged {
+    sent: usize,
+    body: usize,
+    deviates: bool,
+}
+
+fn logged(case: &Case, side: &Side) -> Vec<Logged> {
+    let mut lines = Vec::new();
+    for (script, exchange) in case.requests.scripts.iter().zip(&side.exchanges) {
+        let Some(exchange) = exchange else { continue };
+        let deviates = script.deviation.is_some();
+        let before = lines.len();
+        let answers = exchange.answers.iter().map(|(answer, _)| answer);
+        let last = answers.filter(|answer| answer.status >= 200 || answer.status == 101);
+        lines.extend(last.map(|answer| Logged {
+            sent: answer.head_size + answer.body_size,
+            body: answer.body_size,
+            deviates,
+        }));
+        if lines.len() == before {
+            lines.push(Logged {
+                sent: 0,
+                body: 0,
+                deviates,
+            });
+        }
+    }
+    lines
 }
 
 /// Replaces our size by theirs where a line tells it, as `sent=123`, or as the combined format does.

@@ -129,6 +129,7 @@ pub struct Backend {
     record: Record,
     connections: Arc<AtomicUsize>,
     stopping: Arc<AtomicBool>,
+    failed: Arc<AtomicBool>,
     open: Arc<Mutex<HashMap<usize, Stream>>>,
     listener: Option<JoinHandle<()>>,
 }
@@ -218,6 +219,7 @@ impl Backend {
             record: record.clone(),
             connections: Arc::default(),
             stopping: Arc::default(),
+            failed: Arc::default(),
             open: Arc::default(),
             listener: None,
         };
@@ -225,6 +227,7 @@ impl Backend {
         let connections = Arc::clone(&backend.connections);
         let stopping = Arc::clone(&backend.stopping);
         let open = Arc::clone(&backend.open);
+        let failed = Arc::clone(&backend.failed);
         let name = name.to_owned();
         backend.listener = Some(thread::spawn(move || {
             while let Ok(stream) = accept() {
@@ -240,7 +243,13 @@ impl Backend {
                 let script = Arc::clone(&script);
                 let name = name.clone();
                 let open = Arc::clone(&open);
+                let failed = Arc::clone(&failed);
                 thread::spawn(move || {
+                    let _closing = Closing {
+                        connection,
+                        open,
+                        failed,
+                    };
                     let mut reader = Reader::new(stream);
                     while let Ok(head) = reader.head() {
                         let seen = Seen {
@@ -265,8 +274,6 @@ impl Backend {
                             break;
                         }
                     }
-                    reader.stream.close();
-                    open.lock().expect("no writer panics").remove(&connection);
                 });
             }
         }));
@@ -286,6 +293,34 @@ impl Drop for Backend {
             listener.join().expect("the accepting thread cannot panic");
         }
         for stream in self.open.lock().expect("no writer panics").values() {
+            stream.close();
+        }
+        let failed = self.failed.load(Ordering::SeqCst);
+        assert!(
+            !failed || thread::panicking(),
+            "a backend could not do what it was asked"
+        );
+    }
+}
+
+/// Ends a connection when its thread ends, also by a panic.
+struct Closing {
+    connection: usize,
+    open: Arc<Mutex<HashMap<usize, Stream>>>,
+    failed: Arc<AtomicBool>,
+}
+
+impl Drop for Closing {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            self.failed.store(true, Ordering::SeqCst);
+        }
+        let stream = self
+            .open
+            .lock()
+            .expect("no writer panics")
+            .remove(&self.connection);
+        if let Some(stream) = stream {
             stream.close();
         }
     }
