@@ -49,18 +49,31 @@ macro_rules! cases {
 }
 
 cases! {
+    absolute_form
+    access_rules
+    add_header
     alias
     autoindex_formats
     autoindex_html
+    bad_requests
+    body_limits
+    conditional
     error_page
     error_page_intercept
     error_page_recursive
+    expires
     geo_addresses
+    gzip
+    header_limits
     host_field
+    http_versions
     if_conditions
     if_content
     index_files
     internal_locations
+    internal_redirect_bodies
+    keep_alive
+    language
     limit_except
     location_named
     location_nested
@@ -69,8 +82,13 @@ cases! {
     location_regex
     location_trailing_slash
     location_unmerged
+    log_conditions
+    log_formats
     map_regex
     map_values
+    methods
+    mime_types
+    pipelining
     proxy_cookies
     proxy_errors
     proxy_framing
@@ -85,6 +103,7 @@ cases! {
     proxy_set_header
     proxy_upstreams
     proxy_websocket
+    ranges
     redirects
     return_codes
     rewrite_args
@@ -99,7 +118,11 @@ cases! {
     set_variables
     smoke
     split_clients
+    static_files
+    stub_status
     try_files
+    variables_request
+    variables_response
 }
 
 #[test]
