@@ -64,12 +64,41 @@ pub const NAMED: &[Deviation] = &[
         reason: "an upstream that does not speak HTTP/1 is a 502: its bytes are no answer of HTTP/0.9",
     },
     Deviation {
-        id: "upstream-interim",
-        reason: "an interim answer of an upstream is not its final one; nginx knows since 1.29",
+        id: "request-line",
+        reason: "a request line is three words with one space between and a version of three characters: \
+                 RFC 9112 section 3 leaves no room, and guesses differ",
     },
     Deviation {
-        id: "repeated-fields",
-        reason: "`$http_name` joins repeated fields, and unique ones may not repeat; nginx does so since 1.23",
+        id: "no-colon",
+        reason: "a field line without a colon is no field, RFC 9112 section 5",
+    },
+    Deviation {
+        id: "field-name",
+        reason: "a field name is a token, RFC 9110 section 5.6.2; nginx drops the field and goes on",
+    },
+    Deviation {
+        id: "framing-lookalike",
+        reason: "a name such as `Content_Length` is read as the framing field by peers that take `_` for `-`",
+    },
+    Deviation {
+        id: "control-byte",
+        reason: "control bytes in a field value are refused, RFC 9110 section 5.5",
+    },
+    Deviation {
+        id: "chunk-size",
+        reason: "what follows the size of a chunk is white space or an extension, RFC 9112 section 7.1",
+    },
+    Deviation {
+        id: "host",
+        reason: "a Host that RFC 3986 section 3.2.2 does not know is refused; nginx does so since 1.29.4",
+    },
+    Deviation {
+        id: "scheme",
+        reason: "the scheme of an absolute-form target is one that we serve",
+    },
+    Deviation {
+        id: "connect",
+        reason: "CONNECT has its own form of target, RFC 9112 section 3.2.3: it is understood and not allowed",
     },
 ];
 

@@ -105,6 +105,7 @@ cases! {
     proxy_websocket
     ranges
     redirects
+    repeated_fields
     return_codes
     rewrite_args
     rewrite_flags
@@ -137,6 +138,18 @@ fn every_case_on_disk_is_a_test() {
     let listed: BTreeSet<String> = CASES.iter().map(|&name| name.to_owned()).collect();
     assert_eq!(listed, on_disk);
     assert!(CASES.is_sorted(), "the list is in order");
+}
+
+#[test]
+fn every_named_deviation_is_one_of_a_case() {
+    let named: BTreeSet<&str> = deviations::NAMED.iter().map(|each| each.id).collect();
+    let cases: Vec<Case> = CASES.iter().map(|name| Case::load(name)).collect();
+    let used: BTreeSet<&str> = cases
+        .iter()
+        .flat_map(|case| &case.requests.scripts)
+        .filter_map(|script| Some(script.deviation.as_ref()?.deviation.as_str()))
+        .collect();
+    assert_eq!(named, used);
 }
 
 /// The oracle is only worth what it notices: nginx against itself, with one change on our side.

@@ -244,13 +244,15 @@ fn exchange(mut client: Client, script: &Script) -> Observed {
             Action::AwaitAny => ("GET", false),
             Action::AwaitFinal(method) => (method.as_str(), true),
         };
+        let mut over = false;
         loop {
             match client.next_answer(method) {
                 Ok(answer) => {
                     let interim = answer.status < 200 && answer.status != 101;
-                    let cut = answer.cut.is_some();
+                    // A final answer where an interim one was awaited: it stands for all to come.
+                    over = answer.cut.is_some() || (!interim && !final_only);
                     answers.push((answer, method.to_owned()));
-                    if cut || !(interim && final_only) {
+                    if over || !(interim && final_only) {
                         break;
                     }
                 }
@@ -260,7 +262,7 @@ fn exchange(mut client: Client, script: &Script) -> Observed {
                 }
             }
         }
-        if ended.is_some() {
+        if over || ended.is_some() {
             break;
         }
     }

@@ -22,6 +22,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, geteuid};
 use tempfile::TempDir;
 
+use super::backend::Backend;
 use super::client::Client;
 use super::fixture::lay_out;
 use super::ports::{Port, reserve};
@@ -101,6 +102,12 @@ impl Setup {
     /// What stands in the `http` block.
     pub fn http(conf: &str) -> Self {
         Self::new(format!("events {{}}\nhttp {{\n%COMMON%\n{conf}\n}}\n"))
+    }
+
+    /// A server that passes everything on to a backend.
+    pub fn proxy(backend: &Backend) -> Self {
+        Self::http("server { listen %LISTEN1%; location / { proxy_pass http://%BACKEND%; } }")
+            .set("BACKEND", backend.address())
     }
 
     /// Runs another program than the one under test.
