@@ -8,6 +8,7 @@
 //! | --- | --- | --- |
 //! | 0 | [`unit`] | sizes, times and their spelling |
 //! | 1 | [`conf`] | text → tree → typed value; no sockets, no runtime |
+pub mod cli;
 pub mod conf;
 pub mod http;
 pub mod metrics;
