@@ -608,7 +608,7 @@ fn nearest(name: &str, context: Contexts) -> Option<&'static str> {
         .or_else(|| closest(name, DIRECTIVES.iter().map(|row| row.name)))
 }
 
-/// The word that differs least from a name, if it differs little.
+/// The word that differs least, if it differs little.
 pub fn closest<'w>(name: &str, words: impl Iterator<Item = &'w str>) -> Option<&'w str> {
     // A long word cannot be near, and the distance costs time.
     if name.len() > 64 {

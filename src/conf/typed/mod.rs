@@ -7,6 +7,7 @@
 pub mod listen;
 pub mod location;
 pub mod log;
+pub mod lower;
 pub mod map;
 pub mod process;
 pub mod proxy;
