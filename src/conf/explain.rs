@@ -87,14 +87,14 @@ codes! {
     "E001" UNCLOSED_QUOTE "a quote is not closed" {
         "A word that starts with a quote ends with the same quote. Without it, everything up to the \
          next quote, lines later, would become one word.",
-        "add_header X-Note \"hello;",
-        "add_header X-Note \"hello\";"
+        "http {\n    add_header X-Note \"hello;\n}",
+        "http {\n    add_header X-Note \"hello\";\n}"
     }
     "E002" TEXT_AFTER_QUOTE "text directly after a closing quote" {
         "After a closing quote there must be a blank, `;`, `{` or `)`. Quotes do not join with what \
          follows; put the quotes around the whole word.",
-        "add_header X-Note \"hello\"world;",
-        "add_header X-Note \"helloworld\";"
+        "http {\n    add_header X-Note \"hello\"world;\n}",
+        "http {\n    add_header X-Note \"helloworld\";\n}"
     }
     "E003" UNEXPECTED_CLOSE "a `}` that closes nothing" {
         "Each `}` closes the innermost block that is open; here no block is open.",
@@ -454,6 +454,12 @@ codes! {
         "The first one is used.",
         "http { server { location @a { } location @a { } } }",
         "http { server { location @a { } location @b { } } }"
+    }
+    "W047" NOTHING_TO_DELETE "a network to delete that is not there" {
+        "`delete` takes back a network or range that an earlier line gave a value, exactly as it was \
+         written.",
+        "http { geo $inside { 10.0.0.0/8 yes; delete 10.1.0.0/16; } }",
+        "http { geo $inside { 10.0.0.0/8 yes; delete 10.0.0.0/8; } }"
     }
 }
 

@@ -6,6 +6,7 @@ pub mod check;
 pub mod diagnostic;
 pub mod directives;
 pub mod explain;
+pub mod fmt;
 pub mod include;
 pub mod lexer;
 pub mod modules;

@@ -161,7 +161,7 @@ fn write_slot(slot: u16, exchange: &Exchange, out: &mut Vec<u8>, depth: u8) -> b
                 )
             });
             out.extend_from_slice(address.map_or(&geo.default, |address| geo.find(address)));
-            (true, false)
+            (true, geo.volatile)
         }
         Source::Split(index) => {
             let Some(split) = http.splits.get(usize::from(index)) else {

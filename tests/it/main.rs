@@ -3,5 +3,6 @@
 //! `support` holds servers, clients and backends; every other module is a subject. All of them run
 //! against `openclaw`, or against the program that `OPENCLAW_UNDER_TEST` names.
 
+mod conf_cases;
 mod oracle;
 mod support;

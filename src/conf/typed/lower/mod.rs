@@ -4,7 +4,12 @@
 //! problem is reported to the [`Cx`] and lowering goes on with a harmless value in its place; a
 //! configuration with a reported error is never used.
 
+#[cfg(test)]
+pub mod fixture;
+pub mod location;
+pub mod map;
 pub mod names;
+pub mod rewrite;
 
 use crate::conf::diagnostic::{Code, Diagnostic};
 use crate::conf::include::{Node, Word};
