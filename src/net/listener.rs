@@ -43,32 +43,33 @@ pub struct Endpoint {
     pub covered: Vec<Address>,
 }
 
-/// What has to be bound for these addresses: an address of a port that is also bound for all
-/// addresses of its family is covered by that (nginx `ngx_http_init_listening`).
+/// What has to be bound for these addresses.
 pub fn endpoints(listens: &[Listen]) -> Vec<Endpoint> {
-    let wildcard = |of: &Address| {
-        let Address::Ip(of) = of else { return None };
-        listens.iter().position(|other| {
-            matches!(other.address, Address::Ip(ip) if ip.ip().is_unspecified()
-                && ip.port() == of.port()
-                && ip.is_ipv4() == of.is_ipv4()
-                && ip != *of)
-        })
-    };
     listens
         .iter()
-        .enumerate()
-        .filter(|(_, listen)| wildcard(&listen.address).is_none())
-        .map(|(position, listen)| Endpoint {
+        .filter(|listen| !listen.is_covered)
+        .map(|listen| Endpoint {
             address: listen.address.clone(),
             options: listen.options.clone(),
             covered: listens
                 .iter()
-                .filter(|other| wildcard(&other.address) == Some(position))
+                .filter(|other| other.is_covered && covers(&listen.address, &other.address))
                 .map(|other| other.address.clone())
                 .collect(),
         })
         .collect()
+}
+
+/// Does a socket of one address take the connections to the other, too?
+fn covers(one: &Address, other: &Address) -> bool {
+    match (one, other) {
+        (Address::Ip(one), Address::Ip(other)) => {
+            one.ip().is_unspecified()
+                && one.port() == other.port()
+                && one.is_ipv4() == other.is_ipv4()
+        }
+        _ => false,
+    }
 }
 
 /// All listening sockets of the process. A clone shares them; one is closed with the last clone that
@@ -513,7 +514,9 @@ mod tests {
     use crate::conf::source::Span;
     use crate::conf::typed::listen::Keepalive;
 
-    fn listen_at(address: &str) -> Listen {
+    /// An address, behind a `-` if a wildcard covers it.
+    fn listen_at(text: &str) -> Listen {
+        let address = text.strip_prefix('-').unwrap_or(text);
         Listen {
             address: match address.strip_prefix("unix:") {
                 Some(path) => Address::Unix(path.into()),
@@ -522,6 +525,8 @@ mod tests {
             options: Options::default(),
             servers: vec![0],
             default_server: 0,
+            has_explicit_default: false,
+            is_covered: text.starts_with('-'),
             span: Span::default(),
         }
     }
@@ -559,13 +564,15 @@ mod tests {
     }
 
     #[test]
-    fn an_address_is_covered_by_the_wildcard_of_its_port_and_family() {
+    fn an_address_that_is_covered_is_bound_with_the_wildcard_of_its_port_and_family() {
         let endpoints = endpoints_of(&[
-            "127.0.0.1:80",
+            "-127.0.0.1:80",
             "0.0.0.0:80",
-            "[::1]:80",
+            "0.0.0.0:82",
+            "[::]:80",
+            "-[::1]:80",
             "127.0.0.1:81",
-            "10.0.0.1:80",
+            "-10.0.0.1:80",
             "unix:/run/a",
         ]);
         let shown: Vec<_> = endpoints
@@ -579,7 +586,8 @@ mod tests {
             shown,
             [
                 "0.0.0.0:80 127.0.0.1:80 10.0.0.1:80",
-                "[::1]:80 ",
+                "0.0.0.0:82 ",
+                "[::]:80 [::1]:80",
                 "127.0.0.1:81 ",
                 "unix:/run/a ",
             ]
