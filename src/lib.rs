@@ -10,7 +10,11 @@
 //! | 1 | [`conf`] | text → tree → typed value; no sockets, no runtime |
 pub mod cli;
 pub mod conf;
+pub mod files;
+pub mod filter;
 pub mod http;
+pub mod log;
 pub mod metrics;
 pub mod net;
 pub mod unit;
+pub mod upstream;

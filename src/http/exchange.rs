@@ -135,6 +135,9 @@ pub struct Exchange {
     pub path_is_original: bool,
     /// The target had a `?`, an escape, a double slash or dots, or `+`: path and target differ.
     pub target_is_complex: bool,
+    /// `try_files` found the path behind the `alias` of a regular expression: it is appended there.
+    /// An internal redirect ends that.
+    pub is_behind_alias: bool,
     /// The request was redirected inside (`internal` locations are open to it).
     pub is_internal: bool,
     /// Internal redirects so far; the limit is ten.
@@ -213,6 +216,7 @@ impl Exchange {
             args: Vec::new(),
             path_is_original: true,
             target_is_complex: false,
+            is_behind_alias: false,
             is_internal: false,
             redirects: 0,
             rewrite_broken: false,
@@ -254,6 +258,7 @@ impl Exchange {
         self.args.clear();
         self.path_is_original = true;
         self.target_is_complex = false;
+        self.is_behind_alias = false;
         self.is_internal = false;
         self.redirects = 0;
         self.rewrite_broken = false;

@@ -99,7 +99,11 @@ impl Deadline {
 /// Wakes every task that waits for a deadline of this thread, so that it looks around.
 pub fn wake_all() {
     let wakers = WHEEL.with_borrow_mut(|wheel| {
-        wheel.entries.iter().filter_map(|entry| entry.waker.clone()).collect::<Vec<_>>()
+        wheel
+            .entries
+            .iter()
+            .filter_map(|entry| entry.waker.clone())
+            .collect::<Vec<_>>()
     });
     wakers.into_iter().for_each(Waker::wake);
 }

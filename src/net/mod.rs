@@ -2,5 +2,6 @@
 
 pub mod deadline;
 pub mod listener;
+pub mod resolver;
 pub mod stream;
 pub mod tcp_info;

@@ -63,8 +63,12 @@ impl Stream {
             }
             let mut byte = [0];
             let mut look = || {
-                nix::sys::socket::recv(self.descriptor(), &mut byte, nix::sys::socket::MsgFlags::MSG_PEEK)
-                    .map_err(io::Error::from)
+                nix::sys::socket::recv(
+                    self.descriptor(),
+                    &mut byte,
+                    nix::sys::socket::MsgFlags::MSG_PEEK,
+                )
+                .map_err(io::Error::from)
             };
             let seen = match self {
                 Self::Tcp(stream) => stream.try_io(Interest::READABLE, &mut look),

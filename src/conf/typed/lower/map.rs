@@ -202,7 +202,7 @@ fn geo(node: &Node, entries: &[Node], cx: &mut Cx) -> Geo {
     }
     let mut default = None;
     let mut ranges: Option<Ranges> = None;
-    let mut networks: HashMap<IpNet, (Box<[u8]>, Span)> = HashMap::new();
+    let mut networks: HashMap<IpNet, Placed> = HashMap::new();
     for entry in entries {
         let key = &entry.name;
         let argument = match (&entry.block, entry.arguments.as_slice()) {
@@ -293,12 +293,15 @@ fn geo(node: &Node, entries: &[Node], cx: &mut Cx) -> Geo {
 
 /// Ranges of addresses that do not overlap: start → end, value and where it stands.
 #[derive(Default)]
-struct Ranges(BTreeMap<u32, (u32, (Box<[u8]>, Span))>);
+struct Ranges(BTreeMap<u32, (u32, Placed)>);
+
+/// A value and where it stands.
+type Placed = (Box<[u8]>, Span);
 
 impl Ranges {
     /// Adds a range; where it lies in another one, it counts. Returns where another one stands that
     /// is not around it (which nginx refuses, unless the two are equal).
-    fn insert(&mut self, start: u32, end: u32, value: (Box<[u8]>, Span)) -> Option<Span> {
+    fn insert(&mut self, start: u32, end: u32, value: Placed) -> Option<Span> {
         let first = self
             .0
             .range(..=end)
