@@ -112,6 +112,8 @@ pub struct Exchange {
     pub http: Arc<Http>,
     /// The server that its name chose.
     pub server: Arc<Server>,
+    /// Its position in [`Http::servers`].
+    pub server_position: usize,
     /// What holds where it stands now.
     pub settings: Arc<Settings>,
 
@@ -205,6 +207,7 @@ impl Exchange {
             connection,
             http,
             server,
+            server_position: 0,
             settings,
             started: clock::now(),
             request_count: 0,
@@ -306,7 +309,8 @@ impl Exchange {
     }
 
     /// The server in force changes, and its settings with it.
-    pub fn enter_server(&mut self, server: &Arc<Server>) {
+    pub fn enter_server(&mut self, server: &Arc<Server>, position: usize) {
+        self.server_position = position;
         if !Arc::ptr_eq(&self.server, server) {
             self.server = Arc::clone(server);
         }

@@ -677,10 +677,8 @@ mod tests {
             Escape::Default,
             "x",
         ));
-        let mut settings = fixture::settings();
-        let root = format!("{}/$arg_site", directory.path().display());
-        settings.root = Root::Root(template(&root));
-        let settings = Arc::new(settings);
+        let root = directory.path().display();
+        let settings = fixture::settings_of(&format!("location / {{ root {root}/$arg_site; }}"));
         for args in ["site=known", "site=unknown"] {
             let mut exchange = fixture::exchange("GET / HTTP/1.1", &[]);
             exchange.settings = Arc::clone(&settings);

@@ -622,7 +622,6 @@ mod tests {
 
     use super::super::{dropped_lines, fixture, open_errors};
     use super::*;
-    use crate::conf::template::Template;
     use crate::conf::typed::log::{ErrorLog, Target as Place};
     use crate::http::head::Slice;
 
@@ -993,31 +992,26 @@ mod tests {
     }
 
     #[test]
-    fn an_address_made_of_variables_is_evaluated() {
-        let template = Template::from_text(b"http://backend/other?x");
-        let mut exchange = fixture::exchange("GET /a HTTP/1.1", &[]);
-        let mut settings = fixture::settings();
-        settings.handler =
-            Handler::Proxy(Arc::new(fixture::proxy(proxy::Target::Dynamic(template))));
-        exchange.settings = Arc::new(settings);
-        assert_eq!(
-            upstream_uri(&exchange, &attempt("10.0.0.1:80")),
-            b"http://10.0.0.1:80/other?x"
-        );
-        let target = proxy::Target::Group {
-            upstream: 0,
-            host: Box::default(),
-            port: Box::default(),
-            uri: Some((*b"/base/").into()),
-        };
-        let mut settings = fixture::settings();
-        settings.handler = Handler::Proxy(Arc::new(fixture::proxy(target)));
-        settings.prefix_length = 1;
-        exchange.settings = Arc::new(settings);
-        exchange.path = b"/a b".to_vec();
-        assert_eq!(
-            upstream_uri(&exchange, &attempt("10.0.0.1:80")),
-            b"http://10.0.0.1:80/base/a%20b"
-        );
+    fn the_address_at_a_peer_is_the_one_that_proxy_pass_makes() {
+        let mut exchange = fixture::exchange("GET /pu/a%20b?c=1 HTTP/1.1", &[]);
+        exchange.path = b"/pu/a b".to_vec();
+        exchange.args = b"c=1".to_vec();
+        for (pass, expected) in [
+            ("http://10.0.0.1", "http://10.0.0.1:80/pu/a%20b?c=1"),
+            ("http://10.0.0.1/base", "http://10.0.0.1:80/base/a%20b?c=1"),
+            (
+                "http://10.0.0.1/other?$args",
+                "http://10.0.0.1:80/other?c=1",
+            ),
+            (
+                "http://10.0.0.1$http_none",
+                "http://10.0.0.1:80/pu/a%20b?c=1",
+            ),
+        ] {
+            exchange.settings =
+                fixture::settings_of(&format!("location /pu {{ proxy_pass {pass}; }}"));
+            let uri = upstream_uri(&exchange, &attempt("10.0.0.1:80"));
+            assert_eq!(std::str::from_utf8(&uri), Ok(expected), "{pass}");
+        }
     }
 }

@@ -167,45 +167,25 @@ impl fmt::Display for OpenWarning {
 mod fixture {
     //! An exchange as it stands when its line is written.
 
-    use std::path::{Path, PathBuf};
+    use std::path::Path;
     use std::rc::Rc;
     use std::sync::Arc;
-    use std::time::{Duration, Instant};
+    use std::time::Instant;
 
     use parking_lot::{Mutex, MutexGuard};
 
-    use crate::conf::source::Span;
-    use crate::conf::template::Template;
+    use crate::conf::include;
+    use crate::conf::typed::Http;
     use crate::conf::typed::listen::Address;
-    use crate::conf::typed::location::{
-        DisableSymlinks, Handler, IfModifiedSince, Lingering, LingeringMode, Reading, Root, Server,
-        ServerTokens, Settings, Types,
-    };
-    use crate::conf::typed::proxy::{HttpVersion, NextUpstream, Proxy, Target};
+    use crate::conf::typed::location::Settings;
+    use crate::conf::typed::lower::config::lower;
     use crate::http::exchange::{Connection, Exchange};
     use crate::http::head::{Method, Slice};
 
     /// A request by this line with these fields, read from 192.0.2.7 over connection 31.
     pub fn exchange(line: &str, fields: &[(&str, &[u8])]) -> Exchange {
-        let server = Arc::new(Server {
-            names: Vec::new(),
-            primary_name: (*b"example.org").into(),
-            settings: Arc::new(settings()),
-            statements: Vec::new(),
-            locations: Vec::new(),
-            reading: Reading {
-                header_timeout: Duration::ZERO,
-                header_buffer: 0,
-                large_header_buffers: (0, 0),
-                max_fields: 0,
-                ignore_invalid: true,
-                underscores: false,
-                merge_slashes: true,
-                http2: false,
-                http2_streams: 0,
-            },
-            span: Span::default(),
-        });
+        let http = configured("");
+        let server = Arc::clone(&http.servers[0]);
         let connection = Rc::new(Connection {
             serial: 31,
             remote: Address::Ip(([192, 0, 2, 7], 50_000).into()),
@@ -215,7 +195,7 @@ mod fixture {
             accepted: Instant::now(),
             descriptor: -1,
         });
-        let mut exchange = Exchange::new(connection, Arc::default(), server);
+        let mut exchange = Exchange::new(connection, Arc::new(http), server);
         let head = &mut exchange.head;
         head.fields.bytes.extend_from_slice(line.as_bytes());
         head.line = Slice::new(0, line.len());
@@ -235,105 +215,17 @@ mod fixture {
         exchange
     }
 
-    pub fn settings() -> Settings {
-        let nowhere: Arc<Path> = PathBuf::new().into();
-        Settings {
-            name: Box::default(),
-            prefix_length: 0,
-            is_regex: false,
-            is_named: false,
-            handler: Handler::Files,
-            auto_redirect: false,
-            statements: Vec::new(),
-            limit_except: None,
-            access: [].into(),
-            internal: false,
-            root: Root::Root(Template::from_text(b"/srv")),
-            index: [].into(),
-            autoindex: None,
-            try_files: None,
-            error_pages: [].into(),
-            recursive_error_pages: false,
-            types: Arc::new(Types::default()),
-            default_type: Box::default(),
-            add_headers: [].into(),
-            add_trailers: [].into(),
-            expires: None,
-            etag: true,
-            if_modified_since: IfModifiedSince::Exact,
-            max_ranges: None,
-            max_body_size: None,
-            body_buffer_size: 0,
-            body_timeout: Duration::ZERO,
-            body_temp_path: Arc::clone(&nowhere),
-            send_timeout: Duration::ZERO,
-            keepalive_timeout: None,
-            keepalive_header: None,
-            keepalive_requests: 0,
-            keepalive_time: Duration::ZERO,
-            lingering: Lingering {
-                mode: LingeringMode::On,
-                time: Duration::ZERO,
-                timeout: Duration::ZERO,
-            },
-            reset_timed_out: false,
-            limit_rate: Template::default(),
-            limit_rate_after: Template::default(),
-            server_tokens: ServerTokens::Name,
-            absolute_redirect: true,
-            server_name_in_redirect: false,
-            port_in_redirect: true,
-            chunked_transfer_encoding: true,
-            tcp_nodelay: true,
-            sendfile: false,
-            log_not_found: true,
-            log_subrequest: false,
-            rewrite_log: false,
-            access_logs: [].into(),
-            error_logs: [].into(),
-            resolver: None,
-            disable_symlinks: DisableSymlinks::Off,
-        }
+    /// What holds in the one location of a server.
+    pub fn settings_of(location: &str) -> Arc<Settings> {
+        let http = configured(location);
+        Arc::clone(&http.servers[0].locations[0].settings)
     }
 
-    /// A location that proxies to this target.
-    pub fn proxy(target: Target) -> Proxy {
-        Proxy {
-            target,
-            set_fields: Vec::new(),
-            replaced: Vec::new(),
-            method: None,
-            body: None,
-            pass_request_headers: true,
-            pass_request_body: true,
-            http_version: HttpVersion::Http11,
-            hidden: Vec::new(),
-            passed: Vec::new(),
-            ignored: Vec::new(),
-            redirects: Vec::new(),
-            cookie_domains: Vec::new(),
-            cookie_paths: Vec::new(),
-            cookie_flags: Vec::new(),
-            buffering: true,
-            buffer_size: 0,
-            buffers: 0,
-            max_temp_file_size: 0,
-            temp_path: PathBuf::new().into(),
-            request_buffering: true,
-            intercept_errors: false,
-            ignore_client_abort: false,
-            force_ranges: false,
-            pass_trailers: false,
-            bind: None,
-            socket_keepalive: false,
-            connect_timeout: Duration::ZERO,
-            send_timeout: Duration::ZERO,
-            read_timeout: Duration::ZERO,
-            limit_rate: Template::default(),
-            next_upstream: NextUpstream::default(),
-            next_upstream_tries: 0,
-            next_upstream_timeout: Duration::ZERO,
-        }
+    fn configured(inside: &str) -> Http {
+        let text = format!("events {{}} http {{ server {{ server_name example.org; {inside} }} }}");
+        let mut loaded = include::load_text(Path::new("test.conf"), text, Path::new("/"));
+        let config = lower(&mut loaded, Path::new("/"), &[]);
+        config.expect("a configuration").http
     }
 
     /// Held by tests that look at or change what the whole process shares.

@@ -1,5 +1,6 @@
 //! Bytes: sockets, their options, and deadlines. Knows neither TLS nor HTTP.
 
+pub mod connect;
 pub mod deadline;
 pub mod listener;
 pub mod resolver;

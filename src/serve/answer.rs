@@ -11,14 +11,13 @@ use std::rc::Rc;
 
 use super::downstream::{ClientError, Downstream, Framing, framing_for};
 use super::generation::Local;
-use crate::conf::typed::location::ServerTokens;
 use crate::filter::headers;
+use crate::files::serve::Content;
 use crate::http::body::{Body, FileBody};
-use crate::http::buffer;
 use crate::http::exchange::Exchange;
 use crate::http::h1::write;
 use crate::http::head::{Known, Method, Version};
-use crate::http::variables;
+use crate::http::{buffer, range, variables};
 
 /// A file up to this size is copied into the write that carries the head.
 const COPY_FILE: u64 = 32 << 10;
@@ -65,7 +64,10 @@ pub fn set_default_type(exchange: &mut Exchange) {
     if exchange.answer.has(Known::ContentType) {
         return;
     }
-    let content_type = crate::files::mime::content_type(exchange);
+    let content_type = crate::files::mime::media_type(&exchange.settings, &exchange.path).to_vec();
+    if content_type.is_empty() {
+        return;
+    }
     exchange.answer.push_known(Some(Known::ContentType), b"Content-Type", &content_type);
 }
 
@@ -115,7 +117,8 @@ pub fn page(exchange: &mut Exchange, status: u16) -> Body {
         let _ = io::Write::write_fmt(&mut text, format_args!("<center>{note}</center>\r\n"));
     }
     text.extend_from_slice(b"<hr><center>");
-    headers::push_server(exchange, &mut text);
+    let mut scratch = Vec::new();
+    text.extend_from_slice(headers::server(exchange, &mut scratch).unwrap_or(b"openclaw"));
     text.extend_from_slice(b"</center>\r\n</body>\r\n</html>\r\n");
     exchange.answer.push_known(Some(Known::ContentType), b"Content-Type", b"text/html");
     exchange.answer_length = Some(text.len() as u64);
@@ -127,16 +130,38 @@ pub async fn send(
     local: &Rc<Local>,
     exchange: &mut Exchange,
     downstream: &mut Downstream,
-    body: Body,
+    content: Content,
 ) -> Result<(), ClientError> {
+    let has_trailers = complete(exchange, content.modified);
+    let mut body = content.body;
+    if content.allows_ranges && exchange.status == 200 {
+        body = match range::apply(exchange, body) {
+            Ok(body) => body,
+            Err(range::Unsatisfiable) => {
+                let content_range = exchange.answer.known(Known::ContentRange).map(<[u8]>::to_vec);
+                let body = page(exchange, 416);
+                if let Some(content_range) = content_range
+                    && !exchange.answer.has(Known::ContentRange)
+                {
+                    exchange.answer.push_known(Some(Known::ContentRange), b"Content-Range", &content_range);
+                }
+                body
+            }
+        };
+    }
+    if has_trailers && exchange.head.version == Version::Http11 {
+        exchange.answer_length = None;
+    }
     let is_head = exchange.method == Method::Head || exchange.head.method == Method::Head;
-    let has_body = !is_head && !matches!(exchange.status, 204 | 304) && !matches!(body, Body::Empty);
+    let has_body = !is_head
+        && !matches!(exchange.status, 204 | 304)
+        && (!matches!(body, Body::Empty) || exchange.answer_length.is_none());
     let framing = if has_body {
         framing_for(exchange.head.version, exchange.answer_length, exchange.settings.chunked_transfer_encoding)
     } else {
         Framing::Nothing
     };
-    begin(local, exchange, downstream, framing, has_body);
+    start(local, exchange, downstream, framing, has_body);
     let timeout = exchange.settings.send_timeout;
     match body {
         Body::File(file) if has_body => send_file(exchange, downstream, &file).await?,
@@ -214,12 +239,13 @@ pub fn note_sent(exchange: &mut Exchange) {
 /// Evaluates `add_trailer` once the body is complete.
 pub fn add_trailers(exchange: &mut Exchange) {
     if !exchange.settings.add_trailers.is_empty() {
-        headers::add_trailers(exchange);
+        headers::apply_trailers(exchange, &mut Vec::new());
     }
 }
 
-/// Completes the answer's fields and queues its head.
-pub fn begin(local: &Rc<Local>, exchange: &mut Exchange, downstream: &mut Downstream, framing: Framing, has_body: bool) {
+/// Completes the answer's fields: those that the configuration adds. `true` if trailer fields follow
+/// the body.
+pub fn complete(exchange: &mut Exchange, modified: Option<i64>) -> bool {
     if exchange.error_status != 0 {
         if exchange.error_status != exchange.status {
             exchange.has_peer_reason = false;
@@ -230,7 +256,14 @@ pub fn begin(local: &Rc<Local>, exchange: &mut Exchange, downstream: &mut Downst
         exchange.answer.remove(Known::ContentType);
         exchange.answer_length = None;
     }
-    headers::apply(exchange);
+    let mut scratch = buffer::take_small();
+    let has_trailers = headers::apply(exchange, modified, &mut scratch);
+    buffer::give_back(scratch);
+    has_trailers
+}
+
+/// Queues the head of an answer whose fields are complete.
+pub fn start(local: &Rc<Local>, exchange: &mut Exchange, downstream: &mut Downstream, framing: Framing, has_body: bool) {
     if downstream.awaits_continue() || local.is_draining() {
         exchange.keep_alive = false;
     }
@@ -255,10 +288,11 @@ fn write_head(exchange: &Exchange, out: &mut Vec<u8>, framing: Framing) {
         write::push_status_line(out, exchange.status);
     }
     let answer = &exchange.answer;
-    if !answer.has(Known::Server) && !matches!(exchange.settings.server_tokens, ServerTokens::Nothing) {
-        out.extend_from_slice(b"Server: ");
-        headers::push_server(exchange, out);
-        out.extend_from_slice(b"\r\n");
+    if !answer.has(Known::Server) {
+        let mut scratch = Vec::new();
+        if let Some(server) = headers::server(exchange, &mut scratch) {
+            write::push_field(out, b"Server", server);
+        }
     }
     if !answer.has(Known::Date) {
         out.extend_from_slice(b"Date: ");

@@ -16,12 +16,12 @@ use super::generation::Local;
 use super::worker::Worker;
 use super::{http2, serve};
 use crate::conf::typed::listen::Address;
-use crate::conf::typed::location::{LingeringMode, Reading, ServerName};
+use crate::conf::typed::location::{Lingering, LingeringMode, Reading};
 use crate::conf::typed::log::Level;
 use crate::http::exchange::{Connection, Exchange};
 use crate::http::h1::framing;
 use crate::http::h1::parse::{HeadLimits, HeadParser, Progress, RequestError};
-use crate::http::head::{Known, Method, Slice, Version};
+use crate::http::head::{Known, Method};
 use crate::http::{buffer, uri};
 use crate::log;
 use crate::metrics::registry;
@@ -134,7 +134,7 @@ async fn busy(worker: &Rc<Worker>, stream: Stream, connection: &Rc<Connection>, 
         // The next request belongs to the configuration in force when it begins.
         let Some(position) = default_server(&local, listen) else { return End::Closed };
         let server = &local.generation.http.servers[position];
-        exchange.enter_server(server);
+        exchange.enter_server(server, position);
         let header_timeout = server.reading.header_timeout;
         parser.reset();
         let head = read_head(worker, &mut exchange, &mut downstream, &mut parser, patience, header_timeout).await;
@@ -273,7 +273,7 @@ async fn read_head(
     let limits = limits(reading);
     let http2_allowed = reading.http2;
     let mut has_begun = !exchange.head.fields.bytes.is_empty();
-    let is_first = keepalive.is_none();
+    let is_first = keepalive.is_none() && exchange.request_count == 0;
     if !has_begun {
         registry::with(|counters| counters.waiting.increase());
         http1.deadline.set(match keepalive {
@@ -288,21 +288,13 @@ async fn read_head(
     let read = loop {
         if has_begun {
             let bytes = &exchange.head.fields.bytes;
-            if http2_allowed && *is_first_request(exchange) && bytes[0] == b'P' {
-                let seen = bytes.len().min(PREFACE.len());
-                if bytes[..seen] == PREFACE[..seen] && is_first {
-                    if seen == PREFACE.len() {
-                        break Read::Http2;
-                    }
-                } else {
-                    match parse(exchange, parser, &limits) {
-                        Ok(Progress::Complete) => break Read::Head,
-                        Ok(Progress::Partial) => {}
-                        Err(error) => break Read::Refused(error),
-                    }
-                }
-            } else {
-                match parse(exchange, parser, &limits) {
+            let seen = bytes.len().min(PREFACE.len());
+            let may_be_http2 = http2_allowed && is_first && bytes[..seen] == PREFACE[..seen];
+            if may_be_http2 && seen == PREFACE.len() {
+                break Read::Http2;
+            }
+            if !may_be_http2 {
+                match parser.request(&mut exchange.head, &limits) {
                     Ok(Progress::Complete) => break Read::Head,
                     Ok(Progress::Partial) => {}
                     Err(error) => break Read::Refused(error),
@@ -348,14 +340,6 @@ async fn read_head(
     };
     registry::with(|counters| if has_begun { counters.reading.decrease() } else { counters.waiting.decrease() });
     read
-}
-
-fn is_first_request(exchange: &Exchange) -> &bool {
-    if exchange.request_count == 0 { &true } else { &false }
-}
-
-fn parse(exchange: &mut Exchange, parser: &mut HeadParser, limits: &HeadLimits) -> Result<Progress, RequestError> {
-    parser.request(&mut exchange.head, limits)
 }
 
 fn limits(reading: &Reading) -> HeadLimits {
@@ -450,9 +434,8 @@ pub(super) fn find_server(local: &Rc<Local>, exchange: &mut Exchange, listen: &A
     if !Arc::ptr_eq(&exchange.http, &local.generation.http) {
         exchange.http = Arc::clone(&local.generation.http);
     }
-    let server = local.generation.routes.server(listen, exchange);
-    let server = Arc::clone(&local.generation.http.servers[server]);
-    exchange.enter_server(&server);
+    let position = local.generation.routes.server(listen, &exchange.host, exchange);
+    exchange.enter_server(&local.generation.http.servers[position], position);
     let settings = &exchange.server.settings;
     exchange.keep_alive &= settings.keepalive_timeout.is_some()
         && exchange.request_count < settings.keepalive_requests
@@ -480,7 +463,7 @@ async fn discard_body(exchange: &mut Exchange, downstream: &mut Downstream) -> b
 
 /// Closes the sending side and reads on for a while: closing with unread bytes would make the kernel
 /// send a reset, which can destroy the answer on its way to the client (RFC 9112 section 9.6).
-async fn linger(exchange: &mut Exchange, downstream: &mut Downstream, lingering: &crate::conf::typed::location::Lingering) {
+async fn linger(exchange: &mut Exchange, downstream: &mut Downstream, lingering: &Lingering) {
     let has_more = !downstream.is_body_complete();
     let Downstream::Http1(http1) = downstream else { return };
     let is_pipelined = http1.unread < exchange.head.fields.bytes.len();

@@ -7,23 +7,32 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
+use std::ffi::OsStr;
 use std::fmt;
+use std::net::SocketAddr;
+use std::os::unix::ffi::OsStrExt as _;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use tokio::runtime::Handle;
+
 use super::proxy::Plan;
+use super::proxy_fields::Url;
 use crate::conf::typed::listen::Address;
 use crate::conf::typed::location::{Handler, Location, Settings, Statement};
 use crate::conf::typed::log::Level;
 use crate::conf::typed::process::Process;
+use crate::conf::typed::upstream as conf;
 use crate::conf::typed::{Config, Http};
 use crate::http::exchange::Exchange;
 use crate::log::{self, ErrorLogs, OpenAccessLog, error_log};
+use crate::net::resolver::Resolver;
 use crate::net::stream::Stream;
 use crate::route::table::RouteTable;
 use crate::unit::clock;
 use crate::upstream::group::{Group, Peers, Selected};
 use crate::upstream::pool::{Idle, Pool};
+use crate::upstream::refresh::Names;
 
 /// A configuration in force.
 #[derive(Debug)]
@@ -43,6 +52,9 @@ pub struct Generation {
     /// Names of groups in lower case, for `proxy_pass` with variables.
     groups: HashMap<Box<[u8]>, usize>,
     listens: HashMap<Address, usize>,
+    /// One for each `resolver` that was written.
+    resolvers: Vec<(Arc<conf::Resolver>, Resolver)>,
+    system_resolver: Resolver,
     /// What was amended while building, for the log.
     pub warnings: Vec<String>,
 }
@@ -70,7 +82,13 @@ impl std::error::Error for BuildError {}
 impl Generation {
     /// Builds everything that a configuration needs to serve, but for its sockets. What is known of
     /// the peers of the generation before is taken over.
-    pub fn build(config: Config, number: u64, previous: Option<&Self>) -> Result<Arc<Self>, BuildError> {
+    /// Names are asked for on the runtime `background`.
+    pub fn build(
+        config: Config,
+        number: u64,
+        previous: Option<&Self>,
+        background: &Handle,
+    ) -> Result<Arc<Self>, BuildError> {
         let http = Arc::new(config.http);
         let mut all: Vec<Arc<Settings>> = Vec::new();
         for server in &http.servers {
@@ -96,6 +114,13 @@ impl Generation {
                 return Err(BuildError(format!("settings {} are missing", places.len())));
             }
             places.push(place);
+        }
+        let mut resolvers: Vec<(Arc<conf::Resolver>, Resolver)> = Vec::new();
+        let written = all.iter().filter_map(|settings| settings.resolver.as_ref());
+        for written in written.chain(http.upstreams.iter().filter_map(|upstream| upstream.resolver.as_ref())) {
+            if !resolvers.iter().any(|(known, _)| known == written) {
+                resolvers.push((Arc::clone(written), Resolver::new(Some(written), background.clone())));
+            }
         }
         let peers = http
             .upstreams
@@ -126,6 +151,8 @@ impl Generation {
             peers,
             groups,
             listens,
+            resolvers,
+            system_resolver: Resolver::new(None, background.clone()),
             warnings: opened.iter().map(ToString::to_string).collect(),
         }))
     }
@@ -133,6 +160,20 @@ impl Generation {
     /// Which `listen` of this generation an address is.
     pub fn listen(&self, address: &Address) -> Option<usize> {
         self.listens.get(address).copied()
+    }
+
+    /// The names in the `upstream {}` blocks: to be looked up before the generation is used, then kept.
+    pub fn names(&self) -> Names {
+        Names::new(&self.peers, |written| match written {
+            Some(written) => self.resolver(written),
+            None => self.system_resolver.clone(),
+        })
+    }
+
+    /// The resolver made for a `resolver` line.
+    fn resolver(&self, written: &Arc<conf::Resolver>) -> Resolver {
+        let known = self.resolvers.iter().find(|(known, _)| known == written);
+        known.map_or(&self.system_resolver, |(_, resolver)| resolver).clone()
     }
 
     /// The peers of every upstream, for those who resolve names and check health.
@@ -230,23 +271,49 @@ impl Local {
         Rc::clone(&self.upstreams[position])
     }
 
-    /// The upstream of this name, in lower case.
-    pub fn upstream_named(&self, name: &[u8]) -> Option<Rc<LocalUpstream>> {
-        self.generation.groups.get(name).map(|&position| self.upstream(position))
-    }
-
-    /// The upstream for a computed address; made when it is new.
-    pub fn dynamic(&self, key: &[u8], make: impl FnOnce() -> Peers) -> Rc<LocalUpstream> {
+    /// The upstream that a computed URL means: a group of that name, a literal address, or the
+    /// addresses of a name that is looked up now. The error is a status.
+    pub async fn dynamic(&self, exchange: &Exchange, url: &Url<'_>) -> Result<Rc<LocalUpstream>, u16> {
+        let host = String::from_utf8_lossy(url.host).to_ascii_lowercase();
+        if let Some(found) = self.generation.groups.get(host.as_bytes()).filter(|_| url.unix.is_none()) {
+            return Ok(self.upstream(*found));
+        }
+        let addresses: Vec<Address> = match (url.unix, host.parse()) {
+            (Some(path), _) => vec![Address::Unix(OsStr::from_bytes(path).into())],
+            (None, Ok(ip)) => vec![Address::Ip(SocketAddr::new(ip, url.port))],
+            (None, Err(_)) => {
+                let Some(written) = &exchange.settings.resolver else {
+                    self.log(exchange, Level::Error, format_args!("no resolver defined to resolve {host}"));
+                    return Err(502);
+                };
+                match self.generation.resolver(written).addresses(&host).await {
+                    Ok(answer) => answer
+                        .addresses
+                        .iter()
+                        .map(|found| Address::Ip(SocketAddr::new(found.address.ip(), url.port)))
+                        .collect(),
+                    Err(error) => {
+                        self.log(exchange, Level::Error, format_args!("{host} could not be resolved ({error})"));
+                        return Err(502);
+                    }
+                }
+            }
+        };
+        let mut key = url.host_and_port.to_vec();
+        for address in &addresses {
+            key.extend_from_slice(format!(" {address}").as_bytes());
+        }
         let mut dynamic = self.dynamic.borrow_mut();
-        if let Some(found) = dynamic.get(key) {
-            return Rc::clone(found);
+        if let Some(found) = dynamic.get(&key[..]) {
+            return Ok(Rc::clone(found));
         }
         if dynamic.len() >= MOST_DYNAMIC {
             dynamic.clear();
         }
-        let made = LocalUpstream::new(Arc::new(make()));
+        let name = String::from_utf8_lossy(url.host_and_port);
+        let made = LocalUpstream::new(Arc::new(Peers::of_addresses(&name, &addresses)));
         dynamic.insert(key.into(), Rc::clone(&made));
-        made
+        Ok(made)
     }
 
     /// The compiled proxy of a place.

@@ -152,8 +152,9 @@ pub fn take_response(exchange: &mut Exchange, plan: &Plan, selected: &Selected) 
         }
     }
     exchange.upstream_head.fields = peer;
-    if let Some(cookie) = selected.sticky_cookie() {
-        exchange.answer.push_known(Some(Known::SetCookie), b"Set-Cookie", cookie);
+    let mut cookie = Vec::new();
+    if selected.write_cookie(exchange, &mut cookie) {
+        exchange.answer.push_known(Some(Known::SetCookie), b"Set-Cookie", &cookie);
     }
     buffering
 }

@@ -163,6 +163,48 @@ impl Peers {
         }
     }
 
+    /// The peers that a `proxy_pass` with variables came out as: the addresses of one name, begun
+    /// with at random.
+    pub fn of_addresses(host: &str, addresses: &[Address]) -> Self {
+        let start = match addresses.len() {
+            0 => 0,
+            length => balance::random_number() as usize % length,
+        };
+        let (before, after) = addresses.split_at(start);
+        let lines = after.iter().chain(before).map(|address| UpstreamServer {
+            address: match address {
+                Address::Ip(address) => PeerAddress::Ip(*address),
+                Address::Unix(path) => PeerAddress::Unix(path.clone()),
+            },
+            name: host.into(),
+            weight: 1,
+            max_connections: 0,
+            max_fails: 1,
+            fail_timeout: Duration::from_secs(10),
+            slow_start: Duration::ZERO,
+            backup: false,
+            down: false,
+            drain: false,
+            resolve: false,
+            service: None,
+            route: None,
+            span: Span::default(),
+        });
+        let upstream = Upstream {
+            name: host.into(),
+            is_implicit: true,
+            servers: lines.collect(),
+            method: Method::RoundRobin,
+            sticky: None,
+            zone: None,
+            keepalive: Keepalive::usual(),
+            queue: None,
+            resolver: None,
+            span: Span::default(),
+        };
+        Self::new(Arc::new(upstream), None)
+    }
+
     /// Its typed configuration.
     pub fn upstream(&self) -> &Arc<Upstream> {
         &self.upstream
@@ -395,53 +437,6 @@ impl Group {
             queue,
             peers,
         })
-    }
-
-    /// A group for one request: the addresses of a name that was resolved for it, begun with at
-    /// random (`proxy_pass` with variables).
-    pub fn of_addresses(host: &str, addresses: &[Address]) -> Rc<Self> {
-        let start = match addresses.len() {
-            0 => 0,
-            length => balance::random_number() as usize % length,
-        };
-        let (before, after) = addresses.split_at(start);
-        let lines = after.iter().chain(before).map(|address| UpstreamServer {
-            address: match address {
-                Address::Ip(address) => PeerAddress::Ip(*address),
-                Address::Unix(path) => PeerAddress::Unix(path.clone()),
-            },
-            name: host.into(),
-            weight: 1,
-            max_connections: 0,
-            max_fails: 1,
-            fail_timeout: Duration::from_secs(10),
-            slow_start: Duration::ZERO,
-            backup: false,
-            down: false,
-            drain: false,
-            resolve: false,
-            service: None,
-            route: None,
-            span: Span::default(),
-        });
-        let upstream = Upstream {
-            name: host.into(),
-            is_implicit: true,
-            servers: lines.collect(),
-            method: Method::RoundRobin,
-            sticky: None,
-            zone: None,
-            keepalive: Keepalive {
-                connections: 0,
-                requests: 0,
-                time: Duration::ZERO,
-                timeout: Duration::ZERO,
-            },
-            queue: None,
-            resolver: None,
-            span: Span::default(),
-        };
-        Self::new(Arc::new(Peers::new(Arc::new(upstream), None)))
     }
 
     /// Its typed configuration.

@@ -140,20 +140,14 @@ fn keepalive(scope: &Scope<'_>) -> Keepalive {
             .first()
             .and_then(|line| line.arguments.first())
     };
-    let time = |name: &str, usual: u64| {
-        own(name)
-            .and_then(|word| unit::time::milliseconds(&word.text))
-            .unwrap_or(Duration::from_secs(usual))
-    };
+    let number = |name: &str| own(name).and_then(|word| word.text.parse::<u64>().ok());
+    let time = |name: &str| own(name).and_then(|word| unit::time::milliseconds(&word.text));
+    let usual = Keepalive::usual();
     Keepalive {
-        connections: own("keepalive")
-            .and_then(|word| word.text.parse().ok())
-            .unwrap_or(32),
-        requests: own("keepalive_requests")
-            .and_then(|word| word.text.parse().ok())
-            .unwrap_or(1000),
-        time: time("keepalive_time", 3600),
-        timeout: time("keepalive_timeout", 60),
+        connections: number("keepalive").and_then(|most| usize::try_from(most).ok()).unwrap_or(usual.connections),
+        requests: number("keepalive_requests").unwrap_or(usual.requests),
+        time: time("keepalive_time").unwrap_or(usual.time),
+        timeout: time("keepalive_timeout").unwrap_or(usual.timeout),
     }
 }
 
@@ -186,12 +180,7 @@ pub fn implicit(
         method: Method::RoundRobin,
         sticky: None,
         zone: None,
-        keepalive: Keepalive {
-            connections: 32,
-            requests: 1000,
-            time: Duration::from_secs(3600),
-            timeout: Duration::from_secs(60),
-        },
+        keepalive: Keepalive::usual(),
         queue: None,
         resolver,
         span,
