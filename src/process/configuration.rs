@@ -1,15 +1,15 @@
 //! From the file to a typed configuration, and its problems to where somebody reads them.
 
-use std::io::{self, IsTerminal as _, Write as _};
+use std::io::{self, IsTerminal, Write as _};
 use std::path::Path;
 
 use super::Setup;
+use crate::conf::check;
 use crate::conf::diagnostic::{self, Diagnostic, Severity};
 use crate::conf::include::{self, Loaded};
 use crate::conf::source::{Sources, Span};
 use crate::conf::typed::log::{ErrorLog, Level};
-use crate::conf::typed::{Config, lower};
-use crate::conf::check;
+use crate::conf::typed::{Config, lower::config::lower};
 use crate::log::error_log;
 
 /// What reading a configuration yields.
@@ -26,7 +26,7 @@ pub fn read(setup: &Setup, usual_error_log: &ErrorLog) -> Reading {
     let mut loaded = include::load(&setup.conf, &setup.prefix, setup.globals.as_deref());
     check::check(&mut loaded);
     let usual = std::slice::from_ref(usual_error_log);
-    let config = lower::lower(&mut loaded, &setup.prefix, usual);
+    let config = lower(&mut loaded, &setup.prefix, usual);
     Reading { loaded, config }
 }
 
@@ -39,7 +39,8 @@ pub fn pid_path(setup: &Setup) -> Option<std::path::PathBuf> {
         .iter()
         .find(|node| &*node.name.text == "pid" && node.block.is_none())
         .and_then(|node| node.arguments.first());
-    let usual = || crate::conf::directives::find("pid", crate::conf::directives::Contexts::MAIN)?.default;
+    let usual =
+        || crate::conf::directives::find("pid", crate::conf::directives::Contexts::MAIN)?.default;
     let path = named.map_or_else(usual, |word| Some(&*word.text))?;
     Some(setup.prefix.join(path))
 }
@@ -71,7 +72,7 @@ pub fn place(span: Span, sources: &Sources) -> String {
 }
 
 /// Is colour wanted on this stream? (no-color.org; a terminal that knows none says so itself.)
-fn has_colour(stream: &impl io::IsTerminal) -> bool {
+fn has_colour(stream: &impl IsTerminal) -> bool {
     let is_set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
     stream.is_terminal()
         && !is_set("NO_COLOR")

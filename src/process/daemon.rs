@@ -40,7 +40,10 @@ pub fn go_to_background() -> io::Result<Starter> {
 impl Starter {
     /// Lets the process that was started end well, and lets go of its terminal.
     pub fn release(mut self) -> io::Result<()> {
-        let null = OpenOptions::new().read(true).write(true).open("/dev/null")?;
+        let null = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .open("/dev/null")?;
         dup2_stdin(&null)?;
         dup2_stdout(&null)?;
         // A log that goes there has a descriptor of its own.

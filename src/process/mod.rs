@@ -21,10 +21,9 @@ mod worker;
 
 use std::error::Error;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use nix::sys::signal::{Signal, kill};
-use tokio::runtime::Builder;
+use tokio::runtime::{Builder, Runtime};
 
 use crate::conf::diagnostic::any_error;
 use crate::conf::include::Loaded;
@@ -95,8 +94,10 @@ pub fn run(setup: Setup) -> Result<(), Failed> {
     error_log::copy_to_stderr(false);
     configuration::log(&loaded.diagnostics, &loaded.sources);
     error_log::copy_to_stderr(true);
-    configuration::show(&loaded.diagnostics, &loaded.sources);
+    show(&loaded.diagnostics, &loaded.sources);
     let config = reading.config.ok_or(Failed)?;
+
+    let runtime = runtime()?;
 
     // Who we shall be, before files are made that belong to that user.
     let identity = identity(&config.process, &loaded)?;
@@ -112,7 +113,7 @@ pub fn run(setup: Setup) -> Result<(), Failed> {
     }
 
     // What serves, but for its sockets: logs are opened here.
-    let generation = Generation::build(config, 1, None).map_err(|error| fail(format_args!("{}", chain(&error))))?;
+    let generation = Generation::build(config, 1, None, runtime.handle()).map_err(|error| fail(format_args!("{}", chain(&error))))?;
     for warning in &generation.warnings {
         error_log::report(Level::Warn, format_args!("{warning}"));
     }
@@ -149,10 +150,6 @@ pub fn run(setup: Setup) -> Result<(), Failed> {
 
     // Signals are taken before the pid file says that there is somebody to send them to.
     panics::install_hook();
-    let runtime = Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| fail(format_args!("epoll_create() failed {}", error_log::cause(&error))))?;
     let signals = {
         let _within = runtime.enter();
         Signals::new().map_err(|error| fail(format_args!("sigaction() failed {}", error_log::cause(&error))))?
@@ -226,7 +223,8 @@ pub fn test(setup: &Setup) -> Result<Tested, Failed> {
             return Ok(tested);
         }
     }
-    match Generation::build(config, 1, None) {
+    let runtime = runtime()?;
+    match Generation::build(config, 1, None, runtime.handle()) {
         Ok(generation) => {
             for warning in &generation.warnings {
                 error_log::report(Level::Warn, format_args!("{warning}"));
@@ -247,6 +245,17 @@ pub fn send_signal(pid_path: &Path, signal: Signal) -> Result<(), String> {
             errno as i32,
             errno.desc()
         )
+    })
+}
+
+/// The event loop of the main thread: signals, and all that is done beside requests.
+fn runtime() -> Result<Runtime, Failed> {
+    let runtime = Builder::new_current_thread().enable_all().build();
+    runtime.map_err(|error| {
+        fail(format_args!(
+            "epoll_create() failed {}",
+            error_log::cause(&error)
+        ))
     })
 }
 

@@ -112,7 +112,7 @@ impl PidFile {
                 .create(true)
                 .truncate(false)
                 .mode(0o644)
-                .custom_flags(nix::libc::O_NOFOLLOW | nix::libc::O_NONBLOCK)
+                .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
                 .open(path)
         };
         let mut file = open()
@@ -183,7 +183,7 @@ impl Drop for PidFile {
 pub fn read(path: &Path) -> Result<Pid, ReadError> {
     let open = OpenOptions::new()
         .read(true)
-        .custom_flags(nix::libc::O_NONBLOCK)
+        .custom_flags(libc::O_NONBLOCK)
         .open(path);
     let mut file = open.map_err(|error| ReadError::Open {
         path: path.to_owned(),
@@ -260,7 +260,10 @@ fn number_in(file: &mut File) -> String {
     let mut bytes = Vec::new();
     // What cannot be read holds no number, and that is told.
     let _ = file.take(LONGEST).read_to_end(&mut bytes);
-    String::from_utf8_lossy(&bytes).trim().escape_debug().to_string()
+    String::from_utf8_lossy(&bytes)
+        .trim()
+        .escape_debug()
+        .to_string()
 }
 
 fn parse(text: &str) -> Option<Pid> {
@@ -346,10 +349,7 @@ mod tests {
         std::fs::remove_file(&path).expect("there");
         std::fs::hard_link(&target, &path).expect("a fresh path");
         create(&path).0.expect_err("a second name");
-        assert_eq!(
-            std::fs::read_to_string(&target).expect("there"),
-            "precious"
-        );
+        assert_eq!(std::fs::read_to_string(&target).expect("there"), "precious");
         create(directory.path()).0.expect_err("a directory");
     }
 
@@ -363,8 +363,13 @@ mod tests {
             message(&path),
             format!("open() \"{shown}\" failed (2: No such file or directory)")
         );
-        for (text, told) in [("", ""), ("abc\n", "abc"), ("-1", "-1"), ("0\n", "0"), ("1 2", "1 2")]
-        {
+        for (text, told) in [
+            ("", ""),
+            ("abc\n", "abc"),
+            ("-1", "-1"),
+            ("0\n", "0"),
+            ("1 2", "1 2"),
+        ] {
             std::fs::write(&path, text).expect("a file");
             assert_eq!(
                 message(&path),

@@ -217,7 +217,8 @@ impl Program {
         let count = config.process.workers;
         let before = Arc::clone(&self.generation);
         self.tell_fixed(&config.process);
-        let next = Generation::build(config, before.number + 1, Some(&before));
+        let background = tokio::runtime::Handle::current();
+        let next = Generation::build(config, before.number + 1, Some(&before), &background);
         let next = next.map_err(|error| error.to_string())?;
         for warning in &next.warnings {
             error_log::report(Level::Warn, format_args!("{warning}"));
@@ -317,7 +318,11 @@ impl fmt::Display for StartError {
         match self {
             Self::Listen(error) => write!(formatter, "{error}"),
             Self::Thread(error) => {
-                write!(formatter, "cannot start a worker {}", error_log::cause(error))
+                write!(
+                    formatter,
+                    "cannot start a worker {}",
+                    error_log::cause(error)
+                )
             }
             Self::Worker => formatter.write_str("a worker ended while it started"),
         }
@@ -421,7 +426,8 @@ impl Workers {
             self.leaving.swap_remove(position).join();
             return;
         }
-        let is_it = |worker: &Option<Handle>| worker.as_ref().is_some_and(|worker| worker.id() == id);
+        let is_it =
+            |worker: &Option<Handle>| worker.as_ref().is_some_and(|worker| worker.id() == id);
         let Some(index) = self.active.iter().position(is_it) else {
             return;
         };

@@ -78,7 +78,10 @@ impl Handle {
             .name(format!("worker {index}"))
             .spawn(move || {
                 // Dropped last, also by a panic.
-                let _ended = Ended { id, news: news.clone() };
+                let _ended = Ended {
+                    id,
+                    news: news.clone(),
+                };
                 run(index, generation, shares, receiver, &news);
                 log::finish_thread();
             })?;
