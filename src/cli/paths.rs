@@ -8,6 +8,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use super::args::Options;
+use crate::process::EarlyLog;
 
 /// The system's configuration.
 const SYSTEM: &str = "/etc/openclaw/openclaw.conf";
@@ -20,16 +21,7 @@ pub struct Paths {
     /// Where relative paths start.
     pub prefix: PathBuf,
     /// The error log until the configuration names one; `stderr` is a word.
-    pub error_log: ErrorLogPath,
-}
-
-/// Where messages go until the configuration is read.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum ErrorLogPath {
-    /// This file, or the word `stderr`; told by the user.
-    Given(PathBuf),
-    /// This file if it can be opened, standard error otherwise.
-    Default(PathBuf),
+    pub error_log: EarlyLog,
 }
 
 /// What the surroundings say.
@@ -124,10 +116,10 @@ pub fn find(
         .or_else(|| conf.parent().map(Path::to_owned))
         .unwrap_or_else(|| PathBuf::from("/"));
     let error_log = match &options.error_log {
-        Some(word) if word == Path::new("stderr") => ErrorLogPath::Given(word.clone()),
-        Some(path) => ErrorLogPath::Given(prefix.join(path)),
-        None if has_prefix => ErrorLogPath::Default(prefix.join("logs/error.log")),
-        None => ErrorLogPath::Default("/var/log/openclaw/error.log".into()),
+        Some(word) if word == Path::new("stderr") => EarlyLog::Named(word.clone()),
+        Some(path) => EarlyLog::Named(prefix.join(path)),
+        None if has_prefix => EarlyLog::Usual(prefix.join("logs/error.log")),
+        None => EarlyLog::Usual("/var/log/openclaw/error.log".into()),
     };
     Ok(Paths {
         conf,
@@ -172,7 +164,7 @@ mod tests {
         assert_eq!(paths.prefix, Path::new("/work/site/"));
         assert_eq!(
             paths.error_log,
-            ErrorLogPath::Default("/work/site/logs/error.log".into())
+            EarlyLog::Usual("/work/site/logs/error.log".into())
         );
     }
 
@@ -215,7 +207,7 @@ mod tests {
             ..Options::default()
         };
         let log = |text| found(&with(text), &[]).expect("named").error_log;
-        assert_eq!(log("e.log"), ErrorLogPath::Given("/etc/x/e.log".into()));
-        assert_eq!(log("stderr"), ErrorLogPath::Given("stderr".into()));
+        assert_eq!(log("e.log"), EarlyLog::Named("/etc/x/e.log".into()));
+        assert_eq!(log("stderr"), EarlyLog::Named("stderr".into()));
     }
 }
