@@ -82,8 +82,20 @@ mod tests {
         use Verdict::*;
         assert_eq!(
             verdicts(
-                &["deny 192.0.2.1/32", "allow 192.0.2.0/24", "allow 2001:db8::/32", "deny all"],
-                &["192.0.2.1", "192.0.2.2", "198.51.100.1", "2001:db8::1", "2001:db9::1", "unix:"],
+                &[
+                    "deny 192.0.2.1/32",
+                    "allow 192.0.2.0/24",
+                    "allow 2001:db8::/32",
+                    "deny all"
+                ],
+                &[
+                    "192.0.2.1",
+                    "192.0.2.2",
+                    "198.51.100.1",
+                    "2001:db8::1",
+                    "2001:db9::1",
+                    "unix:"
+                ],
             ),
             [Denied, Allowed, Denied, Allowed, Denied, Denied]
         );

@@ -233,7 +233,11 @@ impl Run<'_> {
         let mut groups = Groups::new();
         let is_match = regex.find(subject, &mut groups);
         if self.is_logged {
-            let verb = if is_match { "matches" } else { "does not match" };
+            let verb = if is_match {
+                "matches"
+            } else {
+                "does not match"
+            };
             (self.tell)(
                 Level::Notice,
                 format_args!(
@@ -500,8 +504,23 @@ fn push_escaped(byte: u8, out: &mut Vec<u8>) {
 fn escape_argument(text: &[u8], out: &mut Vec<u8>) {
     for &byte in text {
         match byte {
-            0..=b' ' | 0x7f.. | b'"' | b'#' | b'%' | b'&' | b'+' | b';' | b'<' | b'>' | b'?'
-            | b'\\' | b'^' | b'`' | b'{' | b'|' | b'}' => push_escaped(byte, out),
+            0..=b' '
+            | 0x7f..
+            | b'"'
+            | b'#'
+            | b'%'
+            | b'&'
+            | b'+'
+            | b';'
+            | b'<'
+            | b'>'
+            | b'?'
+            | b'\\'
+            | b'^'
+            | b'`'
+            | b'{'
+            | b'|'
+            | b'}' => push_escaped(byte, out),
             _ => out.push(byte),
         }
     }

@@ -117,9 +117,16 @@ impl Generation {
         }
         let mut resolvers: Vec<(Arc<conf::Resolver>, Resolver)> = Vec::new();
         let written = all.iter().filter_map(|settings| settings.resolver.as_ref());
-        for written in written.chain(http.upstreams.iter().filter_map(|upstream| upstream.resolver.as_ref())) {
+        for written in written.chain(
+            http.upstreams
+                .iter()
+                .filter_map(|upstream| upstream.resolver.as_ref()),
+        ) {
             if !resolvers.iter().any(|(known, _)| known == written) {
-                resolvers.push((Arc::clone(written), Resolver::new(Some(written), background.clone())));
+                resolvers.push((
+                    Arc::clone(written),
+                    Resolver::new(Some(written), background.clone()),
+                ));
             }
         }
         let peers = http
@@ -127,7 +134,11 @@ impl Generation {
             .iter()
             .map(|upstream| {
                 let before = previous.and_then(|previous| {
-                    previous.peers.iter().find(|peers| peers.upstream().name == upstream.name).map(|peers| &**peers)
+                    previous
+                        .peers
+                        .iter()
+                        .find(|peers| peers.upstream().name == upstream.name)
+                        .map(|peers| &**peers)
                 });
                 Arc::new(Peers::new(Arc::clone(upstream), before))
             })
@@ -137,10 +148,19 @@ impl Generation {
             .iter()
             .enumerate()
             .filter(|(_, upstream)| !upstream.is_implicit)
-            .map(|(position, upstream)| (upstream.name.to_ascii_lowercase().into_bytes().into(), position))
+            .map(|(position, upstream)| {
+                (
+                    upstream.name.to_ascii_lowercase().into_bytes().into(),
+                    position,
+                )
+            })
             .collect();
-        let listens =
-            http.listens.iter().enumerate().map(|(position, listen)| (listen.address.clone(), position)).collect();
+        let listens = http
+            .listens
+            .iter()
+            .enumerate()
+            .map(|(position, listen)| (listen.address.clone(), position))
+            .collect();
         opened.dedup_by_key(|warning| warning.to_string());
         Ok(Arc::new(Self {
             number,
@@ -173,7 +193,9 @@ impl Generation {
     /// The resolver made for a `resolver` line.
     fn resolver(&self, written: &Arc<conf::Resolver>) -> Resolver {
         let known = self.resolvers.iter().find(|(known, _)| known == written);
-        known.map_or(&self.system_resolver, |(_, resolver)| resolver).clone()
+        known
+            .map_or(&self.system_resolver, |(_, resolver)| resolver)
+            .clone()
     }
 
     /// The peers of every upstream, for those who resolve names and check health.
@@ -185,7 +207,10 @@ impl Generation {
 impl Drop for Generation {
     fn drop(&mut self) {
         // Tools that drive nginx wait for this phrase after a reload.
-        error_log::report(Level::Notice, format_args!("generation {} exited with code 0", self.number));
+        error_log::report(
+            Level::Notice,
+            format_args!("generation {} exited with code 0", self.number),
+        );
     }
 }
 
@@ -206,7 +231,12 @@ fn collect_settings(settings: &Arc<Settings>, all: &mut Vec<Arc<Settings>>) {
 
 fn collect_statements(statements: &[Statement], all: &mut Vec<Arc<Settings>>) {
     for statement in statements {
-        if let Statement::If { statements, settings, .. } = statement {
+        if let Statement::If {
+            statements,
+            settings,
+            ..
+        } = statement
+        {
             if let Some(settings) = settings {
                 collect_settings(settings, all);
             }
@@ -240,30 +270,54 @@ const MOST_DYNAMIC: usize = 1024;
 impl LocalUpstream {
     fn new(peers: Arc<Peers>) -> Rc<Self> {
         let pool = RefCell::new(Pool::new(peers.upstream().keepalive.clone()));
-        Rc::new(Self { group: Group::new(peers), pool })
+        Rc::new(Self {
+            group: Group::new(peers),
+            pool,
+        })
     }
 
     /// A kept connection to a peer that is still good.
     pub fn checkout(&self, selected: &Selected, kind: u64) -> Option<Idle<Stream>> {
-        self.pool.borrow_mut().checkout(&selected.target().address, kind, clock::now(), Stream::is_quiet)
+        self.pool.borrow_mut().checkout(
+            &selected.target().address,
+            kind,
+            clock::now(),
+            Stream::is_quiet,
+        )
     }
 
     /// Keeps a connection for the next request, if it may be kept.
     pub fn keep(&self, selected: &Selected, kind: u64, idle: Idle<Stream>) {
         // One that may not be kept is closed by being dropped.
-        let _ = self.pool.borrow_mut().checkin(&selected.target().address, kind, idle, clock::now());
+        let _ =
+            self.pool
+                .borrow_mut()
+                .checkin(&selected.target().address, kind, idle, clock::now());
     }
 }
 
 impl Local {
     /// A worker's part of a generation; balance and kept connections of an upstream that did not
     /// change go on.
-    pub fn new(generation: Arc<Generation>, previous: Option<&Self>, is_draining: Rc<Cell<bool>>) -> Rc<Self> {
+    pub fn new(
+        generation: Arc<Generation>,
+        previous: Option<&Self>,
+        is_draining: Rc<Cell<bool>>,
+    ) -> Rc<Self> {
         // Connections to peers of the generation before are dropped with it: an upstream whose
         // settings changed must not go on under the old ones.
         let _ = previous;
-        let upstreams = generation.peers.iter().map(|peers| LocalUpstream::new(Arc::clone(peers))).collect();
-        Rc::new(Self { generation, upstreams, dynamic: RefCell::default(), is_draining })
+        let upstreams = generation
+            .peers
+            .iter()
+            .map(|peers| LocalUpstream::new(Arc::clone(peers)))
+            .collect();
+        Rc::new(Self {
+            generation,
+            upstreams,
+            dynamic: RefCell::default(),
+            is_draining,
+        })
     }
 
     /// The upstream at a position of [`Http::upstreams`].
@@ -273,9 +327,18 @@ impl Local {
 
     /// The upstream that a computed URL means: a group of that name, a literal address, or the
     /// addresses of a name that is looked up now. The error is a status.
-    pub async fn dynamic(&self, exchange: &Exchange, url: &Url<'_>) -> Result<Rc<LocalUpstream>, u16> {
+    pub async fn dynamic(
+        &self,
+        exchange: &Exchange,
+        url: &Url<'_>,
+    ) -> Result<Rc<LocalUpstream>, u16> {
         let host = String::from_utf8_lossy(url.host).to_ascii_lowercase();
-        if let Some(found) = self.generation.groups.get(host.as_bytes()).filter(|_| url.unix.is_none()) {
+        if let Some(found) = self
+            .generation
+            .groups
+            .get(host.as_bytes())
+            .filter(|_| url.unix.is_none())
+        {
             return Ok(self.upstream(*found));
         }
         let addresses: Vec<Address> = match (url.unix, host.parse()) {
@@ -283,7 +346,11 @@ impl Local {
             (None, Ok(ip)) => vec![Address::Ip(SocketAddr::new(ip, url.port))],
             (None, Err(_)) => {
                 let Some(written) = &exchange.settings.resolver else {
-                    self.log(exchange, Level::Error, format_args!("no resolver defined to resolve {host}"));
+                    self.log(
+                        exchange,
+                        Level::Error,
+                        format_args!("no resolver defined to resolve {host}"),
+                    );
                     return Err(502);
                 };
                 match self.generation.resolver(written).addresses(&host).await {
@@ -293,7 +360,11 @@ impl Local {
                         .map(|found| Address::Ip(SocketAddr::new(found.address.ip(), url.port)))
                         .collect(),
                     Err(error) => {
-                        self.log(exchange, Level::Error, format_args!("{host} could not be resolved ({error})"));
+                        self.log(
+                            exchange,
+                            Level::Error,
+                            format_args!("{host} could not be resolved ({error})"),
+                        );
                         return Err(502);
                     }
                 }
@@ -361,6 +432,9 @@ impl Local {
 
     /// How many connections to peers are kept.
     pub fn idle_peers(&self) -> usize {
-        self.upstreams.iter().map(|upstream| upstream.pool.borrow().len()).sum()
+        self.upstreams
+            .iter()
+            .map(|upstream| upstream.pool.borrow().len())
+            .sum()
     }
 }

@@ -53,7 +53,10 @@ pub struct Http2 {
 
 impl std::fmt::Debug for Http2 {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.debug_struct("Http2").field("pending", &self.pending.len()).finish_non_exhaustive()
+        formatter
+            .debug_struct("Http2")
+            .field("pending", &self.pending.len())
+            .finish_non_exhaustive()
     }
 }
 
@@ -76,7 +79,10 @@ impl http_body::Body for PipeBody {
     type Data = Bytes;
     type Error = io::Error;
 
-    fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<io::Result<Frame<Bytes>>>> {
         let mut pipe = self.0.borrow_mut();
         if let Some(frame) = pipe.frames.pop_front() {
             pipe.queued -= frame.data_ref().map_or(0, Bytes::len);
@@ -136,7 +142,11 @@ impl Http2 {
 
     /// The length of the request's body that is still to come, if it is known.
     pub fn body_length(&self) -> Option<u64> {
-        if self.is_body_complete() { Some(0) } else { self.body_length }
+        if self.is_body_complete() {
+            Some(0)
+        } else {
+            self.body_length
+        }
     }
 
     /// See [`Downstream::poll_body`].
@@ -147,7 +157,9 @@ impl Http2 {
         into: &mut Vec<u8>,
         timeout: Duration,
     ) -> Poll<Result<bool, ClientError>> {
-        let Some(body) = &mut self.body else { return Poll::Ready(Ok(true)) };
+        let Some(body) = &mut self.body else {
+            return Poll::Ready(Ok(true));
+        };
         match Pin::new(body).poll_frame(context) {
             Poll::Ready(frame) => {
                 self.is_armed = false;
@@ -187,13 +199,14 @@ impl Http2 {
     /// See [`Downstream::begin`].
     pub fn begin(&mut self, exchange: &mut Exchange, has_no_body: bool) {
         let mut response = http::Response::new(PipeBody(Rc::clone(&self.pipe)));
-        *response.status_mut() =
-            http::StatusCode::from_u16(exchange.status).unwrap_or(http::StatusCode::INTERNAL_SERVER_ERROR);
+        *response.status_mut() = http::StatusCode::from_u16(exchange.status)
+            .unwrap_or(http::StatusCode::INTERNAL_SERVER_ERROR);
         let headers = response.headers_mut();
         let mut add = |name: &[u8], value: &[u8]| {
-            if let (Ok(name), Ok(value)) =
-                (http::HeaderName::from_bytes(name), http::HeaderValue::from_bytes(value))
-            {
+            if let (Ok(name), Ok(value)) = (
+                http::HeaderName::from_bytes(name),
+                http::HeaderValue::from_bytes(value),
+            ) {
                 headers.append(name, value);
             }
         };
@@ -213,7 +226,13 @@ impl Http2 {
             // RFC 9113 section 8.2.2: fields of a connection have no place here.
             if !matches!(
                 known,
-                Some(Known::Connection | Known::KeepAlive | Known::ProxyConnection | Known::TransferEncoding | Known::Upgrade)
+                Some(
+                    Known::Connection
+                        | Known::KeepAlive
+                        | Known::ProxyConnection
+                        | Known::TransferEncoding
+                        | Known::Upgrade
+                )
             ) {
                 add(name, value);
             }
@@ -240,9 +259,10 @@ impl Http2 {
         if !self.has_no_body && !trailers.is_empty() {
             let mut map = http::HeaderMap::new();
             for (_, name, value) in trailers.iter() {
-                if let (Ok(name), Ok(value)) =
-                    (http::HeaderName::from_bytes(name), http::HeaderValue::from_bytes(value))
-                {
+                if let (Ok(name), Ok(value)) = (
+                    http::HeaderName::from_bytes(name),
+                    http::HeaderValue::from_bytes(value),
+                ) {
                     map.append(name, value);
                 }
             }
@@ -274,9 +294,15 @@ impl Http2 {
     }
 
     /// See [`Downstream::poll_flush`]. What hyper holds counts as written.
-    pub fn poll_flush(&mut self, context: &mut Context<'_>, timeout: Duration) -> Poll<Result<usize, ClientError>> {
+    pub fn poll_flush(
+        &mut self,
+        context: &mut Context<'_>,
+        timeout: Duration,
+    ) -> Poll<Result<usize, ClientError>> {
         if let Some(response) = self.response.take() {
-            let Some(respond) = self.respond.take() else { return Poll::Ready(Err(ClientError::Closed(None))) };
+            let Some(respond) = self.respond.take() else {
+                return Poll::Ready(Err(ClientError::Closed(None)));
+            };
             if respond.send(response).is_err() {
                 return Poll::Ready(Err(ClientError::Closed(None)));
             }
@@ -329,15 +355,26 @@ impl Drop for Http2 {
 }
 
 /// Serves a connection on which the client speaks HTTP/2; `read` was read of it already.
-pub async fn run(worker: &Rc<Worker>, stream: Stream, read: Vec<u8>, connection: &Rc<Connection>, listen: &Rc<Address>) {
+pub async fn run(
+    worker: &Rc<Worker>,
+    stream: Stream,
+    read: Vec<u8>,
+    connection: &Rc<Connection>,
+    listen: &Rc<Address>,
+) {
     let streams = {
         let local = worker.local();
-        let Some(listen) = local.generation.listen(listen) else { return };
+        let Some(listen) = local.generation.listen(listen) else {
+            return;
+        };
         let server = local.generation.http.listens[listen].default_server;
         local.generation.http.servers[server].reading.http2_streams
     };
     let count = Rc::new(std::cell::Cell::new(0));
-    let io = hyper_util::rt::TokioIo::new(Rewound { read: Bytes::from(read), stream });
+    let io = hyper_util::rt::TokioIo::new(Rewound {
+        read: Bytes::from(read),
+        stream,
+    });
     let service = hyper::service::service_fn({
         let worker = Rc::clone(worker);
         let connection = Rc::clone(connection);
@@ -355,7 +392,9 @@ pub async fn run(worker: &Rc<Worker>, stream: Stream, read: Vec<u8>, connection:
             ));
             async move {
                 // A dropped sender is an answer that was given up before its head: the stream is reset.
-                response.await.map_err(|_| io::Error::from(io::ErrorKind::ConnectionAborted))
+                response
+                    .await
+                    .map_err(|_| io::Error::from(io::ErrorKind::ConnectionAborted))
             }
         }
     });
@@ -380,7 +419,10 @@ pub async fn run(worker: &Rc<Worker>, stream: Stream, read: Vec<u8>, connection:
     })
     .await;
     if let Err(error) = result {
-        tracing::info!("{error} while serving HTTP/2, client: {}", connection.remote_text);
+        tracing::info!(
+            "{error} while serving HTTP/2, client: {}",
+            connection.remote_text
+        );
     }
 }
 
@@ -394,7 +436,9 @@ async fn exchange(
     count: u64,
 ) {
     let local = worker.local();
-    let Some(position) = local.generation.listen(&listen) else { return };
+    let Some(position) = local.generation.listen(&listen) else {
+        return;
+    };
     let server = local.generation.http.listens[position].default_server;
     let server = Arc::clone(&local.generation.http.servers[server]);
     let mut exchange = Exchange::new(connection, Arc::clone(&local.generation.http), server);
@@ -421,8 +465,16 @@ async fn exchange(
 /// The head as HTTP/1 would have had it.
 fn write_head(parts: &http::request::Parts, head: &mut RequestHead) {
     let method = parts.method.as_str().as_bytes();
-    let target = parts.uri.path_and_query().map_or("/", |target| target.as_str()).as_bytes();
-    let authority = parts.uri.authority().map_or("", |authority| authority.as_str()).as_bytes();
+    let target = parts
+        .uri
+        .path_and_query()
+        .map_or("/", |target| target.as_str())
+        .as_bytes();
+    let authority = parts
+        .uri
+        .authority()
+        .map_or("", |authority| authority.as_str())
+        .as_bytes();
     let fields = &mut head.fields;
     let mut at = 0;
     let mut put = |fields: &mut Fields, bytes: &[u8]| {
@@ -472,7 +524,11 @@ struct Rewound {
 }
 
 impl AsyncRead for Rewound {
-    fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         if !self.read.is_empty() {
             let count = self.read.len().min(buffer.remaining());
             buffer.put_slice(&self.read.split_to(count));
@@ -483,7 +539,11 @@ impl AsyncRead for Rewound {
 }
 
 impl AsyncWrite for Rewound {
-    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.stream).poll_write(context, bytes)
     }
 

@@ -56,7 +56,12 @@ enum Next {
 
 /// Answers one request. `false` when the client's connection must close now, because the answer
 /// broke off or the client is gone.
-pub async fn serve(local: &Rc<Local>, exchange: &mut Exchange, downstream: &mut Downstream, first: Result<(), u16>) -> bool {
+pub async fn serve(
+    local: &Rc<Local>,
+    exchange: &mut Exchange,
+    downstream: &mut Downstream,
+    first: Result<(), u16>,
+) -> bool {
     let mut next = match first {
         Ok(()) => Next::Server,
         Err(status) => Next::Fail(status),
@@ -99,7 +104,9 @@ pub async fn serve(local: &Rc<Local>, exchange: &mut Exchange, downstream: &mut 
             Next::Named(name) => {
                 exchange.redirects += 1;
                 let routes = &local.generation.routes;
-                let found = std::str::from_utf8(&name).ok().and_then(|name| routes.named(exchange.server_position, name));
+                let found = std::str::from_utf8(&name)
+                    .ok()
+                    .and_then(|name| routes.named(exchange.server_position, name));
                 if exchange.redirects > MOST_REDIRECTS {
                     local.log(
                         exchange,
@@ -147,9 +154,10 @@ async fn enter_location(
     exchange.enter(settings);
     if let Some(limits) = &exchange.settings.limit_except {
         let token = exchange.head.bytes(exchange.head.method_token);
-        let is_excepted = limits.methods.iter().any(|method| {
-            &**method == token || (&**method == b"GET" && token == b"HEAD")
-        });
+        let is_excepted = limits
+            .methods
+            .iter()
+            .any(|method| &**method == token || (&**method == b"GET" && token == b"HEAD"));
         if !is_excepted {
             let settings = Arc::clone(&limits.settings);
             exchange.enter(&settings);
@@ -162,7 +170,11 @@ async fn enter_location(
     if let (Some(limit), Some(length)) = (exchange.settings.max_body_size, downstream.body_length())
         && length > limit
     {
-        local.log(exchange, Level::Error, format_args!("client intended to send too large body: {length} bytes"));
+        local.log(
+            exchange,
+            Level::Error,
+            format_args!("client intended to send too large body: {length} bytes"),
+        );
         return Next::Fail(413);
     }
 
@@ -177,16 +189,23 @@ async fn enter_location(
 
     // Access, before any content is made.
     if !exchange.settings.access.is_empty()
-        && ip_rules::judge(&exchange.settings.access, &exchange.connection.remote) == Verdict::Denied
+        && ip_rules::judge(&exchange.settings.access, &exchange.connection.remote)
+            == Verdict::Denied
     {
-        local.log(exchange, Level::Error, format_args!("access forbidden by rule"));
+        local.log(
+            exchange,
+            Level::Error,
+            format_args!("access forbidden by rule"),
+        );
         return Next::Fail(403);
     }
 
     // Content.
     let place = Arc::clone(&exchange.settings);
     if let Some(try_files) = &place.try_files {
-        let outcome = with_scratch(local, exchange, |exchange, scratch| files::try_files(exchange, try_files, scratch));
+        let outcome = with_scratch(local, exchange, |exchange, scratch| {
+            files::try_files(exchange, try_files, scratch)
+        });
         match outcome {
             TryOutcome::Found => {}
             TryOutcome::InternalRedirect => return redirected_inside(local, exchange),
@@ -197,15 +216,23 @@ async fn enter_location(
     }
     match &place.handler {
         Handler::Proxy(_) => {
-            let Some(plan) = local.plan(&place) else { return Next::Fail(500) };
+            let Some(plan) = local.plan(&place) else {
+                return Next::Fail(500);
+            };
             match proxy::proxy(local, exchange, downstream, plan).await {
                 Ok(proxy::Outcome::Sent) => Next::Done(true),
                 Ok(proxy::Outcome::Cut) => Next::Done(false),
-                Ok(proxy::Outcome::Failed(status) | proxy::Outcome::Intercepted(status)) => Next::Fail(status),
+                Ok(proxy::Outcome::Failed(status) | proxy::Outcome::Intercepted(status)) => {
+                    Next::Fail(status)
+                }
                 Ok(proxy::Outcome::Redirected(target)) => match target.strip_prefix(b"@") {
                     Some(name) => Next::Named(name.to_vec()),
                     None => {
-                        exchange.method = if exchange.method == Method::Head { Method::Head } else { Method::Get };
+                        exchange.method = if exchange.method == Method::Head {
+                            Method::Head
+                        } else {
+                            Method::Get
+                        };
                         let answer = std::mem::take(&mut exchange.answer);
                         let next = redirect_inside(local, exchange, &target);
                         exchange.answer = answer;
@@ -251,7 +278,11 @@ fn with_scratch<R>(
     for report in scratch.reports.drain(..) {
         let mut words = Vec::new();
         report.write(&mut words);
-        local.log(exchange, report.level, format_args!("{}", String::from_utf8_lossy(&words)));
+        local.log(
+            exchange,
+            report.level,
+            format_args!("{}", String::from_utf8_lossy(&words)),
+        );
     }
     SCRATCH.set(scratch);
     result
@@ -259,7 +290,11 @@ fn with_scratch<R>(
 
 /// Content without more to say about it.
 fn plain(body: Body) -> Content {
-    Content { body, modified: None, allows_ranges: false }
+    Content {
+        body,
+        modified: None,
+        allows_ranges: false,
+    }
 }
 
 fn status_of_file(error: FileError) -> u16 {
@@ -275,16 +310,25 @@ fn status_of_file(error: FileError) -> u16 {
 
 /// The location of the path in the server in force.
 fn find_location<'a>(local: &'a Local, exchange: &Exchange) -> Found<'a> {
-    local.generation.routes.location(exchange.server_position, &exchange.path, exchange)
+    local
+        .generation
+        .routes
+        .location(exchange.server_position, &exchange.path, exchange)
 }
 
 /// Runs the rewrite phase of a place; what it tells goes to the error log.
-fn run_statements<'a>(local: &Local, exchange: &mut Exchange, statements: &'a [Statement]) -> Outcome<'a> {
+fn run_statements<'a>(
+    local: &Local,
+    exchange: &mut Exchange,
+    statements: &'a [Statement],
+) -> Outcome<'a> {
     if statements.is_empty() {
         return Outcome::Continue;
     }
     let mut told: Vec<(Level, String)> = Vec::new();
-    let outcome = rewrite::run(statements, exchange, &mut |level, words| told.push((level, words.to_string())));
+    let outcome = rewrite::run(statements, exchange, &mut |level, words| {
+        told.push((level, words.to_string()))
+    });
     for (level, words) in told {
         local.log(exchange, level, format_args!("{words}"));
     }
@@ -314,7 +358,10 @@ fn rewritten(local: &Local, exchange: &mut Exchange, outcome: Outcome<'_>) -> Ne
             answer::set_location(exchange, &location);
             Next::Fail(status)
         }
-        Outcome::Return { status, text: Some(text) } => {
+        Outcome::Return {
+            status,
+            text: Some(text),
+        } => {
             // A text makes it an answer of our own; error pages are for those without.
             let mut body = buffer::take_small();
             variables::expand(text, exchange, &mut body);
@@ -375,7 +422,10 @@ fn fail(local: &Rc<Local>, exchange: &mut Exchange, status: u16) -> Next {
     exchange.has_peer_reason = false;
     let settings = Arc::clone(&exchange.settings);
     if !exchange.has_error_page && exchange.redirects < MOST_REDIRECTS {
-        let page = settings.error_pages.iter().find(|page| page.statuses.contains(&status));
+        let page = settings
+            .error_pages
+            .iter()
+            .find(|page| page.statuses.contains(&status));
         if let Some(page) = page {
             exchange.has_error_page = !settings.recursive_error_pages;
             match page.answer {
@@ -400,7 +450,9 @@ fn fail(local: &Rc<Local>, exchange: &mut Exchange, status: u16) -> Next {
             };
             exchange.error_status = status;
             exchange.answer.remove(Known::Location);
-            exchange.answer.push_known(Some(Known::Location), b"Location", &target);
+            exchange
+                .answer
+                .push_known(Some(Known::Location), b"Location", &target);
             return Next::Send(plain(answer::page(exchange, status)));
         }
     }
@@ -408,21 +460,38 @@ fn fail(local: &Rc<Local>, exchange: &mut Exchange, status: u16) -> Next {
 }
 
 /// The client failed while its request was being worked on.
-fn client_failed(local: &Rc<Local>, exchange: &mut Exchange, downstream: &Downstream, error: &ClientError) -> Next {
+fn client_failed(
+    local: &Rc<Local>,
+    exchange: &mut Exchange,
+    downstream: &Downstream,
+    error: &ClientError,
+) -> Next {
     exchange.keep_alive = false;
     let is_body = !downstream.is_body_complete();
     match error {
         ClientError::BadBody(_) => {
-            local.log(exchange, Level::Info, format_args!("{error} while reading client request body"));
+            local.log(
+                exchange,
+                Level::Info,
+                format_args!("{error} while reading client request body"),
+            );
             Next::Fail(400)
         }
         ClientError::TimedOut => {
-            local.log(exchange, Level::Info, format_args!("{error} while reading client request body"));
+            local.log(
+                exchange,
+                Level::Info,
+                format_args!("{error} while reading client request body"),
+            );
             exchange.status = 408;
             Next::Fail(408)
         }
         ClientError::Closed(_) => {
-            let doing = if is_body { "reading client request body" } else { "waiting for upstream" };
+            let doing = if is_body {
+                "reading client request body"
+            } else {
+                "waiting for upstream"
+            };
             local.log(exchange, Level::Info, format_args!("{error} while {doing}"));
             // nginx's own status for a client that did not wait; nobody reads the answer.
             exchange.status = if is_body { 400 } else { 499 };

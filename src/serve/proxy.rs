@@ -32,7 +32,7 @@ use crate::http::h1::chunked::{ChunkError, Decoder};
 use crate::http::h1::framing::{self, BodyLength};
 use crate::http::h1::parse::{HeadLimits, HeadParser, Progress, ResponseError};
 use crate::http::h1::write;
-use crate::http::head::{Fields, Known, Method, Version};
+use crate::http::head::{Known, Method, Version};
 use crate::http::uri::{self, Escape};
 use crate::http::{hop_by_hop, variables};
 use crate::net::deadline::Deadline;
@@ -106,14 +106,20 @@ enum PeerError {
 impl PeerError {
     fn condition(&self) -> NextUpstream {
         match self {
-            Self::ConnectTimedOut | Self::SendTimedOut | Self::ReadTimedOut => NextUpstream::TIMEOUT,
+            Self::ConnectTimedOut | Self::SendTimedOut | Self::ReadTimedOut => {
+                NextUpstream::TIMEOUT
+            }
             Self::Head(_) => NextUpstream::INVALID_HEADER,
             _ => NextUpstream::ERROR,
         }
     }
 
     fn status(&self) -> u16 {
-        if self.condition() == NextUpstream::TIMEOUT { 504 } else { 502 }
+        if self.condition() == NextUpstream::TIMEOUT {
+            504
+        } else {
+            502
+        }
     }
 
     /// What we were doing, in nginx's words.
@@ -128,14 +134,19 @@ impl PeerError {
 
 impl std::fmt::Display for PeerError {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let system = |formatter: &mut std::fmt::Formatter<'_>, call: &str, error: &io::Error| {
-            match error.raw_os_error() {
+        let system =
+            |formatter: &mut std::fmt::Formatter<'_>, call: &str, error: &io::Error| match error
+                .raw_os_error()
+            {
                 Some(number) => {
-                    write!(formatter, "{call}() failed ({number}: {})", nix::errno::Errno::from_raw(number).desc())
+                    write!(
+                        formatter,
+                        "{call}() failed ({number}: {})",
+                        nix::errno::Errno::from_raw(number).desc()
+                    )
                 }
                 None => write!(formatter, "{call}() failed ({error})"),
-            }
-        };
+            };
         match self {
             Self::Connect(error) => system(formatter, "connect", error),
             Self::Send(error) => system(formatter, "send", error),
@@ -145,7 +156,9 @@ impl std::fmt::Display for PeerError {
             }
             Self::Closed => formatter.write_str("upstream prematurely closed connection"),
             Self::Head(error) => write!(formatter, "{error}"),
-            Self::Chunk(error) => write!(formatter, "upstream sent invalid chunked response: {error}"),
+            Self::Chunk(error) => {
+                write!(formatter, "upstream sent invalid chunked response: {error}")
+            }
         }
     }
 }
@@ -226,14 +239,20 @@ pub async fn proxy(
         request.extend_from_slice(bytes);
     }
 
-    let outcome = attempts(local, &upstream, exchange, downstream, plan, &request, head_end, &mut body).await;
+    let outcome = attempts(
+        local, &upstream, exchange, downstream, plan, &request, head_end, &mut body,
+    )
+    .await;
     buffer::give_back(request);
     body.give_back();
     outcome
 }
 
 /// Asks peers until one answers, and relays that answer.
-#[expect(clippy::too_many_arguments, reason = "one call; a structure would only rename them")]
+#[expect(
+    clippy::too_many_arguments,
+    reason = "one call; a structure would only rename them"
+)]
 async fn attempts(
     local: &Rc<Local>,
     upstream: &Rc<LocalUpstream>,
@@ -253,7 +272,11 @@ async fn attempts(
         let selected = match upstream.group.select_in_turn(exchange, &mut tried).await {
             Ok(selected) => selected,
             Err(NoPeer { label, .. }) => {
-                local.log(exchange, Level::Error, format_args!("no live upstreams while connecting to upstream"));
+                local.log(
+                    exchange,
+                    Level::Error,
+                    format_args!("no live upstreams while connecting to upstream"),
+                );
                 push_attempt(exchange, &label, &label, first_attempt);
                 finish_attempt(exchange, 502);
                 return Ok(Outcome::Failed(last_status));
@@ -263,10 +286,16 @@ async fn attempts(
         loop {
             let target = selected.target();
             push_attempt(exchange, &target.label, &target.server_name, first_attempt);
-            let idle = if may_reuse { upstream.checkout(&selected, 0) } else { None };
+            let idle = if may_reuse {
+                upstream.checkout(&selected, 0)
+            } else {
+                None
+            };
             let is_reused = idle.is_some();
-            let link =
-                attempt(&selected, idle, exchange, downstream, plan, request, head_end, body).await;
+            let link = attempt(
+                &selected, idle, exchange, downstream, plan, request, head_end, body,
+            )
+            .await;
             let failure = match link {
                 Ok(link) => {
                     let status = exchange.upstream_head.status;
@@ -286,7 +315,10 @@ async fn attempts(
                         last_status = status;
                         continue 'peers;
                     }
-                    return relay_answer(local, upstream, selected, exchange, downstream, plan, link, body).await;
+                    return relay_answer(
+                        local, upstream, selected, exchange, downstream, plan, link,
+                    )
+                    .await;
                 }
                 Err(Failure::Client(error)) => {
                     finish_attempt(exchange, 499);
@@ -295,7 +327,11 @@ async fn attempts(
                 Err(Failure::Peer(error)) => error,
             };
 
-            local.log(exchange, Level::Error, format_args!("{failure} while {}", failure.doing()));
+            local.log(
+                exchange,
+                Level::Error,
+                format_args!("{failure} while {}", failure.doing()),
+            );
             finish_attempt(exchange, failure.status());
             let is_connect = matches!(failure, PeerError::Connect(_) | PeerError::ConnectTimedOut);
             let may_go_on = proxy.next_upstream.has(failure.condition())
@@ -322,8 +358,16 @@ async fn attempts(
 /// Tells that a peer was given up, or came back.
 fn log_event(local: &Local, exchange: &Exchange, event: Option<Event>) {
     match event {
-        Some(Event::Disabled) => local.log(exchange, Level::Warn, format_args!("upstream server temporarily disabled")),
-        Some(Event::Recovered) => local.log(exchange, Level::Notice, format_args!("upstream server is back")),
+        Some(Event::Disabled) => local.log(
+            exchange,
+            Level::Warn,
+            format_args!("upstream server temporarily disabled"),
+        ),
+        Some(Event::Recovered) => local.log(
+            exchange,
+            Level::Notice,
+            format_args!("upstream server is back"),
+        ),
         None => {}
     }
 }
@@ -331,7 +375,8 @@ fn log_event(local: &Local, exchange: &Exchange, event: Option<Event>) {
 /// May a request that may already have been acted upon be sent again?
 fn may_repeat(exchange: &Exchange, proxy: &Proxy, body: &RequestBody) -> bool {
     body.can_repeat()
-        && (exchange.method.is_idempotent() || proxy.next_upstream.has(NextUpstream::NON_IDEMPOTENT))
+        && (exchange.method.is_idempotent()
+            || proxy.next_upstream.has(NextUpstream::NON_IDEMPOTENT))
 }
 
 fn is_in_time(proxy: &Proxy, began: Instant) -> bool {
@@ -340,7 +385,10 @@ fn is_in_time(proxy: &Proxy, began: Instant) -> bool {
 }
 
 /// One try: connect, or take the kept connection, send, read the head of the answer.
-#[expect(clippy::too_many_arguments, reason = "one call; a structure would only rename them")]
+#[expect(
+    clippy::too_many_arguments,
+    reason = "one call; a structure would only rename them"
+)]
 async fn attempt(
     selected: &Selected,
     idle: Option<Idle<Stream>>,
@@ -353,9 +401,17 @@ async fn attempt(
 ) -> Result<Link, Failure> {
     let proxy = &*plan.proxy;
     let mut link = match idle {
-        Some(Idle { stream, created, requests }) => {
-            Link { stream, requests, created, deadline: Deadline::new(), is_armed: false }
-        }
+        Some(Idle {
+            stream,
+            created,
+            requests,
+        }) => Link {
+            stream,
+            requests,
+            created,
+            deadline: Deadline::new(),
+            is_armed: false,
+        },
         None => connect(selected, exchange, downstream, proxy).await?,
     };
     link.requests += 1;
@@ -399,8 +455,12 @@ async fn attempt(
                             progress = true;
                             continue;
                         }
-                        Poll::Ready(Some(Err(error))) => return Poll::Ready(Err(Failure::Peer(PeerError::Send(error)))),
-                        Poll::Ready(None) => return Poll::Ready(Err(Failure::Peer(PeerError::SendTimedOut))),
+                        Poll::Ready(Some(Err(error))) => {
+                            return Poll::Ready(Err(Failure::Peer(PeerError::Send(error))));
+                        }
+                        Poll::Ready(None) => {
+                            return Poll::Ready(Err(Failure::Peer(PeerError::SendTimedOut)));
+                        }
                         Poll::Pending => break,
                     }
                 }
@@ -421,7 +481,9 @@ async fn attempt(
                             Poll::Ready(Some(Err(error))) => {
                                 return Poll::Ready(Err(Failure::Peer(PeerError::Send(error))));
                             }
-                            Poll::Ready(None) => return Poll::Ready(Err(Failure::Peer(PeerError::SendTimedOut))),
+                            Poll::Ready(None) => {
+                                return Poll::Ready(Err(Failure::Peer(PeerError::SendTimedOut)));
+                            }
                             Poll::Pending => break,
                         }
                     }
@@ -435,12 +497,18 @@ async fn attempt(
                     stream.poll_read_into(context, bytes, buffer::SMALL)
                 })
             } else {
-                link.stream.poll_read_into(context, bytes, buffer::SMALL).map(Some)
+                link.stream
+                    .poll_read_into(context, bytes, buffer::SMALL)
+                    .map(Some)
             };
             match read {
                 Poll::Ready(Some(Ok(count))) => return Poll::Ready(Ok(count)),
-                Poll::Ready(Some(Err(error))) => return Poll::Ready(Err(Failure::Peer(PeerError::Receive(error)))),
-                Poll::Ready(None) => return Poll::Ready(Err(Failure::Peer(PeerError::ReadTimedOut))),
+                Poll::Ready(Some(Err(error))) => {
+                    return Poll::Ready(Err(Failure::Peer(PeerError::Receive(error))));
+                }
+                Poll::Ready(None) => {
+                    return Poll::Ready(Err(Failure::Peer(PeerError::ReadTimedOut)));
+                }
                 Poll::Pending => {}
             }
             let _ = progress;
@@ -474,7 +542,10 @@ async fn attempt(
         }
         loop {
             let head = &mut exchange.upstream_head;
-            match parser.response(head, start, &limits).map_err(|error| Failure::Peer(PeerError::Head(error)))? {
+            match parser
+                .response(head, start, &limits)
+                .map_err(|error| Failure::Peer(PeerError::Head(error)))?
+            {
                 Progress::Partial => break,
                 Progress::Complete => {}
             }
@@ -485,7 +556,10 @@ async fn attempt(
                 if status != 100 && exchange.head.version >= Version::Http11 {
                     let bytes = head.fields.bytes[start..head.length].to_vec();
                     downstream.queue_interim(|out| out.extend_from_slice(&bytes));
-                    downstream.flush(exchange.settings.send_timeout).await.map_err(Failure::Client)?;
+                    downstream
+                        .flush(exchange.settings.send_timeout)
+                        .await
+                        .map_err(Failure::Client)?;
                 }
                 let head = &mut exchange.upstream_head;
                 start = head.length;
@@ -502,7 +576,10 @@ async fn attempt(
                 attempt.status = status;
                 attempt.header_time = Some(now.saturating_duration_since(attempt.started));
             }
-            let time = exchange.attempts.last().and_then(|attempt| attempt.header_time);
+            let time = exchange
+                .attempts
+                .last()
+                .and_then(|attempt| attempt.header_time);
             selected.head_received(exchange, time.unwrap_or_default(), now);
             return Ok(link);
         }
@@ -534,8 +611,12 @@ async fn connect(
     downstream: &mut Downstream,
     proxy: &Proxy,
 ) -> Result<Link, Failure> {
-    let bind = proxy.bind.as_ref().and_then(|bind| proxy_fields::bind_address(bind, exchange));
-    let connecting = crate::net::connect::connect(&selected.target().address, bind, proxy.socket_keepalive);
+    let bind = proxy
+        .bind
+        .as_ref()
+        .and_then(|bind| proxy_fields::bind_address(bind, exchange));
+    let connecting =
+        crate::net::connect::connect(&selected.target().address, bind, proxy.socket_keepalive);
     let mut connecting = std::pin::pin!(connecting);
     let deadline = Deadline::new();
     deadline.set(proxy.connect_timeout);
@@ -543,14 +624,25 @@ async fn connect(
         if let Poll::Ready(result) = connecting.as_mut().poll(context) {
             return Poll::Ready(result.map_err(|error| Failure::Peer(PeerError::Connect(error))));
         }
-        if !proxy.ignore_client_abort && downstream.is_body_complete() && downstream.poll_gone(context).is_ready() {
+        if !proxy.ignore_client_abort
+            && downstream.is_body_complete()
+            && downstream.poll_gone(context).is_ready()
+        {
             return Poll::Ready(Err(Failure::Client(ClientError::Closed(None))));
         }
-        deadline.poll_expired(context).map(|()| Err(Failure::Peer(PeerError::ConnectTimedOut)))
+        deadline
+            .poll_expired(context)
+            .map(|()| Err(Failure::Peer(PeerError::ConnectTimedOut)))
     })
     .await?;
     stream.set_nodelay();
-    Ok(Link { stream, requests: 0, created: clock::now(), deadline, is_armed: false })
+    Ok(Link {
+        stream,
+        requests: 0,
+        created: clock::now(),
+        deadline,
+        is_armed: false,
+    })
 }
 
 fn push_attempt(exchange: &mut Exchange, address: &Rc<str>, server_name: &Rc<str>, first: usize) {
@@ -585,7 +677,12 @@ async fn resolve_target(
     proxy: &Proxy,
 ) -> Result<(Rc<LocalUpstream>, Option<Vec<u8>>), u16> {
     match &proxy.target {
-        Target::Group { upstream, host, port, uri } => {
+        Target::Group {
+            upstream,
+            host,
+            port,
+            uri,
+        } => {
             exchange.proxy_host.clear();
             exchange.proxy_host.extend_from_slice(host);
             exchange.proxy_port.clear();
@@ -599,7 +696,11 @@ async fn resolve_target(
                     target.extend_from_slice(uri);
                     exchange.settings.prefix_length
                 };
-                uri::push_escaped(&mut target, exchange.path.get(behind..).unwrap_or_default(), Escape::Path);
+                uri::push_escaped(
+                    &mut target,
+                    exchange.path.get(behind..).unwrap_or_default(),
+                    Escape::Path,
+                );
                 append_args(&mut target, &exchange.args);
                 target
             });
@@ -610,13 +711,19 @@ async fn resolve_target(
             let mut text = Vec::new();
             variables::expand(template, exchange, &mut text);
             let Some(target) = proxy_fields::split_url(&text) else {
-                local.log(exchange, Level::Error, format_args!("invalid URL prefix in \"{}\"", text.escape_ascii()));
+                local.log(
+                    exchange,
+                    Level::Error,
+                    format_args!("invalid URL prefix in \"{}\"", text.escape_ascii()),
+                );
                 return Err(500);
             };
             exchange.proxy_host.clear();
             exchange.proxy_host.extend_from_slice(target.host_and_port);
             exchange.proxy_port.clear();
-            exchange.proxy_port.extend_from_slice(target.port.to_string().as_bytes());
+            exchange
+                .proxy_port
+                .extend_from_slice(target.port.to_string().as_bytes());
             let uri = match target.uri {
                 b"" => changed_target(exchange),
                 uri if uri.starts_with(b"?") => {
@@ -650,13 +757,21 @@ fn append_args(target: &mut Vec<u8>, args: &[u8]) {
 }
 
 /// The head of the request as the peer gets it.
-fn write_request_head(out: &mut Vec<u8>, exchange: &Exchange, plan: &Plan, uri: Option<&[u8]>, body: &RequestBody) {
+fn write_request_head(
+    out: &mut Vec<u8>,
+    exchange: &Exchange,
+    plan: &Plan,
+    uri: Option<&[u8]>,
+    body: &RequestBody,
+) {
     let proxy = &*plan.proxy;
     let head = &exchange.head;
     match &proxy.method {
         Some(method) => variables::expand(method, exchange, out),
         // An error page is fetched with GET whatever the client's method was.
-        None if exchange.method == Method::Get && head.method != Method::Get => out.extend_from_slice(b"GET"),
+        None if exchange.method == Method::Get && head.method != Method::Get => {
+            out.extend_from_slice(b"GET")
+        }
         None => out.extend_from_slice(head.bytes(head.method_token)),
     }
     out.push(b' ');
@@ -669,7 +784,9 @@ fn write_request_head(out: &mut Vec<u8>, exchange: &Exchange, plan: &Plan, uri: 
         write_set_field(out, exchange, &field.name, &field.value);
     }
     match body.length() {
-        Some(0) if !has_body_of_its_own(exchange.method) || !matches!(body, RequestBody::Memory(_)) => {
+        Some(0)
+            if !has_body_of_its_own(exchange.method) || !matches!(body, RequestBody::Memory(_)) =>
+        {
             // A length of zero that the client told is told again; otherwise nothing is said.
             if proxy.pass_request_body && head.fields.has(Known::ContentLength) {
                 out.extend_from_slice(b"Content-Length: 0\r\n");
@@ -685,7 +802,9 @@ fn write_request_head(out: &mut Vec<u8>, exchange: &Exchange, plan: &Plan, uri: 
     if proxy.pass_request_headers {
         let nominated = head.fields.has(Known::Connection);
         for (known, name, value) in head.fields.iter() {
-            if plan.replaced.contains(known, name) || (nominated && hop_by_hop::is_nominated(&head.fields, name)) {
+            if plan.replaced.contains(known, name)
+                || (nominated && hop_by_hop::is_nominated(&head.fields, name))
+            {
                 continue;
             }
             write::push_field(out, name, value);
@@ -719,7 +838,10 @@ fn write_set_field(out: &mut Vec<u8>, exchange: &Exchange, name: &[u8], value: &
 }
 
 /// A peer's head was read: turns it into the answer, sends that, and relays the body.
-#[expect(clippy::too_many_arguments, reason = "one call; a structure would only rename them")]
+#[expect(
+    clippy::too_many_arguments,
+    reason = "one call; a structure would only rename them"
+)]
 async fn relay_answer(
     local: &Rc<Local>,
     upstream: &Rc<LocalUpstream>,
@@ -728,15 +850,22 @@ async fn relay_answer(
     downstream: &mut Downstream,
     plan: &Plan,
     mut link: Link,
-    body: &mut RequestBody,
 ) -> Result<Outcome, ClientError> {
     let proxy = &*plan.proxy;
     let status = exchange.upstream_head.status;
-    let method = if exchange.method == Method::Head || exchange.head.method == Method::Head { Method::Head } else { exchange.method };
+    let method = if exchange.method == Method::Head || exchange.head.method == Method::Head {
+        Method::Head
+    } else {
+        exchange.method
+    };
     let length = match framing::response_body(method, &exchange.upstream_head) {
         Ok(length) => length,
         Err(error) => {
-            local.log(exchange, Level::Error, format_args!("{error} while reading response header from upstream"));
+            local.log(
+                exchange,
+                Level::Error,
+                format_args!("{error} while reading response header from upstream"),
+            );
             finish_attempt(exchange, 502);
             exchange.upstream_head.status = 0;
             if let Some(attempt) = exchange.attempts.last_mut() {
@@ -748,12 +877,15 @@ async fn relay_answer(
         }
     };
     if status == 101 {
-        let is_wanted = framing::wants_upgrade(&exchange.head).is_some() && downstream.as_http1().is_some();
+        let is_wanted =
+            framing::wants_upgrade(&exchange.head).is_some() && downstream.as_http1().is_some();
         if !is_wanted {
             local.log(
                 exchange,
                 Level::Error,
-                format_args!("upstream sent unexpected 101 while reading response header from upstream"),
+                format_args!(
+                    "upstream sent unexpected 101 while reading response header from upstream"
+                ),
             );
             finish_attempt(exchange, 502);
             let event = selected.fail(clock::now());
@@ -788,14 +920,22 @@ async fn relay_answer(
         exchange.answer_length = None;
     }
     let framing = if has_body {
-        framing_for(exchange.head.version, exchange.answer_length, exchange.settings.chunked_transfer_encoding)
+        framing_for(
+            exchange.head.version,
+            exchange.answer_length,
+            exchange.settings.chunked_transfer_encoding,
+        )
     } else {
         Framing::Nothing
     };
     answer::start(local, exchange, downstream, framing, has_body);
 
     let mut source = Source::new(length, exchange.upstream_head.length);
-    let limit = if buffering { proxy.buffers.max(buffer::SMALL) } else { 0 };
+    let limit = if buffering {
+        proxy.buffers.max(buffer::SMALL)
+    } else {
+        0
+    };
     let relayed = relay(exchange, downstream, &mut link, &mut source, limit, proxy).await;
     if let Some(attempt) = exchange.attempts.last_mut() {
         attempt.response_length = source.received;
@@ -804,11 +944,18 @@ async fn relay_answer(
     match relayed {
         Ok(()) => {
             let is_clean = source.leaves_connection_clean(&exchange.upstream_head.fields.bytes);
-            if is_clean && link.requests != u64::MAX && framing::keeps_response_connection(&exchange.upstream_head) {
+            if is_clean
+                && link.requests != u64::MAX
+                && framing::keeps_response_connection(&exchange.upstream_head)
+            {
                 upstream.keep(
                     &selected,
                     0,
-                    Idle { stream: link.stream, requests: link.requests, created: link.created },
+                    Idle {
+                        stream: link.stream,
+                        requests: link.requests,
+                        created: link.created,
+                    },
                 );
             }
             succeed(local, exchange, selected);
@@ -822,7 +969,11 @@ async fn relay_answer(
             Ok(Outcome::Cut)
         }
         Err(RelayError::Peer(error)) => {
-            local.log(exchange, Level::Error, format_args!("{error} while reading upstream"));
+            local.log(
+                exchange,
+                Level::Error,
+                format_args!("{error} while reading upstream"),
+            );
             let event = selected.fail(clock::now());
             log_event(local, exchange, event);
             // What was received is still owed to the client; then it sees the cut.
@@ -837,7 +988,11 @@ async fn relay_answer(
 
 /// The peer did what it was asked.
 fn succeed(local: &Local, exchange: &Exchange, selected: Selected) {
-    let time = exchange.attempts.last().and_then(|attempt| attempt.response_time).unwrap_or_default();
+    let time = exchange
+        .attempts
+        .last()
+        .and_then(|attempt| attempt.response_time)
+        .unwrap_or_default();
     let event = selected.succeed(exchange, time, clock::now());
     log_event(local, exchange, event);
 }
@@ -867,22 +1022,37 @@ impl Source {
             BodyLength::Length(length) => (length, length == 0),
             BodyLength::Chunked | BodyLength::UntilClose => (0, false),
         };
-        Self { length, remaining, decoder: Decoder::default(), unread: head_length, received: 0, is_complete }
+        Self {
+            length,
+            remaining,
+            decoder: Decoder::default(),
+            unread: head_length,
+            received: 0,
+            is_complete,
+        }
     }
 
     /// Did the answer end exactly where the peer stopped sending? Otherwise the next answer on this
     /// connection would begin with bytes that belong to nobody.
     fn leaves_connection_clean(&self, bytes: &[u8]) -> bool {
-        self.is_complete && !matches!(self.length, BodyLength::UntilClose) && self.unread >= bytes.len()
+        self.is_complete
+            && !matches!(self.length, BodyLength::UntilClose)
+            && self.unread >= bytes.len()
     }
 
     /// Moves bytes that were already read to the client's queue.
-    fn take_read(&mut self, exchange: &mut Exchange, downstream: &mut Downstream, pass_trailers: bool) -> Result<(), PeerError> {
+    fn take_read(
+        &mut self,
+        exchange: &mut Exchange,
+        downstream: &mut Downstream,
+        pass_trailers: bool,
+    ) -> Result<(), PeerError> {
         let bytes = &exchange.upstream_head.fields.bytes;
         match self.length {
             BodyLength::None => {}
             BodyLength::Length(_) => {
-                let count = (bytes.len() - self.unread).min(usize::try_from(self.remaining).unwrap_or(usize::MAX));
+                let count = (bytes.len() - self.unread)
+                    .min(usize::try_from(self.remaining).unwrap_or(usize::MAX));
                 downstream.queue(&bytes[self.unread..self.unread + count]);
                 self.unread += count;
                 self.took(count);
@@ -935,7 +1105,9 @@ async fn relay(
     proxy: &Proxy,
 ) -> Result<(), RelayError> {
     let send_timeout = exchange.settings.send_timeout;
-    source.take_read(exchange, downstream, proxy.pass_trailers).map_err(RelayError::Peer)?;
+    source
+        .take_read(exchange, downstream, proxy.pass_trailers)
+        .map_err(RelayError::Peer)?;
     let mut is_ended = false;
     let mut is_client_gone = None;
     poll_fn(|context| {
@@ -952,7 +1124,9 @@ async fn relay(
                         exchange.bytes_sent += count as u64;
                         progress = true;
                     }
-                    Poll::Ready(Err(error)) if proxy.ignore_client_abort => is_client_gone = Some(error),
+                    Poll::Ready(Err(error)) if proxy.ignore_client_abort => {
+                        is_client_gone = Some(error)
+                    }
                     Poll::Ready(Err(error)) => return Poll::Ready(Err(RelayError::Client(error))),
                     Poll::Pending => {}
                 }
@@ -965,7 +1139,15 @@ async fn relay(
             }
             let queued = downstream.queued();
             if !source.is_complete && (queued == 0 || queued < limit || is_client_gone.is_some()) {
-                match poll_source(context, exchange, downstream, link, source, proxy, is_client_gone.is_some()) {
+                match poll_source(
+                    context,
+                    exchange,
+                    downstream,
+                    link,
+                    source,
+                    proxy,
+                    is_client_gone.is_some(),
+                ) {
                     Poll::Ready(Ok(())) => progress = true,
                     Poll::Ready(Err(error)) => return Poll::Ready(Err(RelayError::Peer(error))),
                     Poll::Pending => {}
@@ -989,8 +1171,14 @@ fn poll_source(
     proxy: &Proxy,
     is_discarding: bool,
 ) -> Poll<Result<(), PeerError>> {
-    let is_raw = matches!(source.length, BodyLength::Length(_) | BodyLength::UntilClose);
-    let read = if is_raw && !is_discarding && let Some(queue) = downstream.raw_queue() {
+    let is_raw = matches!(
+        source.length,
+        BodyLength::Length(_) | BodyLength::UntilClose
+    );
+    let read = if is_raw
+        && !is_discarding
+        && let Some(queue) = downstream.raw_queue()
+    {
         // Nothing is added to the bytes: they are read to where they are written from.
         if queue.capacity() < READ {
             let mut large = buffer::take_large();
@@ -999,7 +1187,9 @@ fn poll_source(
         }
         let before = queue.len();
         let room = match source.length {
-            BodyLength::Length(_) => usize::try_from(source.remaining).unwrap_or(usize::MAX).min(READ),
+            BodyLength::Length(_) => usize::try_from(source.remaining)
+                .unwrap_or(usize::MAX)
+                .min(READ),
             _ => READ,
         };
         let read = link.poll_timed(context, proxy.read_timeout, |stream, context| {
@@ -1023,8 +1213,9 @@ fn poll_source(
             bytes.truncate(head_length);
             source.unread = head_length;
         }
-        let read = link
-            .poll_timed(context, proxy.read_timeout, |stream, context| stream.poll_read_into(context, bytes, READ / 2));
+        let read = link.poll_timed(context, proxy.read_timeout, |stream, context| {
+            stream.poll_read_into(context, bytes, READ / 2)
+        });
         if let Poll::Ready(Some(Ok(count))) = read
             && count > 0
         {

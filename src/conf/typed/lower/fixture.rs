@@ -55,6 +55,7 @@ pub fn located(placed: Vec<PlacedLocation<'_>>, cx: &mut Cx) -> Vec<Location> {
 /// Settings as nothing had been written.
 pub fn settings() -> Settings {
     Settings {
+        id: 0,
         name: Box::default(),
         prefix_length: 0,
         is_regex: false,

@@ -144,7 +144,9 @@ fn keepalive(scope: &Scope<'_>) -> Keepalive {
     let time = |name: &str| own(name).and_then(|word| unit::time::milliseconds(&word.text));
     let usual = Keepalive::usual();
     Keepalive {
-        connections: number("keepalive").and_then(|most| usize::try_from(most).ok()).unwrap_or(usual.connections),
+        connections: number("keepalive")
+            .and_then(|most| usize::try_from(most).ok())
+            .unwrap_or(usual.connections),
         requests: number("keepalive_requests").unwrap_or(usual.requests),
         time: time("keepalive_time").unwrap_or(usual.time),
         timeout: time("keepalive_timeout").unwrap_or(usual.timeout),
