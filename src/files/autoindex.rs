@@ -45,7 +45,10 @@ pub(super) fn list(exchange: &mut Exchange, scratch: &mut Scratch) -> Answer {
         Ok(entries) => entries,
         Err(error) => return Answer::Error(error),
     };
-    exchange.status = exchange.forced_status.unwrap_or(200);
+    exchange.status = match exchange.error_status {
+        0 => 200,
+        status => status,
+    };
     let media_type: &[u8] = match format {
         AutoindexFormat::Html => b"text/html",
         AutoindexFormat::Xml => b"text/xml; charset=utf-8",

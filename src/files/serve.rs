@@ -396,7 +396,10 @@ fn content(
     let etag = exchange.settings.etag.then_some(&etag[..]);
     // The file of an error page has the status of the error; conditions and ranges are asked of a
     // 200 only.
-    exchange.status = exchange.forced_status.unwrap_or(200);
+    exchange.status = match exchange.error_status {
+        0 => 200,
+        status => status,
+    };
     let verdict = match exchange.status {
         200 => conditional::evaluate(
             &exchange.head.fields,
@@ -793,7 +796,7 @@ mod tests {
     fn the_file_of_an_error_page_has_the_status_of_the_error() {
         let site = site();
         let mut exchange = fixture::exchange(settings(&site), "/a.txt", &[("If-None-Match", "*")]);
-        exchange.forced_status = Some(404);
+        exchange.error_status = 404;
         let asked = ask(&site, exchange);
         assert_eq!(asked.exchange.status, 404);
         assert!(!asked.content().allows_ranges);

@@ -1,6 +1,5 @@
 //! An exchange to test with: a GET for a path, settings as `http {}` without a directive has them.
 
-use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -10,10 +9,7 @@ use super::head::Slice;
 use crate::conf::source::Span;
 use crate::conf::template::Template;
 use crate::conf::typed::listen::Address;
-use crate::conf::typed::location::{
-    DisableSymlinks, Handler, IfModifiedSince, Lingering, LingeringMode, Reading, Root, Server,
-    ServerTokens, Settings, Types,
-};
+use crate::conf::typed::location::{Reading, Root, Server, Settings};
 use crate::conf::variable::Names;
 
 /// A text with the built-in variables.
@@ -67,63 +63,12 @@ pub fn exchange(settings: Settings, target: &str, fields: &[(&str, &str)]) -> Ex
 
 /// The settings of a location `/` below a root that does not exist.
 pub fn settings() -> Settings {
-    let nowhere: Arc<Path> = PathBuf::new().into();
     Settings {
         name: (*b"/").into(),
         prefix_length: 1,
-        is_regex: false,
-        is_named: false,
-        handler: Handler::Files,
-        auto_redirect: false,
-        statements: Vec::new(),
-        limit_except: None,
-        access: [].into(),
-        internal: false,
-        root: Root::Root(template("/nonexistent")),
-        index: [template("index.html")].into(),
-        autoindex: None,
-        try_files: None,
-        error_pages: [].into(),
-        recursive_error_pages: false,
-        types: Arc::new(Types::default()),
+        root: Root::Root(Template::from_text(b"/nonexistent")),
         default_type: (*b"text/plain").into(),
-        add_headers: [].into(),
-        add_trailers: [].into(),
-        expires: None,
-        etag: true,
-        if_modified_since: IfModifiedSince::Exact,
-        max_ranges: None,
-        max_body_size: None,
-        body_buffer_size: 0,
-        body_timeout: Duration::ZERO,
-        body_temp_path: Arc::clone(&nowhere),
-        send_timeout: Duration::ZERO,
-        keepalive_timeout: None,
-        keepalive_header: None,
-        keepalive_requests: 0,
-        keepalive_time: Duration::ZERO,
-        lingering: Lingering {
-            mode: LingeringMode::On,
-            time: Duration::ZERO,
-            timeout: Duration::ZERO,
-        },
-        reset_timed_out: false,
-        limit_rate: Template::default(),
-        limit_rate_after: Template::default(),
-        server_tokens: ServerTokens::Name,
-        absolute_redirect: true,
-        server_name_in_redirect: false,
-        port_in_redirect: true,
-        chunked_transfer_encoding: true,
-        tcp_nodelay: true,
-        sendfile: false,
-        log_not_found: true,
-        log_subrequest: false,
-        rewrite_log: false,
-        access_logs: [].into(),
-        error_logs: [].into(),
-        resolver: None,
-        disable_symlinks: DisableSymlinks::Off,
+        ..crate::conf::typed::lower::fixture::settings()
     }
 }
 

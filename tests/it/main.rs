@@ -1,0 +1,3 @@
+//! Tests of the crate from outside, one module per subject.
+
+mod conf_cases;
