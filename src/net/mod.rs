@@ -2,6 +2,7 @@
 
 pub mod connect;
 pub mod deadline;
+pub mod listener;
 pub mod resolver;
 pub mod stream;
 pub mod tcp_info;

@@ -10,7 +10,7 @@
 //! question ends within `resolver_timeout`. When the servers do not answer, an answer that has run
 //! out goes on being used for [`STALE_LIFETIME`] (RFC 8767): an outage of DNS is not one of the sites.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs as _};
 use std::sync::Arc;
@@ -68,6 +68,9 @@ const MOST_ADDRESSES: usize = 256;
 /// Targets of a service that are looked up.
 const MOST_TARGETS: usize = 64;
 
+/// Resolvers kept; the one made first goes first.
+const MOST_RESOLVERS: usize = 64;
+
 /// The longest name that DNS can carry (RFC 1035 section 2.3.4), as text.
 const LONGEST_NAME: usize = 255;
 
@@ -75,6 +78,38 @@ const LONGEST_NAME: usize = 255;
 #[derive(Debug, Clone)]
 pub struct Resolver {
     inner: Arc<Inner>,
+}
+
+/// One [`Resolver`] for each way of resolving that configurations ask for; they outlive a
+/// configuration, so that a reload does not forget what is known.
+#[derive(Debug)]
+pub struct Resolvers {
+    runtime: Handle,
+    made: Mutex<VecDeque<(Option<Arc<conf::Resolver>>, Resolver)>>,
+}
+
+impl Resolvers {
+    /// None made yet; all will ask on `runtime`.
+    pub fn new(runtime: Handle) -> Self {
+        Self {
+            runtime,
+            made: Mutex::default(),
+        }
+    }
+
+    /// The resolver for a `resolver` line; `None` is the system's.
+    pub fn of(&self, conf: Option<&Arc<conf::Resolver>>) -> Resolver {
+        let mut made = self.made.lock();
+        if let Some((_, known)) = made.iter().find(|(other, _)| other.as_ref() == conf) {
+            return known.clone();
+        }
+        let resolver = Resolver::new(conf.map(|conf| &**conf), self.runtime.clone());
+        if made.len() == MOST_RESOLVERS {
+            made.pop_front();
+        }
+        made.push_back((conf.cloned(), resolver.clone()));
+        resolver
+    }
 }
 
 /// What is known of a name.
@@ -941,6 +976,70 @@ mod tests {
             assert_eq!(outcome.err(), Some(ResolveError::Malformed), "{host}");
         }
         assert_eq!(server.asked(), 0);
+    }
+
+    #[tokio::test]
+    async fn equal_lines_share_what_is_known() {
+        let server = Server::start(|asked| vec![asked.answer(60, &[&[10, 0, 0, 1]])]);
+        let resolvers = Resolvers::new(Handle::current());
+        let line = |ipv6| {
+            Arc::new(conf::Resolver {
+                servers: vec![server.address],
+                valid: None,
+                ipv4: true,
+                ipv6,
+                timeout: Duration::from_secs(30),
+            })
+        };
+        for _ in 0..2 {
+            let resolver = resolvers.of(Some(&line(false)));
+            resolver.addresses("a.test").await.expect("an answer");
+        }
+        assert_eq!(server.asked(), 1);
+        assert_eq!(resolvers.made.lock().len(), 1);
+        resolvers.of(Some(&line(true)));
+        resolvers.of(None);
+        assert_eq!(resolvers.made.lock().len(), 3);
+    }
+
+    #[test]
+    fn workers_ask_on_a_runtime_that_is_not_theirs_and_fail_when_it_is_gone() {
+        let server = Server::start(|asked| vec![asked.answer(0, &[&[10, 0, 0, 1]])]);
+        let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+        let (give, given) = std::sync::mpsc::channel();
+        let address = server.address;
+        let background = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread();
+            let runtime = { runtime }.enable_all().build().expect("a runtime");
+            runtime.block_on(async {
+                let conf = conf::Resolver {
+                    servers: vec![address],
+                    valid: None,
+                    ipv4: true,
+                    ipv6: false,
+                    timeout: Duration::from_secs(30),
+                };
+                let resolver = Resolver::new(Some(&conf), Handle::current());
+                give.send(resolver).expect("somebody takes it");
+                let _ = stopped.await;
+            });
+        });
+        let resolver = given.recv().expect("a resolver");
+        let ask = |resolver: Resolver, host: &'static str| {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build_local(Default::default())
+                .expect("a runtime");
+            runtime.block_on(resolver.addresses(host))
+        };
+        let other = resolver.clone();
+        let asked = std::thread::spawn(move || ask(other, "a.test").is_ok());
+        assert!(asked.join().expect("no panic"));
+        assert!(ask(resolver.clone(), "b.test").is_ok());
+        drop(stop);
+        background.join().expect("no panic");
+        let gone = ask(resolver, "c.test");
+        assert_eq!(gone.err(), Some(ResolveError::ServerFailure));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //! the marks that failures leave.
 //!
 //! Owns what changes with every request ([`State`]); the peers themselves are a
-//! [`Table`](super::group::Table) that does not change. Without `zone` each worker has a state of its
+//! [`Table`] that does not change. Without `zone` each worker has a state of its
 //! own, with it they share one behind a lock; the code is the same. The order of picks is nginx's to
 //! the last request (`ngx_http_upstream_round_robin.c` and the modules of the methods).
 //!
@@ -209,6 +209,7 @@ impl State {
                 (tries, limit) => tries.min(limit),
             };
         }
+        let is_started_on_backup = tried.is_on_backup;
         let mut is_busy = false;
         loop {
             let is_backup = tried.is_on_backup;
@@ -260,9 +261,12 @@ impl State {
                 });
             }
             is_busy |= tier.peers.iter().any(|peer| {
-                peer.is_full() && !peer.is_down && !peer.is_draining && !peer.is_failed(now)
+                let is_live = !peer.is_down && !peer.is_draining && !peer.is_failed(now);
+                is_live && peer.is_full() && !tried.has(peer.id)
             });
             if is_backup || self.backup.peers.is_empty() {
+                // Who asks again, having waited, begins where it began.
+                tried.is_on_backup = is_started_on_backup;
                 return Err(if self.table.is_empty() {
                     Shortage::Unresolved
                 } else if is_busy {
@@ -996,6 +1000,29 @@ mod tests {
         assert_eq!(select(&mut state), Err(Shortage::Busy));
         state.release(held[1], now, None, now);
         assert_eq!(select(&mut state).map(|it| it.id), Ok(held[1].id));
+    }
+
+    #[test]
+    fn who_found_all_full_gets_a_primary_that_frees_up_also_when_there_are_backups() {
+        let mut servers = weighted(&[1, 1]);
+        servers[1].backup = true;
+        for server in &mut servers {
+            server.max_connections = 1;
+        }
+        let (upstream, mut state) = state(Method::RoundRobin, servers);
+        let now = Instant::now();
+        let select =
+            |state: &mut State, tried: &mut Tried| state.select(&upstream.method, ANY, tried, now);
+        let primary = select(&mut state, &mut Tried::default()).expect("it is free");
+        let backup = select(&mut state, &mut Tried::default()).expect("it is free");
+        assert!(!primary.is_backup && backup.is_backup);
+        let mut tried = Tried::default();
+        assert_eq!(select(&mut state, &mut tried), Err(Shortage::Busy));
+        state.release(primary, now, None, now);
+        assert_eq!(select(&mut state, &mut tried), Ok(primary));
+        // It had its try of this one: that it is full again is not worth a wait.
+        state.release(backup, now, Some(Verdict::Failed), now);
+        assert_eq!(select(&mut state, &mut tried), Err(Shortage::NoneLive));
     }
 
     #[test]

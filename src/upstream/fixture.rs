@@ -8,12 +8,11 @@ use std::time::{Duration, Instant};
 use super::balance::{State, Wish};
 use super::group::Peers;
 use crate::conf::source::Span;
-use crate::conf::template::Template;
 use crate::conf::typed::listen::Address;
-use crate::conf::typed::location::{Reading, Server};
 use crate::conf::typed::upstream::{Keepalive, Method, PeerAddress, Upstream, UpstreamServer};
-use crate::conf::variable::Names;
 use crate::http::exchange::{Connection, Exchange};
+use crate::http::fixture;
+pub use crate::http::fixture::template;
 
 /// A line for `127.0.0.1:PORT` with nginx's defaults.
 pub fn server(port: u16) -> UpstreamServer {
@@ -94,33 +93,10 @@ pub const ANY: Wish<'static> = Wish {
     sticky: None,
 };
 
-/// A text with the built-in variables.
-pub fn template(text: &str) -> Template {
-    Template::parse(text, &Names::default()).expect("a valid template")
-}
-
 /// A request from an address with a query and fields.
 pub fn exchange(remote: IpAddr, args: &str, fields: &[(&str, &str)]) -> Exchange {
-    let server = Arc::new(Server {
-        names: Vec::new(),
-        primary_name: (*b"example.org").into(),
-        settings: Arc::new(crate::conf::typed::lower::fixture::settings()),
-        statements: Vec::new(),
-        locations: Vec::new(),
-        reading: Reading {
-            header_timeout: Duration::ZERO,
-            header_buffer: 0,
-            large_header_buffers: (0, 0),
-            max_fields: 0,
-            ignore_invalid: true,
-            underscores: false,
-            merge_slashes: true,
-            http2: false,
-            http2_streams: 0,
-        },
-        span: Span::default(),
-    });
-    let connection = Rc::new(Connection {
+    let mut exchange = fixture::exchange(fixture::settings(), &format!("/?{args}"), fields);
+    exchange.connection = Rc::new(Connection {
         serial: 1,
         remote: Address::Ip(SocketAddr::new(remote, 50_000)),
         remote_text: remote.to_string().into(),
@@ -129,10 +105,5 @@ pub fn exchange(remote: IpAddr, args: &str, fields: &[(&str, &str)]) -> Exchange
         accepted: Instant::now(),
         descriptor: -1,
     });
-    let mut exchange = Exchange::new(connection, Arc::default(), server);
-    exchange.args = args.into();
-    for (name, value) in fields {
-        exchange.head.fields.push(name.as_bytes(), value.as_bytes());
-    }
     exchange
 }

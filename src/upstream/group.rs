@@ -125,8 +125,9 @@ struct Known {
 
 impl Peers {
     /// The peers of an upstream with literal addresses; those behind names follow by
-    /// [`Self::learn`]. Overrides and learned sessions are taken over from the same upstream of the
-    /// configuration before.
+    /// [`Self::learn`]. Overrides, learned sessions, and the addresses of names that the lines still
+    /// have are taken over from the same upstream of the configuration before: a reload while DNS is
+    /// out of order takes no peer away.
     pub fn new(upstream: Arc<Upstream>, previous: Option<&Self>) -> Self {
         let mut known = Known {
             table: Arc::default(),
@@ -135,8 +136,17 @@ impl Peers {
             overrides: Vec::new(),
         };
         if let Some(previous) = previous {
-            let overrides = &previous.known.lock().overrides;
-            for (server, address, change) in overrides {
+            let old = previous.known.lock();
+            for (line, addresses) in upstream.servers.iter().zip(&mut known.addresses) {
+                let mut lines = previous.upstream.servers.iter().zip(&old.addresses);
+                let same = lines.find(|(other, _)| {
+                    other.address == line.address && other.service == line.service
+                });
+                if let Some((_, known)) = same {
+                    addresses.clone_from(known);
+                }
+            }
+            for (server, address, change) in &old.overrides {
                 let name = &previous.upstream.servers[*server].name;
                 let line = upstream.servers.iter().position(|line| line.name == *name);
                 if let Some(line) = line {
@@ -898,6 +908,27 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn the_addresses_of_a_name_outlive_the_configuration() {
+        let conf = |names: &[&str]| {
+            let lines = names.iter().map(|name| named(name, 80)).collect();
+            Arc::new(upstream(Method::RoundRobin, lines))
+        };
+        let old = Peers::new(conf(&["a.test", "b.test"]), None);
+        for server in 0..2 {
+            let address = Resolved {
+                address: ([10, 0, 0, server], 80).into(),
+                weight: None,
+                is_backup: false,
+            };
+            old.learn(server.into(), &[address]);
+        }
+        let new = Peers::new(conf(&["b.test", "c.test"]), Some(&old));
+        let table = new.table();
+        let labels: Vec<_> = table.primary.iter().map(|peer| &*peer.label).collect();
+        assert_eq!(labels, ["10.0.0.1:80"]);
     }
 
     #[test]

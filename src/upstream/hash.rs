@@ -27,8 +27,12 @@ impl Circle {
     /// A circle of peers given by name, the number of the name, and weight. Peers of one name share
     /// its points, which the weights of all of them add to, as they do in nginx.
     pub fn new<'a>(peers: impl Iterator<Item = (&'a str, u32, u32)> + Clone) -> Self {
+        Self::within(MOST_POINTS, peers)
+    }
+
+    fn within<'a>(most: u64, peers: impl Iterator<Item = (&'a str, u32, u32)> + Clone) -> Self {
         let total: u64 = peers.clone().map(|(_, _, weight)| u64::from(weight)).sum();
-        let excess = (total * POINTS).div_ceil(MOST_POINTS).max(1);
+        let excess = (total * POINTS).div_ceil(most).max(1);
         let mut points = Vec::with_capacity((total * POINTS / excess) as usize);
         for (name, number, weight) in peers {
             let (host, port) = host_and_port(name);
@@ -171,5 +175,141 @@ pub(super) fn by_circle(
         if tried.guesses > GUESSES {
             return None;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+    use std::num::NonZeroU32;
+    use std::time::Duration;
+
+    use proptest::prelude::*;
+
+    use super::super::balance::{State, Wish};
+    use super::super::fixture::{named, state, upstream, weighted};
+    use super::super::group::{Mode, Override, Peers, Resolved};
+    use super::*;
+    use crate::conf::typed::upstream::Method;
+
+    fn consistent() -> Method {
+        Method::Hash {
+            key: Default::default(),
+            consistent: true,
+        }
+    }
+
+    fn pick(state: &mut State, method: &Method, key: &[u8], now: Instant) -> String {
+        let wish = Wish { key, sticky: None };
+        let choice = state.select(method, wish, &mut Tried::default(), now);
+        let choice = choice.expect("a peer is free");
+        state.release(choice, now, None, now);
+        state.table().primary[choice.position].label.to_string()
+    }
+
+    #[test]
+    fn names_are_taken_apart_as_nginx_does() {
+        let parts = |name| {
+            let (host, port) = host_and_port(name);
+            (
+                host.escape_ascii().to_string(),
+                port.escape_ascii().to_string(),
+            )
+        };
+        for (name, host, port) in [
+            ("a.test:8080", "a.test", "8080"),
+            ("a.test", "a.test", ""),
+            ("a.test:", "a.test", ""),
+            ("8080", "8080", ""),
+            ("[::1]:80", "[::1]", "80"),
+            ("[::1]", "[::1]", ""),
+            ("unix:/run/a.sock", "/run/a.sock", ""),
+            ("UNIX:/run/a:80", "/run/a:80", ""),
+        ] {
+            assert_eq!(parts(name), (host.to_owned(), port.to_owned()), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_circle_of_great_weights_stays_within_its_bound() {
+        let peers = [("a:1", 0, u32::MAX), ("b:1", 1, u32::MAX / 2)];
+        let circle = Circle::within(100_000, peers.into_iter());
+        assert!(circle.points.len() <= 100_000 + peers.len());
+        let first = circle.points.iter().filter(|(_, name)| *name == 0).count();
+        let share = first as f64 / circle.points.len() as f64;
+        assert!((0.66..0.67).contains(&share), "{share}");
+    }
+
+    #[test]
+    fn the_addresses_of_one_name_share_its_keys_in_turn() {
+        let lines = vec![named("a.test", 80), named("b.test", 80)];
+        let conf = Arc::new(upstream(consistent(), lines));
+        let peers = Peers::new(Arc::clone(&conf), None);
+        let address = |last: u8| Resolved {
+            address: ([10, 0, 0, last], 80).into(),
+            weight: None,
+            is_backup: false,
+        };
+        peers.learn(0, &[address(1), address(2)]);
+        peers.learn(1, &[address(3)]);
+        let mut state = State::new(&conf, peers.table());
+        let now = Instant::now();
+        for number in 0..50u32 {
+            let key = number.to_le_bytes();
+            let (one, two) = (
+                pick(&mut state, &conf.method, &key, now),
+                pick(&mut state, &conf.method, &key, now),
+            );
+            let is_of_second = one.starts_with("10.0.0.3");
+            assert_eq!(is_of_second, one == two, "{one} {two}");
+            assert_eq!(is_of_second, two.starts_with("10.0.0.3"));
+        }
+    }
+
+    proptest! {
+        /// What "consistent" promises, and why a peer is marked `down` and not removed.
+        #[test]
+        fn a_peer_that_goes_down_moves_its_own_keys_only(
+            weights in prop::collection::vec(1..4u32, 3..7),
+            gone in 0..3usize,
+            keys in prop::collection::vec(any::<u32>(), 1..60),
+        ) {
+            let (conf, mut before) = state(consistent(), weighted(&weights));
+            let peers = Peers::new(Arc::clone(&conf), None);
+            let address = peers.table().primary[gone].address.clone();
+            let down = Override { mode: Mode::Down, weight: None };
+            prop_assert!(peers.set_override(gone, &address, down));
+            let mut after = State::new(&conf, peers.table());
+            let now = Instant::now();
+            let gone = address.to_string();
+            for key in keys {
+                let key = key.to_le_bytes();
+                let old = pick(&mut before, &conf.method, &key, now);
+                let new = pick(&mut after, &conf.method, &key, now);
+                prop_assert_ne!(&new, &gone);
+                prop_assert!(old == gone || old == new);
+            }
+        }
+    }
+
+    #[test]
+    fn a_weight_set_at_run_time_changes_the_share_of_the_circle() {
+        let conf = Arc::new(upstream(consistent(), weighted(&[1, 1])));
+        let peers = Peers::new(Arc::clone(&conf), None);
+        let address = peers.table().primary[0].address.clone();
+        let heavy = Override {
+            mode: Mode::Configured,
+            weight: NonZeroU32::new(9),
+        };
+        assert!(peers.set_override(0, &address, heavy));
+        let mut state = State::new(&conf, peers.table());
+        let now = Instant::now() + Duration::from_secs(1);
+        let mut counts = HashMap::new();
+        for number in 0..2000u32 {
+            let label = pick(&mut state, &conf.method, &number.to_le_bytes(), now);
+            *counts.entry(label).or_insert(0u32) += 1;
+        }
+        let heavy = counts[&address.to_string()];
+        assert!((1600..1960).contains(&heavy), "{heavy}");
     }
 }
