@@ -1015,9 +1015,9 @@ mod tests {
     proptest! {
         #[test]
         fn no_combination_of_segments_reaches_what_is_beside_the_root(
-            segments in prop::collection::vec(
-                prop::sample::select(vec!["..", ".", "", "with", "secret.txt", "a.txt", "...", "\0"]),
-                0..6,
+            mut segments in prop::collection::vec(
+                prop::sample::select(vec!["..", "with", "", ".", "..."]),
+                0..4,
             ),
             begins_with_slash: bool,
             alias in prop::sample::select(vec![None, Some(""), Some("/"), Some("/with"), Some("/with/")]),
@@ -1032,6 +1032,7 @@ mod tests {
                 settings.name = name.as_bytes().into();
                 settings.prefix_length = name.len();
             }
+            segments.push("secret.txt");
             let path = segments.join("/");
             let path = match alias {
                 Some(_) => format!("{name}{path}"),
