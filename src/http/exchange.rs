@@ -192,6 +192,10 @@ pub struct Exchange {
     pub proxy_host: Vec<u8>,
     /// See `proxy_host`.
     pub proxy_port: Vec<u8>,
+    /// The request failed: what is left of its body will be thrown away.
+    pub is_body_unwanted: bool,
+    /// The answer is sent in chunks.
+    pub is_chunked: bool,
     /// The connection stays open for another request.
     pub keep_alive: bool,
     /// The status line is the peer's, with its reason phrase.
@@ -249,6 +253,8 @@ impl Exchange {
             upstream_trailers: Fields::default(),
             proxy_host: Vec::new(),
             proxy_port: Vec::new(),
+            is_body_unwanted: false,
+            is_chunked: false,
             keep_alive: false,
             has_peer_reason: false,
             passes_server: false,
@@ -298,6 +304,8 @@ impl Exchange {
         self.upstream_trailers.clear();
         self.proxy_host.clear();
         self.proxy_port.clear();
+        self.is_body_unwanted = false;
+        self.is_chunked = false;
         self.keep_alive = false;
         self.has_peer_reason = false;
         self.passes_server = false;

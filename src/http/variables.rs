@@ -77,7 +77,7 @@ fn write_at(variable: &Variable, exchange: &Exchange, out: &mut Vec<u8>, depth: 
     match variable {
         Variable::Core(core) => write_core(*core, exchange, out),
         Variable::Http(name) => write_fields(&exchange.head.fields, name, out),
-        Variable::SentHttp(name) => write_fields(&exchange.answer, name, out),
+        Variable::SentHttp(name) => write_sent_field(exchange, name, out),
         Variable::SentTrailer(name) => write_fields(&exchange.answer_trailers, name, out),
         Variable::UpstreamHttp(name) => write_fields(&exchange.upstream_head.fields, name, out),
         Variable::UpstreamTrailer(name) => write_fields(&exchange.upstream_trailers, name, out),
@@ -249,6 +249,32 @@ fn write_fields(fields: &Fields, name: &[u8], out: &mut Vec<u8>) -> bool {
         }
     }
     found
+}
+
+/// As [`write_fields`] for the answer, of which some fields are written with the head only.
+fn write_sent_field(exchange: &Exchange, name: &[u8], out: &mut Vec<u8>) -> bool {
+    let is_sent = exchange.head_bytes_sent > 0;
+    match name {
+        b"content_length" => exchange
+            .answer_length
+            .is_some_and(|length| decimal(out, length)),
+        b"connection" if is_sent => append(
+            out,
+            match (exchange.status, exchange.keep_alive) {
+                (101, _) => b"upgrade",
+                (_, true) => b"keep-alive",
+                (_, false) => b"close",
+            },
+        ),
+        b"keep_alive" if is_sent && exchange.keep_alive => {
+            exchange.settings.keepalive_header.is_some_and(|seconds| {
+                out.extend_from_slice(b"timeout=");
+                decimal(out, seconds)
+            })
+        }
+        b"transfer_encoding" => exchange.is_chunked && append(out, b"chunked"),
+        _ => write_fields(&exchange.answer, name, out),
+    }
 }
 
 /// `user_agent` is the name of `User-Agent`.

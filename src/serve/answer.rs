@@ -91,6 +91,22 @@ pub fn set_default_type(exchange: &mut Exchange) {
         .push_known(Some(Known::ContentType), b"Content-Type", &content_type);
 }
 
+/// Removes the fields that describe a body which is not sent after all.
+pub fn drop_content_fields(exchange: &mut Exchange) {
+    exchange.answer.retain(|known, _, _| {
+        !matches!(
+            known,
+            Some(
+                Known::ContentType
+                    | Known::ContentLength
+                    | Known::LastModified
+                    | Known::Etag
+                    | Known::AcceptRanges
+            )
+        )
+    });
+}
+
 /// Our own page for a status; sets status, type and length.
 pub fn page(exchange: &mut Exchange, status: u16) -> Body {
     // 494 to 497 are nginx's own; the client sees 400.
@@ -106,18 +122,7 @@ pub fn page(exchange: &mut Exchange, status: u16) -> Body {
     }
     exchange.status = shown;
     exchange.has_peer_reason = false;
-    exchange.answer.retain(|known, _, _| {
-        !matches!(
-            known,
-            Some(
-                Known::ContentType
-                    | Known::ContentLength
-                    | Known::LastModified
-                    | Known::Etag
-                    | Known::AcceptRanges
-            )
-        )
-    });
+    drop_content_fields(exchange);
     let reason = write::reason(shown);
     let has_page = shown >= 300 && shown != 304 && !reason.is_empty();
     if shown >= 500 {
@@ -133,8 +138,12 @@ pub fn page(exchange: &mut Exchange, status: u16) -> Body {
         return Body::Empty;
     }
     let mut text = Vec::with_capacity(256);
-    // nginx calls 302 by different words in the status line and on the page.
-    let reason = if shown == 302 { "Found" } else { reason };
+    // nginx has other words for these on the page than in the status line.
+    let reason = match shown {
+        302 => "Found",
+        401 => "Authorization Required",
+        _ => reason,
+    };
     let title: &str = if note.is_empty() { reason } else { note };
     let _ = io::Write::write_fmt(
         &mut text,
@@ -341,6 +350,7 @@ pub fn start(
         && !downstream.awaits_continue()
         && !local.is_draining();
     exchange.keep_alive &= may_stay;
+    exchange.is_chunked = framing == Framing::Chunked;
     // Without a length and without chunks, the end of the connection is the end of the body.
     if has_body && framing == Framing::Raw && exchange.answer_length.is_none() {
         exchange.keep_alive = false;

@@ -307,6 +307,7 @@ fn keep_refused_line(exchange: &mut Exchange) {
         .unwrap_or(bytes.len());
     let rest = &bytes[start..];
     let length = memchr::memchr2(b'\r', b'\n', rest).unwrap_or(rest.len());
+    let length = length.min(exchange.server.reading.large_header_buffers.1);
     if rest.starts_with(b"HEAD ") {
         head.method = Method::Head;
     }
@@ -495,9 +496,15 @@ pub(super) fn route(local: &Rc<Local>, exchange: &mut Exchange) -> Result<(), u1
             Level::Info,
             format_args!("client sent {name} method while reading client request headers"),
         );
+        exchange.keep_alive = false;
         return Err(405);
     }
     let target = exchange.head.path_and_query.of(&exchange.head.fields.bytes);
+    if target == b"*" {
+        // The server as a whole has no options to tell; nginx knows no such target.
+        exchange.keep_alive = false;
+        return Err(400);
+    }
     let merge_slashes = exchange.server.reading.merge_slashes;
     match uri::normalise(target, merge_slashes, &mut exchange.path) {
         Ok(normalised) => {

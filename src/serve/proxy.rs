@@ -216,7 +216,8 @@ pub async fn proxy(
 
     // The whole body is read before a peer is asked, unless it may stream: so a slow client holds no
     // peer, and the request can be repeated.
-    let mut body = if proxy.pass_request_body && proxy.body.is_none() {
+    // A body that is replaced or not passed on is read as well: variables may ask for it.
+    let mut body = {
         // HTTP/1.0 has no chunks: a body of unknown length has to be read first.
         let buffering = proxy.request_buffering
             || (proxy.http_version == HttpVersion::Http10 && downstream.body_length().is_none());
@@ -224,8 +225,6 @@ pub async fn proxy(
             Ok(body) => body,
             Err(status) => return Ok(Outcome::Failed(status)),
         }
-    } else {
-        RequestBody::Empty
     };
 
     let mut request = buffer::take_small();
@@ -240,15 +239,19 @@ pub async fn proxy(
     });
     let length = match (&own_body, &body) {
         (Some(bytes), _) => Some(bytes.len() as u64),
+        (None, _) if !proxy.pass_request_body => None,
         (None, RequestBody::Memory(_)) => Some(exchange.body.len() as u64),
         // A length of zero that the client told is told again; otherwise nothing is said.
         (None, RequestBody::Empty) => {
-            let is_told = proxy.pass_request_body && exchange.head.fields.has(Known::ContentLength);
-            is_told.then_some(0)
+            let fields = &exchange.head.fields;
+            let is_told = fields.has(Known::ContentLength) || fields.has(Known::TransferEncoding);
+            (is_told && proxy.pass_request_body).then_some(0)
         }
         (None, body) => body.length(),
     };
-    let is_chunked = own_body.is_none() && matches!(body, RequestBody::Stream { length: None, .. });
+    let is_chunked = own_body.is_none()
+        && proxy.pass_request_body
+        && matches!(body, RequestBody::Stream { length: None, .. });
     write_request_head(
         &mut request,
         exchange,
@@ -260,10 +263,13 @@ pub async fn proxy(
     if let RequestBody::Memory(bytes) = &mut body {
         *bytes = std::mem::take(&mut exchange.body);
     }
-    let is_own = own_body.is_some();
-    if let Some(bytes) = own_body {
-        body = RequestBody::Memory(bytes);
-    }
+    // What is sent in place of the client's body; that one stays with its request.
+    let replacement = match own_body {
+        Some(bytes) => Some(RequestBody::Memory(bytes)),
+        None if !proxy.pass_request_body => Some(RequestBody::Empty),
+        None => None,
+    };
+    let kept = replacement.map(|replacement| std::mem::replace(&mut body, replacement));
     let head_end = request.len();
     if let RequestBody::Memory(bytes) = &body
         && bytes.len() <= BODY_WITH_HEAD
@@ -276,9 +282,7 @@ pub async fn proxy(
     )
     .await;
     buffer::give_back(request);
-    if !is_own {
-        body.give_back(exchange);
-    }
+    kept.unwrap_or(body).give_back(exchange);
     outcome
 }
 

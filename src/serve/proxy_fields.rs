@@ -244,7 +244,7 @@ fn edit_refresh(value: &[u8], exchange: &Exchange, plan: &Plan) -> Option<Vec<u8
     Some(edited)
 }
 
-/// The subject with its match replaced by a template that may name the match's groups.
+/// What takes the place of a subject that matches: a template that may name the match's groups.
 fn replace_match(
     regex: &crate::conf::regex::Regex,
     to: &Template,
@@ -256,10 +256,8 @@ fn replace_match(
         return None;
     }
     exchange.remember_groups(regex, &groups, subject);
-    let (start, end) = groups.first().copied().flatten()?;
-    let mut edited = subject[..start as usize].to_vec();
+    let mut edited = Vec::new();
     variables::expand(to, exchange, &mut edited);
-    edited.extend_from_slice(&subject[end as usize..]);
     Some(edited)
 }
 
