@@ -7,7 +7,7 @@
 
 use std::collections::HashMap;
 
-use super::diagnostic::{self, Code, Diagnostic};
+use super::diagnostic::{self, Code, Diagnostic, Severity};
 use super::directives::{self, Argument, Contexts, DIRECTIVES, Directive, Form, Repeat};
 use super::include::{Loaded, Node, Word};
 use super::source::{Sources, Span};
@@ -18,8 +18,16 @@ pub const MAX_PROBLEMS: usize = 500;
 
 /// Appends what is wrong, and sorts all problems by place.
 pub fn check(loaded: &mut Loaded) {
+    let mut broken: Vec<Span> = loaded
+        .diagnostics
+        .iter()
+        .filter(|problem| problem.severity == Severity::Error)
+        .map(Diagnostic::span)
+        .collect();
+    broken.sort_unstable();
     let mut checker = Checker {
         sources: &loaded.sources,
+        broken,
         problems: Vec::new(),
     };
     checker.block(&loaded.nodes, Contexts::MAIN);
@@ -39,6 +47,8 @@ pub fn check(loaded: &mut Loaded) {
 
 struct Checker<'a> {
     sources: &'a Sources,
+    /// Where reading found errors, sorted.
+    broken: Vec<Span>,
     problems: Vec<Diagnostic>,
 }
 
@@ -75,9 +85,11 @@ impl<'a> Checker<'a> {
             let (before, rest) = statement.arguments.split_at(index);
             let word = &rest[0];
             let place = before.last().unwrap_or(name).span.after();
-            let whole_fits = row.fits(statement.arguments.len())
-                && statement.block.is_some() == matches!(row.form, Form::Block(_));
-            if !whole_fits {
+            let argument = row.argument(index);
+            let possible = row.fits(statement.arguments.len())
+                && statement.block.is_some() == matches!(row.form, Form::Block(_))
+                && argument.is_some_and(|argument| accepts(argument, &word.text));
+            if !possible {
                 self.problems.push(
                     Diagnostic::error(
                         Code::MISSING_SEMICOLON,
@@ -102,10 +114,7 @@ impl<'a> Checker<'a> {
                 self.statement(second, context, seen);
                 return;
             }
-            if !row
-                .argument(index)
-                .is_some_and(|argument| accepts(argument, &word.text))
-            {
+            if argument.is_some_and(is_open) {
                 self.problems.push(
                     Diagnostic::warning(
                         Code::LINE_LOOKS_LIKE_DIRECTIVE,
@@ -162,7 +171,9 @@ impl<'a> Checker<'a> {
                 seen.insert(row.name, name.span);
             }
         }
-        if row.fits(statement.arguments.len()) {
+        if self.is_broken(&statement) {
+            // What reading told is the cause of what could be told here.
+        } else if row.fits(statement.arguments.len()) {
             for (index, word) in statement.arguments.iter().enumerate() {
                 if let Some(argument) = row.argument(index) {
                     self.problems.extend(wrong(argument, word, row));
@@ -240,6 +251,22 @@ impl<'a> Checker<'a> {
             })
     }
 
+    /// Did reading find an error between the name and the last argument?
+    fn is_broken(&self, statement: &Statement<'_>) -> bool {
+        let start = statement.name.span;
+        let end = statement
+            .arguments
+            .last()
+            .map_or(start, |word| word.span)
+            .end;
+        let next = self
+            .broken
+            .partition_point(|span| (span.file, span.start) < (start.file, start.start));
+        self.broken
+            .get(next)
+            .is_some_and(|span| span.file == start.file && span.start < end)
+    }
+
     fn starts_line(&self, span: Span) -> bool {
         let text = self.sources.text(span.file);
         let before = text.get(..span.start as usize).unwrap_or_default();
@@ -257,7 +284,7 @@ struct Statement<'a> {
 
 impl Directive {
     /// May it have this many arguments?
-    fn fits(&self, count: usize) -> bool {
+    pub(super) fn fits(&self, count: usize) -> bool {
         count >= usize::from(self.min) && (self.max == u8::MAX || count <= usize::from(self.max))
     }
 
@@ -309,7 +336,7 @@ fn wrong_count(statement: &Statement<'_>, row: &Directive) -> Diagnostic {
         problem = problem
             .label(statement.name.span, "of this directive")
             .hint("a value with blanks needs quotes; or is a `;` missing?");
-    } else if let Some(default) = row.default {
+    } else if let Some(default) = row.default.filter(|default| *default != "\"\"") {
         problem = problem.hint(format!("for example `{} {default};`", row.name));
     }
     problem
@@ -344,6 +371,19 @@ fn accepts(argument: Argument, text: &str) -> bool {
         | Argument::Regex
         | Argument::Free => true,
     }
+}
+
+/// Does the type accept every text?
+fn is_open(argument: Argument) -> bool {
+    matches!(
+        argument,
+        Argument::Text
+            | Argument::Template
+            | Argument::Path
+            | Argument::PathTemplate
+            | Argument::Regex
+            | Argument::Free
+    )
 }
 
 /// Tells what is wrong with an argument, if something is.
@@ -422,7 +462,7 @@ fn wrong(argument: Argument, word: &Word, row: &Directive) -> Option<Diagnostic>
                 Code::NOT_ONE_OF,
                 format!("`{value}` is not among the words that `{name}` takes"),
             );
-            match closest(text, words.iter().copied()) {
+            match closest(text, words.iter().copied()).filter(|_| words.len() > 6) {
                 Some(near) => problem.hint(format!("did you mean `{near}`?")),
                 None => problem.hint(format!("one of {}", list(words))),
             }
@@ -578,9 +618,9 @@ fn places(contexts: Contexts) -> Vec<String> {
                 continue;
             }
             // `if` opens different contexts; say which one.
-            let twins = DIRECTIVES
+            let twins = directives::rows(row.name)
                 .iter()
-                .filter(|other| other.name == row.name)
+                .filter(|other| matches!(other.form, Form::Block(_)))
                 .count();
             match twins > 1 && row.contexts.0.count_ones() == 1 {
                 true => {
@@ -609,7 +649,7 @@ fn nearest(name: &str, context: Contexts) -> Option<&'static str> {
 }
 
 /// The word that differs least, if it differs little.
-pub(super) fn closest<'w>(name: &str, words: impl Iterator<Item = &'w str>) -> Option<&'w str> {
+pub fn closest<'w>(name: &str, words: impl Iterator<Item = &'w str>) -> Option<&'w str> {
     // A long word cannot be near, and the distance costs time.
     if name.len() > 64 {
         return None;

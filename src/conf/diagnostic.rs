@@ -124,8 +124,11 @@ pub fn render(diagnostics: &[Diagnostic], sources: &Sources, colour: bool) -> St
         if let Some(hint) = &problem.hint {
             group = group.element(Level::HELP.with_name("hint").message(visible(hint)));
         }
-        out.push_str(&renderer.render(&[group]));
-        out.push_str("\n\n");
+        for line in renderer.render(&[group]).lines() {
+            out.push_str(line.trim_end());
+            out.push('\n');
+        }
+        out.push('\n');
     }
     out
 }
@@ -253,7 +256,12 @@ fn snippets<'a>(
             } else {
                 (start, end)
             };
-            let window = &text[start..end];
+            // A carriage return before the line end is no part of the line; same length, same places.
+            let window = text[start..end].replace("\r\n", " \n");
+            let window = match window.strip_suffix('\r') {
+                Some(line) => format!("{line} "),
+                None => window,
+            };
             let annotations = labels.into_iter().filter_map(|index| {
                 let (span, label) = &problem.labels[index];
                 let range = span.range();

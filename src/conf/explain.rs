@@ -87,14 +87,14 @@ codes! {
     "E001" UNCLOSED_QUOTE "a quote is not closed" {
         "A word that starts with a quote ends with the same quote. Without it, everything up to the \
          next quote, lines later, would become one word.",
-        "add_header X-Note \"hello;",
-        "add_header X-Note \"hello\";"
+        "http {\n    add_header X-Note \"hello;\n}",
+        "http {\n    add_header X-Note \"hello\";\n}"
     }
     "E002" TEXT_AFTER_QUOTE "text directly after a closing quote" {
         "After a closing quote there must be a blank, `;`, `{` or `)`. Quotes do not join with what \
          follows; put the quotes around the whole word.",
-        "add_header X-Note \"hello\"world;",
-        "add_header X-Note \"helloworld\";"
+        "http {\n    add_header X-Note \"hello\"world;\n}",
+        "http {\n    add_header X-Note \"helloworld\";\n}"
     }
     "E003" UNEXPECTED_CLOSE "a `}` that closes nothing" {
         "Each `}` closes the innermost block that is open; here no block is open.",
@@ -382,6 +382,50 @@ codes! {
         "http { split_clients $remote_addr $kind { 60% a; * b; } }"
     }
 
+    // Listening, logging, proxying.
+    "E140" BAD_ADDRESS "not an address" {
+        "An address is an IP address, a name or `unix:PATH`, with a port from 1 to 65535 where one is \
+         meant; IPv6 addresses stand in brackets when a port follows.",
+        "http { upstream app { server 10.0.0.1:99999; } }",
+        "http { upstream app { server 10.0.0.1:8080; } }"
+    }
+    "E141" CONFLICTING_LISTEN "two `listen` lines disagree about one address" {
+        "An address has one socket, so its options and its default server can be given once. Servers \
+         that share it repeat the address alone.",
+        "http { server { listen 80 default_server; } server { listen 80 default_server; } }",
+        "http { server { listen 80 default_server; } server { listen 80; } }"
+    }
+    "E142" UNKNOWN_NAME "a name that nothing has" {
+        "The line names something that the configuration does not define.",
+        "http { access_log logs/a.log brief; }",
+        "http { log_format brief '$request'; access_log logs/a.log brief; }"
+    }
+    "E143" NO_SERVERS "an upstream without servers" {
+        "A group needs at least one `server`.",
+        "http { upstream app { } }",
+        "http { upstream app { server 10.0.0.1:8080; } }"
+    }
+    "E144" BACKUP_WITHOUT_USE "`backup` where the method knows none" {
+        "Methods that choose by a hash or by chance have no place for a backup peer.",
+        "http { upstream app { ip_hash; server 10.0.0.1; server 10.0.0.2 backup; } }",
+        "http { upstream app { server 10.0.0.1; server 10.0.0.2 backup; } }"
+    }
+    "E145" PATH_WITHOUT_PREFIX "a path in `proxy_pass` that replaces nothing" {
+        "A path in `proxy_pass` replaces the prefix that the location matched. Where no prefix was \
+         matched there is nothing to replace.",
+        "http { server { location ~ ^/a { proxy_pass http://10.0.0.1/b; } } }",
+        "http { server { location ~ ^/a { proxy_pass http://10.0.0.1; } } }"
+    }
+    "E146" BAD_FIELD_NAME "not the name of a header field" {
+        "Names of header fields are letters, digits and `-`, or a few signs; never blanks or colons.",
+        "http { add_header 'X Note:' hello; }",
+        "http { add_header X-Note hello; }"
+    }
+    "E147" BAD_FIELD_VALUE "not the value of a header field" {
+        "A value is one line: it has no control characters.",
+        "http { add_header X-Note 'a\nb'; }",
+        "http { add_header X-Note 'a b'; }"
+    }
     // What can be used and is probably a mistake.
     "W001" BUILTIN_MIME_TYPES "the built-in table of media types is used" {
         "The file of media types does not exist. Its usual content is built in and is used instead; \
@@ -416,44 +460,60 @@ codes! {
     }
 
     // What can be used and does not do what it seems to: servers, locations, variables.
-    "W040" CONFLICTING_NAME "two servers with the same name and address" {
+    "W140" CONFLICTING_NAME "two servers with the same name and address" {
         "Requests for the name go to the first server; the second one can be reached by its other \
          names only.",
         "http { server { server_name a.example; } server { server_name a.example; } }",
         "http { server { server_name a.example; } server { server_name b.example; } }"
     }
-    "W041" SUSPICIOUS_NAME "a server name that no request can have" {
+    "W141" SUSPICIOUS_NAME "a server name that no request can have" {
         "Browsers send names in ASCII (`xn--…` for others), without a `/`, a port or a dot at the end.",
         "http { server { server_name bücher.example; } }",
         "http { server { server_name xn--bcher-kva.example; } }"
     }
-    "W042" REWRITE_MATCHES_QUERY "a rewrite that matches the query" {
+    "W142" REWRITE_MATCHES_QUERY "a rewrite that matches the query" {
         "The pattern asks for a `?`, which a path without its query never has. It is matched against \
          path and query together, and a match uses the query up. In nginx it would never match.",
         "http { server { rewrite ^/users\\?id=(.*)$ /users/$1 last; } }",
         "http { server { rewrite ^/users$ /users/$arg_id? last; } }"
     }
-    "W043" MAP_REGEX_IGNORED "an entry of a map that is left out" {
+    "W143" MAP_REGEX_IGNORED "an entry of a map that is left out" {
         "The regular expression cannot be compiled. The entry is left out, so that everything else \
          works; nginx would not start.",
         "http { map $uri $kind { ~^/(a one; } }",
         "http { map $uri $kind { ~^/(a) one; } }"
     }
-    "W044" DUPLICATE_NETWORK "a network or range stands twice" {
+    "W144" DUPLICATE_NETWORK "a network or range stands twice" {
         "The later value is used.",
         "http { geo $inside { 10.0.0.0/8 yes; 10.0.0.0/8 no; } }",
         "http { geo $inside { 10.0.0.0/8 yes; } }"
     }
-    "W045" HOST_BITS "an address with meaningless bits" {
+    "W145" HOST_BITS "an address with meaningless bits" {
         "Behind the length of the prefix the address of a network is zero; what stands there has no \
          meaning. Perhaps another length is meant.",
         "http { server { allow 10.1.2.3/8; deny all; } }",
         "http { server { allow 10.0.0.0/8; deny all; } }"
     }
-    "W046" DUPLICATE_NAMED_LOCATION "a named location stands twice" {
+    "W146" DUPLICATE_NAMED_LOCATION "a named location stands twice" {
         "The first one is used.",
         "http { server { location @a { } location @a { } } }",
         "http { server { location @a { } location @b { } } }"
+    }
+    "W147" NOTHING_TO_DELETE "a network to delete that is not there" {
+        "`delete` takes back a network or range that an earlier line gave a value, exactly as it was \
+         written.",
+        "http { geo $inside { 10.0.0.0/8 yes; delete 10.1.0.0/16; } }",
+        "http { geo $inside { 10.0.0.0/8 yes; delete 10.0.0.0/8; } }"
+    }
+    "W048" DEPRECATED "an old spelling" {
+        "It still works; the new spelling says the same and will go on working.",
+        "http { server { listen 8080 http2; } }",
+        "http { server { listen 8080; http2 on; } }"
+    }
+    "W049" METHOD_REDEFINED "the method of balancing is set twice" {
+        "A group has one method; the last line wins.",
+        "http { upstream app { least_conn; ip_hash; server 10.0.0.1; } }",
+        "http { upstream app { ip_hash; server 10.0.0.1; } }"
     }
 }
 

@@ -226,17 +226,19 @@ impl Parser<'_> {
         let quoted = matches!(token.kind, Kind::Quoted | Kind::Unclosed);
         let text = &self.text[token.range()];
         if token.kind == Kind::Unclosed {
-            self.report(
-                Diagnostic::error(
-                    Code::UNCLOSED_QUOTE,
-                    Span {
-                        end: span.start + 1,
-                        ..span
-                    },
-                    "this quote is not closed",
-                )
-                .hint(format!("put a `{}` at the end of the word", &text[..1])),
-            );
+            let quote = Span {
+                end: span.start + 1,
+                ..span
+            };
+            let mut problem =
+                Diagnostic::error(Code::UNCLOSED_QUOTE, quote, "this quote is not closed")
+                    .hint(format!("put a `{}` at the end of the word", &text[..1]));
+            let rest = &self.text.as_bytes()[token.end..];
+            if let Some(offset) = memchr::memchr(text.as_bytes()[0], rest) {
+                let at = token.end + offset;
+                problem = problem.label(Span::new(self.file, at..at + 1), "the next such quote");
+            }
+            self.report(problem);
         }
         if token.kind == Kind::Quoted
             && let Some(next) = self.tokens.peek().copied()
@@ -448,32 +450,43 @@ impl Parser<'_> {
             return;
         }
         if let Some(problem) = self.swallowed(document.file) {
-            // The `;` that is missing behind it follows from it.
-            let start = problem.span().start;
+            // The `;` that is missing before or behind it follows from it.
+            let comment = problem.span().start as usize;
+            let text = self.text;
             self.problems.retain(|problem| {
-                problem.code != Code::MISSING_SEMICOLON || problem.span().start < start
+                let at = problem.span().start as usize;
+                let follows = at >= comment || text[at..comment].trim_ascii().is_empty();
+                problem.code != Code::MISSING_SEMICOLON || !follows
             });
             self.report(problem);
             return;
         }
-        let odd = self.odd_close;
-        for (index, head) in std::mem::take(&mut self.unclosed).into_iter().enumerate() {
-            let mut problem =
-                Diagnostic::error(Code::UNCLOSED_BLOCK, head, "this block is not closed")
-                    .hint("add a `}`");
-            if index == 0
-                && let Some((opened, close)) = odd
-                && opened.start > head.start
-            {
-                problem = problem
-                    .label(
-                        close,
-                        "this `}` closes the block below, but stands elsewhere on its line",
-                    )
-                    .label(opened, "is the `}` of this block missing?");
-            }
-            self.report(problem);
+        let unclosed = std::mem::take(&mut self.unclosed);
+        let (message, hint) = match unclosed.len() {
+            1 => (
+                "this block is not closed".to_owned(),
+                "add a `}`".to_owned(),
+            ),
+            count => (
+                format!("{count} blocks are not closed"),
+                format!("add {count} `}}`"),
+            ),
+        };
+        let mut problem = Diagnostic::error(Code::UNCLOSED_BLOCK, unclosed[0], message).hint(hint);
+        if let Some((opened, close)) = self.odd_close
+            && opened.start > unclosed[0].start
+        {
+            problem = problem
+                .label(
+                    close,
+                    "this `}` is indented unlike the block that it closes",
+                )
+                .label(opened, "is the `}` of this block missing?");
         }
+        for head in &unclosed[1..] {
+            problem = problem.label(*head, "nor is this one");
+        }
+        self.report(problem);
     }
 
     /// Looks for a comment that hides the end of a block which opens on the same line.
@@ -496,7 +509,7 @@ impl Parser<'_> {
                     if !hides {
                         continue;
                     }
-                    let span = Span::new(file, token.range());
+                    let span = Span::new(file, token.start..token.start + 1);
                     let column = self.text[line..token.start].chars().count() + 1;
                     let hint = match resumption(text) {
                         Some(word) => {
@@ -508,10 +521,10 @@ impl Parser<'_> {
                         format!("the comment at column {column} swallows the rest of the line");
                     return Some(
                         Diagnostic::error(Code::SWALLOWED, span, message)
-                            .label(span, "all of this is a comment")
+                            .label(span, "all that follows is a comment")
                             .label(
                                 Span::new(file, brace.range()),
-                                "so the block that opens here is not closed",
+                                "so this block is not closed",
                             )
                             .hint(hint),
                     );
@@ -533,10 +546,23 @@ impl Parser<'_> {
 fn resumption(comment: &str) -> Option<&str> {
     let words: Vec<&str> = comment.split_ascii_whitespace().collect();
     words.iter().enumerate().find_map(|(index, word)| {
+        if word.starts_with('}') {
+            return Some("}");
+        }
+        // Not the first word: the comment itself has one.
         let name = word.trim_end_matches(';');
-        let goes_on = words[index..].iter().any(|word| word.ends_with(';'));
-        let directive = goes_on && !directives::rows(name).is_empty();
-        (word.starts_with('}') || (index > 0 && directive)).then_some(name)
+        let count = match word.ends_with(';') {
+            true => 0,
+            false => {
+                1 + words[index + 1..]
+                    .iter()
+                    .position(|word| word.ends_with(';') || *word == "{")?
+            }
+        };
+        let rows = directives::rows(name);
+        let known = rows.iter().any(|row| row.fits(count))
+            || (rows.is_empty() && directives::foreign(name).is_some());
+        (index > 1 && known).then_some(name)
     })
 }
 

@@ -7,7 +7,7 @@
 
 use crate::conf::check;
 use crate::conf::include::{Node, Word};
-use crate::conf::variable::{CORE, Names, Source};
+use crate::conf::variable::{CORE, Core, Names, Source};
 
 /// Defines the variables of these nodes and of all blocks in them.
 pub fn collect(nodes: &[Node], names: &mut Names) {
@@ -20,6 +20,38 @@ pub fn nearest(name: &str, names: &Names) -> Option<String> {
     let known = CORE.iter().map(|(known, _)| *known);
     let defined = names.slots.iter().map(|(known, _)| &**known);
     check::closest(name, known.chain(defined)).map(str::to_owned)
+}
+
+/// May the configuration not define this name? As in nginx, where these variables lack
+/// `NGX_HTTP_VAR_CHANGEABLE`; other names that start with `http_` and the like may be taken.
+pub fn is_fixed(name: &str) -> bool {
+    const FIELDS: &[&str] = &[
+        "http_cookie",
+        "http_host",
+        "http_referer",
+        "http_user_agent",
+        "http_via",
+        "http_x_forwarded_for",
+        "sent_http_cache_control",
+        "sent_http_connection",
+        "sent_http_content_length",
+        "sent_http_content_type",
+        "sent_http_keep_alive",
+        "sent_http_last_modified",
+        "sent_http_link",
+        "sent_http_location",
+        "sent_http_transfer_encoding",
+    ];
+    match core(name) {
+        Some(core) => !matches!(core, Core::Args | Core::LimitRate),
+        None => FIELDS.iter().any(|field| field.eq_ignore_ascii_case(name)),
+    }
+}
+
+fn core(name: &str) -> Option<Core> {
+    let name = name.to_ascii_lowercase();
+    let position = CORE.binary_search_by(|(known, _)| (*known).cmp(&name));
+    position.ok().map(|position| CORE[position].1)
 }
 
 #[derive(Default)]
