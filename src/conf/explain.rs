@@ -285,6 +285,147 @@ codes! {
         ""
     }
 
+    // Lowering: variables, patterns.
+    "E100" BAD_TEMPLATE "a `$` without the name of a variable" {
+        "A `$` starts the name of a variable: letters, digits and `_`, perhaps in braces. A `$` that \
+         is meant as such can come from a variable only: `geo $dollar { default \"$\"; }`.",
+        "http { server { return 200 \"5 $\"; } }",
+        "http { server { return 200 \"5 EUR\"; } }"
+    }
+    "E101" UNKNOWN_VARIABLE "an unknown variable" {
+        "Neither is it built in, nor does `set`, `map`, `geo`, `split_clients` or a named group of a \
+         regular expression define it.",
+        "http { server { return 200 $remote_adr; } }",
+        "http { server { return 200 $remote_addr; } }"
+    }
+    "E102" BAD_REGEX "a regular expression that cannot be compiled" {
+        "The text is not a regular expression in the spelling of PCRE. Unbalanced brackets are the \
+         usual reason; a `{` in an expression needs quotes around the whole.",
+        "http { server { location ~ ^/(a { return 204; } } }",
+        "http { server { location ~ ^/(a) { return 204; } } }"
+    }
+    "E103" FIXED_VARIABLE "a built-in variable cannot be defined" {
+        "A built-in variable keeps its meaning. Only `$args` and `$limit_rate` can be set.",
+        "http { server { set $uri /index.html; } }",
+        "http { server { set $page /index.html; } }"
+    }
+
+    // Lowering: steps of the rewrite phase.
+    "E110" BAD_CONDITION "not a condition" {
+        "A condition is `($variable)`, a comparison with `=`, `!=`, `~`, `~*`, `!~` or `!~*`, or a test \
+         of a file with `-f`, `-d`, `-e` or `-x`, and stands in parentheses. There is no `&&`, no `||`, \
+         no `==`, and blanks stand around the operator.",
+        "http { server { if ($host == example.org) { return 404; } } }",
+        "http { server { if ($host = example.org) { return 404; } } }"
+    }
+    "E111" EMPTY_REPLACEMENT "an empty replacement" {
+        "A URI cannot be empty; the replacement of a `rewrite` must hold at least one character.",
+        "http { server { rewrite ^/old \"\"; } }",
+        "http { server { rewrite ^/old /; } }"
+    }
+    "E112" BAD_RETURN "not what `return` takes" {
+        "`return` takes a status from 0 to 999, perhaps with a text or an address, or an address alone, \
+         which then starts with `http://`, `https://` or `$scheme`.",
+        "http { server { return /new; } }",
+        "http { server { return 302 /new; } }"
+    }
+
+    // Lowering: servers and locations.
+    "E120" BAD_SERVER_NAME "not a name of a server" {
+        "A name may have one `*` as its first or last part: `*.example.org`, `.example.org`, \
+         `www.example.*`. No part may be empty. Anything else needs a regular expression: `~^www\\d+\\.`.",
+        "http { server { server_name www*.example.org; } }",
+        "http { server { server_name *.example.org; } }"
+    }
+    "E121" BAD_LOCATION "a location that cannot be understood" {
+        "A location is a prefix (`/img/`), or has one of `=`, `^~`, `~`, `~*` before it, or is a name \
+         (`@fallback`).",
+        "http { server { location == / { } } }",
+        "http { server { location = / { } } }"
+    }
+    "E122" DUPLICATE_LOCATION "a location stands twice" {
+        "Two locations of one level have the same text, so one of them could never be used. `^~` does \
+         not tell them apart, `=` does.",
+        "http { server { location /a { } location ^~ /a { } } }",
+        "http { server { location /a { } location = /a { } } }"
+    }
+    "E123" MISPLACED_LOCATION "a location where it cannot match" {
+        "A location inside another one must start with the same text; nothing can be inside an exact \
+         or a named one; named ones stand directly in the server.",
+        "http { server { location /a/ { location /b/ { } } } }",
+        "http { server { location /a/ { location /a/b/ { } } } }"
+    }
+
+    // Lowering: variables that are looked up.
+    "E130" BAD_MAP_ENTRY "not an entry of a map" {
+        "An entry is a value and what it maps to, or one of `hostnames` and `volatile` alone. With \
+         `hostnames`, a `*` may stand as first or last part of a name only.",
+        "http { map $host $site { a.example; } }",
+        "http { map $host $site { a.example one; } }"
+    }
+    "E131" DUPLICATE_MAP_ENTRY "an entry of a map stands twice" {
+        "The same value maps to two things. Values are compared without regard to case.",
+        "http { map $host $site { a.example one; A.example two; } }",
+        "http { map $host $site { a.example one; } }"
+    }
+    "E132" BAD_GEO_ENTRY "not an entry of `geo`" {
+        "An entry is a network and its value (`10.0.0.0/8 inside;`), with `ranges` an address range \
+         (`10.0.0.0-10.0.0.9 inside;`); `default`, `delete` and `proxy` take one argument, `ranges`, \
+         `proxy_recursive` and `volatile` none.",
+        "http { geo $inside { 10.0.0.0/33 yes; } }",
+        "http { geo $inside { 10.0.0.0/8 yes; } }"
+    }
+    "E133" BAD_SHARE "not a share of `split_clients`" {
+        "A share is a percentage with at most two decimals, or `*` for the rest; all together they \
+         may make up 100% at most.",
+        "http { split_clients $remote_addr $kind { 60% a; 50% b; } }",
+        "http { split_clients $remote_addr $kind { 60% a; * b; } }"
+    }
+
+    // Listening, logging, proxying.
+    "E140" BAD_ADDRESS "not an address" {
+        "An address is an IP address, a name or `unix:PATH`, with a port from 1 to 65535 where one is \
+         meant; IPv6 addresses stand in brackets when a port follows.",
+        "http { upstream app { server 10.0.0.1:99999; } }",
+        "http { upstream app { server 10.0.0.1:8080; } }"
+    }
+    "E141" CONFLICTING_LISTEN "two `listen` lines disagree about one address" {
+        "An address has one socket, so its options and its default server can be given once. Servers \
+         that share it repeat the address alone.",
+        "http { server { listen 80 default_server; } server { listen 80 default_server; } }",
+        "http { server { listen 80 default_server; } server { listen 80; } }"
+    }
+    "E142" UNKNOWN_NAME "a name that nothing has" {
+        "The line names something that the configuration does not define.",
+        "http { access_log logs/a.log brief; }",
+        "http { log_format brief '$request'; access_log logs/a.log brief; }"
+    }
+    "E143" NO_SERVERS "an upstream without servers" {
+        "A group needs at least one `server`.",
+        "http { upstream app { } }",
+        "http { upstream app { server 10.0.0.1:8080; } }"
+    }
+    "E144" BACKUP_WITHOUT_USE "`backup` where the method knows none" {
+        "Methods that choose by a hash or by chance have no place for a backup peer.",
+        "http { upstream app { ip_hash; server 10.0.0.1; server 10.0.0.2 backup; } }",
+        "http { upstream app { server 10.0.0.1; server 10.0.0.2 backup; } }"
+    }
+    "E145" PATH_WITHOUT_PREFIX "a path in `proxy_pass` that replaces nothing" {
+        "A path in `proxy_pass` replaces the prefix that the location matched. Where no prefix was \
+         matched there is nothing to replace.",
+        "http { server { location ~ ^/a { proxy_pass http://10.0.0.1/b; } } }",
+        "http { server { location ~ ^/a { proxy_pass http://10.0.0.1; } } }"
+    }
+    "E146" BAD_FIELD_NAME "not the name of a header field" {
+        "Names of header fields are letters, digits and `-`, or a few signs; never blanks or colons.",
+        "http { add_header 'X Note:' hello; }",
+        "http { add_header X-Note hello; }"
+    }
+    "E147" BAD_FIELD_VALUE "not the value of a header field" {
+        "A value is one line: it has no control characters.",
+        "http { add_header X-Note 'a\nb'; }",
+        "http { add_header X-Note 'a b'; }"
+    }
     // What can be used and is probably a mistake.
     "W001" BUILTIN_MIME_TYPES "the built-in table of media types is used" {
         "The file of media types does not exist. Its usual content is built in and is used instead; \
@@ -316,6 +457,63 @@ codes! {
          Its directives are in force. Use a pattern such as `*.conf`, or move the file away.",
         "",
         ""
+    }
+
+    // What can be used and does not do what it seems to: servers, locations, variables.
+    "W140" CONFLICTING_NAME "two servers with the same name and address" {
+        "Requests for the name go to the first server; the second one can be reached by its other \
+         names only.",
+        "http { server { server_name a.example; } server { server_name a.example; } }",
+        "http { server { server_name a.example; } server { server_name b.example; } }"
+    }
+    "W141" SUSPICIOUS_NAME "a server name that no request can have" {
+        "Browsers send names in ASCII (`xn--…` for others), without a `/`, a port or a dot at the end.",
+        "http { server { server_name bücher.example; } }",
+        "http { server { server_name xn--bcher-kva.example; } }"
+    }
+    "W142" REWRITE_MATCHES_QUERY "a rewrite that matches the query" {
+        "The pattern asks for a `?`, which a path without its query never has. It is matched against \
+         path and query together, and a match uses the query up. In nginx it would never match.",
+        "http { server { rewrite ^/users\\?id=(.*)$ /users/$1 last; } }",
+        "http { server { rewrite ^/users$ /users/$arg_id? last; } }"
+    }
+    "W143" MAP_REGEX_IGNORED "an entry of a map that is left out" {
+        "The regular expression cannot be compiled. The entry is left out, so that everything else \
+         works; nginx would not start.",
+        "http { map $uri $kind { ~^/(a one; } }",
+        "http { map $uri $kind { ~^/(a) one; } }"
+    }
+    "W144" DUPLICATE_NETWORK "a network or range stands twice" {
+        "The later value is used.",
+        "http { geo $inside { 10.0.0.0/8 yes; 10.0.0.0/8 no; } }",
+        "http { geo $inside { 10.0.0.0/8 yes; } }"
+    }
+    "W145" HOST_BITS "an address with meaningless bits" {
+        "Behind the length of the prefix the address of a network is zero; what stands there has no \
+         meaning. Perhaps another length is meant.",
+        "http { server { allow 10.1.2.3/8; deny all; } }",
+        "http { server { allow 10.0.0.0/8; deny all; } }"
+    }
+    "W146" DUPLICATE_NAMED_LOCATION "a named location stands twice" {
+        "The first one is used.",
+        "http { server { location @a { } location @a { } } }",
+        "http { server { location @a { } location @b { } } }"
+    }
+    "W147" NOTHING_TO_DELETE "a network to delete that is not there" {
+        "`delete` takes back a network or range that an earlier line gave a value, exactly as it was \
+         written.",
+        "http { geo $inside { 10.0.0.0/8 yes; delete 10.1.0.0/16; } }",
+        "http { geo $inside { 10.0.0.0/8 yes; delete 10.0.0.0/8; } }"
+    }
+    "W048" DEPRECATED "an old spelling" {
+        "It still works; the new spelling says the same and will go on working.",
+        "http { server { listen 8080 http2; } }",
+        "http { server { listen 8080; http2 on; } }"
+    }
+    "W049" METHOD_REDEFINED "the method of balancing is set twice" {
+        "A group has one method; the last line wins.",
+        "http { upstream app { least_conn; ip_hash; server 10.0.0.1; } }",
+        "http { upstream app { ip_hash; server 10.0.0.1; } }"
     }
 }
 

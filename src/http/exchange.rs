@@ -112,6 +112,8 @@ pub struct Exchange {
     pub http: Arc<Http>,
     /// The server that its name chose.
     pub server: Arc<Server>,
+    /// Its position in [`Http::servers`].
+    pub server_position: usize,
     /// What holds where it stands now.
     pub settings: Arc<Settings>,
 
@@ -135,16 +137,20 @@ pub struct Exchange {
     pub path_is_original: bool,
     /// The target had a `?`, an escape, a double slash or dots, or `+`: path and target differ.
     pub target_is_complex: bool,
+    /// `try_files` found the path behind the `alias` of a regular expression: it is appended there.
+    /// An internal redirect ends that.
+    pub is_behind_alias: bool,
     /// The request was redirected inside (`internal` locations are open to it).
     pub is_internal: bool,
     /// Internal redirects so far; the limit is ten.
     pub redirects: u8,
     /// A `break` or `rewrite … break` ran: the location's own rewrites are over.
     pub rewrite_broken: bool,
-    /// The status that `error_page` acts for; 0 when none.
+    /// The status that the answer gets whatever answers: that of the error for which `error_page`
+    /// acts, or its `=code`; 0 when none.
     pub error_status: u16,
-    /// The answer's status is fixed by `error_page … =code`.
-    pub forced_status: Option<u16>,
+    /// An `error_page` acts already; without `recursive_error_pages` no second one does.
+    pub has_error_page: bool,
     /// Bytes of the request read, head and body.
     pub request_length: u64,
     /// The request body when it is held in memory (`$request_body`).
@@ -185,6 +191,10 @@ pub struct Exchange {
     pub proxy_host: Vec<u8>,
     /// See `proxy_host`.
     pub proxy_port: Vec<u8>,
+    /// The connection stays open for another request.
+    pub keep_alive: bool,
+    /// The status line is the peer's, with its reason phrase.
+    pub has_peer_reason: bool,
     /// Is HTTP/2 spoken with the client?
     pub is_http2: bool,
 }
@@ -197,6 +207,7 @@ impl Exchange {
             connection,
             http,
             server,
+            server_position: 0,
             settings,
             started: clock::now(),
             request_count: 0,
@@ -208,11 +219,12 @@ impl Exchange {
             args: Vec::new(),
             path_is_original: true,
             target_is_complex: false,
+            is_behind_alias: false,
             is_internal: false,
             redirects: 0,
             rewrite_broken: false,
             error_status: 0,
-            forced_status: None,
+            has_error_page: false,
             request_length: 0,
             body: Vec::new(),
             body_file: None,
@@ -232,6 +244,8 @@ impl Exchange {
             upstream_trailers: Fields::default(),
             proxy_host: Vec::new(),
             proxy_port: Vec::new(),
+            keep_alive: false,
+            has_peer_reason: false,
             is_http2: false,
         }
     }
@@ -247,11 +261,12 @@ impl Exchange {
         self.args.clear();
         self.path_is_original = true;
         self.target_is_complex = false;
+        self.is_behind_alias = false;
         self.is_internal = false;
         self.redirects = 0;
         self.rewrite_broken = false;
         self.error_status = 0;
-        self.forced_status = None;
+        self.has_error_page = false;
         self.request_length = 0;
         self.body.clear();
         self.body_file = None;
@@ -276,6 +291,8 @@ impl Exchange {
         self.upstream_trailers.clear();
         self.proxy_host.clear();
         self.proxy_port.clear();
+        self.keep_alive = false;
+        self.has_peer_reason = false;
     }
 
     /// The version spoken by the client.
@@ -286,6 +303,18 @@ impl Exchange {
     /// The settings in force change, e.g. because a location was found. Costs nothing when they
     /// stay the same, as they do for the next request of most connections.
     pub fn enter(&mut self, settings: &Arc<Settings>) {
+        if !Arc::ptr_eq(&self.settings, settings) {
+            self.settings = Arc::clone(settings);
+        }
+    }
+
+    /// The server in force changes, and its settings with it.
+    pub fn enter_server(&mut self, server: &Arc<Server>, position: usize) {
+        self.server_position = position;
+        if !Arc::ptr_eq(&self.server, server) {
+            self.server = Arc::clone(server);
+        }
+        let settings = &self.server.settings;
         if !Arc::ptr_eq(&self.settings, settings) {
             self.settings = Arc::clone(settings);
         }

@@ -65,7 +65,9 @@ impl Fields {
         self.add(known, name, value);
     }
 
-    fn add(
+    /// Adds a field whose name and value already stand in `bytes` at these ranges, where the caller
+    /// already knows which name it is.
+    pub fn add(
         &mut self,
         known: Option<Known>,
         name: std::ops::Range<usize>,
@@ -396,9 +398,10 @@ pub struct RequestHead {
     /// The whole target as received.
     pub target: Slice,
     /// The path and query of the target: the target itself in origin form, the part behind the
-    /// authority in absolute form (`/` if there is none), `*` for `OPTIONS *`.
+    /// authority in absolute form (`/` if there is none, but a query alone keeps its `?` in front),
+    /// `*` for `OPTIONS *`, empty for CONNECT.
     pub path_and_query: Slice,
-    /// The authority of an absolute-form target, with port; empty otherwise.
+    /// The authority of an absolute-form target or of CONNECT, with port; empty otherwise.
     pub authority: Slice,
     /// The version.
     pub version: Version,
@@ -439,6 +442,8 @@ pub struct ResponseHead {
     pub reason: Slice,
     /// The version.
     pub version: Version,
+    /// Its lines ended in LF alone; the connection is not to be used again.
+    pub line_feeds: bool,
     /// Behind the empty line that ends the head.
     pub length: usize,
 }
@@ -450,6 +455,7 @@ impl ResponseHead {
         self.status = 0;
         self.reason = Slice::default();
         self.version = Version::Http11;
+        self.line_feeds = false;
         self.length = 0;
     }
 }

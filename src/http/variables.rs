@@ -4,12 +4,14 @@
 //! copied from the exchange. `None`/`false` means "no value", which logs print as `-` and templates
 //! as nothing.
 
+use std::cell::RefCell;
 use std::io::Write as _;
 use std::net::IpAddr;
 
 use super::date;
 use super::exchange::{Attempt, Exchange, Slot};
 use super::head::{Fields, Known};
+use super::uri;
 use crate::conf::regex::Groups;
 use crate::conf::template::{Part, Template};
 use crate::conf::typed::listen::Address;
@@ -86,7 +88,7 @@ fn write_at(variable: &Variable, exchange: &Exchange, out: &mut Vec<u8>, depth: 
             .find_map(|value| set_cookie_value(value, name))
             .is_some_and(|value| append(out, value)),
         Variable::Argument(name) => {
-            argument(&exchange.args, name).is_some_and(|value| append(out, value))
+            uri::argument(&exchange.args, name).is_some_and(|value| append(out, value))
         }
         Variable::Cookie(name) => exchange
             .head
@@ -101,6 +103,11 @@ fn write_at(variable: &Variable, exchange: &Exchange, out: &mut Vec<u8>, depth: 
 fn append(out: &mut Vec<u8>, bytes: &[u8]) -> bool {
     out.extend_from_slice(bytes);
     true
+}
+
+/// Appends a part of the request line; there is none when the line was not understood.
+fn append_received(out: &mut Vec<u8>, bytes: &[u8]) -> bool {
+    !bytes.is_empty() && append(out, bytes)
 }
 
 fn write_slot(slot: u16, exchange: &Exchange, out: &mut Vec<u8>, depth: u8) -> bool {
@@ -121,7 +128,9 @@ fn write_slot(slot: u16, exchange: &Exchange, out: &mut Vec<u8>, depth: u8) -> b
     };
     let start = out.len();
     let (found, is_volatile) = match source {
-        Source::Set | Source::Capture => return false,
+        // One that no `set` reached yet has the empty value (`ngx_http_rewrite_var`).
+        Source::Set => return true,
+        Source::Capture => return false,
         Source::Map(index) => {
             let Some(map) = http.maps.get(usize::from(index)) else {
                 return false;
@@ -159,7 +168,7 @@ fn write_slot(slot: u16, exchange: &Exchange, out: &mut Vec<u8>, depth: u8) -> b
                 )
             });
             out.extend_from_slice(address.map_or(&geo.default, |address| geo.find(address)));
-            (true, false)
+            (true, geo.volatile)
         }
         Source::Split(index) => {
             let Some(split) = http.splits.get(usize::from(index)) else {
@@ -171,7 +180,7 @@ fn write_slot(slot: u16, exchange: &Exchange, out: &mut Vec<u8>, depth: u8) -> b
             if let Some(value) = value {
                 expand_at(value, exchange, out, depth + 1);
             }
-            (value.is_some(), false)
+            (true, false)
         }
     };
     if !is_volatile {
@@ -251,16 +260,6 @@ fn is_variable_name_of(name: &[u8], field: &[u8]) -> bool {
         })
 }
 
-/// The value of an argument of a query; its name is compared without case (nginx `ngx_http_arg`).
-pub fn argument<'a>(args: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
-    args.split(|&byte| byte == b'&').find_map(|pair| {
-        (pair.len() > name.len()
-            && pair[name.len()] == b'='
-            && pair[..name.len()].eq_ignore_ascii_case(name))
-        .then(|| &pair[name.len() + 1..])
-    })
-}
-
 /// The value of a cookie in a `Cookie` field; names are compared without case, as nginx does.
 pub fn cookie_value<'a>(field: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
     field.split(|&byte| byte == b';').find_map(|pair| {
@@ -316,7 +315,7 @@ fn write_core(core: Core, exchange: &Exchange, out: &mut Vec<u8>) -> bool {
         Core::ContentLength => field(&head.fields, Known::ContentLength, out),
         Core::ContentType => field(&head.fields, Known::ContentType, out),
         Core::DocumentRoot => document_root(exchange, out),
-        Core::DocumentUri | Core::Uri => append(out, &exchange.path),
+        Core::DocumentUri | Core::Uri => append_received(out, &exchange.path),
         Core::Host => {
             if exchange.host.is_empty() {
                 append(out, &exchange.server.primary_name)
@@ -326,9 +325,9 @@ fn write_core(core: Core, exchange: &Exchange, out: &mut Vec<u8>) -> bool {
         }
         Core::Hostname => append(out, hostname()),
         Core::Http2 => {
-            exchange.is_http2 && append(out, if connection.is_secure { b"h2" } else { b"h2c" })
+            !exchange.is_http2 || append(out, if connection.is_secure { b"h2" } else { b"h2c" })
         }
-        Core::Https => connection.is_secure && append(out, b"on"),
+        Core::Https => !connection.is_secure || append(out, b"on"),
         Core::IsArgs => exchange.args.is_empty() || append(out, b"?"),
         Core::IsRequestPort => request_port(exchange).is_none() || append(out, b":"),
         Core::LimitRate => {
@@ -377,7 +376,7 @@ fn write_core(core: Core, exchange: &Exchange, out: &mut Vec<u8>) -> bool {
             .body_file
             .as_ref()
             .is_some_and(|path| append(out, path.as_os_str().as_encoded_bytes())),
-        Core::RequestCompletion => exchange.is_complete && append(out, b"OK"),
+        Core::RequestCompletion => !exchange.is_complete || append(out, b"OK"),
         Core::RequestFilename => request_filename(exchange, out),
         Core::RequestId => {
             let id = exchange.id.get().unwrap_or_else(|| {
@@ -389,7 +388,7 @@ fn write_core(core: Core, exchange: &Exchange, out: &mut Vec<u8>) -> bool {
             true
         }
         Core::RequestLength => decimal(out, exchange.request_length),
-        Core::RequestMethod => append(out, head.bytes(head.method_token)),
+        Core::RequestMethod => append_received(out, head.bytes(head.method_token)),
         Core::RequestPort => match request_port(exchange) {
             Some(port) => decimal(out, u64::from(port)),
             None => true,
@@ -398,7 +397,7 @@ fn write_core(core: Core, exchange: &Exchange, out: &mut Vec<u8>) -> bool {
             out,
             clock::now().saturating_duration_since(exchange.started),
         ),
-        Core::RequestUri => append(out, head.bytes(head.target)),
+        Core::RequestUri => append_received(out, head.bytes(head.target)),
         Core::Scheme => append(
             out,
             if connection.is_secure {
@@ -422,7 +421,9 @@ fn write_core(core: Core, exchange: &Exchange, out: &mut Vec<u8>) -> bool {
             0 => true,
             port => decimal(out, u64::from(port)),
         },
-        Core::ServerProtocol => append(out, head.version.name().as_bytes()),
+        Core::ServerProtocol => {
+            !head.target.is_empty() && append(out, head.version.name().as_bytes())
+        }
         Core::Status => {
             let _ = write!(out, "{:03}", exchange.status);
             true
@@ -431,8 +432,8 @@ fn write_core(core: Core, exchange: &Exchange, out: &mut Vec<u8>) -> bool {
         Core::TcpinfoRttvar => tcp_info(exchange, out, |info| info.tcpi_rttvar),
         Core::TcpinfoSndCwnd => tcp_info(exchange, out, |info| info.tcpi_snd_cwnd),
         Core::TcpinfoRcvSpace => tcp_info(exchange, out, |info| info.tcpi_rcv_space),
-        Core::TimeIso8601 => append(out, date::iso8601(clock::unix().as_secs()).as_bytes()),
-        Core::TimeLocal => append(out, date::log_time(clock::unix().as_secs()).as_bytes()),
+        Core::TimeIso8601 => with_times(|times| append(out, times.iso8601())),
+        Core::TimeLocal => with_times(|times| append(out, times.local())),
         Core::UpstreamAddr => attempts(exchange, out, |attempt, out| {
             append(out, attempt.address.as_bytes())
         }),
@@ -507,6 +508,19 @@ fn times(
     })
 }
 
+/// The texts of the current second.
+pub fn with_times<R>(run: impl FnOnce(&date::Cache) -> R) -> R {
+    thread_local! {
+        static TIMES: RefCell<Option<date::Cache>> = const { RefCell::new(None) };
+    }
+    let second = i64::try_from(clock::unix().as_secs()).unwrap_or(i64::MAX);
+    TIMES.with_borrow_mut(|times| {
+        let times = times.get_or_insert_with(|| date::Cache::new(second));
+        times.update(second);
+        run(times)
+    })
+}
+
 /// The port that the request names, if it names one.
 fn request_port(exchange: &Exchange) -> Option<u16> {
     exchange.host_port
@@ -529,7 +543,9 @@ pub fn request_filename(exchange: &Exchange, out: &mut Vec<u8>) -> bool {
         }
         Root::Alias(alias) => {
             expand(alias, exchange, out);
-            if !exchange.settings.is_regex {
+            if exchange.is_behind_alias {
+                out.extend_from_slice(&exchange.path);
+            } else if !exchange.settings.is_regex {
                 out.extend_from_slice(
                     exchange
                         .path
@@ -584,7 +600,8 @@ fn remote_user(fields: &Fields, out: &mut Vec<u8>) -> bool {
     false
 }
 
-fn hostname() -> &'static [u8] {
+/// The name of this host, in lower case (`$hostname`).
+pub fn hostname() -> &'static [u8] {
     static NAME: std::sync::LazyLock<Vec<u8>> = std::sync::LazyLock::new(|| {
         let name = std::fs::read("/proc/sys/kernel/hostname").unwrap_or_default();
         name.trim_ascii().to_ascii_lowercase()

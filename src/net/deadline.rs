@@ -85,6 +85,29 @@ impl Deadline {
     }
 }
 
+impl Deadline {
+    /// As [`Deadline::guard`], for an operation on something that is borrowed from beside it.
+    pub async fn guard_with<S, T>(
+        &self,
+        subject: &mut S,
+        mut operation: impl FnMut(&mut S, &mut Context<'_>) -> Poll<T>,
+    ) -> Option<T> {
+        self.guard(|context| operation(subject, context)).await
+    }
+}
+
+/// Wakes every task that waits for a deadline of this thread, so that it looks around.
+pub fn wake_all() {
+    let wakers = WHEEL.with_borrow_mut(|wheel| {
+        wheel
+            .entries
+            .iter()
+            .filter_map(|entry| entry.waker.clone())
+            .collect::<Vec<_>>()
+    });
+    wakers.into_iter().for_each(Waker::wake);
+}
+
 impl Drop for Deadline {
     fn drop(&mut self) {
         // The thread may be ending and its wheel gone before the last connection.

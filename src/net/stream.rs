@@ -52,15 +52,43 @@ impl Stream {
         }
     }
 
-    /// Looks at the next byte without taking it; `Ok(0)` is the end.
-    pub fn peek(&self) -> io::Result<usize> {
-        let mut byte = [0];
-        nix::sys::socket::recv(
-            self.descriptor(),
-            &mut byte,
-            nix::sys::socket::MsgFlags::MSG_PEEK,
-        )
-        .map_err(io::Error::from)
+    /// Ready when the other end has closed its sending side or the connection is broken. Bytes that
+    /// wait to be read are not a sign of that, and end the watching.
+    pub fn poll_gone(&self, context: &mut Context<'_>) -> Poll<()> {
+        loop {
+            match std::task::ready!(self.poll_read_state(context)) {
+                Err(_) => return Poll::Ready(()),
+                Ok(state) if state.is_read_closed() || state.is_error() => return Poll::Ready(()),
+                Ok(_) => {}
+            }
+            let mut byte = [0];
+            let mut look = || {
+                nix::sys::socket::recv(
+                    self.descriptor(),
+                    &mut byte,
+                    nix::sys::socket::MsgFlags::MSG_PEEK,
+                )
+                .map_err(io::Error::from)
+            };
+            let seen = match self {
+                Self::Tcp(stream) => stream.try_io(Interest::READABLE, &mut look),
+                Self::Unix(stream) => stream.try_io(Interest::READABLE, &mut look),
+            };
+            match seen {
+                Ok(0) => return Poll::Ready(()),
+                Ok(_) => return Poll::Pending,
+                // The sign was stale, and is cleared now.
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(_) => return Poll::Ready(()),
+            }
+        }
+    }
+
+    /// Is an idle connection still good? The system is asked only when the event loop has seen
+    /// something on it: an idle peer has nothing to say, so anything is its end.
+    pub fn is_quiet(&self) -> bool {
+        let mut context = Context::from_waker(std::task::Waker::noop());
+        self.poll_gone(&mut context).is_pending() && self.poll_read_state(&mut context).is_pending()
     }
 
     /// Runs one system call that writes; `WouldBlock` waits for room.
@@ -87,6 +115,14 @@ impl Stream {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 result => return Poll::Ready(result),
             }
+        }
+    }
+
+    /// The address at the other end; a client's Unix socket has no name.
+    pub fn peer_address(&self) -> Address {
+        match self {
+            Self::Tcp(stream) => stream.peer_addr().map_or_else(|_| unnamed(), Address::Ip),
+            Self::Unix(_) => unnamed(),
         }
     }
 

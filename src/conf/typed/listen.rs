@@ -34,6 +34,10 @@ pub struct Listen {
     pub servers: Vec<usize>,
     /// Position in [`super::Http::servers`] of the server for requests that match no name.
     pub default_server: usize,
+    /// `default_server` was written.
+    pub has_explicit_default: bool,
+    /// A wildcard address with the same port takes its connections: it needs no socket of its own.
+    pub is_covered: bool,
     /// The line that named the address first.
     pub span: Span,
 }

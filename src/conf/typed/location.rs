@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::hostnames::Pattern;
 use super::log::{AccessLog, ErrorLog};
 use super::proxy::Proxy;
 use crate::conf::regex::Regex;
@@ -41,7 +42,20 @@ pub enum ServerName {
     /// `www.example.*`, kept as `www.example.`.
     Prefix(Box<[u8]>),
     /// `~^www\d+\.example\.org$`
-    Regex(Regex),
+    Regex(Arc<Regex>),
+}
+
+impl ServerName {
+    /// The name as a table of host names takes it; `None` for a regular expression.
+    pub fn pattern(&self) -> Option<Pattern<'_>> {
+        match self {
+            Self::Exact(name) => Some(Pattern::Exact(name)),
+            Self::Suffix(suffix) => Some(Pattern::Suffix(suffix)),
+            Self::SelfOrSuffix(suffix) => Some(Pattern::SelfOrSuffix(suffix)),
+            Self::Prefix(prefix) => Some(Pattern::Prefix(prefix)),
+            Self::Regex(_) => None,
+        }
+    }
 }
 
 /// How a server reads requests (values of the `http` and `server` level only).
@@ -88,7 +102,7 @@ pub enum LocationKind {
     /// `/path`, or `^~ /path` which keeps regular expressions from being tried.
     Prefix { path: Box<[u8]>, strong: bool },
     /// `~` and `~*`
-    Regex(Regex),
+    Regex(Arc<Regex>),
     /// `@name`, without the `@`.
     Named(Box<str>),
 }
@@ -120,7 +134,7 @@ pub struct Rewrite {
     pub regex: Regex,
     /// The new path (and query), or the address to redirect to; a trailing `?` is already removed.
     pub replacement: Template,
-    /// A query in the replacement, or a trailing `?`: the request's own arguments are not appended.
+    /// A trailing `?`: the request's own arguments are not appended.
     pub drops_arguments: bool,
     /// The replacement holds a `?` in its text.
     pub has_query: bool,
@@ -198,6 +212,8 @@ pub enum FileTest {
 /// Everything that holds in one place (a server, a location, an `if`, a `limit_except`).
 #[derive(Debug)]
 pub struct Settings {
+    /// Counts all settings of a configuration; what is built for them at run time is found by it.
+    pub id: usize,
     /// The location's text for messages and `$…`; empty for a server.
     pub name: Box<[u8]>,
     /// `= /path`: a request for `alias` or `proxy_pass` with a path replaces this many bytes.

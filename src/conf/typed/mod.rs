@@ -4,9 +4,11 @@
 //! Inheritance is nginx's: a value that a level does not set comes from the level around it; a list
 //! is inherited whole, and only if the level sets none.
 
+pub mod hostnames;
 pub mod listen;
 pub mod location;
 pub mod log;
+pub mod lower;
 pub mod map;
 pub mod process;
 pub mod proxy;

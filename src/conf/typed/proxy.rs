@@ -28,8 +28,6 @@ pub struct Proxy {
     pub http_version: HttpVersion,
     /// `proxy_hide_header` minus `proxy_pass_header` with nginx's defaults; lower case.
     pub hidden: Vec<Box<[u8]>>,
-    /// `proxy_pass_header`: fields passed although we would write our own (`Server`, `Date`); lower case.
-    pub passed: Vec<Box<[u8]>>,
     /// `proxy_ignore_headers`; lower case.
     pub ignored: Vec<Box<[u8]>>,
     /// `proxy_redirect` in order; empty when off.
