@@ -39,6 +39,12 @@ impl Code {
             .find(|code| code.0.strip_prefix("OC-") == Some(number))
     }
 
+    /// Is it found by lowering, so that what reading and checking found may be its cause?
+    pub fn is_of_lowering(self) -> bool {
+        // After `OC-` and the letter: 0 for reading and checking.
+        self.0.as_bytes().get(4).is_some_and(|&digit| digit != b'0')
+    }
+
     /// What is known about it.
     pub fn explanation(self) -> &'static Explanation {
         CODES
@@ -426,6 +432,7 @@ codes! {
         "http { add_header X-Note 'a\nb'; }",
         "http { add_header X-Note 'a b'; }"
     }
+
     // What can be used and is probably a mistake.
     "W001" BUILTIN_MIME_TYPES "the built-in table of media types is used" {
         "The file of media types does not exist. Its usual content is built in and is used instead; \
@@ -505,12 +512,12 @@ codes! {
         "http { geo $inside { 10.0.0.0/8 yes; delete 10.1.0.0/16; } }",
         "http { geo $inside { 10.0.0.0/8 yes; delete 10.0.0.0/8; } }"
     }
-    "W048" DEPRECATED "an old spelling" {
+    "W148" DEPRECATED "an old spelling" {
         "It still works; the new spelling says the same and will go on working.",
         "http { server { listen 8080 http2; } }",
         "http { server { listen 8080; http2 on; } }"
     }
-    "W049" METHOD_REDEFINED "the method of balancing is set twice" {
+    "W149" METHOD_REDEFINED "the method of balancing is set twice" {
         "A group has one method; the last line wins.",
         "http { upstream app { least_conn; ip_hash; server 10.0.0.1; } }",
         "http { upstream app { ip_hash; server 10.0.0.1; } }"
