@@ -309,7 +309,11 @@ fn cut(nodes: Vec<Node>, starts: &HashSet<Span>) -> Vec<Node> {
     let mut out = Vec::with_capacity(nodes.len());
     for mut node in nodes {
         node.block = node.block.map(|block| cut(block, starts));
-        while let Some(index) = node.arguments.iter().position(|word| starts.contains(&word.span)) {
+        while let Some(index) = node
+            .arguments
+            .iter()
+            .position(|word| starts.contains(&word.span))
+        {
             let mut rest = node.arguments.split_off(index);
             let name = rest.remove(0);
             let end = node.arguments.last().unwrap_or(&node.name).span;

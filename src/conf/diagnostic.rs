@@ -111,10 +111,22 @@ pub fn arrange(diagnostics: &mut Vec<Diagnostic>) {
     let touches = |one: Span, other: Span| {
         one.file == other.file && one.start <= other.end && other.start <= one.end
     };
+    let refused: Vec<Span> = diagnostics
+        .iter()
+        .filter(|problem| problem.severity == Severity::Error)
+        .filter(|problem| problem.code != Code::UNKNOWN_PARAMETER)
+        .map(Diagnostic::span)
+        .collect();
     diagnostics.retain(|problem| {
         let span = problem.span();
-        !problem.code.is_of_lowering()
-            || !(open || of_text.iter().any(|&other| touches(span, other)))
+        let follows = match problem.code {
+            Code::UNKNOWN_PARAMETER => refused.contains(&span),
+            code if code.is_of_lowering() => {
+                open || of_text.iter().any(|&other| touches(span, other))
+            }
+            _ => false,
+        };
+        !follows
     });
     diagnostics.sort_by_key(|problem| (problem.span(), problem.severity, problem.code));
     diagnostics.dedup_by(|later, earlier| {

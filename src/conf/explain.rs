@@ -398,13 +398,13 @@ codes! {
     "E141" CONFLICTING_LISTEN "two `listen` lines disagree about one address" {
         "An address has one socket, so its options and its default server can be given once. Servers \
          that share it repeat the address alone.",
-        "http { server { listen 80 default_server; } server { listen 80 default_server; } }",
-        "http { server { listen 80 default_server; } server { listen 80; } }"
+        "http { server { listen 80 default_server; } server { listen 80 default_server; server_name a; } }",
+        "http { server { listen 80 default_server; } server { listen 80; server_name a; } }"
     }
     "E142" UNKNOWN_NAME "a name that nothing has" {
         "The line names something that the configuration does not define.",
-        "http { access_log logs/a.log brief; }",
-        "http { log_format brief '$request'; access_log logs/a.log brief; }"
+        "http { access_log logs/a.log brief; server { } }",
+        "http { log_format brief '$request'; access_log logs/a.log brief; server { } }"
     }
     "E143" NO_SERVERS "an upstream without servers" {
         "A group needs at least one `server`.",
@@ -424,13 +424,13 @@ codes! {
     }
     "E146" BAD_FIELD_NAME "not the name of a header field" {
         "Names of header fields are letters, digits and `-`, or a few signs; never blanks or colons.",
-        "http { add_header 'X Note:' hello; }",
-        "http { add_header X-Note hello; }"
+        "http { server { add_header 'X Note:' hello; } }",
+        "http { server { add_header X-Note hello; } }"
     }
     "E147" BAD_FIELD_VALUE "not the value of a header field" {
         "A value is one line: it has no control characters.",
-        "http { add_header X-Note 'a\nb'; }",
-        "http { add_header X-Note 'a b'; }"
+        "http { server { add_header X-Note 'a\nb'; } }",
+        "http { server { add_header X-Note 'a b'; } }"
     }
 
     // What can be used and is probably a mistake.
@@ -498,8 +498,8 @@ codes! {
     "W145" HOST_BITS "an address with meaningless bits" {
         "Behind the length of the prefix the address of a network is zero; what stands there has no \
          meaning. Perhaps another length is meant.",
-        "http { server { allow 10.1.2.3/8; deny all; } }",
-        "http { server { allow 10.0.0.0/8; deny all; } }"
+        "http { geo $inside { 10.1.2.3/8 yes; } }",
+        "http { geo $inside { 10.0.0.0/8 yes; } }"
     }
     "W146" DUPLICATE_NAMED_LOCATION "a named location stands twice" {
         "The first one is used.",
