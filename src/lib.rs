@@ -8,5 +8,17 @@
 //! | --- | --- | --- |
 //! | 0 | [`unit`] | sizes, times and their spelling |
 //! | 1 | [`conf`] | text → tree → typed value; no sockets, no runtime |
+pub mod access;
+pub mod cli;
 pub mod conf;
+pub mod files;
+pub mod filter;
+pub mod http;
+pub mod log;
+pub mod metrics;
+pub mod net;
+pub mod process;
+pub mod route;
+pub mod serve;
 pub mod unit;
+pub mod upstream;

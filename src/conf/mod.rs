@@ -2,4 +2,21 @@
 //!
 //! Usable without a running proxy: `-t`, `fmt`, `help`, editors and fuzzers need nothing else.
 
+pub mod address;
+pub mod check;
+pub mod diagnostic;
+pub mod diff;
 pub mod directives;
+pub mod edit;
+pub mod explain;
+pub mod fmt;
+pub mod include;
+pub mod lexer;
+pub mod modules;
+pub mod parser;
+pub mod regex;
+pub mod source;
+pub mod template;
+pub mod tree;
+pub mod typed;
+pub mod variable;

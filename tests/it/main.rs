@@ -4,6 +4,7 @@
 //! against `openclaw`, or against the program that `OPENCLAW_UNDER_TEST` names.
 
 mod bodies;
+mod conf_cases;
 mod connections;
 mod hop_by_hop;
 mod http2;

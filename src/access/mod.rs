@@ -1,0 +1,3 @@
+//! May a request pass?
+
+pub mod ip_rules;

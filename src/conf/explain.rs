@@ -1,0 +1,552 @@
+//! THE table of problem codes: name, title, what and why, a wrong and a right example.
+//!
+//! `openclaw explain CODE` prints a row. A code never changes its meaning and is never used again;
+//! a new one is one new row. `OC-E0xx` and `OC-W0xx` come from reading and checking the text, the
+//! numbers above from lowering.
+
+/// The stable name of a kind of problem; the constants are the rows of [`CODES`].
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct Code(&'static str);
+
+/// What `openclaw explain` tells about a code.
+#[derive(Clone, Copy, Debug)]
+pub struct Explanation {
+    /// The code.
+    pub code: Code,
+    /// The problem in a few words.
+    pub title: &'static str,
+    /// What happens and why it is a problem.
+    pub text: &'static str,
+    /// A configuration with the problem; empty where text alone cannot show it.
+    pub wrong: &'static str,
+    /// The same without the problem.
+    pub right: &'static str,
+}
+
+impl Code {
+    /// As printed: `OC-E030`.
+    pub fn name(self) -> &'static str {
+        self.0
+    }
+
+    /// The code of a name, in any case, with or without `OC-`.
+    pub fn parse(name: &str) -> Option<Self> {
+        let name = name.trim().to_ascii_uppercase();
+        let number = name.strip_prefix("OC-").unwrap_or(&name);
+        CODES
+            .iter()
+            .map(|row| row.code)
+            .find(|code| code.0.strip_prefix("OC-") == Some(number))
+    }
+
+    /// What is known about it.
+    pub fn explanation(self) -> &'static Explanation {
+        CODES
+            .iter()
+            .find(|row| row.code == self)
+            // Codes are made by the table only, so there is always a row.
+            .unwrap_or(&CODES[0])
+    }
+}
+
+/// The text that `openclaw explain CODE` prints.
+pub fn explain(code: Code) -> String {
+    let row = code.explanation();
+    let mut out = format!("{}: {}\n\n{}\n", row.code.name(), row.title, row.text);
+    for (title, example) in [("wrong", row.wrong), ("right", row.right)] {
+        if !example.is_empty() {
+            out.push_str(&format!("\n{title}:\n\n"));
+            for line in example.lines() {
+                out.push_str(&format!("    {line}\n"));
+            }
+        }
+    }
+    out
+}
+
+macro_rules! codes {
+    ($($number:literal $constant:ident $title:literal { $text:literal, $wrong:literal, $right:literal })*) => {
+        #[expect(missing_docs, reason = "the row says what it means")]
+        impl Code {
+            $(pub const $constant: Self = Self(concat!("OC-", $number));)*
+        }
+
+        /// Every code, in the order of numbers.
+        pub static CODES: &[Explanation] = &[$(Explanation {
+            code: Code::$constant,
+            title: $title,
+            text: $text,
+            wrong: $wrong,
+            right: $right,
+        },)*];
+    };
+}
+
+codes! {
+    // Words, statements, blocks.
+    "E001" UNCLOSED_QUOTE "a quote is not closed" {
+        "A word that starts with a quote ends with the same quote. Without it, everything up to the \
+         next quote, lines later, would become one word.",
+        "http {\n    add_header X-Note \"hello;\n}",
+        "http {\n    add_header X-Note \"hello\";\n}"
+    }
+    "E002" TEXT_AFTER_QUOTE "text directly after a closing quote" {
+        "After a closing quote there must be a blank, `;`, `{` or `)`. Quotes do not join with what \
+         follows; put the quotes around the whole word.",
+        "http {\n    add_header X-Note \"hello\"world;\n}",
+        "http {\n    add_header X-Note \"helloworld\";\n}"
+    }
+    "E003" UNEXPECTED_CLOSE "a `}` that closes nothing" {
+        "Each `}` closes the innermost block that is open; here no block is open.",
+        "events { }\n}",
+        "events { }"
+    }
+    "E004" UNEXPECTED_SEMICOLON "a `;` that ends nothing" {
+        "A `;` ends a directive. One that stands alone, for example after a `}`, is an error as in \
+         nginx.",
+        "events { };",
+        "events { }"
+    }
+    "E005" UNEXPECTED_OPEN "a `{` without a name" {
+        "A block belongs to the directive in front of it; here nothing stands in front.",
+        "{ worker_connections 512; }",
+        "events { worker_connections 512; }"
+    }
+    "E006" MISSING_SEMICOLON "a `;` is missing" {
+        "A directive without a block ends with `;`. Without it, the words that follow, on the next \
+         line too, become further arguments.",
+        "events { worker_connections 512 }",
+        "events { worker_connections 512; }"
+    }
+    "E007" UNCLOSED_BLOCK "a block is not closed" {
+        "The file ends before the `}` of this block. If the lines are indented, the message shows \
+         the block whose end looks misplaced.",
+        "events {\n    worker_connections 512;",
+        "events {\n    worker_connections 512;\n}"
+    }
+    "E008" SWALLOWED "a comment swallows the rest of the line" {
+        "A comment reaches to the end of its line. Text that was joined into one line, as web pages \
+         do, hides everything after the first `#`, the end of the block too. Put a line break where \
+         the comment is meant to end.",
+        "events { worker_connections 512; # enough for us }",
+        "events {\n    worker_connections 512; # enough for us\n}"
+    }
+    "E009" TOO_DEEP "blocks are nested too deeply" {
+        "At most 32 blocks may stand in each other. No useful configuration comes near; usually a \
+         `}` is missing in a file that a program wrote.",
+        "",
+        ""
+    }
+    "E010" TOO_LONG "a word is too long" {
+        "A word may have at most 65536 bytes. A longer one is usually an unclosed quote.",
+        "",
+        ""
+    }
+    "E011" NUL "a NUL byte in the text" {
+        "A configuration is text; a NUL byte comes from a damaged disk or from another encoding, \
+         for example UTF-16.",
+        "user \0nobody;",
+        "user nobody;"
+    }
+    "E012" TOO_MANY_PROBLEMS "too many problems" {
+        "Only the first problems are shown; correct them and look again. Very many problems in one file \
+         often mean that it is no configuration at all.",
+        "",
+        ""
+    }
+
+    // Files.
+    "E020" NOT_UTF8 "the file is not UTF-8 text" {
+        "A configuration is UTF-8 text. Convert the file, for example with \
+         `iconv -f latin1 -t utf8`.",
+        "",
+        ""
+    }
+    "E021" FILE_TOO_LARGE "the file is too large" {
+        "A configuration file may have at most 10 MiB.",
+        "",
+        ""
+    }
+    "E022" FILE_UNREADABLE "the file cannot be read" {
+        "The file does not exist, is not a regular file, or may not be read by this user. An \
+         `include` with a pattern (`*`, `?`, `[`) may match nothing; a plain name must exist. \
+         Relative names start at the directory of the main configuration file.",
+        "include /does/not/exist.conf;",
+        "include /does/not/exist*.conf;"
+    }
+    "E023" INCLUDE_CYCLE "a file includes itself" {
+        "The file is included while it is being read, directly or through other files.",
+        "",
+        ""
+    }
+    "E024" INCLUDE_TOO_DEEP "includes are nested too deeply" {
+        "At most 16 files may include each other.",
+        "",
+        ""
+    }
+    "E025" TOO_LARGE "the configuration is too large" {
+        "All files together may hold at most 1000000 directives, 64 MiB of text and 65000 files. \
+         Usually a pattern of an `include` matches more than was meant.",
+        "",
+        ""
+    }
+
+    // Directives against the table.
+    "E030" UNKNOWN_DIRECTIVE "an unknown directive" {
+        "No directive has this name. Names are lower case. A word at this place that was meant as \
+         an argument points to a `;` too many before it.",
+        "worker_proceses 2;",
+        "worker_processes 2;"
+    }
+    "E031" FOREIGN_DIRECTIVE "a directive of nginx that is not available" {
+        "nginx knows this directive, openclaw does not have it. It is refused instead of ignored, \
+         because the configuration would not do what it says. Remove the line, or look for the \
+         replacement that the message names.",
+        "",
+        ""
+    }
+    "E032" MISPLACED "a directive at the wrong place" {
+        "Each directive is allowed in certain blocks only. A `}` too many or too few before it is \
+         the usual reason.",
+        "proxy_connect_timeout 5s;",
+        "http { proxy_connect_timeout 5s; }"
+    }
+    "E033" ARGUMENT_COUNT "a wrong number of arguments" {
+        "The directive has too few or too many arguments. Text with blanks needs quotes. Too many \
+         arguments often mean that the `;` is missing.",
+        "http { proxy_connect_timeout; }",
+        "http { proxy_connect_timeout 5s; }"
+    }
+    "E034" NO_BLOCK "a directive without its block" {
+        "This directive opens a block with `{`.",
+        "events;",
+        "events { }"
+    }
+    "E035" UNEXPECTED_BLOCK "a block where none belongs" {
+        "This directive ends with `;` and has no block.",
+        "http { proxy_connect_timeout 5s { } }",
+        "http { proxy_connect_timeout 5s; }"
+    }
+    "E036" DUPLICATE "a directive stands twice" {
+        "This directive may stand only once in a block; which of the two is meant cannot be known.",
+        "http { proxy_connect_timeout 5s; proxy_connect_timeout 6s; }",
+        "http { proxy_connect_timeout 5s; }"
+    }
+
+    // Arguments against their types.
+    "E040" NOT_A_FLAG "neither `on` nor `off`" {
+        "The directive is a switch and takes `on` or `off`.",
+        "http { sendfile yes; }",
+        "http { sendfile on; }"
+    }
+    "E041" NOT_A_NUMBER "not a number" {
+        "A whole number is expected: digits without unit, sign or blank.",
+        "events { worker_connections many; }",
+        "events { worker_connections 512; }"
+    }
+    "E042" OUT_OF_RANGE "a number out of range" {
+        "The number is smaller or larger than the directive allows.",
+        "events { worker_connections 0; }",
+        "events { worker_connections 512; }"
+    }
+    "E043" NOT_A_SIZE "not a size" {
+        "A size is a number with an optional unit: `k` for 1024 bytes, `m` for 1024 k, and `g` where \
+         a file is meant. There is no blank between them, and no `b` behind them.",
+        "http { client_max_body_size 10mb; }",
+        "http { client_max_body_size 10m; }"
+    }
+    "E044" NOT_A_DURATION "not a duration" {
+        "A duration is one or more numbers with a unit, from large to small: `y` `M` (months) `w` `d` \
+         `h` `m` (minutes) `s` `ms`. A number alone is seconds. A duration with blanks needs quotes. \
+         Directives that count in milliseconds know no months and years, those that count in seconds \
+         no `ms`.",
+        "http { proxy_connect_timeout 5sec; }",
+        "http { proxy_connect_timeout 5s; }"
+    }
+    "E045" NOT_ONE_OF "a word that is not among the allowed ones" {
+        "The directive takes one of a few words; the message lists them.",
+        "http { server { satisfy some; } }",
+        "http { server { satisfy any; } }"
+    }
+    "E046" NOT_A_VARIABLE "not the name of a variable" {
+        "The name of a variable is expected: `$` and then letters, digits and `_`.",
+        "http { server { set kind api; } }",
+        "http { server { set $kind api; } }"
+    }
+    "E047" UNKNOWN_PARAMETER "an unknown parameter" {
+        "The directive does not know this parameter; the message lists those that it knows.",
+        "",
+        ""
+    }
+    "E048" PARAMETER_VALUE "a parameter with a missing or needless value" {
+        "A parameter is a word alone (`backup`) or a name with a value (`weight=3`), without blanks \
+         around the `=`.",
+        "",
+        ""
+    }
+
+    // Lowering: variables, patterns.
+    "E100" BAD_TEMPLATE "a `$` without the name of a variable" {
+        "A `$` starts the name of a variable: letters, digits and `_`, perhaps in braces. A `$` that \
+         is meant as such can come from a variable only: `geo $dollar { default \"$\"; }`.",
+        "http { server { return 200 \"5 $\"; } }",
+        "http { server { return 200 \"5 EUR\"; } }"
+    }
+    "E101" UNKNOWN_VARIABLE "an unknown variable" {
+        "Neither is it built in, nor does `set`, `map`, `geo`, `split_clients` or a named group of a \
+         regular expression define it.",
+        "http { server { return 200 $remote_adr; } }",
+        "http { server { return 200 $remote_addr; } }"
+    }
+    "E102" BAD_REGEX "a regular expression that cannot be compiled" {
+        "The text is not a regular expression in the spelling of PCRE. Unbalanced brackets are the \
+         usual reason; a `{` in an expression needs quotes around the whole.",
+        "http { server { location ~ ^/(a { return 204; } } }",
+        "http { server { location ~ ^/(a) { return 204; } } }"
+    }
+    "E103" FIXED_VARIABLE "a built-in variable cannot be defined" {
+        "A built-in variable keeps its meaning. Only `$args` and `$limit_rate` can be set.",
+        "http { server { set $uri /index.html; } }",
+        "http { server { set $page /index.html; } }"
+    }
+
+    // Lowering: steps of the rewrite phase.
+    "E110" BAD_CONDITION "not a condition" {
+        "A condition is `($variable)`, a comparison with `=`, `!=`, `~`, `~*`, `!~` or `!~*`, or a test \
+         of a file with `-f`, `-d`, `-e` or `-x`, and stands in parentheses. There is no `&&`, no `||`, \
+         no `==`, and blanks stand around the operator.",
+        "http { server { if ($host == example.org) { return 404; } } }",
+        "http { server { if ($host = example.org) { return 404; } } }"
+    }
+    "E111" EMPTY_REPLACEMENT "an empty replacement" {
+        "A URI cannot be empty; the replacement of a `rewrite` must hold at least one character.",
+        "http { server { rewrite ^/old \"\"; } }",
+        "http { server { rewrite ^/old /; } }"
+    }
+    "E112" BAD_RETURN "not what `return` takes" {
+        "`return` takes a status from 0 to 999, perhaps with a text or an address, or an address alone, \
+         which then starts with `http://`, `https://` or `$scheme`.",
+        "http { server { return /new; } }",
+        "http { server { return 302 /new; } }"
+    }
+
+    // Lowering: servers and locations.
+    "E120" BAD_SERVER_NAME "not a name of a server" {
+        "A name may have one `*` as its first or last part: `*.example.org`, `.example.org`, \
+         `www.example.*`. No part may be empty. Anything else needs a regular expression: `~^www\\d+\\.`.",
+        "http { server { server_name www*.example.org; } }",
+        "http { server { server_name *.example.org; } }"
+    }
+    "E121" BAD_LOCATION "a location that cannot be understood" {
+        "A location is a prefix (`/img/`), or has one of `=`, `^~`, `~`, `~*` before it, or is a name \
+         (`@fallback`).",
+        "http { server { location == / { } } }",
+        "http { server { location = / { } } }"
+    }
+    "E122" DUPLICATE_LOCATION "a location stands twice" {
+        "Two locations of one level have the same text, so one of them could never be used. `^~` does \
+         not tell them apart, `=` does.",
+        "http { server { location /a { } location ^~ /a { } } }",
+        "http { server { location /a { } location = /a { } } }"
+    }
+    "E123" MISPLACED_LOCATION "a location where it cannot match" {
+        "A location inside another one must start with the same text; nothing can be inside an exact \
+         or a named one; named ones stand directly in the server.",
+        "http { server { location /a/ { location /b/ { } } } }",
+        "http { server { location /a/ { location /a/b/ { } } } }"
+    }
+
+    // Lowering: variables that are looked up.
+    "E130" BAD_MAP_ENTRY "not an entry of a map" {
+        "An entry is a value and what it maps to, or one of `hostnames` and `volatile` alone. With \
+         `hostnames`, a `*` may stand as first or last part of a name only.",
+        "http { map $host $site { a.example; } }",
+        "http { map $host $site { a.example one; } }"
+    }
+    "E131" DUPLICATE_MAP_ENTRY "an entry of a map stands twice" {
+        "The same value maps to two things. Values are compared without regard to case.",
+        "http { map $host $site { a.example one; A.example two; } }",
+        "http { map $host $site { a.example one; } }"
+    }
+    "E132" BAD_GEO_ENTRY "not an entry of `geo`" {
+        "An entry is a network and its value (`10.0.0.0/8 inside;`), with `ranges` an address range \
+         (`10.0.0.0-10.0.0.9 inside;`); `default`, `delete` and `proxy` take one argument, `ranges`, \
+         `proxy_recursive` and `volatile` none.",
+        "http { geo $inside { 10.0.0.0/33 yes; } }",
+        "http { geo $inside { 10.0.0.0/8 yes; } }"
+    }
+    "E133" BAD_SHARE "not a share of `split_clients`" {
+        "A share is a percentage with at most two decimals, or `*` for the rest; all together they \
+         may make up 100% at most.",
+        "http { split_clients $remote_addr $kind { 60% a; 50% b; } }",
+        "http { split_clients $remote_addr $kind { 60% a; * b; } }"
+    }
+
+    // Listening, logging, proxying.
+    "E140" BAD_ADDRESS "not an address" {
+        "An address is an IP address, a name or `unix:PATH`, with a port from 1 to 65535 where one is \
+         meant; IPv6 addresses stand in brackets when a port follows.",
+        "http { upstream app { server 10.0.0.1:99999; } }",
+        "http { upstream app { server 10.0.0.1:8080; } }"
+    }
+    "E141" CONFLICTING_LISTEN "two `listen` lines disagree about one address" {
+        "An address has one socket, so its options and its default server can be given once. Servers \
+         that share it repeat the address alone.",
+        "http { server { listen 80 default_server; } server { listen 80 default_server; } }",
+        "http { server { listen 80 default_server; } server { listen 80; } }"
+    }
+    "E142" UNKNOWN_NAME "a name that nothing has" {
+        "The line names something that the configuration does not define.",
+        "http { access_log logs/a.log brief; }",
+        "http { log_format brief '$request'; access_log logs/a.log brief; }"
+    }
+    "E143" NO_SERVERS "an upstream without servers" {
+        "A group needs at least one `server`.",
+        "http { upstream app { } }",
+        "http { upstream app { server 10.0.0.1:8080; } }"
+    }
+    "E144" BACKUP_WITHOUT_USE "`backup` where the method knows none" {
+        "Methods that choose by a hash or by chance have no place for a backup peer.",
+        "http { upstream app { ip_hash; server 10.0.0.1; server 10.0.0.2 backup; } }",
+        "http { upstream app { server 10.0.0.1; server 10.0.0.2 backup; } }"
+    }
+    "E145" PATH_WITHOUT_PREFIX "a path in `proxy_pass` that replaces nothing" {
+        "A path in `proxy_pass` replaces the prefix that the location matched. Where no prefix was \
+         matched there is nothing to replace.",
+        "http { server { location ~ ^/a { proxy_pass http://10.0.0.1/b; } } }",
+        "http { server { location ~ ^/a { proxy_pass http://10.0.0.1; } } }"
+    }
+    "E146" BAD_FIELD_NAME "not the name of a header field" {
+        "Names of header fields are letters, digits and `-`, or a few signs; never blanks or colons.",
+        "http { add_header 'X Note:' hello; }",
+        "http { add_header X-Note hello; }"
+    }
+    "E147" BAD_FIELD_VALUE "not the value of a header field" {
+        "A value is one line: it has no control characters.",
+        "http { add_header X-Note 'a\nb'; }",
+        "http { add_header X-Note 'a b'; }"
+    }
+    // What can be used and is probably a mistake.
+    "W001" BUILTIN_MIME_TYPES "the built-in table of media types is used" {
+        "The file of media types does not exist. Its usual content is built in and is used instead; \
+         create the file, or remove the line, to silence this.",
+        "http { include /does/not/exist/mime.types; }",
+        "http { }"
+    }
+    "W002" LINE_LOOKS_LIKE_DIRECTIVE "an argument that looks like the next directive" {
+        "A line starts with the name of a directive, but the directive before it has not ended, so \
+         the name is an argument. Probably a `;` is missing. If it is meant, put it in quotes.",
+        "http {\n    server {\n        server_name a.example\n        listen 80;\n    }\n}",
+        "http {\n    server {\n        server_name a.example;\n        listen 80;\n    }\n}"
+    }
+    "W003" INVISIBLE_CHARACTER "a character that looks like a blank or quote and is not" {
+        "Only blank, tab and line end separate words, and only \" and ' quote. Web pages and \
+         word processors replace them by no-break spaces and curly quotes, which become part of the \
+         word.",
+        "http { default_type “text/plain”; }",
+        "http { default_type \"text/plain\"; }"
+    }
+    "W004" QUOTE_INSIDE_WORD "a quote inside of a word does not quote" {
+        "Quotes work only around a whole word. In the middle of a word they are ordinary characters \
+         and become part of the value.",
+        "http { default_type text=\"plain\"; }",
+        "http { default_type \"text=plain\"; }"
+    }
+    "W005" BACKUP_INCLUDED "a backup file is included" {
+        "The pattern of an `include` matches a file that an editor or package manager left behind. \
+         Its directives are in force. Use a pattern such as `*.conf`, or move the file away.",
+        "",
+        ""
+    }
+
+    // What can be used and does not do what it seems to: servers, locations, variables.
+    "W140" CONFLICTING_NAME "two servers with the same name and address" {
+        "Requests for the name go to the first server; the second one can be reached by its other \
+         names only.",
+        "http { server { server_name a.example; } server { server_name a.example; } }",
+        "http { server { server_name a.example; } server { server_name b.example; } }"
+    }
+    "W141" SUSPICIOUS_NAME "a server name that no request can have" {
+        "Browsers send names in ASCII (`xn--…` for others), without a `/`, a port or a dot at the end.",
+        "http { server { server_name bücher.example; } }",
+        "http { server { server_name xn--bcher-kva.example; } }"
+    }
+    "W142" REWRITE_MATCHES_QUERY "a rewrite that matches the query" {
+        "The pattern asks for a `?`, which a path without its query never has. It is matched against \
+         path and query together, and a match uses the query up. In nginx it would never match.",
+        "http { server { rewrite ^/users\\?id=(.*)$ /users/$1 last; } }",
+        "http { server { rewrite ^/users$ /users/$arg_id? last; } }"
+    }
+    "W143" MAP_REGEX_IGNORED "an entry of a map that is left out" {
+        "The regular expression cannot be compiled. The entry is left out, so that everything else \
+         works; nginx would not start.",
+        "http { map $uri $kind { ~^/(a one; } }",
+        "http { map $uri $kind { ~^/(a) one; } }"
+    }
+    "W144" DUPLICATE_NETWORK "a network or range stands twice" {
+        "The later value is used.",
+        "http { geo $inside { 10.0.0.0/8 yes; 10.0.0.0/8 no; } }",
+        "http { geo $inside { 10.0.0.0/8 yes; } }"
+    }
+    "W145" HOST_BITS "an address with meaningless bits" {
+        "Behind the length of the prefix the address of a network is zero; what stands there has no \
+         meaning. Perhaps another length is meant.",
+        "http { server { allow 10.1.2.3/8; deny all; } }",
+        "http { server { allow 10.0.0.0/8; deny all; } }"
+    }
+    "W146" DUPLICATE_NAMED_LOCATION "a named location stands twice" {
+        "The first one is used.",
+        "http { server { location @a { } location @a { } } }",
+        "http { server { location @a { } location @b { } } }"
+    }
+    "W147" NOTHING_TO_DELETE "a network to delete that is not there" {
+        "`delete` takes back a network or range that an earlier line gave a value, exactly as it was \
+         written.",
+        "http { geo $inside { 10.0.0.0/8 yes; delete 10.1.0.0/16; } }",
+        "http { geo $inside { 10.0.0.0/8 yes; delete 10.0.0.0/8; } }"
+    }
+    "W048" DEPRECATED "an old spelling" {
+        "It still works; the new spelling says the same and will go on working.",
+        "http { server { listen 8080 http2; } }",
+        "http { server { listen 8080; http2 on; } }"
+    }
+    "W049" METHOD_REDEFINED "the method of balancing is set twice" {
+        "A group has one method; the last line wins.",
+        "http { upstream app { least_conn; ip_hash; server 10.0.0.1; } }",
+        "http { upstream app { ip_hash; server 10.0.0.1; } }"
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_are_unique_well_formed_and_explained() {
+        let mut names: Vec<_> = CODES.iter().map(|row| row.code.name()).collect();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), CODES.len());
+        for row in CODES {
+            let number = row.code.name().strip_prefix("OC-").expect("a prefix");
+            assert!(
+                number.starts_with(['E', 'W']) && number.len() == 4,
+                "{number}"
+            );
+            assert!(
+                number[1..].bytes().all(|byte| byte.is_ascii_digit()),
+                "{number}"
+            );
+            assert!(!row.title.is_empty() && row.text.ends_with('.'), "{number}");
+            assert_eq!(row.wrong.is_empty(), row.right.is_empty(), "{number}");
+        }
+    }
+
+    #[test]
+    fn a_code_is_found_by_its_name_in_any_spelling() {
+        assert_eq!(Code::parse("oc-e030"), Some(Code::UNKNOWN_DIRECTIVE));
+        assert_eq!(Code::parse("W001"), Some(Code::BUILTIN_MIME_TYPES));
+        assert_eq!(Code::parse("E999"), None);
+        assert!(explain(Code::UNKNOWN_DIRECTIVE).contains("worker_processes"));
+    }
+}

@@ -1,0 +1,123 @@
+//! Lowering: the tree with its includes resolved → typed values.
+//!
+//! Owns the turning of words into values and the rules that look at more than one word. Every
+//! problem is reported to the [`Cx`] and lowering goes on with a harmless value in its place; a
+//! configuration with a reported error is never used.
+
+pub mod config;
+#[cfg(test)]
+pub mod fixture;
+pub mod listen;
+pub mod location;
+pub mod log;
+pub mod map;
+pub mod names;
+pub mod process;
+pub mod proxy;
+pub mod rewrite;
+pub mod scope;
+pub mod settings;
+pub mod upstream;
+
+use crate::conf::diagnostic::{Code, Diagnostic};
+use crate::conf::include::{Node, Word};
+use crate::conf::regex::Regex;
+use crate::conf::source::Span;
+use crate::conf::template::{Template, TemplateError};
+use crate::conf::variable::{Names, Variable};
+
+/// What every part of the lowering is handed: the variables that exist, and where problems go.
+#[derive(Debug)]
+pub struct Cx {
+    /// The variables that the configuration defines; complete before the first template is compiled.
+    pub names: Names,
+    /// What was found wrong so far.
+    pub diagnostics: Vec<Diagnostic>,
+}
+
+impl Cx {
+    /// Learns the names of all variables that the tree defines anywhere; a template may use a
+    /// variable before the line that defines it.
+    pub fn new(nodes: &[Node]) -> Self {
+        let mut names = Names::default();
+        names::collect(nodes, &mut names);
+        Self {
+            names,
+            diagnostics: Vec::new(),
+        }
+    }
+
+    /// Tells a problem.
+    pub fn report(&mut self, problem: Diagnostic) {
+        self.diagnostics.push(problem);
+    }
+
+    /// Tells a problem that makes the configuration unusable and needs no hint.
+    pub fn error(&mut self, code: Code, span: Span, message: impl Into<String>) {
+        self.report(Diagnostic::error(code, span, message));
+    }
+
+    /// Compiles a word with variables; the empty template if it cannot be.
+    pub fn template(&mut self, word: &Word) -> Template {
+        self.template_of(word, &word.text)
+    }
+
+    /// As [`Cx::template`] for a part of a word (`text`), e.g. the value of `name=value`.
+    pub fn template_of(&mut self, word: &Word, text: &str) -> Template {
+        match Template::parse(text, &self.names) {
+            Ok(template) => template,
+            Err(TemplateError::BadName { .. }) => {
+                let problem = Diagnostic::error(
+                    Code::BAD_TEMPLATE,
+                    word.span,
+                    format!("invalid variable name in `{text}`"),
+                );
+                self.report(problem.hint(
+                    "a `$` starts the name of a variable; `map` or `geo` can define a variable \
+                     that holds a `$`",
+                ));
+                Template::default()
+            }
+            Err(TemplateError::Unknown { name, .. }) => {
+                self.unknown_variable(word.span, &name);
+                Template::default()
+            }
+        }
+    }
+
+    /// The variable that `$name` means.
+    pub fn variable(&mut self, word: &Word, name: &str) -> Option<Variable> {
+        let variable = self.names.resolve(name);
+        if variable.is_none() {
+            self.unknown_variable(word.span, name);
+        }
+        variable
+    }
+
+    /// Compiles a regular expression that is a whole word or (`pattern`) a part of it.
+    pub fn regex(&mut self, word: &Word, pattern: &str, ignore_case: bool) -> Option<Regex> {
+        match Regex::new(pattern, ignore_case, &mut self.names) {
+            Ok(regex) => Some(regex),
+            Err(reason) => {
+                self.error(
+                    Code::BAD_REGEX,
+                    word.span,
+                    format!("invalid regular expression `{pattern}`: {reason}"),
+                );
+                None
+            }
+        }
+    }
+
+    fn unknown_variable(&mut self, span: Span, name: &str) {
+        let mut problem = Diagnostic::error(
+            Code::UNKNOWN_VARIABLE,
+            span,
+            format!("unknown variable `${name}`"),
+        );
+        if let Some(near) = names::nearest(name, &self.names) {
+            problem = problem.hint(format!("did you mean `${near}`?"));
+        }
+        self.report(problem);
+    }
+}

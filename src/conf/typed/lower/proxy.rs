@@ -1,0 +1,514 @@
+//! `proxy_pass` and the proxy_* family.
+
+use std::sync::Arc;
+
+use super::Cx;
+use super::scope::Scope;
+use super::upstream;
+use crate::conf::diagnostic::{Code, Diagnostic};
+use crate::conf::include::{Node, Word};
+use crate::conf::template::Template;
+use crate::conf::typed::proxy::{
+    Bind, BindAddress, CookieEdit, CookieFlags, CookieName, HttpVersion, NextUpstream, Proxy,
+    Redirect, SetField, Target,
+};
+use crate::conf::typed::upstream::{PeerAddress, Upstream};
+use crate::conf::variable::{Core, Variable};
+
+/// Fields of a peer that are not passed on unless `proxy_pass_header` says so.
+const HIDDEN: [&str; 8] = [
+    "date",
+    "server",
+    "x-pad",
+    "x-accel-expires",
+    "x-accel-redirect",
+    "x-accel-limit-rate",
+    "x-accel-buffering",
+    "x-accel-charset",
+];
+
+/// Fields of a client that never reach a peer as they are: they concern one connection, or are
+/// written anew.
+const REPLACED: [&str; 11] = [
+    "host",
+    "connection",
+    "content-length",
+    "transfer-encoding",
+    "te",
+    "trailer",
+    "keep-alive",
+    "proxy-connection",
+    "expect",
+    "upgrade",
+    "http2-settings",
+];
+
+/// What of the place the proxy has to know.
+#[derive(Debug, Clone, Copy)]
+pub struct Place<'a> {
+    /// The location's text.
+    pub name: &'a [u8],
+    /// A path in `proxy_pass` makes no sense here, for this reason.
+    pub refuses_path: Option<&'static str>,
+}
+
+/// The proxy of a place where `proxy_pass` is in force.
+pub fn proxy(
+    line: &Node,
+    scope: &Scope<'_>,
+    place: Place<'_>,
+    upstreams: &mut Vec<Arc<Upstream>>,
+    cx: &mut Cx,
+) -> Option<Proxy> {
+    let word = line.arguments.first()?;
+    let (target, url) = target(word, scope, place, upstreams, cx)?;
+    let is_http10 = scope.text("proxy_http_version") == "1.0";
+    let set_fields = set_fields(scope, is_http10, cx);
+    let mut replaced: Vec<Box<[u8]>> = REPLACED.iter().map(|name| name.as_bytes().into()).collect();
+    replaced.extend(
+        set_fields
+            .iter()
+            .map(|field| field.name.to_ascii_lowercase().into()),
+    );
+    let lower = |name: &str| -> Vec<Box<[u8]>> {
+        let lines = scope.all(name).iter();
+        lines
+            .flat_map(|line| &line.arguments)
+            .map(|word| word.text.to_ascii_lowercase().into_bytes().into())
+            .collect()
+    };
+    let passed = lower("proxy_pass_header");
+    let mut hidden: Vec<Box<[u8]>> = HIDDEN.iter().map(|name| name.as_bytes().into()).collect();
+    hidden.extend(lower("proxy_hide_header"));
+    hidden.retain(|name| !passed.contains(name));
+    Some(Proxy {
+        redirects: redirects(scope, &target, url, place, cx),
+        target,
+        set_fields,
+        replaced,
+        method: scope
+            .nearest("proxy_method")
+            .map(|_| scope.template("proxy_method", cx)),
+        body: scope
+            .nearest("proxy_set_body")
+            .map(|_| scope.template("proxy_set_body", cx)),
+        pass_request_headers: scope.flag("proxy_pass_request_headers"),
+        pass_request_body: scope.flag("proxy_pass_request_body"),
+        http_version: if is_http10 {
+            HttpVersion::Http10
+        } else {
+            HttpVersion::Http11
+        },
+        hidden,
+        ignored: lower("proxy_ignore_headers"),
+        cookie_domains: cookie_edits("proxy_cookie_domain", scope, cx),
+        cookie_paths: cookie_edits("proxy_cookie_path", scope, cx),
+        cookie_flags: cookie_flags(scope, cx),
+        buffering: scope.flag("proxy_buffering"),
+        buffer_size: scope.size("proxy_buffer_size").max(1024),
+        buffers: buffers(scope),
+        max_temp_file_size: scope.size("proxy_max_temp_file_size") as u64,
+        temp_path: scope.path(scope.text("proxy_temp_path")).into(),
+        request_buffering: scope.flag("proxy_request_buffering"),
+        intercept_errors: scope.flag("proxy_intercept_errors"),
+        ignore_client_abort: scope.flag("proxy_ignore_client_abort"),
+        force_ranges: scope.flag("proxy_force_ranges"),
+        pass_trailers: scope.flag("proxy_pass_trailers"),
+        bind: bind(scope, cx),
+        socket_keepalive: scope.flag("proxy_socket_keepalive"),
+        connect_timeout: scope.time("proxy_connect_timeout"),
+        send_timeout: scope.time("proxy_send_timeout"),
+        read_timeout: scope.time("proxy_read_timeout"),
+        limit_rate: scope.template("proxy_limit_rate", cx),
+        next_upstream: next_upstream(scope),
+        next_upstream_tries: usize::try_from(scope.number("proxy_next_upstream_tries"))
+            .unwrap_or_default(),
+        next_upstream_timeout: scope.time("proxy_next_upstream_timeout"),
+    })
+}
+
+/// Where `proxy_pass` points to, and its URL as far as `proxy_redirect default` needs it.
+fn target<'a>(
+    word: &'a Word,
+    scope: &Scope<'_>,
+    place: Place<'_>,
+    upstreams: &mut Vec<Arc<Upstream>>,
+    cx: &mut Cx,
+) -> Option<(Target, &'a str)> {
+    let text = &*word.text;
+    if text.contains('$') {
+        return Some((Target::Dynamic(cx.template(word)), text));
+    }
+    let Some(rest) = text
+        .get(..7)
+        .filter(|scheme| scheme.eq_ignore_ascii_case("http://"))
+        .map(|_| &text[7..])
+    else {
+        let problem = Diagnostic::error(
+            Code::BAD_ADDRESS,
+            word.span,
+            format!("invalid URL prefix in `{text}`"),
+        );
+        let is_https = text
+            .get(..8)
+            .is_some_and(|scheme| scheme.eq_ignore_ascii_case("https://"));
+        cx.report(problem.hint(match is_https {
+            true => "peers over TLS are not available in this version; the address must begin with `http://`",
+            false => "the address must begin with `http://`",
+        }));
+        return None;
+    };
+    let (authority, uri) = match rest.strip_prefix("unix:") {
+        Some(path) => match path.split_once(':') {
+            Some((path, uri)) => (&rest[..5 + path.len()], uri),
+            None => (rest, ""),
+        },
+        None => match rest.find(['/', '?']) {
+            Some(end) => rest.split_at(end),
+            None => (rest, ""),
+        },
+    };
+    if !uri.is_empty()
+        && let Some(reason) = place.refuses_path
+    {
+        cx.report(
+            Diagnostic::error(
+                Code::PATH_WITHOUT_PREFIX,
+                word.span,
+                format!("`proxy_pass` cannot have a path {reason}"),
+            )
+            .hint("leave out everything behind the host, or use `rewrite … break;` to change the path"),
+        );
+        return None;
+    }
+    let Some(address) = upstream::peer_address(authority, 80) else {
+        cx.error(
+            Code::BAD_ADDRESS,
+            word.span,
+            format!("invalid host or port in `{text}`"),
+        );
+        return None;
+    };
+    let (host, port): (String, &str) = match &address {
+        PeerAddress::Unix(_) => ("localhost".to_owned(), ""),
+        _ => {
+            let bare = authority.strip_suffix(":80").unwrap_or(authority);
+            let port = match authority.rsplit_once(':') {
+                Some((_, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => port,
+                _ => "80",
+            };
+            (bare.to_owned(), port)
+        }
+    };
+    let name = match &address {
+        PeerAddress::Name { host, .. } => &**host,
+        _ => authority,
+    };
+    let known = upstreams
+        .iter()
+        .position(|upstream| upstream.name.eq_ignore_ascii_case(name) && !upstream.is_implicit);
+    let upstream = match known {
+        Some(position) => {
+            if authority.len() > name.len() {
+                cx.report(
+                    Diagnostic::error(
+                        Code::BAD_ADDRESS,
+                        word.span,
+                        format!("upstream `{name}` may not have a port here"),
+                    )
+                    .label(upstreams[position].span, "the group is defined here")
+                    .hint("ports stand in the `server` lines of the group"),
+                );
+            }
+            position
+        }
+        None => {
+            let same = upstreams
+                .iter()
+                .position(|upstream| upstream.is_implicit && *upstream.name == *authority);
+            same.unwrap_or_else(|| {
+                let resolver = upstream::resolver(scope, cx);
+                upstreams.push(Arc::new(upstream::implicit(
+                    authority, address, resolver, word.span,
+                )));
+                upstreams.len() - 1
+            })
+        }
+    };
+    let uri = match uri {
+        "" => None,
+        uri if uri.starts_with('?') => Some(format!("/{uri}").into_bytes().into()),
+        uri => Some(uri.as_bytes().into()),
+    };
+    let target = Target::Group {
+        upstream,
+        host: host.into_bytes().into(),
+        port: port.as_bytes().into(),
+        uri,
+    };
+    Some((target, text))
+}
+
+/// `proxy_set_header` in force, then what nginx would add.
+fn set_fields(scope: &Scope<'_>, is_http10: bool, cx: &mut Cx) -> Vec<SetField> {
+    let mut fields: Vec<SetField> = scope
+        .all("proxy_set_header")
+        .iter()
+        .filter_map(|line| {
+            let [name, value] = line.arguments.as_slice() else {
+                return None;
+            };
+            let is_token =
+                |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+            if name.text.is_empty() || !name.text.bytes().all(is_token) {
+                cx.error(
+                    Code::BAD_FIELD_NAME,
+                    name.span,
+                    format!("`{}` is not the name of a header field", name.text),
+                );
+                return None;
+            }
+            Some(SetField {
+                name: name.text.as_bytes().into(),
+                value: cx.template(value),
+            })
+        })
+        .collect();
+    let has = |fields: &[SetField], name: &str| {
+        fields
+            .iter()
+            .any(|field| field.name.eq_ignore_ascii_case(name.as_bytes()))
+    };
+    if !has(&fields, "Host") {
+        let value = Template::from_variable(Variable::Core(Core::ProxyHost));
+        fields.insert(
+            0,
+            SetField {
+                name: (*b"Host").into(),
+                value,
+            },
+        );
+    }
+    if is_http10 && !has(&fields, "Connection") {
+        fields.push(SetField {
+            name: (*b"Connection").into(),
+            value: Template::from_text(b"close"),
+        });
+    }
+    fields
+}
+
+fn redirects(
+    scope: &Scope<'_>,
+    target: &Target,
+    url: &str,
+    place: Place<'_>,
+    cx: &mut Cx,
+) -> Vec<Redirect> {
+    let usual = |cx: &mut Cx, line: Option<&Node>| -> Option<Redirect> {
+        match target {
+            Target::Group { uri: Some(_), .. } => Some(Redirect::Prefix {
+                from: Template::from_text(url.as_bytes()),
+                to: Template::from_text(place.name),
+            }),
+            Target::Group { uri: None, .. } => Some(Redirect::Prefix {
+                from: Template::from_text(format!("{url}/").as_bytes()),
+                to: Template::from_text(b"/"),
+            }),
+            Target::Dynamic(_) => {
+                if let Some(line) = line {
+                    cx.report(
+                        Diagnostic::error(
+                            Code::PARAMETER_VALUE,
+                            line.span,
+                            "`proxy_redirect default` cannot be used with a `proxy_pass` that has variables",
+                        )
+                        .hint("name both texts: `proxy_redirect FROM TO;`"),
+                    );
+                }
+                None
+            }
+        }
+    };
+    let lines = scope.all("proxy_redirect");
+    if lines.is_empty() {
+        return Vec::from_iter(usual(cx, None));
+    }
+    let mut redirects = Vec::new();
+    for line in lines {
+        match line.arguments.as_slice() {
+            [word] if &*word.text == "off" => return Vec::new(),
+            [word] if &*word.text == "default" => redirects.extend(usual(cx, Some(line))),
+            [from, to] => {
+                let to = cx.template(to);
+                redirects.extend(match pattern(from) {
+                    Some((pattern, ignore_case)) => cx
+                        .regex(from, pattern, ignore_case)
+                        .map(|regex| Redirect::Regex { regex, to }),
+                    None => Some(Redirect::Prefix {
+                        from: cx.template(from),
+                        to,
+                    }),
+                });
+            }
+            _ => cx.error(
+                Code::ARGUMENT_COUNT,
+                line.span,
+                "`proxy_redirect` takes `off`, `default` or two texts",
+            ),
+        }
+    }
+    redirects
+}
+
+/// The pattern of `~…` or `~*…`, and whether case is ignored.
+fn pattern(word: &Word) -> Option<(&str, bool)> {
+    let rest = word.text.strip_prefix('~')?;
+    Some(match rest.strip_prefix('*') {
+        Some(rest) => (rest, true),
+        None => (rest, false),
+    })
+}
+
+fn cookie_edits(name: &str, scope: &Scope<'_>, cx: &mut Cx) -> Vec<CookieEdit> {
+    let mut edits = Vec::new();
+    for line in scope.all(name) {
+        match line.arguments.as_slice() {
+            [word] if &*word.text == "off" => return Vec::new(),
+            [from, to] => {
+                let to = cx.template(to);
+                edits.extend(match pattern(from) {
+                    // Domains are compared without case whatever the pattern says.
+                    Some((pattern, ignore_case)) => cx
+                        .regex(from, pattern, ignore_case || name == "proxy_cookie_domain")
+                        .map(|regex| CookieEdit::Regex { regex, to }),
+                    None => Some(CookieEdit::Text {
+                        from: cx.template(from),
+                        to,
+                    }),
+                });
+            }
+            _ => cx.error(
+                Code::ARGUMENT_COUNT,
+                line.span,
+                format!("`{name}` takes `off` or two texts"),
+            ),
+        }
+    }
+    edits
+}
+
+fn cookie_flags(scope: &Scope<'_>, cx: &mut Cx) -> Vec<CookieFlags> {
+    let mut all = Vec::new();
+    for line in scope.all("proxy_cookie_flags") {
+        let Some((name, flags)) = line.arguments.split_first() else {
+            continue;
+        };
+        if &*name.text == "off" && flags.is_empty() {
+            return Vec::new();
+        }
+        let name = match pattern(name) {
+            Some((pattern, _)) => match cx.regex(name, pattern, true) {
+                Some(regex) => CookieName::Regex(regex),
+                None => continue,
+            },
+            None => CookieName::Text(cx.template(name)),
+        };
+        let mut found = CookieFlags {
+            name,
+            secure: None,
+            http_only: None,
+            same_site: None,
+        };
+        for flag in flags {
+            match flag.text.to_ascii_lowercase().as_str() {
+                "secure" => found.secure = Some(true),
+                "nosecure" => found.secure = Some(false),
+                "httponly" => found.http_only = Some(true),
+                "nohttponly" => found.http_only = Some(false),
+                "samesite=strict" => found.same_site = Some(Some("Strict")),
+                "samesite=lax" => found.same_site = Some(Some("Lax")),
+                "samesite=none" => found.same_site = Some(Some("None")),
+                "nosamesite" => found.same_site = Some(None),
+                _ => cx.report(
+                    Diagnostic::error(Code::UNKNOWN_PARAMETER, flag.span, format!("unknown flag `{}`", flag.text)).hint(
+                        "flags are secure, nosecure, httponly, nohttponly, samesite=strict|lax|none and nosamesite",
+                    ),
+                ),
+            }
+        }
+        all.push(found);
+    }
+    all
+}
+
+fn buffers(scope: &Scope<'_>) -> usize {
+    let (count, size) = match scope
+        .nearest("proxy_buffers")
+        .map(|line| line.arguments.as_slice())
+    {
+        Some([count, size]) => (count.text.parse().ok(), crate::unit::size::size(&size.text)),
+        _ => (None, None),
+    };
+    let size = size
+        .and_then(|size| usize::try_from(size).ok())
+        .unwrap_or(8 << 10);
+    size.saturating_mul(count.unwrap_or(8))
+}
+
+fn bind(scope: &Scope<'_>, cx: &mut Cx) -> Option<Bind> {
+    let line = scope.nearest("proxy_bind")?;
+    let word = line.arguments.first()?;
+    if &*word.text == "off" {
+        return None;
+    }
+    let transparent = super::scope::has_word(line, "transparent");
+    let address = match word.text.contains('$') {
+        true => BindAddress::Template(cx.template(word)),
+        false => match super::listen::split_port(&word.text)
+            .and_then(|(host, port)| {
+                Some(BindAddress::Fixed(host.parse().ok()?, port.unwrap_or(0)))
+            })
+            .or_else(|| word.text.parse().ok().map(|ip| BindAddress::Fixed(ip, 0)))
+        {
+            Some(address) => address,
+            None => {
+                cx.error(
+                    Code::BAD_ADDRESS,
+                    word.span,
+                    format!("`{}` is not an address", word.text),
+                );
+                return None;
+            }
+        },
+    };
+    Some(Bind {
+        address,
+        transparent,
+    })
+}
+
+fn next_upstream(scope: &Scope<'_>) -> NextUpstream {
+    let Some(line) = scope.nearest("proxy_next_upstream") else {
+        return NextUpstream::ERROR.or(NextUpstream::TIMEOUT);
+    };
+    line.arguments
+        .iter()
+        .fold(NextUpstream::default(), |set, word| {
+            set.or(match &*word.text {
+                "error" => NextUpstream::ERROR,
+                "timeout" => NextUpstream::TIMEOUT,
+                "invalid_header" => NextUpstream::INVALID_HEADER,
+                "http_500" => NextUpstream::HTTP_500,
+                "http_502" => NextUpstream::HTTP_502,
+                "http_503" => NextUpstream::HTTP_503,
+                "http_504" => NextUpstream::HTTP_504,
+                "http_403" => NextUpstream::HTTP_403,
+                "http_404" => NextUpstream::HTTP_404,
+                "http_429" => NextUpstream::HTTP_429,
+                "non_idempotent" => NextUpstream::NON_IDEMPOTENT,
+                // `off` stands for none; the checker knows no other word.
+                _ => NextUpstream::default(),
+            })
+        })
+}

@@ -1,0 +1,52 @@
+//! The typed value of a configuration: everything parsed, inherited and resolved; no text left to
+//! interpret, no socket opened, no file but the configuration itself read.
+//!
+//! Inheritance is nginx's: a value that a level does not set comes from the level around it; a list
+//! is inherited whole, and only if the level sets none.
+
+pub mod hostnames;
+pub mod listen;
+pub mod location;
+pub mod log;
+pub mod lower;
+pub mod map;
+pub mod process;
+pub mod proxy;
+pub mod upstream;
+
+use std::sync::Arc;
+
+use super::variable::Names;
+use listen::Listen;
+use location::Server;
+use map::{Geo, Map, SplitClients};
+use process::Process;
+use upstream::Upstream;
+
+/// A whole configuration.
+#[derive(Debug)]
+pub struct Config {
+    /// What concerns the process and not a request.
+    pub process: Process,
+    /// What `http {}` holds; without one, nothing is served.
+    pub http: Http,
+}
+
+/// `http {}`.
+#[derive(Debug, Default)]
+pub struct Http {
+    /// Every `server {}`, in order.
+    pub servers: Vec<Arc<Server>>,
+    /// Every distinct address with its options and the servers that listen there.
+    pub listens: Vec<Listen>,
+    /// Every `upstream {}` in order, then one for each address that a `proxy_pass` names directly.
+    pub upstreams: Vec<Arc<Upstream>>,
+    /// `map {}` blocks; [`super::variable::Source::Map`] counts them.
+    pub maps: Vec<Map>,
+    /// `geo {}` blocks.
+    pub geos: Vec<Geo>,
+    /// `split_clients {}` blocks.
+    pub splits: Vec<SplitClients>,
+    /// The variables that the configuration defines.
+    pub names: Names,
+}

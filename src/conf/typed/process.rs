@@ -1,0 +1,36 @@
+//! What concerns the process: user, workers, events, pid file, the main error log.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::log::ErrorLog;
+use crate::conf::source::Span;
+
+/// The main context and `events {}`.
+#[derive(Debug, Clone)]
+pub struct Process {
+    /// `user NAME [GROUP]`
+    pub user: Option<(Box<str>, Option<Box<str>>, Span)>,
+    /// `worker_processes`; `auto` is already the number of processors.
+    pub workers: usize,
+    /// `worker_connections`
+    pub worker_connections: usize,
+    /// `worker_rlimit_nofile`
+    pub open_files: Option<u64>,
+    /// `worker_shutdown_timeout`; `None` waits without end.
+    pub shutdown_timeout: Option<Duration>,
+    /// `worker_priority`: nice value.
+    pub priority: Option<i32>,
+    /// `daemon on|off`; `None` when not written.
+    pub daemon: Option<bool>,
+    /// `master_process`, which means nothing to one process with threads.
+    pub master_process: bool,
+    /// `pid FILE`, absolute.
+    pub pid: PathBuf,
+    /// `error_log` of the main context.
+    pub error_logs: Vec<ErrorLog>,
+    /// `working_directory`
+    pub working_directory: Option<PathBuf>,
+    /// `multi_accept`
+    pub multi_accept: bool,
+}

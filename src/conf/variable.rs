@@ -1,0 +1,201 @@
+//! The names of variables: which exist, and what a name means.
+//!
+//! Owns the mapping from `$name` to [`Variable`]; computing a value is `http::variables`.
+//! A name is resolved once, when the configuration is lowered; a request never looks one up.
+
+use std::collections::HashMap;
+
+/// A variable as compiled into a template.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Variable {
+    /// One of the built-in names.
+    Core(Core),
+    /// `$http_NAME`: a request field; lower case, `_` stands for `-`.
+    Http(Box<[u8]>),
+    /// `$sent_http_NAME`: a response field.
+    SentHttp(Box<[u8]>),
+    /// `$sent_trailer_NAME`: a response trailer field.
+    SentTrailer(Box<[u8]>),
+    /// `$upstream_http_NAME`: a field of the last peer's response.
+    UpstreamHttp(Box<[u8]>),
+    /// `$upstream_trailer_NAME`: a trailer field of the last peer's response.
+    UpstreamTrailer(Box<[u8]>),
+    /// `$upstream_cookie_NAME`: a cookie set by the last peer.
+    UpstreamCookie(Box<[u8]>),
+    /// `$arg_NAME`: an argument of the query, name compared without case.
+    Argument(Box<[u8]>),
+    /// `$cookie_NAME`: a cookie of the request.
+    Cookie(Box<[u8]>),
+    /// A variable that the configuration defines: index into [`Names::slots`].
+    Slot(u16),
+}
+
+macro_rules! core_variables {
+    ($($name:literal => $variant:ident,)*) => {
+        /// The built-in variables without a free part in their name.
+        #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+        #[expect(missing_docs, reason = "each variant is named after its variable")]
+        pub enum Core { $($variant,)* }
+
+        /// Every built-in name with its variant, in alphabetical order of names.
+        pub const CORE: &[(&str, Core)] = &[$(($name, Core::$variant),)*];
+    };
+}
+
+core_variables! {
+    "args" => Args,
+    "binary_remote_addr" => BinaryRemoteAddr,
+    "body_bytes_sent" => BodyBytesSent,
+    "bytes_sent" => BytesSent,
+    "connection" => Connection,
+    "connection_requests" => ConnectionRequests,
+    "connection_time" => ConnectionTime,
+    "connections_active" => ConnectionsActive,
+    "connections_reading" => ConnectionsReading,
+    "connections_waiting" => ConnectionsWaiting,
+    "connections_writing" => ConnectionsWriting,
+    "content_length" => ContentLength,
+    "content_type" => ContentType,
+    "document_root" => DocumentRoot,
+    "document_uri" => DocumentUri,
+    "host" => Host,
+    "hostname" => Hostname,
+    "http2" => Http2,
+    "https" => Https,
+    "is_args" => IsArgs,
+    "is_request_port" => IsRequestPort,
+    "limit_rate" => LimitRate,
+    "msec" => Msec,
+    "nginx_version" => NginxVersion,
+    "pid" => Pid,
+    "pipe" => Pipe,
+    "proxy_add_x_forwarded_for" => ProxyAddXForwardedFor,
+    "proxy_host" => ProxyHost,
+    "proxy_port" => ProxyPort,
+    "query_string" => QueryString,
+    "realpath_root" => RealpathRoot,
+    "remote_addr" => RemoteAddr,
+    "remote_port" => RemotePort,
+    "remote_user" => RemoteUser,
+    "request" => Request,
+    "request_body" => RequestBody,
+    "request_body_file" => RequestBodyFile,
+    "request_completion" => RequestCompletion,
+    "request_filename" => RequestFilename,
+    "request_id" => RequestId,
+    "request_length" => RequestLength,
+    "request_method" => RequestMethod,
+    "request_port" => RequestPort,
+    "request_time" => RequestTime,
+    "request_uri" => RequestUri,
+    "scheme" => Scheme,
+    "server_addr" => ServerAddr,
+    "server_name" => ServerName,
+    "server_port" => ServerPort,
+    "server_protocol" => ServerProtocol,
+    "status" => Status,
+    "tcpinfo_rcv_space" => TcpinfoRcvSpace,
+    "tcpinfo_rtt" => TcpinfoRtt,
+    "tcpinfo_rttvar" => TcpinfoRttvar,
+    "tcpinfo_snd_cwnd" => TcpinfoSndCwnd,
+    "time_iso8601" => TimeIso8601,
+    "time_local" => TimeLocal,
+    "upstream_addr" => UpstreamAddr,
+    "upstream_bytes_received" => UpstreamBytesReceived,
+    "upstream_bytes_sent" => UpstreamBytesSent,
+    "upstream_connect_time" => UpstreamConnectTime,
+    "upstream_header_time" => UpstreamHeaderTime,
+    "upstream_last_server_name" => UpstreamLastServerName,
+    "upstream_response_length" => UpstreamResponseLength,
+    "upstream_response_time" => UpstreamResponseTime,
+    "upstream_status" => UpstreamStatus,
+    "uri" => Uri,
+}
+
+/// What gives a slot its value.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Source {
+    /// `set $name value`: empty until a `set` ran.
+    Set,
+    /// `map … $name {}`: index into `Http::maps`; computed when first asked.
+    Map(u16),
+    /// `geo … $name {}`: index into `Http::geos`.
+    Geo(u16),
+    /// `split_clients … $name {}`: index into `Http::splits`.
+    Split(u16),
+    /// A named group of a regular expression.
+    Capture,
+}
+
+/// The variables that the configuration defines.
+#[derive(Default, Debug)]
+pub struct Names {
+    index: HashMap<Box<str>, u16>,
+    /// By slot: the name and where its value comes from.
+    pub slots: Vec<(Box<str>, Source)>,
+}
+
+impl Names {
+    /// The slot of a name; made when new. A computed source replaces a plain one.
+    pub fn define(&mut self, name: &str, source: Source) -> u16 {
+        if let Some(&slot) = self.index.get(name) {
+            if !matches!(source, Source::Set | Source::Capture) {
+                self.slots[usize::from(slot)].1 = source;
+            }
+            return slot;
+        }
+        let slot = u16::try_from(self.slots.len()).unwrap_or(u16::MAX);
+        self.slots.push((name.into(), source));
+        self.index.insert(name.into(), slot);
+        slot
+    }
+
+    /// The slot of a name that the configuration defines.
+    pub fn slot(&self, name: &str) -> Option<u16> {
+        self.index.get(name).copied()
+    }
+
+    /// What `$name` means; `None` if there is no such variable. Names are compared in lower case,
+    /// as nginx does.
+    pub fn resolve(&self, name: &str) -> Option<Variable> {
+        let name = name.to_ascii_lowercase();
+        if let Some(slot) = self.slot(&name) {
+            return Some(Variable::Slot(slot));
+        }
+        if let Ok(position) = CORE.binary_search_by(|(known, _)| (*known).cmp(&name)) {
+            return Some(Variable::Core(CORE[position].1));
+        }
+        let rest = |prefix: &str| name.strip_prefix(prefix).map(|rest| rest.as_bytes().into());
+        rest("http_")
+            .map(Variable::Http)
+            .or_else(|| rest("arg_").map(Variable::Argument))
+            .or_else(|| rest("cookie_").map(Variable::Cookie))
+            .or_else(|| rest("sent_http_").map(Variable::SentHttp))
+            .or_else(|| rest("sent_trailer_").map(Variable::SentTrailer))
+            .or_else(|| rest("upstream_http_").map(Variable::UpstreamHttp))
+            .or_else(|| rest("upstream_trailer_").map(Variable::UpstreamTrailer))
+            .or_else(|| rest("upstream_cookie_").map(Variable::UpstreamCookie))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn core_names_are_sorted_so_that_the_search_finds_each() {
+        assert!(CORE.windows(2).all(|pair| pair[0].0 < pair[1].0));
+    }
+
+    #[test]
+    fn a_defined_name_wins_over_a_prefix() {
+        let mut names = Names::default();
+        let slot = names.define("http_x", Source::Set);
+        assert_eq!(names.resolve("http_x"), Some(Variable::Slot(slot)));
+        assert_eq!(
+            names.resolve("http_y"),
+            Some(Variable::Http((*b"y").into()))
+        );
+        assert_eq!(names.resolve("nothing"), None);
+    }
+}

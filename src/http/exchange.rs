@@ -1,0 +1,360 @@
+//! One request and what became of it.
+//!
+//! An [`Exchange`] belongs to a connection (or to an HTTP/2 stream) and is used again for its next
+//! request, so that a request allocates nothing. Phases fill it in; logs, metrics and variables read it.
+//! What is computed when first asked (map values, the request id) sits behind cells, so that
+//! evaluating a template needs only `&Exchange`.
+
+use std::cell::{Cell, RefCell};
+use std::net::IpAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use smallvec::SmallVec;
+
+use super::head::{Fields, Method, RequestHead, ResponseHead, Version};
+use crate::conf::regex::Groups;
+use crate::conf::typed::Http;
+use crate::conf::typed::listen::Address;
+use crate::conf::typed::location::{Server, Settings};
+use crate::unit::clock;
+
+/// What all requests of one connection share.
+#[derive(Debug)]
+pub struct Connection {
+    /// `$connection`: counts up over the life of the process.
+    pub serial: u64,
+    /// The client.
+    pub remote: Address,
+    /// `$remote_addr`: the client's address as text, `unix:` for a Unix socket.
+    pub remote_text: Box<str>,
+    /// The address that accepted it (the socket's own, also when bound to `*`).
+    pub local: Address,
+    /// TLS.
+    pub is_secure: bool,
+    /// When it was accepted.
+    pub accepted: Instant,
+    /// The descriptor, for `$tcpinfo_*`.
+    pub descriptor: i32,
+}
+
+impl Connection {
+    /// The client's address, if it has one.
+    pub fn remote_ip(&self) -> Option<IpAddr> {
+        match &self.remote {
+            Address::Ip(address) => Some(address.ip()),
+            Address::Unix(_) => None,
+        }
+    }
+
+    /// The client's port; 0 for a Unix socket.
+    pub fn remote_port(&self) -> u16 {
+        match &self.remote {
+            Address::Ip(address) => address.port(),
+            Address::Unix(_) => 0,
+        }
+    }
+
+    /// The port that accepted it; 0 for a Unix socket.
+    pub fn local_port(&self) -> u16 {
+        match &self.local {
+            Address::Ip(address) => address.port(),
+            Address::Unix(_) => 0,
+        }
+    }
+}
+
+/// One try at one peer, for `$upstream_*`.
+#[derive(Debug, Clone)]
+pub struct Attempt {
+    /// The peer's address as in `$upstream_addr`.
+    pub address: Rc<str>,
+    /// The name of its `server` line.
+    pub server_name: Rc<str>,
+    /// The group changed before this attempt (an internal redirect): ` : ` instead of `, `.
+    pub is_new_group: bool,
+    /// The status received, or 502/504 when none was.
+    pub status: u16,
+    /// When the attempt began.
+    pub started: Instant,
+    /// Until connected.
+    pub connect_time: Option<Duration>,
+    /// Until the head of the response was read.
+    pub header_time: Option<Duration>,
+    /// Until the end.
+    pub response_time: Option<Duration>,
+    /// Body bytes received.
+    pub response_length: u64,
+    /// Bytes sent to the peer.
+    pub bytes_sent: u64,
+    /// Bytes received from the peer.
+    pub bytes_received: u64,
+}
+
+/// The value of a slot variable.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Slot {
+    /// Not computed or set yet.
+    Unset,
+    /// Known to have no value.
+    Absent,
+    /// A range of the exchange's arena.
+    Value(u32, u32),
+}
+
+/// One request and its answer.
+#[derive(Debug)]
+pub struct Exchange {
+    /// The connection it came over.
+    pub connection: Rc<Connection>,
+    /// The configuration in force for it.
+    pub http: Arc<Http>,
+    /// The server that its name chose.
+    pub server: Arc<Server>,
+    /// Its position in [`Http::servers`].
+    pub server_position: usize,
+    /// What holds where it stands now.
+    pub settings: Arc<Settings>,
+
+    /// When its first byte was read.
+    pub started: Instant,
+    /// How many requests came over the connection, this one counted.
+    pub request_count: u64,
+    /// The head as received.
+    pub head: RequestHead,
+    /// The method in force: an error page is fetched with GET.
+    pub method: Method,
+    /// The host: authority of the target or `Host`, lower case, without port; may be empty.
+    pub host: Vec<u8>,
+    /// The port in the authority or `Host`, if one is written.
+    pub host_port: Option<u16>,
+    /// The normalised path, decoded; rewritten by `rewrite`, `try_files`, `error_page`, `index`.
+    pub path: Vec<u8>,
+    /// The query without `?`; rewritten likewise.
+    pub args: Vec<u8>,
+    /// The path as received is what `path` says after normalising: nothing was rewritten.
+    pub path_is_original: bool,
+    /// The target had a `?`, an escape, a double slash or dots, or `+`: path and target differ.
+    pub target_is_complex: bool,
+    /// `try_files` found the path behind the `alias` of a regular expression: it is appended there.
+    /// An internal redirect ends that.
+    pub is_behind_alias: bool,
+    /// The request was redirected inside (`internal` locations are open to it).
+    pub is_internal: bool,
+    /// Internal redirects so far; the limit is ten.
+    pub redirects: u8,
+    /// A `break` or `rewrite … break` ran: the location's own rewrites are over.
+    pub rewrite_broken: bool,
+    /// The status that the answer gets whatever answers: that of the error for which `error_page`
+    /// acts, or its `=code`; 0 when none.
+    pub error_status: u16,
+    /// An `error_page` acts already; without `recursive_error_pages` no second one does.
+    pub has_error_page: bool,
+    /// Bytes of the request read, head and body.
+    pub request_length: u64,
+    /// The request body when it is held in memory (`$request_body`).
+    pub body: Vec<u8>,
+    /// The file that holds the body (`$request_body_file`).
+    pub body_file: Option<std::path::PathBuf>,
+    /// `set $limit_rate`, which goes before the directive.
+    pub limit_rate: Option<u64>,
+
+    /// Groups of the last regular expression that matched, and the text they are ranges of.
+    pub groups: RefCell<(Groups, Vec<u8>)>,
+    /// Values of the variables that the configuration defines.
+    pub slots: RefCell<(Vec<Slot>, Vec<u8>)>,
+    /// `$request_id`, made when first asked.
+    pub id: Cell<Option<u128>>,
+
+    /// The answer's status; 0 before there is one.
+    pub status: u16,
+    /// The answer's fields as sent: the content handler's, then the filters'.
+    pub answer: Fields,
+    /// The answer's body length, when known before it is sent.
+    pub answer_length: Option<u64>,
+    /// The answer's trailer fields as sent.
+    pub answer_trailers: Fields,
+    /// Bytes sent, head and framing included.
+    pub bytes_sent: u64,
+    /// Bytes of the answer's head sent.
+    pub head_bytes_sent: u64,
+    /// The answer was sent completely.
+    pub is_complete: bool,
+    /// Tries at peers, in order.
+    pub attempts: SmallVec<[Attempt; 1]>,
+    /// The head of the last peer's response.
+    pub upstream_head: ResponseHead,
+    /// The trailer fields of the last peer's response.
+    pub upstream_trailers: Fields,
+    /// `$proxy_host` and `$proxy_port` of the last `proxy_pass` entered.
+    pub proxy_host: Vec<u8>,
+    /// See `proxy_host`.
+    pub proxy_port: Vec<u8>,
+    /// The connection stays open for another request.
+    pub keep_alive: bool,
+    /// The status line is the peer's, with its reason phrase.
+    pub has_peer_reason: bool,
+    /// Is HTTP/2 spoken with the client?
+    pub is_http2: bool,
+}
+
+impl Exchange {
+    /// An exchange for the first request of a connection.
+    pub fn new(connection: Rc<Connection>, http: Arc<Http>, server: Arc<Server>) -> Self {
+        let settings = Arc::clone(&server.settings);
+        Self {
+            connection,
+            http,
+            server,
+            server_position: 0,
+            settings,
+            started: clock::now(),
+            request_count: 0,
+            head: RequestHead::default(),
+            method: Method::Get,
+            host: Vec::new(),
+            host_port: None,
+            path: Vec::new(),
+            args: Vec::new(),
+            path_is_original: true,
+            target_is_complex: false,
+            is_behind_alias: false,
+            is_internal: false,
+            redirects: 0,
+            rewrite_broken: false,
+            error_status: 0,
+            has_error_page: false,
+            request_length: 0,
+            body: Vec::new(),
+            body_file: None,
+            limit_rate: None,
+            groups: RefCell::default(),
+            slots: RefCell::default(),
+            id: Cell::new(None),
+            status: 0,
+            answer: Fields::default(),
+            answer_length: None,
+            answer_trailers: Fields::default(),
+            bytes_sent: 0,
+            head_bytes_sent: 0,
+            is_complete: false,
+            attempts: SmallVec::new(),
+            upstream_head: ResponseHead::default(),
+            upstream_trailers: Fields::default(),
+            proxy_host: Vec::new(),
+            proxy_port: Vec::new(),
+            keep_alive: false,
+            has_peer_reason: false,
+            is_http2: false,
+        }
+    }
+
+    /// Makes ready for the next request of the connection; buffers keep their room. The bytes of
+    /// the request head stay: the next request may already stand behind it.
+    pub fn reset(&mut self) {
+        self.head.reset();
+        self.method = Method::Get;
+        self.host.clear();
+        self.host_port = None;
+        self.path.clear();
+        self.args.clear();
+        self.path_is_original = true;
+        self.target_is_complex = false;
+        self.is_behind_alias = false;
+        self.is_internal = false;
+        self.redirects = 0;
+        self.rewrite_broken = false;
+        self.error_status = 0;
+        self.has_error_page = false;
+        self.request_length = 0;
+        self.body.clear();
+        self.body_file = None;
+        self.limit_rate = None;
+        let groups = self.groups.get_mut();
+        groups.0.clear();
+        groups.1.clear();
+        let slots = self.slots.get_mut();
+        slots.0.clear();
+        slots.1.clear();
+        self.id.set(None);
+        self.status = 0;
+        self.answer.clear();
+        self.answer_length = None;
+        self.answer_trailers.clear();
+        self.bytes_sent = 0;
+        self.head_bytes_sent = 0;
+        self.is_complete = false;
+        self.attempts.clear();
+        self.upstream_head.reset();
+        self.upstream_head.fields.bytes.clear();
+        self.upstream_trailers.clear();
+        self.proxy_host.clear();
+        self.proxy_port.clear();
+        self.keep_alive = false;
+        self.has_peer_reason = false;
+    }
+
+    /// The version spoken by the client.
+    pub fn version(&self) -> Version {
+        self.head.version
+    }
+
+    /// The settings in force change, e.g. because a location was found. Costs nothing when they
+    /// stay the same, as they do for the next request of most connections.
+    pub fn enter(&mut self, settings: &Arc<Settings>) {
+        if !Arc::ptr_eq(&self.settings, settings) {
+            self.settings = Arc::clone(settings);
+        }
+    }
+
+    /// The server in force changes, and its settings with it.
+    pub fn enter_server(&mut self, server: &Arc<Server>, position: usize) {
+        self.server_position = position;
+        if !Arc::ptr_eq(&self.server, server) {
+            self.server = Arc::clone(server);
+        }
+        let settings = &self.server.settings;
+        if !Arc::ptr_eq(&self.settings, settings) {
+            self.settings = Arc::clone(settings);
+        }
+    }
+
+    /// Gives a slot variable its value.
+    pub fn set_slot(&self, slot: u16, value: Option<&[u8]>) {
+        let (slots, arena) = &mut *self.slots.borrow_mut();
+        let position = usize::from(slot);
+        if slots.len() <= position {
+            slots.resize(self.http.names.slots.len().max(position + 1), Slot::Unset);
+        }
+        slots[position] = match value {
+            None => Slot::Absent,
+            Some(value) => {
+                let start = arena.len() as u32;
+                arena.extend_from_slice(value);
+                Slot::Value(start, arena.len() as u32)
+            }
+        };
+    }
+
+    /// Remembers the groups of a match for `$1` and named groups.
+    pub fn remember_groups(
+        &self,
+        regex: &crate::conf::regex::Regex,
+        groups: &Groups,
+        subject: &[u8],
+    ) {
+        let (kept, text) = &mut *self.groups.borrow_mut();
+        kept.clone_from(groups);
+        text.clear();
+        text.extend_from_slice(subject);
+        for &(group, slot) in regex.named() {
+            let value = groups
+                .get(usize::from(group))
+                .copied()
+                .flatten()
+                .map(|(start, end)| &subject[start as usize..end as usize]);
+            self.set_slot(slot, value);
+        }
+    }
+}

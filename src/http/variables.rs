@@ -1,0 +1,639 @@
+//! The values of variables, computed when asked.
+//!
+//! Values are appended to a buffer of the caller's; nothing is allocated for a value that can be
+//! copied from the exchange. `None`/`false` means "no value", which logs print as `-` and templates
+//! as nothing.
+
+use std::cell::RefCell;
+use std::io::Write as _;
+use std::net::IpAddr;
+
+use super::date;
+use super::exchange::{Attempt, Exchange, Slot};
+use super::head::{Fields, Known};
+use super::uri;
+use crate::conf::regex::Groups;
+use crate::conf::template::{Part, Template};
+use crate::conf::typed::listen::Address;
+use crate::conf::typed::location::Root;
+use crate::conf::variable::{Core, Source, Variable};
+use crate::metrics::registry;
+use crate::unit::clock;
+
+/// Map values that ask for map values that ask for … stop here.
+const DEPTH: u8 = 16;
+
+/// Appends the value of a template.
+pub fn expand(template: &Template, exchange: &Exchange, out: &mut Vec<u8>) {
+    expand_at(template, exchange, out, 0);
+}
+
+/// The value of a template: borrowed if it is plain text, else written into `scratch`.
+pub fn value_of<'a>(
+    template: &'a Template,
+    exchange: &Exchange,
+    scratch: &'a mut Vec<u8>,
+) -> &'a [u8] {
+    if let Some(text) = template.literal() {
+        return text;
+    }
+    scratch.clear();
+    expand(template, exchange, scratch);
+    scratch
+}
+
+/// Appends the value of a variable; `false` if it has none.
+pub fn write(variable: &Variable, exchange: &Exchange, out: &mut Vec<u8>) -> bool {
+    write_at(variable, exchange, out, 0)
+}
+
+/// Appends what `$1` to `$9` stand for; `false` if the group took no part in the match.
+pub fn write_capture(number: u8, exchange: &Exchange, out: &mut Vec<u8>) -> bool {
+    let (groups, subject) = &*exchange.groups.borrow();
+    match groups.get(usize::from(number)).copied().flatten() {
+        Some((start, end)) => {
+            out.extend_from_slice(&subject[start as usize..end as usize]);
+            true
+        }
+        None => false,
+    }
+}
+
+fn expand_at(template: &Template, exchange: &Exchange, out: &mut Vec<u8>, depth: u8) {
+    for part in template.parts() {
+        match part {
+            Part::Text(text) => out.extend_from_slice(text),
+            Part::Variable(variable) => {
+                write_at(variable, exchange, out, depth);
+            }
+            Part::Capture(number) => {
+                write_capture(*number, exchange, out);
+            }
+        }
+    }
+}
+
+fn write_at(variable: &Variable, exchange: &Exchange, out: &mut Vec<u8>, depth: u8) -> bool {
+    match variable {
+        Variable::Core(core) => write_core(*core, exchange, out),
+        Variable::Http(name) => write_fields(&exchange.head.fields, name, out),
+        Variable::SentHttp(name) => write_fields(&exchange.answer, name, out),
+        Variable::SentTrailer(name) => write_fields(&exchange.answer_trailers, name, out),
+        Variable::UpstreamHttp(name) => write_fields(&exchange.upstream_head.fields, name, out),
+        Variable::UpstreamTrailer(name) => write_fields(&exchange.upstream_trailers, name, out),
+        Variable::UpstreamCookie(name) => exchange
+            .upstream_head
+            .fields
+            .all(Known::SetCookie)
+            .find_map(|value| set_cookie_value(value, name))
+            .is_some_and(|value| append(out, value)),
+        Variable::Argument(name) => {
+            uri::argument(&exchange.args, name).is_some_and(|value| append(out, value))
+        }
+        Variable::Cookie(name) => exchange
+            .head
+            .fields
+            .all(Known::Cookie)
+            .find_map(|value| cookie_value(value, name))
+            .is_some_and(|value| append(out, value)),
+        Variable::Slot(slot) => write_slot(*slot, exchange, out, depth),
+    }
+}
+
+fn append(out: &mut Vec<u8>, bytes: &[u8]) -> bool {
+    out.extend_from_slice(bytes);
+    true
+}
+
+/// Appends a part of the request line; there is none when the line was not understood.
+fn append_received(out: &mut Vec<u8>, bytes: &[u8]) -> bool {
+    !bytes.is_empty() && append(out, bytes)
+}
+
+fn write_slot(slot: u16, exchange: &Exchange, out: &mut Vec<u8>, depth: u8) -> bool {
+    if depth >= DEPTH {
+        return false;
+    }
+    {
+        let (slots, arena) = &*exchange.slots.borrow();
+        match slots.get(usize::from(slot)).copied().unwrap_or(Slot::Unset) {
+            Slot::Unset => {}
+            Slot::Absent => return false,
+            Slot::Value(start, end) => return append(out, &arena[start as usize..end as usize]),
+        }
+    }
+    let http = &exchange.http;
+    let Some(&(_, source)) = http.names.slots.get(usize::from(slot)) else {
+        return false;
+    };
+    let start = out.len();
+    let (found, is_volatile) = match source {
+        // One that no `set` reached yet has the empty value (`ngx_http_rewrite_var`).
+        Source::Set => return true,
+        Source::Capture => return false,
+        Source::Map(index) => {
+            let Some(map) = http.maps.get(usize::from(index)) else {
+                return false;
+            };
+            expand_at(&map.source, exchange, out, depth + 1);
+            let mut groups = Groups::new();
+            let (value, regex) = map.find(&out[start..], &mut groups);
+            if let Some(regex) = regex {
+                exchange.remember_groups(regex, &groups, &out[start..]);
+            }
+            out.truncate(start);
+            expand_at(value, exchange, out, depth + 1);
+            (true, map.volatile)
+        }
+        Source::Geo(index) => {
+            let Some(geo) = http.geos.get(usize::from(index)) else {
+                return false;
+            };
+            let address = match &geo.source {
+                Some(source) => {
+                    expand_at(source, exchange, out, depth + 1);
+                    let text = std::str::from_utf8(&out[start..]).unwrap_or_default();
+                    let address = text.parse::<IpAddr>().ok();
+                    out.truncate(start);
+                    address
+                }
+                None => exchange.connection.remote_ip(),
+            };
+            let address = address.map(|address| {
+                behind_proxies(
+                    address,
+                    &geo.proxies,
+                    geo.proxy_recursive,
+                    &exchange.head.fields,
+                )
+            });
+            out.extend_from_slice(address.map_or(&geo.default, |address| geo.find(address)));
+            (true, geo.volatile)
+        }
+        Source::Split(index) => {
+            let Some(split) = http.splits.get(usize::from(index)) else {
+                return false;
+            };
+            expand_at(&split.source, exchange, out, depth + 1);
+            let value = split.find(&out[start..]);
+            out.truncate(start);
+            if let Some(value) = value {
+                expand_at(value, exchange, out, depth + 1);
+            }
+            (true, false)
+        }
+    };
+    if !is_volatile {
+        exchange.set_slot(slot, found.then_some(&out[start..]));
+    }
+    found
+}
+
+/// The client's address when the peer is a trusted proxy: the last address of `X-Forwarded-For`, or
+/// with `recursive` the last one that is not itself a trusted proxy (nginx `ngx_http_get_forwarded_addr`).
+fn behind_proxies(
+    address: IpAddr,
+    proxies: &[ipnet::IpNet],
+    recursive: bool,
+    fields: &Fields,
+) -> IpAddr {
+    let mut address = address;
+    let trusted = |address: &IpAddr| proxies.iter().any(|network| network.contains(address));
+    if proxies.is_empty() || !trusted(&address) {
+        return address;
+    }
+    let values: smallvec::SmallVec<[&[u8]; 4]> = fields.all(Known::XForwardedFor).collect();
+    for value in values.into_iter().rev() {
+        for item in value
+            .rsplit(|&byte| byte == b',' || byte == b' ')
+            .filter(|item| !item.is_empty())
+        {
+            let Some(next) = std::str::from_utf8(item)
+                .ok()
+                .and_then(parse_forwarded_address)
+            else {
+                return address;
+            };
+            address = next;
+            if !recursive || !trusted(&address) {
+                return address;
+            }
+        }
+    }
+    address
+}
+
+/// An address as proxies write it: bare, in brackets, or with a port.
+fn parse_forwarded_address(text: &str) -> Option<IpAddr> {
+    text.parse()
+        .ok()
+        .or_else(|| {
+            text.parse::<std::net::SocketAddr>()
+                .ok()
+                .map(|address| address.ip())
+        })
+        .or_else(|| text.strip_prefix('[')?.strip_suffix(']')?.parse().ok())
+}
+
+/// Appends the values of all fields of a variable's name, joined by `, ` (cookies by `; `).
+fn write_fields(fields: &Fields, name: &[u8], out: &mut Vec<u8>) -> bool {
+    let separator: &[u8] = if name == b"cookie" { b"; " } else { b", " };
+    let mut found = false;
+    for (_, field, value) in fields.iter() {
+        if is_variable_name_of(name, field) {
+            if found {
+                out.extend_from_slice(separator);
+            }
+            found = true;
+            out.extend_from_slice(value);
+        }
+    }
+    found
+}
+
+/// `user_agent` is the name of `User-Agent`.
+fn is_variable_name_of(name: &[u8], field: &[u8]) -> bool {
+    name.len() == field.len()
+        && name.iter().zip(field).all(|(&wanted, &byte)| match byte {
+            b'-' => wanted == b'_',
+            _ => wanted == byte.to_ascii_lowercase(),
+        })
+}
+
+/// The value of a cookie in a `Cookie` field; names are compared without case, as nginx does.
+pub fn cookie_value<'a>(field: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
+    field.split(|&byte| byte == b';').find_map(|pair| {
+        let pair = pair.trim_ascii_start();
+        let equals = memchr::memchr(b'=', pair)?;
+        pair[..equals]
+            .trim_ascii_end()
+            .eq_ignore_ascii_case(name)
+            .then(|| &pair[equals + 1..])
+    })
+}
+
+/// The value of a cookie in a `Set-Cookie` field.
+fn set_cookie_value<'a>(field: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
+    let pair = field.split(|&byte| byte == b';').next()?;
+    let equals = memchr::memchr(b'=', pair)?;
+    pair[..equals]
+        .trim_ascii()
+        .eq_ignore_ascii_case(name)
+        .then(|| &pair[equals + 1..])
+}
+
+fn write_core(core: Core, exchange: &Exchange, out: &mut Vec<u8>) -> bool {
+    let connection = &exchange.connection;
+    let head = &exchange.head;
+    match core {
+        Core::Args | Core::QueryString => {
+            out.extend_from_slice(&exchange.args);
+            !exchange.args.is_empty()
+        }
+        Core::BinaryRemoteAddr => match &connection.remote {
+            Address::Ip(address) => match address.ip() {
+                IpAddr::V4(four) => append(out, &four.octets()),
+                IpAddr::V6(six) => append(out, &six.octets()),
+            },
+            Address::Unix(_) => append(out, b"unix:"),
+        },
+        Core::BodyBytesSent => decimal(
+            out,
+            exchange.bytes_sent.saturating_sub(exchange.head_bytes_sent),
+        ),
+        Core::BytesSent => decimal(out, exchange.bytes_sent),
+        Core::Connection => decimal(out, connection.serial),
+        Core::ConnectionRequests => decimal(out, exchange.request_count),
+        Core::ConnectionTime => seconds(
+            out,
+            clock::now().saturating_duration_since(connection.accepted),
+        ),
+        Core::ConnectionsActive => decimal(out, registry::total(|counters| &counters.active)),
+        Core::ConnectionsReading => decimal(out, registry::total(|counters| &counters.reading)),
+        Core::ConnectionsWriting => decimal(out, registry::total(|counters| &counters.writing)),
+        Core::ConnectionsWaiting => decimal(out, registry::total(|counters| &counters.waiting)),
+        Core::ContentLength => field(&head.fields, Known::ContentLength, out),
+        Core::ContentType => field(&head.fields, Known::ContentType, out),
+        Core::DocumentRoot => document_root(exchange, out),
+        Core::DocumentUri | Core::Uri => append_received(out, &exchange.path),
+        Core::Host => {
+            if exchange.host.is_empty() {
+                append(out, &exchange.server.primary_name)
+            } else {
+                append(out, &exchange.host)
+            }
+        }
+        Core::Hostname => append(out, hostname()),
+        Core::Http2 => {
+            !exchange.is_http2 || append(out, if connection.is_secure { b"h2" } else { b"h2c" })
+        }
+        Core::Https => !connection.is_secure || append(out, b"on"),
+        Core::IsArgs => exchange.args.is_empty() || append(out, b"?"),
+        Core::IsRequestPort => request_port(exchange).is_none() || append(out, b":"),
+        Core::LimitRate => {
+            let start = out.len();
+            match exchange.limit_rate {
+                Some(rate) => decimal(out, rate),
+                None => {
+                    expand(&exchange.settings.limit_rate, exchange, out);
+                    if out.len() == start {
+                        out.push(b'0');
+                    }
+                    true
+                }
+            }
+        }
+        Core::Msec => seconds(out, clock::unix()),
+        Core::NginxVersion => append(out, env!("CARGO_PKG_VERSION").as_bytes()),
+        Core::Pid => decimal(out, u64::from(std::process::id())),
+        Core::Pipe => append(out, b"."),
+        Core::ProxyAddXForwardedFor => {
+            if write_fields(&head.fields, b"x_forwarded_for", out) {
+                out.extend_from_slice(b", ");
+            }
+            append(out, connection.remote_text.as_bytes())
+        }
+        Core::ProxyHost => !exchange.proxy_host.is_empty() && append(out, &exchange.proxy_host),
+        Core::ProxyPort => !exchange.proxy_port.is_empty() && append(out, &exchange.proxy_port),
+        Core::RealpathRoot => {
+            let start = out.len();
+            document_root(exchange, out);
+            let real = std::str::from_utf8(&out[start..])
+                .ok()
+                .and_then(|root| std::fs::canonicalize(root).ok());
+            out.truncate(start);
+            real.is_some_and(|real| append(out, real.as_os_str().as_encoded_bytes()))
+        }
+        Core::RemoteAddr => append(out, connection.remote_text.as_bytes()),
+        Core::RemotePort => match connection.remote_port() {
+            0 => true,
+            port => decimal(out, u64::from(port)),
+        },
+        Core::RemoteUser => remote_user(&head.fields, out),
+        Core::Request => append(out, head.bytes(head.line)),
+        Core::RequestBody => !exchange.body.is_empty() && append(out, &exchange.body),
+        Core::RequestBodyFile => exchange
+            .body_file
+            .as_ref()
+            .is_some_and(|path| append(out, path.as_os_str().as_encoded_bytes())),
+        Core::RequestCompletion => !exchange.is_complete || append(out, b"OK"),
+        Core::RequestFilename => request_filename(exchange, out),
+        Core::RequestId => {
+            let id = exchange.id.get().unwrap_or_else(|| {
+                let id = random_id();
+                exchange.id.set(Some(id));
+                id
+            });
+            let _ = write!(out, "{id:032x}");
+            true
+        }
+        Core::RequestLength => decimal(out, exchange.request_length),
+        Core::RequestMethod => append_received(out, head.bytes(head.method_token)),
+        Core::RequestPort => match request_port(exchange) {
+            Some(port) => decimal(out, u64::from(port)),
+            None => true,
+        },
+        Core::RequestTime => seconds(
+            out,
+            clock::now().saturating_duration_since(exchange.started),
+        ),
+        Core::RequestUri => append_received(out, head.bytes(head.target)),
+        Core::Scheme => append(
+            out,
+            if connection.is_secure {
+                b"https"
+            } else {
+                b"http"
+            },
+        ),
+        Core::ServerAddr => match &connection.local {
+            Address::Ip(address) => {
+                let _ = write!(out, "{}", address.ip());
+                true
+            }
+            Address::Unix(path) => {
+                out.extend_from_slice(b"unix:");
+                append(out, path.as_os_str().as_encoded_bytes())
+            }
+        },
+        Core::ServerName => append(out, &exchange.server.primary_name),
+        Core::ServerPort => match connection.local_port() {
+            0 => true,
+            port => decimal(out, u64::from(port)),
+        },
+        Core::ServerProtocol => {
+            !head.target.is_empty() && append(out, head.version.name().as_bytes())
+        }
+        Core::Status => {
+            let _ = write!(out, "{:03}", exchange.status);
+            true
+        }
+        Core::TcpinfoRtt => tcp_info(exchange, out, |info| info.tcpi_rtt),
+        Core::TcpinfoRttvar => tcp_info(exchange, out, |info| info.tcpi_rttvar),
+        Core::TcpinfoSndCwnd => tcp_info(exchange, out, |info| info.tcpi_snd_cwnd),
+        Core::TcpinfoRcvSpace => tcp_info(exchange, out, |info| info.tcpi_rcv_space),
+        Core::TimeIso8601 => with_times(|times| append(out, times.iso8601())),
+        Core::TimeLocal => with_times(|times| append(out, times.local())),
+        Core::UpstreamAddr => attempts(exchange, out, |attempt, out| {
+            append(out, attempt.address.as_bytes())
+        }),
+        Core::UpstreamLastServerName => exchange
+            .attempts
+            .last()
+            .is_some_and(|attempt| append(out, attempt.server_name.as_bytes())),
+        Core::UpstreamStatus => attempts(exchange, out, |attempt, out| match attempt.status {
+            0 => append(out, b"-"),
+            status => decimal(out, u64::from(status)),
+        }),
+        Core::UpstreamConnectTime => times(exchange, out, |attempt| attempt.connect_time),
+        Core::UpstreamHeaderTime => times(exchange, out, |attempt| attempt.header_time),
+        Core::UpstreamResponseTime => times(exchange, out, |attempt| attempt.response_time),
+        Core::UpstreamResponseLength => attempts(exchange, out, |attempt, out| {
+            decimal(out, attempt.response_length)
+        }),
+        Core::UpstreamBytesSent => attempts(exchange, out, |attempt, out| {
+            decimal(out, attempt.bytes_sent)
+        }),
+        Core::UpstreamBytesReceived => attempts(exchange, out, |attempt, out| {
+            decimal(out, attempt.bytes_received)
+        }),
+    }
+}
+
+fn decimal(out: &mut Vec<u8>, number: u64) -> bool {
+    super::h1::write::push_decimal(out, number);
+    true
+}
+
+/// Seconds with three decimals.
+fn seconds(out: &mut Vec<u8>, duration: std::time::Duration) -> bool {
+    super::h1::write::push_decimal(out, duration.as_secs());
+    let milliseconds = duration.subsec_millis();
+    out.extend_from_slice(&[
+        b'.',
+        b'0' + (milliseconds / 100) as u8,
+        b'0' + (milliseconds / 10 % 10) as u8,
+        b'0' + (milliseconds % 10) as u8,
+    ]);
+    true
+}
+
+fn field(fields: &Fields, known: Known, out: &mut Vec<u8>) -> bool {
+    fields.known(known).is_some_and(|value| append(out, value))
+}
+
+/// One value for each attempt, `, ` between attempts at peers of a group and ` : ` between groups.
+fn attempts(
+    exchange: &Exchange,
+    out: &mut Vec<u8>,
+    mut write: impl FnMut(&Attempt, &mut Vec<u8>) -> bool,
+) -> bool {
+    for (position, attempt) in exchange.attempts.iter().enumerate() {
+        if position > 0 {
+            out.extend_from_slice(if attempt.is_new_group { b" : " } else { b", " });
+        }
+        write(attempt, out);
+    }
+    !exchange.attempts.is_empty()
+}
+
+fn times(
+    exchange: &Exchange,
+    out: &mut Vec<u8>,
+    time: impl Fn(&Attempt) -> Option<std::time::Duration>,
+) -> bool {
+    attempts(exchange, out, |attempt, out| match time(attempt) {
+        Some(time) => seconds(out, time),
+        None => append(out, b"-"),
+    })
+}
+
+/// The texts of the current second.
+pub fn with_times<R>(run: impl FnOnce(&date::Cache) -> R) -> R {
+    thread_local! {
+        static TIMES: RefCell<Option<date::Cache>> = const { RefCell::new(None) };
+    }
+    let second = i64::try_from(clock::unix().as_secs()).unwrap_or(i64::MAX);
+    TIMES.with_borrow_mut(|times| {
+        let times = times.get_or_insert_with(|| date::Cache::new(second));
+        times.update(second);
+        run(times)
+    })
+}
+
+/// The port that the request names, if it names one.
+fn request_port(exchange: &Exchange) -> Option<u16> {
+    exchange.host_port
+}
+
+fn document_root(exchange: &Exchange, out: &mut Vec<u8>) -> bool {
+    match &exchange.settings.root {
+        Root::Root(root) | Root::Alias(root) => expand(root, exchange, out),
+    }
+    true
+}
+
+/// Appends the file that the path stands for: `root` and the whole path, or `alias` and the path
+/// behind the location's prefix.
+pub fn request_filename(exchange: &Exchange, out: &mut Vec<u8>) -> bool {
+    match &exchange.settings.root {
+        Root::Root(root) => {
+            expand(root, exchange, out);
+            append(out, &exchange.path)
+        }
+        Root::Alias(alias) => {
+            expand(alias, exchange, out);
+            if exchange.is_behind_alias {
+                out.extend_from_slice(&exchange.path);
+            } else if !exchange.settings.is_regex {
+                out.extend_from_slice(
+                    exchange
+                        .path
+                        .get(exchange.settings.prefix_length..)
+                        .unwrap_or_default(),
+                );
+            }
+            true
+        }
+    }
+}
+
+/// The user name of Basic credentials (RFC 7617); the password is never copied.
+fn remote_user(fields: &Fields, out: &mut Vec<u8>) -> bool {
+    let Some(value) = fields.known(Known::Authorization) else {
+        return false;
+    };
+    let Some((scheme, credentials)) = value.split_at_checked(6) else {
+        return false;
+    };
+    if !scheme.eq_ignore_ascii_case(b"basic ") {
+        return false;
+    }
+    let start = out.len();
+    let mut group = 0u32;
+    let mut bits = 0u32;
+    for &byte in credentials.trim_ascii() {
+        let six = match byte {
+            b'A'..=b'Z' => byte - b'A',
+            b'a'..=b'z' => byte - b'a' + 26,
+            b'0'..=b'9' => byte - b'0' + 52,
+            b'+' | b'-' => 62,
+            b'/' | b'_' => 63,
+            b'=' => break,
+            _ => {
+                out.truncate(start);
+                return false;
+            }
+        };
+        group = (group << 6) | u32::from(six);
+        bits += 6;
+        if bits >= 8 {
+            bits -= 8;
+            let decoded = (group >> bits) as u8;
+            if decoded == b':' {
+                return out.len() > start;
+            }
+            out.push(decoded);
+        }
+    }
+    out.truncate(start);
+    false
+}
+
+/// The name of this host, in lower case (`$hostname`).
+pub fn hostname() -> &'static [u8] {
+    static NAME: std::sync::LazyLock<Vec<u8>> = std::sync::LazyLock::new(|| {
+        let name = std::fs::read("/proc/sys/kernel/hostname").unwrap_or_default();
+        name.trim_ascii().to_ascii_lowercase()
+    });
+    &NAME
+}
+
+/// 128 bits that nobody can guess, from a generator that the system seeds per thread.
+fn random_id() -> u128 {
+    use std::hash::{BuildHasher as _, Hasher as _};
+    thread_local! {
+        static STATE: (std::hash::RandomState, std::hash::RandomState) =
+            (std::hash::RandomState::new(), std::hash::RandomState::new());
+        static COUNT: std::cell::Cell<u64> = const { std::cell::Cell::new(0) };
+    }
+    let count = COUNT.get();
+    COUNT.set(count.wrapping_add(1));
+    STATE.with(|(left, right)| {
+        let half = |state: &std::hash::RandomState| {
+            let mut hasher = state.build_hasher();
+            hasher.write_u64(count);
+            u128::from(hasher.finish())
+        };
+        (half(left) << 64) | half(right)
+    })
+}
+
+fn tcp_info(
+    exchange: &Exchange,
+    out: &mut Vec<u8>,
+    value: impl Fn(&libc::tcp_info) -> u32,
+) -> bool {
+    crate::net::tcp_info::of(exchange.connection.descriptor)
+        .is_some_and(|info| decimal(out, u64::from(value(&info))))
+}

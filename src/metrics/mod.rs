@@ -1,0 +1,3 @@
+//! Counting: numbers that a worker writes without a lock and anybody may read.
+
+pub mod registry;

@@ -1,0 +1,96 @@
+//! Per-worker counters.
+//!
+//! Each worker thread owns one [`Counters`]; it alone writes them (a plain load and store, no locked
+//! instruction), any thread may sum them. The numbers never go down, but for the gauges, whose sum
+//! over the workers is right because a connection stays on its worker.
+
+use std::cell::RefCell;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use parking_lot::Mutex;
+
+/// The numbers of one worker.
+#[derive(Default, Debug)]
+pub struct Counters {
+    /// Connections accepted.
+    pub accepted: Counter,
+    /// Connections handled (not refused for want of room).
+    pub handled: Counter,
+    /// Requests begun.
+    pub requests: Counter,
+    /// Connections open.
+    pub active: Counter,
+    /// Connections on which a request head is being read.
+    pub reading: Counter,
+    /// Connections on which a request is being answered.
+    pub writing: Counter,
+    /// Connections that wait for a request.
+    pub waiting: Counter,
+    /// Panics caught.
+    pub panics: Counter,
+}
+
+/// A number with one writer.
+#[derive(Default, Debug)]
+pub struct Counter(AtomicU64);
+
+impl Counter {
+    /// One more.
+    pub fn increase(&self) {
+        self.0.store(self.0.load(Relaxed).wrapping_add(1), Relaxed);
+    }
+
+    /// One less.
+    pub fn decrease(&self) {
+        self.0.store(self.0.load(Relaxed).wrapping_sub(1), Relaxed);
+    }
+
+    /// The number now.
+    pub fn value(&self) -> u64 {
+        self.0.load(Relaxed)
+    }
+}
+
+static ALL: Mutex<Vec<Arc<Counters>>> = Mutex::new(Vec::new());
+
+thread_local! {
+    static MINE: RefCell<Option<Arc<Counters>>> = const { RefCell::new(None) };
+}
+
+/// Runs with the counters of this thread.
+pub fn with<R>(run: impl FnOnce(&Counters) -> R) -> R {
+    MINE.with_borrow_mut(|mine| {
+        run(mine.get_or_insert_with(|| {
+            let counters = Arc::new(Counters::default());
+            ALL.lock().push(Arc::clone(&counters));
+            counters
+        }))
+    })
+}
+
+/// The sum of one number over all workers.
+pub fn total(which: impl Fn(&Counters) -> &Counter) -> u64 {
+    ALL.lock()
+        .iter()
+        .map(|counters| which(counters).value())
+        .fold(0, u64::wrapping_add)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_gauge_raised_and_lowered_on_two_threads_sums_up() {
+        let before = total(|counters| &counters.panics);
+        let thread = std::thread::spawn(|| with(|counters| counters.panics.increase()));
+        with(|counters| {
+            counters.panics.increase();
+            counters.panics.increase();
+            counters.panics.decrease();
+        });
+        thread.join().expect("thread ends");
+        assert_eq!(total(|counters| &counters.panics), before + 2);
+    }
+}

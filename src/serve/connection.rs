@@ -1,0 +1,604 @@
+//! A client's connection from its first byte to its last: reading heads, keep-alive, pipelining,
+//! lingering close.
+//!
+//! A connection is in one of two states. Parked, it is a descriptor and a deadline. When bytes arrive
+//! it becomes busy: an exchange and buffers are there, and stay for [`PARK_AFTER`] after an answer, so
+//! that a client in full flight costs no allocation per request and an idle one no memory.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::Poll;
+use std::time::Duration;
+
+use super::downstream::{Downstream, Http1};
+use super::generation::Local;
+use super::worker::Worker;
+use super::{http2, serve};
+use crate::conf::typed::listen::Address;
+use crate::conf::typed::location::{Lingering, LingeringMode, Reading};
+use crate::conf::typed::log::Level;
+use crate::http::exchange::{Connection, Exchange};
+use crate::http::h1::framing;
+use crate::http::h1::parse::{HeadLimits, HeadParser, Progress, RequestError};
+use crate::http::head::{Known, Method};
+use crate::http::{buffer, uri};
+use crate::log;
+use crate::metrics::registry;
+use crate::net::deadline::Deadline;
+use crate::net::stream::Stream;
+use crate::unit::clock;
+
+/// How long after an answer a connection keeps its memory.
+const PARK_AFTER: Duration = Duration::from_secs(1);
+/// What an HTTP/2 client sends first (RFC 9113 section 3.4).
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+static SERIAL: AtomicU64 = AtomicU64::new(1);
+
+/// How a busy phase ended.
+enum End {
+    /// Nothing came for a while; the connection waits on without its memory.
+    Park { stream: Stream, keepalive: Duration },
+    /// The client speaks HTTP/2; these bytes of it were read.
+    Http2 { stream: Stream, read: Vec<u8> },
+    /// It is over.
+    Closed,
+}
+
+/// Serves one client's connection.
+pub async fn run(worker: Rc<Worker>, mut stream: Stream, listen: Rc<Address>) {
+    let _guard = worker.enter();
+    let remote = stream.peer_address();
+    let remote_text = match &remote {
+        Address::Ip(address) => address.ip().to_canonical().to_string(),
+        Address::Unix(_) => "unix:".to_owned(),
+    };
+    let local_address = match &*listen {
+        Address::Ip(address) if !address.ip().is_unspecified() => (*listen).clone(),
+        Address::Unix(_) => (*listen).clone(),
+        Address::Ip(_) => stream.local_address(),
+    };
+    let connection = Rc::new(Connection {
+        serial: SERIAL.fetch_add(1, Ordering::Relaxed),
+        remote,
+        remote_text: remote_text.into(),
+        local: local_address,
+        is_secure: false,
+        accepted: clock::now(),
+        descriptor: stream.descriptor(),
+    });
+    let mut requests = 0;
+    // A fresh connection has the time of a request head; a kept one that of keep-alive.
+    let mut patience = None;
+    loop {
+        let first = {
+            let local = worker.local();
+            let Some(server) = default_server(&local, &listen) else {
+                return;
+            };
+            patience.unwrap_or(local.generation.http.servers[server].reading.header_timeout)
+        };
+        registry::with(|counters| counters.waiting.increase());
+        let is_readable = wait(&worker, &stream, first).await;
+        registry::with(|counters| counters.waiting.decrease());
+        if !is_readable {
+            if requests == 0 && worker.is_draining() {
+                stream.reset_on_close();
+            }
+            return;
+        }
+        match Box::pin(busy(&worker, stream, &connection, &listen, &mut requests)).await {
+            End::Park {
+                stream: parked,
+                keepalive,
+            } => {
+                stream = parked;
+                patience = Some(keepalive);
+            }
+            End::Http2 { stream, read } => {
+                return Box::pin(http2::run(&worker, stream, read, &connection, &listen)).await;
+            }
+            End::Closed => return,
+        }
+    }
+}
+
+/// Waits for something to read; `false` if the time passed or the worker drains.
+async fn wait(worker: &Rc<Worker>, stream: &Stream, patience: Duration) -> bool {
+    let deadline = Deadline::new();
+    deadline.set(patience);
+    std::future::poll_fn(|context| {
+        if worker.is_draining() {
+            return Poll::Ready(false);
+        }
+        if stream.poll_read_state(context).is_ready() {
+            return Poll::Ready(true);
+        }
+        deadline.poll_expired(context).map(|()| false)
+    })
+    .await
+}
+
+/// The server whose settings hold before a request names one.
+fn default_server(local: &Local, listen: &Address) -> Option<usize> {
+    let listen = local.generation.listen(listen)?;
+    Some(local.generation.http.listens[listen].default_server)
+}
+
+/// Requests one after another, for as long as they come without a pause.
+async fn busy(
+    worker: &Rc<Worker>,
+    stream: Stream,
+    connection: &Rc<Connection>,
+    listen: &Rc<Address>,
+    requests: &mut u64,
+) -> End {
+    let mut local = worker.local();
+    let Some(position) = default_server(&local, listen) else {
+        return End::Closed;
+    };
+    let server = Arc::clone(&local.generation.http.servers[position]);
+    let mut exchange = Exchange::new(
+        Rc::clone(connection),
+        Arc::clone(&local.generation.http),
+        server,
+    );
+    let mut downstream = Downstream::Http1(Box::new(Http1::new(stream)));
+    let mut parser = HeadParser::default();
+    let mut patience = None;
+    loop {
+        // The next request belongs to the configuration in force when it begins.
+        let Some(position) = default_server(&local, listen) else {
+            return End::Closed;
+        };
+        let server = &local.generation.http.servers[position];
+        exchange.enter_server(server, position);
+        let header_timeout = server.reading.header_timeout;
+        parser.reset();
+        let head = read_head(
+            worker,
+            &mut exchange,
+            &mut downstream,
+            &mut parser,
+            patience,
+            header_timeout,
+        )
+        .await;
+        let Downstream::Http1(http1) = &mut downstream else {
+            return End::Closed;
+        };
+        let first = match head {
+            Read::Head => Ok(()),
+            Read::Refused(error) => {
+                local.log(
+                    &exchange,
+                    Level::Info,
+                    format_args!("{error} while reading client request headers"),
+                );
+                Err(status_of(error))
+            }
+            Read::TimedOut => {
+                // Nobody is told: the client may not even speak HTTP.
+                local.log(
+                    &exchange,
+                    Level::Info,
+                    format_args!("client timed out (110: Connection timed out) while reading client request headers"),
+                );
+                exchange.status = 408;
+                *requests += 1;
+                exchange.request_count = *requests;
+                finish(&local, &exchange);
+                log::flush_thread();
+                if exchange.settings.reset_timed_out {
+                    http1.stream.reset_on_close();
+                }
+                return End::Closed;
+            }
+            Read::Http2 => {
+                let read = std::mem::take(&mut exchange.head.fields.bytes);
+                let Downstream::Http1(http1) = downstream else {
+                    return End::Closed;
+                };
+                return End::Http2 {
+                    stream: http1.stream,
+                    read,
+                };
+            }
+            Read::Ended { was_partial } => {
+                if was_partial {
+                    local.log(
+                        &exchange,
+                        Level::Info,
+                        format_args!("client prematurely closed connection while reading client request headers"),
+                    );
+                    exchange.status = 400;
+                    *requests += 1;
+                    exchange.request_count = *requests;
+                    finish(&local, &exchange);
+                    log::flush_thread();
+                }
+                return End::Closed;
+            }
+            Read::Idle => {
+                let keepalive = exchange
+                    .settings
+                    .keepalive_timeout
+                    .unwrap_or_default()
+                    .saturating_sub(PARK_AFTER);
+                buffer::release(&mut exchange.head.fields.bytes);
+                let Downstream::Http1(http1) = downstream else {
+                    return End::Closed;
+                };
+                return End::Park {
+                    stream: http1.stream,
+                    keepalive,
+                };
+            }
+        };
+
+        // Reading may have taken long: a reload in the meantime counts.
+        local = worker.local();
+        *requests += 1;
+        exchange.request_count = *requests;
+        registry::with(|counters| {
+            counters.requests.increase();
+            counters.writing.increase();
+        });
+        let prepared = first.and_then(|()| prepare(&local, &mut exchange, http1, listen));
+        let is_whole = serve(&local, &mut exchange, &mut downstream, prepared).await;
+        finish(&local, &exchange);
+        registry::with(|counters| counters.writing.decrease());
+
+        let stays = is_whole && exchange.keep_alive;
+        let settings = Arc::clone(&exchange.settings);
+        if !stays {
+            // The line of the log is there before the client sees the end.
+            log::flush_thread();
+            if is_whole {
+                linger(&mut exchange, &mut downstream, &settings.lingering).await;
+            }
+            let Downstream::Http1(http1) = &mut downstream else {
+                return End::Closed;
+            };
+            if settings.reset_timed_out && !is_whole {
+                http1.stream.reset_on_close();
+            }
+            buffer::release(&mut exchange.head.fields.bytes);
+            return End::Closed;
+        }
+        if !downstream.is_body_complete() && !discard_body(&mut exchange, &mut downstream).await {
+            log::flush_thread();
+            return End::Closed;
+        }
+        let Downstream::Http1(http1) = &mut downstream else {
+            return End::Closed;
+        };
+        http1.release_buffers();
+        // What was read behind this request begins the next one.
+        let bytes = &mut exchange.head.fields.bytes;
+        if http1.unread >= bytes.len() {
+            buffer::release(bytes);
+        } else {
+            bytes.drain(..http1.unread);
+        }
+        http1.unread = 0;
+        if exchange.upstream_head.fields.bytes.capacity() != 0 {
+            exchange.upstream_head.reset();
+            buffer::release(&mut exchange.upstream_head.fields.bytes);
+        }
+        exchange.reset();
+        patience = settings.keepalive_timeout;
+        local = worker.local();
+    }
+}
+
+/// The end of a request: its lines are written.
+fn finish(local: &Local, exchange: &Exchange) {
+    local.log_access(exchange);
+}
+
+/// What reading a head came to.
+enum Read {
+    Head,
+    Refused(RequestError),
+    TimedOut,
+    Http2,
+    /// The client closed; in the middle of a head or not.
+    Ended {
+        was_partial: bool,
+    },
+    /// Nothing came for a while after an answer.
+    Idle,
+}
+
+/// Reads until the head is complete.
+async fn read_head(
+    worker: &Rc<Worker>,
+    exchange: &mut Exchange,
+    downstream: &mut Downstream,
+    parser: &mut HeadParser,
+    keepalive: Option<Duration>,
+    header_timeout: Duration,
+) -> Read {
+    let Downstream::Http1(http1) = downstream else {
+        return Read::Ended { was_partial: false };
+    };
+    let reading = &exchange.server.reading;
+    let limits = limits(reading);
+    let http2_allowed = reading.http2;
+    let mut has_begun = !exchange.head.fields.bytes.is_empty();
+    let is_first = keepalive.is_none() && exchange.request_count == 0;
+    if !has_begun {
+        registry::with(|counters| counters.waiting.increase());
+        http1.deadline.set(match keepalive {
+            Some(keepalive) => keepalive.min(PARK_AFTER),
+            None => header_timeout,
+        });
+    } else {
+        registry::with(|counters| counters.reading.increase());
+        http1.deadline.set(header_timeout);
+        exchange.started = clock::now();
+    }
+    let read = loop {
+        if has_begun {
+            let bytes = &exchange.head.fields.bytes;
+            let seen = bytes.len().min(PREFACE.len());
+            let may_be_http2 = http2_allowed && is_first && bytes[..seen] == PREFACE[..seen];
+            if may_be_http2 && seen == PREFACE.len() {
+                break Read::Http2;
+            }
+            if !may_be_http2 {
+                match parser.request(&mut exchange.head, &limits) {
+                    Ok(Progress::Complete) => break Read::Head,
+                    Ok(Progress::Partial) => {}
+                    Err(error) => break Read::Refused(error),
+                }
+            }
+        }
+        let bytes = &mut exchange.head.fields.bytes;
+        let polled = http1
+            .deadline
+            .guard_with(&mut http1.stream, |stream, context| {
+                if !has_begun && worker.is_draining() {
+                    return Poll::Ready(None);
+                }
+                buffer::ensure(bytes);
+                match stream.poll_read_into(context, bytes, buffer::SMALL) {
+                    Poll::Ready(result) => Poll::Ready(Some(result)),
+                    Poll::Pending => {
+                        if bytes.is_empty() {
+                            buffer::release(bytes);
+                        }
+                        Poll::Pending
+                    }
+                }
+            })
+            .await;
+        match polled {
+            None if has_begun => break Read::TimedOut,
+            None if keepalive.is_some_and(|keepalive| keepalive > PARK_AFTER) => break Read::Idle,
+            None | Some(None) => break Read::Ended { was_partial: false },
+            Some(Some(Ok(0) | Err(_))) => {
+                break Read::Ended {
+                    was_partial: has_begun,
+                };
+            }
+            Some(Some(Ok(_))) => {
+                if !has_begun {
+                    has_begun = true;
+                    exchange.started = clock::now();
+                    registry::with(|counters| {
+                        counters.waiting.decrease();
+                        counters.reading.increase();
+                    });
+                    http1.deadline.set(header_timeout);
+                }
+            }
+        }
+    };
+    registry::with(|counters| {
+        if has_begun {
+            counters.reading.decrease()
+        } else {
+            counters.waiting.decrease()
+        }
+    });
+    read
+}
+
+fn limits(reading: &Reading) -> HeadLimits {
+    let (count, size) = reading.large_header_buffers;
+    HeadLimits {
+        line: size,
+        total: count.saturating_mul(size),
+        fields: reading.max_fields,
+        ignore_invalid: reading.ignore_invalid,
+        underscores: reading.underscores,
+    }
+}
+
+/// The status that a refused head is answered with.
+fn status_of(error: RequestError) -> u16 {
+    match error {
+        RequestError::UriTooLong => 414,
+        RequestError::HeaderTooLarge | RequestError::TooManyFields => 494,
+        RequestError::UnsupportedVersion => 505,
+        RequestError::UnsupportedTransferEncoding => 501,
+        _ => 400,
+    }
+}
+
+/// From a head to a request: host, server, path, body. The error is a status.
+pub(super) fn prepare(
+    local: &Rc<Local>,
+    exchange: &mut Exchange,
+    http1: &mut Http1,
+    listen: &Address,
+) -> Result<(), u16> {
+    exchange.request_length = exchange.head.length as u64;
+    exchange.method = exchange.head.method;
+    http1.unread = exchange.head.length;
+    let length = match framing::request_body(&exchange.head) {
+        Ok(length) => length,
+        Err(error) => {
+            find_server(local, exchange, listen)?;
+            local.log(
+                exchange,
+                Level::Info,
+                format_args!("{error} while reading client request headers"),
+            );
+            return Err(status_of(error));
+        }
+    };
+    http1.expect_body(
+        exchange.head.length,
+        length,
+        framing::expects_continue(&exchange.head),
+    );
+    exchange.keep_alive = framing::keeps_request_connection(&exchange.head);
+    find_server(local, exchange, listen)?;
+    route(local, exchange)
+}
+
+/// What HTTP/1 and HTTP/2 have in common behind the choice of the server.
+pub(super) fn route(local: &Rc<Local>, exchange: &mut Exchange) -> Result<(), u16> {
+    // An open proxy would serve these; a reverse proxy has no use for them (nginx answers 405).
+    if matches!(exchange.method, Method::Connect | Method::Trace) {
+        let name = if exchange.method == Method::Connect {
+            "CONNECT"
+        } else {
+            "TRACE"
+        };
+        local.log(
+            exchange,
+            Level::Info,
+            format_args!("client sent {name} method while reading client request headers"),
+        );
+        return Err(405);
+    }
+    let target = exchange.head.path_and_query.of(&exchange.head.fields.bytes);
+    let merge_slashes = exchange.server.reading.merge_slashes;
+    match uri::normalise(target, merge_slashes, &mut exchange.path) {
+        Ok(normalised) => {
+            if let uri::Path::AsReceived(length) = normalised.path {
+                exchange.path.extend_from_slice(&target[..length]);
+            }
+            if let Some(query) = normalised.query {
+                exchange.args.extend_from_slice(&target[query]);
+            }
+            Ok(())
+        }
+        Err(error) => {
+            local.log(
+                exchange,
+                Level::Info,
+                format_args!("{error} while reading client request line"),
+            );
+            Err(400)
+        }
+    }
+}
+
+/// The server that the request's host chooses; its settings hold from here on.
+pub(super) fn find_server(
+    local: &Rc<Local>,
+    exchange: &mut Exchange,
+    listen: &Address,
+) -> Result<(), u16> {
+    let Some(listen) = local.generation.listen(listen) else {
+        return Err(421);
+    };
+    let host = match exchange.head.authority.is_empty() {
+        // RFC 9112 section 3.2.2: an absolute-form target replaces Host.
+        false => exchange.head.authority.of(&exchange.head.fields.bytes),
+        true => exchange.head.fields.known(Known::Host).unwrap_or_default(),
+    };
+    let mut result = Ok(());
+    if host.is_empty() {
+        exchange.host.clear();
+    } else {
+        match uri::validate_host(host, &mut exchange.host) {
+            Ok(port) => exchange.host_port = port,
+            Err(error) => {
+                local.log(
+                    exchange,
+                    Level::Info,
+                    format_args!("client sent {error} header while reading client request headers"),
+                );
+                exchange.host.clear();
+                result = Err(400);
+            }
+        }
+    }
+    if !Arc::ptr_eq(&exchange.http, &local.generation.http) {
+        exchange.http = Arc::clone(&local.generation.http);
+    }
+    let position = local
+        .generation
+        .routes
+        .server(listen, &exchange.host, exchange);
+    exchange.enter_server(&local.generation.http.servers[position], position);
+    let settings = &exchange.server.settings;
+    exchange.keep_alive &= settings.keepalive_timeout.is_some()
+        && exchange.request_count < settings.keepalive_requests
+        && clock::now().saturating_duration_since(exchange.connection.accepted)
+            < settings.keepalive_time;
+    result
+}
+
+/// Reads what is left of a body that nobody wanted, so that the next request can be read; `false`
+/// when the client does not let us.
+async fn discard_body(exchange: &mut Exchange, downstream: &mut Downstream) -> bool {
+    let lingering = exchange.settings.lingering.clone();
+    let began = clock::now();
+    let mut scrap = buffer::take_small();
+    let is_complete = loop {
+        scrap.clear();
+        match downstream
+            .read_body(exchange, &mut scrap, buffer::SMALL, lingering.timeout)
+            .await
+        {
+            Ok(true) => break true,
+            Ok(false) if clock::now().saturating_duration_since(began) < lingering.time => {}
+            _ => break false,
+        }
+    };
+    buffer::give_back(scrap);
+    is_complete
+}
+
+/// Closes the sending side and reads on for a while: closing with unread bytes would make the kernel
+/// send a reset, which can destroy the answer on its way to the client (RFC 9112 section 9.6).
+async fn linger(exchange: &mut Exchange, downstream: &mut Downstream, lingering: &Lingering) {
+    let has_more = !downstream.is_body_complete();
+    let Downstream::Http1(http1) = downstream else {
+        return;
+    };
+    let is_pipelined = http1.unread < exchange.head.fields.bytes.len();
+    let wanted = match lingering.mode {
+        LingeringMode::Off => false,
+        LingeringMode::On => has_more || is_pipelined,
+        LingeringMode::Always => true,
+    };
+    if !wanted {
+        return;
+    }
+    let _ = tokio::io::AsyncWriteExt::shutdown(&mut http1.stream).await;
+    let began = clock::now();
+    let mut scrap = buffer::take_small();
+    while clock::now().saturating_duration_since(began) < lingering.time {
+        scrap.clear();
+        http1.deadline.set(lingering.timeout);
+        let read = http1
+            .deadline
+            .guard_with(&mut http1.stream, |stream, context| {
+                stream.poll_read_into(context, &mut scrap, buffer::SMALL)
+            })
+            .await;
+        if !matches!(read, Some(Ok(1..))) {
+            break;
+        }
+    }
+    buffer::give_back(scrap);
+}

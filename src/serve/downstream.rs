@@ -1,0 +1,495 @@
+//! The client's side of one exchange: its body is read here, its answer is written here.
+//!
+//! Owns framing towards the client and the bytes not yet written; knows nothing of what they mean.
+//! HTTP/1.1 and HTTP/2 are two variants of one type, so that everything above is written once.
+//!
+//! Invariant: bytes queued are framed bytes. Whoever queues decides nothing about framing; the head
+//! said once, in [`Downstream::begin`], how the body is delimited.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::BufMut as _;
+use tokio::io::AsyncWrite as _;
+
+use super::http2::Http2;
+use crate::http::buffer;
+use crate::http::exchange::Exchange;
+use crate::http::h1::chunked::{self, ChunkError, Decoder};
+use crate::http::h1::framing::BodyLength;
+use crate::http::head::{Fields, Version};
+use crate::net::deadline::Deadline;
+use crate::net::stream::Stream;
+
+/// How much of a body is read from a client at once.
+const READ: usize = 16 << 10;
+
+/// The client's side of an exchange.
+#[derive(Debug)]
+pub enum Downstream {
+    /// A connection of HTTP/1.x.
+    Http1(Box<Http1>),
+    /// A stream of HTTP/2.
+    Http2(Box<Http2>),
+}
+
+/// What went wrong with the client.
+#[derive(Debug)]
+pub enum ClientError {
+    /// It closed or reset the connection.
+    Closed(Option<io::Error>),
+    /// It did not send or take anything for too long.
+    TimedOut,
+    /// Its chunked body is malformed.
+    BadBody(ChunkError),
+}
+
+impl std::fmt::Display for ClientError {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Closed(None) => formatter.write_str("client prematurely closed connection"),
+            Self::Closed(Some(error)) => {
+                write!(formatter, "client connection failed ({error})")
+            }
+            Self::TimedOut => formatter.write_str("client timed out (110: Connection timed out)"),
+            Self::BadBody(error) => write!(formatter, "client sent invalid chunked body: {error}"),
+        }
+    }
+}
+
+impl From<io::Error> for ClientError {
+    fn from(error: io::Error) -> Self {
+        Self::Closed(Some(error))
+    }
+}
+
+/// How the body of an answer is delimited.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Framing {
+    /// The bytes as they are: a length was told, or the connection's end is the end.
+    Raw,
+    /// Chunked (RFC 9112 section 7.1).
+    Chunked,
+    /// No body follows (HEAD, 204, 304).
+    Nothing,
+}
+
+/// A client's connection of HTTP/1.x, between reading a head and the end of its exchange.
+#[derive(Debug)]
+pub struct Http1 {
+    /// The connection.
+    pub stream: Stream,
+    /// Where in the head's bytes the unread ones begin: body or next requests.
+    pub unread: usize,
+    body: RequestBody,
+    /// The client waits for `100 Continue` before it sends its body.
+    awaits_continue: bool,
+    out: Vec<u8>,
+    sent: usize,
+    framing: Framing,
+    /// For reading from and writing to the client.
+    pub deadline: Deadline,
+    is_armed: bool,
+}
+
+#[derive(Debug)]
+enum RequestBody {
+    Complete,
+    Length(u64),
+    Chunked(Decoder),
+}
+
+impl Http1 {
+    /// The client's side of a fresh connection.
+    pub fn new(stream: Stream) -> Self {
+        Self {
+            stream,
+            unread: 0,
+            body: RequestBody::Complete,
+            awaits_continue: false,
+            out: Vec::new(),
+            sent: 0,
+            framing: Framing::Raw,
+            deadline: Deadline::new(),
+            is_armed: false,
+        }
+    }
+
+    /// A head was read; this is how its body is delimited.
+    pub fn expect_body(&mut self, head_length: usize, length: BodyLength, awaits_continue: bool) {
+        self.unread = head_length;
+        self.body = match length {
+            BodyLength::None | BodyLength::UntilClose | BodyLength::Length(0) => {
+                RequestBody::Complete
+            }
+            BodyLength::Length(length) => RequestBody::Length(length),
+            BodyLength::Chunked => RequestBody::Chunked(Decoder::default()),
+        };
+        self.awaits_continue = awaits_continue && !matches!(self.body, RequestBody::Complete);
+    }
+
+    /// Gives the buffers back while the connection waits for its next request.
+    pub fn release_buffers(&mut self) {
+        if self.sent == self.out.len() {
+            self.sent = 0;
+            buffer::release(&mut self.out);
+        }
+    }
+
+    /// Repeats a system call that writes to the client until it did something.
+    pub async fn write_with<T>(
+        &mut self,
+        timeout: Duration,
+        mut call: impl FnMut(&Stream) -> io::Result<T>,
+    ) -> Result<T, ClientError> {
+        self.deadline.set(timeout);
+        let stream = &self.stream;
+        match self
+            .deadline
+            .guard(|context| stream.poll_write_with(context, || call(stream)))
+            .await
+        {
+            Some(result) => result.map_err(ClientError::from),
+            None => Err(ClientError::TimedOut),
+        }
+    }
+
+    fn poll_flush(&mut self, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        let mut written = 0;
+        while self.sent < self.out.len() {
+            match Pin::new(&mut self.stream).poll_write(context, &self.out[self.sent..]) {
+                Poll::Ready(Ok(0)) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                Poll::Ready(Ok(count)) => {
+                    self.sent += count;
+                    written += count;
+                }
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                Poll::Pending if written > 0 => return Poll::Ready(Ok(written)),
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+        self.out.clear();
+        self.sent = 0;
+        Poll::Ready(Ok(written))
+    }
+
+    /// Appends payload of the request's body to `into`; `Ok(true)` when the body is complete.
+    fn poll_body(
+        &mut self,
+        context: &mut Context<'_>,
+        exchange: &mut Exchange,
+        into: &mut Vec<u8>,
+        room: usize,
+    ) -> Poll<Result<bool, ClientError>> {
+        loop {
+            let bytes = &mut exchange.head.fields.bytes;
+            match &mut self.body {
+                RequestBody::Complete => return Poll::Ready(Ok(true)),
+                RequestBody::Length(remaining) => {
+                    let wanted = usize::try_from(*remaining).unwrap_or(usize::MAX);
+                    let count = if self.unread < bytes.len() {
+                        let count = wanted.min(bytes.len() - self.unread).min(room.max(1));
+                        into.extend_from_slice(&bytes[self.unread..self.unread + count]);
+                        self.unread += count;
+                        count
+                    } else {
+                        if into.capacity() == into.len() {
+                            into.reserve(wanted.min(room).clamp(1, READ));
+                        }
+                        let limit = wanted.min(room.max(1));
+                        let mut limited = into.limit(limit);
+                        let read = std::pin::pin!(tokio::io::AsyncReadExt::read_buf(
+                            &mut self.stream,
+                            &mut limited
+                        ));
+                        match ready!(read.poll(context))? {
+                            0 => return Poll::Ready(Err(ClientError::Closed(None))),
+                            count => count,
+                        }
+                    };
+                    exchange.request_length += count as u64;
+                    *remaining -= count as u64;
+                    if *remaining == 0 {
+                        self.body = RequestBody::Complete;
+                        return Poll::Ready(Ok(true));
+                    }
+                    return Poll::Ready(Ok(false));
+                }
+                RequestBody::Chunked(decoder) => {
+                    if self.unread == bytes.len() {
+                        // The bytes behind the head are used up; their room is used again.
+                        bytes.truncate(exchange.head.length);
+                        self.unread = exchange.head.length;
+                        if bytes.capacity() - bytes.len() < READ / 4 {
+                            bytes.reserve(READ);
+                        }
+                        if ready!(self.stream.poll_read_into(context, bytes, READ))? == 0 {
+                            return Poll::Ready(Err(ClientError::Closed(None)));
+                        }
+                    }
+                    let before = into.len();
+                    while self.unread < bytes.len()
+                        && !decoder.is_done()
+                        && into.len() - before < room.max(1)
+                    {
+                        let input = &bytes[self.unread..];
+                        let mut trailers = Fields::default();
+                        let decoded = decoder
+                            .decode(input, &mut trailers)
+                            .map_err(ClientError::BadBody)?;
+                        into.extend_from_slice(&input[decoded.data.clone()]);
+                        self.unread += decoded.consumed;
+                        exchange.request_length += decoded.consumed as u64;
+                        if decoded.consumed == 0 {
+                            break;
+                        }
+                    }
+                    if decoder.is_done() {
+                        self.body = RequestBody::Complete;
+                        return Poll::Ready(Ok(true));
+                    }
+                    if into.len() > before {
+                        return Poll::Ready(Ok(false));
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl Downstream {
+    /// Has the whole body of the request been read?
+    pub fn is_body_complete(&self) -> bool {
+        match self {
+            Self::Http1(http1) => matches!(http1.body, RequestBody::Complete),
+            Self::Http2(http2) => http2.is_body_complete(),
+        }
+    }
+
+    /// The length of the body that is still to come, if the client told it.
+    pub fn body_length(&self) -> Option<u64> {
+        match self {
+            Self::Http1(http1) => match &http1.body {
+                RequestBody::Complete => Some(0),
+                RequestBody::Length(length) => Some(*length),
+                RequestBody::Chunked(_) => None,
+            },
+            Self::Http2(http2) => http2.body_length(),
+        }
+    }
+
+    /// The client still waits for leave to send its body: an answer now leaves the connection
+    /// without a known next byte, so it must be the last.
+    pub fn awaits_continue(&self) -> bool {
+        matches!(self, Self::Http1(http1) if http1.awaits_continue)
+    }
+
+    /// Appends at most about `room` bytes of the request's body to `into`; `Ok(true)` when it is
+    /// complete. `timeout` is `client_body_timeout`, between two reads.
+    pub async fn read_body(
+        &mut self,
+        exchange: &mut Exchange,
+        into: &mut Vec<u8>,
+        room: usize,
+        timeout: Duration,
+    ) -> Result<bool, ClientError> {
+        self.allow_body(exchange).await?;
+        std::future::poll_fn(|context| self.poll_body(context, exchange, into, room, timeout)).await
+    }
+
+    /// As [`Downstream::read_body`], for a caller that waits for other things too.
+    pub fn poll_body(
+        &mut self,
+        context: &mut Context<'_>,
+        exchange: &mut Exchange,
+        into: &mut Vec<u8>,
+        room: usize,
+        timeout: Duration,
+    ) -> Poll<Result<bool, ClientError>> {
+        match self {
+            Self::Http1(http1) => {
+                let polled = http1.poll_body(context, exchange, into, room);
+                if polled.is_ready() {
+                    http1.is_armed = false;
+                    return polled;
+                }
+                if !http1.is_armed {
+                    http1.is_armed = true;
+                    http1.deadline.set(timeout);
+                }
+                http1.deadline.poll_expired(context).map(|()| {
+                    http1.is_armed = false;
+                    Err(ClientError::TimedOut)
+                })
+            }
+            Self::Http2(http2) => http2.poll_body(context, exchange, into, timeout),
+        }
+    }
+
+    /// Tells a client that waits for it to send its body (RFC 9110 section 10.1.1). One that sent
+    /// some of it already does not wait.
+    pub async fn allow_body(&mut self, exchange: &Exchange) -> Result<(), ClientError> {
+        let Self::Http1(http1) = self else {
+            return Ok(());
+        };
+        if !http1.awaits_continue {
+            return Ok(());
+        }
+        http1.awaits_continue = false;
+        if http1.unread < exchange.head.fields.bytes.len() {
+            return Ok(());
+        }
+        http1
+            .out
+            .extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
+        self.flush(exchange.settings.send_timeout).await?;
+        Ok(())
+    }
+
+    /// Queues the head of the answer. For HTTP/1.x these are its bytes; for HTTP/2 the head is taken
+    /// from the exchange.
+    pub fn begin(
+        &mut self,
+        exchange: &mut Exchange,
+        head: impl FnOnce(&Exchange, &mut Vec<u8>),
+        framing: Framing,
+    ) {
+        match self {
+            Self::Http1(http1) => {
+                buffer::ensure(&mut http1.out);
+                let before = http1.out.len();
+                head(exchange, &mut http1.out);
+                exchange.head_bytes_sent += (http1.out.len() - before) as u64;
+                http1.framing = framing;
+            }
+            Self::Http2(http2) => http2.begin(exchange, framing == Framing::Nothing),
+        }
+    }
+
+    /// Queues an interim answer (1xx) as these bytes; HTTP/2 clients do without.
+    pub fn queue_interim(&mut self, head: impl FnOnce(&mut Vec<u8>)) {
+        if let Self::Http1(http1) = self {
+            buffer::ensure(&mut http1.out);
+            head(&mut http1.out);
+        }
+    }
+
+    /// Queues bytes of the body.
+    pub fn queue(&mut self, bytes: &[u8]) {
+        if bytes.is_empty() {
+            return;
+        }
+        match self {
+            Self::Http1(http1) => match http1.framing {
+                Framing::Nothing => {}
+                Framing::Raw => http1.out.extend_from_slice(bytes),
+                Framing::Chunked => {
+                    chunked::write_chunk_head(&mut http1.out, bytes.len());
+                    http1.out.extend_from_slice(bytes);
+                    http1.out.extend_from_slice(b"\r\n");
+                }
+            },
+            Self::Http2(http2) => http2.queue(bytes),
+        }
+    }
+
+    /// Where bytes of the body may be appended directly, when framing adds nothing to them.
+    pub fn raw_queue(&mut self) -> Option<&mut Vec<u8>> {
+        match self {
+            Self::Http1(http1) if http1.framing == Framing::Raw => Some(&mut http1.out),
+            _ => None,
+        }
+    }
+
+    /// Queues the end of the body, with trailer fields where the framing has room for them.
+    pub fn queue_end(&mut self, trailers: &Fields) {
+        match self {
+            Self::Http1(http1) => {
+                if http1.framing == Framing::Chunked {
+                    http1.out.extend_from_slice(b"0\r\n");
+                    for (_, name, value) in trailers.iter() {
+                        http1.out.extend_from_slice(name);
+                        http1.out.extend_from_slice(b": ");
+                        http1.out.extend_from_slice(value);
+                        http1.out.extend_from_slice(b"\r\n");
+                    }
+                    http1.out.extend_from_slice(b"\r\n");
+                }
+            }
+            Self::Http2(http2) => http2.queue_end(trailers),
+        }
+    }
+
+    /// Bytes queued and not yet written.
+    pub fn queued(&self) -> usize {
+        match self {
+            Self::Http1(http1) => http1.out.len() - http1.sent,
+            Self::Http2(http2) => http2.queued(),
+        }
+    }
+
+    /// Writes what is queued, as much as the client takes; ready with the number of bytes when some
+    /// were written or none is left. `timeout` is `send_timeout`, between two writes.
+    pub fn poll_flush(
+        &mut self,
+        context: &mut Context<'_>,
+        timeout: Duration,
+    ) -> Poll<Result<usize, ClientError>> {
+        match self {
+            Self::Http1(http1) => {
+                let polled = http1.poll_flush(context);
+                if let Poll::Ready(result) = polled {
+                    http1.is_armed = false;
+                    return Poll::Ready(result.map_err(ClientError::from));
+                }
+                if !http1.is_armed {
+                    http1.is_armed = true;
+                    http1.deadline.set(timeout);
+                }
+                http1.deadline.poll_expired(context).map(|()| {
+                    http1.is_armed = false;
+                    Err(ClientError::TimedOut)
+                })
+            }
+            Self::Http2(http2) => http2.poll_flush(context, timeout),
+        }
+    }
+
+    /// Writes all that is queued; returns how many bytes that were.
+    pub async fn flush(&mut self, timeout: Duration) -> Result<u64, ClientError> {
+        let mut written = 0;
+        while self.queued() > 0 {
+            written +=
+                std::future::poll_fn(|context| self.poll_flush(context, timeout)).await? as u64;
+        }
+        Ok(written)
+    }
+
+    /// Ready when the client has gone away. Bytes of a next request are not a sign of that.
+    pub fn poll_gone(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        match self {
+            // Pipelined bytes hide the end; the next read will tell.
+            Self::Http1(http1) => http1.stream.poll_gone(context),
+            Self::Http2(http2) => http2.poll_gone(context),
+        }
+    }
+
+    /// The connection as raw bytes, for a tunnel; only HTTP/1.1 upgrades.
+    pub fn as_http1(&mut self) -> Option<&mut Http1> {
+        match self {
+            Self::Http1(http1) => Some(http1),
+            Self::Http2(_) => None,
+        }
+    }
+}
+
+/// How an answer whose length is or is not known is delimited towards a client.
+pub fn framing_for(version: Version, length: Option<u64>, chunked_allowed: bool) -> Framing {
+    match (length, version) {
+        (Some(_), _) => Framing::Raw,
+        (None, Version::Http11) if chunked_allowed => Framing::Chunked,
+        (None, _) => Framing::Raw,
+    }
+}

@@ -1,0 +1,440 @@
+//! One configuration at run time: what all workers share ([`Generation`]), and what each worker
+//! makes of it for itself ([`Local`]).
+//!
+//! A generation is built completely, or not at all, before anything of it is used. A request holds
+//! the [`Local`] that it began with until its end, so a reload changes no request half-way; the last
+//! reference to an old generation is the end of its last request.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::ffi::OsStr;
+use std::fmt;
+use std::net::SocketAddr;
+use std::os::unix::ffi::OsStrExt as _;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use tokio::runtime::Handle;
+
+use super::proxy::Plan;
+use super::proxy_fields::Url;
+use crate::conf::typed::listen::Address;
+use crate::conf::typed::location::{Handler, Location, Settings, Statement};
+use crate::conf::typed::log::Level;
+use crate::conf::typed::process::Process;
+use crate::conf::typed::upstream as conf;
+use crate::conf::typed::{Config, Http};
+use crate::http::exchange::Exchange;
+use crate::log::{self, ErrorLogs, OpenAccessLog, error_log};
+use crate::net::resolver::Resolver;
+use crate::net::stream::Stream;
+use crate::route::table::RouteTable;
+use crate::unit::clock;
+use crate::upstream::group::{Group, Peers, Selected};
+use crate::upstream::pool::{Idle, Pool};
+use crate::upstream::refresh::Names;
+
+/// A configuration in force.
+#[derive(Debug)]
+pub struct Generation {
+    /// Counts the configurations that were built, from 1.
+    pub number: u64,
+    /// The typed configuration.
+    pub http: Arc<Http>,
+    /// What concerns the process.
+    pub process: Process,
+    /// Which server, which location.
+    pub routes: RouteTable,
+    /// By [`Settings::id`].
+    places: Vec<Place>,
+    /// By position in [`Http::upstreams`].
+    peers: Vec<Arc<Peers>>,
+    /// Names of groups in lower case, for `proxy_pass` with variables.
+    groups: HashMap<Box<[u8]>, usize>,
+    listens: HashMap<Address, usize>,
+    /// One for each `resolver` that was written.
+    resolvers: Vec<(Arc<conf::Resolver>, Resolver)>,
+    system_resolver: Resolver,
+    /// What was amended while building, for the log.
+    pub warnings: Vec<String>,
+}
+
+/// What is opened and compiled for one place.
+#[derive(Debug)]
+struct Place {
+    access: Arc<[OpenAccessLog]>,
+    errors: ErrorLogs,
+    plan: Option<Plan>,
+}
+
+/// Why a generation could not be built.
+#[derive(Debug)]
+pub struct BuildError(String);
+
+impl fmt::Display for BuildError {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for BuildError {}
+
+impl Generation {
+    /// Builds everything that a configuration needs to serve, but for its sockets. What is known of
+    /// the peers of the generation before is taken over.
+    /// Names are asked for on the runtime `background`.
+    pub fn build(
+        config: Config,
+        number: u64,
+        previous: Option<&Self>,
+        background: &Handle,
+    ) -> Result<Arc<Self>, BuildError> {
+        let http = Arc::new(config.http);
+        let mut all: Vec<Arc<Settings>> = Vec::new();
+        for server in &http.servers {
+            all.push(Arc::clone(&server.settings));
+            collect_statements(&server.statements, &mut all);
+            collect_locations(&server.locations, &mut all);
+        }
+        all.sort_by_key(|settings| settings.id);
+        all.dedup_by_key(|settings| settings.id);
+        let mut opened = Vec::new();
+        let mut places = Vec::with_capacity(all.len());
+        for settings in &all {
+            let failed = |error: log::OpenError| BuildError(error.to_string());
+            let place = Place {
+                access: log::open_access(&settings.access_logs, &mut opened).map_err(failed)?,
+                errors: log::open_errors(&settings.error_logs, &mut opened).map_err(failed)?,
+                plan: match &settings.handler {
+                    Handler::Proxy(proxy) => Some(Plan::new(proxy)),
+                    Handler::Files | Handler::StubStatus => None,
+                },
+            };
+            while places.len() < settings.id {
+                return Err(BuildError(format!("settings {} are missing", places.len())));
+            }
+            places.push(place);
+        }
+        let mut resolvers: Vec<(Arc<conf::Resolver>, Resolver)> = Vec::new();
+        let written = all.iter().filter_map(|settings| settings.resolver.as_ref());
+        for written in written.chain(
+            http.upstreams
+                .iter()
+                .filter_map(|upstream| upstream.resolver.as_ref()),
+        ) {
+            if !resolvers.iter().any(|(known, _)| known == written) {
+                resolvers.push((
+                    Arc::clone(written),
+                    Resolver::new(Some(written), background.clone()),
+                ));
+            }
+        }
+        let peers = http
+            .upstreams
+            .iter()
+            .map(|upstream| {
+                let before = previous.and_then(|previous| {
+                    previous
+                        .peers
+                        .iter()
+                        .find(|peers| peers.upstream().name == upstream.name)
+                        .map(|peers| &**peers)
+                });
+                Arc::new(Peers::new(Arc::clone(upstream), before))
+            })
+            .collect();
+        let groups = http
+            .upstreams
+            .iter()
+            .enumerate()
+            .filter(|(_, upstream)| !upstream.is_implicit)
+            .map(|(position, upstream)| {
+                (
+                    upstream.name.to_ascii_lowercase().into_bytes().into(),
+                    position,
+                )
+            })
+            .collect();
+        let listens = http
+            .listens
+            .iter()
+            .enumerate()
+            .map(|(position, listen)| (listen.address.clone(), position))
+            .collect();
+        opened.dedup_by_key(|warning| warning.to_string());
+        Ok(Arc::new(Self {
+            number,
+            routes: RouteTable::new(&http),
+            http,
+            process: config.process,
+            places,
+            peers,
+            groups,
+            listens,
+            resolvers,
+            system_resolver: Resolver::new(None, background.clone()),
+            warnings: opened.iter().map(ToString::to_string).collect(),
+        }))
+    }
+
+    /// Which `listen` of this generation an address is.
+    pub fn listen(&self, address: &Address) -> Option<usize> {
+        self.listens.get(address).copied()
+    }
+
+    /// The names in the `upstream {}` blocks: to be looked up before the generation is used, then kept.
+    pub fn names(&self) -> Names {
+        Names::new(&self.peers, |written| match written {
+            Some(written) => self.resolver(written),
+            None => self.system_resolver.clone(),
+        })
+    }
+
+    /// The resolver made for a `resolver` line.
+    fn resolver(&self, written: &Arc<conf::Resolver>) -> Resolver {
+        let known = self.resolvers.iter().find(|(known, _)| known == written);
+        known
+            .map_or(&self.system_resolver, |(_, resolver)| resolver)
+            .clone()
+    }
+
+    /// The peers of every upstream, for those who resolve names and check health.
+    pub fn peers(&self) -> &[Arc<Peers>] {
+        &self.peers
+    }
+}
+
+impl Drop for Generation {
+    fn drop(&mut self) {
+        // Tools that drive nginx wait for this phrase after a reload.
+        error_log::report(
+            Level::Notice,
+            format_args!("generation {} exited with code 0", self.number),
+        );
+    }
+}
+
+fn collect_locations(locations: &[Location], all: &mut Vec<Arc<Settings>>) {
+    for location in locations {
+        collect_settings(&location.settings, all);
+        collect_locations(&location.children, all);
+    }
+}
+
+fn collect_settings(settings: &Arc<Settings>, all: &mut Vec<Arc<Settings>>) {
+    all.push(Arc::clone(settings));
+    if let Some(limits) = &settings.limit_except {
+        collect_settings(&limits.settings, all);
+    }
+    collect_statements(&settings.statements, all);
+}
+
+fn collect_statements(statements: &[Statement], all: &mut Vec<Arc<Settings>>) {
+    for statement in statements {
+        if let Statement::If {
+            statements,
+            settings,
+            ..
+        } = statement
+        {
+            if let Some(settings) = settings {
+                collect_settings(settings, all);
+            }
+            collect_statements(statements, all);
+        }
+    }
+}
+
+/// A worker's own part of a generation.
+#[derive(Debug)]
+pub struct Local {
+    /// The shared part.
+    pub generation: Arc<Generation>,
+    upstreams: Vec<Rc<LocalUpstream>>,
+    /// Groups made for addresses that a `proxy_pass` with variables came out as.
+    dynamic: RefCell<HashMap<Box<[u8]>, Rc<LocalUpstream>>>,
+    is_draining: Rc<Cell<bool>>,
+}
+
+/// A group of peers with the connections that this worker keeps to them.
+#[derive(Debug)]
+pub struct LocalUpstream {
+    /// The balance.
+    pub group: Rc<Group>,
+    pool: RefCell<Pool<Stream>>,
+}
+
+/// So many groups are made for computed addresses before all are forgotten.
+const MOST_DYNAMIC: usize = 1024;
+
+impl LocalUpstream {
+    fn new(peers: Arc<Peers>) -> Rc<Self> {
+        let pool = RefCell::new(Pool::new(peers.upstream().keepalive.clone()));
+        Rc::new(Self {
+            group: Group::new(peers),
+            pool,
+        })
+    }
+
+    /// A kept connection to a peer that is still good.
+    pub fn checkout(&self, selected: &Selected, kind: u64) -> Option<Idle<Stream>> {
+        self.pool.borrow_mut().checkout(
+            &selected.target().address,
+            kind,
+            clock::now(),
+            Stream::is_quiet,
+        )
+    }
+
+    /// Keeps a connection for the next request, if it may be kept.
+    pub fn keep(&self, selected: &Selected, kind: u64, idle: Idle<Stream>) {
+        // One that may not be kept is closed by being dropped.
+        let _ =
+            self.pool
+                .borrow_mut()
+                .checkin(&selected.target().address, kind, idle, clock::now());
+    }
+}
+
+impl Local {
+    /// A worker's part of a generation; balance and kept connections of an upstream that did not
+    /// change go on.
+    pub fn new(
+        generation: Arc<Generation>,
+        previous: Option<&Self>,
+        is_draining: Rc<Cell<bool>>,
+    ) -> Rc<Self> {
+        // Connections to peers of the generation before are dropped with it: an upstream whose
+        // settings changed must not go on under the old ones.
+        let _ = previous;
+        let upstreams = generation
+            .peers
+            .iter()
+            .map(|peers| LocalUpstream::new(Arc::clone(peers)))
+            .collect();
+        Rc::new(Self {
+            generation,
+            upstreams,
+            dynamic: RefCell::default(),
+            is_draining,
+        })
+    }
+
+    /// The upstream at a position of [`Http::upstreams`].
+    pub fn upstream(&self, position: usize) -> Rc<LocalUpstream> {
+        Rc::clone(&self.upstreams[position])
+    }
+
+    /// The upstream that a computed URL means: a group of that name, a literal address, or the
+    /// addresses of a name that is looked up now. The error is a status.
+    pub async fn dynamic(
+        &self,
+        exchange: &Exchange,
+        url: &Url<'_>,
+    ) -> Result<Rc<LocalUpstream>, u16> {
+        let host = String::from_utf8_lossy(url.host).to_ascii_lowercase();
+        if let Some(found) = self
+            .generation
+            .groups
+            .get(host.as_bytes())
+            .filter(|_| url.unix.is_none())
+        {
+            return Ok(self.upstream(*found));
+        }
+        let addresses: Vec<Address> = match (url.unix, host.parse()) {
+            (Some(path), _) => vec![Address::Unix(OsStr::from_bytes(path).into())],
+            (None, Ok(ip)) => vec![Address::Ip(SocketAddr::new(ip, url.port))],
+            (None, Err(_)) => {
+                let Some(written) = &exchange.settings.resolver else {
+                    self.log(
+                        exchange,
+                        Level::Error,
+                        format_args!("no resolver defined to resolve {host}"),
+                    );
+                    return Err(502);
+                };
+                match self.generation.resolver(written).addresses(&host).await {
+                    Ok(answer) => answer
+                        .addresses
+                        .iter()
+                        .map(|found| Address::Ip(SocketAddr::new(found.address.ip(), url.port)))
+                        .collect(),
+                    Err(error) => {
+                        self.log(
+                            exchange,
+                            Level::Error,
+                            format_args!("{host} could not be resolved ({error})"),
+                        );
+                        return Err(502);
+                    }
+                }
+            }
+        };
+        let mut key = url.host_and_port.to_vec();
+        for address in &addresses {
+            key.extend_from_slice(format!(" {address}").as_bytes());
+        }
+        let mut dynamic = self.dynamic.borrow_mut();
+        if let Some(found) = dynamic.get(&key[..]) {
+            return Ok(Rc::clone(found));
+        }
+        if dynamic.len() >= MOST_DYNAMIC {
+            dynamic.clear();
+        }
+        let name = String::from_utf8_lossy(url.host_and_port);
+        let made = LocalUpstream::new(Arc::new(Peers::of_addresses(&name, &addresses)));
+        dynamic.insert(key.into(), Rc::clone(&made));
+        Ok(made)
+    }
+
+    /// The compiled proxy of a place.
+    pub fn plan(&self, settings: &Settings) -> Option<&Plan> {
+        self.generation.places.get(settings.id)?.plan.as_ref()
+    }
+
+    /// Writes a line about a request to the error log of the place where it stands.
+    pub fn log(&self, exchange: &Exchange, level: Level, message: fmt::Arguments<'_>) {
+        if let Some(place) = self.generation.places.get(exchange.settings.id) {
+            error_log::write(&place.errors, level, None, message, Some(exchange));
+        }
+    }
+
+    /// Writes the access log lines of a request that ended.
+    pub fn log_access(&self, exchange: &Exchange) {
+        if let Some(place) = self.generation.places.get(exchange.settings.id) {
+            log::access_log::write(&place.access, exchange);
+        }
+    }
+
+    /// Are connections to be closed after their answer?
+    pub fn is_draining(&self) -> bool {
+        self.is_draining.get()
+    }
+
+    /// Closes kept connections that were idle for too long.
+    pub fn sweep(&self) {
+        let now = clock::now();
+        for upstream in &self.upstreams {
+            upstream.pool.borrow_mut().sweep(now);
+        }
+        for upstream in self.dynamic.borrow().values() {
+            upstream.pool.borrow_mut().sweep(now);
+        }
+    }
+
+    /// Closes all kept connections.
+    pub fn close_idle_peers(&self) {
+        for upstream in &self.upstreams {
+            upstream.pool.borrow_mut().retain(|_| false);
+        }
+        self.dynamic.borrow_mut().clear();
+    }
+
+    /// How many connections to peers are kept.
+    pub fn idle_peers(&self) -> usize {
+        self.upstreams
+            .iter()
+            .map(|upstream| upstream.pool.borrow().len())
+            .sum()
+    }
+}

@@ -1,0 +1,506 @@
+//! THE way of a request: the phases in order, in one function.
+//!
+//! [`serve`] takes an exchange whose head was read and sends its answer. The order is nginx's:
+//! server rewrite → find location → location rewrite (back to find location, at most ten times) →
+//! access → content → the answer's fields → the answer's body. What a phase means is written in its
+//! own module; that it stands where it stands is written here.
+
+pub mod answer;
+pub mod connection;
+pub mod downstream;
+mod fields;
+pub mod generation;
+mod http2;
+mod proxy;
+mod proxy_fields;
+mod request_body;
+mod status_page;
+mod tunnel;
+pub mod worker;
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use crate::access::ip_rules::{self, Verdict};
+use crate::conf::typed::location::{ErrorPageStatus, Handler, Settings, Statement};
+use crate::conf::typed::log::Level;
+use crate::files::serve::{self as files, Content, FileError, TryOutcome};
+use crate::http::body::Body;
+use crate::http::exchange::Exchange;
+use crate::http::head::{Known, Method};
+use crate::http::{buffer, uri, variables};
+use crate::route::location::Found;
+use crate::route::rewrite::{self, Outcome};
+use downstream::{ClientError, Downstream};
+use generation::Local;
+
+/// Internal redirects and repeated location searches that one request may make (nginx
+/// `NGX_HTTP_MAX_URI_CHANGES`).
+const MOST_REDIRECTS: u8 = 10;
+
+/// Where a request goes next.
+enum Next {
+    /// The server's own rewrites, then the search.
+    Server,
+    /// Search the locations by the path.
+    Search,
+    /// Enter a named location.
+    Named(Vec<u8>),
+    /// Answer with an error, or with a redirect whose `Location` is set.
+    Fail(u16),
+    /// Send this.
+    Send(Content),
+    /// The answer was sent; `false` when it broke off.
+    Done(bool),
+}
+
+/// Answers one request. `false` when the client's connection must close now, because the answer
+/// broke off or the client is gone.
+pub async fn serve(
+    local: &Rc<Local>,
+    exchange: &mut Exchange,
+    downstream: &mut Downstream,
+    first: Result<(), u16>,
+) -> bool {
+    let mut next = match first {
+        Ok(()) => Next::Server,
+        Err(status) => Next::Fail(status),
+    };
+    loop {
+        next = match next {
+            // Rewrites of the server run before a location is known, and again after an internal
+            // redirect, because they decide by the path.
+            Next::Server => {
+                let server = Arc::clone(&exchange.server);
+                exchange.enter(&server.settings);
+                match run_statements(local, exchange, &server.statements) {
+                    // The path changed or not: now it is searched.
+                    Outcome::Continue | Outcome::SearchAgain => Next::Search,
+                    outcome => rewritten(local, exchange, outcome),
+                }
+            }
+            Next::Search => match find_location(local, exchange) {
+                Found::Location(settings) => {
+                    let settings = Arc::clone(settings);
+                    enter_location(local, exchange, downstream, &settings).await
+                }
+                // `location /a/ { proxy_pass … }` and a request for `/a`.
+                Found::Redirect(settings) => {
+                    exchange.enter(settings);
+                    let mut target = Vec::new();
+                    uri::push_escaped(&mut target, &settings.name, uri::Escape::Path);
+                    if !exchange.args.is_empty() {
+                        target.push(b'?');
+                        target.extend_from_slice(&exchange.args);
+                    }
+                    answer::set_location(exchange, &target);
+                    Next::Fail(301)
+                }
+                Found::Nothing => {
+                    let settings = Arc::clone(&exchange.server.settings);
+                    enter_location(local, exchange, downstream, &settings).await
+                }
+            },
+            Next::Named(name) => {
+                exchange.redirects += 1;
+                let routes = &local.generation.routes;
+                let found = std::str::from_utf8(&name)
+                    .ok()
+                    .and_then(|name| routes.named(exchange.server_position, name));
+                if exchange.redirects > MOST_REDIRECTS {
+                    local.log(
+                        exchange,
+                        Level::Error,
+                        format_args!(
+                            "rewrite or internal redirection cycle while redirect to named location \"@{}\"",
+                            name.escape_ascii()
+                        ),
+                    );
+                    Next::Fail(500)
+                } else if let Some(settings) = found {
+                    let settings = Arc::clone(settings);
+                    exchange.is_internal = true;
+                    exchange.answer.clear();
+                    enter_location(local, exchange, downstream, &settings).await
+                } else {
+                    local.log(
+                        exchange,
+                        Level::Error,
+                        format_args!("could not find named location \"@{}\"", name.escape_ascii()),
+                    );
+                    Next::Fail(500)
+                }
+            }
+            Next::Fail(status) => fail(local, exchange, status),
+            Next::Send(content) => match answer::send(local, exchange, downstream, content).await {
+                Ok(()) => Next::Done(true),
+                Err(error) => {
+                    log_client_error(local, exchange, &error, "sending to client");
+                    Next::Done(false)
+                }
+            },
+            Next::Done(is_whole) => return is_whole,
+        };
+    }
+}
+
+/// The phases inside of a location.
+async fn enter_location(
+    local: &Rc<Local>,
+    exchange: &mut Exchange,
+    downstream: &mut Downstream,
+    settings: &Arc<Settings>,
+) -> Next {
+    exchange.enter(settings);
+    if let Some(limits) = &exchange.settings.limit_except {
+        let token = exchange.head.bytes(exchange.head.method_token);
+        let is_excepted = limits
+            .methods
+            .iter()
+            .any(|method| &**method == token || (&**method == b"GET" && token == b"HEAD"));
+        if !is_excepted {
+            let settings = Arc::clone(&limits.settings);
+            exchange.enter(&settings);
+        }
+    }
+    if exchange.settings.internal && !exchange.is_internal {
+        return Next::Fail(404);
+    }
+    // A body that is announced as too large is refused before anything is done for it.
+    if let (Some(limit), Some(length)) = (exchange.settings.max_body_size, downstream.body_length())
+        && length > limit
+    {
+        local.log(
+            exchange,
+            Level::Error,
+            format_args!("client intended to send too large body: {length} bytes"),
+        );
+        return Next::Fail(413);
+    }
+
+    // Location rewrite.
+    if !exchange.settings.statements.is_empty() {
+        let place = Arc::clone(&exchange.settings);
+        match run_statements(local, exchange, &place.statements) {
+            Outcome::Continue => {}
+            outcome => return rewritten(local, exchange, outcome),
+        }
+    }
+
+    // Access, before any content is made.
+    if !exchange.settings.access.is_empty()
+        && ip_rules::judge(&exchange.settings.access, &exchange.connection.remote)
+            == Verdict::Denied
+    {
+        local.log(
+            exchange,
+            Level::Error,
+            format_args!("access forbidden by rule"),
+        );
+        return Next::Fail(403);
+    }
+
+    // Content.
+    let place = Arc::clone(&exchange.settings);
+    if let Some(try_files) = &place.try_files {
+        let outcome = with_scratch(local, exchange, |exchange, scratch| {
+            files::try_files(exchange, try_files, scratch)
+        });
+        match outcome {
+            TryOutcome::Found => {}
+            TryOutcome::InternalRedirect => return redirected_inside(local, exchange),
+            TryOutcome::Named(name) => return Next::Named(name.as_bytes().to_vec()),
+            TryOutcome::Status(status) => return Next::Fail(status),
+            TryOutcome::Error(error) => return Next::Fail(status_of_file(error)),
+        }
+    }
+    match &place.handler {
+        Handler::Proxy(_) => {
+            let Some(plan) = local.plan(&place) else {
+                return Next::Fail(500);
+            };
+            match proxy::proxy(local, exchange, downstream, plan).await {
+                Ok(proxy::Outcome::Sent) => Next::Done(true),
+                Ok(proxy::Outcome::Cut) => Next::Done(false),
+                Ok(proxy::Outcome::Failed(status) | proxy::Outcome::Intercepted(status)) => {
+                    Next::Fail(status)
+                }
+                Ok(proxy::Outcome::Redirected(target)) => match target.strip_prefix(b"@") {
+                    Some(name) => Next::Named(name.to_vec()),
+                    None => {
+                        exchange.method = if exchange.method == Method::Head {
+                            Method::Head
+                        } else {
+                            Method::Get
+                        };
+                        let answer = std::mem::take(&mut exchange.answer);
+                        let next = redirect_inside(local, exchange, &target);
+                        exchange.answer = answer;
+                        next
+                    }
+                },
+                Err(error) => client_failed(local, exchange, downstream, &error),
+            }
+        }
+        Handler::StubStatus => {
+            if !matches!(exchange.method, Method::Get | Method::Head) {
+                return Next::Fail(405);
+            }
+            exchange.status = 200;
+            exchange.answer.push(b"Content-Type", b"text/plain");
+            let body = status_page::text();
+            exchange.answer_length = Some(body.len() as u64);
+            Next::Send(plain(Body::Bytes(body)))
+        }
+        Handler::Files => match with_scratch(local, exchange, files::answer) {
+            files::Answer::Content(content) => Next::Send(content),
+            files::Answer::InternalRedirect => redirected_inside(local, exchange),
+            files::Answer::Redirect { location } => {
+                answer::set_location(exchange, &location);
+                Next::Fail(301)
+            }
+            files::Answer::Error(error) => Next::Fail(status_of_file(error)),
+        },
+    }
+}
+
+/// Runs a function of `files` with this thread's room for paths, and logs what it reports.
+fn with_scratch<R>(
+    local: &Local,
+    exchange: &mut Exchange,
+    run: impl FnOnce(&mut Exchange, &mut files::Scratch) -> R,
+) -> R {
+    thread_local! {
+        static SCRATCH: std::cell::Cell<files::Scratch> = std::cell::Cell::default();
+    }
+    let mut scratch = SCRATCH.take();
+    let result = run(exchange, &mut scratch);
+    for report in scratch.reports.drain(..) {
+        let mut words = Vec::new();
+        report.write(&mut words);
+        local.log(
+            exchange,
+            report.level,
+            format_args!("{}", String::from_utf8_lossy(&words)),
+        );
+    }
+    SCRATCH.set(scratch);
+    result
+}
+
+/// Content without more to say about it.
+fn plain(body: Body) -> Content {
+    Content {
+        body,
+        modified: None,
+        allows_ranges: false,
+    }
+}
+
+fn status_of_file(error: FileError) -> u16 {
+    match error {
+        FileError::NotFound => 404,
+        FileError::Forbidden => 403,
+        FileError::NotAllowed => 405,
+        FileError::PreconditionFailed => 412,
+        FileError::BadRequest => 400,
+        FileError::Internal => 500,
+    }
+}
+
+/// The location of the path in the server in force.
+fn find_location<'a>(local: &'a Local, exchange: &Exchange) -> Found<'a> {
+    local
+        .generation
+        .routes
+        .location(exchange.server_position, &exchange.path, exchange)
+}
+
+/// Runs the rewrite phase of a place; what it tells goes to the error log.
+fn run_statements<'a>(
+    local: &Local,
+    exchange: &mut Exchange,
+    statements: &'a [Statement],
+) -> Outcome<'a> {
+    if statements.is_empty() {
+        return Outcome::Continue;
+    }
+    let mut told: Vec<(Level, String)> = Vec::new();
+    let outcome = rewrite::run(statements, exchange, &mut |level, words| {
+        told.push((level, words.to_string()))
+    });
+    for (level, words) in told {
+        local.log(exchange, level, format_args!("{words}"));
+    }
+    outcome
+}
+
+/// What a rewrite decided, beyond going on.
+fn rewritten(local: &Local, exchange: &mut Exchange, outcome: Outcome<'_>) -> Next {
+    match outcome {
+        Outcome::Continue => Next::Search,
+        Outcome::SearchAgain => {
+            exchange.redirects += 1;
+            if exchange.redirects <= MOST_REDIRECTS {
+                return Next::Search;
+            }
+            local.log(
+                exchange,
+                Level::Error,
+                format_args!(
+                    "rewrite or internal redirection cycle while processing \"{}\"",
+                    exchange.path.escape_ascii()
+                ),
+            );
+            Next::Fail(500)
+        }
+        Outcome::Redirect { status, location } => {
+            answer::set_location(exchange, &location);
+            Next::Fail(status)
+        }
+        Outcome::Return {
+            status,
+            text: Some(text),
+        } => {
+            // A text makes it an answer of our own; error pages are for those without.
+            let mut body = buffer::take_small();
+            variables::expand(text, exchange, &mut body);
+            exchange.status = status;
+            answer::set_default_type(exchange);
+            exchange.answer_length = Some(body.len() as u64);
+            Next::Send(plain(Body::Bytes(body)))
+        }
+        Outcome::Return { status, text: None } => Next::Fail(status),
+        Outcome::EmptyPath => Next::Fail(500),
+    }
+}
+
+/// Goes to another path inside the server.
+fn redirect_inside(local: &Local, exchange: &mut Exchange, target: &[u8]) -> Next {
+    let (path, query) = uri::split_query(target);
+    let path = path.to_vec();
+    exchange.args = query.unwrap_or_default().to_vec();
+    exchange.path = path;
+    exchange.is_behind_alias = false;
+    redirected_inside(local, exchange)
+}
+
+/// The path became another one inside the server: the request begins anew with it.
+fn redirected_inside(local: &Local, exchange: &mut Exchange) -> Next {
+    exchange.redirects += 1;
+    if exchange.redirects > MOST_REDIRECTS {
+        local.log(
+            exchange,
+            Level::Error,
+            format_args!(
+                "rewrite or internal redirection cycle while internally redirecting to \"{}\"",
+                exchange.path.escape_ascii()
+            ),
+        );
+        return Next::Fail(500);
+    }
+    exchange.path_is_original = false;
+    exchange.rewrite_broken = false;
+    exchange.is_internal = true;
+    exchange.answer.clear();
+    exchange.answer_length = None;
+    Next::Server
+}
+
+/// An error, or a redirect: the page that the configuration names for it, or our own.
+fn fail(local: &Rc<Local>, exchange: &mut Exchange, status: u16) -> Next {
+    // These leave the connection in a state that is not worth another request.
+    if matches!(status, 400 | 413 | 414 | 494 | 495 | 496 | 497 | 500 | 501) {
+        exchange.keep_alive = false;
+    }
+    if status == 444 {
+        exchange.status = 444;
+        exchange.keep_alive = false;
+        return Next::Done(false);
+    }
+    exchange.error_status = status;
+    exchange.has_peer_reason = false;
+    let settings = Arc::clone(&exchange.settings);
+    if !exchange.has_error_page && exchange.redirects < MOST_REDIRECTS {
+        let page = settings
+            .error_pages
+            .iter()
+            .find(|page| page.statuses.contains(&status));
+        if let Some(page) = page {
+            exchange.has_error_page = !settings.recursive_error_pages;
+            match page.answer {
+                ErrorPageStatus::Keep => {}
+                ErrorPageStatus::OfPage => exchange.error_status = 0,
+                ErrorPageStatus::Set(status) => exchange.error_status = status,
+            }
+            let mut target = Vec::new();
+            variables::expand(&page.target, exchange, &mut target);
+            if let Some(name) = target.strip_prefix(b"@") {
+                return Next::Named(name.to_vec());
+            }
+            if target.starts_with(b"/") {
+                if exchange.method != Method::Head {
+                    exchange.method = Method::Get;
+                }
+                return redirect_inside(local, exchange, &target);
+            }
+            let status = match exchange.error_status {
+                status @ (301 | 302 | 303 | 307 | 308) => status,
+                _ => 302,
+            };
+            exchange.error_status = status;
+            exchange.answer.remove(Known::Location);
+            exchange
+                .answer
+                .push_known(Some(Known::Location), b"Location", &target);
+            return Next::Send(plain(answer::page(exchange, status)));
+        }
+    }
+    Next::Send(plain(answer::page(exchange, status)))
+}
+
+/// The client failed while its request was being worked on.
+fn client_failed(
+    local: &Rc<Local>,
+    exchange: &mut Exchange,
+    downstream: &Downstream,
+    error: &ClientError,
+) -> Next {
+    exchange.keep_alive = false;
+    let is_body = !downstream.is_body_complete();
+    match error {
+        ClientError::BadBody(_) => {
+            local.log(
+                exchange,
+                Level::Info,
+                format_args!("{error} while reading client request body"),
+            );
+            Next::Fail(400)
+        }
+        ClientError::TimedOut => {
+            local.log(
+                exchange,
+                Level::Info,
+                format_args!("{error} while reading client request body"),
+            );
+            exchange.status = 408;
+            Next::Fail(408)
+        }
+        ClientError::Closed(_) => {
+            let doing = if is_body {
+                "reading client request body"
+            } else {
+                "waiting for upstream"
+            };
+            local.log(exchange, Level::Info, format_args!("{error} while {doing}"));
+            // nginx's own status for a client that did not wait; nobody reads the answer.
+            exchange.status = if is_body { 400 } else { 499 };
+            Next::Done(false)
+        }
+    }
+}
+
+/// Logs that the client went away or stalled.
+fn log_client_error(local: &Rc<Local>, exchange: &Exchange, error: &ClientError, doing: &str) {
+    local.log(exchange, Level::Info, format_args!("{error} while {doing}"));
+}

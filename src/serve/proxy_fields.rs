@@ -1,0 +1,405 @@
+//! Fields and addresses on their way through a proxied location: what of a peer's head reaches the
+//! client, and how `Location`, `Set-Cookie` and `X-Accel-…` are edited or obeyed.
+
+use std::net::SocketAddr;
+
+use super::proxy::Plan;
+use crate::conf::regex::Groups;
+use crate::conf::template::Template;
+use crate::conf::typed::proxy::{Bind, BindAddress, CookieEdit, CookieFlags, CookieName, Redirect};
+use crate::http::exchange::Exchange;
+use crate::http::head::{Fields, Known, Method};
+use crate::http::{hop_by_hop, variables};
+use crate::upstream::group::Selected;
+
+/// The parts of the URL that a `proxy_pass` with variables came out as.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Url<'a> {
+    /// Name or address, with the port as written.
+    pub host_and_port: &'a [u8],
+    /// Name or address; an IPv6 address without its brackets.
+    pub host: &'a [u8],
+    /// The port; the scheme's own if none is written.
+    pub port: u16,
+    /// Path and query; empty if none is written.
+    pub uri: &'a [u8],
+    /// `unix:PATH` in place of a host.
+    pub unix: Option<&'a [u8]>,
+}
+
+/// Takes `http://host[:port][/uri]` or `http://unix:path[:/uri]` apart.
+pub fn split_url(text: &[u8]) -> Option<Url<'_>> {
+    let rest = text
+        .get(..7)
+        .filter(|scheme| scheme.eq_ignore_ascii_case(b"http://"))
+        .map(|_| &text[7..])?;
+    if let Some(path) = rest.strip_prefix(b"unix:") {
+        let (path, uri) = match memchr::memchr(b':', path) {
+            Some(colon) => (&path[..colon], &path[colon + 1..]),
+            None => (path, &b""[..]),
+        };
+        return (!path.is_empty()).then_some(Url {
+            host_and_port: b"localhost",
+            host: b"",
+            port: 80,
+            uri,
+            unix: Some(path),
+        });
+    }
+    let end = rest
+        .iter()
+        .position(|byte| matches!(byte, b'/' | b'?'))
+        .unwrap_or(rest.len());
+    let (host_and_port, uri) = rest.split_at(end);
+    let (host, port) = match host_and_port {
+        [b'[', inside @ ..] => {
+            let close = memchr::memchr(b']', inside)?;
+            (&inside[..close], inside[close + 1..].strip_prefix(b":"))
+        }
+        _ => match memchr::memrchr(b':', host_and_port) {
+            Some(colon) => (&host_and_port[..colon], Some(&host_and_port[colon + 1..])),
+            None => (host_and_port, None),
+        },
+    };
+    let port = match port {
+        None => 80,
+        Some(digits) => std::str::from_utf8(digits)
+            .ok()?
+            .parse()
+            .ok()
+            .filter(|&port| port > 0)?,
+    };
+    (!host.is_empty()).then_some(Url {
+        host_and_port,
+        host,
+        port,
+        uri,
+        unix: None,
+    })
+}
+
+/// The local address to connect from.
+pub fn bind_address(bind: &Bind, exchange: &Exchange) -> Option<SocketAddr> {
+    match &bind.address {
+        BindAddress::Fixed(address, port) => Some(SocketAddr::new(*address, *port)),
+        BindAddress::Template(template) => {
+            let mut text = Vec::new();
+            variables::expand(template, exchange, &mut text);
+            let text = std::str::from_utf8(&text).ok()?;
+            text.parse()
+                .ok()
+                .or_else(|| text.parse().ok().map(|address| SocketAddr::new(address, 0)))
+        }
+    }
+}
+
+/// `X-Accel-Redirect` of the peer, unless it is ignored.
+pub fn accel_redirect(exchange: &mut Exchange, plan: &Plan) -> Option<Vec<u8>> {
+    if plan.ignored.has(Known::XAccelRedirect) {
+        return None;
+    }
+    let target = exchange
+        .upstream_head
+        .fields
+        .known(Known::XAccelRedirect)?
+        .to_vec();
+    // These fields of the peer survive the redirect, as with nginx.
+    let peer = &exchange.upstream_head.fields;
+    for known in [
+        Known::ContentType,
+        Known::SetCookie,
+        Known::CacheControl,
+        Known::Expires,
+        Known::AcceptRanges,
+    ] {
+        for value in peer.all(known) {
+            exchange
+                .answer
+                .push_known(Some(known), known.name().as_bytes(), value);
+        }
+    }
+    Some(target)
+}
+
+/// The length that a head without a body tells (HEAD, 304).
+pub fn told_length(exchange: &Exchange, method: Method) -> Option<u64> {
+    let status = exchange.upstream_head.status;
+    if method != Method::Head && status != 304 {
+        return None;
+    }
+    let value = exchange.upstream_head.fields.known(Known::ContentLength)?;
+    std::str::from_utf8(value).ok()?.parse().ok()
+}
+
+/// Copies the peer's fields that reach the client into the answer, edited; returns `false` if
+/// `X-Accel-Buffering: no` switches buffering off.
+pub fn take_response(exchange: &mut Exchange, plan: &Plan, selected: &Selected) -> bool {
+    let mut buffering = true;
+    let peer = std::mem::take(&mut exchange.upstream_head.fields);
+    let nominates = has_nominations(&peer);
+    for (known, name, value) in peer.iter() {
+        match known {
+            Some(
+                Known::Connection
+                | Known::KeepAlive
+                | Known::ProxyConnection
+                | Known::TransferEncoding
+                | Known::ContentLength
+                | Known::Upgrade
+                | Known::Trailer
+                | Known::Te,
+            ) => continue,
+            Some(Known::XAccelBuffering) if !plan.ignored.has(Known::XAccelBuffering) => {
+                buffering &= !value.eq_ignore_ascii_case(b"no");
+            }
+            Some(Known::XAccelLimitRate) if !plan.ignored.has(Known::XAccelLimitRate) => {
+                exchange.limit_rate = std::str::from_utf8(value)
+                    .ok()
+                    .and_then(|value| value.parse().ok());
+            }
+            _ => {}
+        }
+        if plan.hidden.contains(known, name) || (nominates && hop_by_hop::is_nominated(&peer, name))
+        {
+            continue;
+        }
+        match known {
+            Some(Known::Location | Known::Refresh) if !plan.proxy.redirects.is_empty() => {
+                let edited = match known {
+                    Some(Known::Refresh) => edit_refresh(value, exchange, plan),
+                    _ => edit_location(value, exchange, plan),
+                };
+                exchange
+                    .answer
+                    .push_known(known, name, edited.as_deref().unwrap_or(value));
+            }
+            Some(Known::SetCookie) if edits_cookies(plan) => {
+                let edited = edit_cookie(value, exchange, plan);
+                exchange.answer.push_known(known, name, &edited);
+            }
+            _ => exchange.answer.push_known(known, name, value),
+        }
+    }
+    exchange.upstream_head.fields = peer;
+    let mut cookie = Vec::new();
+    if selected.write_cookie(exchange, &mut cookie) {
+        exchange
+            .answer
+            .push_known(Some(Known::SetCookie), b"Set-Cookie", &cookie);
+    }
+    buffering
+}
+
+/// Does `Connection` name any field besides the usual options?
+fn has_nominations(fields: &Fields) -> bool {
+    fields.all(Known::Connection).any(|value| {
+        !value.eq_ignore_ascii_case(b"keep-alive") && !value.eq_ignore_ascii_case(b"close")
+    })
+}
+
+/// What the first rule that fits makes of a `Location`.
+fn edit_location(location: &[u8], exchange: &Exchange, plan: &Plan) -> Option<Vec<u8>> {
+    let mut scratch = Vec::new();
+    for rule in &plan.proxy.redirects {
+        match rule {
+            Redirect::Prefix { from, to } => {
+                let from = variables::value_of(from, exchange, &mut scratch);
+                let Some(rest) = location.strip_prefix(from) else {
+                    continue;
+                };
+                let mut edited = Vec::with_capacity(location.len());
+                variables::expand(to, exchange, &mut edited);
+                edited.extend_from_slice(rest);
+                return Some(edited);
+            }
+            Redirect::Regex { regex, to } => {
+                if let Some(edited) = replace_match(regex, to, location, exchange) {
+                    return Some(edited);
+                }
+            }
+        }
+    }
+    None
+}
+
+/// `Refresh: 5; url=…`: the rules apply to the address.
+fn edit_refresh(value: &[u8], exchange: &Exchange, plan: &Plan) -> Option<Vec<u8>> {
+    let start = value
+        .windows(4)
+        .position(|window| window.eq_ignore_ascii_case(b"url="))?
+        + 4;
+    let mut edited = value[..start].to_vec();
+    edited.extend_from_slice(&edit_location(&value[start..], exchange, plan)?);
+    Some(edited)
+}
+
+/// The subject with its match replaced by a template that may name the match's groups.
+fn replace_match(
+    regex: &crate::conf::regex::Regex,
+    to: &Template,
+    subject: &[u8],
+    exchange: &Exchange,
+) -> Option<Vec<u8>> {
+    let mut groups = Groups::new();
+    if !regex.find(subject, &mut groups) {
+        return None;
+    }
+    exchange.remember_groups(regex, &groups, subject);
+    let (start, end) = groups.first().copied().flatten()?;
+    let mut edited = subject[..start as usize].to_vec();
+    variables::expand(to, exchange, &mut edited);
+    edited.extend_from_slice(&subject[end as usize..]);
+    Some(edited)
+}
+
+fn edits_cookies(plan: &Plan) -> bool {
+    let proxy = &plan.proxy;
+    !(proxy.cookie_domains.is_empty()
+        && proxy.cookie_paths.is_empty()
+        && proxy.cookie_flags.is_empty())
+}
+
+/// A `Set-Cookie` with domain, path and flags edited.
+fn edit_cookie(value: &[u8], exchange: &Exchange, plan: &Plan) -> Vec<u8> {
+    let proxy = &plan.proxy;
+    let mut edited = Vec::with_capacity(value.len() + 32);
+    let mut parts = value.split(|&byte| byte == b';');
+    let pair = parts.next().unwrap_or_default();
+    edited.extend_from_slice(pair);
+    let name = pair
+        .split(|&byte| byte == b'=')
+        .next()
+        .unwrap_or_default()
+        .trim_ascii();
+    let flags = proxy
+        .cookie_flags
+        .iter()
+        .find(|flags| is_named(flags, name, exchange));
+    for part in parts {
+        let attribute = part.trim_ascii();
+        let (key, text) = match memchr::memchr(b'=', attribute) {
+            Some(equals) => (
+                attribute[..equals].trim_ascii(),
+                Some(attribute[equals + 1..].trim_ascii()),
+            ),
+            None => (attribute, None),
+        };
+        let is = |word: &[u8]| key.eq_ignore_ascii_case(word);
+        if let Some(flags) = flags
+            && ((is(b"secure") && flags.secure.is_some())
+                || (is(b"httponly") && flags.http_only.is_some())
+                || (is(b"samesite") && flags.same_site.is_some()))
+        {
+            continue;
+        }
+        let replaced = match text {
+            Some(text) if is(b"domain") => {
+                edit_cookie_text(&proxy.cookie_domains, text, true, exchange)
+            }
+            Some(text) if is(b"path") => {
+                edit_cookie_text(&proxy.cookie_paths, text, false, exchange)
+            }
+            _ => None,
+        };
+        edited.push(b';');
+        match replaced {
+            Some(text) => {
+                edited.push(b' ');
+                edited.extend_from_slice(key);
+                edited.push(b'=');
+                edited.extend_from_slice(&text);
+            }
+            None => edited.extend_from_slice(part),
+        }
+    }
+    if let Some(flags) = flags {
+        if flags.secure == Some(true) {
+            edited.extend_from_slice(b"; Secure");
+        }
+        if flags.http_only == Some(true) {
+            edited.extend_from_slice(b"; HttpOnly");
+        }
+        if let Some(Some(same_site)) = flags.same_site {
+            edited.extend_from_slice(b"; SameSite=");
+            edited.extend_from_slice(same_site.as_bytes());
+        }
+    }
+    edited
+}
+
+fn is_named(flags: &CookieFlags, name: &[u8], exchange: &Exchange) -> bool {
+    match &flags.name {
+        CookieName::Text(template) => {
+            let mut scratch = Vec::new();
+            variables::value_of(template, exchange, &mut scratch).eq_ignore_ascii_case(name)
+        }
+        CookieName::Regex(regex) => regex.is_match(name),
+    }
+}
+
+/// A domain is compared whole and without case, with or without its leading dot; of a path the
+/// start is replaced.
+fn edit_cookie_text(
+    edits: &[CookieEdit],
+    text: &[u8],
+    is_domain: bool,
+    exchange: &Exchange,
+) -> Option<Vec<u8>> {
+    let mut scratch = Vec::new();
+    for edit in edits {
+        match edit {
+            CookieEdit::Text { from, to } => {
+                let from = variables::value_of(from, exchange, &mut scratch);
+                let rest = if is_domain {
+                    let bare = text.strip_prefix(b".").unwrap_or(text);
+                    let from = from.strip_prefix(b".").unwrap_or(from);
+                    bare.eq_ignore_ascii_case(from).then_some(&b""[..])
+                } else {
+                    text.strip_prefix(from)
+                };
+                let Some(rest) = rest else { continue };
+                let mut edited = Vec::new();
+                variables::expand(to, exchange, &mut edited);
+                edited.extend_from_slice(rest);
+                return Some(edited);
+            }
+            CookieEdit::Regex { regex, to } => {
+                if let Some(edited) = replace_match(regex, to, text, exchange) {
+                    return Some(edited);
+                }
+            }
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn urls_are_taken_apart() {
+        let url = split_url(b"http://[::1]:8080/a?b").expect("valid");
+        assert_eq!(
+            (url.host, url.port, url.uri),
+            (&b"::1"[..], 8080, &b"/a?b"[..])
+        );
+        let url = split_url(b"HTTP://example.org").expect("valid");
+        assert_eq!(
+            (url.host, url.port, url.uri),
+            (&b"example.org"[..], 80, &b""[..])
+        );
+        let url = split_url(b"http://unix:/run/x.sock:/y").expect("valid");
+        assert_eq!((url.unix, url.uri), (Some(&b"/run/x.sock"[..]), &b"/y"[..]));
+        for wrong in [
+            &b"ftp://x"[..],
+            b"http://",
+            b"http://:80",
+            b"http://x:0",
+            b"http://x:99999",
+            b"x",
+        ] {
+            assert_eq!(split_url(wrong), None);
+        }
+    }
+}
