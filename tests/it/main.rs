@@ -3,7 +3,15 @@
 //! `support` holds servers, clients and backends; every other module is a subject. All of them run
 //! against `openclaw`, or against the program that `OPENCLAW_UNDER_TEST` names.
 
+mod bodies;
 mod conf_cases;
 mod floors;
+mod connections;
+mod hop_by_hop;
+mod http2;
+mod limits;
+mod load;
 mod oracle;
+mod process;
+mod smuggling;
 mod support;
