@@ -8,6 +8,8 @@
 //! | --- | --- | --- |
 //! | 0 | [`unit`] | sizes, times and their spelling |
 //! | 1 | [`conf`] | text → tree → typed value; no sockets, no runtime |
+//! | 4 | [`route`] | which server, which location, and what a request is rewritten to |
+//! | 4 | [`access`] | may a request pass |
 pub mod access;
 pub mod conf;
 pub mod http;

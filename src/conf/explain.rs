@@ -332,10 +332,11 @@ codes! {
 
     // Lowering: servers and locations.
     "E120" BAD_SERVER_NAME "not a name of a server" {
-        "A name may have one `*` as its first or last part: `*.example.org`, `.example.org`, \
-         `www.example.*`. No part may be empty. Anything else needs a regular expression: `~^www\\d+\\.`.",
-        "http { server { server_name www*.example.org; } }",
-        "http { server { server_name *.example.org; } }"
+        "A name is a host name, perhaps with one `*` as its first or last part (`*.example.org`, \
+         `.example.org`, `www.example.*`), or a regular expression (`~^www\\d+\\.`). The server for \
+         everything else is the first one of its address, or the one with `default_server`.",
+        "http { server { server_name *; } }",
+        "http { server { server_name _; } }"
     }
     "E121" BAD_LOCATION "a location that cannot be understood" {
         "A location is a prefix (`/img/`), or has one of `=`, `^~`, `~`, `~*` before it, or is a name \
@@ -423,7 +424,8 @@ codes! {
         "http { server { server_name a.example; } server { server_name b.example; } }"
     }
     "W141" SUSPICIOUS_NAME "a server name that no request can have" {
-        "Browsers send names in ASCII (`xn--…` for others), without a `/`, a port or a dot at the end.",
+        "Browsers send names in ASCII (`xn--…` for others), without a `/`, a port or a dot at the end. \
+         A `*` may only be the first or the last part of a name.",
         "http { server { server_name bücher.example; } }",
         "http { server { server_name xn--bcher-kva.example; } }"
     }
