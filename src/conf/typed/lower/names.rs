@@ -95,13 +95,9 @@ fn collect_in(nodes: &[Node], names: &mut Names, counts: &mut Counts) {
 
 fn define(word: Option<&Word>, source: Source, names: &mut Names) {
     if let Some(name) = word.and_then(|word| word.text.strip_prefix('$')) {
-        let name = name.to_ascii_lowercase();
         // `$args` and `$limit_rate` can be set, and stay what they are.
-        if CORE
-            .binary_search_by(|(known, _)| (*known).cmp(&name))
-            .is_err()
-        {
-            names.define(&name, source);
+        if !is_fixed(name) && core(name).is_none() {
+            names.define(&name.to_ascii_lowercase(), source);
         }
     }
 }
