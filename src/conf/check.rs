@@ -649,7 +649,7 @@ fn nearest(name: &str, context: Contexts) -> Option<&'static str> {
 }
 
 /// The word that differs least, if it differs little.
-pub(super) fn closest<'w>(name: &str, words: impl Iterator<Item = &'w str>) -> Option<&'w str> {
+pub fn closest<'w>(name: &str, words: impl Iterator<Item = &'w str>) -> Option<&'w str> {
     // A long word cannot be near, and the distance costs time.
     if name.len() > 64 {
         return None;

@@ -383,6 +383,50 @@ codes! {
         "http { split_clients $remote_addr $kind { 60% a; * b; } }"
     }
 
+    // Listening, logging, proxying.
+    "E140" BAD_ADDRESS "not an address" {
+        "An address is an IP address, a name or `unix:PATH`, with a port from 1 to 65535 where one is \
+         meant; IPv6 addresses stand in brackets when a port follows.",
+        "http { upstream app { server 10.0.0.1:99999; } }",
+        "http { upstream app { server 10.0.0.1:8080; } }"
+    }
+    "E141" CONFLICTING_LISTEN "two `listen` lines disagree about one address" {
+        "An address has one socket, so its options and its default server can be given once. Servers \
+         that share it repeat the address alone.",
+        "http { server { listen 80 default_server; } server { listen 80 default_server; } }",
+        "http { server { listen 80 default_server; } server { listen 80; } }"
+    }
+    "E142" UNKNOWN_NAME "a name that nothing has" {
+        "The line names something that the configuration does not define.",
+        "http { access_log logs/a.log brief; }",
+        "http { log_format brief '$request'; access_log logs/a.log brief; }"
+    }
+    "E143" NO_SERVERS "an upstream without servers" {
+        "A group needs at least one `server`.",
+        "http { upstream app { } }",
+        "http { upstream app { server 10.0.0.1:8080; } }"
+    }
+    "E144" BACKUP_WITHOUT_USE "`backup` where the method knows none" {
+        "Methods that choose by a hash or by chance have no place for a backup peer.",
+        "http { upstream app { ip_hash; server 10.0.0.1; server 10.0.0.2 backup; } }",
+        "http { upstream app { server 10.0.0.1; server 10.0.0.2 backup; } }"
+    }
+    "E145" PATH_WITHOUT_PREFIX "a path in `proxy_pass` that replaces nothing" {
+        "A path in `proxy_pass` replaces the prefix that the location matched. Where no prefix was \
+         matched there is nothing to replace.",
+        "http { server { location ~ ^/a { proxy_pass http://10.0.0.1/b; } } }",
+        "http { server { location ~ ^/a { proxy_pass http://10.0.0.1; } } }"
+    }
+    "E146" BAD_FIELD_NAME "not the name of a header field" {
+        "Names of header fields are letters, digits and `-`, or a few signs; never blanks or colons.",
+        "http { add_header 'X Note:' hello; }",
+        "http { add_header X-Note hello; }"
+    }
+    "E147" BAD_FIELD_VALUE "not the value of a header field" {
+        "A value is one line: it has no control characters.",
+        "http { add_header X-Note 'a\nb'; }",
+        "http { add_header X-Note 'a b'; }"
+    }
     // What can be used and is probably a mistake.
     "W001" BUILTIN_MIME_TYPES "the built-in table of media types is used" {
         "The file of media types does not exist. Its usual content is built in and is used instead; \
@@ -462,6 +506,16 @@ codes! {
          written.",
         "http { geo $inside { 10.0.0.0/8 yes; delete 10.1.0.0/16; } }",
         "http { geo $inside { 10.0.0.0/8 yes; delete 10.0.0.0/8; } }"
+    }
+    "W048" DEPRECATED "an old spelling" {
+        "It still works; the new spelling says the same and will go on working.",
+        "http { server { listen 8080 http2; } }",
+        "http { server { listen 8080; http2 on; } }"
+    }
+    "W049" METHOD_REDEFINED "the method of balancing is set twice" {
+        "A group has one method; the last line wins.",
+        "http { upstream app { least_conn; ip_hash; server 10.0.0.1; } }",
+        "http { upstream app { ip_hash; server 10.0.0.1; } }"
     }
 }
 

@@ -18,6 +18,8 @@ pub struct Style<'a> {
     pub unit: &'a str,
     /// What stands before that, on every line but the first.
     pub base: &'a str,
+    /// How lines end.
+    pub newline: &'a str,
 }
 
 impl Default for Style<'_> {
@@ -25,6 +27,7 @@ impl Default for Style<'_> {
         Self {
             unit: "    ",
             base: "",
+            newline: "\n",
         }
     }
 }
@@ -172,7 +175,10 @@ impl<'a> Printer<'a> {
         if self.out.is_empty() {
             return;
         }
-        self.out.push_str(if apart { "\n\n" } else { "\n" });
+        if apart {
+            self.out.push_str(self.style.newline);
+        }
+        self.out.push_str(self.style.newline);
         self.out.push_str(self.style.base);
         for _ in 0..depth {
             self.out.push_str(self.style.unit);

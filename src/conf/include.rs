@@ -83,10 +83,27 @@ pub fn load(path: &Path, prefix: &Path, globals: Option<&str>) -> Loaded {
 pub fn load_text(path: &Path, text: String, prefix: &Path) -> Loaded {
     let path = prefix.join(path);
     let mut loader = Loader::new(&path);
-    match text.len() {
-        ..=MAX_FILE_BYTES => loader.root(&path, text),
-        _ => loader.unread(&path, Unread::too_large()),
+    loader.root_or_refuse(&path, text);
+    loader.finish()
+}
+
+/// As [`load`], with new texts for some of the files, by the paths that [`Sources`] names.
+pub fn load_texts(path: &Path, prefix: &Path, texts: HashMap<PathBuf, String>) -> Loaded {
+    let path = prefix.join(path);
+    let mut loader = Loader::new(&path);
+    loader.texts = texts;
+    match loader.text(&path) {
+        Ok(text) => loader.root_or_refuse(&path, text),
+        Err(unread) => loader.unread(&path, unread),
     }
+    loader.finish()
+}
+
+/// The directives of a text alone: each `include` stays a directive, and no file is read.
+pub fn outline(path: &Path, text: String) -> Loaded {
+    let mut loader = Loader::new(path);
+    loader.follow = false;
+    loader.root_or_refuse(path, text);
     loader.finish()
 }
 
@@ -102,6 +119,10 @@ struct Loader {
     bytes: usize,
     /// A limit of the whole was reached and told.
     exhausted: bool,
+    /// Texts that stand for those of their files.
+    texts: HashMap<PathBuf, String>,
+    /// Are includes expanded?
+    follow: bool,
 }
 
 impl Loader {
@@ -114,6 +135,8 @@ impl Loader {
             nodes: 0,
             bytes: 0,
             exhausted: false,
+            texts: HashMap::new(),
+            follow: true,
         }
     }
 
@@ -124,6 +147,21 @@ impl Loader {
         let mut nodes = std::mem::take(&mut self.loaded.nodes);
         self.expand_file(file, &mut nodes);
         self.loaded.nodes = nodes;
+    }
+
+    fn root_or_refuse(&mut self, path: &Path, text: String) {
+        match text.len() {
+            ..=MAX_FILE_BYTES => self.root(path, text),
+            _ => self.unread(path, Unread::too_large()),
+        }
+    }
+
+    fn text(&self, path: &Path) -> Result<String, Unread> {
+        match self.texts.get(path) {
+            Some(text) if text.len() > MAX_FILE_BYTES => Err(Unread::too_large()),
+            Some(text) => Ok(text.clone()),
+            None => read(path),
+        }
     }
 
     /// Tells why the main file was not read, and checks what is known of it.
@@ -183,7 +221,11 @@ impl Loader {
                 .iter()
                 .map(|word| self.word(word))
                 .collect();
-            if &*name.text == "include" && directive.block().is_none() && arguments.len() == 1 {
+            if self.follow
+                && &*name.text == "include"
+                && directive.block().is_none()
+                && arguments.len() == 1
+            {
                 self.include(&arguments[0], out);
                 continue;
             }
@@ -273,7 +315,7 @@ impl Loader {
         }
         let file = match self.read.get(path) {
             Some(&file) => file,
-            None => match read(path) {
+            None => match self.text(path) {
                 Ok(text) => match self.admit(path, text, span) {
                     Some(file) => file,
                     None => return,

@@ -95,7 +95,6 @@ pub fn escape(value: &str) -> String {
         let mut pieces = tokens(value);
         let first = pieces.next();
         first.is_some_and(|token| token.kind == Kind::Word && token.end == value.len())
-            && pieces.next().is_none()
             && unescape(value) == value
             // It would protect the `;` that follows.
             && !value.ends_with('\\')
@@ -105,10 +104,14 @@ pub fn escape(value: &str) -> String {
     if bare {
         return value.to_owned();
     }
-    let quote = match value.contains('"') && !value.contains('\'') {
-        true => '\'',
-        false => '"',
-    };
+    match value.contains('"') && !value.contains('\'') {
+        true => quote(value, '\''),
+        false => quote(value, '"'),
+    }
+}
+
+/// Spells a value as one word in quotes.
+pub fn quote(value: &str, quote: char) -> String {
     let mut out = String::with_capacity(value.len() + 2);
     out.push(quote);
     let mut characters = value.chars().peekable();

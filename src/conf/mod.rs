@@ -2,9 +2,12 @@
 //!
 //! Usable without a running proxy: `-t`, `fmt`, `help`, editors and fuzzers need nothing else.
 
+pub mod address;
 pub mod check;
 pub mod diagnostic;
+pub mod diff;
 pub mod directives;
+pub mod edit;
 pub mod explain;
 pub mod fmt;
 pub mod include;

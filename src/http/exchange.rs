@@ -112,6 +112,8 @@ pub struct Exchange {
     pub http: Arc<Http>,
     /// The server that its name chose.
     pub server: Arc<Server>,
+    /// Its position in [`Http::servers`].
+    pub server_position: usize,
     /// What holds where it stands now.
     pub settings: Arc<Settings>,
 
@@ -135,6 +137,9 @@ pub struct Exchange {
     pub path_is_original: bool,
     /// The target had a `?`, an escape, a double slash or dots, or `+`: path and target differ.
     pub target_is_complex: bool,
+    /// `try_files` found the path behind the `alias` of a regular expression: it is appended there.
+    /// An internal redirect ends that.
+    pub is_behind_alias: bool,
     /// The request was redirected inside (`internal` locations are open to it).
     pub is_internal: bool,
     /// Internal redirects so far; the limit is ten.
@@ -202,6 +207,7 @@ impl Exchange {
             connection,
             http,
             server,
+            server_position: 0,
             settings,
             started: clock::now(),
             request_count: 0,
@@ -213,6 +219,7 @@ impl Exchange {
             args: Vec::new(),
             path_is_original: true,
             target_is_complex: false,
+            is_behind_alias: false,
             is_internal: false,
             redirects: 0,
             rewrite_broken: false,
@@ -254,6 +261,7 @@ impl Exchange {
         self.args.clear();
         self.path_is_original = true;
         self.target_is_complex = false;
+        self.is_behind_alias = false;
         self.is_internal = false;
         self.redirects = 0;
         self.rewrite_broken = false;
@@ -301,7 +309,8 @@ impl Exchange {
     }
 
     /// The server in force changes, and its settings with it.
-    pub fn enter_server(&mut self, server: &Arc<Server>) {
+    pub fn enter_server(&mut self, server: &Arc<Server>, position: usize) {
+        self.server_position = position;
         if !Arc::ptr_eq(&self.server, server) {
             self.server = Arc::clone(server);
         }

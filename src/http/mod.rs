@@ -1,10 +1,15 @@
 //! Protocol without policy: heads, framing, bodies, variables.
 
+pub mod body;
 pub mod buffer;
+pub mod conditional;
 pub mod date;
 pub mod exchange;
+#[cfg(test)]
+pub mod fixture;
 pub mod h1;
 pub mod head;
 pub mod hop_by_hop;
+pub mod range;
 pub mod uri;
 pub mod variables;

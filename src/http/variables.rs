@@ -105,6 +105,11 @@ fn append(out: &mut Vec<u8>, bytes: &[u8]) -> bool {
     true
 }
 
+/// Appends a part of the request line; there is none when the line was not understood.
+fn append_received(out: &mut Vec<u8>, bytes: &[u8]) -> bool {
+    !bytes.is_empty() && append(out, bytes)
+}
+
 fn write_slot(slot: u16, exchange: &Exchange, out: &mut Vec<u8>, depth: u8) -> bool {
     if depth >= DEPTH {
         return false;
@@ -123,7 +128,9 @@ fn write_slot(slot: u16, exchange: &Exchange, out: &mut Vec<u8>, depth: u8) -> b
     };
     let start = out.len();
     let (found, is_volatile) = match source {
-        Source::Set | Source::Capture => return false,
+        // One that no `set` reached yet has the empty value (`ngx_http_rewrite_var`).
+        Source::Set => return true,
+        Source::Capture => return false,
         Source::Map(index) => {
             let Some(map) = http.maps.get(usize::from(index)) else {
                 return false;
@@ -173,7 +180,7 @@ fn write_slot(slot: u16, exchange: &Exchange, out: &mut Vec<u8>, depth: u8) -> b
             if let Some(value) = value {
                 expand_at(value, exchange, out, depth + 1);
             }
-            (value.is_some(), false)
+            (true, false)
         }
     };
     if !is_volatile {
@@ -308,7 +315,7 @@ fn write_core(core: Core, exchange: &Exchange, out: &mut Vec<u8>) -> bool {
         Core::ContentLength => field(&head.fields, Known::ContentLength, out),
         Core::ContentType => field(&head.fields, Known::ContentType, out),
         Core::DocumentRoot => document_root(exchange, out),
-        Core::DocumentUri | Core::Uri => append(out, &exchange.path),
+        Core::DocumentUri | Core::Uri => append_received(out, &exchange.path),
         Core::Host => {
             if exchange.host.is_empty() {
                 append(out, &exchange.server.primary_name)
@@ -318,9 +325,9 @@ fn write_core(core: Core, exchange: &Exchange, out: &mut Vec<u8>) -> bool {
         }
         Core::Hostname => append(out, hostname()),
         Core::Http2 => {
-            exchange.is_http2 && append(out, if connection.is_secure { b"h2" } else { b"h2c" })
+            !exchange.is_http2 || append(out, if connection.is_secure { b"h2" } else { b"h2c" })
         }
-        Core::Https => connection.is_secure && append(out, b"on"),
+        Core::Https => !connection.is_secure || append(out, b"on"),
         Core::IsArgs => exchange.args.is_empty() || append(out, b"?"),
         Core::IsRequestPort => request_port(exchange).is_none() || append(out, b":"),
         Core::LimitRate => {
@@ -369,7 +376,7 @@ fn write_core(core: Core, exchange: &Exchange, out: &mut Vec<u8>) -> bool {
             .body_file
             .as_ref()
             .is_some_and(|path| append(out, path.as_os_str().as_encoded_bytes())),
-        Core::RequestCompletion => exchange.is_complete && append(out, b"OK"),
+        Core::RequestCompletion => !exchange.is_complete || append(out, b"OK"),
         Core::RequestFilename => request_filename(exchange, out),
         Core::RequestId => {
             let id = exchange.id.get().unwrap_or_else(|| {
@@ -381,7 +388,7 @@ fn write_core(core: Core, exchange: &Exchange, out: &mut Vec<u8>) -> bool {
             true
         }
         Core::RequestLength => decimal(out, exchange.request_length),
-        Core::RequestMethod => append(out, head.bytes(head.method_token)),
+        Core::RequestMethod => append_received(out, head.bytes(head.method_token)),
         Core::RequestPort => match request_port(exchange) {
             Some(port) => decimal(out, u64::from(port)),
             None => true,
@@ -390,7 +397,7 @@ fn write_core(core: Core, exchange: &Exchange, out: &mut Vec<u8>) -> bool {
             out,
             clock::now().saturating_duration_since(exchange.started),
         ),
-        Core::RequestUri => append(out, head.bytes(head.target)),
+        Core::RequestUri => append_received(out, head.bytes(head.target)),
         Core::Scheme => append(
             out,
             if connection.is_secure {
@@ -414,7 +421,9 @@ fn write_core(core: Core, exchange: &Exchange, out: &mut Vec<u8>) -> bool {
             0 => true,
             port => decimal(out, u64::from(port)),
         },
-        Core::ServerProtocol => append(out, head.version.name().as_bytes()),
+        Core::ServerProtocol => {
+            !head.target.is_empty() && append(out, head.version.name().as_bytes())
+        }
         Core::Status => {
             let _ = write!(out, "{:03}", exchange.status);
             true
@@ -534,7 +543,9 @@ pub fn request_filename(exchange: &Exchange, out: &mut Vec<u8>) -> bool {
         }
         Root::Alias(alias) => {
             expand(alias, exchange, out);
-            if !exchange.settings.is_regex {
+            if exchange.is_behind_alias {
+                out.extend_from_slice(&exchange.path);
+            } else if !exchange.settings.is_regex {
                 out.extend_from_slice(
                     exchange
                         .path
@@ -589,7 +600,8 @@ fn remote_user(fields: &Fields, out: &mut Vec<u8>) -> bool {
     false
 }
 
-fn hostname() -> &'static [u8] {
+/// The name of this host, in lower case (`$hostname`).
+pub fn hostname() -> &'static [u8] {
     static NAME: std::sync::LazyLock<Vec<u8>> = std::sync::LazyLock::new(|| {
         let name = std::fs::read("/proc/sys/kernel/hostname").unwrap_or_default();
         name.trim_ascii().to_ascii_lowercase()

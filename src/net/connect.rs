@@ -11,7 +11,11 @@ use crate::conf::typed::listen::Address;
 
 /// A connection to an address, from a local address if one is given. `keepalive` switches the
 /// system's probes on (`proxy_socket_keepalive`).
-pub async fn connect(address: &Address, bind: Option<SocketAddr>, keepalive: bool) -> io::Result<Stream> {
+pub async fn connect(
+    address: &Address,
+    bind: Option<SocketAddr>,
+    keepalive: bool,
+) -> io::Result<Stream> {
     match address {
         Address::Unix(path) => Ok(Stream::Unix(UnixStream::connect(path).await?)),
         Address::Ip(address) => {
@@ -35,7 +39,11 @@ fn bound(address: SocketAddr, bind: SocketAddr) -> io::Result<TcpSocket> {
     socket.set_nonblocking(true)?;
     socket.set_reuse_address(true)?;
     if bind.port() == 0 && bind.is_ipv4() {
-        let _ = socket.set_bind_address_no_port(true);
+        let _ = nix::sys::socket::setsockopt(
+            &socket,
+            nix::sys::socket::sockopt::IpBindAddressNoPort,
+            &true,
+        );
     }
     socket.bind(&bind.into())?;
     Ok(TcpSocket::from_std_stream(socket.into()))

@@ -11,14 +11,13 @@ use std::rc::Rc;
 
 use super::downstream::{ClientError, Downstream, Framing, framing_for};
 use super::generation::Local;
-use crate::conf::typed::location::ServerTokens;
+use crate::files::serve::Content;
 use crate::filter::headers;
 use crate::http::body::{Body, FileBody};
-use crate::http::buffer;
 use crate::http::exchange::Exchange;
 use crate::http::h1::write;
 use crate::http::head::{Known, Method, Version};
-use crate::http::variables;
+use crate::http::{buffer, range, variables};
 
 /// A file up to this size is copied into the write that carries the head.
 const COPY_FILE: u64 = 32 << 10;
@@ -27,7 +26,11 @@ const PIECE: usize = 64 << 10;
 
 /// Is there an `error_page` for a status where the request stands?
 pub fn has_error_page(exchange: &Exchange, status: u16) -> bool {
-    exchange.settings.error_pages.iter().any(|page| page.statuses.contains(&status))
+    exchange
+        .settings
+        .error_pages
+        .iter()
+        .any(|page| page.statuses.contains(&status))
 }
 
 /// Sets `Location`: a path becomes an absolute address if the configuration wants it
@@ -36,7 +39,11 @@ pub fn set_location(exchange: &mut Exchange, target: &[u8]) {
     let mut location = Vec::with_capacity(target.len() + 64);
     let settings = &exchange.settings;
     if target.starts_with(b"/") && settings.absolute_redirect {
-        location.extend_from_slice(if exchange.connection.is_secure { b"https://" } else { b"http://" });
+        location.extend_from_slice(if exchange.connection.is_secure {
+            b"https://"
+        } else {
+            b"http://"
+        });
         if settings.server_name_in_redirect {
             location.extend_from_slice(&exchange.server.primary_name);
         } else if exchange.host.is_empty() {
@@ -49,7 +56,11 @@ pub fn set_location(exchange: &mut Exchange, target: &[u8]) {
             location.extend_from_slice(&exchange.host);
         }
         let port = exchange.connection.local_port();
-        let usual = if exchange.connection.is_secure { 443 } else { 80 };
+        let usual = if exchange.connection.is_secure {
+            443
+        } else {
+            80
+        };
         if settings.port_in_redirect && port != usual && port != 0 {
             location.push(b':');
             write::push_decimal(&mut location, u64::from(port));
@@ -57,7 +68,9 @@ pub fn set_location(exchange: &mut Exchange, target: &[u8]) {
     }
     location.extend_from_slice(target);
     exchange.answer.remove(Known::Location);
-    exchange.answer.push_known(Some(Known::Location), b"Location", &location);
+    exchange
+        .answer
+        .push_known(Some(Known::Location), b"Location", &location);
 }
 
 /// Sets the content type by the path's extension, or the default.
@@ -65,8 +78,13 @@ pub fn set_default_type(exchange: &mut Exchange) {
     if exchange.answer.has(Known::ContentType) {
         return;
     }
-    let content_type = crate::files::mime::content_type(exchange);
-    exchange.answer.push_known(Some(Known::ContentType), b"Content-Type", &content_type);
+    let content_type = crate::files::mime::media_type(&exchange.settings, &exchange.path).to_vec();
+    if content_type.is_empty() {
+        return;
+    }
+    exchange
+        .answer
+        .push_known(Some(Known::ContentType), b"Content-Type", &content_type);
 }
 
 /// Our own page for a status; sets status, type and length.
@@ -84,7 +102,18 @@ pub fn page(exchange: &mut Exchange, status: u16) -> Body {
     }
     exchange.status = shown;
     exchange.has_peer_reason = false;
-    exchange.answer.retain(|known, _, _| !matches!(known, Some(Known::ContentType | Known::ContentLength | Known::LastModified | Known::Etag | Known::AcceptRanges)));
+    exchange.answer.retain(|known, _, _| {
+        !matches!(
+            known,
+            Some(
+                Known::ContentType
+                    | Known::ContentLength
+                    | Known::LastModified
+                    | Known::Etag
+                    | Known::AcceptRanges
+            )
+        )
+    });
     let reason = write::reason(shown);
     let has_page = shown >= 300 && shown != 304 && !reason.is_empty();
     if shown >= 500 {
@@ -115,9 +144,12 @@ pub fn page(exchange: &mut Exchange, status: u16) -> Body {
         let _ = io::Write::write_fmt(&mut text, format_args!("<center>{note}</center>\r\n"));
     }
     text.extend_from_slice(b"<hr><center>");
-    headers::push_server(exchange, &mut text);
+    let mut scratch = Vec::new();
+    text.extend_from_slice(headers::server(exchange, &mut scratch).unwrap_or(b"openclaw"));
     text.extend_from_slice(b"</center>\r\n</body>\r\n</html>\r\n");
-    exchange.answer.push_known(Some(Known::ContentType), b"Content-Type", b"text/html");
+    exchange
+        .answer
+        .push_known(Some(Known::ContentType), b"Content-Type", b"text/html");
     exchange.answer_length = Some(text.len() as u64);
     Body::Bytes(text)
 }
@@ -127,16 +159,49 @@ pub async fn send(
     local: &Rc<Local>,
     exchange: &mut Exchange,
     downstream: &mut Downstream,
-    body: Body,
+    content: Content,
 ) -> Result<(), ClientError> {
+    let has_trailers = complete(exchange, content.modified);
+    let mut body = content.body;
+    if content.allows_ranges && exchange.status == 200 {
+        body = match range::apply(exchange, body) {
+            Ok(body) => body,
+            Err(range::Unsatisfiable) => {
+                let content_range = exchange
+                    .answer
+                    .known(Known::ContentRange)
+                    .map(<[u8]>::to_vec);
+                let body = page(exchange, 416);
+                if let Some(content_range) = content_range
+                    && !exchange.answer.has(Known::ContentRange)
+                {
+                    exchange.answer.push_known(
+                        Some(Known::ContentRange),
+                        b"Content-Range",
+                        &content_range,
+                    );
+                }
+                body
+            }
+        };
+    }
+    if has_trailers && exchange.head.version == Version::Http11 {
+        exchange.answer_length = None;
+    }
     let is_head = exchange.method == Method::Head || exchange.head.method == Method::Head;
-    let has_body = !is_head && !matches!(exchange.status, 204 | 304) && !matches!(body, Body::Empty);
+    let has_body = !is_head
+        && !matches!(exchange.status, 204 | 304)
+        && (!matches!(body, Body::Empty) || exchange.answer_length.is_none());
     let framing = if has_body {
-        framing_for(exchange.head.version, exchange.answer_length, exchange.settings.chunked_transfer_encoding)
+        framing_for(
+            exchange.head.version,
+            exchange.answer_length,
+            exchange.settings.chunked_transfer_encoding,
+        )
     } else {
         Framing::Nothing
     };
-    begin(local, exchange, downstream, framing, has_body);
+    start(local, exchange, downstream, framing, has_body);
     let timeout = exchange.settings.send_timeout;
     match body {
         Body::File(file) if has_body => send_file(exchange, downstream, &file).await?,
@@ -157,7 +222,11 @@ pub async fn send(
 }
 
 /// The parts of a file, each with what stands in front of it.
-async fn send_file(exchange: &mut Exchange, downstream: &mut Downstream, body: &FileBody) -> Result<(), ClientError> {
+async fn send_file(
+    exchange: &mut Exchange,
+    downstream: &mut Downstream,
+    body: &FileBody,
+) -> Result<(), ClientError> {
     let timeout = exchange.settings.send_timeout;
     let sendfile = exchange.settings.sendfile;
     for part in &body.parts {
@@ -167,19 +236,30 @@ async fn send_file(exchange: &mut Exchange, downstream: &mut Downstream, body: &
         // Large parts go from the file to the socket inside the kernel.
         if sendfile && length > COPY_FILE && downstream.raw_queue().is_some() {
             exchange.bytes_sent += downstream.flush(timeout).await?;
-            let Some(http1) = downstream.as_http1() else { return Ok(()) };
+            let Some(http1) = downstream.as_http1() else {
+                return Ok(());
+            };
             while at < part.range.end {
-                let wanted = usize::try_from(part.range.end - at).unwrap_or(usize::MAX).min(1 << 20);
+                let wanted = usize::try_from(part.range.end - at)
+                    .unwrap_or(usize::MAX)
+                    .min(1 << 20);
                 let sent = http1
                     .write_with(timeout, |stream| {
                         let mut offset = at as libc::off_t;
-                        nix::sys::sendfile::sendfile(stream.as_fd(), body.file.as_fd(), Some(&mut offset), wanted)
-                            .map_err(io::Error::from)
+                        nix::sys::sendfile::sendfile(
+                            stream.as_fd(),
+                            body.file.as_fd(),
+                            Some(&mut offset),
+                            wanted,
+                        )
+                        .map_err(io::Error::from)
                     })
                     .await?;
                 if sent == 0 {
                     // The file became shorter than the length that was told.
-                    return Err(ClientError::Closed(Some(io::ErrorKind::UnexpectedEof.into())));
+                    return Err(ClientError::Closed(Some(
+                        io::ErrorKind::UnexpectedEof.into(),
+                    )));
                 }
                 at += sent as u64;
                 exchange.bytes_sent += sent as u64;
@@ -188,11 +268,18 @@ async fn send_file(exchange: &mut Exchange, downstream: &mut Downstream, body: &
         }
         let mut piece = buffer::take_large();
         while at < part.range.end {
-            let wanted = usize::try_from(part.range.end - at).unwrap_or(PIECE).min(PIECE);
+            let wanted = usize::try_from(part.range.end - at)
+                .unwrap_or(PIECE)
+                .min(PIECE);
             piece.resize(wanted, 0);
-            let count = body.file.read_at(&mut piece, at).map_err(|error| ClientError::Closed(Some(error)))?;
+            let count = body
+                .file
+                .read_at(&mut piece, at)
+                .map_err(|error| ClientError::Closed(Some(error)))?;
             if count == 0 {
-                return Err(ClientError::Closed(Some(io::ErrorKind::UnexpectedEof.into())));
+                return Err(ClientError::Closed(Some(
+                    io::ErrorKind::UnexpectedEof.into(),
+                )));
             }
             downstream.queue(&piece[..count]);
             at += count as u64;
@@ -214,12 +301,13 @@ pub fn note_sent(exchange: &mut Exchange) {
 /// Evaluates `add_trailer` once the body is complete.
 pub fn add_trailers(exchange: &mut Exchange) {
     if !exchange.settings.add_trailers.is_empty() {
-        headers::add_trailers(exchange);
+        headers::apply_trailers(exchange, &mut Vec::new());
     }
 }
 
-/// Completes the answer's fields and queues its head.
-pub fn begin(local: &Rc<Local>, exchange: &mut Exchange, downstream: &mut Downstream, framing: Framing, has_body: bool) {
+/// Completes the answer's fields: those that the configuration adds. `true` if trailer fields follow
+/// the body.
+pub fn complete(exchange: &mut Exchange, modified: Option<i64>) -> bool {
     if exchange.error_status != 0 {
         if exchange.error_status != exchange.status {
             exchange.has_peer_reason = false;
@@ -230,7 +318,20 @@ pub fn begin(local: &Rc<Local>, exchange: &mut Exchange, downstream: &mut Downst
         exchange.answer.remove(Known::ContentType);
         exchange.answer_length = None;
     }
-    headers::apply(exchange);
+    let mut scratch = buffer::take_small();
+    let has_trailers = headers::apply(exchange, modified, &mut scratch);
+    buffer::give_back(scratch);
+    has_trailers
+}
+
+/// Queues the head of an answer whose fields are complete.
+pub fn start(
+    local: &Rc<Local>,
+    exchange: &mut Exchange,
+    downstream: &mut Downstream,
+    framing: Framing,
+    has_body: bool,
+) {
     if downstream.awaits_continue() || local.is_draining() {
         exchange.keep_alive = false;
     }
@@ -243,22 +344,30 @@ pub fn begin(local: &Rc<Local>, exchange: &mut Exchange, downstream: &mut Downst
         downstream.begin(exchange, |_, _| {}, framing);
         return;
     }
-    downstream.begin(exchange, |exchange, out| write_head(exchange, out, framing), framing);
+    downstream.begin(
+        exchange,
+        |exchange, out| write_head(exchange, out, framing),
+        framing,
+    );
 }
 
 /// The head as nginx would write it: its own fields first, in its order, then the others.
 fn write_head(exchange: &Exchange, out: &mut Vec<u8>, framing: Framing) {
-    let reason = exchange.upstream_head.reason.of(&exchange.upstream_head.fields.bytes);
+    let reason = exchange
+        .upstream_head
+        .reason
+        .of(&exchange.upstream_head.fields.bytes);
     if exchange.has_peer_reason && !reason.is_empty() {
         write::push_status_line_with(out, exchange.status, reason);
     } else {
         write::push_status_line(out, exchange.status);
     }
     let answer = &exchange.answer;
-    if !answer.has(Known::Server) && !matches!(exchange.settings.server_tokens, ServerTokens::Nothing) {
-        out.extend_from_slice(b"Server: ");
-        headers::push_server(exchange, out);
-        out.extend_from_slice(b"\r\n");
+    if !answer.has(Known::Server) {
+        let mut scratch = Vec::new();
+        if let Some(server) = headers::server(exchange, &mut scratch) {
+            write::push_field(out, b"Server", server);
+        }
     }
     if !answer.has(Known::Date) {
         out.extend_from_slice(b"Date: ");
@@ -293,7 +402,10 @@ fn write_head(exchange: &Exchange, out: &mut Vec<u8>, framing: Framing) {
         out.extend_from_slice(b"Connection: close\r\n");
     }
     for (known, name, value) in answer.iter() {
-        if !matches!(known, Some(Known::ContentType | Known::LastModified | Known::Location)) {
+        if !matches!(
+            known,
+            Some(Known::ContentType | Known::LastModified | Known::Location)
+        ) {
             write::push_field(out, name, value);
         }
     }

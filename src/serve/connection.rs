@@ -16,12 +16,12 @@ use super::generation::Local;
 use super::worker::Worker;
 use super::{http2, serve};
 use crate::conf::typed::listen::Address;
-use crate::conf::typed::location::{LingeringMode, Reading, ServerName};
+use crate::conf::typed::location::{Lingering, LingeringMode, Reading};
 use crate::conf::typed::log::Level;
 use crate::http::exchange::{Connection, Exchange};
 use crate::http::h1::framing;
 use crate::http::h1::parse::{HeadLimits, HeadParser, Progress, RequestError};
-use crate::http::head::{Known, Method, Slice, Version};
+use crate::http::head::{Known, Method};
 use crate::http::{buffer, uri};
 use crate::log;
 use crate::metrics::registry;
@@ -74,7 +74,9 @@ pub async fn run(worker: Rc<Worker>, mut stream: Stream, listen: Rc<Address>) {
     loop {
         let first = {
             let local = worker.local();
-            let Some(server) = default_server(&local, &listen) else { return };
+            let Some(server) = default_server(&local, &listen) else {
+                return;
+            };
             patience.unwrap_or(local.generation.http.servers[server].reading.header_timeout)
         };
         registry::with(|counters| counters.waiting.increase());
@@ -87,7 +89,10 @@ pub async fn run(worker: Rc<Worker>, mut stream: Stream, listen: Rc<Address>) {
             return;
         }
         match Box::pin(busy(&worker, stream, &connection, &listen, &mut requests)).await {
-            End::Park { stream: parked, keepalive } => {
+            End::Park {
+                stream: parked,
+                keepalive,
+            } => {
                 stream = parked;
                 patience = Some(keepalive);
             }
@@ -122,27 +127,55 @@ fn default_server(local: &Local, listen: &Address) -> Option<usize> {
 }
 
 /// Requests one after another, for as long as they come without a pause.
-async fn busy(worker: &Rc<Worker>, stream: Stream, connection: &Rc<Connection>, listen: &Rc<Address>, requests: &mut u64) -> End {
+async fn busy(
+    worker: &Rc<Worker>,
+    stream: Stream,
+    connection: &Rc<Connection>,
+    listen: &Rc<Address>,
+    requests: &mut u64,
+) -> End {
     let mut local = worker.local();
-    let Some(position) = default_server(&local, listen) else { return End::Closed };
+    let Some(position) = default_server(&local, listen) else {
+        return End::Closed;
+    };
     let server = Arc::clone(&local.generation.http.servers[position]);
-    let mut exchange = Exchange::new(Rc::clone(connection), Arc::clone(&local.generation.http), server);
+    let mut exchange = Exchange::new(
+        Rc::clone(connection),
+        Arc::clone(&local.generation.http),
+        server,
+    );
     let mut downstream = Downstream::Http1(Box::new(Http1::new(stream)));
     let mut parser = HeadParser::default();
     let mut patience = None;
     loop {
         // The next request belongs to the configuration in force when it begins.
-        let Some(position) = default_server(&local, listen) else { return End::Closed };
+        let Some(position) = default_server(&local, listen) else {
+            return End::Closed;
+        };
         let server = &local.generation.http.servers[position];
-        exchange.enter_server(server);
+        exchange.enter_server(server, position);
         let header_timeout = server.reading.header_timeout;
         parser.reset();
-        let head = read_head(worker, &mut exchange, &mut downstream, &mut parser, patience, header_timeout).await;
-        let Downstream::Http1(http1) = &mut downstream else { return End::Closed };
+        let head = read_head(
+            worker,
+            &mut exchange,
+            &mut downstream,
+            &mut parser,
+            patience,
+            header_timeout,
+        )
+        .await;
+        let Downstream::Http1(http1) = &mut downstream else {
+            return End::Closed;
+        };
         let first = match head {
             Read::Head => Ok(()),
             Read::Refused(error) => {
-                local.log(&exchange, Level::Info, format_args!("{error} while reading client request headers"));
+                local.log(
+                    &exchange,
+                    Level::Info,
+                    format_args!("{error} while reading client request headers"),
+                );
                 Err(status_of(error))
             }
             Read::TimedOut => {
@@ -164,8 +197,13 @@ async fn busy(worker: &Rc<Worker>, stream: Stream, connection: &Rc<Connection>, 
             }
             Read::Http2 => {
                 let read = std::mem::take(&mut exchange.head.fields.bytes);
-                let Downstream::Http1(http1) = downstream else { return End::Closed };
-                return End::Http2 { stream: http1.stream, read };
+                let Downstream::Http1(http1) = downstream else {
+                    return End::Closed;
+                };
+                return End::Http2 {
+                    stream: http1.stream,
+                    read,
+                };
             }
             Read::Ended { was_partial } => {
                 if was_partial {
@@ -183,10 +221,19 @@ async fn busy(worker: &Rc<Worker>, stream: Stream, connection: &Rc<Connection>, 
                 return End::Closed;
             }
             Read::Idle => {
-                let keepalive = exchange.settings.keepalive_timeout.unwrap_or_default().saturating_sub(PARK_AFTER);
+                let keepalive = exchange
+                    .settings
+                    .keepalive_timeout
+                    .unwrap_or_default()
+                    .saturating_sub(PARK_AFTER);
                 buffer::release(&mut exchange.head.fields.bytes);
-                let Downstream::Http1(http1) = downstream else { return End::Closed };
-                return End::Park { stream: http1.stream, keepalive };
+                let Downstream::Http1(http1) = downstream else {
+                    return End::Closed;
+                };
+                return End::Park {
+                    stream: http1.stream,
+                    keepalive,
+                };
             }
         };
 
@@ -211,7 +258,9 @@ async fn busy(worker: &Rc<Worker>, stream: Stream, connection: &Rc<Connection>, 
             if is_whole {
                 linger(&mut exchange, &mut downstream, &settings.lingering).await;
             }
-            let Downstream::Http1(http1) = &mut downstream else { return End::Closed };
+            let Downstream::Http1(http1) = &mut downstream else {
+                return End::Closed;
+            };
             if settings.reset_timed_out && !is_whole {
                 http1.stream.reset_on_close();
             }
@@ -222,7 +271,9 @@ async fn busy(worker: &Rc<Worker>, stream: Stream, connection: &Rc<Connection>, 
             log::flush_thread();
             return End::Closed;
         }
-        let Downstream::Http1(http1) = &mut downstream else { return End::Closed };
+        let Downstream::Http1(http1) = &mut downstream else {
+            return End::Closed;
+        };
         http1.release_buffers();
         // What was read behind this request begins the next one.
         let bytes = &mut exchange.head.fields.bytes;
@@ -254,7 +305,9 @@ enum Read {
     TimedOut,
     Http2,
     /// The client closed; in the middle of a head or not.
-    Ended { was_partial: bool },
+    Ended {
+        was_partial: bool,
+    },
     /// Nothing came for a while after an answer.
     Idle,
 }
@@ -268,12 +321,14 @@ async fn read_head(
     keepalive: Option<Duration>,
     header_timeout: Duration,
 ) -> Read {
-    let Downstream::Http1(http1) = downstream else { return Read::Ended { was_partial: false } };
+    let Downstream::Http1(http1) = downstream else {
+        return Read::Ended { was_partial: false };
+    };
     let reading = &exchange.server.reading;
     let limits = limits(reading);
     let http2_allowed = reading.http2;
     let mut has_begun = !exchange.head.fields.bytes.is_empty();
-    let is_first = keepalive.is_none();
+    let is_first = keepalive.is_none() && exchange.request_count == 0;
     if !has_begun {
         registry::with(|counters| counters.waiting.increase());
         http1.deadline.set(match keepalive {
@@ -288,21 +343,13 @@ async fn read_head(
     let read = loop {
         if has_begun {
             let bytes = &exchange.head.fields.bytes;
-            if http2_allowed && *is_first_request(exchange) && bytes[0] == b'P' {
-                let seen = bytes.len().min(PREFACE.len());
-                if bytes[..seen] == PREFACE[..seen] && is_first {
-                    if seen == PREFACE.len() {
-                        break Read::Http2;
-                    }
-                } else {
-                    match parse(exchange, parser, &limits) {
-                        Ok(Progress::Complete) => break Read::Head,
-                        Ok(Progress::Partial) => {}
-                        Err(error) => break Read::Refused(error),
-                    }
-                }
-            } else {
-                match parse(exchange, parser, &limits) {
+            let seen = bytes.len().min(PREFACE.len());
+            let may_be_http2 = http2_allowed && is_first && bytes[..seen] == PREFACE[..seen];
+            if may_be_http2 && seen == PREFACE.len() {
+                break Read::Http2;
+            }
+            if !may_be_http2 {
+                match parser.request(&mut exchange.head, &limits) {
                     Ok(Progress::Complete) => break Read::Head,
                     Ok(Progress::Partial) => {}
                     Err(error) => break Read::Refused(error),
@@ -332,7 +379,11 @@ async fn read_head(
             None if has_begun => break Read::TimedOut,
             None if keepalive.is_some_and(|keepalive| keepalive > PARK_AFTER) => break Read::Idle,
             None | Some(None) => break Read::Ended { was_partial: false },
-            Some(Some(Ok(0) | Err(_))) => break Read::Ended { was_partial: has_begun },
+            Some(Some(Ok(0) | Err(_))) => {
+                break Read::Ended {
+                    was_partial: has_begun,
+                };
+            }
             Some(Some(Ok(_))) => {
                 if !has_begun {
                     has_begun = true;
@@ -346,16 +397,14 @@ async fn read_head(
             }
         }
     };
-    registry::with(|counters| if has_begun { counters.reading.decrease() } else { counters.waiting.decrease() });
+    registry::with(|counters| {
+        if has_begun {
+            counters.reading.decrease()
+        } else {
+            counters.waiting.decrease()
+        }
+    });
     read
-}
-
-fn is_first_request(exchange: &Exchange) -> &bool {
-    if exchange.request_count == 0 { &true } else { &false }
-}
-
-fn parse(exchange: &mut Exchange, parser: &mut HeadParser, limits: &HeadLimits) -> Result<Progress, RequestError> {
-    parser.request(&mut exchange.head, limits)
 }
 
 fn limits(reading: &Reading) -> HeadLimits {
@@ -381,7 +430,12 @@ fn status_of(error: RequestError) -> u16 {
 }
 
 /// From a head to a request: host, server, path, body. The error is a status.
-pub(super) fn prepare(local: &Rc<Local>, exchange: &mut Exchange, http1: &mut Http1, listen: &Address) -> Result<(), u16> {
+pub(super) fn prepare(
+    local: &Rc<Local>,
+    exchange: &mut Exchange,
+    http1: &mut Http1,
+    listen: &Address,
+) -> Result<(), u16> {
     exchange.request_length = exchange.head.length as u64;
     exchange.method = exchange.head.method;
     http1.unread = exchange.head.length;
@@ -389,11 +443,19 @@ pub(super) fn prepare(local: &Rc<Local>, exchange: &mut Exchange, http1: &mut Ht
         Ok(length) => length,
         Err(error) => {
             find_server(local, exchange, listen)?;
-            local.log(exchange, Level::Info, format_args!("{error} while reading client request headers"));
+            local.log(
+                exchange,
+                Level::Info,
+                format_args!("{error} while reading client request headers"),
+            );
             return Err(status_of(error));
         }
     };
-    http1.expect_body(exchange.head.length, length, framing::expects_continue(&exchange.head));
+    http1.expect_body(
+        exchange.head.length,
+        length,
+        framing::expects_continue(&exchange.head),
+    );
     exchange.keep_alive = framing::keeps_request_connection(&exchange.head);
     find_server(local, exchange, listen)?;
     route(local, exchange)
@@ -403,8 +465,16 @@ pub(super) fn prepare(local: &Rc<Local>, exchange: &mut Exchange, http1: &mut Ht
 pub(super) fn route(local: &Rc<Local>, exchange: &mut Exchange) -> Result<(), u16> {
     // An open proxy would serve these; a reverse proxy has no use for them (nginx answers 405).
     if matches!(exchange.method, Method::Connect | Method::Trace) {
-        let name = if exchange.method == Method::Connect { "CONNECT" } else { "TRACE" };
-        local.log(exchange, Level::Info, format_args!("client sent {name} method while reading client request headers"));
+        let name = if exchange.method == Method::Connect {
+            "CONNECT"
+        } else {
+            "TRACE"
+        };
+        local.log(
+            exchange,
+            Level::Info,
+            format_args!("client sent {name} method while reading client request headers"),
+        );
         return Err(405);
     }
     let target = exchange.head.path_and_query.of(&exchange.head.fields.bytes);
@@ -420,15 +490,25 @@ pub(super) fn route(local: &Rc<Local>, exchange: &mut Exchange) -> Result<(), u1
             Ok(())
         }
         Err(error) => {
-            local.log(exchange, Level::Info, format_args!("{error} while reading client request line"));
+            local.log(
+                exchange,
+                Level::Info,
+                format_args!("{error} while reading client request line"),
+            );
             Err(400)
         }
     }
 }
 
 /// The server that the request's host chooses; its settings hold from here on.
-pub(super) fn find_server(local: &Rc<Local>, exchange: &mut Exchange, listen: &Address) -> Result<(), u16> {
-    let Some(listen) = local.generation.listen(listen) else { return Err(421) };
+pub(super) fn find_server(
+    local: &Rc<Local>,
+    exchange: &mut Exchange,
+    listen: &Address,
+) -> Result<(), u16> {
+    let Some(listen) = local.generation.listen(listen) else {
+        return Err(421);
+    };
     let host = match exchange.head.authority.is_empty() {
         // RFC 9112 section 3.2.2: an absolute-form target replaces Host.
         false => exchange.head.authority.of(&exchange.head.fields.bytes),
@@ -441,7 +521,11 @@ pub(super) fn find_server(local: &Rc<Local>, exchange: &mut Exchange, listen: &A
         match uri::validate_host(host, &mut exchange.host) {
             Ok(port) => exchange.host_port = port,
             Err(error) => {
-                local.log(exchange, Level::Info, format_args!("client sent {error} header while reading client request headers"));
+                local.log(
+                    exchange,
+                    Level::Info,
+                    format_args!("client sent {error} header while reading client request headers"),
+                );
                 exchange.host.clear();
                 result = Err(400);
             }
@@ -450,13 +534,16 @@ pub(super) fn find_server(local: &Rc<Local>, exchange: &mut Exchange, listen: &A
     if !Arc::ptr_eq(&exchange.http, &local.generation.http) {
         exchange.http = Arc::clone(&local.generation.http);
     }
-    let server = local.generation.routes.server(listen, exchange);
-    let server = Arc::clone(&local.generation.http.servers[server]);
-    exchange.enter_server(&server);
+    let position = local
+        .generation
+        .routes
+        .server(listen, &exchange.host, exchange);
+    exchange.enter_server(&local.generation.http.servers[position], position);
     let settings = &exchange.server.settings;
     exchange.keep_alive &= settings.keepalive_timeout.is_some()
         && exchange.request_count < settings.keepalive_requests
-        && clock::now().saturating_duration_since(exchange.connection.accepted) < settings.keepalive_time;
+        && clock::now().saturating_duration_since(exchange.connection.accepted)
+            < settings.keepalive_time;
     result
 }
 
@@ -468,7 +555,10 @@ async fn discard_body(exchange: &mut Exchange, downstream: &mut Downstream) -> b
     let mut scrap = buffer::take_small();
     let is_complete = loop {
         scrap.clear();
-        match downstream.read_body(exchange, &mut scrap, buffer::SMALL, lingering.timeout).await {
+        match downstream
+            .read_body(exchange, &mut scrap, buffer::SMALL, lingering.timeout)
+            .await
+        {
             Ok(true) => break true,
             Ok(false) if clock::now().saturating_duration_since(began) < lingering.time => {}
             _ => break false,
@@ -480,9 +570,11 @@ async fn discard_body(exchange: &mut Exchange, downstream: &mut Downstream) -> b
 
 /// Closes the sending side and reads on for a while: closing with unread bytes would make the kernel
 /// send a reset, which can destroy the answer on its way to the client (RFC 9112 section 9.6).
-async fn linger(exchange: &mut Exchange, downstream: &mut Downstream, lingering: &crate::conf::typed::location::Lingering) {
+async fn linger(exchange: &mut Exchange, downstream: &mut Downstream, lingering: &Lingering) {
     let has_more = !downstream.is_body_complete();
-    let Downstream::Http1(http1) = downstream else { return };
+    let Downstream::Http1(http1) = downstream else {
+        return;
+    };
     let is_pipelined = http1.unread < exchange.head.fields.bytes.len();
     let wanted = match lingering.mode {
         LingeringMode::Off => false,
@@ -500,7 +592,9 @@ async fn linger(exchange: &mut Exchange, downstream: &mut Downstream, lingering:
         http1.deadline.set(lingering.timeout);
         let read = http1
             .deadline
-            .guard_with(&mut http1.stream, |stream, context| stream.poll_read_into(context, &mut scrap, buffer::SMALL))
+            .guard_with(&mut http1.stream, |stream, context| {
+                stream.poll_read_into(context, &mut scrap, buffer::SMALL)
+            })
             .await;
         if !matches!(read, Some(Ok(1..))) {
             break;

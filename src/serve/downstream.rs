@@ -121,7 +121,9 @@ impl Http1 {
     pub fn expect_body(&mut self, head_length: usize, length: BodyLength, awaits_continue: bool) {
         self.unread = head_length;
         self.body = match length {
-            BodyLength::None | BodyLength::UntilClose | BodyLength::Length(0) => RequestBody::Complete,
+            BodyLength::None | BodyLength::UntilClose | BodyLength::Length(0) => {
+                RequestBody::Complete
+            }
             BodyLength::Length(length) => RequestBody::Length(length),
             BodyLength::Chunked => RequestBody::Chunked(Decoder::default()),
         };
@@ -144,7 +146,11 @@ impl Http1 {
     ) -> Result<T, ClientError> {
         self.deadline.set(timeout);
         let stream = &self.stream;
-        match self.deadline.guard(|context| stream.poll_write_with(context, || call(stream))).await {
+        match self
+            .deadline
+            .guard(|context| stream.poll_write_with(context, || call(stream)))
+            .await
+        {
             Some(result) => result.map_err(ClientError::from),
             None => Err(ClientError::TimedOut),
         }
@@ -194,7 +200,10 @@ impl Http1 {
                         }
                         let limit = wanted.min(room.max(1));
                         let mut limited = into.limit(limit);
-                        let read = std::pin::pin!(tokio::io::AsyncReadExt::read_buf(&mut self.stream, &mut limited));
+                        let read = std::pin::pin!(tokio::io::AsyncReadExt::read_buf(
+                            &mut self.stream,
+                            &mut limited
+                        ));
                         match ready!(read.poll(context))? {
                             0 => return Poll::Ready(Err(ClientError::Closed(None))),
                             count => count,
@@ -221,10 +230,15 @@ impl Http1 {
                         }
                     }
                     let before = into.len();
-                    while self.unread < bytes.len() && !decoder.is_done() && into.len() - before < room.max(1) {
+                    while self.unread < bytes.len()
+                        && !decoder.is_done()
+                        && into.len() - before < room.max(1)
+                    {
                         let input = &bytes[self.unread..];
                         let mut trailers = Fields::default();
-                        let decoded = decoder.decode(input, &mut trailers).map_err(ClientError::BadBody)?;
+                        let decoded = decoder
+                            .decode(input, &mut trailers)
+                            .map_err(ClientError::BadBody)?;
                         into.extend_from_slice(&input[decoded.data.clone()]);
                         self.unread += decoded.consumed;
                         exchange.request_length += decoded.consumed as u64;
@@ -317,7 +331,9 @@ impl Downstream {
     /// Tells a client that waits for it to send its body (RFC 9110 section 10.1.1). One that sent
     /// some of it already does not wait.
     pub async fn allow_body(&mut self, exchange: &Exchange) -> Result<(), ClientError> {
-        let Self::Http1(http1) = self else { return Ok(()) };
+        let Self::Http1(http1) = self else {
+            return Ok(());
+        };
         if !http1.awaits_continue {
             return Ok(());
         }
@@ -325,14 +341,21 @@ impl Downstream {
         if http1.unread < exchange.head.fields.bytes.len() {
             return Ok(());
         }
-        http1.out.extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
+        http1
+            .out
+            .extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
         self.flush(exchange.settings.send_timeout).await?;
         Ok(())
     }
 
     /// Queues the head of the answer. For HTTP/1.x these are its bytes; for HTTP/2 the head is taken
     /// from the exchange.
-    pub fn begin(&mut self, exchange: &mut Exchange, head: impl FnOnce(&Exchange, &mut Vec<u8>), framing: Framing) {
+    pub fn begin(
+        &mut self,
+        exchange: &mut Exchange,
+        head: impl FnOnce(&Exchange, &mut Vec<u8>),
+        framing: Framing,
+    ) {
         match self {
             Self::Http1(http1) => {
                 buffer::ensure(&mut http1.out);
@@ -409,7 +432,11 @@ impl Downstream {
 
     /// Writes what is queued, as much as the client takes; ready with the number of bytes when some
     /// were written or none is left. `timeout` is `send_timeout`, between two writes.
-    pub fn poll_flush(&mut self, context: &mut Context<'_>, timeout: Duration) -> Poll<Result<usize, ClientError>> {
+    pub fn poll_flush(
+        &mut self,
+        context: &mut Context<'_>,
+        timeout: Duration,
+    ) -> Poll<Result<usize, ClientError>> {
         match self {
             Self::Http1(http1) => {
                 let polled = http1.poll_flush(context);
@@ -434,7 +461,8 @@ impl Downstream {
     pub async fn flush(&mut self, timeout: Duration) -> Result<u64, ClientError> {
         let mut written = 0;
         while self.queued() > 0 {
-            written += std::future::poll_fn(|context| self.poll_flush(context, timeout)).await? as u64;
+            written +=
+                std::future::poll_fn(|context| self.poll_flush(context, timeout)).await? as u64;
         }
         Ok(written)
     }

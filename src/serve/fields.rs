@@ -9,7 +9,10 @@ pub struct FieldSet {
     others: Box<[Box<[u8]>]>,
 }
 
-const _: () = assert!(Known::COUNT <= 64, "the set holds one bit for each known name");
+const _: () = assert!(
+    Known::COUNT <= 64,
+    "the set holds one bit for each known name"
+);
 
 impl FieldSet {
     /// The set of these names, in any case.
@@ -22,14 +25,20 @@ impl FieldSet {
                 None => others.push(name.to_ascii_lowercase().into()),
             }
         }
-        Self { known, others: others.into() }
+        Self {
+            known,
+            others: others.into(),
+        }
     }
 
     /// Is the name in the set?
     pub fn contains(&self, known: Option<Known>, name: &[u8]) -> bool {
         match known {
             Some(known) => self.known & (1 << known as u8) != 0,
-            None => self.others.iter().any(|other| other.eq_ignore_ascii_case(name)),
+            None => self
+                .others
+                .iter()
+                .any(|other| other.eq_ignore_ascii_case(name)),
         }
     }
 

@@ -7,23 +7,32 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
+use std::ffi::OsStr;
 use std::fmt;
+use std::net::SocketAddr;
+use std::os::unix::ffi::OsStrExt as _;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use tokio::runtime::Handle;
+
 use super::proxy::Plan;
+use super::proxy_fields::Url;
 use crate::conf::typed::listen::Address;
 use crate::conf::typed::location::{Handler, Location, Settings, Statement};
 use crate::conf::typed::log::Level;
 use crate::conf::typed::process::Process;
+use crate::conf::typed::upstream as conf;
 use crate::conf::typed::{Config, Http};
 use crate::http::exchange::Exchange;
 use crate::log::{self, ErrorLogs, OpenAccessLog, error_log};
+use crate::net::resolver::Resolver;
 use crate::net::stream::Stream;
 use crate::route::table::RouteTable;
 use crate::unit::clock;
 use crate::upstream::group::{Group, Peers, Selected};
 use crate::upstream::pool::{Idle, Pool};
+use crate::upstream::refresh::Names;
 
 /// A configuration in force.
 #[derive(Debug)]
@@ -43,6 +52,9 @@ pub struct Generation {
     /// Names of groups in lower case, for `proxy_pass` with variables.
     groups: HashMap<Box<[u8]>, usize>,
     listens: HashMap<Address, usize>,
+    /// One for each `resolver` that was written.
+    resolvers: Vec<(Arc<conf::Resolver>, Resolver)>,
+    system_resolver: Resolver,
     /// What was amended while building, for the log.
     pub warnings: Vec<String>,
 }
@@ -70,7 +82,13 @@ impl std::error::Error for BuildError {}
 impl Generation {
     /// Builds everything that a configuration needs to serve, but for its sockets. What is known of
     /// the peers of the generation before is taken over.
-    pub fn build(config: Config, number: u64, previous: Option<&Self>) -> Result<Arc<Self>, BuildError> {
+    /// Names are asked for on the runtime `background`.
+    pub fn build(
+        config: Config,
+        number: u64,
+        previous: Option<&Self>,
+        background: &Handle,
+    ) -> Result<Arc<Self>, BuildError> {
         let http = Arc::new(config.http);
         let mut all: Vec<Arc<Settings>> = Vec::new();
         for server in &http.servers {
@@ -97,12 +115,30 @@ impl Generation {
             }
             places.push(place);
         }
+        let mut resolvers: Vec<(Arc<conf::Resolver>, Resolver)> = Vec::new();
+        let written = all.iter().filter_map(|settings| settings.resolver.as_ref());
+        for written in written.chain(
+            http.upstreams
+                .iter()
+                .filter_map(|upstream| upstream.resolver.as_ref()),
+        ) {
+            if !resolvers.iter().any(|(known, _)| known == written) {
+                resolvers.push((
+                    Arc::clone(written),
+                    Resolver::new(Some(written), background.clone()),
+                ));
+            }
+        }
         let peers = http
             .upstreams
             .iter()
             .map(|upstream| {
                 let before = previous.and_then(|previous| {
-                    previous.peers.iter().find(|peers| peers.upstream().name == upstream.name).map(|peers| &**peers)
+                    previous
+                        .peers
+                        .iter()
+                        .find(|peers| peers.upstream().name == upstream.name)
+                        .map(|peers| &**peers)
                 });
                 Arc::new(Peers::new(Arc::clone(upstream), before))
             })
@@ -112,10 +148,19 @@ impl Generation {
             .iter()
             .enumerate()
             .filter(|(_, upstream)| !upstream.is_implicit)
-            .map(|(position, upstream)| (upstream.name.to_ascii_lowercase().into_bytes().into(), position))
+            .map(|(position, upstream)| {
+                (
+                    upstream.name.to_ascii_lowercase().into_bytes().into(),
+                    position,
+                )
+            })
             .collect();
-        let listens =
-            http.listens.iter().enumerate().map(|(position, listen)| (listen.address.clone(), position)).collect();
+        let listens = http
+            .listens
+            .iter()
+            .enumerate()
+            .map(|(position, listen)| (listen.address.clone(), position))
+            .collect();
         opened.dedup_by_key(|warning| warning.to_string());
         Ok(Arc::new(Self {
             number,
@@ -126,6 +171,8 @@ impl Generation {
             peers,
             groups,
             listens,
+            resolvers,
+            system_resolver: Resolver::new(None, background.clone()),
             warnings: opened.iter().map(ToString::to_string).collect(),
         }))
     }
@@ -133,6 +180,22 @@ impl Generation {
     /// Which `listen` of this generation an address is.
     pub fn listen(&self, address: &Address) -> Option<usize> {
         self.listens.get(address).copied()
+    }
+
+    /// The names in the `upstream {}` blocks: to be looked up before the generation is used, then kept.
+    pub fn names(&self) -> Names {
+        Names::new(&self.peers, |written| match written {
+            Some(written) => self.resolver(written),
+            None => self.system_resolver.clone(),
+        })
+    }
+
+    /// The resolver made for a `resolver` line.
+    fn resolver(&self, written: &Arc<conf::Resolver>) -> Resolver {
+        let known = self.resolvers.iter().find(|(known, _)| known == written);
+        known
+            .map_or(&self.system_resolver, |(_, resolver)| resolver)
+            .clone()
     }
 
     /// The peers of every upstream, for those who resolve names and check health.
@@ -144,7 +207,10 @@ impl Generation {
 impl Drop for Generation {
     fn drop(&mut self) {
         // Tools that drive nginx wait for this phrase after a reload.
-        error_log::report(Level::Notice, format_args!("generation {} exited with code 0", self.number));
+        error_log::report(
+            Level::Notice,
+            format_args!("generation {} exited with code 0", self.number),
+        );
     }
 }
 
@@ -165,7 +231,12 @@ fn collect_settings(settings: &Arc<Settings>, all: &mut Vec<Arc<Settings>>) {
 
 fn collect_statements(statements: &[Statement], all: &mut Vec<Arc<Settings>>) {
     for statement in statements {
-        if let Statement::If { statements, settings, .. } = statement {
+        if let Statement::If {
+            statements,
+            settings,
+            ..
+        } = statement
+        {
             if let Some(settings) = settings {
                 collect_settings(settings, all);
             }
@@ -199,30 +270,54 @@ const MOST_DYNAMIC: usize = 1024;
 impl LocalUpstream {
     fn new(peers: Arc<Peers>) -> Rc<Self> {
         let pool = RefCell::new(Pool::new(peers.upstream().keepalive.clone()));
-        Rc::new(Self { group: Group::new(peers), pool })
+        Rc::new(Self {
+            group: Group::new(peers),
+            pool,
+        })
     }
 
     /// A kept connection to a peer that is still good.
     pub fn checkout(&self, selected: &Selected, kind: u64) -> Option<Idle<Stream>> {
-        self.pool.borrow_mut().checkout(&selected.target().address, kind, clock::now(), Stream::is_quiet)
+        self.pool.borrow_mut().checkout(
+            &selected.target().address,
+            kind,
+            clock::now(),
+            Stream::is_quiet,
+        )
     }
 
     /// Keeps a connection for the next request, if it may be kept.
     pub fn keep(&self, selected: &Selected, kind: u64, idle: Idle<Stream>) {
         // One that may not be kept is closed by being dropped.
-        let _ = self.pool.borrow_mut().checkin(&selected.target().address, kind, idle, clock::now());
+        let _ =
+            self.pool
+                .borrow_mut()
+                .checkin(&selected.target().address, kind, idle, clock::now());
     }
 }
 
 impl Local {
     /// A worker's part of a generation; balance and kept connections of an upstream that did not
     /// change go on.
-    pub fn new(generation: Arc<Generation>, previous: Option<&Self>, is_draining: Rc<Cell<bool>>) -> Rc<Self> {
+    pub fn new(
+        generation: Arc<Generation>,
+        previous: Option<&Self>,
+        is_draining: Rc<Cell<bool>>,
+    ) -> Rc<Self> {
         // Connections to peers of the generation before are dropped with it: an upstream whose
         // settings changed must not go on under the old ones.
         let _ = previous;
-        let upstreams = generation.peers.iter().map(|peers| LocalUpstream::new(Arc::clone(peers))).collect();
-        Rc::new(Self { generation, upstreams, dynamic: RefCell::default(), is_draining })
+        let upstreams = generation
+            .peers
+            .iter()
+            .map(|peers| LocalUpstream::new(Arc::clone(peers)))
+            .collect();
+        Rc::new(Self {
+            generation,
+            upstreams,
+            dynamic: RefCell::default(),
+            is_draining,
+        })
     }
 
     /// The upstream at a position of [`Http::upstreams`].
@@ -230,23 +325,66 @@ impl Local {
         Rc::clone(&self.upstreams[position])
     }
 
-    /// The upstream of this name, in lower case.
-    pub fn upstream_named(&self, name: &[u8]) -> Option<Rc<LocalUpstream>> {
-        self.generation.groups.get(name).map(|&position| self.upstream(position))
-    }
-
-    /// The upstream for a computed address; made when it is new.
-    pub fn dynamic(&self, key: &[u8], make: impl FnOnce() -> Peers) -> Rc<LocalUpstream> {
+    /// The upstream that a computed URL means: a group of that name, a literal address, or the
+    /// addresses of a name that is looked up now. The error is a status.
+    pub async fn dynamic(
+        &self,
+        exchange: &Exchange,
+        url: &Url<'_>,
+    ) -> Result<Rc<LocalUpstream>, u16> {
+        let host = String::from_utf8_lossy(url.host).to_ascii_lowercase();
+        if let Some(found) = self
+            .generation
+            .groups
+            .get(host.as_bytes())
+            .filter(|_| url.unix.is_none())
+        {
+            return Ok(self.upstream(*found));
+        }
+        let addresses: Vec<Address> = match (url.unix, host.parse()) {
+            (Some(path), _) => vec![Address::Unix(OsStr::from_bytes(path).into())],
+            (None, Ok(ip)) => vec![Address::Ip(SocketAddr::new(ip, url.port))],
+            (None, Err(_)) => {
+                let Some(written) = &exchange.settings.resolver else {
+                    self.log(
+                        exchange,
+                        Level::Error,
+                        format_args!("no resolver defined to resolve {host}"),
+                    );
+                    return Err(502);
+                };
+                match self.generation.resolver(written).addresses(&host).await {
+                    Ok(answer) => answer
+                        .addresses
+                        .iter()
+                        .map(|found| Address::Ip(SocketAddr::new(found.address.ip(), url.port)))
+                        .collect(),
+                    Err(error) => {
+                        self.log(
+                            exchange,
+                            Level::Error,
+                            format_args!("{host} could not be resolved ({error})"),
+                        );
+                        return Err(502);
+                    }
+                }
+            }
+        };
+        let mut key = url.host_and_port.to_vec();
+        for address in &addresses {
+            key.extend_from_slice(format!(" {address}").as_bytes());
+        }
         let mut dynamic = self.dynamic.borrow_mut();
-        if let Some(found) = dynamic.get(key) {
-            return Rc::clone(found);
+        if let Some(found) = dynamic.get(&key[..]) {
+            return Ok(Rc::clone(found));
         }
         if dynamic.len() >= MOST_DYNAMIC {
             dynamic.clear();
         }
-        let made = LocalUpstream::new(Arc::new(make()));
+        let name = String::from_utf8_lossy(url.host_and_port);
+        let made = LocalUpstream::new(Arc::new(Peers::of_addresses(&name, &addresses)));
         dynamic.insert(key.into(), Rc::clone(&made));
-        made
+        Ok(made)
     }
 
     /// The compiled proxy of a place.
@@ -294,6 +432,9 @@ impl Local {
 
     /// How many connections to peers are kept.
     pub fn idle_peers(&self) -> usize {
-        self.upstreams.iter().map(|upstream| upstream.pool.borrow().len()).sum()
+        self.upstreams
+            .iter()
+            .map(|upstream| upstream.pool.borrow().len())
+            .sum()
     }
 }

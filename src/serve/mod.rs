@@ -21,14 +21,14 @@ pub mod worker;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use crate::access::ip_rules;
-use crate::conf::typed::location::{ErrorPageStatus, Fallback, Handler, Settings};
+use crate::access::ip_rules::{self, Verdict};
+use crate::conf::typed::location::{ErrorPageStatus, Handler, Settings, Statement};
 use crate::conf::typed::log::Level;
-use crate::files::serve as files;
+use crate::files::serve::{self as files, Content, FileError, TryOutcome};
 use crate::http::body::Body;
 use crate::http::exchange::Exchange;
 use crate::http::head::{Known, Method};
-use crate::http::{uri, variables};
+use crate::http::{buffer, uri, variables};
 use crate::route::location::Found;
 use crate::route::rewrite::{self, Outcome};
 use downstream::{ClientError, Downstream};
@@ -49,14 +49,19 @@ enum Next {
     /// Answer with an error, or with a redirect whose `Location` is set.
     Fail(u16),
     /// Send this.
-    Send(Body),
+    Send(Content),
     /// The answer was sent; `false` when it broke off.
     Done(bool),
 }
 
 /// Answers one request. `false` when the client's connection must close now, because the answer
 /// broke off or the client is gone.
-pub async fn serve(local: &Rc<Local>, exchange: &mut Exchange, downstream: &mut Downstream, first: Result<(), u16>) -> bool {
+pub async fn serve(
+    local: &Rc<Local>,
+    exchange: &mut Exchange,
+    downstream: &mut Downstream,
+    first: Result<(), u16>,
+) -> bool {
     let mut next = match first {
         Ok(()) => Next::Server,
         Err(status) => Next::Fail(status),
@@ -68,19 +73,22 @@ pub async fn serve(local: &Rc<Local>, exchange: &mut Exchange, downstream: &mut 
             Next::Server => {
                 let server = Arc::clone(&exchange.server);
                 exchange.enter(&server.settings);
-                match rewrite::run(&server.statements, exchange) {
-                    Outcome::Continue | Outcome::SearchAgain | Outcome::Break => Next::Search,
-                    outcome => rewritten(exchange, outcome),
+                match run_statements(local, exchange, &server.statements) {
+                    // The path changed or not: now it is searched.
+                    Outcome::Continue | Outcome::SearchAgain => Next::Search,
+                    outcome => rewritten(local, exchange, outcome),
                 }
             }
-            Next::Search => match local.generation.routes.location(exchange) {
-                Found::Settings(settings) => {
+            Next::Search => match find_location(local, exchange) {
+                Found::Location(settings) => {
                     let settings = Arc::clone(settings);
                     enter_location(local, exchange, downstream, &settings).await
                 }
                 // `location /a/ { proxy_pass … }` and a request for `/a`.
-                Found::Redirect(path) => {
-                    let mut target = path.to_vec();
+                Found::Redirect(settings) => {
+                    exchange.enter(settings);
+                    let mut target = Vec::new();
+                    uri::push_escaped(&mut target, &settings.name, uri::Escape::Path);
                     if !exchange.args.is_empty() {
                         target.push(b'?');
                         target.extend_from_slice(&exchange.args);
@@ -95,7 +103,10 @@ pub async fn serve(local: &Rc<Local>, exchange: &mut Exchange, downstream: &mut 
             },
             Next::Named(name) => {
                 exchange.redirects += 1;
-                let server = Arc::clone(&exchange.server);
+                let routes = &local.generation.routes;
+                let found = std::str::from_utf8(&name)
+                    .ok()
+                    .and_then(|name| routes.named(exchange.server_position, name));
                 if exchange.redirects > MOST_REDIRECTS {
                     local.log(
                         exchange,
@@ -106,7 +117,7 @@ pub async fn serve(local: &Rc<Local>, exchange: &mut Exchange, downstream: &mut 
                         ),
                     );
                     Next::Fail(500)
-                } else if let Some(settings) = local.generation.routes.named(&server, &name) {
+                } else if let Some(settings) = found {
                     let settings = Arc::clone(settings);
                     exchange.is_internal = true;
                     exchange.answer.clear();
@@ -121,7 +132,7 @@ pub async fn serve(local: &Rc<Local>, exchange: &mut Exchange, downstream: &mut 
                 }
             }
             Next::Fail(status) => fail(local, exchange, status),
-            Next::Send(body) => match answer::send(local, exchange, downstream, body).await {
+            Next::Send(content) => match answer::send(local, exchange, downstream, content).await {
                 Ok(()) => Next::Done(true),
                 Err(error) => {
                     log_client_error(local, exchange, &error, "sending to client");
@@ -143,9 +154,10 @@ async fn enter_location(
     exchange.enter(settings);
     if let Some(limits) = &exchange.settings.limit_except {
         let token = exchange.head.bytes(exchange.head.method_token);
-        let is_excepted = limits.methods.iter().any(|method| {
-            &**method == token || (&**method == b"GET" && token == b"HEAD")
-        });
+        let is_excepted = limits
+            .methods
+            .iter()
+            .any(|method| &**method == token || (&**method == b"GET" && token == b"HEAD"));
         if !is_excepted {
             let settings = Arc::clone(&limits.settings);
             exchange.enter(&settings);
@@ -158,54 +170,69 @@ async fn enter_location(
     if let (Some(limit), Some(length)) = (exchange.settings.max_body_size, downstream.body_length())
         && length > limit
     {
-        local.log(exchange, Level::Error, format_args!("client intended to send too large body: {length} bytes"));
+        local.log(
+            exchange,
+            Level::Error,
+            format_args!("client intended to send too large body: {length} bytes"),
+        );
         return Next::Fail(413);
     }
 
     // Location rewrite.
     if !exchange.settings.statements.is_empty() {
         let place = Arc::clone(&exchange.settings);
-        match rewrite::run(&place.statements, exchange) {
-            Outcome::Continue | Outcome::Break => {}
-            outcome => return rewritten(exchange, outcome),
+        match run_statements(local, exchange, &place.statements) {
+            Outcome::Continue => {}
+            outcome => return rewritten(local, exchange, outcome),
         }
     }
 
     // Access, before any content is made.
-    if !exchange.settings.access.is_empty() && !ip_rules::allows(&exchange.settings.access, &exchange.connection.remote) {
-        local.log(exchange, Level::Error, format_args!("access forbidden by rule"));
+    if !exchange.settings.access.is_empty()
+        && ip_rules::judge(&exchange.settings.access, &exchange.connection.remote)
+            == Verdict::Denied
+    {
+        local.log(
+            exchange,
+            Level::Error,
+            format_args!("access forbidden by rule"),
+        );
         return Next::Fail(403);
     }
 
     // Content.
     let place = Arc::clone(&exchange.settings);
     if let Some(try_files) = &place.try_files {
-        match files::try_files(exchange, try_files) {
-            files::Tried::Found => {}
-            files::Tried::Fallback => {
-                return match &try_files.fallback {
-                    Fallback::Status(status) => Next::Fail(*status),
-                    Fallback::Named(name) => Next::Named(name.as_bytes().to_vec()),
-                    Fallback::Uri(target) => {
-                        let mut text = Vec::new();
-                        variables::expand(target, exchange, &mut text);
-                        redirect_inside(local, exchange, &text)
-                    }
-                };
-            }
+        let outcome = with_scratch(local, exchange, |exchange, scratch| {
+            files::try_files(exchange, try_files, scratch)
+        });
+        match outcome {
+            TryOutcome::Found => {}
+            TryOutcome::InternalRedirect => return redirected_inside(local, exchange),
+            TryOutcome::Named(name) => return Next::Named(name.as_bytes().to_vec()),
+            TryOutcome::Status(status) => return Next::Fail(status),
+            TryOutcome::Error(error) => return Next::Fail(status_of_file(error)),
         }
     }
     match &place.handler {
         Handler::Proxy(_) => {
-            let Some(plan) = local.plan(&place) else { return Next::Fail(500) };
+            let Some(plan) = local.plan(&place) else {
+                return Next::Fail(500);
+            };
             match proxy::proxy(local, exchange, downstream, plan).await {
                 Ok(proxy::Outcome::Sent) => Next::Done(true),
                 Ok(proxy::Outcome::Cut) => Next::Done(false),
-                Ok(proxy::Outcome::Failed(status) | proxy::Outcome::Intercepted(status)) => Next::Fail(status),
+                Ok(proxy::Outcome::Failed(status) | proxy::Outcome::Intercepted(status)) => {
+                    Next::Fail(status)
+                }
                 Ok(proxy::Outcome::Redirected(target)) => match target.strip_prefix(b"@") {
                     Some(name) => Next::Named(name.to_vec()),
                     None => {
-                        exchange.method = if exchange.method == Method::Head { Method::Head } else { Method::Get };
+                        exchange.method = if exchange.method == Method::Head {
+                            Method::Head
+                        } else {
+                            Method::Get
+                        };
                         let answer = std::mem::take(&mut exchange.answer);
                         let next = redirect_inside(local, exchange, &target);
                         exchange.answer = answer;
@@ -223,62 +250,143 @@ async fn enter_location(
             exchange.answer.push(b"Content-Type", b"text/plain");
             let body = status_page::text();
             exchange.answer_length = Some(body.len() as u64);
-            Next::Send(Body::Bytes(body))
+            Next::Send(plain(Body::Bytes(body)))
         }
-        Handler::Files => match files::answer(exchange) {
-            files::Answer::Content(body) => Next::Send(body),
-            files::Answer::InternalRedirect(path) => {
-                // An index file: the arguments stay.
-                let mut target = path;
-                if !exchange.args.is_empty() {
-                    target.push(b'?');
-                    target.extend_from_slice(&exchange.args);
-                }
-                redirect_inside(local, exchange, &target)
-            }
-            files::Answer::Redirect(location) => {
+        Handler::Files => match with_scratch(local, exchange, files::answer) {
+            files::Answer::Content(content) => Next::Send(content),
+            files::Answer::InternalRedirect => redirected_inside(local, exchange),
+            files::Answer::Redirect { location } => {
                 answer::set_location(exchange, &location);
                 Next::Fail(301)
             }
-            files::Answer::Error(error) => {
-                if let Some(level) = error.level(&exchange.settings) {
-                    local.log(exchange, level, format_args!("{error}"));
-                }
-                Next::Fail(error.status())
-            }
+            files::Answer::Error(error) => Next::Fail(status_of_file(error)),
         },
     }
 }
 
+/// Runs a function of `files` with this thread's room for paths, and logs what it reports.
+fn with_scratch<R>(
+    local: &Local,
+    exchange: &mut Exchange,
+    run: impl FnOnce(&mut Exchange, &mut files::Scratch) -> R,
+) -> R {
+    thread_local! {
+        static SCRATCH: std::cell::Cell<files::Scratch> = std::cell::Cell::default();
+    }
+    let mut scratch = SCRATCH.take();
+    let result = run(exchange, &mut scratch);
+    for report in scratch.reports.drain(..) {
+        let mut words = Vec::new();
+        report.write(&mut words);
+        local.log(
+            exchange,
+            report.level,
+            format_args!("{}", String::from_utf8_lossy(&words)),
+        );
+    }
+    SCRATCH.set(scratch);
+    result
+}
+
+/// Content without more to say about it.
+fn plain(body: Body) -> Content {
+    Content {
+        body,
+        modified: None,
+        allows_ranges: false,
+    }
+}
+
+fn status_of_file(error: FileError) -> u16 {
+    match error {
+        FileError::NotFound => 404,
+        FileError::Forbidden => 403,
+        FileError::NotAllowed => 405,
+        FileError::PreconditionFailed => 412,
+        FileError::BadRequest => 400,
+        FileError::Internal => 500,
+    }
+}
+
+/// The location of the path in the server in force.
+fn find_location<'a>(local: &'a Local, exchange: &Exchange) -> Found<'a> {
+    local
+        .generation
+        .routes
+        .location(exchange.server_position, &exchange.path, exchange)
+}
+
+/// Runs the rewrite phase of a place; what it tells goes to the error log.
+fn run_statements<'a>(
+    local: &Local,
+    exchange: &mut Exchange,
+    statements: &'a [Statement],
+) -> Outcome<'a> {
+    if statements.is_empty() {
+        return Outcome::Continue;
+    }
+    let mut told: Vec<(Level, String)> = Vec::new();
+    let outcome = rewrite::run(statements, exchange, &mut |level, words| {
+        told.push((level, words.to_string()))
+    });
+    for (level, words) in told {
+        local.log(exchange, level, format_args!("{words}"));
+    }
+    outcome
+}
+
 /// What a rewrite decided, beyond going on.
-fn rewritten(exchange: &mut Exchange, outcome: Outcome) -> Next {
+fn rewritten(local: &Local, exchange: &mut Exchange, outcome: Outcome<'_>) -> Next {
     match outcome {
-        Outcome::Continue | Outcome::Break => Next::Search,
+        Outcome::Continue => Next::Search,
         Outcome::SearchAgain => {
             exchange.redirects += 1;
-            if exchange.redirects > MOST_REDIRECTS { Next::Fail(500) } else { Next::Search }
+            if exchange.redirects <= MOST_REDIRECTS {
+                return Next::Search;
+            }
+            local.log(
+                exchange,
+                Level::Error,
+                format_args!(
+                    "rewrite or internal redirection cycle while processing \"{}\"",
+                    exchange.path.escape_ascii()
+                ),
+            );
+            Next::Fail(500)
         }
         Outcome::Redirect { status, location } => {
             answer::set_location(exchange, &location);
             Next::Fail(status)
         }
-        Outcome::Return { status, body } => match body {
+        Outcome::Return {
+            status,
+            text: Some(text),
+        } => {
             // A text makes it an answer of our own; error pages are for those without.
-            Some(body) => {
-                exchange.status = status;
-                answer::set_default_type(exchange);
-                exchange.answer_length = Some(body.len() as u64);
-                Next::Send(Body::Bytes(body))
-            }
-            None => Next::Fail(status),
-        },
-        Outcome::Fail(status) => Next::Fail(status),
+            let mut body = buffer::take_small();
+            variables::expand(text, exchange, &mut body);
+            exchange.status = status;
+            answer::set_default_type(exchange);
+            exchange.answer_length = Some(body.len() as u64);
+            Next::Send(plain(Body::Bytes(body)))
+        }
+        Outcome::Return { status, text: None } => Next::Fail(status),
+        Outcome::EmptyPath => Next::Fail(500),
     }
 }
 
 /// Goes to another path inside the server.
-fn redirect_inside(local: &Rc<Local>, exchange: &mut Exchange, target: &[u8]) -> Next {
+fn redirect_inside(local: &Local, exchange: &mut Exchange, target: &[u8]) -> Next {
     let (path, query) = uri::split_query(target);
+    let path = path.to_vec();
+    exchange.args = query.unwrap_or_default().to_vec();
+    exchange.path = path;
+    exchange.is_behind_alias = false;
+    redirected_inside(local, exchange)
+}
+
+/// The path became another one inside the server: the request begins anew with it.
+fn redirected_inside(local: &Local, exchange: &mut Exchange) -> Next {
     exchange.redirects += 1;
     if exchange.redirects > MOST_REDIRECTS {
         local.log(
@@ -286,15 +394,11 @@ fn redirect_inside(local: &Rc<Local>, exchange: &mut Exchange, target: &[u8]) ->
             Level::Error,
             format_args!(
                 "rewrite or internal redirection cycle while internally redirecting to \"{}\"",
-                target.escape_ascii()
+                exchange.path.escape_ascii()
             ),
         );
         return Next::Fail(500);
     }
-    let path = path.to_vec();
-    let query = query.unwrap_or_default().to_vec();
-    exchange.path = path;
-    exchange.args = query;
     exchange.path_is_original = false;
     exchange.rewrite_broken = false;
     exchange.is_internal = true;
@@ -318,7 +422,10 @@ fn fail(local: &Rc<Local>, exchange: &mut Exchange, status: u16) -> Next {
     exchange.has_peer_reason = false;
     let settings = Arc::clone(&exchange.settings);
     if !exchange.has_error_page && exchange.redirects < MOST_REDIRECTS {
-        let page = settings.error_pages.iter().find(|page| page.statuses.contains(&status));
+        let page = settings
+            .error_pages
+            .iter()
+            .find(|page| page.statuses.contains(&status));
         if let Some(page) = page {
             exchange.has_error_page = !settings.recursive_error_pages;
             match page.answer {
@@ -343,32 +450,48 @@ fn fail(local: &Rc<Local>, exchange: &mut Exchange, status: u16) -> Next {
             };
             exchange.error_status = status;
             exchange.answer.remove(Known::Location);
-            exchange.answer.push_known(Some(Known::Location), b"Location", &target);
-            return Next::Send(answer::page(exchange, status));
+            exchange
+                .answer
+                .push_known(Some(Known::Location), b"Location", &target);
+            return Next::Send(plain(answer::page(exchange, status)));
         }
     }
-    if status >= 500 && exchange.attempts.is_empty() {
-        tracing::debug!(status, "answering with an error of our own");
-    }
-    Next::Send(answer::page(exchange, status))
+    Next::Send(plain(answer::page(exchange, status)))
 }
 
 /// The client failed while its request was being worked on.
-fn client_failed(local: &Rc<Local>, exchange: &mut Exchange, downstream: &Downstream, error: &ClientError) -> Next {
+fn client_failed(
+    local: &Rc<Local>,
+    exchange: &mut Exchange,
+    downstream: &Downstream,
+    error: &ClientError,
+) -> Next {
     exchange.keep_alive = false;
     let is_body = !downstream.is_body_complete();
     match error {
         ClientError::BadBody(_) => {
-            local.log(exchange, Level::Info, format_args!("{error} while reading client request body"));
+            local.log(
+                exchange,
+                Level::Info,
+                format_args!("{error} while reading client request body"),
+            );
             Next::Fail(400)
         }
         ClientError::TimedOut => {
-            local.log(exchange, Level::Info, format_args!("{error} while reading client request body"));
+            local.log(
+                exchange,
+                Level::Info,
+                format_args!("{error} while reading client request body"),
+            );
             exchange.status = 408;
             Next::Fail(408)
         }
         ClientError::Closed(_) => {
-            let doing = if is_body { "reading client request body" } else { "waiting for upstream" };
+            let doing = if is_body {
+                "reading client request body"
+            } else {
+                "waiting for upstream"
+            };
             local.log(exchange, Level::Info, format_args!("{error} while {doing}"));
             // nginx's own status for a client that did not wait; nobody reads the answer.
             exchange.status = if is_body { 400 } else { 499 };

@@ -17,9 +17,9 @@ use std::time::{Duration, Instant};
 
 use tokio::io::AsyncWrite as _;
 
-use super::downstream::{ClientError, Downstream, framing_for};
+use super::downstream::{ClientError, Downstream, Framing, framing_for};
 use super::fields::FieldSet;
-use super::generation::Local;
+use super::generation::{Local, LocalUpstream};
 use super::proxy_fields;
 use super::request_body::RequestBody;
 use super::{answer, tunnel};
@@ -28,16 +28,18 @@ use crate::conf::typed::log::Level;
 use crate::conf::typed::proxy::{HttpVersion, NextUpstream, Proxy, Target};
 use crate::http::buffer;
 use crate::http::exchange::{Attempt, Exchange};
-use crate::http::h1::chunked::Decoder;
+use crate::http::h1::chunked::{ChunkError, Decoder};
 use crate::http::h1::framing::{self, BodyLength};
 use crate::http::h1::parse::{HeadLimits, HeadParser, Progress, ResponseError};
 use crate::http::h1::write;
-use crate::http::head::{Fields, Known, Method, Version};
-use crate::http::{hop_by_hop, uri, variables};
+use crate::http::head::{Known, Method, Version};
+use crate::http::uri::{self, Escape};
+use crate::http::{hop_by_hop, variables};
 use crate::net::deadline::Deadline;
 use crate::net::stream::Stream;
 use crate::unit::clock;
-use crate::upstream::group::{Group, NoPeer, Selected, Tried};
+use crate::upstream::balance::{Event, Tried};
+use crate::upstream::group::{NoPeer, Selected};
 use crate::upstream::pool::Idle;
 
 /// A request body up to this size travels in one write with its head.
@@ -98,19 +100,26 @@ enum PeerError {
     Receive(io::Error),
     ReadTimedOut,
     Head(ResponseError),
+    Chunk(ChunkError),
 }
 
 impl PeerError {
     fn condition(&self) -> NextUpstream {
         match self {
-            Self::ConnectTimedOut | Self::SendTimedOut | Self::ReadTimedOut => NextUpstream::TIMEOUT,
+            Self::ConnectTimedOut | Self::SendTimedOut | Self::ReadTimedOut => {
+                NextUpstream::TIMEOUT
+            }
             Self::Head(_) => NextUpstream::INVALID_HEADER,
             _ => NextUpstream::ERROR,
         }
     }
 
     fn status(&self) -> u16 {
-        if self.condition() == NextUpstream::TIMEOUT { 504 } else { 502 }
+        if self.condition() == NextUpstream::TIMEOUT {
+            504
+        } else {
+            502
+        }
     }
 
     /// What we were doing, in nginx's words.
@@ -125,14 +134,19 @@ impl PeerError {
 
 impl std::fmt::Display for PeerError {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let system = |formatter: &mut std::fmt::Formatter<'_>, call: &str, error: &io::Error| {
-            match error.raw_os_error() {
+        let system =
+            |formatter: &mut std::fmt::Formatter<'_>, call: &str, error: &io::Error| match error
+                .raw_os_error()
+            {
                 Some(number) => {
-                    write!(formatter, "{call}() failed ({number}: {})", nix::errno::Errno::from_raw(number).desc())
+                    write!(
+                        formatter,
+                        "{call}() failed ({number}: {})",
+                        nix::errno::Errno::from_raw(number).desc()
+                    )
                 }
                 None => write!(formatter, "{call}() failed ({error})"),
-            }
-        };
+            };
         match self {
             Self::Connect(error) => system(formatter, "connect", error),
             Self::Send(error) => system(formatter, "send", error),
@@ -142,6 +156,9 @@ impl std::fmt::Display for PeerError {
             }
             Self::Closed => formatter.write_str("upstream prematurely closed connection"),
             Self::Head(error) => write!(formatter, "{error}"),
+            Self::Chunk(error) => {
+                write!(formatter, "upstream sent invalid chunked response: {error}")
+            }
         }
     }
 }
@@ -157,7 +174,6 @@ struct Link {
     stream: Stream,
     requests: u64,
     created: Instant,
-    is_reused: bool,
     deadline: Deadline,
     is_armed: bool,
 }
@@ -193,7 +209,7 @@ pub async fn proxy(
     plan: &Plan,
 ) -> Result<Outcome, ClientError> {
     let proxy = &*plan.proxy;
-    let (group, uri) = match resolve_target(local, exchange, proxy).await {
+    let (upstream, uri) = match resolve_target(local, exchange, proxy).await {
         Ok(found) => found,
         Err(status) => return Ok(Outcome::Failed(status)),
     };
@@ -223,17 +239,23 @@ pub async fn proxy(
         request.extend_from_slice(bytes);
     }
 
-    let outcome = attempts(local, &group, exchange, downstream, plan, &request, head_end, &mut body).await;
+    let outcome = attempts(
+        local, &upstream, exchange, downstream, plan, &request, head_end, &mut body,
+    )
+    .await;
     buffer::give_back(request);
     body.give_back();
     outcome
 }
 
 /// Asks peers until one answers, and relays that answer.
-#[expect(clippy::too_many_arguments, reason = "one call; a structure would only rename them")]
+#[expect(
+    clippy::too_many_arguments,
+    reason = "one call; a structure would only rename them"
+)]
 async fn attempts(
     local: &Rc<Local>,
-    group: &Rc<Group>,
+    upstream: &Rc<LocalUpstream>,
     exchange: &mut Exchange,
     downstream: &mut Downstream,
     plan: &Plan,
@@ -243,87 +265,118 @@ async fn attempts(
 ) -> Result<Outcome, ClientError> {
     let proxy = &*plan.proxy;
     let began = clock::now();
-    let mut tried = Tried::default();
-    let mut tries_left = match proxy.next_upstream_tries {
-        0 => usize::MAX,
-        limit => limit,
-    };
+    let mut tried = Tried::with_limit(proxy.next_upstream_tries);
     let first_attempt = exchange.attempts.len();
-    loop {
-        let selected = match group.select(exchange, &mut tried, clock::now()) {
+    let mut last_status = 502;
+    'peers: loop {
+        let selected = match upstream.group.select_in_turn(exchange, &mut tried).await {
             Ok(selected) => selected,
-            Err(NoPeer) => match group.wait_for_peer(exchange, &mut tried).await {
-                Some(selected) => selected,
-                None => {
-                    local.log(exchange, Level::Error, format_args!("no live upstreams while connecting to upstream"));
-                    let is_first = exchange.attempts.len() == first_attempt;
-                    push_attempt(exchange, group.name(), group.name(), first_attempt);
-                    finish_attempt(exchange, 502);
-                    let last = exchange.attempts.len().checked_sub(2).map(|index| exchange.attempts[index].status);
-                    return Ok(Outcome::Failed(if is_first { 502 } else { last.unwrap_or(502) }));
-                }
-            },
+            Err(NoPeer { label, .. }) => {
+                local.log(
+                    exchange,
+                    Level::Error,
+                    format_args!("no live upstreams while connecting to upstream"),
+                );
+                push_attempt(exchange, &label, &label, first_attempt);
+                finish_attempt(exchange, 502);
+                return Ok(Outcome::Failed(last_status));
+            }
         };
-        push_attempt(exchange, &selected.label, &selected.server_name, first_attempt);
-        let mut was_reused = false;
-        let result =
-            attempt(local, group, &selected, exchange, downstream, plan, request, head_end, body, &mut was_reused).await;
-        let failure = match result {
-            Ok(link) => {
-                let status = exchange.upstream_head.status;
-                let repeat = NextUpstream::of_status(status).filter(|&condition| {
-                    proxy.next_upstream.has(condition)
+        let mut may_reuse = true;
+        loop {
+            let target = selected.target();
+            push_attempt(exchange, &target.label, &target.server_name, first_attempt);
+            let idle = if may_reuse {
+                upstream.checkout(&selected, 0)
+            } else {
+                None
+            };
+            let is_reused = idle.is_some();
+            let link = attempt(
+                &selected, idle, exchange, downstream, plan, request, head_end, body,
+            )
+            .await;
+            let failure = match link {
+                Ok(link) => {
+                    let status = exchange.upstream_head.status;
+                    let repeats = NextUpstream::of_status(status)
+                        .is_some_and(|condition| proxy.next_upstream.has(condition))
+                        && tried.may_continue()
                         && may_repeat(exchange, proxy, body)
-                        && tries_left > 1
-                        && is_in_time(proxy, began)
-                        && group.has_untried(&tried)
-                });
-                if repeat.is_some() {
-                    finish_attempt(exchange, status);
-                    // nginx does not count 403 and 404 as failures of the peer.
-                    selected.finish(!matches!(status, 403 | 404), None);
-                    tries_left -= 1;
-                    continue;
+                        && is_in_time(proxy, began);
+                    if repeats {
+                        finish_attempt(exchange, status);
+                        // nginx does not count 403 and 404 as failures of the peer.
+                        let event = match status {
+                            403 | 404 => selected.pass_over(clock::now()),
+                            _ => selected.fail(clock::now()),
+                        };
+                        log_event(local, exchange, event);
+                        last_status = status;
+                        continue 'peers;
+                    }
+                    return relay_answer(
+                        local, upstream, selected, exchange, downstream, plan, link,
+                    )
+                    .await;
                 }
-                return relay_answer(local, group, selected, exchange, downstream, plan, link, body).await;
-            }
-            Err(Failure::Client(error)) => {
-                finish_attempt(exchange, 499);
-                selected.release();
-                return Err(error);
-            }
-            Err(Failure::Peer(error)) => error,
-        };
+                Err(Failure::Client(error)) => {
+                    finish_attempt(exchange, 499);
+                    return Err(error);
+                }
+                Err(Failure::Peer(error)) => error,
+            };
 
-        local.log(exchange, Level::Error, format_args!("{failure} while {}", failure.doing()));
-        finish_attempt(exchange, failure.status());
-        // A connection that was kept may have been closed by the peer at any time: that says nothing
-        // about the peer, and the request is owed a fresh connection.
-        let was_stale = was_reused && matches!(failure.condition(), NextUpstream::ERROR);
-        if was_stale {
-            tried.forget(&selected);
-            selected.release();
-        } else {
-            selected.finish(true, None);
-            tries_left -= 1;
+            local.log(
+                exchange,
+                Level::Error,
+                format_args!("{failure} while {}", failure.doing()),
+            );
+            finish_attempt(exchange, failure.status());
+            let is_connect = matches!(failure, PeerError::Connect(_) | PeerError::ConnectTimedOut);
+            let may_go_on = proxy.next_upstream.has(failure.condition())
+                && body.can_repeat()
+                && (is_connect || may_repeat(exchange, proxy, body))
+                && is_in_time(proxy, began);
+            // A connection that was kept may have been closed by the peer at any time: that says
+            // nothing about the peer, and the request is owed a fresh connection.
+            if is_reused && failure.condition() == NextUpstream::ERROR && may_go_on {
+                may_reuse = false;
+                continue;
+            }
+            let event = selected.fail(clock::now());
+            log_event(local, exchange, event);
+            last_status = failure.status();
+            if may_go_on && tried.may_continue() {
+                continue 'peers;
+            }
+            return Ok(Outcome::Failed(last_status));
         }
-        let retry = proxy.next_upstream.has(failure.condition())
-            && tries_left > 0
-            && is_in_time(proxy, began)
-            && (matches!(failure, PeerError::Connect(_) | PeerError::ConnectTimedOut)
-                || may_repeat(exchange, proxy, body))
-            && body.can_repeat()
-            && (was_stale || group.has_untried(&tried));
-        if !retry {
-            return Ok(Outcome::Failed(failure.status()));
-        }
+    }
+}
+
+/// Tells that a peer was given up, or came back.
+fn log_event(local: &Local, exchange: &Exchange, event: Option<Event>) {
+    match event {
+        Some(Event::Disabled) => local.log(
+            exchange,
+            Level::Warn,
+            format_args!("upstream server temporarily disabled"),
+        ),
+        Some(Event::Recovered) => local.log(
+            exchange,
+            Level::Notice,
+            format_args!("upstream server is back"),
+        ),
+        None => {}
     }
 }
 
 /// May a request that may already have been acted upon be sent again?
 fn may_repeat(exchange: &Exchange, proxy: &Proxy, body: &RequestBody) -> bool {
     body.can_repeat()
-        && (exchange.method.is_idempotent() || proxy.next_upstream.has(NextUpstream::NON_IDEMPOTENT))
+        && (exchange.method.is_idempotent()
+            || proxy.next_upstream.has(NextUpstream::NON_IDEMPOTENT))
 }
 
 fn is_in_time(proxy: &Proxy, began: Instant) -> bool {
@@ -331,33 +384,36 @@ fn is_in_time(proxy: &Proxy, began: Instant) -> bool {
         || clock::now().saturating_duration_since(began) < proxy.next_upstream_timeout
 }
 
-/// One try: connect or take a kept connection, send, read the head of the answer.
-#[expect(clippy::too_many_arguments, reason = "one call; a structure would only rename them")]
+/// One try: connect, or take the kept connection, send, read the head of the answer.
+#[expect(
+    clippy::too_many_arguments,
+    reason = "one call; a structure would only rename them"
+)]
 async fn attempt(
-    local: &Rc<Local>,
-    group: &Rc<Group>,
     selected: &Selected,
+    idle: Option<Idle<Stream>>,
     exchange: &mut Exchange,
     downstream: &mut Downstream,
     plan: &Plan,
     request: &[u8],
     head_end: usize,
     body: &mut RequestBody,
-    was_reused: &mut bool,
 ) -> Result<Link, Failure> {
     let proxy = &*plan.proxy;
-    let mut link = match group.checkout(selected, clock::now(), Stream::is_quiet) {
-        Some(idle) => Link {
-            stream: idle.stream,
-            requests: idle.requests,
-            created: idle.created,
-            is_reused: true,
+    let mut link = match idle {
+        Some(Idle {
+            stream,
+            created,
+            requests,
+        }) => Link {
+            stream,
+            requests,
+            created,
             deadline: Deadline::new(),
             is_armed: false,
         },
         None => connect(selected, exchange, downstream, proxy).await?,
     };
-    *was_reused = link.is_reused;
     link.requests += 1;
     let now = clock::now();
     if let Some(attempt) = exchange.attempts.last_mut() {
@@ -399,8 +455,12 @@ async fn attempt(
                             progress = true;
                             continue;
                         }
-                        Poll::Ready(Some(Err(error))) => return Poll::Ready(Err(Failure::Peer(PeerError::Send(error)))),
-                        Poll::Ready(None) => return Poll::Ready(Err(Failure::Peer(PeerError::SendTimedOut))),
+                        Poll::Ready(Some(Err(error))) => {
+                            return Poll::Ready(Err(Failure::Peer(PeerError::Send(error))));
+                        }
+                        Poll::Ready(None) => {
+                            return Poll::Ready(Err(Failure::Peer(PeerError::SendTimedOut)));
+                        }
                         Poll::Pending => break,
                     }
                 }
@@ -421,7 +481,9 @@ async fn attempt(
                             Poll::Ready(Some(Err(error))) => {
                                 return Poll::Ready(Err(Failure::Peer(PeerError::Send(error))));
                             }
-                            Poll::Ready(None) => return Poll::Ready(Err(Failure::Peer(PeerError::SendTimedOut))),
+                            Poll::Ready(None) => {
+                                return Poll::Ready(Err(Failure::Peer(PeerError::SendTimedOut)));
+                            }
                             Poll::Pending => break,
                         }
                     }
@@ -435,12 +497,18 @@ async fn attempt(
                     stream.poll_read_into(context, bytes, buffer::SMALL)
                 })
             } else {
-                link.stream.poll_read_into(context, bytes, buffer::SMALL).map(Some)
+                link.stream
+                    .poll_read_into(context, bytes, buffer::SMALL)
+                    .map(Some)
             };
             match read {
                 Poll::Ready(Some(Ok(count))) => return Poll::Ready(Ok(count)),
-                Poll::Ready(Some(Err(error))) => return Poll::Ready(Err(Failure::Peer(PeerError::Receive(error)))),
-                Poll::Ready(None) => return Poll::Ready(Err(Failure::Peer(PeerError::ReadTimedOut))),
+                Poll::Ready(Some(Err(error))) => {
+                    return Poll::Ready(Err(Failure::Peer(PeerError::Receive(error))));
+                }
+                Poll::Ready(None) => {
+                    return Poll::Ready(Err(Failure::Peer(PeerError::ReadTimedOut)));
+                }
                 Poll::Pending => {}
             }
             let _ = progress;
@@ -474,7 +542,10 @@ async fn attempt(
         }
         loop {
             let head = &mut exchange.upstream_head;
-            match parser.response(head, start, &limits).map_err(|error| Failure::Peer(PeerError::Head(error)))? {
+            match parser
+                .response(head, start, &limits)
+                .map_err(|error| Failure::Peer(PeerError::Head(error)))?
+            {
                 Progress::Partial => break,
                 Progress::Complete => {}
             }
@@ -485,7 +556,10 @@ async fn attempt(
                 if status != 100 && exchange.head.version >= Version::Http11 {
                     let bytes = head.fields.bytes[start..head.length].to_vec();
                     downstream.queue_interim(|out| out.extend_from_slice(&bytes));
-                    downstream.flush(exchange.settings.send_timeout).await.map_err(Failure::Client)?;
+                    downstream
+                        .flush(exchange.settings.send_timeout)
+                        .await
+                        .map_err(Failure::Client)?;
                 }
                 let head = &mut exchange.upstream_head;
                 start = head.length;
@@ -502,7 +576,11 @@ async fn attempt(
                 attempt.status = status;
                 attempt.header_time = Some(now.saturating_duration_since(attempt.started));
             }
-            local.note_header_time(selected, exchange);
+            let time = exchange
+                .attempts
+                .last()
+                .and_then(|attempt| attempt.header_time);
+            selected.head_received(exchange, time.unwrap_or_default(), now);
             return Ok(link);
         }
     }
@@ -533,8 +611,12 @@ async fn connect(
     downstream: &mut Downstream,
     proxy: &Proxy,
 ) -> Result<Link, Failure> {
-    let bind = proxy.bind.as_ref().and_then(|bind| proxy_fields::bind_address(bind, exchange));
-    let connecting = crate::net::connect::connect(&selected.address, bind, proxy.socket_keepalive);
+    let bind = proxy
+        .bind
+        .as_ref()
+        .and_then(|bind| proxy_fields::bind_address(bind, exchange));
+    let connecting =
+        crate::net::connect::connect(&selected.target().address, bind, proxy.socket_keepalive);
     let mut connecting = std::pin::pin!(connecting);
     let deadline = Deadline::new();
     deadline.set(proxy.connect_timeout);
@@ -542,14 +624,25 @@ async fn connect(
         if let Poll::Ready(result) = connecting.as_mut().poll(context) {
             return Poll::Ready(result.map_err(|error| Failure::Peer(PeerError::Connect(error))));
         }
-        if !proxy.ignore_client_abort && downstream.is_body_complete() && downstream.poll_gone(context).is_ready() {
+        if !proxy.ignore_client_abort
+            && downstream.is_body_complete()
+            && downstream.poll_gone(context).is_ready()
+        {
             return Poll::Ready(Err(Failure::Client(ClientError::Closed(None))));
         }
-        deadline.poll_expired(context).map(|()| Err(Failure::Peer(PeerError::ConnectTimedOut)))
+        deadline
+            .poll_expired(context)
+            .map(|()| Err(Failure::Peer(PeerError::ConnectTimedOut)))
     })
     .await?;
     stream.set_nodelay();
-    Ok(Link { stream, requests: 0, created: clock::now(), is_reused: false, deadline, is_armed: false })
+    Ok(Link {
+        stream,
+        requests: 0,
+        created: clock::now(),
+        deadline,
+        is_armed: false,
+    })
 }
 
 fn push_attempt(exchange: &mut Exchange, address: &Rc<str>, server_name: &Rc<str>, first: usize) {
@@ -582,9 +675,14 @@ async fn resolve_target(
     local: &Rc<Local>,
     exchange: &mut Exchange,
     proxy: &Proxy,
-) -> Result<(Rc<Group>, Option<Vec<u8>>), u16> {
+) -> Result<(Rc<LocalUpstream>, Option<Vec<u8>>), u16> {
     match &proxy.target {
-        Target::Group { upstream, host, port, uri } => {
+        Target::Group {
+            upstream,
+            host,
+            port,
+            uri,
+        } => {
             exchange.proxy_host.clear();
             exchange.proxy_host.extend_from_slice(host);
             exchange.proxy_port.clear();
@@ -598,24 +696,34 @@ async fn resolve_target(
                     target.extend_from_slice(uri);
                     exchange.settings.prefix_length
                 };
-                uri::escape_path(exchange.path.get(behind..).unwrap_or_default(), &mut target);
+                uri::push_escaped(
+                    &mut target,
+                    exchange.path.get(behind..).unwrap_or_default(),
+                    Escape::Path,
+                );
                 append_args(&mut target, &exchange.args);
                 target
             });
             let uri = uri.or_else(|| changed_target(exchange));
-            Ok((local.group(*upstream), uri))
+            Ok((local.upstream(*upstream), uri))
         }
         Target::Dynamic(template) => {
             let mut text = Vec::new();
             variables::expand(template, exchange, &mut text);
             let Some(target) = proxy_fields::split_url(&text) else {
-                local.log(exchange, Level::Error, format_args!("invalid URL prefix in \"{}\"", text.escape_ascii()));
+                local.log(
+                    exchange,
+                    Level::Error,
+                    format_args!("invalid URL prefix in \"{}\"", text.escape_ascii()),
+                );
                 return Err(500);
             };
             exchange.proxy_host.clear();
             exchange.proxy_host.extend_from_slice(target.host_and_port);
             exchange.proxy_port.clear();
-            exchange.proxy_port.extend_from_slice(target.port.to_string().as_bytes());
+            exchange
+                .proxy_port
+                .extend_from_slice(target.port.to_string().as_bytes());
             let uri = match target.uri {
                 b"" => changed_target(exchange),
                 uri if uri.starts_with(b"?") => {
@@ -625,8 +733,7 @@ async fn resolve_target(
                 }
                 uri => Some(uri.to_vec()),
             };
-            let group = local.dynamic_group(exchange, &target).await?;
-            Ok((group, uri))
+            Ok((local.dynamic(exchange, &target).await?, uri))
         }
     }
 }
@@ -637,7 +744,7 @@ fn changed_target(exchange: &Exchange) -> Option<Vec<u8>> {
         return None;
     }
     let mut target = Vec::with_capacity(exchange.path.len() + exchange.args.len() + 1);
-    uri::escape_path(&exchange.path, &mut target);
+    uri::push_escaped(&mut target, &exchange.path, Escape::Path);
     append_args(&mut target, &exchange.args);
     Some(target)
 }
@@ -650,13 +757,21 @@ fn append_args(target: &mut Vec<u8>, args: &[u8]) {
 }
 
 /// The head of the request as the peer gets it.
-fn write_request_head(out: &mut Vec<u8>, exchange: &Exchange, plan: &Plan, uri: Option<&[u8]>, body: &RequestBody) {
+fn write_request_head(
+    out: &mut Vec<u8>,
+    exchange: &Exchange,
+    plan: &Plan,
+    uri: Option<&[u8]>,
+    body: &RequestBody,
+) {
     let proxy = &*plan.proxy;
     let head = &exchange.head;
     match &proxy.method {
         Some(method) => variables::expand(method, exchange, out),
         // An error page is fetched with GET whatever the client's method was.
-        None if exchange.method == Method::Get && head.method != Method::Get => out.extend_from_slice(b"GET"),
+        None if exchange.method == Method::Get && head.method != Method::Get => {
+            out.extend_from_slice(b"GET")
+        }
         None => out.extend_from_slice(head.bytes(head.method_token)),
     }
     out.push(b' ');
@@ -669,7 +784,9 @@ fn write_request_head(out: &mut Vec<u8>, exchange: &Exchange, plan: &Plan, uri: 
         write_set_field(out, exchange, &field.name, &field.value);
     }
     match body.length() {
-        Some(0) if !has_body_of_its_own(exchange.method) || !matches!(body, RequestBody::Memory(_)) => {
+        Some(0)
+            if !has_body_of_its_own(exchange.method) || !matches!(body, RequestBody::Memory(_)) =>
+        {
             // A length of zero that the client told is told again; otherwise nothing is said.
             if proxy.pass_request_body && head.fields.has(Known::ContentLength) {
                 out.extend_from_slice(b"Content-Length: 0\r\n");
@@ -685,7 +802,9 @@ fn write_request_head(out: &mut Vec<u8>, exchange: &Exchange, plan: &Plan, uri: 
     if proxy.pass_request_headers {
         let nominated = head.fields.has(Known::Connection);
         for (known, name, value) in head.fields.iter() {
-            if plan.replaced.contains(known, name) || (nominated && hop_by_hop::is_nominated(&head.fields, name)) {
+            if plan.replaced.contains(known, name)
+                || (nominated && hop_by_hop::is_nominated(&head.fields, name))
+            {
                 continue;
             }
             write::push_field(out, name, value);
@@ -719,56 +838,71 @@ fn write_set_field(out: &mut Vec<u8>, exchange: &Exchange, name: &[u8], value: &
 }
 
 /// A peer's head was read: turns it into the answer, sends that, and relays the body.
-#[expect(clippy::too_many_arguments, reason = "one call; a structure would only rename them")]
+#[expect(
+    clippy::too_many_arguments,
+    reason = "one call; a structure would only rename them"
+)]
 async fn relay_answer(
     local: &Rc<Local>,
-    group: &Rc<Group>,
+    upstream: &Rc<LocalUpstream>,
     selected: Selected,
     exchange: &mut Exchange,
     downstream: &mut Downstream,
     plan: &Plan,
     mut link: Link,
-    body: &mut RequestBody,
 ) -> Result<Outcome, ClientError> {
     let proxy = &*plan.proxy;
     let status = exchange.upstream_head.status;
-    let method = if exchange.method == Method::Head || exchange.head.method == Method::Head { Method::Head } else { exchange.method };
+    let method = if exchange.method == Method::Head || exchange.head.method == Method::Head {
+        Method::Head
+    } else {
+        exchange.method
+    };
     let length = match framing::response_body(method, &exchange.upstream_head) {
         Ok(length) => length,
         Err(error) => {
-            local.log(exchange, Level::Error, format_args!("{error} while reading response header from upstream"));
+            local.log(
+                exchange,
+                Level::Error,
+                format_args!("{error} while reading response header from upstream"),
+            );
             finish_attempt(exchange, 502);
             exchange.upstream_head.status = 0;
             if let Some(attempt) = exchange.attempts.last_mut() {
                 attempt.status = 502;
             }
-            selected.finish(true, None);
+            let event = selected.fail(clock::now());
+            log_event(local, exchange, event);
             return Ok(Outcome::Failed(502));
         }
     };
     if status == 101 {
-        let is_wanted = framing::wants_upgrade(&exchange.head).is_some() && downstream.as_http1().is_some();
+        let is_wanted =
+            framing::wants_upgrade(&exchange.head).is_some() && downstream.as_http1().is_some();
         if !is_wanted {
             local.log(
                 exchange,
                 Level::Error,
-                format_args!("upstream sent unexpected 101 while reading response header from upstream"),
+                format_args!(
+                    "upstream sent unexpected 101 while reading response header from upstream"
+                ),
             );
             finish_attempt(exchange, 502);
-            selected.finish(true, None);
+            let event = selected.fail(clock::now());
+            log_event(local, exchange, event);
             return Ok(Outcome::Failed(502));
         }
-        selected.finish(false, None);
+        succeed(local, exchange, selected);
         return tunnel::run(local, exchange, downstream, plan, link.stream).await;
     }
     if let Some(target) = proxy_fields::accel_redirect(exchange, plan) {
         finish_attempt(exchange, status);
-        selected.finish(false, None);
+        succeed(local, exchange, selected);
         return Ok(Outcome::Redirected(target));
     }
     if proxy.intercept_errors && status >= 300 && answer::has_error_page(exchange, status) {
         finish_attempt(exchange, status);
-        selected.finish(false, None);
+        succeed(local, exchange, selected);
         return Ok(Outcome::Intercepted(status));
     }
 
@@ -781,52 +915,86 @@ async fn relay_answer(
         BodyLength::Chunked | BodyLength::UntilClose => None,
     };
     let has_body = !matches!(length, BodyLength::None | BodyLength::Length(0));
+    let has_trailers = answer::complete(exchange, None);
+    if has_trailers && has_body && exchange.head.version == Version::Http11 {
+        exchange.answer_length = None;
+    }
     let framing = if has_body {
-        framing_for(exchange.head.version, exchange.answer_length, exchange.settings.chunked_transfer_encoding)
+        framing_for(
+            exchange.head.version,
+            exchange.answer_length,
+            exchange.settings.chunked_transfer_encoding,
+        )
     } else {
-        super::downstream::Framing::Nothing
+        Framing::Nothing
     };
-    // What is left of the request's body when the peer answers early is the connection's to discard.
-    body.forget();
-    answer::begin(local, exchange, downstream, framing, has_body);
+    answer::start(local, exchange, downstream, framing, has_body);
 
     let mut source = Source::new(length, exchange.upstream_head.length);
-    let limit = if buffering { proxy.buffers.max(buffer::SMALL) } else { 0 };
+    let limit = if buffering {
+        proxy.buffers.max(buffer::SMALL)
+    } else {
+        0
+    };
     let relayed = relay(exchange, downstream, &mut link, &mut source, limit, proxy).await;
     if let Some(attempt) = exchange.attempts.last_mut() {
         attempt.response_length = source.received;
     }
     finish_attempt(exchange, status);
-    let response_time = exchange.attempts.last().and_then(|attempt| attempt.response_time);
     match relayed {
         Ok(()) => {
             let is_clean = source.leaves_connection_clean(&exchange.upstream_head.fields.bytes);
-            let keep = is_clean
+            if is_clean
                 && link.requests != u64::MAX
-                && framing::keeps_alive(exchange.upstream_head.version, &exchange.upstream_head.fields);
-            selected.finish(false, response_time);
-            if keep {
-                group.keep(
+                && framing::keeps_response_connection(&exchange.upstream_head)
+            {
+                upstream.keep(
                     &selected,
-                    Idle { stream: link.stream, requests: link.requests, created: link.created },
-                    clock::now(),
+                    0,
+                    Idle {
+                        stream: link.stream,
+                        requests: link.requests,
+                        created: link.created,
+                    },
                 );
             }
+            succeed(local, exchange, selected);
+            exchange.is_complete = true;
+            answer::note_sent(exchange);
             Ok(Outcome::Sent)
         }
         Err(RelayError::Client(error)) => {
-            selected.release();
+            answer::note_sent(exchange);
             super::log_client_error(local, exchange, &error, "sending to client");
             Ok(Outcome::Cut)
         }
         Err(RelayError::Peer(error)) => {
-            local.log(exchange, Level::Error, format_args!("{error} while reading upstream"));
-            selected.finish(true, None);
+            local.log(
+                exchange,
+                Level::Error,
+                format_args!("{error} while reading upstream"),
+            );
+            let event = selected.fail(clock::now());
+            log_event(local, exchange, event);
             // What was received is still owed to the client; then it sees the cut.
-            let _ = downstream.flush(exchange.settings.send_timeout).await;
+            if let Ok(count) = downstream.flush(exchange.settings.send_timeout).await {
+                exchange.bytes_sent += count;
+            }
+            answer::note_sent(exchange);
             Ok(Outcome::Cut)
         }
     }
+}
+
+/// The peer did what it was asked.
+fn succeed(local: &Local, exchange: &Exchange, selected: Selected) {
+    let time = exchange
+        .attempts
+        .last()
+        .and_then(|attempt| attempt.response_time)
+        .unwrap_or_default();
+    let event = selected.succeed(exchange, time, clock::now());
+    log_event(local, exchange, event);
 }
 
 enum RelayError {
@@ -854,22 +1022,37 @@ impl Source {
             BodyLength::Length(length) => (length, length == 0),
             BodyLength::Chunked | BodyLength::UntilClose => (0, false),
         };
-        Self { length, remaining, decoder: Decoder::default(), unread: head_length, received: 0, is_complete }
+        Self {
+            length,
+            remaining,
+            decoder: Decoder::default(),
+            unread: head_length,
+            received: 0,
+            is_complete,
+        }
     }
 
     /// Did the answer end exactly where the peer stopped sending? Otherwise the next answer on this
     /// connection would begin with bytes that belong to nobody.
     fn leaves_connection_clean(&self, bytes: &[u8]) -> bool {
-        self.is_complete && !matches!(self.length, BodyLength::UntilClose) && self.unread >= bytes.len()
+        self.is_complete
+            && !matches!(self.length, BodyLength::UntilClose)
+            && self.unread >= bytes.len()
     }
 
     /// Moves bytes that were already read to the client's queue.
-    fn take_read(&mut self, exchange: &mut Exchange, downstream: &mut Downstream, pass_trailers: bool) -> Result<(), PeerError> {
+    fn take_read(
+        &mut self,
+        exchange: &mut Exchange,
+        downstream: &mut Downstream,
+        pass_trailers: bool,
+    ) -> Result<(), PeerError> {
         let bytes = &exchange.upstream_head.fields.bytes;
         match self.length {
             BodyLength::None => {}
             BodyLength::Length(_) => {
-                let count = (bytes.len() - self.unread).min(usize::try_from(self.remaining).unwrap_or(usize::MAX));
+                let count = (bytes.len() - self.unread)
+                    .min(usize::try_from(self.remaining).unwrap_or(usize::MAX));
                 downstream.queue(&bytes[self.unread..self.unread + count]);
                 self.unread += count;
                 self.took(count);
@@ -885,7 +1068,7 @@ impl Source {
                     let decoded = self
                         .decoder
                         .decode(input, &mut exchange.upstream_trailers)
-                        .map_err(|error| PeerError::Head(ResponseError::Chunk(error)))?;
+                        .map_err(PeerError::Chunk)?;
                     downstream.queue(&input[decoded.data.clone()]);
                     self.received += decoded.data.len() as u64;
                     self.unread += decoded.consumed;
@@ -922,7 +1105,9 @@ async fn relay(
     proxy: &Proxy,
 ) -> Result<(), RelayError> {
     let send_timeout = exchange.settings.send_timeout;
-    source.take_read(exchange, downstream, proxy.pass_trailers).map_err(RelayError::Peer)?;
+    source
+        .take_read(exchange, downstream, proxy.pass_trailers)
+        .map_err(RelayError::Peer)?;
     let mut is_ended = false;
     let mut is_client_gone = None;
     poll_fn(|context| {
@@ -939,7 +1124,9 @@ async fn relay(
                         exchange.bytes_sent += count as u64;
                         progress = true;
                     }
-                    Poll::Ready(Err(error)) if proxy.ignore_client_abort => is_client_gone = Some(error),
+                    Poll::Ready(Err(error)) if proxy.ignore_client_abort => {
+                        is_client_gone = Some(error)
+                    }
                     Poll::Ready(Err(error)) => return Poll::Ready(Err(RelayError::Client(error))),
                     Poll::Pending => {}
                 }
@@ -952,7 +1139,15 @@ async fn relay(
             }
             let queued = downstream.queued();
             if !source.is_complete && (queued == 0 || queued < limit || is_client_gone.is_some()) {
-                match poll_source(context, exchange, downstream, link, source, proxy, is_client_gone.is_some()) {
+                match poll_source(
+                    context,
+                    exchange,
+                    downstream,
+                    link,
+                    source,
+                    proxy,
+                    is_client_gone.is_some(),
+                ) {
                     Poll::Ready(Ok(())) => progress = true,
                     Poll::Ready(Err(error)) => return Poll::Ready(Err(RelayError::Peer(error))),
                     Poll::Pending => {}
@@ -976,8 +1171,14 @@ fn poll_source(
     proxy: &Proxy,
     is_discarding: bool,
 ) -> Poll<Result<(), PeerError>> {
-    let is_raw = matches!(source.length, BodyLength::Length(_) | BodyLength::UntilClose);
-    let read = if is_raw && !is_discarding && let Some(queue) = downstream.raw_queue() {
+    let is_raw = matches!(
+        source.length,
+        BodyLength::Length(_) | BodyLength::UntilClose
+    );
+    let read = if is_raw
+        && !is_discarding
+        && let Some(queue) = downstream.raw_queue()
+    {
         // Nothing is added to the bytes: they are read to where they are written from.
         if queue.capacity() < READ {
             let mut large = buffer::take_large();
@@ -986,7 +1187,9 @@ fn poll_source(
         }
         let before = queue.len();
         let room = match source.length {
-            BodyLength::Length(_) => usize::try_from(source.remaining).unwrap_or(usize::MAX).min(READ),
+            BodyLength::Length(_) => usize::try_from(source.remaining)
+                .unwrap_or(usize::MAX)
+                .min(READ),
             _ => READ,
         };
         let read = link.poll_timed(context, proxy.read_timeout, |stream, context| {
@@ -1010,8 +1213,9 @@ fn poll_source(
             bytes.truncate(head_length);
             source.unread = head_length;
         }
-        let read = link
-            .poll_timed(context, proxy.read_timeout, |stream, context| stream.poll_read_into(context, bytes, READ / 2));
+        let read = link.poll_timed(context, proxy.read_timeout, |stream, context| {
+            stream.poll_read_into(context, bytes, READ / 2)
+        });
         if let Poll::Ready(Some(Ok(count))) = read
             && count > 0
         {
@@ -1034,12 +1238,5 @@ fn poll_source(
         Poll::Ready(Some(Err(error))) => Poll::Ready(Err(PeerError::Receive(error))),
         Poll::Ready(None) => Poll::Ready(Err(PeerError::ReadTimedOut)),
         Poll::Pending => Poll::Pending,
-    }
-}
-
-/// Appends the trailer fields of a peer that are passed on.
-pub fn pass_trailers(from: &Fields, to: &mut Fields) {
-    for (_, name, value) in from.iter() {
-        to.push(name, value);
     }
 }

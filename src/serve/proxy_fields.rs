@@ -29,7 +29,10 @@ pub struct Url<'a> {
 
 /// Takes `http://host[:port][/uri]` or `http://unix:path[:/uri]` apart.
 pub fn split_url(text: &[u8]) -> Option<Url<'_>> {
-    let rest = text.get(..7).filter(|scheme| scheme.eq_ignore_ascii_case(b"http://")).map(|_| &text[7..])?;
+    let rest = text
+        .get(..7)
+        .filter(|scheme| scheme.eq_ignore_ascii_case(b"http://"))
+        .map(|_| &text[7..])?;
     if let Some(path) = rest.strip_prefix(b"unix:") {
         let (path, uri) = match memchr::memchr(b':', path) {
             Some(colon) => (&path[..colon], &path[colon + 1..]),
@@ -43,7 +46,10 @@ pub fn split_url(text: &[u8]) -> Option<Url<'_>> {
             unix: Some(path),
         });
     }
-    let end = rest.iter().position(|byte| matches!(byte, b'/' | b'?')).unwrap_or(rest.len());
+    let end = rest
+        .iter()
+        .position(|byte| matches!(byte, b'/' | b'?'))
+        .unwrap_or(rest.len());
     let (host_and_port, uri) = rest.split_at(end);
     let (host, port) = match host_and_port {
         [b'[', inside @ ..] => {
@@ -57,9 +63,19 @@ pub fn split_url(text: &[u8]) -> Option<Url<'_>> {
     };
     let port = match port {
         None => 80,
-        Some(digits) => std::str::from_utf8(digits).ok()?.parse().ok().filter(|&port| port > 0)?,
+        Some(digits) => std::str::from_utf8(digits)
+            .ok()?
+            .parse()
+            .ok()
+            .filter(|&port| port > 0)?,
     };
-    (!host.is_empty()).then_some(Url { host_and_port, host, port, uri, unix: None })
+    (!host.is_empty()).then_some(Url {
+        host_and_port,
+        host,
+        port,
+        uri,
+        unix: None,
+    })
 }
 
 /// The local address to connect from.
@@ -70,7 +86,9 @@ pub fn bind_address(bind: &Bind, exchange: &Exchange) -> Option<SocketAddr> {
             let mut text = Vec::new();
             variables::expand(template, exchange, &mut text);
             let text = std::str::from_utf8(&text).ok()?;
-            text.parse().ok().or_else(|| text.parse().ok().map(|address| SocketAddr::new(address, 0)))
+            text.parse()
+                .ok()
+                .or_else(|| text.parse().ok().map(|address| SocketAddr::new(address, 0)))
         }
     }
 }
@@ -80,7 +98,11 @@ pub fn accel_redirect(exchange: &mut Exchange, plan: &Plan) -> Option<Vec<u8>> {
     if plan.ignored.has(Known::XAccelRedirect) {
         return None;
     }
-    let target = exchange.upstream_head.fields.known(Known::XAccelRedirect)?.to_vec();
+    let target = exchange
+        .upstream_head
+        .fields
+        .known(Known::XAccelRedirect)?
+        .to_vec();
     // These fields of the peer survive the redirect, as with nginx.
     let peer = &exchange.upstream_head.fields;
     for known in [
@@ -91,7 +113,9 @@ pub fn accel_redirect(exchange: &mut Exchange, plan: &Plan) -> Option<Vec<u8>> {
         Known::AcceptRanges,
     ] {
         for value in peer.all(known) {
-            exchange.answer.push_known(Some(known), known.name().as_bytes(), value);
+            exchange
+                .answer
+                .push_known(Some(known), known.name().as_bytes(), value);
         }
     }
     Some(target)
@@ -129,11 +153,14 @@ pub fn take_response(exchange: &mut Exchange, plan: &Plan, selected: &Selected) 
                 buffering &= !value.eq_ignore_ascii_case(b"no");
             }
             Some(Known::XAccelLimitRate) if !plan.ignored.has(Known::XAccelLimitRate) => {
-                exchange.limit_rate = std::str::from_utf8(value).ok().and_then(|value| value.parse().ok());
+                exchange.limit_rate = std::str::from_utf8(value)
+                    .ok()
+                    .and_then(|value| value.parse().ok());
             }
             _ => {}
         }
-        if plan.hidden.contains(known, name) || (nominates && hop_by_hop::is_nominated(&peer, name)) {
+        if plan.hidden.contains(known, name) || (nominates && hop_by_hop::is_nominated(&peer, name))
+        {
             continue;
         }
         match known {
@@ -142,7 +169,9 @@ pub fn take_response(exchange: &mut Exchange, plan: &Plan, selected: &Selected) 
                     Some(Known::Refresh) => edit_refresh(value, exchange, plan),
                     _ => edit_location(value, exchange, plan),
                 };
-                exchange.answer.push_known(known, name, edited.as_deref().unwrap_or(value));
+                exchange
+                    .answer
+                    .push_known(known, name, edited.as_deref().unwrap_or(value));
             }
             Some(Known::SetCookie) if edits_cookies(plan) => {
                 let edited = edit_cookie(value, exchange, plan);
@@ -152,8 +181,11 @@ pub fn take_response(exchange: &mut Exchange, plan: &Plan, selected: &Selected) 
         }
     }
     exchange.upstream_head.fields = peer;
-    if let Some(cookie) = selected.sticky_cookie() {
-        exchange.answer.push_known(Some(Known::SetCookie), b"Set-Cookie", cookie);
+    let mut cookie = Vec::new();
+    if selected.write_cookie(exchange, &mut cookie) {
+        exchange
+            .answer
+            .push_known(Some(Known::SetCookie), b"Set-Cookie", &cookie);
     }
     buffering
 }
@@ -172,7 +204,9 @@ fn edit_location(location: &[u8], exchange: &Exchange, plan: &Plan) -> Option<Ve
         match rule {
             Redirect::Prefix { from, to } => {
                 let from = variables::value_of(from, exchange, &mut scratch);
-                let Some(rest) = location.strip_prefix(from) else { continue };
+                let Some(rest) = location.strip_prefix(from) else {
+                    continue;
+                };
                 let mut edited = Vec::with_capacity(location.len());
                 variables::expand(to, exchange, &mut edited);
                 edited.extend_from_slice(rest);
@@ -190,7 +224,10 @@ fn edit_location(location: &[u8], exchange: &Exchange, plan: &Plan) -> Option<Ve
 
 /// `Refresh: 5; url=…`: the rules apply to the address.
 fn edit_refresh(value: &[u8], exchange: &Exchange, plan: &Plan) -> Option<Vec<u8>> {
-    let start = value.windows(4).position(|window| window.eq_ignore_ascii_case(b"url="))? + 4;
+    let start = value
+        .windows(4)
+        .position(|window| window.eq_ignore_ascii_case(b"url="))?
+        + 4;
     let mut edited = value[..start].to_vec();
     edited.extend_from_slice(&edit_location(&value[start..], exchange, plan)?);
     Some(edited)
@@ -217,7 +254,9 @@ fn replace_match(
 
 fn edits_cookies(plan: &Plan) -> bool {
     let proxy = &plan.proxy;
-    !(proxy.cookie_domains.is_empty() && proxy.cookie_paths.is_empty() && proxy.cookie_flags.is_empty())
+    !(proxy.cookie_domains.is_empty()
+        && proxy.cookie_paths.is_empty()
+        && proxy.cookie_flags.is_empty())
 }
 
 /// A `Set-Cookie` with domain, path and flags edited.
@@ -227,12 +266,22 @@ fn edit_cookie(value: &[u8], exchange: &Exchange, plan: &Plan) -> Vec<u8> {
     let mut parts = value.split(|&byte| byte == b';');
     let pair = parts.next().unwrap_or_default();
     edited.extend_from_slice(pair);
-    let name = pair.split(|&byte| byte == b'=').next().unwrap_or_default().trim_ascii();
-    let flags = proxy.cookie_flags.iter().find(|flags| is_named(flags, name, exchange));
+    let name = pair
+        .split(|&byte| byte == b'=')
+        .next()
+        .unwrap_or_default()
+        .trim_ascii();
+    let flags = proxy
+        .cookie_flags
+        .iter()
+        .find(|flags| is_named(flags, name, exchange));
     for part in parts {
         let attribute = part.trim_ascii();
         let (key, text) = match memchr::memchr(b'=', attribute) {
-            Some(equals) => (attribute[..equals].trim_ascii(), Some(attribute[equals + 1..].trim_ascii())),
+            Some(equals) => (
+                attribute[..equals].trim_ascii(),
+                Some(attribute[equals + 1..].trim_ascii()),
+            ),
             None => (attribute, None),
         };
         let is = |word: &[u8]| key.eq_ignore_ascii_case(word);
@@ -244,8 +293,12 @@ fn edit_cookie(value: &[u8], exchange: &Exchange, plan: &Plan) -> Vec<u8> {
             continue;
         }
         let replaced = match text {
-            Some(text) if is(b"domain") => edit_cookie_text(&proxy.cookie_domains, text, true, exchange),
-            Some(text) if is(b"path") => edit_cookie_text(&proxy.cookie_paths, text, false, exchange),
+            Some(text) if is(b"domain") => {
+                edit_cookie_text(&proxy.cookie_domains, text, true, exchange)
+            }
+            Some(text) if is(b"path") => {
+                edit_cookie_text(&proxy.cookie_paths, text, false, exchange)
+            }
             _ => None,
         };
         edited.push(b';');
@@ -286,7 +339,12 @@ fn is_named(flags: &CookieFlags, name: &[u8], exchange: &Exchange) -> bool {
 
 /// A domain is compared whole and without case, with or without its leading dot; of a path the
 /// start is replaced.
-fn edit_cookie_text(edits: &[CookieEdit], text: &[u8], is_domain: bool, exchange: &Exchange) -> Option<Vec<u8>> {
+fn edit_cookie_text(
+    edits: &[CookieEdit],
+    text: &[u8],
+    is_domain: bool,
+    exchange: &Exchange,
+) -> Option<Vec<u8>> {
     let mut scratch = Vec::new();
     for edit in edits {
         match edit {
@@ -322,12 +380,25 @@ mod tests {
     #[test]
     fn urls_are_taken_apart() {
         let url = split_url(b"http://[::1]:8080/a?b").expect("valid");
-        assert_eq!((url.host, url.port, url.uri), (&b"::1"[..], 8080, &b"/a?b"[..]));
+        assert_eq!(
+            (url.host, url.port, url.uri),
+            (&b"::1"[..], 8080, &b"/a?b"[..])
+        );
         let url = split_url(b"HTTP://example.org").expect("valid");
-        assert_eq!((url.host, url.port, url.uri), (&b"example.org"[..], 80, &b""[..]));
+        assert_eq!(
+            (url.host, url.port, url.uri),
+            (&b"example.org"[..], 80, &b""[..])
+        );
         let url = split_url(b"http://unix:/run/x.sock:/y").expect("valid");
         assert_eq!((url.unix, url.uri), (Some(&b"/run/x.sock"[..]), &b"/y"[..]));
-        for wrong in [&b"ftp://x"[..], b"http://", b"http://:80", b"http://x:0", b"http://x:99999", b"x"] {
+        for wrong in [
+            &b"ftp://x"[..],
+            b"http://",
+            b"http://:80",
+            b"http://x:0",
+            b"http://x:99999",
+            b"x",
+        ] {
             assert_eq!(split_url(wrong), None);
         }
     }

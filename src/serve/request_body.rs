@@ -48,10 +48,26 @@ impl TemporaryFile {
         static COUNT: AtomicU64 = AtomicU64::new(0);
         let mut tries = 0;
         loop {
-            let name = format!("{:010}-{}", COUNT.fetch_add(1, Ordering::Relaxed), std::process::id());
+            let name = format!(
+                "{:010}-{}",
+                COUNT.fetch_add(1, Ordering::Relaxed),
+                std::process::id()
+            );
             let path = directory.join(name);
-            match File::options().read(true).write(true).create_new(true).mode(0o600).open(&path) {
-                Ok(file) => return Ok(Self { file, path, length: 0 }),
+            match File::options()
+                .read(true)
+                .write(true)
+                .create_new(true)
+                .mode(0o600)
+                .open(&path)
+            {
+                Ok(file) => {
+                    return Ok(Self {
+                        file,
+                        path,
+                        length: 0,
+                    });
+                }
                 Err(error) if error.kind() == std::io::ErrorKind::NotFound && tries == 0 => {
                     std::fs::create_dir_all(directory)?;
                 }
@@ -92,7 +108,10 @@ impl RequestBody {
         }
         if !buffering {
             downstream.allow_body(exchange).await?;
-            return Ok(Ok(Self::Stream { length: downstream.body_length(), has_begun: false }));
+            return Ok(Ok(Self::Stream {
+                length: downstream.body_length(),
+                has_begun: false,
+            }));
         }
         let limit = exchange.settings.max_body_size.unwrap_or(u64::MAX);
         let in_memory = exchange.settings.body_buffer_size;
@@ -100,7 +119,9 @@ impl RequestBody {
         let mut bytes = buffer::take_small();
         let mut file: Option<TemporaryFile> = None;
         loop {
-            let is_complete = downstream.read_body(exchange, &mut bytes, PIECE, timeout).await?;
+            let is_complete = downstream
+                .read_body(exchange, &mut bytes, PIECE, timeout)
+                .await?;
             let length = file.as_ref().map_or(0, |file| file.length) + bytes.len() as u64;
             if length > limit {
                 return Ok(Err(413));
@@ -114,10 +135,14 @@ impl RequestBody {
             if file.is_some() || bytes.len() > in_memory || is_complete {
                 let kept = match &mut file {
                     Some(file) => Ok(file),
-                    none => TemporaryFile::create(&exchange.settings.body_temp_path).map(|created| none.insert(created)),
+                    none => TemporaryFile::create(&exchange.settings.body_temp_path)
+                        .map(|created| none.insert(created)),
                 };
                 if let Err(error) = kept.and_then(|file| file.append(&bytes)) {
-                    tracing::error!("cannot keep a request body in {}: {error}", exchange.settings.body_temp_path.display());
+                    tracing::error!(
+                        "cannot keep a request body in {}: {error}",
+                        exchange.settings.body_temp_path.display()
+                    );
                     return Ok(Err(500));
                 }
                 bytes.clear();
@@ -142,7 +167,13 @@ impl RequestBody {
 
     /// Could it be sent a second time?
     pub fn can_repeat(&self) -> bool {
-        !matches!(self, Self::Stream { has_begun: true, .. })
+        !matches!(
+            self,
+            Self::Stream {
+                has_begun: true,
+                ..
+            }
+        )
     }
 
     /// What of it is to be sent behind the head. `is_with_head` says that the head's write holds it.
@@ -152,7 +183,13 @@ impl RequestBody {
             // A second attempt sends from the start.
             let _ = file.file.rewind();
         }
-        Sender { body: self, piece: Vec::new(), sent: 0, is_done, is_begun: false }
+        Sender {
+            body: self,
+            piece: Vec::new(),
+            sent: 0,
+            is_done,
+            is_begun: false,
+        }
     }
 
     /// Gives its memory back.
@@ -198,7 +235,10 @@ impl Sender<'_> {
             RequestBody::File(file) => {
                 self.piece.resize(PIECE, 0);
                 self.sent = 0;
-                let count = file.file.read(&mut self.piece).map_err(|error| ClientError::Closed(Some(error)))?;
+                let count = file
+                    .file
+                    .read(&mut self.piece)
+                    .map_err(|error| ClientError::Closed(Some(error)))?;
                 self.piece.truncate(count);
                 self.is_done = count == 0;
             }

@@ -37,7 +37,12 @@ struct Direction {
 
 impl Direction {
     /// Moves what can be moved; ready when something was.
-    fn poll(&mut self, context: &mut Context<'_>, from: &mut Stream, to: &mut Stream) -> Poll<io::Result<()>> {
+    fn poll(
+        &mut self,
+        context: &mut Context<'_>,
+        from: &mut Stream,
+        to: &mut Stream,
+    ) -> Poll<io::Result<()>> {
         let mut progress = false;
         loop {
             if self.written < self.bytes.len() {
@@ -72,7 +77,11 @@ impl Direction {
             }
             progress = true;
         }
-        if progress { Poll::Ready(Ok(())) } else { Poll::Pending }
+        if progress {
+            Poll::Ready(Ok(()))
+        } else {
+            Poll::Pending
+        }
     }
 
     fn is_done(&self) -> bool {
@@ -93,22 +102,39 @@ pub async fn run(
     let mut head = buffer::take_small();
     head.extend_from_slice(b"HTTP/1.1 101 Switching Protocols\r\n");
     for (known, name, value) in exchange.upstream_head.fields.iter() {
-        if !matches!(known, Some(Known::Connection | Known::ContentLength | Known::TransferEncoding | Known::KeepAlive)) {
+        if !matches!(
+            known,
+            Some(
+                Known::Connection
+                    | Known::ContentLength
+                    | Known::TransferEncoding
+                    | Known::KeepAlive
+            )
+        ) {
             write::push_field(&mut head, name, value);
         }
     }
     head.extend_from_slice(b"Connection: upgrade\r\n\r\n");
     exchange.head_bytes_sent = head.len() as u64;
     exchange.bytes_sent = head.len() as u64;
-    let rest_from_peer = exchange.upstream_head.fields.bytes[exchange.upstream_head.length..].to_vec();
-    let Some(http1) = downstream.as_http1() else { return Ok(Outcome::Failed(502)) };
+    let rest_from_peer =
+        exchange.upstream_head.fields.bytes[exchange.upstream_head.length..].to_vec();
+    let Some(http1) = downstream.as_http1() else {
+        return Ok(Outcome::Failed(502));
+    };
     let rest_from_client = exchange.head.fields.bytes[http1.unread..].to_vec();
     http1.unread = exchange.head.fields.bytes.len();
     let client = &mut http1.stream;
 
     head.extend_from_slice(&rest_from_peer);
-    let mut down = Direction { bytes: head, ..Direction::default() };
-    let mut up = Direction { bytes: rest_from_client, ..Direction::default() };
+    let mut down = Direction {
+        bytes: head,
+        ..Direction::default()
+    };
+    let mut up = Direction {
+        bytes: rest_from_client,
+        ..Direction::default()
+    };
     let deadline = Deadline::new();
     let timeout: Duration = plan.proxy.read_timeout;
     deadline.set(timeout);
@@ -141,9 +167,15 @@ pub async fn run(
         Ok(false) => local.log(
             exchange,
             Level::Info,
-            format_args!("upstream timed out (110: Connection timed out) while proxying upgraded connection"),
+            format_args!(
+                "upstream timed out (110: Connection timed out) while proxying upgraded connection"
+            ),
         ),
-        Err(error) => local.log(exchange, Level::Info, format_args!("{error} while proxying upgraded connection")),
+        Err(error) => local.log(
+            exchange,
+            Level::Info,
+            format_args!("{error} while proxying upgraded connection"),
+        ),
     }
     answer::note_sent(exchange);
     Ok(Outcome::Cut)

@@ -80,7 +80,9 @@ impl Worker {
     pub fn enter(self: &Rc<Self>) -> Guard {
         self.connections.set(self.connections.get() + 1);
         registry::with(|counters| counters.active.increase());
-        Guard { worker: Rc::clone(self) }
+        Guard {
+            worker: Rc::clone(self),
+        }
     }
 }
 

@@ -151,6 +151,18 @@ pub struct Keepalive {
     pub timeout: Duration,
 }
 
+impl Keepalive {
+    /// What is in force where nothing is written (mainline nginx).
+    pub const fn usual() -> Self {
+        Self {
+            connections: 32,
+            requests: 1000,
+            time: Duration::from_secs(3600),
+            timeout: Duration::from_secs(60),
+        }
+    }
+}
+
 /// `resolver`.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Resolver {

@@ -12,7 +12,12 @@ use crate::unit;
 pub fn split_port(text: &str) -> Option<(&str, Option<u16>)> {
     let (host, port) = if let Some(inside) = text.strip_prefix('[') {
         let (host, rest) = inside.split_once(']')?;
-        (host, rest.strip_prefix(':').map(Some).or_else(|| rest.is_empty().then_some(None))?)
+        (
+            host,
+            rest.strip_prefix(':')
+                .map(Some)
+                .or_else(|| rest.is_empty().then_some(None))?,
+        )
     } else {
         match text.rsplit_once(':') {
             Some((host, port)) => (host, Some(port)),
@@ -26,24 +31,53 @@ pub fn split_port(text: &str) -> Option<(&str, Option<u16>)> {
 }
 
 /// Adds the `listen` lines of a server (its position is `server`) to the list of addresses.
-pub fn add(nodes: &[&Node], server: usize, server_node: &Node, listens: &mut Vec<Listen>, cx: &mut Cx) {
+pub fn add(
+    nodes: &[&Node],
+    server: usize,
+    server_node: &Node,
+    listens: &mut Vec<Listen>,
+    cx: &mut Cx,
+) {
     if nodes.is_empty() {
         // nginx takes 8000 where it may not bind 80.
-        let port = if nix::unistd::geteuid().is_root() { 80 } else { 8000 };
+        let port = if nix::unistd::geteuid().is_root() {
+            80
+        } else {
+            8000
+        };
         let address = Address::Ip(SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), port));
-        place(address, Options::default(), false, false, server, server_node, &server_node.name, listens, cx);
+        place(
+            address,
+            Options::default(),
+            false,
+            false,
+            server,
+            server_node,
+            &server_node.name,
+            listens,
+            cx,
+        );
         return;
     }
     for node in nodes {
-        let Some((first, rest)) = node.arguments.split_first() else { continue };
-        let Some(addresses) = addresses(first, cx) else { continue };
+        let Some((first, rest)) = node.arguments.split_first() else {
+            continue;
+        };
+        let Some(addresses) = addresses(first, cx) else {
+            continue;
+        };
         let mut options = Options::default();
         let mut is_default = false;
         let mut has_options = false;
         for word in rest {
-            let (key, value) = word.text.split_once('=').map_or((&*word.text, None), |(key, value)| (key, Some(value)));
+            let (key, value) = word
+                .text
+                .split_once('=')
+                .map_or((&*word.text, None), |(key, value)| (key, Some(value)));
             let number = value.and_then(|value| value.parse::<u32>().ok());
-            let size = value.and_then(unit::size::size).and_then(|size| u32::try_from(size).ok());
+            let size = value
+                .and_then(unit::size::size)
+                .and_then(|size| u32::try_from(size).ok());
             let is_fine = match (key, value) {
                 ("default_server" | "default", None) => {
                     is_default = true;
@@ -120,16 +154,33 @@ pub fn add(nodes: &[&Node], server: usize, server_node: &Node, listens: &mut Vec
                 _ => false,
             };
             if !is_fine {
-                cx.error(Code::UNKNOWN_PARAMETER, word.span, format!("invalid parameter `{}`", word.text));
+                cx.error(
+                    Code::UNKNOWN_PARAMETER,
+                    word.span,
+                    format!("invalid parameter `{}`", word.text),
+                );
             }
         }
         for address in addresses {
-            place(address, options.clone(), is_default, has_options, server, server_node, first, listens, cx);
+            place(
+                address,
+                options.clone(),
+                is_default,
+                has_options,
+                server,
+                server_node,
+                first,
+                listens,
+                cx,
+            );
         }
     }
 }
 
-#[expect(clippy::too_many_arguments, reason = "one address with all that is said of it")]
+#[expect(
+    clippy::too_many_arguments,
+    reason = "one address with all that is said of it"
+)]
 fn place(
     address: Address,
     options: Options,
@@ -155,8 +206,12 @@ fn place(
     };
     if listen.servers.contains(&server) {
         cx.report(
-            Diagnostic::error(Code::DUPLICATE, word.span, format!("the server listens on `{address}` twice"))
-                .label(server_node.name.span, "in this server"),
+            Diagnostic::error(
+                Code::DUPLICATE,
+                word.span,
+                format!("the server listens on `{address}` twice"),
+            )
+            .label(server_node.name.span, "in this server"),
         );
         return;
     }
@@ -164,8 +219,17 @@ fn place(
     listen.options.http2 |= options.http2;
     if has_options {
         let http2 = listen.options.http2;
-        let plain = Options { http2, ..Options::default() };
-        if listen.options != plain && listen.options != (Options { http2, ..options.clone() }) {
+        let plain = Options {
+            http2,
+            ..Options::default()
+        };
+        if listen.options != plain
+            && listen.options
+                != (Options {
+                    http2,
+                    ..options.clone()
+                })
+        {
             cx.report(
                 Diagnostic::error(
                     Code::CONFLICTING_LISTEN,
@@ -206,7 +270,9 @@ pub fn mark_covered(listens: &mut [Listen]) {
     for listen in listens {
         if let Address::Ip(address) = &listen.address {
             listen.is_covered = wildcards.iter().any(|wildcard| {
-                wildcard != address && wildcard.port() == address.port() && wildcard.is_ipv4() == address.is_ipv4()
+                wildcard != address
+                    && wildcard.port() == address.port()
+                    && wildcard.is_ipv4() == address.is_ipv4()
             });
         }
     }
@@ -217,22 +283,37 @@ fn addresses(word: &Word, cx: &mut Cx) -> Option<Vec<Address>> {
     if let Some(path) = text.strip_prefix("unix:") {
         // The kernel's limit with its final NUL.
         if path.is_empty() || path.len() > 107 {
-            cx.error(Code::BAD_ADDRESS, word.span, format!("`{text}` is not the path of a Unix socket"));
+            cx.error(
+                Code::BAD_ADDRESS,
+                word.span,
+                format!("`{text}` is not the path of a Unix socket"),
+            );
             return None;
         }
         return Some(vec![Address::Unix(path.into())]);
     }
     if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
         return match text.parse() {
-            Ok(port) if port > 0 => Some(vec![Address::Ip(SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), port))]),
+            Ok(port) if port > 0 => Some(vec![Address::Ip(SocketAddr::new(
+                Ipv4Addr::UNSPECIFIED.into(),
+                port,
+            ))]),
             _ => {
-                cx.error(Code::BAD_ADDRESS, word.span, format!("invalid port in `{text}`"));
+                cx.error(
+                    Code::BAD_ADDRESS,
+                    word.span,
+                    format!("invalid port in `{text}`"),
+                );
                 None
             }
         };
     }
     let Some((host, port)) = split_port(text) else {
-        cx.error(Code::BAD_ADDRESS, word.span, format!("invalid port in `{text}`"));
+        cx.error(
+            Code::BAD_ADDRESS,
+            word.span,
+            format!("invalid port in `{text}`"),
+        );
         return None;
     };
     let port = port.unwrap_or(80);
@@ -253,8 +334,12 @@ fn addresses(word: &Word, cx: &mut Cx) -> Option<Vec<Address>> {
         }
         Err(error) => {
             cx.report(
-                Diagnostic::error(Code::BAD_ADDRESS, word.span, format!("host not found in `{text}`: {error}"))
-                    .hint("listen on an address of this machine, or on a port alone"),
+                Diagnostic::error(
+                    Code::BAD_ADDRESS,
+                    word.span,
+                    format!("host not found in `{text}`: {error}"),
+                )
+                .hint("listen on an address of this machine, or on a port alone"),
             );
             None
         }
@@ -262,16 +347,26 @@ fn addresses(word: &Word, cx: &mut Cx) -> Option<Vec<Address>> {
 }
 
 fn keepalive(text: &str) -> Option<Keepalive> {
-    let plain = |enabled| Some(Keepalive { enabled, idle: None, interval: None, count: None });
+    let plain = |enabled| {
+        Some(Keepalive {
+            enabled,
+            idle: None,
+            interval: None,
+            count: None,
+        })
+    };
     match text {
         "on" => return plain(true),
         "off" => return plain(false),
         _ => {}
     }
     let mut parts = text.split(':');
-    let mut seconds = |part: Option<&str>| match part {
+    let seconds = |part: Option<&str>| match part {
         None | Some("") => Some(None),
-        Some(part) => u32::try_from(unit::time::seconds(part)?.as_secs()).ok().filter(|&time| time > 0).map(Some),
+        Some(part) => u32::try_from(unit::time::seconds(part)?.as_secs())
+            .ok()
+            .filter(|&time| time > 0)
+            .map(Some),
     };
     let idle = seconds(parts.next())?;
     let interval = seconds(parts.next())?;
@@ -279,8 +374,14 @@ fn keepalive(text: &str) -> Option<Keepalive> {
         None | Some("") => None,
         Some(count) => Some(count.parse().ok()?),
     };
-    (parts.next().is_none() && (idle.is_some() || interval.is_some() || count.is_some()))
-        .then_some(Keepalive { enabled: true, idle, interval, count })
+    (parts.next().is_none() && (idle.is_some() || interval.is_some() || count.is_some())).then_some(
+        Keepalive {
+            enabled: true,
+            idle,
+            interval,
+            count,
+        },
+    )
 }
 
 #[cfg(test)]
@@ -302,7 +403,10 @@ mod tests {
     fn keepalive_takes_words_and_parts() {
         assert!(keepalive("on").is_some_and(|found| found.enabled));
         let found = keepalive("30m::10").expect("valid");
-        assert_eq!((found.idle, found.interval, found.count), (Some(1800), None, Some(10)));
+        assert_eq!(
+            (found.idle, found.interval, found.count),
+            (Some(1800), None, Some(10))
+        );
         assert_eq!(keepalive("::"), None);
         assert_eq!(keepalive("x"), None);
     }

@@ -10,7 +10,9 @@ use super::scope::{Scope, parameter};
 use crate::conf::diagnostic::{Code, Diagnostic};
 use crate::conf::include::{Node, Word};
 use crate::conf::template::Template;
-use crate::conf::typed::log::{AccessLog, ErrorLog, Escape, Level, LogFormat, Syslog, SyslogServer, Target};
+use crate::conf::typed::log::{
+    AccessLog, ErrorLog, Escape, Level, LogFormat, Syslog, SyslogServer, Target,
+};
 use crate::unit;
 
 /// nginx's predefined format.
@@ -26,10 +28,16 @@ pub fn formats(http: &Scope<'_>, cx: &mut Cx) -> Formats {
     let combined = Template::parse(COMBINED, &cx.names).unwrap_or_default();
     formats.insert(
         "combined".into(),
-        Arc::new(LogFormat { name: "combined".into(), escape: Escape::Default, line: combined }),
+        Arc::new(LogFormat {
+            name: "combined".into(),
+            escape: Escape::Default,
+            line: combined,
+        }),
     );
     for node in http.own("log_format") {
-        let Some((name, mut words)) = node.arguments.split_first() else { continue };
+        let Some((name, mut words)) = node.arguments.split_first() else {
+            continue;
+        };
         let mut escape = Escape::Default;
         if let Some(first) = words.first()
             && let Some(kind) = first.text.strip_prefix("escape=")
@@ -64,9 +72,17 @@ pub fn formats(http: &Scope<'_>, cx: &mut Cx) -> Formats {
                 Template::default()
             }
         };
-        let format = Arc::new(LogFormat { name: name.text.clone(), escape, line });
+        let format = Arc::new(LogFormat {
+            name: name.text.clone(),
+            escape,
+            line,
+        });
         if &*name.text == "combined" || formats.insert(name.text.clone(), format).is_some() {
-            cx.error(Code::DUPLICATE, name.span, format!("the log format `{}` stands twice", name.text));
+            cx.error(
+                Code::DUPLICATE,
+                name.span,
+                format!("the log format `{}` stands twice", name.text),
+            );
         }
     }
     formats
@@ -87,11 +103,15 @@ pub fn access_logs(scope: &Scope<'_>, formats: &Formats, cx: &mut Cx) -> Vec<Acc
     }
     let mut logs = Vec::new();
     for node in nodes {
-        let Some((first, rest)) = node.arguments.split_first() else { continue };
+        let Some((first, rest)) = node.arguments.split_first() else {
+            continue;
+        };
         if &*first.text == "off" {
             continue;
         }
-        let Some(target) = target(first, scope, true, cx) else { continue };
+        let Some(target) = target(first, scope, true, cx) else {
+            continue;
+        };
         let (name, parameters) = match rest.split_first() {
             Some((word, parameters)) if !is_parameter(&word.text) => (Some(word), parameters),
             _ => (None, rest),
@@ -102,8 +122,15 @@ pub fn access_logs(scope: &Scope<'_>, formats: &Formats, cx: &mut Cx) -> Vec<Acc
                 let format = formats.get(&word.text);
                 if format.is_none() {
                     cx.report(
-                        Diagnostic::error(Code::UNKNOWN_NAME, word.span, format!("unknown log format `{}`", word.text))
-                            .hint(format!("define it with `log_format {} …;` in `http`", word.text)),
+                        Diagnostic::error(
+                            Code::UNKNOWN_NAME,
+                            word.span,
+                            format!("unknown log format `{}`", word.text),
+                        )
+                        .hint(format!(
+                            "define it with `log_format {} …;` in `http`",
+                            word.text
+                        )),
                     );
                 }
                 format
@@ -122,7 +149,8 @@ pub fn access_logs(scope: &Scope<'_>, formats: &Formats, cx: &mut Cx) -> Vec<Acc
             let (key, value) = word.text.split_once('=').unwrap_or((&word.text, ""));
             let is_fine = match key {
                 "buffer" => {
-                    log.buffer = unit::size::size(value).and_then(|size| usize::try_from(size).ok());
+                    log.buffer =
+                        unit::size::size(value).and_then(|size| usize::try_from(size).ok());
                     log.buffer.is_some_and(|size| size > 0)
                 }
                 "flush" => {
@@ -130,7 +158,11 @@ pub fn access_logs(scope: &Scope<'_>, formats: &Formats, cx: &mut Cx) -> Vec<Acc
                     log.flush.is_some_and(|time| !time.is_zero())
                 }
                 "gzip" => {
-                    log.gzip = if value.is_empty() { Some(1) } else { value.parse().ok() };
+                    log.gzip = if value.is_empty() {
+                        Some(1)
+                    } else {
+                        value.parse().ok()
+                    };
                     log.gzip.is_some_and(|level| (1..=9).contains(&level))
                 }
                 "if" => {
@@ -140,7 +172,11 @@ pub fn access_logs(scope: &Scope<'_>, formats: &Formats, cx: &mut Cx) -> Vec<Acc
                 _ => false,
             };
             if !is_fine {
-                cx.error(Code::UNKNOWN_PARAMETER, word.span, format!("invalid parameter `{}`", word.text));
+                cx.error(
+                    Code::UNKNOWN_PARAMETER,
+                    word.span,
+                    format!("invalid parameter `{}`", word.text),
+                );
             }
         }
         // nginx collects 64k before it compresses.
@@ -148,7 +184,11 @@ pub fn access_logs(scope: &Scope<'_>, formats: &Formats, cx: &mut Cx) -> Vec<Acc
             log.buffer = Some(64 << 10);
         }
         if log.flush.is_some() && log.buffer.is_none() {
-            cx.error(Code::UNKNOWN_PARAMETER, node.span, "`flush` needs a `buffer`");
+            cx.error(
+                Code::UNKNOWN_PARAMETER,
+                node.span,
+                "`flush` needs a `buffer`",
+            );
         }
         logs.push(log);
     }
@@ -156,7 +196,10 @@ pub fn access_logs(scope: &Scope<'_>, formats: &Formats, cx: &mut Cx) -> Vec<Acc
 }
 
 fn is_parameter(text: &str) -> bool {
-    ["buffer=", "flush=", "gzip=", "if="].iter().any(|name| text.starts_with(name)) || text == "gzip"
+    ["buffer=", "flush=", "gzip=", "if="]
+        .iter()
+        .any(|name| text.starts_with(name))
+        || text == "gzip"
 }
 
 /// The `error_log` lines in force in a place; `fallback` where there are none.
@@ -167,8 +210,12 @@ pub fn error_logs(scope: &Scope<'_>, fallback: &[ErrorLog], cx: &mut Cx) -> Vec<
     }
     let mut logs = Vec::new();
     for node in nodes {
-        let Some((first, rest)) = node.arguments.split_first() else { continue };
-        let Some(target) = target(first, scope, false, cx) else { continue };
+        let Some((first, rest)) = node.arguments.split_first() else {
+            continue;
+        };
+        let Some(target) = target(first, scope, false, cx) else {
+            continue;
+        };
         let mut least = Level::Error;
         for word in rest {
             match level(&word.text) {
@@ -176,12 +223,19 @@ pub fn error_logs(scope: &Scope<'_>, fallback: &[ErrorLog], cx: &mut Cx) -> Vec<
                 // Reserved by nginx for its own structured form; lines stay as they are.
                 None if &*word.text == "json" => {}
                 None => cx.report(
-                    Diagnostic::error(Code::NOT_ONE_OF, word.span, format!("unknown log level `{}`", word.text))
-                        .hint("levels are debug, info, notice, warn, error, crit, alert and emerg"),
+                    Diagnostic::error(
+                        Code::NOT_ONE_OF,
+                        word.span,
+                        format!("unknown log level `{}`", word.text),
+                    )
+                    .hint("levels are debug, info, notice, warn, error, crit, alert and emerg"),
                 ),
             }
         }
-        logs.push(ErrorLog { target, level: least });
+        logs.push(ErrorLog {
+            target,
+            level: least,
+        });
     }
     logs
 }
@@ -209,19 +263,26 @@ fn target(word: &Word, scope: &Scope<'_>, takes_variables: bool, cx: &mut Cx) ->
         return Some(Target::Stderr);
     }
     if takes_variables && word.text.contains('$') {
-        return Some(Target::FileTemplate(cx.template_of(word, &scope.path_text(&word.text))));
+        return Some(Target::FileTemplate(
+            cx.template_of(word, &scope.path_text(&word.text)),
+        ));
     }
     Some(Target::File(scope.path(&word.text)))
 }
 
 fn syslog(word: &Word, parameters: &str, cx: &mut Cx) -> Option<Syslog> {
     const FACILITIES: [&str; 24] = [
-        "kern", "user", "mail", "daemon", "auth", "intern", "lpr", "news", "uucp", "clock", "authpriv", "ftp", "ntp",
-        "audit", "alert", "cron", "local0", "local1", "local2", "local3", "local4", "local5", "local6", "local7",
+        "kern", "user", "mail", "daemon", "auth", "intern", "lpr", "news", "uucp", "clock",
+        "authpriv", "ftp", "ntp", "audit", "alert", "cron", "local0", "local1", "local2", "local3",
+        "local4", "local5", "local6", "local7",
     ];
-    const SEVERITIES: [&str; 8] = ["emerg", "alert", "crit", "error", "warn", "notice", "info", "debug"];
+    const SEVERITIES: [&str; 8] = [
+        "emerg", "alert", "crit", "error", "warn", "notice", "info", "debug",
+    ];
     let position = |list: &[&str], text: &str| {
-        list.iter().position(|known| *known == text).and_then(|position| u8::try_from(position).ok())
+        list.iter()
+            .position(|known| *known == text)
+            .and_then(|position| u8::try_from(position).ok())
     };
     let mut server = None;
     let mut found = Syslog {
@@ -238,13 +299,19 @@ fn syslog(word: &Word, parameters: &str, cx: &mut Cx) -> Option<Syslog> {
                 server = syslog_server(value);
                 server.is_some()
             }
-            "facility" => position(&FACILITIES, value).map(|number| found.facility = number).is_some(),
-            "severity" => position(&SEVERITIES, value).map(|number| found.severity = number).is_some(),
+            "facility" => position(&FACILITIES, value)
+                .map(|number| found.facility = number)
+                .is_some(),
+            "severity" => position(&SEVERITIES, value)
+                .map(|number| found.severity = number)
+                .is_some(),
             "tag" => {
                 found.tag = value.into();
                 !value.is_empty()
                     && value.len() <= 32
-                    && value.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+                    && value
+                        .bytes()
+                        .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
             }
             "nohostname" => {
                 found.no_hostname = true;
@@ -253,14 +320,22 @@ fn syslog(word: &Word, parameters: &str, cx: &mut Cx) -> Option<Syslog> {
             _ => false,
         };
         if !is_fine {
-            cx.error(Code::UNKNOWN_PARAMETER, word.span, format!("invalid syslog parameter `{part}`"));
+            cx.error(
+                Code::UNKNOWN_PARAMETER,
+                word.span,
+                format!("invalid syslog parameter `{part}`"),
+            );
             return None;
         }
     }
     let Some(server) = server else {
         cx.report(
-            Diagnostic::error(Code::PARAMETER_VALUE, word.span, "no syslog server is named")
-                .hint("write `syslog:server=ADDRESS[:PORT]` or `syslog:server=unix:PATH`"),
+            Diagnostic::error(
+                Code::PARAMETER_VALUE,
+                word.span,
+                "no syslog server is named",
+            )
+            .hint("write `syslog:server=ADDRESS[:PORT]` or `syslog:server=unix:PATH`"),
         );
         return None;
     };
@@ -272,12 +347,18 @@ fn syslog_server(text: &str) -> Option<SyslogServer> {
         return (!path.is_empty()).then(|| SyslogServer::Unix(path.into()));
     }
     let (name, port) = super::listen::split_port(text)?;
-    Some(SyslogServer::Host { name: name.into(), port: port.unwrap_or(514) })
+    Some(SyslogServer::Host {
+        name: name.into(),
+        port: port.unwrap_or(514),
+    })
 }
 
 /// The time that a `worker_shutdown_timeout` or the like names, where 0 is none.
 pub fn duration_of(node: &Node) -> Option<Duration> {
-    node.arguments.first().and_then(|word| unit::time::milliseconds(&word.text)).filter(|time| !time.is_zero())
+    node.arguments
+        .first()
+        .and_then(|word| unit::time::milliseconds(&word.text))
+        .filter(|time| !time.is_zero())
 }
 
 /// The value of a parameter as a number.

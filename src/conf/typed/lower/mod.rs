@@ -4,12 +4,20 @@
 //! problem is reported to the [`Cx`] and lowering goes on with a harmless value in its place; a
 //! configuration with a reported error is never used.
 
+pub mod config;
 #[cfg(test)]
 pub mod fixture;
+pub mod listen;
 pub mod location;
+pub mod log;
 pub mod map;
 pub mod names;
+pub mod process;
+pub mod proxy;
 pub mod rewrite;
+pub mod scope;
+pub mod settings;
+pub mod upstream;
 
 use crate::conf::diagnostic::{Code, Diagnostic};
 use crate::conf::include::{Node, Word};

@@ -9,7 +9,8 @@ use crate::conf::diagnostic::{Code, Diagnostic};
 use crate::conf::include::{Node, Word};
 use crate::conf::template::Template;
 use crate::conf::typed::proxy::{
-    Bind, BindAddress, CookieEdit, CookieFlags, CookieName, HttpVersion, NextUpstream, Proxy, Redirect, SetField, Target,
+    Bind, BindAddress, CookieEdit, CookieFlags, CookieName, HttpVersion, NextUpstream, Proxy,
+    Redirect, SetField, Target,
 };
 use crate::conf::typed::upstream::{PeerAddress, Upstream};
 use crate::conf::variable::{Core, Variable};
@@ -52,13 +53,23 @@ pub struct Place<'a> {
 }
 
 /// The proxy of a place where `proxy_pass` is in force.
-pub fn proxy(line: &Node, scope: &Scope<'_>, place: Place<'_>, upstreams: &mut Vec<Arc<Upstream>>, cx: &mut Cx) -> Option<Proxy> {
+pub fn proxy(
+    line: &Node,
+    scope: &Scope<'_>,
+    place: Place<'_>,
+    upstreams: &mut Vec<Arc<Upstream>>,
+    cx: &mut Cx,
+) -> Option<Proxy> {
     let word = line.arguments.first()?;
     let (target, url) = target(word, scope, place, upstreams, cx)?;
     let is_http10 = scope.text("proxy_http_version") == "1.0";
     let set_fields = set_fields(scope, is_http10, cx);
     let mut replaced: Vec<Box<[u8]>> = REPLACED.iter().map(|name| name.as_bytes().into()).collect();
-    replaced.extend(set_fields.iter().map(|field| field.name.to_ascii_lowercase().into()));
+    replaced.extend(
+        set_fields
+            .iter()
+            .map(|field| field.name.to_ascii_lowercase().into()),
+    );
     let lower = |name: &str| -> Vec<Box<[u8]>> {
         let lines = scope.all(name).iter();
         lines
@@ -75,11 +86,19 @@ pub fn proxy(line: &Node, scope: &Scope<'_>, place: Place<'_>, upstreams: &mut V
         target,
         set_fields,
         replaced,
-        method: scope.nearest("proxy_method").map(|_| scope.template("proxy_method", cx)),
-        body: scope.nearest("proxy_set_body").map(|_| scope.template("proxy_set_body", cx)),
+        method: scope
+            .nearest("proxy_method")
+            .map(|_| scope.template("proxy_method", cx)),
+        body: scope
+            .nearest("proxy_set_body")
+            .map(|_| scope.template("proxy_set_body", cx)),
         pass_request_headers: scope.flag("proxy_pass_request_headers"),
         pass_request_body: scope.flag("proxy_pass_request_body"),
-        http_version: if is_http10 { HttpVersion::Http10 } else { HttpVersion::Http11 },
+        http_version: if is_http10 {
+            HttpVersion::Http10
+        } else {
+            HttpVersion::Http11
+        },
         hidden,
         ignored: lower("proxy_ignore_headers"),
         cookie_domains: cookie_edits("proxy_cookie_domain", scope, cx),
@@ -102,7 +121,8 @@ pub fn proxy(line: &Node, scope: &Scope<'_>, place: Place<'_>, upstreams: &mut V
         read_timeout: scope.time("proxy_read_timeout"),
         limit_rate: scope.template("proxy_limit_rate", cx),
         next_upstream: next_upstream(scope),
-        next_upstream_tries: usize::try_from(scope.number("proxy_next_upstream_tries")).unwrap_or_default(),
+        next_upstream_tries: usize::try_from(scope.number("proxy_next_upstream_tries"))
+            .unwrap_or_default(),
         next_upstream_timeout: scope.time("proxy_next_upstream_timeout"),
     })
 }
@@ -119,9 +139,19 @@ fn target<'a>(
     if text.contains('$') {
         return Some((Target::Dynamic(cx.template(word)), text));
     }
-    let Some(rest) = text.get(..7).filter(|scheme| scheme.eq_ignore_ascii_case("http://")).map(|_| &text[7..]) else {
-        let problem = Diagnostic::error(Code::BAD_ADDRESS, word.span, format!("invalid URL prefix in `{text}`"));
-        let is_https = text.get(..8).is_some_and(|scheme| scheme.eq_ignore_ascii_case("https://"));
+    let Some(rest) = text
+        .get(..7)
+        .filter(|scheme| scheme.eq_ignore_ascii_case("http://"))
+        .map(|_| &text[7..])
+    else {
+        let problem = Diagnostic::error(
+            Code::BAD_ADDRESS,
+            word.span,
+            format!("invalid URL prefix in `{text}`"),
+        );
+        let is_https = text
+            .get(..8)
+            .is_some_and(|scheme| scheme.eq_ignore_ascii_case("https://"));
         cx.report(problem.hint(match is_https {
             true => "peers over TLS are not available in this version; the address must begin with `http://`",
             false => "the address must begin with `http://`",
@@ -152,7 +182,11 @@ fn target<'a>(
         return None;
     }
     let Some(address) = upstream::peer_address(authority, 80) else {
-        cx.error(Code::BAD_ADDRESS, word.span, format!("invalid host or port in `{text}`"));
+        cx.error(
+            Code::BAD_ADDRESS,
+            word.span,
+            format!("invalid host or port in `{text}`"),
+        );
         return None;
     };
     let (host, port): (String, &str) = match &address {
@@ -170,7 +204,9 @@ fn target<'a>(
         PeerAddress::Name { host, .. } => &**host,
         _ => authority,
     };
-    let known = upstreams.iter().position(|upstream| upstream.name.eq_ignore_ascii_case(name) && !upstream.is_implicit);
+    let known = upstreams
+        .iter()
+        .position(|upstream| upstream.name.eq_ignore_ascii_case(name) && !upstream.is_implicit);
     let upstream = match known {
         Some(position) => {
             if authority.len() > name.len() {
@@ -187,10 +223,14 @@ fn target<'a>(
             position
         }
         None => {
-            let same = upstreams.iter().position(|upstream| upstream.is_implicit && *upstream.name == *authority);
+            let same = upstreams
+                .iter()
+                .position(|upstream| upstream.is_implicit && *upstream.name == *authority);
             same.unwrap_or_else(|| {
                 let resolver = upstream::resolver(scope, cx);
-                upstreams.push(Arc::new(upstream::implicit(authority, address, resolver, word.span)));
+                upstreams.push(Arc::new(upstream::implicit(
+                    authority, address, resolver, word.span,
+                )));
                 upstreams.len() - 1
             })
         }
@@ -200,7 +240,12 @@ fn target<'a>(
         uri if uri.starts_with('?') => Some(format!("/{uri}").into_bytes().into()),
         uri => Some(uri.as_bytes().into()),
     };
-    let target = Target::Group { upstream, host: host.into_bytes().into(), port: port.as_bytes().into(), uri };
+    let target = Target::Group {
+        upstream,
+        host: host.into_bytes().into(),
+        port: port.as_bytes().into(),
+        uri,
+    };
     Some((target, text))
 }
 
@@ -210,27 +255,56 @@ fn set_fields(scope: &Scope<'_>, is_http10: bool, cx: &mut Cx) -> Vec<SetField> 
         .all("proxy_set_header")
         .iter()
         .filter_map(|line| {
-            let [name, value] = line.arguments.as_slice() else { return None };
-            let is_token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+            let [name, value] = line.arguments.as_slice() else {
+                return None;
+            };
+            let is_token =
+                |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
             if name.text.is_empty() || !name.text.bytes().all(is_token) {
-                cx.error(Code::BAD_FIELD_NAME, name.span, format!("`{}` is not the name of a header field", name.text));
+                cx.error(
+                    Code::BAD_FIELD_NAME,
+                    name.span,
+                    format!("`{}` is not the name of a header field", name.text),
+                );
                 return None;
             }
-            Some(SetField { name: name.text.as_bytes().into(), value: cx.template(value) })
+            Some(SetField {
+                name: name.text.as_bytes().into(),
+                value: cx.template(value),
+            })
         })
         .collect();
-    let has = |fields: &[SetField], name: &str| fields.iter().any(|field| field.name.eq_ignore_ascii_case(name.as_bytes()));
+    let has = |fields: &[SetField], name: &str| {
+        fields
+            .iter()
+            .any(|field| field.name.eq_ignore_ascii_case(name.as_bytes()))
+    };
     if !has(&fields, "Host") {
         let value = Template::from_variable(Variable::Core(Core::ProxyHost));
-        fields.insert(0, SetField { name: (*b"Host").into(), value });
+        fields.insert(
+            0,
+            SetField {
+                name: (*b"Host").into(),
+                value,
+            },
+        );
     }
     if is_http10 && !has(&fields, "Connection") {
-        fields.push(SetField { name: (*b"Connection").into(), value: Template::from_text(b"close") });
+        fields.push(SetField {
+            name: (*b"Connection").into(),
+            value: Template::from_text(b"close"),
+        });
     }
     fields
 }
 
-fn redirects(scope: &Scope<'_>, target: &Target, url: &str, place: Place<'_>, cx: &mut Cx) -> Vec<Redirect> {
+fn redirects(
+    scope: &Scope<'_>,
+    target: &Target,
+    url: &str,
+    place: Place<'_>,
+    cx: &mut Cx,
+) -> Vec<Redirect> {
     let usual = |cx: &mut Cx, line: Option<&Node>| -> Option<Redirect> {
         match target {
             Target::Group { uri: Some(_), .. } => Some(Redirect::Prefix {
@@ -268,13 +342,20 @@ fn redirects(scope: &Scope<'_>, target: &Target, url: &str, place: Place<'_>, cx
             [from, to] => {
                 let to = cx.template(to);
                 redirects.extend(match pattern(from) {
-                    Some((pattern, ignore_case)) => {
-                        cx.regex(from, pattern, ignore_case).map(|regex| Redirect::Regex { regex, to })
-                    }
-                    None => Some(Redirect::Prefix { from: cx.template(from), to }),
+                    Some((pattern, ignore_case)) => cx
+                        .regex(from, pattern, ignore_case)
+                        .map(|regex| Redirect::Regex { regex, to }),
+                    None => Some(Redirect::Prefix {
+                        from: cx.template(from),
+                        to,
+                    }),
                 });
             }
-            _ => cx.error(Code::ARGUMENT_COUNT, line.span, "`proxy_redirect` takes `off`, `default` or two texts"),
+            _ => cx.error(
+                Code::ARGUMENT_COUNT,
+                line.span,
+                "`proxy_redirect` takes `off`, `default` or two texts",
+            ),
         }
     }
     redirects
@@ -301,10 +382,17 @@ fn cookie_edits(name: &str, scope: &Scope<'_>, cx: &mut Cx) -> Vec<CookieEdit> {
                     Some((pattern, ignore_case)) => cx
                         .regex(from, pattern, ignore_case || name == "proxy_cookie_domain")
                         .map(|regex| CookieEdit::Regex { regex, to }),
-                    None => Some(CookieEdit::Text { from: cx.template(from), to }),
+                    None => Some(CookieEdit::Text {
+                        from: cx.template(from),
+                        to,
+                    }),
                 });
             }
-            _ => cx.error(Code::ARGUMENT_COUNT, line.span, format!("`{name}` takes `off` or two texts")),
+            _ => cx.error(
+                Code::ARGUMENT_COUNT,
+                line.span,
+                format!("`{name}` takes `off` or two texts"),
+            ),
         }
     }
     edits
@@ -313,7 +401,9 @@ fn cookie_edits(name: &str, scope: &Scope<'_>, cx: &mut Cx) -> Vec<CookieEdit> {
 fn cookie_flags(scope: &Scope<'_>, cx: &mut Cx) -> Vec<CookieFlags> {
     let mut all = Vec::new();
     for line in scope.all("proxy_cookie_flags") {
-        let Some((name, flags)) = line.arguments.split_first() else { continue };
+        let Some((name, flags)) = line.arguments.split_first() else {
+            continue;
+        };
         if &*name.text == "off" && flags.is_empty() {
             return Vec::new();
         }
@@ -324,7 +414,12 @@ fn cookie_flags(scope: &Scope<'_>, cx: &mut Cx) -> Vec<CookieFlags> {
             },
             None => CookieName::Text(cx.template(name)),
         };
-        let mut found = CookieFlags { name, secure: None, http_only: None, same_site: None };
+        let mut found = CookieFlags {
+            name,
+            secure: None,
+            http_only: None,
+            same_site: None,
+        };
         for flag in flags {
             match flag.text.to_ascii_lowercase().as_str() {
                 "secure" => found.secure = Some(true),
@@ -348,11 +443,16 @@ fn cookie_flags(scope: &Scope<'_>, cx: &mut Cx) -> Vec<CookieFlags> {
 }
 
 fn buffers(scope: &Scope<'_>) -> usize {
-    let (count, size) = match scope.nearest("proxy_buffers").map(|line| line.arguments.as_slice()) {
+    let (count, size) = match scope
+        .nearest("proxy_buffers")
+        .map(|line| line.arguments.as_slice())
+    {
         Some([count, size]) => (count.text.parse().ok(), crate::unit::size::size(&size.text)),
         _ => (None, None),
     };
-    let size = size.and_then(|size| usize::try_from(size).ok()).unwrap_or(8 << 10);
+    let size = size
+        .and_then(|size| usize::try_from(size).ok())
+        .unwrap_or(8 << 10);
     size.saturating_mul(count.unwrap_or(8))
 }
 
@@ -366,38 +466,49 @@ fn bind(scope: &Scope<'_>, cx: &mut Cx) -> Option<Bind> {
     let address = match word.text.contains('$') {
         true => BindAddress::Template(cx.template(word)),
         false => match super::listen::split_port(&word.text)
-            .and_then(|(host, port)| Some(BindAddress::Fixed(host.parse().ok()?, port.unwrap_or(0))))
+            .and_then(|(host, port)| {
+                Some(BindAddress::Fixed(host.parse().ok()?, port.unwrap_or(0)))
+            })
             .or_else(|| word.text.parse().ok().map(|ip| BindAddress::Fixed(ip, 0)))
         {
             Some(address) => address,
             None => {
-                cx.error(Code::BAD_ADDRESS, word.span, format!("`{}` is not an address", word.text));
+                cx.error(
+                    Code::BAD_ADDRESS,
+                    word.span,
+                    format!("`{}` is not an address", word.text),
+                );
                 return None;
             }
         },
     };
-    Some(Bind { address, transparent })
+    Some(Bind {
+        address,
+        transparent,
+    })
 }
 
 fn next_upstream(scope: &Scope<'_>) -> NextUpstream {
     let Some(line) = scope.nearest("proxy_next_upstream") else {
         return NextUpstream::ERROR.or(NextUpstream::TIMEOUT);
     };
-    line.arguments.iter().fold(NextUpstream::default(), |set, word| {
-        set.or(match &*word.text {
-            "error" => NextUpstream::ERROR,
-            "timeout" => NextUpstream::TIMEOUT,
-            "invalid_header" => NextUpstream::INVALID_HEADER,
-            "http_500" => NextUpstream::HTTP_500,
-            "http_502" => NextUpstream::HTTP_502,
-            "http_503" => NextUpstream::HTTP_503,
-            "http_504" => NextUpstream::HTTP_504,
-            "http_403" => NextUpstream::HTTP_403,
-            "http_404" => NextUpstream::HTTP_404,
-            "http_429" => NextUpstream::HTTP_429,
-            "non_idempotent" => NextUpstream::NON_IDEMPOTENT,
-            // `off` stands for none; the checker knows no other word.
-            _ => NextUpstream::default(),
+    line.arguments
+        .iter()
+        .fold(NextUpstream::default(), |set, word| {
+            set.or(match &*word.text {
+                "error" => NextUpstream::ERROR,
+                "timeout" => NextUpstream::TIMEOUT,
+                "invalid_header" => NextUpstream::INVALID_HEADER,
+                "http_500" => NextUpstream::HTTP_500,
+                "http_502" => NextUpstream::HTTP_502,
+                "http_503" => NextUpstream::HTTP_503,
+                "http_504" => NextUpstream::HTTP_504,
+                "http_403" => NextUpstream::HTTP_403,
+                "http_404" => NextUpstream::HTTP_404,
+                "http_429" => NextUpstream::HTTP_429,
+                "non_idempotent" => NextUpstream::NON_IDEMPOTENT,
+                // `off` stands for none; the checker knows no other word.
+                _ => NextUpstream::default(),
+            })
         })
-    })
 }

@@ -25,12 +25,20 @@ pub struct Scope<'a> {
 impl<'a> Scope<'a> {
     /// The outermost level.
     pub fn outermost(nodes: &'a [Node], prefix: &'a Path) -> Self {
-        Self { lines: lines(nodes), around: None, prefix }
+        Self {
+            lines: lines(nodes),
+            around: None,
+            prefix,
+        }
     }
 
     /// A block inside of this level.
     pub fn inside(&'a self, block: &'a [Node]) -> Scope<'a> {
-        Scope { lines: lines(block), around: Some(self), prefix: self.prefix }
+        Scope {
+            lines: lines(block),
+            around: Some(self),
+            prefix: self.prefix,
+        }
     }
 
     /// The lines of a directive at the nearest level that has any.
@@ -43,6 +51,30 @@ impl<'a> Scope<'a> {
             level = scope.around;
         }
         &[]
+    }
+
+    /// The lines of two directives that make up one list or choice: both from the nearest level that
+    /// has any of either.
+    pub fn all_of(&self, names: [&str; 2]) -> (&[&'a Node], &[&'a Node]) {
+        let mut level = Some(self);
+        while let Some(scope) = level {
+            let found = names.map(|name| scope.own(name));
+            if found.iter().any(|lines| !lines.is_empty()) {
+                return (found[0], found[1]);
+            }
+            level = scope.around;
+        }
+        (&[], &[])
+    }
+
+    /// The lines of a directive at every level, the outermost first.
+    pub fn merged(&self, name: &str) -> Vec<&'a Node> {
+        let mut lines = self
+            .around
+            .map(|around| around.merged(name))
+            .unwrap_or_default();
+        lines.extend(self.own(name));
+        lines
     }
 
     /// The lines of a directive in this very block.
@@ -70,13 +102,19 @@ impl<'a> Scope<'a> {
 
     /// A number; that of the default where the text is none (which the checker has told).
     pub fn number(&self, name: &str) -> u64 {
-        self.text(name).parse().or_else(|_| default(name).parse()).unwrap_or_default()
+        self.text(name)
+            .parse()
+            .or_else(|_| default(name).parse())
+            .unwrap_or_default()
     }
 
     /// Bytes.
     pub fn size(&self, name: &str) -> usize {
-        let bytes = unit::size::offset(self.text(name)).or_else(|| unit::size::offset(default(name)));
-        bytes.and_then(|bytes| usize::try_from(bytes).ok()).unwrap_or_default()
+        let bytes =
+            unit::size::offset(self.text(name)).or_else(|| unit::size::offset(default(name)));
+        bytes
+            .and_then(|bytes| usize::try_from(bytes).ok())
+            .unwrap_or_default()
     }
 
     /// Bytes where 0 means "no limit".
@@ -123,15 +161,22 @@ fn lines(nodes: &[Node]) -> HashMap<&str, Vec<&Node>> {
 
 /// What the table says is in force when nothing is written.
 fn default(name: &str) -> &'static str {
-    directives::rows(name).iter().find_map(|row| row.default).unwrap_or_default()
+    directives::rows(name)
+        .iter()
+        .find_map(|row| row.default)
+        .unwrap_or_default()
 }
 
 /// The value of `name=value` among the arguments of a line.
 pub fn parameter<'a>(node: &'a Node, name: &str) -> Option<&'a str> {
-    node.arguments.iter().find_map(|word| word.text.strip_prefix(name)?.strip_prefix('='))
+    node.arguments
+        .iter()
+        .find_map(|word| word.text.strip_prefix(name)?.strip_prefix('='))
 }
 
 /// Does a word stand among the arguments of a line?
 pub fn has_word(node: &Node, word: &str) -> bool {
-    node.arguments.iter().any(|argument| &*argument.text == word)
+    node.arguments
+        .iter()
+        .any(|argument| &*argument.text == word)
 }

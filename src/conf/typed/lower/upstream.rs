@@ -12,7 +12,8 @@ use crate::conf::include::{Node, Word};
 use crate::conf::source::Span;
 use crate::conf::template::Template;
 use crate::conf::typed::upstream::{
-    Keepalive, Method, PeerAddress, RandomChoice, Resolver, Sticky, TimeUntil, Upstream, UpstreamServer,
+    Keepalive, Method, PeerAddress, RandomChoice, Resolver, Sticky, TimeUntil, Upstream,
+    UpstreamServer,
 };
 use crate::conf::variable::Variable;
 use crate::unit;
@@ -49,10 +50,16 @@ pub fn upstream(node: &Node, http: &Scope<'_>, cx: &mut Cx) -> Option<Upstream> 
             "random" => Method::Random(match line.arguments.get(1).map(|word| &*word.text) {
                 None if first.is_none() => RandomChoice::One,
                 None | Some("least_conn") => RandomChoice::TwoLeastConnections,
-                Some("least_time" | "least_time=header") => RandomChoice::TwoLeastTime(TimeUntil::Header),
+                Some("least_time" | "least_time=header") => {
+                    RandomChoice::TwoLeastTime(TimeUntil::Header)
+                }
                 Some("least_time=last_byte") => RandomChoice::TwoLeastTime(TimeUntil::LastByte),
                 Some(other) => {
-                    cx.error(Code::UNKNOWN_PARAMETER, line.span, format!("invalid parameter `{other}`"));
+                    cx.error(
+                        Code::UNKNOWN_PARAMETER,
+                        line.span,
+                        format!("invalid parameter `{other}`"),
+                    );
                     RandomChoice::One
                 }
             }),
@@ -67,8 +74,12 @@ pub fn upstream(node: &Node, http: &Scope<'_>, cx: &mut Cx) -> Option<Upstream> 
         };
         if let Some(before) = method_span {
             cx.report(
-                Diagnostic::warning(Code::METHOD_REDEFINED, line.name.span, "the method of balancing is set twice")
-                    .label(before, "this one is replaced"),
+                Diagnostic::warning(
+                    Code::METHOD_REDEFINED,
+                    line.name.span,
+                    "the method of balancing is set twice",
+                )
+                .label(before, "this one is replaced"),
             );
         }
         method = found;
@@ -85,7 +96,10 @@ pub fn upstream(node: &Node, http: &Scope<'_>, cx: &mut Cx) -> Option<Upstream> 
         );
         return None;
     }
-    let refuses_backup = matches!(method, Method::IpHash | Method::Hash { .. } | Method::Random(_));
+    let refuses_backup = matches!(
+        method,
+        Method::IpHash | Method::Hash { .. } | Method::Random(_)
+    );
     if refuses_backup && let Some(backup) = servers.iter().find(|server| server.backup) {
         cx.report(
             Diagnostic::error(
@@ -102,7 +116,11 @@ pub fn upstream(node: &Node, http: &Scope<'_>, cx: &mut Cx) -> Option<Upstream> 
         servers,
         method,
         sticky,
-        zone: scope.own("zone").first().and_then(|line| line.arguments.first()).map(|word| word.text.clone()),
+        zone: scope
+            .own("zone")
+            .first()
+            .and_then(|line| line.arguments.first())
+            .map(|word| word.text.clone()),
         keepalive: keepalive(&scope),
         queue: scope.own("queue").first().and_then(|line| {
             let room = line.arguments.first()?.text.parse().ok()?;
@@ -116,20 +134,32 @@ pub fn upstream(node: &Node, http: &Scope<'_>, cx: &mut Cx) -> Option<Upstream> 
 
 /// The limits of kept connections; those of mainline nginx where nothing is written.
 fn keepalive(scope: &Scope<'_>) -> Keepalive {
-    let own = |name: &str| scope.own(name).first().and_then(|line| line.arguments.first());
-    let time = |name: &str, usual: u64| {
-        own(name).and_then(|word| unit::time::milliseconds(&word.text)).unwrap_or(Duration::from_secs(usual))
+    let own = |name: &str| {
+        scope
+            .own(name)
+            .first()
+            .and_then(|line| line.arguments.first())
     };
+    let number = |name: &str| own(name).and_then(|word| word.text.parse::<u64>().ok());
+    let time = |name: &str| own(name).and_then(|word| unit::time::milliseconds(&word.text));
+    let usual = Keepalive::usual();
     Keepalive {
-        connections: own("keepalive").and_then(|word| word.text.parse().ok()).unwrap_or(32),
-        requests: own("keepalive_requests").and_then(|word| word.text.parse().ok()).unwrap_or(1000),
-        time: time("keepalive_time", 3600),
-        timeout: time("keepalive_timeout", 60),
+        connections: number("keepalive")
+            .and_then(|most| usize::try_from(most).ok())
+            .unwrap_or(usual.connections),
+        requests: number("keepalive_requests").unwrap_or(usual.requests),
+        time: time("keepalive_time").unwrap_or(usual.time),
+        timeout: time("keepalive_timeout").unwrap_or(usual.timeout),
     }
 }
 
 /// The group that an address in `proxy_pass` makes.
-pub fn implicit(name: &str, address: PeerAddress, resolver: Option<Arc<Resolver>>, span: Span) -> Upstream {
+pub fn implicit(
+    name: &str,
+    address: PeerAddress,
+    resolver: Option<Arc<Resolver>>,
+    span: Span,
+) -> Upstream {
     Upstream {
         name: name.into(),
         is_implicit: true,
@@ -152,12 +182,7 @@ pub fn implicit(name: &str, address: PeerAddress, resolver: Option<Arc<Resolver>
         method: Method::RoundRobin,
         sticky: None,
         zone: None,
-        keepalive: Keepalive {
-            connections: 32,
-            requests: 1000,
-            time: Duration::from_secs(3600),
-            timeout: Duration::from_secs(60),
-        },
+        keepalive: Keepalive::usual(),
         queue: None,
         resolver,
         span,
@@ -176,7 +201,10 @@ pub fn peer_address(text: &str, usual_port: u16) -> Option<PeerAddress> {
     }
     Some(match host.parse() {
         Ok(ip) => PeerAddress::Ip(SocketAddr::new(ip, port)),
-        Err(_) => PeerAddress::Name { host: host.into(), port },
+        Err(_) => PeerAddress::Name {
+            host: host.into(),
+            port,
+        },
     })
 }
 
@@ -185,8 +213,12 @@ fn server(line: &Node, cx: &mut Cx) -> Option<UpstreamServer> {
     let service = parameter(line, "service").map(Box::from);
     let Some(address) = peer_address(&first.text, 80) else {
         cx.report(
-            Diagnostic::error(Code::BAD_ADDRESS, first.span, format!("invalid address `{}` of a peer", first.text))
-                .hint("write HOST, HOST:PORT, [IPv6]:PORT or unix:PATH"),
+            Diagnostic::error(
+                Code::BAD_ADDRESS,
+                first.span,
+                format!("invalid address `{}` of a peer", first.text),
+            )
+            .hint("write HOST, HOST:PORT, [IPv6]:PORT or unix:PATH"),
         );
         return None;
     };
@@ -207,11 +239,17 @@ fn server(line: &Node, cx: &mut Cx) -> Option<UpstreamServer> {
         span: line.span,
     };
     for word in &line.arguments[1..] {
-        let (key, value) = word.text.split_once('=').map_or((&*word.text, None), |(key, value)| (key, Some(value)));
+        let (key, value) = word
+            .text
+            .split_once('=')
+            .map_or((&*word.text, None), |(key, value)| (key, Some(value)));
         let number = value.and_then(|value| value.parse::<u32>().ok());
         let time = value.and_then(unit::time::seconds);
         let is_fine = match (key, value) {
-            ("weight", Some(_)) => number.filter(|&weight| weight > 0).map(|weight| server.weight = weight).is_some(),
+            ("weight", Some(_)) => number
+                .filter(|&weight| weight > 0)
+                .map(|weight| server.weight = weight)
+                .is_some(),
             ("max_conns", Some(_)) => number.map(|most| server.max_connections = most).is_some(),
             ("max_fails", Some(_)) => number.map(|most| server.max_fails = most).is_some(),
             ("fail_timeout", Some(_)) => time.map(|time| server.fail_timeout = time).is_some(),
@@ -228,8 +266,11 @@ fn server(line: &Node, cx: &mut Cx) -> Option<UpstreamServer> {
             _ => false,
         };
         if !is_fine {
-            let problem =
-                Diagnostic::error(Code::UNKNOWN_PARAMETER, word.span, format!("invalid parameter `{}`", word.text));
+            let problem = Diagnostic::error(
+                Code::UNKNOWN_PARAMETER,
+                word.span,
+                format!("invalid parameter `{}`", word.text),
+            );
             cx.report(problem.hint(
                 "a peer takes weight=, max_conns=, max_fails=, fail_timeout=, slow_start=, backup, down, drain, \
                  resolve, service= and route=",
@@ -237,7 +278,11 @@ fn server(line: &Node, cx: &mut Cx) -> Option<UpstreamServer> {
         }
     }
     if server.service.is_some() && !server.resolve {
-        cx.error(Code::PARAMETER_VALUE, line.span, "`service=` needs `resolve`");
+        cx.error(
+            Code::PARAMETER_VALUE,
+            line.span,
+            "`service=` needs `resolve`",
+        );
     }
     Some(server)
 }
@@ -264,16 +309,28 @@ fn sticky(line: &Node, cx: &mut Cx) -> Option<Sticky> {
                     "httponly" => attributes.push_str("; httponly"),
                     "secure" => attributes.push_str("; secure"),
                     "samesite" => attributes.push_str(&format!("; samesite={value}")),
-                    _ => cx.error(Code::UNKNOWN_PARAMETER, word.span, format!("invalid parameter `{}`", word.text)),
+                    _ => cx.error(
+                        Code::UNKNOWN_PARAMETER,
+                        word.span,
+                        format!("invalid parameter `{}`", word.text),
+                    ),
                 }
             }
             let attributes = match rest.first() {
                 Some(word) if attributes.contains('$') => cx.template_of(word, &attributes),
                 _ => Template::from_text(attributes.as_bytes()),
             };
-            Some(Sticky::Cookie { name, attributes, expires })
+            Some(Sticky::Cookie {
+                name,
+                attributes,
+                expires,
+            })
         }
-        "route" => Some(Sticky::Route(rest.iter().filter_map(|word| variable(word, &word.text, cx)).collect())),
+        "route" => Some(Sticky::Route(
+            rest.iter()
+                .filter_map(|word| variable(word, &word.text, cx))
+                .collect(),
+        )),
         "learn" => {
             let mut create = Vec::new();
             let mut lookup = Vec::new();
@@ -287,27 +344,48 @@ fn sticky(line: &Node, cx: &mut Cx) -> Option<Sticky> {
                     "lookup" => lookup.extend(variable(word, value, cx)),
                     "timeout" => timeout = unit::time::milliseconds(value).unwrap_or(timeout),
                     "zone" => {
-                        let size = value.split_once(':').and_then(|(_, size)| unit::size::size(size));
-                        capacity = usize::try_from(size.unwrap_or_default() / SESSION).unwrap_or_default();
+                        let size = value
+                            .split_once(':')
+                            .and_then(|(_, size)| unit::size::size(size));
+                        capacity =
+                            usize::try_from(size.unwrap_or_default() / SESSION).unwrap_or_default();
                     }
                     "header" => header = true,
                     "sync" => {}
-                    _ => cx.error(Code::UNKNOWN_PARAMETER, word.span, format!("invalid parameter `{}`", word.text)),
+                    _ => cx.error(
+                        Code::UNKNOWN_PARAMETER,
+                        word.span,
+                        format!("invalid parameter `{}`", word.text),
+                    ),
                 }
             }
             if create.is_empty() || lookup.is_empty() || capacity == 0 {
                 cx.report(
-                    Diagnostic::error(Code::PARAMETER_VALUE, line.span, "`sticky learn` is not complete")
-                        .hint("it takes `create=$variable lookup=$variable zone=NAME:SIZE`"),
+                    Diagnostic::error(
+                        Code::PARAMETER_VALUE,
+                        line.span,
+                        "`sticky learn` is not complete",
+                    )
+                    .hint("it takes `create=$variable lookup=$variable zone=NAME:SIZE`"),
                 );
                 return None;
             }
-            Some(Sticky::Learn { create, lookup, timeout, capacity, header })
+            Some(Sticky::Learn {
+                create,
+                lookup,
+                timeout,
+                capacity,
+                header,
+            })
         }
         _ => {
             cx.report(
-                Diagnostic::error(Code::NOT_ONE_OF, kind.span, format!("unknown kind `{}` of stickiness", kind.text))
-                    .hint("`sticky` takes `cookie`, `route` or `learn`"),
+                Diagnostic::error(
+                    Code::NOT_ONE_OF,
+                    kind.span,
+                    format!("unknown kind `{}` of stickiness", kind.text),
+                )
+                .hint("`sticky` takes `cookie`, `route` or `learn`"),
             );
             None
         }
@@ -318,7 +396,11 @@ fn variable(word: &Word, text: &str, cx: &mut Cx) -> Option<Variable> {
     match text.strip_prefix('$') {
         Some(name) => cx.variable(word, name),
         None => {
-            cx.error(Code::NOT_A_VARIABLE, word.span, format!("`{text}` is not a variable"));
+            cx.error(
+                Code::NOT_A_VARIABLE,
+                word.span,
+                format!("`{text}` is not a variable"),
+            );
             None
         }
     }
@@ -327,8 +409,13 @@ fn variable(word: &Word, text: &str, cx: &mut Cx) -> Option<Variable> {
 /// The `resolver` in force in a place.
 pub fn resolver(scope: &Scope<'_>, cx: &mut Cx) -> Option<Arc<Resolver>> {
     let line = scope.nearest("resolver")?;
-    let mut resolver =
-        Resolver { servers: Vec::new(), valid: None, ipv4: true, ipv6: true, timeout: scope.time("resolver_timeout") };
+    let mut resolver = Resolver {
+        servers: Vec::new(),
+        valid: None,
+        ipv4: true,
+        ipv6: true,
+        timeout: scope.time("resolver_timeout"),
+    };
     for word in &line.arguments {
         let text = &*word.text;
         let is_fine = match text.split_once('=') {
@@ -346,7 +433,9 @@ pub fn resolver(scope: &Scope<'_>, cx: &mut Cx) -> Option<Arc<Resolver>> {
             }
             Some(("status_zone", _)) => true,
             Some(_) => false,
-            None => match split_port(text).and_then(|(host, port)| Some((host.parse().ok()?, port.unwrap_or(53)))) {
+            None => match split_port(text)
+                .and_then(|(host, port)| Some((host.parse().ok()?, port.unwrap_or(53))))
+            {
                 Some((ip, port)) => {
                     resolver.servers.push(SocketAddr::new(ip, port));
                     true
@@ -363,13 +452,21 @@ pub fn resolver(scope: &Scope<'_>, cx: &mut Cx) -> Option<Arc<Resolver>> {
         };
         if !is_fine {
             cx.report(
-                Diagnostic::error(Code::BAD_ADDRESS, word.span, format!("invalid name server or parameter `{text}`"))
-                    .hint("name servers are addresses, e.g. `resolver 1.1.1.1 valid=300s;`"),
+                Diagnostic::error(
+                    Code::BAD_ADDRESS,
+                    word.span,
+                    format!("invalid name server or parameter `{text}`"),
+                )
+                .hint("name servers are addresses, e.g. `resolver 1.1.1.1 valid=300s;`"),
             );
         }
     }
     if !resolver.ipv4 && !resolver.ipv6 {
-        cx.error(Code::PARAMETER_VALUE, line.span, "`ipv4=off` and `ipv6=off` together leave no address");
+        cx.error(
+            Code::PARAMETER_VALUE,
+            line.span,
+            "`ipv4=off` and `ipv6=off` together leave no address",
+        );
     }
     Some(Arc::new(resolver))
 }

@@ -1,0 +1,122 @@
+//! A whole configuration: `http {}`, its servers, their addresses.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use super::scope::Scope;
+use super::settings::{self, Maker};
+use super::{Cx, listen, location, log, map, process, rewrite, upstream};
+use crate::conf::diagnostic::{Code, Diagnostic, any_error, arrange};
+use crate::conf::include::Loaded;
+use crate::conf::typed::location::Server;
+use crate::conf::typed::log::ErrorLog;
+use crate::conf::typed::upstream::Upstream;
+use crate::conf::typed::{Config, Http};
+
+/// The typed value of a loaded and checked configuration; `None` if anything is wrong with it.
+/// What is found wrong is added to the diagnostics. Relative paths start at `prefix`;
+/// `usual_error_logs` are used where the configuration names none.
+pub fn lower(loaded: &mut Loaded, prefix: &Path, usual_error_logs: &[ErrorLog]) -> Option<Config> {
+    let mut cx = Cx::new(&loaded.nodes);
+    let main = Scope::outermost(&loaded.nodes, prefix);
+    let process = process::process(&main, usual_error_logs, &mut cx);
+    let mut http = Http::default();
+    if let Some(node) = main.own("http").first() {
+        let block = node.block.as_deref().unwrap_or_default();
+        let scope = main.inside(block);
+        let lookups = map::lookups(block, &mut cx);
+        let formats = log::formats(&scope, &mut cx);
+        let mut maker = Maker {
+            formats: &formats,
+            error_logs: &process.error_logs,
+            upstreams: upstreams(&scope, &mut cx),
+            count: 0,
+        };
+        let mut servers = Vec::new();
+        let mut names = Vec::new();
+        for (position, node) in scope.own("server").iter().enumerate() {
+            let block = node.block.as_deref().unwrap_or_default();
+            let scope = scope.inside(block);
+            listen::add(
+                scope.own("listen"),
+                position,
+                node,
+                &mut http.listens,
+                &mut cx,
+            );
+            let placed = location::server_names(node, &mut cx);
+            let settings = maker.server(&scope, &mut cx);
+            let statements = rewrite::statements(block, &mut cx, &mut |_, _| None);
+            let locations = location::locations(block, &mut cx);
+            let locations = maker.locations(locations, &scope, &mut cx);
+            let mut reading = settings::reading(&scope);
+            let mut here = http
+                .listens
+                .iter()
+                .filter(|listen| listen.servers.contains(&position));
+            reading.http2 |= here.any(|listen| listen.options.http2);
+            servers.push(Server {
+                names: Vec::new(),
+                primary_name: placed.primary.clone(),
+                settings,
+                statements,
+                locations,
+                reading,
+                span: node.name.span,
+            });
+            names.push(placed);
+        }
+        listen::mark_covered(&mut http.listens);
+        for listen in &http.listens {
+            let servers: Vec<_> = listen
+                .servers
+                .iter()
+                .map(|&server| &names[server])
+                .collect();
+            location::warn_of_conflicts(&listen.address.to_string(), &servers, &mut cx);
+        }
+        http.upstreams = maker.upstreams;
+        http.maps = lookups.maps;
+        http.geos = lookups.geos;
+        http.splits = lookups.splits;
+        let named = servers.into_iter().zip(names);
+        http.servers = named
+            .map(|(server, placed)| {
+                Arc::new(Server {
+                    names: placed.names,
+                    ..server
+                })
+            })
+            .collect();
+    }
+    http.names = std::mem::take(&mut cx.names);
+    loaded.diagnostics.append(&mut cx.diagnostics);
+    arrange(&mut loaded.diagnostics);
+    (!any_error(&loaded.diagnostics)).then_some(Config { process, http })
+}
+
+/// Every `upstream {}`; a name stands once.
+fn upstreams(http: &Scope<'_>, cx: &mut Cx) -> Vec<Arc<Upstream>> {
+    let mut upstreams: Vec<Arc<Upstream>> = Vec::new();
+    for node in http.own("upstream") {
+        let Some(found) = upstream::upstream(node, http, cx) else {
+            continue;
+        };
+        if let Some(first) = upstreams
+            .iter()
+            .find(|known| known.name.eq_ignore_ascii_case(&found.name))
+        {
+            cx.report(
+                Diagnostic::error(
+                    Code::DUPLICATE,
+                    found.span,
+                    format!("the upstream `{}` stands twice", found.name),
+                )
+                .label(first.span, "first here"),
+            );
+            continue;
+        }
+        upstreams.push(Arc::new(found));
+    }
+    upstreams
+}

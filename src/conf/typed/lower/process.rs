@@ -1,0 +1,67 @@
+//! The main context and `events {}`.
+
+use super::Cx;
+use super::log;
+use super::scope::Scope;
+use crate::conf::diagnostic::{Code, Diagnostic};
+use crate::conf::typed::log::ErrorLog;
+use crate::conf::typed::process::Process;
+
+/// What concerns the process.
+pub fn process(main: &Scope<'_>, usual_error_logs: &[ErrorLog], cx: &mut Cx) -> Process {
+    let events = main
+        .own("events")
+        .first()
+        .map(|node| main.inside(node.block.as_deref().unwrap_or_default()));
+    let events = events.as_ref().unwrap_or(main);
+    let workers = main
+        .nearest("worker_processes")
+        .and_then(|line| line.arguments.first());
+    let workers = match workers.map(|word| (&*word.text, word.span)) {
+        None => 1,
+        Some(("auto", _)) => std::thread::available_parallelism().map_or(1, usize::from),
+        Some((text, span)) => match text.parse() {
+            Ok(workers @ 1..=1024) => workers,
+            _ => {
+                cx.report(
+                    Diagnostic::error(
+                        Code::OUT_OF_RANGE,
+                        span,
+                        format!("invalid number of workers `{text}`"),
+                    )
+                    .hint("write a number from 1 to 1024, or `auto` for one per processor"),
+                );
+                1
+            }
+        },
+    };
+    Process {
+        user: main.nearest("user").and_then(|line| {
+            let name = line.arguments.first()?;
+            Some((
+                name.text.clone(),
+                line.arguments.get(1).map(|word| word.text.clone()),
+                name.span,
+            ))
+        }),
+        workers,
+        worker_connections: usize::try_from(events.number("worker_connections")).unwrap_or(512),
+        open_files: main
+            .nearest("worker_rlimit_nofile")
+            .and_then(|line| line.arguments.first()?.text.parse().ok()),
+        shutdown_timeout: main
+            .nearest("worker_shutdown_timeout")
+            .and_then(log::duration_of),
+        priority: main
+            .nearest("worker_priority")
+            .and_then(|line| line.arguments.first()?.text.parse().ok()),
+        daemon: main.nearest("daemon").map(|_| main.flag("daemon")),
+        master_process: main.flag("master_process"),
+        pid: main.path(main.text("pid")),
+        error_logs: log::error_logs(main, usual_error_logs, cx),
+        working_directory: (main.nearest("working_directory"))
+            .and_then(|line| line.arguments.first())
+            .map(|word| main.path(&word.text)),
+        multi_accept: events.flag("multi_accept"),
+    }
+}

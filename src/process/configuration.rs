@@ -1,0 +1,80 @@
+//! From the file to a typed configuration, and its problems to where somebody reads them.
+
+use std::io::{self, IsTerminal, Write as _};
+use std::path::Path;
+
+use super::Setup;
+use crate::conf::check;
+use crate::conf::diagnostic::{self, Diagnostic, Severity};
+use crate::conf::include::{self, Loaded};
+use crate::conf::source::{Sources, Span};
+use crate::conf::typed::log::{ErrorLog, Level};
+use crate::conf::typed::{Config, lower::config::lower};
+use crate::log::error_log;
+
+/// What reading a configuration yields.
+#[derive(Debug)]
+pub struct Reading {
+    /// Its texts, its tree and what is wrong.
+    pub loaded: Loaded,
+    /// The configuration, unless something is wrong that forbids using it.
+    pub config: Option<Config>,
+}
+
+/// Reads the configuration; `usual_error_log` is used where it names none.
+pub fn read(setup: &Setup, usual_error_log: &ErrorLog) -> Reading {
+    let mut loaded = include::load(&setup.conf, &setup.prefix, setup.globals.as_deref());
+    check::check(&mut loaded);
+    let usual = std::slice::from_ref(usual_error_log);
+    let config = lower(&mut loaded, &setup.prefix, usual);
+    Reading { loaded, config }
+}
+
+/// The file that holds the number of the running process, as far as a configuration that may have
+/// mistakes elsewhere tells it: a process must be stoppable while its file is being edited.
+pub fn pid_path(setup: &Setup) -> Option<std::path::PathBuf> {
+    let loaded = include::load(&setup.conf, &setup.prefix, setup.globals.as_deref());
+    let named = loaded
+        .nodes
+        .iter()
+        .find(|node| &*node.name.text == "pid" && node.block.is_none())
+        .and_then(|node| node.arguments.first());
+    let usual =
+        || crate::conf::directives::find("pid", crate::conf::directives::Contexts::MAIN)?.default;
+    let path = named.map_or_else(usual, |word| Some(&*word.text))?;
+    Some(setup.prefix.join(path))
+}
+
+/// Tells problems to the error log, one line each, as severe as nginx finds them.
+pub fn log(diagnostics: &[Diagnostic], sources: &Sources) {
+    for problem in diagnostics {
+        let level = match problem.severity {
+            Severity::Error => Level::Emerg,
+            Severity::Warning => Level::Warn,
+        };
+        let line = diagnostic::render_short(std::slice::from_ref(problem), sources);
+        error_log::report(level, format_args!("{}", line.trim_end()));
+    }
+}
+
+/// Shows problems to a person, with the lines they are about.
+pub fn show(diagnostics: &[Diagnostic], sources: &Sources) {
+    let stderr = io::stderr();
+    let text = diagnostic::render(diagnostics, sources, has_colour(&stderr));
+    // Nobody is left to tell when standard error is gone.
+    let _ = stderr.lock().write_all(text.as_bytes());
+}
+
+/// Where a span begins, as nginx writes it: `FILE:LINE`.
+pub fn place(span: Span, sources: &Sources) -> String {
+    let (line, _) = sources.line_column(span);
+    format!("{}:{line}", sources.path(span.file).display())
+}
+
+/// Is colour wanted on this stream? (no-color.org; a terminal that knows none says so itself.)
+fn has_colour(stream: &impl IsTerminal) -> bool {
+    let is_set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+    stream.is_terminal()
+        && !is_set("NO_COLOR")
+        && std::env::var_os("TERM").is_none_or(|term| Path::new(&term) != Path::new("dumb"))
+}

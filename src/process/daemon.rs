@@ -1,0 +1,61 @@
+//! Going to the background (`daemon on`).
+//!
+//! The process forks before it has any other thread. The one that was started stays until the other
+//! one serves, so that whoever started it learns by the exit status whether it does; nginx's leaves
+//! earlier.
+
+use std::fs::OpenOptions;
+use std::io::{self, PipeWriter, Read as _, Write as _};
+
+use nix::sys::stat::{Mode, umask};
+use nix::unistd::{ForkResult, dup2_stderr, dup2_stdin, dup2_stdout, fork, setsid};
+
+/// The wire to the process that was started.
+#[derive(Debug)]
+pub struct Starter(PipeWriter);
+
+/// Goes on in the background. The process that was started ends in here: with success once
+/// [`Starter::release`] is called, and with failure if the one in the background ends before.
+pub fn go_to_background() -> io::Result<Starter> {
+    let (mut reader, writer) = io::pipe()?;
+    #[expect(unsafe_code, reason = "there is no other way to the background")]
+    // SAFETY: the process has one thread here; workers and everything else that runs beside the main
+    // thread start later. So the child finds no lock held by a thread that it has not.
+    let fork = unsafe { fork() }?;
+    match fork {
+        ForkResult::Parent { .. } => {
+            drop(writer);
+            let mut byte = [0];
+            let is_serving = matches!(reader.read(&mut byte), Ok(1));
+            std::process::exit(i32::from(!is_serving));
+        }
+        ForkResult::Child => {
+            drop(reader);
+            setsid()?;
+            Ok(Starter(writer))
+        }
+    }
+}
+
+impl Starter {
+    /// Lets the process that was started end well, and lets go of its terminal.
+    pub fn release(mut self) -> io::Result<()> {
+        let null = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .open("/dev/null")?;
+        dup2_stdin(&null)?;
+        dup2_stdout(&null)?;
+        // A log that goes there has a descriptor of its own.
+        dup2_stderr(&null)?;
+        // Whoever waited may be gone.
+        let _ = self.0.write_all(&[1]);
+        Ok(())
+    }
+}
+
+/// No file that is made from here on can be written by others, whatever mode it is asked for with.
+pub fn restrict_new_files() {
+    let inherited = umask(Mode::S_IWGRP | Mode::S_IWOTH);
+    umask(inherited | Mode::S_IWGRP | Mode::S_IWOTH);
+}

@@ -1,0 +1,366 @@
+//! The running program: from a configuration file to served sockets, through reloads, to the end.
+//!
+//! Owns the process: its user, its limits, its pid file, its signals, its threads. What a request
+//! becomes is not decided here. One thread, the main one, waits for signals and makes everything
+//! that workers share; a worker serves alone.
+//!
+//! Invariants: what can fail fails before anything is taken into use, at the start as in a reload;
+//! rights are dropped before the first connection is accepted.
+
+mod accept;
+mod configuration;
+mod daemon;
+mod limits;
+mod notify;
+mod panics;
+pub mod pid_file;
+mod privileges;
+mod program;
+mod pulse;
+mod worker;
+
+use std::error::Error;
+use std::path::{Path, PathBuf};
+
+use nix::sys::signal::{Signal, kill};
+use tokio::runtime::{Builder, Runtime};
+
+use crate::conf::diagnostic::any_error;
+use crate::conf::include::Loaded;
+use crate::conf::typed::log::{ErrorLog, Level, Target};
+use crate::conf::typed::process::Process;
+use crate::log::{self, error_log};
+use crate::net::listener::{self, Sockets};
+use crate::serve::generation::Generation;
+use pid_file::{PidFile, PidFileError};
+use privileges::Identity;
+use program::{Program, Signals};
+
+pub use configuration::{pid_path, show};
+
+/// What the command line says about the process. Paths are absolute.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Setup {
+    /// The configuration file.
+    pub conf: PathBuf,
+    /// Where relative paths start.
+    pub prefix: PathBuf,
+    /// Directives that stand before the file (`-g`).
+    pub globals: Option<String>,
+    /// Where messages go until the configuration names a place.
+    pub error_log: EarlyLog,
+    /// Stay in the foreground, whatever the configuration says.
+    pub foreground: bool,
+}
+
+/// Where messages go until the configuration is read, and when it names no place.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum EarlyLog {
+    /// Named by the user: this file, or the word `stderr`.
+    Named(PathBuf),
+    /// This file if it can be opened, standard error otherwise.
+    Usual(PathBuf),
+}
+
+/// It did not go well; the reasons have been told.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Failed;
+
+/// A configuration that was tested.
+#[derive(Debug)]
+pub struct Tested {
+    /// Its texts and its problems.
+    pub loaded: Loaded,
+    /// What would keep it from being used though nothing is wrong with its text.
+    pub failure: Option<String>,
+}
+
+impl Tested {
+    /// Can it be used?
+    pub fn is_good(&self) -> bool {
+        self.failure.is_none() && !any_error(&self.loaded.diagnostics)
+    }
+}
+
+/// Runs the program until a signal ends it.
+pub fn run(setup: Setup) -> Result<(), Failed> {
+    // Somebody reads from the first line on; the file is there even if nothing is ever told.
+    let usual_error_log = open_early_log(&setup.error_log)?;
+    daemon::restrict_new_files();
+
+    // The text: all that is wrong with it is shown at once.
+    let reading = configuration::read(&setup, &usual_error_log);
+    let loaded = reading.loaded;
+    error_log::copy_to_stderr(false);
+    configuration::log(&loaded.diagnostics, &loaded.sources);
+    error_log::copy_to_stderr(true);
+    show(&loaded.diagnostics, &loaded.sources);
+    let config = reading.config.ok_or(Failed)?;
+
+    let runtime = runtime()?;
+
+    // Who we shall be, before files are made that belong to that user.
+    let identity = identity(&config.process, &loaded)?;
+    log::set_owner(identity.as_ref().map(|identity| identity.user.as_raw()));
+    if let Some(directory) = &config.process.working_directory {
+        std::env::set_current_dir(directory).map_err(|error| {
+            fail(format_args!(
+                "chdir(\"{}\") failed {}",
+                directory.display(),
+                error_log::cause(&error)
+            ))
+        })?;
+    }
+
+    // What serves, but for its sockets: logs are opened here.
+    let generation = Generation::build(config, 1, None, runtime.handle()).map_err(|error| fail(format_args!("{}", chain(&error))))?;
+    for warning in &generation.warnings {
+        error_log::report(Level::Warn, format_args!("{warning}"));
+    }
+    let process = &generation.process;
+    let mut remarks = Vec::new();
+    let error_logs = log::open_errors(&process.error_logs, &mut remarks)
+        .map_err(|error| fail(format_args!("{}", chain(&error))))?;
+    for remark in remarks {
+        error_log::report(Level::Warn, format_args!("{remark}"));
+    }
+    error_log::set_default(error_logs);
+    raise_open_files(&generation);
+
+    // The sockets of all workers, while we may bind any port.
+    let endpoints = listener::endpoints(&generation.http.listens);
+    let (sockets, warnings) = Sockets::default().adapt(endpoints, process.workers).map_err(|error| {
+        let failed = fail(format_args!("{error}"));
+        if let Some(hint) = error.hint() {
+            error_log::report(Level::Notice, format_args!("hint: {hint}"));
+        }
+        failed
+    })?;
+    for warning in warnings {
+        error_log::report(Level::Alert, format_args!("{warning}"));
+    }
+
+    // Into the background, while there is one thread; nginx's default is on.
+    let starter = if setup.foreground || process.daemon == Some(false) {
+        None
+    } else {
+        let starter = daemon::go_to_background();
+        Some(starter.map_err(|error| fail(format_args!("fork() failed {}", error_log::cause(&error))))?)
+    };
+
+    // Signals are taken before the pid file says that there is somebody to send them to.
+    panics::install_hook();
+    let signals = {
+        let _within = runtime.enter();
+        Signals::new().map_err(|error| fail(format_args!("sigaction() failed {}", error_log::cause(&error))))?
+    };
+    let pid_file = write_pid(&process.pid, identity.as_ref()).map_err(|error| fail(format_args!("{error}")))?;
+
+    // The last moment with the rights of root.
+    if let Some(nice) = process.priority
+        && let Err(error) = limits::set_priority(nice)
+    {
+        error_log::report(
+            Level::Alert,
+            format_args!("setpriority({nice}) failed {}", error_log::cause(&error)),
+        );
+    }
+    if let Some(identity) = &identity {
+        privileges::become_user(identity).map_err(|error| {
+            fail(format_args!(
+                "setuid({}) failed {}",
+                identity.user,
+                error_log::cause(&error)
+            ))
+        })?;
+    }
+
+    error_log::report(
+        Level::Notice,
+        format_args!("openclaw/{}", env!("CARGO_PKG_VERSION")),
+    );
+    let program = Program {
+        setup,
+        usual_error_log,
+        generation,
+        sockets,
+        pid_file,
+        identity,
+    };
+    let started = || {
+        error_log::copy_to_stderr(false);
+        if let Some(starter) = starter
+            && let Err(error) = starter.release()
+        {
+            error_log::report(
+                Level::Alert,
+                format_args!("dup2() failed {}", error_log::cause(&error)),
+            );
+        }
+    };
+    let ended = runtime.block_on(program.serve(signals, started));
+    log::finish_thread();
+    ended.map_err(|error| fail(format_args!("{error}")))
+}
+
+/// Tests a configuration as far as that goes without serving: its text, its user, its logs. Sockets
+/// are not bound, so that it can be tested beside a running instance and without rights.
+pub fn test(setup: &Setup) -> Result<Tested, Failed> {
+    let usual_error_log = open_early_log(&setup.error_log)?;
+    daemon::restrict_new_files();
+    let reading = configuration::read(setup, &usual_error_log);
+    let mut tested = Tested {
+        loaded: reading.loaded,
+        failure: None,
+    };
+    let Some(config) = reading.config else {
+        return Ok(tested);
+    };
+    match identity(&config.process, &tested.loaded) {
+        Ok(identity) => log::set_owner(identity.map(|identity| identity.user.as_raw())),
+        Err(Failed) => {
+            tested.failure = Some("the user does not exist".to_owned());
+            return Ok(tested);
+        }
+    }
+    let runtime = runtime()?;
+    match Generation::build(config, 1, None, runtime.handle()) {
+        Ok(generation) => {
+            for warning in &generation.warnings {
+                error_log::report(Level::Warn, format_args!("{warning}"));
+            }
+        }
+        Err(error) => tested.failure = Some(chain(&error)),
+    }
+    Ok(tested)
+}
+
+/// Sends a signal to the running process of this configuration; the error is in nginx's words.
+pub fn send_signal(pid_path: &Path, signal: Signal) -> Result<(), String> {
+    let process = pid_file::read(pid_path).map_err(|error| format!("[error] {error}"))?;
+    kill(process, signal).map_err(|errno| {
+        let number = signal as i32;
+        format!(
+            "[alert] kill({process}, {number}) failed ({}: {})",
+            errno as i32,
+            errno.desc()
+        )
+    })
+}
+
+/// The event loop of the main thread: signals, and all that is done beside requests.
+fn runtime() -> Result<Runtime, Failed> {
+    let runtime = Builder::new_current_thread().enable_all().build();
+    runtime.map_err(|error| {
+        fail(format_args!(
+            "epoll_create() failed {}",
+            error_log::cause(&error)
+        ))
+    })
+}
+
+/// Opens the log that is there before the configuration is read, and says where that is.
+fn open_early_log(log: &EarlyLog) -> Result<ErrorLog, Failed> {
+    let (path, is_usual) = match log {
+        EarlyLog::Named(path) => (path, false),
+        EarlyLog::Usual(path) => (path, true),
+    };
+    let opened = error_log::open_early(path);
+    let (logs, path) = match opened {
+        Ok(logs) => (Ok(logs), path.as_path()),
+        Err(_) if is_usual => {
+            let stderr = Path::new("stderr");
+            (error_log::open_early(stderr), stderr)
+        }
+        Err(error) => (Err(error), path.as_path()),
+    };
+    let logs = logs.map_err(|error| fail(format_args!("{}", chain(&error))))?;
+    error_log::set_default(logs);
+    Ok(ErrorLog {
+        target: if path == Path::new("stderr") {
+            Target::Stderr
+        } else {
+            Target::File(path.to_owned())
+        },
+        level: Level::Error,
+    })
+}
+
+/// The user to become; `None` if there is no change.
+fn identity(process: &Process, loaded: &Loaded) -> Result<Option<Identity>, Failed> {
+    match &process.user {
+        Some((_, _, span)) if !privileges::is_root() => {
+            error_log::report(
+                Level::Warn,
+                format_args!(
+                    "the \"user\" directive makes sense only if the process runs with super-user \
+                     privileges, ignored in {}",
+                    configuration::place(*span, &loaded.sources)
+                ),
+            );
+            Ok(None)
+        }
+        Some((user, group, span)) => match privileges::look_up(user, group.as_deref()) {
+            Ok(identity) => Ok(Some(identity)),
+            Err(error) => {
+                let place = configuration::place(*span, &loaded.sources);
+                let failed = fail(format_args!("{error} in {place}"));
+                error_log::report(Level::Warn, format_args!("hint: {}", error.hint()));
+                Err(failed)
+            }
+        },
+        None => Ok(privileges::is_root().then(privileges::nobody)),
+    }
+}
+
+/// Raises the limit of open files to what a generation needs.
+fn raise_open_files(generation: &Generation) {
+    let process = &generation.process;
+    let needed = limits::needed_files(
+        process.workers,
+        process.worker_connections,
+        generation.http.listens.len(),
+    );
+    match limits::raise_open_files(needed.max(process.open_files.unwrap_or(0))) {
+        Ok(limit) if limit < needed => error_log::report(
+            Level::Warn,
+            format_args!(
+                "{} worker_connections exceed open file resource limit: {limit}",
+                process.workers.saturating_mul(process.worker_connections)
+            ),
+        ),
+        Ok(_) => {}
+        Err(error) => error_log::report(
+            Level::Alert,
+            format_args!("setrlimit(RLIMIT_NOFILE) failed {}", error_log::cause(&error)),
+        ),
+    }
+}
+
+fn write_pid(path: &Path, identity: Option<&Identity>) -> Result<PidFile, PidFileError> {
+    let mut remarks = Vec::new();
+    let owner = identity.map(|identity| (identity.user, identity.group));
+    let written = PidFile::create(path, owner, &mut remarks);
+    for remark in remarks {
+        error_log::report(Level::Warn, format_args!("{remark}"));
+    }
+    written
+}
+
+/// Tells why it did not go well.
+fn fail(reason: std::fmt::Arguments<'_>) -> Failed {
+    error_log::report(Level::Emerg, reason);
+    Failed
+}
+
+/// An error and its causes in one line.
+fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}

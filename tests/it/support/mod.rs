@@ -1,0 +1,9 @@
+//! What tests of the running program share: servers, clients, backends, all on real sockets.
+
+pub mod backend;
+pub mod client;
+pub mod fixture;
+pub mod ports;
+pub mod process_tree;
+pub mod server;
+pub mod wire;
