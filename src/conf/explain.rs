@@ -394,12 +394,12 @@ codes! {
         "An address has one socket, so its options and its default server can be given once. Servers \
          that share it repeat the address alone.",
         "http { server { listen 80 default_server; } server { listen 80 default_server; } }",
-        "http { server { listen 80 default_server; } server { listen 80; } }"
+        "http { server { listen 80 default_server; } server { listen 80; server_name a.example; } }"
     }
     "E142" UNKNOWN_NAME "a name that nothing has" {
         "The line names something that the configuration does not define.",
-        "http { access_log logs/a.log brief; }",
-        "http { log_format brief '$request'; access_log logs/a.log brief; }"
+        "http { access_log logs/a.log brief; server { } }",
+        "http { log_format brief '$request'; access_log logs/a.log brief; server { } }"
     }
     "E143" NO_SERVERS "an upstream without servers" {
         "A group needs at least one `server`.",
@@ -419,13 +419,13 @@ codes! {
     }
     "E146" BAD_FIELD_NAME "not the name of a header field" {
         "Names of header fields are letters, digits and `-`, or a few signs; never blanks or colons.",
-        "http { add_header 'X Note:' hello; }",
-        "http { add_header X-Note hello; }"
+        "http { add_header 'X Note:' hello; server { } }",
+        "http { add_header X-Note hello; server { } }"
     }
     "E147" BAD_FIELD_VALUE "not the value of a header field" {
         "A value is one line: it has no control characters.",
-        "http { add_header X-Note 'a\nb'; }",
-        "http { add_header X-Note 'a b'; }"
+        "http { add_header X-Note 'a\nb'; server { } }",
+        "http { add_header X-Note 'a b'; server { } }"
     }
     // What can be used and is probably a mistake.
     "W001" BUILTIN_MIME_TYPES "the built-in table of media types is used" {

@@ -94,10 +94,6 @@ static COMING: &[Lack] = &[
                 zstd_dict_file",
     },
     Lack {
-        why: "access by address (nginx's http_access) is not available in this version",
-        names: "allow deny",
-    },
-    Lack {
         why: "passwords (nginx's http_auth_basic) are not available in this version",
         names: "auth_basic auth_basic_user_file",
     },
@@ -559,7 +555,7 @@ mod tests {
             "ssl_certificate",
             "gzip",
             "limit_req",
-            "allow",
+            "auth_basic",
             "proxy_cache",
         ] {
             let why = foreign(name).expect("known");

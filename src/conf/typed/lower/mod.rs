@@ -121,3 +121,35 @@ impl Cx {
         self.report(problem);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use crate::conf::explain::CODES;
+    use crate::conf::{check, include};
+
+    #[test]
+    fn the_wrong_example_of_a_code_of_lowering_has_it_and_the_right_one_is_right() {
+        let told = |text: &str| {
+            let text = format!("{text}\n");
+            let mut loaded = include::load_text(Path::new("test.conf"), text, Path::new("/"));
+            check::check(&mut loaded);
+            super::config::lower(&mut loaded, Path::new("/"), &[]);
+            let codes = loaded.diagnostics.iter().map(|problem| problem.code.name());
+            codes.collect::<Vec<_>>()
+        };
+        let is_of_lowering = |name: &str| !name.starts_with("OC-E0") && !name.starts_with("OC-W0");
+        for row in CODES.iter().filter(|row| !row.wrong.is_empty()) {
+            let name = row.code.name();
+            if is_of_lowering(name) {
+                assert!(
+                    told(row.wrong).contains(&name),
+                    "{name}: {:?}",
+                    told(row.wrong)
+                );
+                assert_eq!(told(row.right), [] as [&str; 0], "{name}");
+            }
+        }
+    }
+}
