@@ -892,8 +892,10 @@ async fn relay_answer(
             log_event(local, exchange, event);
             return Ok(Outcome::Failed(502));
         }
+        let outcome = tunnel::run(local, exchange, downstream, plan, link.stream).await;
+        // Until here the tunnel counted as a connection to its peer.
         succeed(local, exchange, selected);
-        return tunnel::run(local, exchange, downstream, plan, link.stream).await;
+        return outcome;
     }
     if let Some(target) = proxy_fields::accel_redirect(exchange, plan) {
         finish_attempt(exchange, status);
