@@ -285,7 +285,8 @@ fn access(scope: &Scope<'_>, cx: &mut Cx) -> Vec<AccessRule> {
     let (allows, denies) = scope.all_of(["allow", "deny"]);
     lines.extend(allows.iter().map(|line| (true, *line)));
     lines.extend(denies.iter().map(|line| (false, *line)));
-    lines.sort_by_key(|(_, line)| line.span);
+    // They stand in one list of nodes, whatever file each comes from.
+    lines.sort_by_key(|(_, line)| std::ptr::from_ref(*line));
     lines
         .into_iter()
         .filter_map(|(allow, line)| {
