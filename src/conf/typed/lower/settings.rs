@@ -185,7 +185,10 @@ impl Maker<'_> {
     ) -> Settings {
         let id = self.count;
         self.count += 1;
-        let is_prefix = matches!(place.kind, Some(LocationKind::Prefix { .. }));
+        let has_path = matches!(
+            place.kind,
+            Some(LocationKind::Prefix { .. } | LocationKind::Exact(_))
+        );
         let body_timeout = scope.time("client_body_timeout");
         Settings {
             id,
@@ -198,9 +201,7 @@ impl Maker<'_> {
                 Some(LocationKind::Regex(_) | LocationKind::Named(_))
             ),
             is_named: matches!(place.kind, Some(LocationKind::Named(_))),
-            auto_redirect: is_prefix
-                && name.ends_with(b"/")
-                && matches!(handler, Handler::Proxy(_)),
+            auto_redirect: has_path && name.ends_with(b"/") && matches!(handler, Handler::Proxy(_)),
             name,
             handler,
             statements: Vec::new(),
