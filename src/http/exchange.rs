@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use smallvec::SmallVec;
 
 use super::head::{Fields, Method, RequestHead, ResponseHead, Version};
+use super::temporary_file::TemporaryFile;
 use crate::conf::regex::Groups;
 use crate::conf::typed::Http;
 use crate::conf::typed::listen::Address;
@@ -156,7 +157,7 @@ pub struct Exchange {
     /// The request body when it is held in memory (`$request_body`).
     pub body: Vec<u8>,
     /// The file that holds the body (`$request_body_file`).
-    pub body_file: Option<std::path::PathBuf>,
+    pub body_file: Option<TemporaryFile>,
     /// `set $limit_rate`, which goes before the directive.
     pub limit_rate: Option<u64>,
 
@@ -195,6 +196,10 @@ pub struct Exchange {
     pub keep_alive: bool,
     /// The status line is the peer's, with its reason phrase.
     pub has_peer_reason: bool,
+    /// `Server` is the peer's or none (`proxy_pass_header`).
+    pub passes_server: bool,
+    /// As `passes_server`, for `Date`.
+    pub passes_date: bool,
     /// Is HTTP/2 spoken with the client?
     pub is_http2: bool,
 }
@@ -246,6 +251,8 @@ impl Exchange {
             proxy_port: Vec::new(),
             keep_alive: false,
             has_peer_reason: false,
+            passes_server: false,
+            passes_date: false,
             is_http2: false,
         }
     }
@@ -293,6 +300,8 @@ impl Exchange {
         self.proxy_port.clear();
         self.keep_alive = false;
         self.has_peer_reason = false;
+        self.passes_server = false;
+        self.passes_date = false;
     }
 
     /// The version spoken by the client.

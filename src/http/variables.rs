@@ -10,7 +10,7 @@ use std::net::IpAddr;
 
 use super::date;
 use super::exchange::{Attempt, Exchange, Slot};
-use super::head::{Fields, Known};
+use super::head::{Fields, Known, Method, Version};
 use super::uri;
 use crate::conf::regex::Groups;
 use crate::conf::template::{Part, Template};
@@ -375,7 +375,7 @@ fn write_core(core: Core, exchange: &Exchange, out: &mut Vec<u8>) -> bool {
         Core::RequestBodyFile => exchange
             .body_file
             .as_ref()
-            .is_some_and(|path| append(out, path.as_os_str().as_encoded_bytes())),
+            .is_some_and(|file| append(out, file.path().as_os_str().as_encoded_bytes())),
         Core::RequestCompletion => !exchange.is_complete || append(out, b"OK"),
         Core::RequestFilename => request_filename(exchange, out),
         Core::RequestId => {
@@ -388,6 +388,14 @@ fn write_core(core: Core, exchange: &Exchange, out: &mut Vec<u8>) -> bool {
             true
         }
         Core::RequestLength => decimal(out, exchange.request_length),
+        // A page of `error_page` is fetched with another method than the client's.
+        Core::RequestMethod if exchange.method != head.method => append(
+            out,
+            match exchange.method {
+                Method::Head => b"HEAD",
+                _ => b"GET",
+            },
+        ),
         Core::RequestMethod => append_received(out, head.bytes(head.method_token)),
         Core::RequestPort => match request_port(exchange) {
             Some(port) => decimal(out, u64::from(port)),
@@ -397,7 +405,7 @@ fn write_core(core: Core, exchange: &Exchange, out: &mut Vec<u8>) -> bool {
             out,
             clock::now().saturating_duration_since(exchange.started),
         ),
-        Core::RequestUri => append_received(out, head.bytes(head.target)),
+        Core::RequestUri => append_received(out, head.bytes(head.path_and_query)),
         Core::Scheme => append(
             out,
             if connection.is_secure {
@@ -422,10 +430,17 @@ fn write_core(core: Core, exchange: &Exchange, out: &mut Vec<u8>) -> bool {
             port => decimal(out, u64::from(port)),
         },
         Core::ServerProtocol => {
-            !head.target.is_empty() && append(out, head.version.name().as_bytes())
+            // A request of HTTP/0.9 names none.
+            !head.path_and_query.is_empty()
+                && head.version != Version::Http09
+                && append(out, head.version.name().as_bytes())
         }
         Core::Status => {
-            let _ = write!(out, "{:03}", exchange.status);
+            let status = match exchange.error_status {
+                0 => exchange.status,
+                status => status,
+            };
+            let _ = write!(out, "{status:03}");
             true
         }
         Core::TcpinfoRtt => tcp_info(exchange, out, |info| info.tcpi_rtt),

@@ -222,7 +222,18 @@ async fn enter_location(
             match proxy::proxy(local, exchange, downstream, plan).await {
                 Ok(proxy::Outcome::Sent) => Next::Done(true),
                 Ok(proxy::Outcome::Cut) => Next::Done(false),
-                Ok(proxy::Outcome::Failed(status) | proxy::Outcome::Intercepted(status)) => {
+                Ok(proxy::Outcome::Failed(status)) => Next::Fail(status),
+                Ok(proxy::Outcome::Intercepted(status)) => {
+                    // A browser needs it to ask its user.
+                    if status == 401 {
+                        let peer = &exchange.upstream_head.fields;
+                        for value in peer.all(Known::WwwAuthenticate) {
+                            let name = Known::WwwAuthenticate;
+                            exchange
+                                .answer
+                                .push_known(Some(name), name.name().as_bytes(), value);
+                        }
+                    }
                     Next::Fail(status)
                 }
                 Ok(proxy::Outcome::Redirected(target)) => match target.strip_prefix(b"@") {
@@ -370,6 +381,18 @@ fn rewritten(local: &Local, exchange: &mut Exchange, outcome: Outcome<'_>) -> Ne
             exchange.answer_length = Some(body.len() as u64);
             Next::Send(plain(Body::Bytes(body)))
         }
+        // Without a text, errors have their pages; anything else is an empty answer.
+        Outcome::Return {
+            status: status @ 100..=399,
+            text: None,
+        } => {
+            exchange.status = status;
+            if status != 204 {
+                answer::set_default_type(exchange);
+                exchange.answer_length = Some(0);
+            }
+            Next::Send(plain(Body::Empty))
+        }
         Outcome::Return { status, text: None } => Next::Fail(status),
         Outcome::EmptyPath => Next::Fail(500),
     }
@@ -421,7 +444,7 @@ fn fail(local: &Rc<Local>, exchange: &mut Exchange, status: u16) -> Next {
     exchange.error_status = status;
     exchange.has_peer_reason = false;
     let settings = Arc::clone(&exchange.settings);
-    if !exchange.has_error_page && exchange.redirects < MOST_REDIRECTS {
+    if !exchange.has_error_page && exchange.redirects <= MOST_REDIRECTS {
         let page = settings
             .error_pages
             .iter()

@@ -551,13 +551,7 @@ mod tests {
 
     #[test]
     fn a_planned_feature_says_that_this_version_lacks_it() {
-        for name in [
-            "ssl_certificate",
-            "gzip",
-            "limit_req",
-            "auth_basic",
-            "proxy_cache",
-        ] {
+        for name in ["ssl_certificate", "gzip", "limit_req", "proxy_cache"] {
             let why = foreign(name).expect("known");
             assert!(why.ends_with("not available in this version"), "{why}");
         }

@@ -1,23 +1,29 @@
-//! Rows that decide what happens to a request: rewrite, access by address, index, directory lists,
-//! and variables that are computed from others.
+//! Rows that decide what happens to a request: rewrite, index, directory lists, and variables that
+//! are computed from others.
 
 use super::{
     ANY_NUMBER, Argument::*, COUNT, Contexts, Directive, HTTP_SERVER_LOCATION, TABLES_GROW, row,
 };
 
 const REWRITE: &str = "http_rewrite";
-const ACCESS: &str = "http_access";
 const MAP: &str = "http_map";
 const AUTOINDEX: &str = "http_autoindex";
 const SERVER: Contexts = Contexts::SERVER;
 const LOCATION: Contexts = Contexts::LOCATION;
 const IFS: Contexts = Contexts::IF_IN_SERVER.or(Contexts::IF_IN_LOCATION);
-/// Where rules of access may stand.
-const GUARDED: Contexts = HTTP_SERVER_LOCATION.or(Contexts::LIMIT_EXCEPT);
 /// Where the rewrite module's steps may stand.
 const STEPS: Contexts = SERVER.or(LOCATION).or(IFS);
 
+/// Everywhere a request has a place, `limit_except` included.
+const LIMITED: Contexts = HTTP_SERVER_LOCATION.or(Contexts::LIMIT_EXCEPT);
+
 pub(super) const ROWS: &[Directive] = &[
+    row("http_access", "allow", LIMITED, &[Free])
+        .many()
+        .help("lets an address, a network, `unix:` or `all` pass; the first rule that fits decides"),
+    row("http_access", "deny", LIMITED, &[Free])
+        .many()
+        .help("refuses an address, a network, `unix:` or `all` with 403; the first rule that fits decides"),
     row(
         REWRITE,
         "rewrite",
@@ -99,12 +105,6 @@ pub(super) const ROWS: &[Directive] = &[
     )
     .default("off")
     .help("whether lists show local time rather than UTC"),
-    row(ACCESS, "allow", GUARDED, &[Free])
-        .many()
-        .help("lets an address, a network, `unix:` or `all` pass; the first rule that fits counts"),
-    row(ACCESS, "deny", GUARDED, &[Free])
-        .many()
-        .help("refuses an address, a network, `unix:` or `all`; the first rule that fits counts"),
     row(MAP, "map", Contexts::HTTP, &[Template, Variable])
         .block(Contexts::ENTRIES)
         .many()
