@@ -5,8 +5,8 @@
 
 mod bodies;
 mod conf_cases;
-mod floors;
 mod connections;
+mod floors;
 mod hop_by_hop;
 mod http2;
 mod limits;
