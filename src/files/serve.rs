@@ -601,6 +601,7 @@ mod tests {
     use std::time::{Duration, SystemTime};
 
     use nix::sys::stat::Mode;
+    use proptest::prelude::*;
     use tempfile::TempDir;
 
     use super::*;
@@ -1009,6 +1010,45 @@ mod tests {
         let target = "/secret.txt?d=with";
         let asked = ask(&site, fixture::exchange(by_configuration, target, &[]));
         assert_eq!(asked.text(), "secret");
+    }
+
+    proptest! {
+        #[test]
+        fn no_combination_of_segments_reaches_what_is_beside_the_root(
+            mut segments in prop::collection::vec(
+                prop::sample::select(vec!["..", "with", "", ".", "..."]),
+                0..4,
+            ),
+            begins_with_slash: bool,
+            alias in prop::sample::select(vec![None, Some(""), Some("/"), Some("/with"), Some("/with/")]),
+            name in prop::sample::select(vec!["/", "/x", "/x/"]),
+            is_tried: bool,
+        ) {
+            let site = site();
+            let mut settings = settings(&site);
+            if let Some(alias) = alias {
+                let alias = format!("{}/site{alias}", site.path().display());
+                settings.root = Root::Alias(template(&alias));
+                settings.name = name.as_bytes().into();
+                settings.prefix_length = name.len();
+            }
+            segments.push("secret.txt");
+            let path = segments.join("/");
+            let path = match alias {
+                Some(_) => format!("{name}{path}"),
+                None if begins_with_slash => format!("/{path}"),
+                None => path,
+            };
+            let mut exchange = fixture::exchange(settings, &path, &[]);
+            if is_tried {
+                let rules = rules(&["$uri", "$arg_f$uri"], Fallback::Status(404));
+                try_files(&mut exchange, &rules, &mut Scratch::default());
+            }
+            let asked = ask(&site, exchange);
+            if let Ok(Answer::Content(Content { body: Body::Bytes(bytes), .. })) = &asked.outcome {
+                prop_assert_ne!(&bytes[..], b"secret");
+            }
+        }
     }
 
     #[test]

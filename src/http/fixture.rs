@@ -67,6 +67,7 @@ pub fn settings() -> Settings {
         name: (*b"/").into(),
         prefix_length: 1,
         root: Root::Root(Template::from_text(b"/nonexistent")),
+        index: [Template::from_text(b"index.html")].into(),
         default_type: (*b"text/plain").into(),
         ..crate::conf::typed::lower::fixture::settings()
     }

@@ -258,6 +258,7 @@ macro_rules! known_fields {
 known_fields! {
     Accept "Accept", AcceptEncoding "Accept-Encoding", AcceptLanguage "Accept-Language", AcceptRanges "Accept-Ranges",
     Age "Age", Allow "Allow", Authorization "Authorization", CacheControl "Cache-Control", Connection "Connection",
+    ContentDisposition "Content-Disposition",
     ContentEncoding "Content-Encoding", ContentLength "Content-Length", ContentRange "Content-Range",
     ContentType "Content-Type", Cookie "Cookie", Date "Date", Destination "Destination", Etag "ETag", Expect "Expect",
     Expires "Expires", Forwarded "Forwarded", Host "Host", Http2Settings "HTTP2-Settings", IfMatch "If-Match",

@@ -4,5 +4,6 @@
 //! against `openclaw`, or against the program that `OPENCLAW_UNDER_TEST` names.
 
 mod conf_cases;
+mod floors;
 mod oracle;
 mod support;
