@@ -191,7 +191,8 @@ codes! {
         ""
     }
     "E025" TOO_LARGE "the configuration is too large" {
-        "All files together may hold at most 1000000 directives, 64 MiB of text and 65000 files. \
+        "A file may hold at most 2000000 words, and all files together 1000000 directives and 64 MiB; \
+         there may be 65000 files. \
          Usually a pattern of an `include` matches more than was meant.",
         "",
         ""
