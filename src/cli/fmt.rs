@@ -23,7 +23,10 @@ pub fn run(check: bool, files: &[PathBuf]) -> ExitCode {
         match file(check, path) {
             Ok(is_fine) => is_good &= is_fine,
             Err(error) => {
-                complain(&format!("openclaw: cannot format `{}`: {error}", path.display()));
+                complain(&format!(
+                    "openclaw: cannot format `{}`: {error}",
+                    path.display()
+                ));
                 is_good = false;
             }
         }
@@ -69,7 +72,8 @@ fn file(check: bool, path: &Path) -> io::Result<bool> {
 
 fn read(from: impl io::Read) -> io::Result<String> {
     let mut text = String::new();
-    from.take(MAX_FILE_BYTES as u64 + 1).read_to_string(&mut text)?;
+    from.take(MAX_FILE_BYTES as u64 + 1)
+        .read_to_string(&mut text)?;
     if text.len() > MAX_FILE_BYTES {
         return Err(io::Error::other("the file is too large"));
     }

@@ -143,7 +143,9 @@ fn explain_code(name: &str) -> ExitCode {
 }
 
 fn unknown(what: &str, name: &str, near: Option<&str>) -> ExitCode {
-    let hint = near.map_or_else(String::new, |near| format!("\nhint: did you mean `{near}`?"));
+    let hint = near.map_or_else(String::new, |near| {
+        format!("\nhint: did you mean `{near}`?")
+    });
     complain(&format!("openclaw: unknown {what} `{name}`{hint}"));
     ExitCode::FAILURE
 }

@@ -26,7 +26,10 @@ pub fn run(setup: &Setup, options: &Options) -> ExitCode {
     let is_refused = options.strict && warnings > 0;
     if options.json {
         let loaded = &tested.loaded;
-        print(&diagnostic::render_json(&loaded.diagnostics, &loaded.sources));
+        print(&diagnostic::render_json(
+            &loaded.diagnostics,
+            &loaded.sources,
+        ));
         print("\n");
     } else {
         show(&tested, options.quiet && !options.strict);
@@ -43,8 +46,12 @@ pub fn run(setup: &Setup, options: &Options) -> ExitCode {
         return ExitCode::from(STRICT);
     }
     if !options.quiet {
-        complain(&format!("openclaw: the configuration file {path} syntax is ok"));
-        complain(&format!("openclaw: configuration file {path} test is successful"));
+        complain(&format!(
+            "openclaw: the configuration file {path} syntax is ok"
+        ));
+        complain(&format!(
+            "openclaw: configuration file {path} test is successful"
+        ));
     }
     if options.dump {
         dump(&tested.loaded);
@@ -87,6 +94,9 @@ fn dump(loaded: &Loaded) {
             continue;
         }
         let text = sources.text(file);
-        print(&format!("# configuration file {}:\n{text}\n", path.display()));
+        print(&format!(
+            "# configuration file {}:\n{text}\n",
+            path.display()
+        ));
     }
 }

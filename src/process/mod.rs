@@ -113,7 +113,8 @@ pub fn run(setup: Setup) -> Result<(), Failed> {
     }
 
     // What serves, but for its sockets: logs are opened here.
-    let generation = Generation::build(config, 1, None, runtime.handle()).map_err(|error| fail(format_args!("{}", chain(&error))))?;
+    let generation = Generation::build(config, 1, None, runtime.handle())
+        .map_err(|error| fail(format_args!("{}", chain(&error))))?;
     for warning in &generation.warnings {
         error_log::report(Level::Warn, format_args!("{warning}"));
     }
@@ -129,32 +130,43 @@ pub fn run(setup: Setup) -> Result<(), Failed> {
 
     // The sockets of all workers, while we may bind any port.
     let endpoints = listener::endpoints(&generation.http.listens);
-    let (sockets, warnings) = Sockets::default().adapt(endpoints, process.workers).map_err(|error| {
-        let failed = fail(format_args!("{error}"));
-        if let Some(hint) = error.hint() {
-            error_log::report(Level::Notice, format_args!("hint: {hint}"));
-        }
-        failed
-    })?;
+    let (sockets, warnings) = Sockets::default()
+        .adapt(endpoints, process.workers)
+        .map_err(|error| {
+            let failed = fail(format_args!("{error}"));
+            if let Some(hint) = error.hint() {
+                error_log::report(Level::Notice, format_args!("hint: {hint}"));
+            }
+            failed
+        })?;
     for warning in warnings {
         error_log::report(Level::Alert, format_args!("{warning}"));
     }
 
     // Into the background, while there is one thread; nginx's default is on.
-    let starter = if setup.foreground || process.daemon == Some(false) {
-        None
-    } else {
-        let starter = daemon::go_to_background();
-        Some(starter.map_err(|error| fail(format_args!("fork() failed {}", error_log::cause(&error))))?)
-    };
+    let starter =
+        if setup.foreground || process.daemon == Some(false) {
+            None
+        } else {
+            let starter = daemon::go_to_background();
+            Some(starter.map_err(|error| {
+                fail(format_args!("fork() failed {}", error_log::cause(&error)))
+            })?)
+        };
 
     // Signals are taken before the pid file says that there is somebody to send them to.
     panics::install_hook();
     let signals = {
         let _within = runtime.enter();
-        Signals::new().map_err(|error| fail(format_args!("sigaction() failed {}", error_log::cause(&error))))?
+        Signals::new().map_err(|error| {
+            fail(format_args!(
+                "sigaction() failed {}",
+                error_log::cause(&error)
+            ))
+        })?
     };
-    let pid_file = write_pid(&process.pid, identity.as_ref()).map_err(|error| fail(format_args!("{error}")))?;
+    let pid_file = write_pid(&process.pid, identity.as_ref())
+        .map_err(|error| fail(format_args!("{error}")))?;
 
     // The last moment with the rights of root.
     if let Some(nice) = process.priority
@@ -332,7 +344,10 @@ fn raise_open_files(generation: &Generation) {
         Ok(_) => {}
         Err(error) => error_log::report(
             Level::Alert,
-            format_args!("setrlimit(RLIMIT_NOFILE) failed {}", error_log::cause(&error)),
+            format_args!(
+                "setrlimit(RLIMIT_NOFILE) failed {}",
+                error_log::cause(&error)
+            ),
         ),
     }
 }

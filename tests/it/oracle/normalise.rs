@@ -5,6 +5,7 @@ use std::io::Read;
 use flate2::read::GzDecoder;
 use regex::Regex;
 
+use super::case::Case;
 use super::run::Observed;
 use crate::support::backend::Seen;
 use crate::support::client::{Answer, Framing};
@@ -15,12 +16,13 @@ pub struct Normaliser {
     names: Vec<(Regex, String)>,
     nginx: bool,
     explicit_connection: bool,
+    own_length: bool,
 }
 
 impl Normaliser {
-    /// `names` are the ports and directories of a peer with what stands for them. `nginx` says that
-    /// the peer is nginx, `explicit_connection` that the case says itself what goes upstream.
-    pub fn new(names: &[(String, String)], nginx: bool, explicit_connection: bool) -> Self {
+    /// `names` are the ports and directories of a peer with what stands for them, `nginx` says that
+    /// the peer is nginx.
+    pub fn new(names: &[(String, String)], nginx: bool, case: &Case) -> Self {
         let names = names.iter().map(|(value, name)| {
             let number = value.bytes().all(|byte| byte.is_ascii_digit());
             let edge = if number { r"\b" } else { "" };
@@ -30,7 +32,8 @@ impl Normaliser {
         Self {
             names: names.collect(),
             nginx,
-            explicit_connection,
+            explicit_connection: case.has("explicit-connection"),
+            own_length: case.has("own-length"),
         }
     }
 
@@ -61,6 +64,7 @@ impl Normaliser {
                 "server" if is_product(&field.value) => "PRODUCT".to_owned(),
                 "date" if seconds(&field.value).is_some() => "DATE".to_owned(),
                 "expires" => relative(answer, &field.value),
+                "content-length" if self.own_length => continue,
                 "content-length" => {
                     let length: Option<usize> = field.value.parse().ok();
                     let error_page = answer.status >= 300
@@ -78,6 +82,7 @@ impl Normaliser {
                     Some(boundary) => field.value.replace(&boundary, "BOUNDARY"),
                     None => field.value.clone(),
                 },
+                "transfer-encoding" if self.own_length => continue,
                 "x-openclaw-error" if !self.nginx && answer.status >= 500 => continue,
                 "retry-after" if !self.nginx && matches!(answer.status, 429 | 503) => continue,
                 _ => field.value.clone(),
@@ -137,6 +142,7 @@ impl Normaliser {
         for field in fields {
             if self.nginx
                 && !self.explicit_connection
+                && seen.head.line.ends_with("HTTP/1.1")
                 && field.name == "Connection"
                 && field.value == "close"
             {

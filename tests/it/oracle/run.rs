@@ -18,9 +18,9 @@ use crate::support::wire::End;
 /// The log that every case has besides its own ones.
 const LOG: &str = r#"
     log_format oracle '$remote_addr $server_name $server_port "$request" $request_method '
-        '$uri ?$args $status sent=$bytes_sent body=$body_bytes_sent length=$request_length '
+        '$uri $status sent=$bytes_sent body=$body_bytes_sent length=$request_length '
         '$http_host $scheme $server_protocol '
-        'to=$upstream_addr $upstream_status location=$sent_http_location $request_completion';
+        'to=$upstream_addr $upstream_status location=$sent_http_location';
     access_log logs/oracle.log oracle;
 "#;
 
@@ -197,14 +197,17 @@ fn play(case: &Case, program: &Path, conf: &str) -> Result<Side, String> {
     }
     names.push((site.prefix.display().to_string(), "PREFIX".to_owned()));
     names.push((sockets.path().display().to_string(), "SOCKETS".to_owned()));
-    let normaliser = Normaliser::new(&names, is_nginx(program), case.has("explicit-connection"));
+    let normaliser = Normaliser::new(&names, is_nginx(program), case);
     // Where a difference is wanted, what nginx does is not the question.
     let asked = |script: &Script| !(is_nginx(program) && script.deviation.is_some());
     let mut exchanges = Vec::new();
     let mut lines = Vec::new();
     for script in &case.requests.scripts {
         let observed = asked(script).then(|| {
-            let mut observed = exchange(server.connect(script.listen), script);
+            let mut observed = exchange(
+                Client::connect_from(script.source_address, server.port(script.listen)),
+                script,
+            );
             observed.seen = record.take();
             observed
         });
@@ -316,10 +319,11 @@ fn read_logs(case: &Case, normaliser: &Normaliser, prefix: &Path) -> BTreeMap<St
 fn log_differences(case: &Case, theirs: &Side, ours: &Side) -> Vec<Difference> {
     let (their_lines, our_lines) = (logged(case, theirs), logged(case, ours));
     let names: BTreeSet<&String> = theirs.logs.keys().chain(ours.logs.keys()).collect();
+    let sizes = pattern_of(r#"(sent=|body=|" \d{3})(?: ?)\d+( )"#);
     let mut differences = Vec::new();
     for name in names {
         let empty = Vec::new();
-        let left = theirs.logs.get(name).unwrap_or(&empty);
+        let mut left = theirs.logs.get(name).unwrap_or(&empty).clone();
         let mut right = ours.logs.get(name).unwrap_or(&empty).clone();
         // Where each request has its line, a line's request is known.
         if right.len() == our_lines.len() {
@@ -335,8 +339,13 @@ fn log_differences(case: &Case, theirs: &Side, ours: &Side) -> Vec<Difference> {
                 *line = resized(line, ours.sent, theirs.sent, "sent");
                 *line = resized(line, ours.body, theirs.body, "body");
             }
+        } else {
+            // A log of some requests only: which answer a line tells of is not known.
+            for line in left.iter_mut().chain(&mut right) {
+                *line = sizes.replace_all(line, "$1 SIZE$2").into_owned();
+            }
         }
-        if *left != right {
+        if left != right {
             let place = (0..left.len().max(right.len()))
                 .find(|&place| left.get(place) != right.get(place))
                 .unwrap_or(0);
