@@ -2,12 +2,57 @@
 //!
 //! # The map
 //!
-//! Imports point down only; `tests/floors.rs` enforces it.
+//! One crate, cut into floors. A module may import from the floors below its own and from nothing
+//! else, neither from above nor from its neighbours; `tests/it/floors.rs` reads this table and every
+//! path in the sources, and fails if they disagree.
 //!
 //! | floor | module | owns |
 //! | --- | --- | --- |
-//! | 0 | [`unit`] | sizes, times and their spelling |
-//! | 1 | [`conf`] | text → tree → typed value; no sockets, no runtime |
+//! | 0 | [`unit`] | sizes and times as nginx writes them, and the clock |
+//! | 1 | [`conf`] | the configuration language: text → tree → typed value; no sockets, no runtime |
+//! | 1 | [`metrics`] | numbers that a worker writes without a lock and anybody reads |
+//! | 2 | [`net`] | bytes: listening sockets, streams, deadlines, names of hosts |
+//! | 3 | [`http`] | the protocol without policy: heads, framing, bodies, variables |
+//! | 4 | [`access`] | may a request pass |
+//! | 4 | [`files`] | answers from files |
+//! | 4 | [`filter`] | what happens to an answer on its way to the client |
+//! | 4 | [`log`] | what a request leaves behind, and what went wrong |
+//! | 4 | [`route`] | which server and which location, rewrites |
+//! | 4 | [`upstream`] | to which peer: groups, balance, health, kept connections |
+//! | 6 | [`serve`] | THE way of a request: the phases in order, in one function |
+//! | 7 | [`process`] | the running program: start, signals, reload, workers, end |
+//! | 10 | [`cli`] | what a person types, what is printed, the exit code |
+//!
+//! # A configuration
+//!
+//! Text becomes a tree that keeps every byte ([`conf::parser`]), the tree with its includes resolved
+//! is compared with the table of directives ([`conf::check`]) and becomes a typed value
+//! ([`conf::typed`]) in which no text is left to interpret. Only [`serve::generation`] makes of it
+//! what runs. A generation is built whole beside the one in force and takes its place whole; requests
+//! under way keep theirs.
+//!
+//! # A request
+//!
+//! A worker is a thread with its own event loop and its own listening sockets ([`process`]). It
+//! accepts a connection, reads a head ([`serve::connection`]) and walks it through the phases
+//! ([`serve::serve`]): server, location, rewrite, access, then an answer from a file, a peer or the
+//! configuration itself, its fields and its body. What it leaves behind goes to [`log`] and
+//! [`metrics`]. Nothing on this way is shared between workers but what never changes.
+//!
+//! # Words
+//!
+//! | word | means |
+//! | --- | --- |
+//! | downstream, upstream | towards the client, towards the origin |
+//! | listener, server, location, upstream, peer | a bound socket, `server {}`, `location {}`, `upstream {}`, one address in it |
+//! | exchange | a request with its answer (RFC 9110) |
+//! | phase | a named step of a request: rewrite, access, content, log |
+//! | filter | a step on the head or body of an answer |
+//! | template | text with variables, compiled once (nginx: complex value) |
+//! | generation | one configuration as it runs |
+//! | drain | finish what runs, take nothing new |
+//! | diagnostic | what is wrong with a configuration, where, and the way out |
+
 pub mod access;
 pub mod cli;
 pub mod conf;

@@ -5,16 +5,18 @@ use std::process::ExitCode;
 
 use super::args::Options;
 use super::{complain, print};
-use crate::conf::diagnostic::{self, Severity};
+use crate::conf::diagnostic::{self, Severity, any_error};
 use crate::conf::include::{COMMAND_LINE, Loaded};
-use crate::process::{self, Failed, Setup, Tested};
+use crate::process::{self, Setup};
 
 /// Only warnings, and they were asked to count.
 const STRICT: u8 = 2;
 
 /// Tests the configuration and says so in nginx's words.
 pub fn run(setup: &Setup, options: &Options) -> ExitCode {
+    let path = setup.conf.display();
     let Ok(tested) = process::test(setup) else {
+        complain(&format!("openclaw: configuration file {path} test failed"));
         return ExitCode::FAILURE;
     };
     let warnings = tested
@@ -24,17 +26,24 @@ pub fn run(setup: &Setup, options: &Options) -> ExitCode {
         .filter(|problem| problem.severity == Severity::Warning)
         .count();
     let is_refused = options.strict && warnings > 0;
+    let loaded = &tested.loaded;
     if options.json {
-        let loaded = &tested.loaded;
         print(&diagnostic::render_json(
             &loaded.diagnostics,
             &loaded.sources,
         ));
         print("\n");
     } else {
-        show(&tested, options.quiet && !options.strict);
+        show(loaded, options.quiet && !options.strict);
     }
-    let path = setup.conf.display();
+    if !any_error(&loaded.diagnostics) && !options.quiet {
+        complain(&format!(
+            "openclaw: the configuration file {path} syntax is ok"
+        ));
+    }
+    if let Some(failure) = &tested.failure {
+        complain(&format!("openclaw: [emerg] {failure}"));
+    }
     if !tested.is_good() {
         complain(&format!("openclaw: configuration file {path} test failed"));
         return ExitCode::FAILURE;
@@ -47,32 +56,29 @@ pub fn run(setup: &Setup, options: &Options) -> ExitCode {
     }
     if !options.quiet {
         complain(&format!(
-            "openclaw: the configuration file {path} syntax is ok"
-        ));
-        complain(&format!(
             "openclaw: configuration file {path} test is successful"
         ));
     }
     if options.dump {
-        dump(&tested.loaded);
+        dump(loaded);
     }
     ExitCode::SUCCESS
 }
 
 /// Can the configuration be used? What is wrong is shown.
 pub fn is_usable(setup: &Setup) -> bool {
-    match process::test(setup) {
-        Ok(tested) => {
-            show(&tested, true);
-            tested.is_good()
-        }
-        Err(Failed) => false,
+    let Ok(tested) = process::test(setup) else {
+        return false;
+    };
+    show(&tested.loaded, true);
+    if let Some(failure) = &tested.failure {
+        complain(&format!("openclaw: [emerg] {failure}"));
     }
+    tested.is_good()
 }
 
 /// Shows what is wrong; quietly, what can be lived with is left out.
-fn show(tested: &Tested, quietly: bool) {
-    let loaded = &tested.loaded;
+fn show(loaded: &Loaded, quietly: bool) {
     let shown: Vec<_> = loaded
         .diagnostics
         .iter()
@@ -80,9 +86,6 @@ fn show(tested: &Tested, quietly: bool) {
         .cloned()
         .collect();
     process::show(&shown, &loaded.sources);
-    if let Some(failure) = &tested.failure {
-        complain(&format!("openclaw: [emerg] {failure}"));
-    }
 }
 
 /// Every file that was read, as nginx prints them.

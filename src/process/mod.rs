@@ -85,7 +85,8 @@ impl Tested {
 /// Runs the program until a signal ends it.
 pub fn run(setup: Setup) -> Result<(), Failed> {
     // Somebody reads from the first line on; the file is there even if nothing is ever told.
-    let usual_error_log = open_early_log(&setup.error_log)?;
+    let early = open_early_log(&setup.error_log)?;
+    let usual_error_log = early.log;
     daemon::restrict_new_files();
 
     // The text: all that is wrong with it is shown at once.
@@ -101,7 +102,10 @@ pub fn run(setup: Setup) -> Result<(), Failed> {
 
     // Who we shall be, before files are made that belong to that user.
     let identity = identity(&config.process, &loaded)?;
-    log::set_owner(identity.as_ref().map(|identity| identity.user.as_raw()));
+    if let Some(identity) = &identity {
+        log::set_owner(Some(identity.user.as_raw()));
+        hand_over(&early.made, identity)?;
+    }
     if let Some(directory) = &config.process.working_directory {
         std::env::set_current_dir(directory).map_err(|error| {
             fail(format_args!(
@@ -113,8 +117,7 @@ pub fn run(setup: Setup) -> Result<(), Failed> {
     }
 
     // What serves, but for its sockets: logs are opened here.
-    let generation = Generation::build(config, 1, None, runtime.handle())
-        .map_err(|error| fail(format_args!("{}", chain(&error))))?;
+    let generation = Generation::build(config, 1, None, runtime.handle()).map_err(|error| fail(format_args!("{}", chain(&error))))?;
     for warning in &generation.warnings {
         error_log::report(Level::Warn, format_args!("{warning}"));
     }
@@ -132,41 +135,29 @@ pub fn run(setup: Setup) -> Result<(), Failed> {
     let endpoints = listener::endpoints(&generation.http.listens);
     let (sockets, warnings) = Sockets::default()
         .adapt(endpoints, process.workers)
-        .map_err(|error| {
-            let failed = fail(format_args!("{error}"));
-            if let Some(hint) = error.hint() {
-                error_log::report(Level::Notice, format_args!("hint: {hint}"));
-            }
-            failed
+        .map_err(|error| match error.hint() {
+            Some(hint) => fail(format_args!("{error} (hint: {hint})")),
+            None => fail(format_args!("{error}")),
         })?;
     for warning in warnings {
         error_log::report(Level::Alert, format_args!("{warning}"));
     }
 
     // Into the background, while there is one thread; nginx's default is on.
-    let starter =
-        if setup.foreground || process.daemon == Some(false) {
-            None
-        } else {
-            let starter = daemon::go_to_background();
-            Some(starter.map_err(|error| {
-                fail(format_args!("fork() failed {}", error_log::cause(&error)))
-            })?)
-        };
+    let starter = if setup.foreground || process.daemon == Some(false) {
+        None
+    } else {
+        let starter = daemon::go_to_background();
+        Some(starter.map_err(|error| fail(format_args!("fork() failed {}", error_log::cause(&error))))?)
+    };
 
     // Signals are taken before the pid file says that there is somebody to send them to.
     panics::install_hook();
     let signals = {
         let _within = runtime.enter();
-        Signals::new().map_err(|error| {
-            fail(format_args!(
-                "sigaction() failed {}",
-                error_log::cause(&error)
-            ))
-        })?
+        Signals::new().map_err(|error| fail(format_args!("sigaction() failed {}", error_log::cause(&error))))?
     };
-    let pid_file = write_pid(&process.pid, identity.as_ref())
-        .map_err(|error| fail(format_args!("{error}")))?;
+    let pid_file = write_pid(&process.pid, identity.as_ref()).map_err(|error| fail(format_args!("{error}")))?;
 
     // The last moment with the rights of root.
     if let Some(nice) = process.priority
@@ -218,9 +209,9 @@ pub fn run(setup: Setup) -> Result<(), Failed> {
 /// Tests a configuration as far as that goes without serving: its text, its user, its logs. Sockets
 /// are not bound, so that it can be tested beside a running instance and without rights.
 pub fn test(setup: &Setup) -> Result<Tested, Failed> {
-    let usual_error_log = open_early_log(&setup.error_log)?;
+    let early = open_early_log(&setup.error_log)?;
     daemon::restrict_new_files();
-    let reading = configuration::read(setup, &usual_error_log);
+    let reading = configuration::read(setup, &early.log);
     let mut tested = Tested {
         loaded: reading.loaded,
         failure: None,
@@ -229,10 +220,14 @@ pub fn test(setup: &Setup) -> Result<Tested, Failed> {
         return Ok(tested);
     };
     match identity(&config.process, &tested.loaded) {
-        Ok(identity) => log::set_owner(identity.map(|identity| identity.user.as_raw())),
+        Ok(Some(identity)) => {
+            log::set_owner(Some(identity.user.as_raw()));
+            hand_over(&early.made, &identity)?;
+        }
+        Ok(None) => {}
         Err(Failed) => {
-            tested.failure = Some("the user does not exist".to_owned());
-            return Ok(tested);
+            // Told already, with the place.
+            return Err(Failed);
         }
     }
     let runtime = runtime()?;
@@ -271,31 +266,56 @@ fn runtime() -> Result<Runtime, Failed> {
     })
 }
 
-/// Opens the log that is there before the configuration is read, and says where that is.
-fn open_early_log(log: &EarlyLog) -> Result<ErrorLog, Failed> {
-    let (path, is_usual) = match log {
-        EarlyLog::Named(path) => (path, false),
-        EarlyLog::Usual(path) => (path, true),
+/// The log that is there before the configuration is read.
+struct Early {
+    log: ErrorLog,
+    /// Directories that were made for it.
+    made: Vec<PathBuf>,
+}
+
+fn open_early_log(place: &EarlyLog) -> Result<Early, Failed> {
+    let (path, is_usual) = match place {
+        EarlyLog::Named(path) => (path.as_path(), false),
+        EarlyLog::Usual(path) => (path.as_path(), true),
     };
-    let opened = error_log::open_early(path);
-    let (logs, path) = match opened {
-        Ok(logs) => (Ok(logs), path.as_path()),
-        Err(_) if is_usual => {
-            let stderr = Path::new("stderr");
-            (error_log::open_early(stderr), stderr)
-        }
-        Err(error) => (Err(error), path.as_path()),
+    let stderr = Path::new("stderr");
+    let is_missing = |path: &&Path| !path.exists();
+    let parents = path.ancestors().skip(1).take_while(is_missing);
+    let mut made: Vec<_> = parents.map(Path::to_owned).collect();
+    let (logs, path) = match error_log::open_early(path) {
+        Err(_) if is_usual => (error_log::open_early(stderr), stderr),
+        opened => (opened, path),
     };
-    let logs = logs.map_err(|error| fail(format_args!("{}", chain(&error))))?;
-    error_log::set_default(logs);
-    Ok(ErrorLog {
-        target: if path == Path::new("stderr") {
-            Target::Stderr
-        } else {
-            Target::File(path.to_owned())
-        },
-        level: Level::Error,
+    error_log::set_default(logs.map_err(|error| fail(format_args!("{}", chain(&error))))?);
+    made.retain(|directory| directory.is_dir());
+    let target = if path == stderr {
+        Target::Stderr
+    } else {
+        Target::File(path.to_owned())
+    };
+    let level = Level::Error;
+    Ok(Early {
+        log: ErrorLog { target, level },
+        made,
     })
+}
+
+/// Gives the early log to the user that the process will run as, who must be able to open it again.
+fn hand_over(made: &[PathBuf], identity: &Identity) -> Result<(), Failed> {
+    for directory in made {
+        nix::unistd::chown(directory, Some(identity.user), Some(identity.group)).map_err(|errno| {
+            fail(format_args!(
+                "chown(\"{}\", {}) failed {}",
+                directory.display(),
+                identity.user,
+                error_log::cause(&errno.into())
+            ))
+        })?;
+    }
+    match log::reopen_all().into_iter().next() {
+        Some(error) => Err(fail(format_args!("{}", chain(&error)))),
+        None => Ok(()),
+    }
 }
 
 /// The user to become; `None` if there is no change.
@@ -316,9 +336,10 @@ fn identity(process: &Process, loaded: &Loaded) -> Result<Option<Identity>, Fail
             Ok(identity) => Ok(Some(identity)),
             Err(error) => {
                 let place = configuration::place(*span, &loaded.sources);
-                let failed = fail(format_args!("{error} in {place}"));
-                error_log::report(Level::Warn, format_args!("hint: {}", error.hint()));
-                Err(failed)
+                Err(fail(format_args!(
+                    "{error} in {place} (hint: {})",
+                    error.hint()
+                )))
             }
         },
         None => Ok(privileges::is_root().then(privileges::nobody)),
@@ -344,10 +365,7 @@ fn raise_open_files(generation: &Generation) {
         Ok(_) => {}
         Err(error) => error_log::report(
             Level::Alert,
-            format_args!(
-                "setrlimit(RLIMIT_NOFILE) failed {}",
-                error_log::cause(&error)
-            ),
+            format_args!("setrlimit(RLIMIT_NOFILE) failed {}", error_log::cause(&error)),
         ),
     }
 }

@@ -230,7 +230,10 @@ impl Program {
         let (sockets, warnings) = self
             .sockets
             .adapt(listener::endpoints(&next.http.listens), count)
-            .map_err(|error| error.to_string())?;
+            .map_err(|error| match error.hint() {
+                Some(hint) => format!("{error} (hint: {hint})"),
+                None => error.to_string(),
+            })?;
         for warning in warnings {
             error_log::report(Level::Alert, format_args!("{warning}"));
         }

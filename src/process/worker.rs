@@ -141,6 +141,7 @@ fn run(
     let runtime = Builder::new_current_thread()
         .enable_all()
         .event_interval(TASKS_BETWEEN_EVENTS)
+        .on_thread_park(pulse::before_sleep)
         .on_thread_unpark(pulse::awake)
         .build_local(LocalOptions::default());
     match runtime {

@@ -11,6 +11,7 @@ use std::rc::Rc;
 
 use super::downstream::{ClientError, Downstream, Framing, framing_for};
 use super::generation::Local;
+use crate::conf::variable::{Core, Variable};
 use crate::files::serve::Content;
 use crate::filter::headers;
 use crate::http::body::{Body, FileBody};
@@ -18,6 +19,7 @@ use crate::http::exchange::Exchange;
 use crate::http::h1::write;
 use crate::http::head::{Known, Method, Version};
 use crate::http::{buffer, range, variables};
+use crate::unit::clock;
 
 /// A file up to this size is copied into the write that carries the head.
 const COPY_FILE: u64 = 32 << 10;
@@ -33,9 +35,18 @@ pub fn has_error_page(exchange: &Exchange, status: u16) -> bool {
         .any(|page| page.statuses.contains(&status))
 }
 
-/// Sets `Location`: a path becomes an absolute address if the configuration wants it
-/// (`absolute_redirect`, `server_name_in_redirect`, `port_in_redirect`).
+/// Sets `Location`: a path becomes an absolute address if the configuration wants it.
 pub fn set_location(exchange: &mut Exchange, target: &[u8]) {
+    let location = absolute(exchange, target);
+    exchange.answer.remove(Known::Location);
+    exchange
+        .answer
+        .push_known(Some(Known::Location), b"Location", &location);
+}
+
+/// A path as an absolute address, if the configuration wants it (`absolute_redirect`,
+/// `server_name_in_redirect`, `port_in_redirect`).
+pub fn absolute(exchange: &Exchange, target: &[u8]) -> Vec<u8> {
     let mut location = Vec::with_capacity(target.len() + 64);
     let settings = &exchange.settings;
     if target.starts_with(b"/") && settings.absolute_redirect {
@@ -47,11 +58,7 @@ pub fn set_location(exchange: &mut Exchange, target: &[u8]) {
         if settings.server_name_in_redirect {
             location.extend_from_slice(&exchange.server.primary_name);
         } else if exchange.host.is_empty() {
-            variables::write(
-                &crate::conf::variable::Variable::Core(crate::conf::variable::Core::ServerAddr),
-                exchange,
-                &mut location,
-            );
+            variables::write(&Variable::Core(Core::ServerAddr), exchange, &mut location);
         } else {
             location.extend_from_slice(&exchange.host);
         }
@@ -67,10 +74,7 @@ pub fn set_location(exchange: &mut Exchange, target: &[u8]) {
         }
     }
     location.extend_from_slice(target);
-    exchange.answer.remove(Known::Location);
-    exchange
-        .answer
-        .push_known(Some(Known::Location), b"Location", &location);
+    location
 }
 
 /// Sets the content type by the path's extension, or the default.
@@ -85,6 +89,22 @@ pub fn set_default_type(exchange: &mut Exchange) {
     exchange
         .answer
         .push_known(Some(Known::ContentType), b"Content-Type", &content_type);
+}
+
+/// Removes the fields that describe a body which is not sent after all.
+pub fn drop_content_fields(exchange: &mut Exchange) {
+    exchange.answer.retain(|known, _, _| {
+        !matches!(
+            known,
+            Some(
+                Known::ContentType
+                    | Known::ContentLength
+                    | Known::LastModified
+                    | Known::Etag
+                    | Known::AcceptRanges
+            )
+        )
+    });
 }
 
 /// Our own page for a status; sets status, type and length.
@@ -102,27 +122,12 @@ pub fn page(exchange: &mut Exchange, status: u16) -> Body {
     }
     exchange.status = shown;
     exchange.has_peer_reason = false;
-    exchange.answer.retain(|known, _, _| {
-        !matches!(
-            known,
-            Some(
-                Known::ContentType
-                    | Known::ContentLength
-                    | Known::LastModified
-                    | Known::Etag
-                    | Known::AcceptRanges
-            )
-        )
-    });
+    drop_content_fields(exchange);
     let reason = write::reason(shown);
     let has_page = shown >= 300 && shown != 304 && !reason.is_empty();
     if shown >= 500 {
         let mut id = Vec::with_capacity(32);
-        variables::write(
-            &crate::conf::variable::Variable::Core(crate::conf::variable::Core::RequestId),
-            exchange,
-            &mut id,
-        );
+        variables::write(&Variable::Core(Core::RequestId), exchange, &mut id);
         exchange.answer.push(b"X-OpenClaw-Error", &id);
     }
     if !has_page {
@@ -133,6 +138,12 @@ pub fn page(exchange: &mut Exchange, status: u16) -> Body {
         return Body::Empty;
     }
     let mut text = Vec::with_capacity(256);
+    // nginx has other words for these on the page than in the status line.
+    let reason = match shown {
+        302 => "Found",
+        401 => "Authorization Required",
+        _ => reason,
+    };
     let title: &str = if note.is_empty() { reason } else { note };
     let _ = io::Write::write_fmt(
         &mut text,
@@ -315,7 +326,6 @@ pub fn complete(exchange: &mut Exchange, modified: Option<i64>) -> bool {
         exchange.status = exchange.error_status;
     }
     if exchange.status == 204 {
-        exchange.answer.remove(Known::ContentType);
         exchange.answer_length = None;
     }
     let mut scratch = buffer::take_small();
@@ -332,9 +342,15 @@ pub fn start(
     framing: Framing,
     has_body: bool,
 ) {
-    if downstream.awaits_continue() || local.is_draining() {
-        exchange.keep_alive = false;
-    }
+    let settings = &exchange.settings;
+    let may_stay = settings.keepalive_timeout.is_some()
+        && exchange.request_count < settings.keepalive_requests
+        && clock::now().saturating_duration_since(exchange.connection.accepted)
+            < settings.keepalive_time
+        && !downstream.awaits_continue()
+        && !local.is_draining();
+    exchange.keep_alive &= may_stay;
+    exchange.is_chunked = framing == Framing::Chunked;
     // Without a length and without chunks, the end of the connection is the end of the body.
     if has_body && framing == Framing::Raw && exchange.answer_length.is_none() {
         exchange.keep_alive = false;
@@ -362,18 +378,8 @@ fn write_head(exchange: &Exchange, out: &mut Vec<u8>, framing: Framing) {
     } else {
         write::push_status_line(out, exchange.status);
     }
+    push_own_fields(out, exchange);
     let answer = &exchange.answer;
-    if !answer.has(Known::Server) {
-        let mut scratch = Vec::new();
-        if let Some(server) = headers::server(exchange, &mut scratch) {
-            write::push_field(out, b"Server", server);
-        }
-    }
-    if !answer.has(Known::Date) {
-        out.extend_from_slice(b"Date: ");
-        variables::with_times(|times| out.extend_from_slice(times.http()));
-        out.extend_from_slice(b"\r\n");
-    }
     if let Some(content_type) = answer.known(Known::ContentType) {
         write::push_field(out, b"Content-Type", content_type);
     }
@@ -410,4 +416,21 @@ fn write_head(exchange: &Exchange, out: &mut Vec<u8>, framing: Framing) {
         }
     }
     out.extend_from_slice(b"\r\n");
+}
+
+/// `Server` and `Date`, unless the answer brings its own.
+pub fn push_own_fields(out: &mut Vec<u8>, exchange: &Exchange) {
+    let answer = &exchange.answer;
+    // A place that passes the peer's own fields on sends those or none.
+    if !answer.has(Known::Server) && !exchange.passes_server {
+        let mut scratch = Vec::new();
+        if let Some(server) = headers::server(exchange, &mut scratch) {
+            write::push_field(out, b"Server", server);
+        }
+    }
+    if !answer.has(Known::Date) && !exchange.passes_date {
+        out.extend_from_slice(b"Date: ");
+        variables::with_times(|times| out.extend_from_slice(times.http()));
+        out.extend_from_slice(b"\r\n");
+    }
 }

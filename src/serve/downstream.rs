@@ -299,6 +299,27 @@ impl Downstream {
         std::future::poll_fn(|context| self.poll_body(context, exchange, into, room, timeout)).await
     }
 
+    /// Takes what of the request's body was already read, without waiting; `Ok(true)` when that is
+    /// all of it.
+    pub fn take_read_body(
+        &mut self,
+        exchange: &mut Exchange,
+        into: &mut Vec<u8>,
+    ) -> Result<bool, ClientError> {
+        let Self::Http1(http1) = self else {
+            return Ok(self.is_body_complete());
+        };
+        let mut context = Context::from_waker(std::task::Waker::noop());
+        while http1.unread < exchange.head.fields.bytes.len()
+            && !matches!(http1.body, RequestBody::Complete)
+        {
+            if let Poll::Ready(result) = http1.poll_body(&mut context, exchange, into, usize::MAX) {
+                result?;
+            }
+        }
+        Ok(matches!(http1.body, RequestBody::Complete))
+    }
+
     /// As [`Downstream::read_body`], for a caller that waits for other things too.
     pub fn poll_body(
         &mut self,
@@ -419,6 +440,17 @@ impl Downstream {
                 }
             }
             Self::Http2(http2) => http2.queue_end(trailers),
+        }
+    }
+
+    /// Forgets an answer of which nothing was written yet; `false` if something was.
+    pub fn take_back(&mut self) -> bool {
+        match self {
+            Self::Http1(http1) if http1.sent == 0 => {
+                http1.out.clear();
+                true
+            }
+            _ => false,
         }
     }
 

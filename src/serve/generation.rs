@@ -13,6 +13,7 @@ use std::net::SocketAddr;
 use std::os::unix::ffi::OsStrExt as _;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use tokio::runtime::Handle;
 
@@ -57,6 +58,8 @@ pub struct Generation {
     system_resolver: Resolver,
     /// What was amended while building, for the log.
     pub warnings: Vec<String>,
+    /// Has a worker taken it into use?
+    has_served: AtomicBool,
 }
 
 /// What is opened and compiled for one place.
@@ -174,6 +177,7 @@ impl Generation {
             resolvers,
             system_resolver: Resolver::new(None, background.clone()),
             warnings: opened.iter().map(ToString::to_string).collect(),
+            has_served: AtomicBool::new(false),
         }))
     }
 
@@ -206,11 +210,14 @@ impl Generation {
 
 impl Drop for Generation {
     fn drop(&mut self) {
-        // Tools that drive nginx wait for this phrase after a reload.
-        error_log::report(
-            Level::Notice,
-            format_args!("generation {} exited with code 0", self.number),
-        );
+        // Tools that drive nginx wait for this phrase after a reload. A generation that was only
+        // tested, or could not be put into force, has nothing to tell.
+        if *self.has_served.get_mut() {
+            error_log::report(
+                Level::Notice,
+                format_args!("generation {} exited with code 0", self.number),
+            );
+        }
     }
 }
 
@@ -307,6 +314,7 @@ impl Local {
         // Connections to peers of the generation before are dropped with it: an upstream whose
         // settings changed must not go on under the old ones.
         let _ = previous;
+        generation.has_served.store(true, Relaxed);
         let upstreams = generation
             .peers
             .iter()

@@ -6,6 +6,7 @@
 mod bodies;
 mod conf_cases;
 mod connections;
+mod floors;
 mod hop_by_hop;
 mod http2;
 mod limits;

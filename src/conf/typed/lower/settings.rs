@@ -33,6 +33,8 @@ pub struct Maker<'a> {
     pub error_logs: &'a [ErrorLog],
     /// Groups of peers; addresses in `proxy_pass` add to them.
     pub upstreams: Vec<Arc<Upstream>>,
+    /// A `mime.types` that is not there is included: the table that we bring along stands for it.
+    pub has_built_in_types: bool,
     /// Settings made so far.
     pub count: usize,
 }
@@ -222,7 +224,7 @@ impl Maker<'_> {
             try_files: None,
             error_pages: error_pages(scope, cx).into(),
             recursive_error_pages: scope.flag("recursive_error_pages"),
-            types: types(scope),
+            types: types(scope, self.has_built_in_types),
             default_type: scope.text("default_type").as_bytes().into(),
             add_headers: add_headers("add_header", scope, cx).into(),
             add_trailers: add_headers("add_trailer", scope, cx).into(),
@@ -441,20 +443,20 @@ fn error_pages(scope: &Scope<'_>, cx: &mut Cx) -> Vec<ErrorPage> {
     pages
 }
 
-fn types(scope: &Scope<'_>) -> Arc<Types> {
-    let blocks = scope.all("types");
-    if blocks.is_empty() {
-        static BUILT_IN: LazyLock<Arc<Types>> = LazyLock::new(|| {
-            let loaded = include::load_text(
-                Path::new("mime.types"),
-                MIME_TYPES.to_owned(),
-                Path::new("/"),
-            );
+fn types(scope: &Scope<'_>, has_built_in: bool) -> Arc<Types> {
+    /// nginx's own table where no `types` is written.
+    const FEW: &str = "types { text/html html; image/gif gif; image/jpeg jpg; }";
+    static BUILT_IN: LazyLock<[Arc<Types>; 2]> = LazyLock::new(|| {
+        [FEW, MIME_TYPES].map(|text| {
+            let path = Path::new("mime.types");
+            let loaded = include::load_text(path, text.to_owned(), Path::new("/"));
             Arc::new(types_of(&loaded.nodes.iter().collect::<Vec<_>>()))
-        });
-        return Arc::clone(&BUILT_IN);
+        })
+    });
+    match scope.all("types") {
+        [] => Arc::clone(&BUILT_IN[usize::from(has_built_in)]),
+        blocks => Arc::new(types_of(blocks)),
     }
-    Arc::new(types_of(blocks))
 }
 
 fn types_of(blocks: &[&Node]) -> Types {
