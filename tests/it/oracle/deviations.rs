@@ -98,6 +98,23 @@ pub const NAMED: &[Deviation] = &[
         reason: "what follows the size of a chunk is white space or an extension, RFC 9112 section 7.1",
     },
     Deviation {
+        id: "minor-version",
+        reason: "a higher minor version is read as the highest we speak, RFC 9110 section 2.5, and named so",
+    },
+    Deviation {
+        id: "broken-target",
+        reason: "a target made of decoded variables is escaped where it would break the request line",
+    },
+    Deviation {
+        id: "expect",
+        reason: "100 Continue is sent when the body is awaited: not when it is there already, not for an \
+                 answer that does not read it, RFC 9110 section 10.1.1",
+    },
+    Deviation {
+        id: "reason",
+        reason: "an answer whose reason phrase is missing gets the usual one",
+    },
+    Deviation {
         id: "hop-by-hop",
         reason: "fields of one hop, and those that Connection names, go no further: RFC 9110 section 7.6.1",
     },

@@ -114,8 +114,8 @@ impl Normaliser {
                 Err(error) => format!("not gzip: {error}").into_bytes(),
             };
         }
-        // Large bodies are patterns, and binary ones would not survive as text.
-        if body.len() > 64 * 1024 {
+        // Large bodies are patterns: but for the boundary there is no name in them.
+        if body.len() > 64 * 1024 && boundary(answer).is_none() {
             return body;
         }
         let mut text = latin1(&body);
@@ -142,7 +142,6 @@ impl Normaliser {
         for field in fields {
             if self.nginx
                 && !self.explicit_connection
-                && seen.head.line.ends_with("HTTP/1.1")
                 && field.name == "Connection"
                 && field.value == "close"
             {

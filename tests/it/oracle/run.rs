@@ -17,9 +17,13 @@ use crate::support::wire::End;
 
 /// The log that every case has besides its own ones.
 const LOG: &str = r#"
-    log_format oracle '$remote_addr $server_name $server_port "$request" $request_method '
-        '$uri $status sent=$bytes_sent body=$body_bytes_sent length=$request_length '
-        '$http_host $scheme $server_protocol '
+    map $status $oracle_request {
+        # What is known of a refused head depends on where its flaw was found.
+        ~^(?:400|405|414)$ refused;
+        default "$request_method $uri $http_host $server_protocol length=$request_length";
+    }
+    log_format oracle '$remote_addr $server_name $server_port "$request" $oracle_request '
+        '$status sent=$bytes_sent body=$body_bytes_sent $scheme '
         'to=$upstream_addr $upstream_status location=$sent_http_location';
     access_log logs/oracle.log oracle;
 "#;
