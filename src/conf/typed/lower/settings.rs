@@ -187,7 +187,10 @@ impl Maker<'_> {
     ) -> Settings {
         let id = self.count;
         self.count += 1;
-        let is_prefix = matches!(place.kind, Some(LocationKind::Prefix { .. }));
+        let has_path = matches!(
+            place.kind,
+            Some(LocationKind::Prefix { .. } | LocationKind::Exact(_))
+        );
         let body_timeout = scope.time("client_body_timeout");
         Settings {
             id,
@@ -200,9 +203,7 @@ impl Maker<'_> {
                 Some(LocationKind::Regex(_) | LocationKind::Named(_))
             ),
             is_named: matches!(place.kind, Some(LocationKind::Named(_))),
-            auto_redirect: is_prefix
-                && name.ends_with(b"/")
-                && matches!(handler, Handler::Proxy(_)),
+            auto_redirect: has_path && name.ends_with(b"/") && matches!(handler, Handler::Proxy(_)),
             name,
             handler,
             statements: Vec::new(),
@@ -287,7 +288,8 @@ fn access(scope: &Scope<'_>, cx: &mut Cx) -> Vec<AccessRule> {
     let (allows, denies) = scope.all_of(["allow", "deny"]);
     lines.extend(allows.iter().map(|line| (true, *line)));
     lines.extend(denies.iter().map(|line| (false, *line)));
-    lines.sort_by_key(|(_, line)| line.span);
+    // They stand in one list of nodes, whatever file each comes from.
+    lines.sort_by_key(|(_, line)| std::ptr::from_ref(*line));
     lines
         .into_iter()
         .filter_map(|(allow, line)| {
