@@ -48,7 +48,8 @@ pub const EVERYWHERE: &[Deviation] = &[
     Deviation {
         id: "framing-size",
         reason: "logged sizes follow what was on the wire: our product name is longer, our chunks may \
-                 be cut elsewhere; the log is compared after that difference is taken off",
+                 be cut elsewhere, an interim answer is none of its size; the log is compared after that \
+                 difference is taken off",
     },
 ];
 
@@ -113,6 +114,10 @@ pub const NAMED: &[Deviation] = &[
     Deviation {
         id: "reason",
         reason: "an answer whose reason phrase is missing gets the usual one",
+    },
+    Deviation {
+        id: "h2c",
+        reason: "an upgrade to HTTP/2 is never passed on: it would carry requests past every rule",
     },
     Deviation {
         id: "hop-by-hop",

@@ -19,7 +19,7 @@ use crate::support::wire::End;
 const LOG: &str = r#"
     map $status $oracle_request {
         # What is known of a refused head depends on where its flaw was found.
-        ~^(?:400|405|414)$ refused;
+        ~^(?:400|405|413|414|501|505)$ refused;
         default "$request_method $uri $http_host $server_protocol length=$request_length";
     }
     log_format oracle '$remote_addr $server_name $server_port "$request" $oracle_request '
@@ -51,6 +51,7 @@ struct Side {
     exchanges: Vec<Option<Observed>>,
     lines: Vec<Vec<String>>,
     logs: BTreeMap<String, Vec<String>>,
+    nginx: bool,
 }
 
 /// Plays a case with the oracle and with a program, which may have another configuration, and tells
@@ -227,6 +228,7 @@ fn play(case: &Case, program: &Path, conf: &str) -> Result<Side, String> {
         exchanges,
         lines,
         logs,
+        nginx: is_nginx(program),
     })
 }
 
@@ -376,13 +378,26 @@ fn logged(case: &Case, side: &Side) -> Vec<Logged> {
         let Some(exchange) = exchange else { continue };
         let deviates = script.deviation.is_some();
         let before = lines.len();
-        let answers = exchange.answers.iter().map(|(answer, _)| answer);
-        let last = answers.filter(|answer| answer.status >= 200 || answer.status == 101);
-        lines.extend(last.map(|answer| Logged {
-            sent: answer.head_size + answer.body_size,
-            body: answer.body_size,
-            deviates,
-        }));
+        let mut interim = 0;
+        for (answer, _) in &exchange.answers {
+            let size = answer.head_size + answer.body_size;
+            if answer.status < 200 && answer.status != 101 {
+                // nginx counts it to the body of what follows, and we do not.
+                interim += if side.nginx { size } else { 0 };
+                continue;
+            }
+            let tunnelled = if answer.status == 101 {
+                exchange.extra.len()
+            } else {
+                0
+            };
+            lines.push(Logged {
+                sent: size + tunnelled + interim,
+                body: answer.body_size + tunnelled + interim,
+                deviates,
+            });
+            interim = 0;
+        }
         if lines.len() == before {
             lines.push(Logged {
                 sent: 0,
