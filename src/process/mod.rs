@@ -199,6 +199,7 @@ pub fn run(setup: Setup) -> Result<(), Failed> {
         sockets,
         pid_file,
         identity,
+        names: None,
     };
     let started = || {
         error_log::copy_to_stderr(false);

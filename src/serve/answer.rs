@@ -11,6 +11,8 @@ use std::rc::Rc;
 
 use super::downstream::{ClientError, Downstream, Framing, framing_for};
 use super::generation::Local;
+use super::pace::Pace;
+use crate::conf::template::Template;
 use crate::conf::variable::{Core, Variable};
 use crate::files::serve::Content;
 use crate::filter::headers;
@@ -19,7 +21,7 @@ use crate::http::exchange::Exchange;
 use crate::http::h1::write;
 use crate::http::head::{Known, Method, Version};
 use crate::http::{buffer, range, variables};
-use crate::unit::clock;
+use crate::unit::{self, clock};
 
 /// A file up to this size is copied into the write that carries the head.
 const COPY_FILE: u64 = 32 << 10;
@@ -245,7 +247,8 @@ async fn send_file(
         let mut at = part.range.start;
         let length = part.range.end - at;
         // Large parts go from the file to the socket inside the kernel.
-        if sendfile && length > COPY_FILE && downstream.raw_queue().is_some() {
+        let may_bypass = downstream.raw_queue().is_some() && !downstream.is_paced();
+        if sendfile && length > COPY_FILE && may_bypass {
             exchange.bytes_sent += downstream.flush(timeout).await?;
             let Some(http1) = downstream.as_http1() else {
                 return Ok(());
@@ -304,6 +307,26 @@ async fn send_file(
     Ok(())
 }
 
+/// The pace of an answer, if one is in force.
+fn pace(exchange: &Exchange) -> Option<Pace> {
+    let settings = &exchange.settings;
+    let rate = match exchange.limit_rate {
+        Some(rate) => rate,
+        // Hardly anybody limits; then this is all that it costs.
+        None if settings.limit_rate.literal() == Some(b"0") => return None,
+        None => size_of(&settings.limit_rate, exchange),
+    };
+    (rate > 0).then(|| Pace::new(rate, size_of(&settings.limit_rate_after, exchange)))
+}
+
+/// The bytes that a template comes out as; 0 if it is no size.
+pub fn size_of(template: &Template, exchange: &Exchange) -> u64 {
+    let mut text = Vec::new();
+    variables::expand(template, exchange, &mut text);
+    let text = std::str::from_utf8(&text).unwrap_or_default();
+    unit::size::offset(text).unwrap_or_default()
+}
+
 /// Bytes were handed to the kernel; what the head took of them is known.
 pub fn note_sent(exchange: &mut Exchange) {
     exchange.head_bytes_sent = exchange.head_bytes_sent.min(exchange.bytes_sent);
@@ -350,6 +373,7 @@ pub fn start(
         && !downstream.awaits_continue()
         && !local.is_draining();
     exchange.keep_alive &= may_stay;
+    downstream.set_pace(pace(exchange));
     exchange.is_chunked = framing == Framing::Chunked;
     // Without a length and without chunks, the end of the connection is the end of the body.
     if has_body && framing == Framing::Raw && exchange.answer_length.is_none() {

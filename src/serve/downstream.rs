@@ -15,6 +15,7 @@ use bytes::BufMut as _;
 use tokio::io::AsyncWrite as _;
 
 use super::http2::Http2;
+use super::pace::Pace;
 use crate::http::buffer;
 use crate::http::exchange::Exchange;
 use crate::http::h1::chunked::{self, ChunkError, Decoder};
@@ -89,6 +90,7 @@ pub struct Http1 {
     out: Vec<u8>,
     sent: usize,
     framing: Framing,
+    pace: Option<Box<Pace>>,
     /// For reading from and writing to the client.
     pub deadline: Deadline,
     is_armed: bool,
@@ -112,6 +114,7 @@ impl Http1 {
             out: Vec::new(),
             sent: 0,
             framing: Framing::Raw,
+            pace: None,
             deadline: Deadline::new(),
             is_armed: false,
         }
@@ -159,11 +162,26 @@ impl Http1 {
     fn poll_flush(&mut self, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
         let mut written = 0;
         while self.sent < self.out.len() {
-            match Pin::new(&mut self.stream).poll_write(context, &self.out[self.sent..]) {
+            let mut end = self.out.len();
+            if let Some(pace) = &mut self.pace {
+                match pace.poll_allowance(context) {
+                    Poll::Ready(allowance) => end = end.min(self.sent.saturating_add(allowance)),
+                    Poll::Pending if written > 0 => return Poll::Ready(Ok(written)),
+                    Poll::Pending => {
+                        // Waiting is ours, not the client's: its time begins anew.
+                        self.is_armed = false;
+                        return Poll::Pending;
+                    }
+                }
+            }
+            match Pin::new(&mut self.stream).poll_write(context, &self.out[self.sent..end]) {
                 Poll::Ready(Ok(0)) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
                 Poll::Ready(Ok(count)) => {
                     self.sent += count;
                     written += count;
+                    if let Some(pace) = &mut self.pace {
+                        pace.note(count);
+                    }
                 }
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
                 Poll::Pending if written > 0 => return Poll::Ready(Ok(written)),
@@ -506,6 +524,19 @@ impl Downstream {
             Self::Http1(http1) => http1.stream.poll_gone(context),
             Self::Http2(http2) => http2.poll_gone(context),
         }
+    }
+
+    /// Sets the pace of the answer that begins; `None` is full speed. HTTP/2 has a flow control of
+    /// its own for each stream and is not slowed down further.
+    pub fn set_pace(&mut self, pace: Option<Pace>) {
+        if let Self::Http1(http1) = self {
+            http1.pace = pace.map(Box::new);
+        }
+    }
+
+    /// Is the answer sent at a limited pace?
+    pub fn is_paced(&self) -> bool {
+        matches!(self, Self::Http1(http1) if http1.pace.is_some())
     }
 
     /// The connection as raw bytes, for a tunnel; only HTTP/1.1 upgrades.

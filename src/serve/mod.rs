@@ -11,6 +11,7 @@ pub mod downstream;
 mod fields;
 pub mod generation;
 mod http2;
+mod pace;
 mod proxy;
 mod proxy_fields;
 mod request_body;

@@ -20,6 +20,7 @@ use tokio::io::AsyncWrite as _;
 use super::downstream::{ClientError, Downstream, Framing, framing_for};
 use super::fields::FieldSet;
 use super::generation::{Local, LocalUpstream};
+use super::pace::Pace;
 use super::proxy_fields;
 use super::request_body::RequestBody;
 use super::{answer, tunnel};
@@ -1183,6 +1184,12 @@ async fn relay(
         .map_err(RelayError::Peer)?;
     let mut is_ended = false;
     let mut is_client_gone = None;
+    let mut pace = match proxy.limit_rate.literal() {
+        Some(b"0") => None,
+        _ => Some(answer::size_of(&proxy.limit_rate, exchange)),
+    }
+    .filter(|&rate| rate > 0)
+    .map(|rate| Pace::new(rate, 0));
     poll_fn(|context| {
         loop {
             let mut progress = false;
@@ -1211,7 +1218,14 @@ async fn relay(
                 });
             }
             let queued = downstream.queued();
-            if !source.is_complete && (queued == 0 || queued < limit || is_client_gone.is_some()) {
+            let received = source.received;
+            let is_allowed = pace
+                .as_mut()
+                .is_none_or(|pace| source.is_complete || pace.poll_allowance(context).is_ready());
+            if is_allowed
+                && !source.is_complete
+                && (queued == 0 || queued < limit || is_client_gone.is_some())
+            {
                 match poll_source(
                     context,
                     exchange,
@@ -1221,7 +1235,12 @@ async fn relay(
                     proxy,
                     is_client_gone.is_some(),
                 ) {
-                    Poll::Ready(Ok(())) => progress = true,
+                    Poll::Ready(Ok(())) => {
+                        progress = true;
+                        if let Some(pace) = &mut pace {
+                            pace.note((source.received - received) as usize);
+                        }
+                    }
                     Poll::Ready(Err(error)) => return Poll::Ready(Err(RelayError::Peer(error))),
                     Poll::Pending => {}
                 }
