@@ -5,6 +5,7 @@ use std::io::Read;
 use flate2::read::GzDecoder;
 use regex::Regex;
 
+use super::case::Case;
 use super::run::Observed;
 use crate::support::backend::Seen;
 use crate::support::client::{Answer, Framing};
@@ -15,12 +16,13 @@ pub struct Normaliser {
     names: Vec<(Regex, String)>,
     nginx: bool,
     explicit_connection: bool,
+    own_length: bool,
 }
 
 impl Normaliser {
-    /// `names` are the ports and directories of a peer with what stands for them. `nginx` says that
-    /// the peer is nginx, `explicit_connection` that the case says itself what goes upstream.
-    pub fn new(names: &[(String, String)], nginx: bool, explicit_connection: bool) -> Self {
+    /// `names` are the ports and directories of a peer with what stands for them, `nginx` says that
+    /// the peer is nginx.
+    pub fn new(names: &[(String, String)], nginx: bool, case: &Case) -> Self {
         let names = names.iter().map(|(value, name)| {
             let number = value.bytes().all(|byte| byte.is_ascii_digit());
             let edge = if number { r"\b" } else { "" };
@@ -30,7 +32,8 @@ impl Normaliser {
         Self {
             names: names.collect(),
             nginx,
-            explicit_connection,
+            explicit_connection: case.has("explicit-connection"),
+            own_length: case.has("own-length"),
         }
     }
 
@@ -61,6 +64,7 @@ impl Normaliser {
                 "server" if is_product(&field.value) => "PRODUCT".to_owned(),
                 "date" if seconds(&field.value).is_some() => "DATE".to_owned(),
                 "expires" => relative(answer, &field.value),
+                "content-length" if self.own_length => continue,
                 "content-length" => {
                     let length: Option<usize> = field.value.parse().ok();
                     let error_page = answer.status >= 300
@@ -78,6 +82,7 @@ impl Normaliser {
                     Some(boundary) => field.value.replace(&boundary, "BOUNDARY"),
                     None => field.value.clone(),
                 },
+                "transfer-encoding" if self.own_length => continue,
                 "x-openclaw-error" if !self.nginx && answer.status >= 500 => continue,
                 "retry-after" if !self.nginx && matches!(answer.status, 429 | 503) => continue,
                 _ => field.value.clone(),
@@ -109,8 +114,8 @@ impl Normaliser {
                 Err(error) => format!("not gzip: {error}").into_bytes(),
             };
         }
-        // Large bodies are patterns, and binary ones would not survive as text.
-        if body.len() > 64 * 1024 {
+        // Large bodies are patterns: but for the boundary there is no name in them.
+        if body.len() > 64 * 1024 && boundary(answer).is_none() {
             return body;
         }
         let mut text = latin1(&body);

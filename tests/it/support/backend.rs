@@ -444,7 +444,7 @@ pub fn answer_as_asked(exchange: &mut Exchange<'_>) -> Then {
         || find("noframing").is_some();
     let chunked = find("chunked").is_some();
     let until_close = find("close").is_some();
-    let last = until_close
+    let last = (until_close && !bodiless)
         || find("bye").is_some()
         || find("early").is_some()
         || find("cut").is_some()
