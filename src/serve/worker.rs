@@ -47,6 +47,11 @@ impl Worker {
         Rc::clone(&self.local.borrow())
     }
 
+    /// Is this the generation for a request that begins now?
+    pub fn is_current(&self, local: &Rc<Local>) -> bool {
+        Rc::ptr_eq(&self.local.borrow(), local)
+    }
+
     /// Takes no further request: idle connections close, the others after their answer.
     pub fn drain(&self) {
         self.is_draining.set(true);
