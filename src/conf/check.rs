@@ -5,7 +5,7 @@
 //! files is told in one run, and one mistake is told once: a directive that is refused as a whole
 //! is not looked into.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use super::diagnostic::{self, Code, Diagnostic, Severity};
 use super::directives::{self, Argument, Contexts, DIRECTIVES, Directive, Form, Repeat};
@@ -16,7 +16,8 @@ use crate::unit;
 /// How many problems are told; what follows is cut off with one more problem that says so.
 pub const MAX_PROBLEMS: usize = 500;
 
-/// Appends what is wrong, and sorts all problems by place.
+/// Appends what is wrong, and sorts all problems by place. Where a `;` is missing, the directive that
+/// swallowed the next one is cut in two, so that what comes after sees what was meant.
 pub fn check(loaded: &mut Loaded) {
     let mut broken: Vec<Span> = loaded
         .diagnostics
@@ -28,11 +29,17 @@ pub fn check(loaded: &mut Loaded) {
     let mut checker = Checker {
         sources: &loaded.sources,
         broken,
+        starts: HashSet::new(),
         problems: Vec::new(),
     };
     checker.block(&loaded.nodes, Contexts::MAIN);
-    let problems = checker.problems;
+    let Checker {
+        problems, starts, ..
+    } = checker;
     loaded.diagnostics.extend(problems);
+    if !starts.is_empty() {
+        loaded.nodes = cut(std::mem::take(&mut loaded.nodes), &starts);
+    }
     diagnostic::arrange(&mut loaded.diagnostics);
     if loaded.diagnostics.len() > MAX_PROBLEMS {
         let place = loaded.diagnostics[MAX_PROBLEMS].span();
@@ -49,6 +56,8 @@ struct Checker<'a> {
     sources: &'a Sources,
     /// Where reading found errors, sorted.
     broken: Vec<Span>,
+    /// The arguments that are names of directives, because a `;` is missing before them.
+    starts: HashSet<Span>,
     problems: Vec<Diagnostic>,
 }
 
@@ -90,6 +99,7 @@ impl<'a> Checker<'a> {
                 && statement.block.is_some() == matches!(row.form, Form::Block(_))
                 && argument.is_some_and(|argument| accepts(argument, &word.text));
             if !possible {
+                self.starts.insert(word.span);
                 self.problems.push(
                     Diagnostic::error(
                         Code::MISSING_SEMICOLON,
@@ -292,6 +302,33 @@ impl Directive {
     fn argument(&self, index: usize) -> Option<Argument> {
         self.arguments.get(index).or(self.arguments.last()).copied()
     }
+}
+
+/// Cuts directives before the arguments that start one.
+fn cut(nodes: Vec<Node>, starts: &HashSet<Span>) -> Vec<Node> {
+    let mut out = Vec::with_capacity(nodes.len());
+    for mut node in nodes {
+        node.block = node.block.map(|block| cut(block, starts));
+        while let Some(index) = node
+            .arguments
+            .iter()
+            .position(|word| starts.contains(&word.span))
+        {
+            let mut rest = node.arguments.split_off(index);
+            let name = rest.remove(0);
+            let end = node.arguments.last().unwrap_or(&node.name).span;
+            let span = name.span.to(node.span);
+            out.push(Node {
+                name: std::mem::replace(&mut node.name, name),
+                arguments: std::mem::replace(&mut node.arguments, rest),
+                block: None,
+                span: node.span.to(end),
+            });
+            node.span = span;
+        }
+        out.push(node);
+    }
+    out
 }
 
 fn wrong_count(statement: &Statement<'_>, row: &Directive) -> Diagnostic {

@@ -95,13 +95,43 @@ pub fn any_error(diagnostics: &[Diagnostic]) -> bool {
         .any(|problem| problem.severity == Severity::Error)
 }
 
-/// Sorts by place and drops repetitions (a file that is included twice is read once, but its
-/// directives are checked in each place).
+/// Sorts by place, and drops what only follows from another problem or repeats it: a mistake is told
+/// once. (A file that is included twice is read once, but its directives are checked in each place;
+/// lowering goes on with words that were refused already.)
 pub fn arrange(diagnostics: &mut Vec<Diagnostic>) {
+    let of_text: Vec<Span> = diagnostics
+        .iter()
+        .filter(|problem| problem.severity == Severity::Error && !problem.code.is_of_lowering())
+        .map(Diagnostic::span)
+        .collect();
+    // With a block that has no end, everything behind it may stand in the wrong place.
+    let open = diagnostics
+        .iter()
+        .any(|problem| matches!(problem.code, Code::UNCLOSED_BLOCK | Code::SWALLOWED));
+    let touches = |one: Span, other: Span| {
+        one.file == other.file && one.start <= other.end && other.start <= one.end
+    };
+    let refused: Vec<Span> = diagnostics
+        .iter()
+        .filter(|problem| problem.severity == Severity::Error)
+        .filter(|problem| problem.code != Code::UNKNOWN_PARAMETER)
+        .map(Diagnostic::span)
+        .collect();
+    diagnostics.retain(|problem| {
+        let span = problem.span();
+        let follows = match problem.code {
+            Code::UNKNOWN_PARAMETER => refused.contains(&span),
+            code if code.is_of_lowering() => {
+                open || of_text.iter().any(|&other| touches(span, other))
+            }
+            _ => false,
+        };
+        !follows
+    });
     diagnostics.sort_by_key(|problem| (problem.span(), problem.severity, problem.code));
     diagnostics.dedup_by(|later, earlier| {
-        (later.code, later.span(), &later.message)
-            == (earlier.code, earlier.span(), &earlier.message)
+        (later.code, later.span()) == (earlier.code, earlier.span())
+            && (later.severity == Severity::Error || later.message == earlier.message)
     });
 }
 

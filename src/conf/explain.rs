@@ -39,6 +39,12 @@ impl Code {
             .find(|code| code.0.strip_prefix("OC-") == Some(number))
     }
 
+    /// Is it found by lowering, so that what reading and checking found may be its cause?
+    pub fn is_of_lowering(self) -> bool {
+        // After `OC-` and the letter: 0 for reading and checking.
+        self.0.as_bytes().get(4).is_some_and(|&digit| digit != b'0')
+    }
+
     /// What is known about it.
     pub fn explanation(self) -> &'static Explanation {
         CODES
@@ -392,13 +398,13 @@ codes! {
     "E141" CONFLICTING_LISTEN "two `listen` lines disagree about one address" {
         "An address has one socket, so its options and its default server can be given once. Servers \
          that share it repeat the address alone.",
-        "http { server { listen 80 default_server; } server { listen 80 default_server; } }",
-        "http { server { listen 80 default_server; } server { listen 80; } }"
+        "http { server { listen 80 default_server; } server { listen 80 default_server; server_name a; } }",
+        "http { server { listen 80 default_server; } server { listen 80; server_name a; } }"
     }
     "E142" UNKNOWN_NAME "a name that nothing has" {
         "The line names something that the configuration does not define.",
-        "http { access_log logs/a.log brief; }",
-        "http { log_format brief '$request'; access_log logs/a.log brief; }"
+        "http { access_log logs/a.log brief; server { } }",
+        "http { log_format brief '$request'; access_log logs/a.log brief; server { } }"
     }
     "E143" NO_SERVERS "an upstream without servers" {
         "A group needs at least one `server`.",
@@ -418,14 +424,15 @@ codes! {
     }
     "E146" BAD_FIELD_NAME "not the name of a header field" {
         "Names of header fields are letters, digits and `-`, or a few signs; never blanks or colons.",
-        "http { add_header 'X Note:' hello; }",
-        "http { add_header X-Note hello; }"
+        "http { server { add_header 'X Note:' hello; } }",
+        "http { server { add_header X-Note hello; } }"
     }
     "E147" BAD_FIELD_VALUE "not the value of a header field" {
         "A value is one line: it has no control characters.",
-        "http { add_header X-Note 'a\nb'; }",
-        "http { add_header X-Note 'a b'; }"
+        "http { server { add_header X-Note 'a\nb'; } }",
+        "http { server { add_header X-Note 'a b'; } }"
     }
+
     // What can be used and is probably a mistake.
     "W001" BUILTIN_MIME_TYPES "the built-in table of media types is used" {
         "The file of media types does not exist. Its usual content is built in and is used instead; \
@@ -491,8 +498,8 @@ codes! {
     "W145" HOST_BITS "an address with meaningless bits" {
         "Behind the length of the prefix the address of a network is zero; what stands there has no \
          meaning. Perhaps another length is meant.",
-        "http { server { allow 10.1.2.3/8; deny all; } }",
-        "http { server { allow 10.0.0.0/8; deny all; } }"
+        "http { geo $inside { 10.1.2.3/8 yes; } }",
+        "http { geo $inside { 10.0.0.0/8 yes; } }"
     }
     "W146" DUPLICATE_NAMED_LOCATION "a named location stands twice" {
         "The first one is used.",
@@ -505,12 +512,12 @@ codes! {
         "http { geo $inside { 10.0.0.0/8 yes; delete 10.1.0.0/16; } }",
         "http { geo $inside { 10.0.0.0/8 yes; delete 10.0.0.0/8; } }"
     }
-    "W048" DEPRECATED "an old spelling" {
+    "W148" DEPRECATED "an old spelling" {
         "It still works; the new spelling says the same and will go on working.",
         "http { server { listen 8080 http2; } }",
         "http { server { listen 8080; http2 on; } }"
     }
-    "W049" METHOD_REDEFINED "the method of balancing is set twice" {
+    "W149" METHOD_REDEFINED "the method of balancing is set twice" {
         "A group has one method; the last line wins.",
         "http { upstream app { least_conn; ip_hash; server 10.0.0.1; } }",
         "http { upstream app { ip_hash; server 10.0.0.1; } }"

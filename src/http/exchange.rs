@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use smallvec::SmallVec;
 
 use super::head::{Fields, Method, RequestHead, ResponseHead, Version};
+use super::temporary_file::TemporaryFile;
 use crate::conf::regex::Groups;
 use crate::conf::typed::Http;
 use crate::conf::typed::listen::Address;
@@ -156,7 +157,7 @@ pub struct Exchange {
     /// The request body when it is held in memory (`$request_body`).
     pub body: Vec<u8>,
     /// The file that holds the body (`$request_body_file`).
-    pub body_file: Option<std::path::PathBuf>,
+    pub body_file: Option<TemporaryFile>,
     /// `set $limit_rate`, which goes before the directive.
     pub limit_rate: Option<u64>,
 
@@ -191,10 +192,18 @@ pub struct Exchange {
     pub proxy_host: Vec<u8>,
     /// See `proxy_host`.
     pub proxy_port: Vec<u8>,
+    /// The request failed: what is left of its body will be thrown away.
+    pub is_body_unwanted: bool,
+    /// The answer is sent in chunks.
+    pub is_chunked: bool,
     /// The connection stays open for another request.
     pub keep_alive: bool,
     /// The status line is the peer's, with its reason phrase.
     pub has_peer_reason: bool,
+    /// `Server` is the peer's or none (`proxy_pass_header`).
+    pub passes_server: bool,
+    /// As `passes_server`, for `Date`.
+    pub passes_date: bool,
     /// Is HTTP/2 spoken with the client?
     pub is_http2: bool,
 }
@@ -244,8 +253,12 @@ impl Exchange {
             upstream_trailers: Fields::default(),
             proxy_host: Vec::new(),
             proxy_port: Vec::new(),
+            is_body_unwanted: false,
+            is_chunked: false,
             keep_alive: false,
             has_peer_reason: false,
+            passes_server: false,
+            passes_date: false,
             is_http2: false,
         }
     }
@@ -291,8 +304,12 @@ impl Exchange {
         self.upstream_trailers.clear();
         self.proxy_host.clear();
         self.proxy_port.clear();
+        self.is_body_unwanted = false;
+        self.is_chunked = false;
         self.keep_alive = false;
         self.has_peer_reason = false;
+        self.passes_server = false;
+        self.passes_date = false;
     }
 
     /// The version spoken by the client.

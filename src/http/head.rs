@@ -73,19 +73,17 @@ impl Fields {
         name: std::ops::Range<usize>,
         value: std::ops::Range<usize>,
     ) {
-        if let Some(known) = known {
-            let first = &mut self.first[known as usize];
-            if *first == NONE {
-                *first = self.list.len() as u16;
-            }
-        }
-        self.list.push(Field {
-            name_start: name.start as u32,
-            name_length: name.len() as u16,
-            known,
-            value_start: value.start as u32,
-            value_length: value.len() as u32,
-        });
+        self.parts().1.add(known, name, value);
+    }
+
+    /// The bytes, and the list of fields to add ranges of them to.
+    #[inline]
+    pub fn parts(&mut self) -> (&[u8], List<'_>) {
+        let list = List {
+            fields: &mut self.list,
+            first: &mut self.first,
+        };
+        (&self.bytes, list)
     }
 
     /// Appends a field, copying name and value behind the bytes.
@@ -192,6 +190,49 @@ impl Fields {
     }
 }
 
+/// The list of a head's fields while their bytes are read.
+pub struct List<'a> {
+    fields: &'a mut Vec<Field>,
+    first: &'a mut [u16; Known::COUNT],
+}
+
+impl List<'_> {
+    /// Adds a field.
+    #[inline]
+    pub fn add(
+        &mut self,
+        known: Option<Known>,
+        name: std::ops::Range<usize>,
+        value: std::ops::Range<usize>,
+    ) {
+        if let Some(known) = known {
+            let first = &mut self.first[known as usize];
+            if *first == NONE {
+                *first = self.fields.len() as u16;
+            }
+        }
+        self.fields.push(Field {
+            name_start: name.start as u32,
+            name_length: (name.end - name.start) as u16,
+            known,
+            value_start: value.start as u32,
+            value_length: (value.end - value.start) as u32,
+        });
+    }
+
+    /// How many fields there are.
+    #[inline]
+    pub fn count(&self) -> usize {
+        self.fields.len()
+    }
+
+    /// Is there a field of this name?
+    #[inline]
+    pub fn has(&self, known: Known) -> bool {
+        self.first[known as usize] != NONE
+    }
+}
+
 macro_rules! known_fields {
     ($($variant:ident $name:literal,)*) => {
         /// Field names that the proxy itself reads or writes.
@@ -217,6 +258,7 @@ macro_rules! known_fields {
 known_fields! {
     Accept "Accept", AcceptEncoding "Accept-Encoding", AcceptLanguage "Accept-Language", AcceptRanges "Accept-Ranges",
     Age "Age", Allow "Allow", Authorization "Authorization", CacheControl "Cache-Control", Connection "Connection",
+    ContentDisposition "Content-Disposition",
     ContentEncoding "Content-Encoding", ContentLength "Content-Length", ContentRange "Content-Range",
     ContentType "Content-Type", Cookie "Cookie", Date "Date", Destination "Destination", Etag "ETag", Expect "Expect",
     Expires "Expires", Forwarded "Forwarded", Host "Host", Http2Settings "HTTP2-Settings", IfMatch "If-Match",
@@ -232,42 +274,134 @@ known_fields! {
     XRealIp "X-Real-IP",
 }
 
-const LONGEST: usize = 24;
-const BUCKET: usize = 8;
-const EMPTY: u8 = u8::MAX;
-
-/// The known names by length, so that a look-up compares with at most a handful.
-static BY_LENGTH: [[u8; BUCKET]; LONGEST] = {
-    let mut table = [[EMPTY; BUCKET]; LONGEST];
-    let mut position = 0;
-    while position < Known::COUNT {
-        let length = Known::ALL[position].name().len();
-        let mut slot = 0;
-        while table[length][slot] != EMPTY {
-            slot += 1;
-        }
-        table[length][slot] = position as u8;
-        position += 1;
-    }
-    table
-};
-
 impl Known {
     /// The known name that these bytes are, without regard to case.
+    #[inline]
     pub fn of(name: &[u8]) -> Option<Self> {
-        let first = name.first()?.to_ascii_lowercase();
-        for &position in BY_LENGTH.get(name.len())? {
-            if position == EMPTY {
-                return None;
-            }
-            let known = Self::ALL[usize::from(position)];
-            let spelling = known.name().as_bytes();
-            if spelling[0].to_ascii_lowercase() == first && name.eq_ignore_ascii_case(spelling) {
-                return Some(known);
-            }
+        let (first, last) = ends(name);
+        let position = SLOTS[slot((first, last), name.len(), MULTIPLIER)];
+        let spelling = SPELLINGS.get(usize::from(position))?;
+        let difference = (first ^ spelling.ends.0) & spelling.compared.0
+            | (last ^ spelling.ends.1) & spelling.compared.1;
+        if difference != 0 || spelling.length != name.len() {
+            return None;
         }
-        None
+        if name.len() > 16 {
+            return spelling.known.has_name(name);
+        }
+        Some(spelling.known)
     }
+
+    /// As [`Known::of`] where it can be no other one. The two words of a longer name do not meet.
+    #[inline(never)]
+    fn has_name(self, name: &[u8]) -> Option<Self> {
+        name.eq_ignore_ascii_case(self.name().as_bytes())
+            .then_some(self)
+    }
+}
+
+/// How a known name is written.
+#[derive(Clone, Copy)]
+struct Spelling {
+    ends: (u64, u64),
+    /// All bits of `ends` but the bit of case of each letter.
+    compared: (u64, u64),
+    length: usize,
+    known: Known,
+}
+
+/// The first and the last eight bytes of a name; of a shorter one the first and last four, or two,
+/// repeated until two words are full.
+#[inline]
+const fn ends(name: &[u8]) -> (u64, u64) {
+    if let (Some(first), Some(last)) = (name.first_chunk::<8>(), name.last_chunk::<8>()) {
+        (u64::from_le_bytes(*first), u64::from_le_bytes(*last))
+    } else if let (Some(first), Some(last)) = (name.first_chunk::<4>(), name.last_chunk::<4>()) {
+        let word = u32::from_le_bytes(*first) as u64 | (u32::from_le_bytes(*last) as u64) << 32;
+        (word, word)
+    } else if let (Some(first), Some(last)) = (name.first_chunk::<2>(), name.last_chunk::<2>()) {
+        let half = u16::from_le_bytes(*first) as u64 | (u16::from_le_bytes(*last) as u64) << 16;
+        let word = half | half << 32;
+        (word, word)
+    } else {
+        (0, 0)
+    }
+}
+
+/// All bits of a word but the bit of case of each letter.
+const fn compared(word: u64) -> u64 {
+    let mut bytes = word.to_le_bytes();
+    let mut position = 0;
+    while position < bytes.len() {
+        let is_letter = bytes[position].is_ascii_alphabetic();
+        bytes[position] = if is_letter { !(CASE as u8) } else { u8::MAX };
+        position += 1;
+    }
+    u64::from_le_bytes(bytes)
+}
+
+const CASE: u64 = 0x2020_2020_2020_2020;
+
+/// The known names by position.
+static SPELLINGS: [Spelling; Known::COUNT] = {
+    let mut spellings = [Spelling {
+        ends: (0, 0),
+        compared: (0, 0),
+        length: 0,
+        known: Known::ALL[0],
+    }; Known::COUNT];
+    let mut position = 0;
+    while position < Known::COUNT {
+        let known = Known::ALL[position];
+        let (first, last) = ends(known.name().as_bytes());
+        spellings[position] = Spelling {
+            ends: (first, last),
+            compared: (compared(first), compared(last)),
+            length: known.name().len(),
+            known,
+        };
+        position += 1;
+    }
+    spellings
+};
+
+/// In which of `SLOTS` a name stands, in whichever case, if it is known.
+#[inline]
+const fn slot((first, last): (u64, u64), length: usize, multiplier: u64) -> usize {
+    let mixed = (first | CASE) ^ (last | CASE).rotate_left(23) ^ length as u64;
+    (mixed.wrapping_mul(multiplier) >> (64 - 9)) as usize
+}
+
+const EMPTY: u8 = u8::MAX;
+
+/// The position of the known name of each slot.
+static SLOTS: [u8; 1 << 9] = match slots(MULTIPLIER) {
+    Some(slots) => slots,
+    None => unreachable!(),
+};
+
+/// The first odd number behind a fixed one that gives every known name a slot of its own.
+const MULTIPLIER: u64 = {
+    let mut multiplier = 0x9e37_79b9_7f4a_7c15;
+    while slots(multiplier).is_none() {
+        multiplier += 2;
+    }
+    multiplier
+};
+
+const fn slots(multiplier: u64) -> Option<[u8; 1 << 9]> {
+    let mut slots = [EMPTY; 1 << 9];
+    let mut position = 0;
+    while position < Known::COUNT {
+        let name = Known::ALL[position].name().as_bytes();
+        let slot = slot(ends(name), name.len(), multiplier);
+        if slots[slot] != EMPTY {
+            return None;
+        }
+        slots[slot] = position as u8;
+        position += 1;
+    }
+    Some(slots)
 }
 
 /// The method of a request.
@@ -476,6 +610,24 @@ mod tests {
         assert_eq!(Known::of(b"X-Unknown"), None);
         assert_eq!(Known::of(b""), None);
         assert_eq!(Known::of(&[b'a'; 300]), None);
+    }
+
+    #[test]
+    fn a_name_with_any_byte_changed_is_not_the_known_one() {
+        for &known in Known::ALL {
+            let name = known.name().as_bytes();
+            for position in 0..name.len() {
+                for byte in 0..=u8::MAX {
+                    let mut changed = name.to_vec();
+                    changed[position] = byte;
+                    let expected = Known::ALL
+                        .iter()
+                        .copied()
+                        .find(|known| changed.eq_ignore_ascii_case(known.name().as_bytes()));
+                    assert_eq!(Known::of(&changed), expected);
+                }
+            }
+        }
     }
 
     #[test]

@@ -11,5 +11,6 @@ pub mod h1;
 pub mod head;
 pub mod hop_by_hop;
 pub mod range;
+pub mod temporary_file;
 pub mod uri;
 pub mod variables;

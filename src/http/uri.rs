@@ -370,41 +370,41 @@ pub struct Host {
 pub fn validate_host(host: &[u8], out: &mut Vec<u8>) -> Result<Option<u16>, InvalidHost> {
     out.clear();
     let Host { length, port } = check_host(host)?;
-    out.extend(host[..length].iter().map(u8::to_ascii_lowercase));
+    out.extend_from_slice(&host[..length]);
+    out.make_ascii_lowercase();
     Ok(port)
 }
 
 /// As [`validate_host`], without the copy. RFC 3986 section 3.2.2, as nginx from 1.29.4: names of
 /// unreserved characters, sub-delimiters and escapes; addresses in brackets; no empty label, no user.
 pub fn check_host(host: &[u8]) -> Result<Host, InvalidHost> {
-    let mut end = match host {
-        [b'[', rest @ ..] => {
-            let inside = rest
-                .iter()
-                .position(|&byte| HOST[usize::from(byte)] & IN_BRACKETS == 0)
-                .filter(|&position| position > 0 && rest[position] == b']')
-                .ok_or(InvalidHost)?;
-            inside + 2
+    let mut end = 0;
+    if host.first() == Some(&b'[') {
+        let inside = &host[1..];
+        let is_inside =
+            |&&byte: &&u8| byte == b':' || matches!(HOST[usize::from(byte)], USUAL | DOT);
+        end = inside.iter().take_while(is_inside).count() + 2;
+        if end == 2 || host.get(end - 1) != Some(&b']') {
+            return Err(InvalidHost);
         }
-        _ => host
-            .iter()
-            .position(|&byte| HOST[usize::from(byte)] & IN_NAME == 0)
-            .unwrap_or(host.len()),
-    };
+    } else {
+        while let Some(&byte) = host.get(end) {
+            match HOST[usize::from(byte)] {
+                USUAL => {}
+                DOT if !host[..end].ends_with(b".") => {}
+                SPECIAL if escape(&host[end + 1..]).is_some() => end += 2,
+                _ if byte == b':' => break,
+                _ => return Err(InvalidHost),
+            }
+            end += 1;
+        }
+    }
     let port = match &host[end..] {
         [] => None,
         [b':', digits @ ..] => port(digits)?,
         _ => return Err(InvalidHost),
     };
-    let mut previous = 0;
-    for (position, &byte) in host[..end].iter().enumerate() {
-        match byte {
-            b'.' if previous == b'.' => return Err(InvalidHost),
-            b'%' if escape(&host[position + 1..end]).is_none() => return Err(InvalidHost),
-            _ => previous = byte,
-        }
-    }
-    if previous == b'.' {
+    if host[..end].ends_with(b".") {
         end -= 1;
     }
     if end == 0 {
@@ -447,24 +447,19 @@ static PATH: [u8; 256] = {
     table
 };
 
-const IN_NAME: u8 = 1;
-const IN_BRACKETS: u8 = 2;
+const NONE: u8 = 4;
 
-/// Where a byte may stand in a host.
+/// What the bytes of a host are: in a name, and but for escapes between brackets.
 static HOST: [u8; 256] = {
-    let mut table = [0; 256];
+    let mut table = [NONE; 256];
     let mut byte = 0;
     while byte < 256 {
         table[byte] = match byte as u8 {
-            b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z' | b'-' | b'.' | b'_' | b'~' => {
-                IN_NAME | IN_BRACKETS
-            }
-            b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*' | b'+' | b',' | b';' | b'=' => {
-                IN_NAME | IN_BRACKETS
-            }
-            b'%' => IN_NAME,
-            b':' => IN_BRACKETS,
-            _ => 0,
+            b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z' | b'-' | b'_' | b'~' => USUAL,
+            b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*' | b'+' | b',' | b';' | b'=' => USUAL,
+            b'.' => DOT,
+            b'%' => SPECIAL,
+            _ => NONE,
         };
         byte += 1;
     }
@@ -502,3 +497,369 @@ static ESCAPED: [u8; 256] = {
     }
     table
 };
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    type Parts = (&'static [u8], &'static [u8]);
+
+    /// Target, and path and query that nginx 1.22 makes of it with and without `merge_slashes`.
+    const CASES: &[(&[u8], Option<Parts>, Option<Parts>)] = &[];
+
+    fn normalised(target: &[u8], merge_slashes: bool) -> Option<(Vec<u8>, Option<Vec<u8>>)> {
+        let mut out = b"kept".to_vec();
+        let normalised = normalise(target, merge_slashes, &mut out).ok()?;
+        let path = match normalised.path {
+            Path::AsReceived(length) => {
+                assert_eq!(out, b"kept", "nothing is written");
+                target[..length].to_vec()
+            }
+            Path::Appended => out.strip_prefix(b"kept").expect("only appended").to_vec(),
+        };
+        Some((path, normalised.query.map(|query| target[query].to_vec())))
+    }
+
+    #[test]
+    fn paths_are_normalised_as_nginx_does() {
+        for &(target, merged, kept) in CASES {
+            for (merge_slashes, expected) in [(true, merged), (false, kept)] {
+                let parts = normalised(target, merge_slashes)
+                    .map(|(path, query)| (path, query.unwrap_or_default()));
+                let expected = expected.map(|(path, query)| (path.to_vec(), query.to_vec()));
+                let case = String::from_utf8_lossy(target);
+                assert_eq!(parts, expected, "{case} {merge_slashes}");
+            }
+        }
+    }
+
+    #[test]
+    fn usual_paths_are_not_copied() {
+        for target in [
+            "/",
+            "/a/b.c/d-e_f",
+            "/a?b%20c/../d",
+            "/a.b#c%",
+            "/\u{e9}+",
+            "*",
+            "",
+        ] {
+            let mut out = Vec::new();
+            let normalised = normalise(target.as_bytes(), true, &mut out).expect("valid");
+            assert!(matches!(normalised.path, Path::AsReceived(_)), "{target}");
+            assert!(!normalised.escaped, "{target}");
+        }
+    }
+
+    #[test]
+    fn a_query_is_told_from_none() {
+        assert_eq!(normalised(b"/a", true), Some((b"/a".to_vec(), None)));
+        assert_eq!(
+            normalised(b"/a?", true),
+            Some((b"/a".to_vec(), Some(Vec::new())))
+        );
+        assert_eq!(
+            normalised(b"//a?", true),
+            Some((b"/a".to_vec(), Some(Vec::new())))
+        );
+    }
+
+    #[test]
+    fn a_query_alone_has_the_root_as_path() {
+        assert_eq!(
+            normalised(b"?a=/", true),
+            Some((b"/".to_vec(), Some(b"a=/".to_vec())))
+        );
+    }
+
+    #[test]
+    fn escapes_in_the_path_are_told() {
+        for (target, escaped) in [("/%41", true), ("//a", false), ("/./a?%41", false)] {
+            let normalised = normalise(target.as_bytes(), true, &mut Vec::new()).expect("valid");
+            assert_eq!(normalised.escaped, escaped, "{target}");
+        }
+    }
+
+    fn escaped(text: &[u8], escape: Escape) -> String {
+        let mut out = Vec::new();
+        push_escaped(&mut out, text, escape);
+        assert_eq!(needs_escape(text, escape), out != text);
+        String::from_utf8(out).expect("ASCII")
+    }
+
+    #[test]
+    fn signs_are_escaped_by_where_they_will_stand() {
+        let signs = b" !\"#$%&'()*+,-./09:;<=>?@AZ[\\]^_`az{|}~";
+        for (escape, expected) in [
+            (
+                Escape::Path,
+                "%20!%22%23$%25&'()*+,-./09:;%3C=%3E%3F@AZ[%5C]%5E_%60az%7B%7C%7D~",
+            ),
+            (
+                Escape::Argument,
+                "%20!%22%23$%25%26'()*%2B,-./09:%3B%3C=%3E%3F@AZ[%5C]%5E_%60az%7B%7C%7D~",
+            ),
+            (
+                Escape::Component,
+                "%20%21%22%23%24%25%26%27%28%29%2A%2B%2C-.%2F09%3A%3B%3C%3D%3E%3F%40AZ%5B%5C%5D%5E_%60az%7B%7C%7D~",
+            ),
+            (
+                Escape::HtmlAttribute,
+                "%20!%22%23$%25&%27()*+,-./09:;%3C=%3E?@AZ[%5C]%5E_%60az%7B%7C%7D~",
+            ),
+        ] {
+            assert_eq!(escaped(signs, escape), expected, "{escape:?}");
+            assert_eq!(
+                escaped(b"\0\r\n\x1f\x7f\x80\xff", escape),
+                "%00%0D%0A%1F%7F%80%FF"
+            );
+            assert_eq!(escaped(b"", escape), "");
+        }
+    }
+
+    #[test]
+    fn markup_is_replaced_in_html() {
+        let mut out = Vec::new();
+        push_html(&mut out, b"<a href=\"x\">&'");
+        assert_eq!(out, b"&lt;a href=&quot;x&quot;&gt;&amp;'");
+    }
+
+    fn unescaped(text: &[u8], unescape: Unescape) -> Vec<u8> {
+        let mut out = Vec::new();
+        push_unescaped(&mut out, text, unescape);
+        out
+    }
+
+    #[test]
+    fn escapes_are_decoded_up_to_where_asked() {
+        let text = b"%41%2f?%41";
+        assert_eq!(unescaped(text, Unescape::Everything), b"A/?A");
+        assert_eq!(unescaped(text, Unescape::Path), b"A/?%41");
+        assert_eq!(unescaped(b"a%3Fb%41", Unescape::Everything), b"a?bA");
+        assert_eq!(unescaped(b"a%3Fb%41", Unescape::Path), b"a?b%41");
+        assert_eq!(
+            unescaped(b"%0d%20%25%26%7e%7F%e9%3f%41", Unescape::Redirect),
+            b"%0d%20%25&~%7F%e9?%41"
+        );
+    }
+
+    #[test]
+    fn broken_escapes_are_lost_as_in_nginx() {
+        for (text, left) in [
+            ("%", ""),
+            ("a%4", "a"),
+            ("%zb", "zb"),
+            ("%4zb", "b"),
+            ("%%41", "%41"),
+        ] {
+            assert_eq!(
+                unescaped(text.as_bytes(), Unescape::Everything),
+                left.as_bytes(),
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn queries_are_split_off_and_added() {
+        assert_eq!(split_query(b"/a?b?c"), (&b"/a"[..], Some(&b"b?c"[..])));
+        assert_eq!(split_query(b"/a"), (&b"/a"[..], None));
+        for (uri, query, expected) in [
+            ("/a", "b=c", "/a?b=c"),
+            ("/a?x", "b=c", "/a?x&b=c"),
+            ("/a?", "b", "/a?&b"),
+            ("/a", "", "/a"),
+        ] {
+            let mut out = format!("?{uri}").into_bytes();
+            push_query(&mut out, 1, query.as_bytes());
+            assert_eq!(out[1..], *expected.as_bytes(), "{uri} {query}");
+        }
+    }
+
+    #[test]
+    fn an_argument_is_the_first_of_its_name_in_any_case() {
+        let query = b"a=1&B=2&ba=3&b=4&c&d=&=e&a==";
+        for (name, value) in [
+            ("a", Some("1")),
+            ("b", Some("2")),
+            ("ba", Some("3")),
+            ("c", None),
+            ("d", Some("")),
+            ("e", None),
+        ] {
+            assert_eq!(
+                argument(query, name.as_bytes()),
+                value.map(str::as_bytes),
+                "{name}"
+            );
+        }
+        assert_eq!(argument(b"", b"a"), None);
+    }
+
+    #[test]
+    fn hosts_are_lowered_and_lose_port_and_last_dot() {
+        for (host, expected, port) in [
+            ("a", "a", None),
+            ("Example.ORG", "example.org", None),
+            ("example.org.", "example.org", None),
+            ("example.org.:80", "example.org", Some(80)),
+            ("a:", "a", None),
+            ("a:0", "a", Some(0)),
+            ("a:00080", "a", Some(80)),
+            ("a:65535", "a", Some(65535)),
+            (".a", ".a", None),
+            ("10.0.0.1:8080", "10.0.0.1", Some(8080)),
+            ("[::1]", "[::1]", None),
+            ("[::1]:", "[::1]", None),
+            ("[2001:DB8::1]:443", "[2001:db8::1]", Some(443)),
+            ("a_b~c!d", "a_b~c!d", None),
+            ("a%2Eb", "a%2eb", None),
+            ("a,b", "a,b", None),
+        ] {
+            let mut out = b"old".to_vec();
+            assert_eq!(validate_host(host.as_bytes(), &mut out), Ok(port), "{host}");
+            assert_eq!(out, expected.as_bytes(), "{host}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_host_is_refused() {
+        for host in [
+            "",
+            ".",
+            ":80",
+            "a..b",
+            "..",
+            "a/b",
+            "a\\b",
+            "a b",
+            " a",
+            "a\t",
+            "user@a",
+            "a?b",
+            "a#b",
+            "a:b",
+            "a:8 0",
+            "a:+1",
+            "a:65536",
+            "a:99999999999999999999",
+            "a:80:80",
+            "::1",
+            "[",
+            "[]",
+            "[::1",
+            "[::1]a",
+            "[::1 ]",
+            "[[::1]]",
+            "a[::1]",
+            "[a/b]",
+            "[%41]",
+            "a%",
+            "a%4",
+            "a%zz",
+            "a\u{e9}",
+            "a\0",
+            "a\r\nb",
+            "<a>",
+            "\"a\"",
+        ] {
+            let result = validate_host(host.as_bytes(), &mut Vec::new());
+            assert_eq!(result, Err(InvalidHost), "{host}");
+        }
+    }
+
+    /// Targets as the head parser lets them through, rich in what normalising looks at.
+    fn any_target() -> impl Strategy<Value = Vec<u8>> {
+        let part = prop_oneof![
+            prop::sample::select(vec![
+                &b"/"[..],
+                b"//",
+                b".",
+                b"..",
+                b"/./",
+                b"/../",
+                b"?",
+                b"#",
+                b"%",
+                b"%2f",
+                b"%2E",
+                b"%25",
+                b"%3f",
+                b"%23",
+                b"%00",
+                b"%4",
+                b"+",
+                b"a",
+                b"b.c",
+                b"\xff",
+            ])
+            .prop_map(<[u8]>::to_vec),
+            (0x21..=0xff_u8)
+                .prop_filter("DEL", |&byte| byte != 0x7f)
+                .prop_map(|byte| vec![byte]),
+        ];
+        prop::collection::vec(part, 0..16)
+            .prop_map(|parts| [b"/".to_vec(), parts.concat()].concat())
+    }
+
+    proptest! {
+        #[test]
+        fn a_normalised_path_stays_below_the_root(target in any_target(), merge_slashes: bool) {
+            if let Some((path, query)) = normalised(&target, merge_slashes) {
+                prop_assert!(path.starts_with(b"/"));
+                prop_assert!(!path.contains(&0));
+                let mut segments = path.split(|&byte| byte == b'/').skip(1);
+                prop_assert!(segments.all(|segment| segment != b"." && segment != b".."));
+                prop_assert!(!merge_slashes || !path.windows(2).any(|pair| pair == b"//"));
+                prop_assert!(!query.is_some_and(|query| query.contains(&b'#')));
+            }
+        }
+
+        #[test]
+        fn a_normalised_path_escaped_normalises_to_itself(target in any_target(), merge_slashes: bool) {
+            if let Some((path, _)) = normalised(&target, merge_slashes) {
+                let again = escaped(&path, Escape::Path);
+                prop_assert_eq!(normalised(again.as_bytes(), merge_slashes), Some((path, None)));
+            }
+        }
+
+        #[test]
+        fn a_plain_path_is_what_the_long_way_gives(target in any_target(), merge_slashes: bool) {
+            let short = normalise(&target, merge_slashes, &mut Vec::new());
+            if let Ok(Normalised { path: Path::AsReceived(length), query, .. }) = short {
+                let mut out = Vec::new();
+                let long = normalise_into(&target, 1, merge_slashes, &mut out).expect("valid as well");
+                prop_assert_eq!(&out, &target[..length]);
+                prop_assert_eq!(long.query, query);
+                prop_assert!(!long.escaped);
+            }
+        }
+
+        #[test]
+        fn what_is_escaped_is_unescaped(text in prop::collection::vec(any::<u8>(), 0..60)) {
+            for escape in [Escape::Path, Escape::Argument, Escape::Component, Escape::HtmlAttribute] {
+                let escaped = escaped(&text, escape);
+                prop_assert_eq!(unescaped(escaped.as_bytes(), Unescape::Everything), text.clone());
+            }
+        }
+
+        #[test]
+        fn any_bytes_are_unescaped(text in prop::collection::vec(prop_oneof![Just(b'%'), any::<u8>()], 0..40)) {
+            for unescape in [Unescape::Everything, Unescape::Path, Unescape::Redirect] {
+                prop_assert!(unescaped(&text, unescape).len() <= text.len());
+            }
+        }
+
+        #[test]
+        fn a_valid_host_is_valid_again_and_cannot_leave_its_place(host in "[\\[\\]a-zA-Z0-9.:%/@_-]{0,12}") {
+            let mut out = Vec::new();
+            if validate_host(host.as_bytes(), &mut out).is_ok() {
+                prop_assert!(!out.iter().any(|byte| b"/@?# \\".contains(byte)));
+                let mut again = Vec::new();
+                prop_assert_eq!(validate_host(&out, &mut again), Ok(None));
+                prop_assert_eq!(again, out);
+            }
+        }
+    }
+}

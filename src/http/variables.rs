@@ -10,7 +10,7 @@ use std::net::IpAddr;
 
 use super::date;
 use super::exchange::{Attempt, Exchange, Slot};
-use super::head::{Fields, Known};
+use super::head::{Fields, Known, Method, Version};
 use super::uri;
 use crate::conf::regex::Groups;
 use crate::conf::template::{Part, Template};
@@ -77,7 +77,7 @@ fn write_at(variable: &Variable, exchange: &Exchange, out: &mut Vec<u8>, depth: 
     match variable {
         Variable::Core(core) => write_core(*core, exchange, out),
         Variable::Http(name) => write_fields(&exchange.head.fields, name, out),
-        Variable::SentHttp(name) => write_fields(&exchange.answer, name, out),
+        Variable::SentHttp(name) => write_sent_field(exchange, name, out),
         Variable::SentTrailer(name) => write_fields(&exchange.answer_trailers, name, out),
         Variable::UpstreamHttp(name) => write_fields(&exchange.upstream_head.fields, name, out),
         Variable::UpstreamTrailer(name) => write_fields(&exchange.upstream_trailers, name, out),
@@ -251,6 +251,32 @@ fn write_fields(fields: &Fields, name: &[u8], out: &mut Vec<u8>) -> bool {
     found
 }
 
+/// As [`write_fields`] for the answer, of which some fields are written with the head only.
+fn write_sent_field(exchange: &Exchange, name: &[u8], out: &mut Vec<u8>) -> bool {
+    let is_sent = exchange.head_bytes_sent > 0;
+    match name {
+        b"content_length" => exchange
+            .answer_length
+            .is_some_and(|length| decimal(out, length)),
+        b"connection" if is_sent => append(
+            out,
+            match (exchange.status, exchange.keep_alive) {
+                (101, _) => b"upgrade",
+                (_, true) => b"keep-alive",
+                (_, false) => b"close",
+            },
+        ),
+        b"keep_alive" if is_sent && exchange.keep_alive => {
+            exchange.settings.keepalive_header.is_some_and(|seconds| {
+                out.extend_from_slice(b"timeout=");
+                decimal(out, seconds)
+            })
+        }
+        b"transfer_encoding" => exchange.is_chunked && append(out, b"chunked"),
+        _ => write_fields(&exchange.answer, name, out),
+    }
+}
+
 /// `user_agent` is the name of `User-Agent`.
 fn is_variable_name_of(name: &[u8], field: &[u8]) -> bool {
     name.len() == field.len()
@@ -375,7 +401,7 @@ fn write_core(core: Core, exchange: &Exchange, out: &mut Vec<u8>) -> bool {
         Core::RequestBodyFile => exchange
             .body_file
             .as_ref()
-            .is_some_and(|path| append(out, path.as_os_str().as_encoded_bytes())),
+            .is_some_and(|file| append(out, file.path().as_os_str().as_encoded_bytes())),
         Core::RequestCompletion => !exchange.is_complete || append(out, b"OK"),
         Core::RequestFilename => request_filename(exchange, out),
         Core::RequestId => {
@@ -388,6 +414,14 @@ fn write_core(core: Core, exchange: &Exchange, out: &mut Vec<u8>) -> bool {
             true
         }
         Core::RequestLength => decimal(out, exchange.request_length),
+        // A page of `error_page` is fetched with another method than the client's.
+        Core::RequestMethod if exchange.method != head.method => append(
+            out,
+            match exchange.method {
+                Method::Head => b"HEAD",
+                _ => b"GET",
+            },
+        ),
         Core::RequestMethod => append_received(out, head.bytes(head.method_token)),
         Core::RequestPort => match request_port(exchange) {
             Some(port) => decimal(out, u64::from(port)),
@@ -397,7 +431,7 @@ fn write_core(core: Core, exchange: &Exchange, out: &mut Vec<u8>) -> bool {
             out,
             clock::now().saturating_duration_since(exchange.started),
         ),
-        Core::RequestUri => append_received(out, head.bytes(head.target)),
+        Core::RequestUri => append_received(out, head.bytes(head.path_and_query)),
         Core::Scheme => append(
             out,
             if connection.is_secure {
@@ -422,10 +456,17 @@ fn write_core(core: Core, exchange: &Exchange, out: &mut Vec<u8>) -> bool {
             port => decimal(out, u64::from(port)),
         },
         Core::ServerProtocol => {
-            !head.target.is_empty() && append(out, head.version.name().as_bytes())
+            // A request of HTTP/0.9 names none.
+            !head.path_and_query.is_empty()
+                && head.version != Version::Http09
+                && append(out, head.version.name().as_bytes())
         }
         Core::Status => {
-            let _ = write!(out, "{:03}", exchange.status);
+            let status = match exchange.error_status {
+                0 => exchange.status,
+                status => status,
+            };
+            let _ = write!(out, "{status:03}");
             true
         }
         Core::TcpinfoRtt => tcp_info(exchange, out, |info| info.tcpi_rtt),

@@ -5,7 +5,7 @@ use std::os::fd::{AsRawFd as _, RawFd};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, Interest, ReadBuf, Ready};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, Interest, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
 use crate::conf::typed::listen::Address;
@@ -35,20 +35,12 @@ impl Stream {
         read.poll(context)
     }
 
-    /// Is something known about the reading side without asking the system: bytes, the end, or an
-    /// error? Otherwise the task is woken when there is.
-    pub fn poll_read_state(&self, context: &mut Context<'_>) -> Poll<io::Result<Ready>> {
+    /// Has the event loop seen something to read: bytes, the end, or an error? Costs no system call.
+    /// Otherwise the task is woken when it does.
+    pub fn poll_read_state(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
-            Self::Tcp(stream) => std::pin::pin!(stream.ready(Interest::READABLE)).poll(context),
-            Self::Unix(stream) => std::pin::pin!(stream.ready(Interest::READABLE)).poll(context),
-        }
-    }
-
-    /// Waits until there is something to read, or the end.
-    pub async fn readable(&self) -> io::Result<()> {
-        match self {
-            Self::Tcp(stream) => stream.readable().await,
-            Self::Unix(stream) => stream.readable().await,
+            Self::Tcp(stream) => stream.poll_read_ready(context),
+            Self::Unix(stream) => stream.poll_read_ready(context),
         }
     }
 
@@ -56,10 +48,8 @@ impl Stream {
     /// wait to be read are not a sign of that, and end the watching.
     pub fn poll_gone(&self, context: &mut Context<'_>) -> Poll<()> {
         loop {
-            match std::task::ready!(self.poll_read_state(context)) {
-                Err(_) => return Poll::Ready(()),
-                Ok(state) if state.is_read_closed() || state.is_error() => return Poll::Ready(()),
-                Ok(_) => {}
+            if std::task::ready!(self.poll_read_state(context)).is_err() {
+                return Poll::Ready(());
             }
             let mut byte = [0];
             let mut look = || {
@@ -100,12 +90,7 @@ impl Stream {
         loop {
             match self {
                 Self::Tcp(stream) => std::task::ready!(stream.poll_write_ready(context))?,
-                Self::Unix(stream) => {
-                    match std::pin::pin!(stream.ready(Interest::WRITABLE)).poll(context) {
-                        Poll::Ready(ready) => drop(ready?),
-                        Poll::Pending => return Poll::Pending,
-                    }
-                }
+                Self::Unix(stream) => std::task::ready!(stream.poll_write_ready(context))?,
             }
             let result = match self {
                 Self::Tcp(stream) => stream.try_io(Interest::WRITABLE, &mut call),

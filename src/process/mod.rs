@@ -117,7 +117,8 @@ pub fn run(setup: Setup) -> Result<(), Failed> {
     }
 
     // What serves, but for its sockets: logs are opened here.
-    let generation = Generation::build(config, 1, None, runtime.handle()).map_err(|error| fail(format_args!("{}", chain(&error))))?;
+    let generation = Generation::build(config, 1, None, runtime.handle())
+        .map_err(|error| fail(format_args!("{}", chain(&error))))?;
     for warning in &generation.warnings {
         error_log::report(Level::Warn, format_args!("{warning}"));
     }
@@ -144,20 +145,29 @@ pub fn run(setup: Setup) -> Result<(), Failed> {
     }
 
     // Into the background, while there is one thread; nginx's default is on.
-    let starter = if setup.foreground || process.daemon == Some(false) {
-        None
-    } else {
-        let starter = daemon::go_to_background();
-        Some(starter.map_err(|error| fail(format_args!("fork() failed {}", error_log::cause(&error))))?)
-    };
+    let starter =
+        if setup.foreground || process.daemon == Some(false) {
+            None
+        } else {
+            let starter = daemon::go_to_background();
+            Some(starter.map_err(|error| {
+                fail(format_args!("fork() failed {}", error_log::cause(&error)))
+            })?)
+        };
 
     // Signals are taken before the pid file says that there is somebody to send them to.
     panics::install_hook();
     let signals = {
         let _within = runtime.enter();
-        Signals::new().map_err(|error| fail(format_args!("sigaction() failed {}", error_log::cause(&error))))?
+        Signals::new().map_err(|error| {
+            fail(format_args!(
+                "sigaction() failed {}",
+                error_log::cause(&error)
+            ))
+        })?
     };
-    let pid_file = write_pid(&process.pid, identity.as_ref()).map_err(|error| fail(format_args!("{error}")))?;
+    let pid_file = write_pid(&process.pid, identity.as_ref())
+        .map_err(|error| fail(format_args!("{error}")))?;
 
     // The last moment with the rights of root.
     if let Some(nice) = process.priority
@@ -189,6 +199,7 @@ pub fn run(setup: Setup) -> Result<(), Failed> {
         sockets,
         pid_file,
         identity,
+        names: None,
     };
     let started = || {
         error_log::copy_to_stderr(false);
@@ -303,14 +314,16 @@ fn open_early_log(place: &EarlyLog) -> Result<Early, Failed> {
 /// Gives the early log to the user that the process will run as, who must be able to open it again.
 fn hand_over(made: &[PathBuf], identity: &Identity) -> Result<(), Failed> {
     for directory in made {
-        nix::unistd::chown(directory, Some(identity.user), Some(identity.group)).map_err(|errno| {
-            fail(format_args!(
-                "chown(\"{}\", {}) failed {}",
-                directory.display(),
-                identity.user,
-                error_log::cause(&errno.into())
-            ))
-        })?;
+        nix::unistd::chown(directory, Some(identity.user), Some(identity.group)).map_err(
+            |errno| {
+                fail(format_args!(
+                    "chown(\"{}\", {}) failed {}",
+                    directory.display(),
+                    identity.user,
+                    error_log::cause(&errno.into())
+                ))
+            },
+        )?;
     }
     match log::reopen_all().into_iter().next() {
         Some(error) => Err(fail(format_args!("{}", chain(&error)))),
@@ -365,7 +378,10 @@ fn raise_open_files(generation: &Generation) {
         Ok(_) => {}
         Err(error) => error_log::report(
             Level::Alert,
-            format_args!("setrlimit(RLIMIT_NOFILE) failed {}", error_log::cause(&error)),
+            format_args!(
+                "setrlimit(RLIMIT_NOFILE) failed {}",
+                error_log::cause(&error)
+            ),
         ),
     }
 }

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::notify::{self, State};
@@ -23,9 +24,13 @@ use crate::conf::typed::process::Process;
 use crate::log::{self, error_log};
 use crate::net::listener::{self, ListenError, Share, Sockets};
 use crate::serve::generation::Generation;
+use crate::upstream::refresh::{NameEvent, NameEventKind};
 
 /// A worker whose thread ended by itself is started again, after this long.
 const RESTART_PAUSE: Duration = Duration::from_secs(1);
+
+/// How long the names of upstreams may hold up a start or a reload.
+const NAMES_PATIENCE: Duration = Duration::from_secs(5);
 
 /// What the main thread holds.
 #[derive(Debug)]
@@ -42,6 +47,8 @@ pub struct Program {
     pub pid_file: PidFile,
     /// Whom the process runs as, if it changed its user.
     pub identity: Option<Identity>,
+    /// The task that keeps the names of upstreams up to date.
+    pub names: Option<JoinHandle<()>>,
 }
 
 /// The signals, each waited for from its making on.
@@ -101,6 +108,7 @@ impl Program {
     ) -> Result<(), StartError> {
         let mut workers = Workers::new();
         let count = self.generation.process.workers;
+        self.attend_names(&Arc::clone(&self.generation)).await;
         error_log::report(Level::Notice, format_args!("start worker processes"));
         for index in 0..count {
             let shares = self.sockets.shares(index, count, &HashSet::new())?;
@@ -119,7 +127,7 @@ impl Program {
             tokio::select! {
                 biased;
                 kind = signals.next() => {
-                    if let Some(ending) = self.take(kind, &mut workers) {
+                    if let Some(ending) = self.take(kind, &mut workers).await {
                         break ending;
                     }
                 }
@@ -171,11 +179,11 @@ impl Program {
     }
 
     /// Does what a signal asks for.
-    fn take(&mut self, kind: SignalKind, workers: &mut Workers) -> Option<Ending> {
+    async fn take(&mut self, kind: SignalKind, workers: &mut Workers) -> Option<Ending> {
         if kind == SignalKind::hangup() {
             announce(kind, ", reconfiguring");
             notify::tell(State::Reloading);
-            self.reload(workers);
+            self.reload(workers).await;
             notify::tell(State::Ready);
         } else if kind == SignalKind::quit() {
             announce(kind, ", shutting down");
@@ -193,9 +201,9 @@ impl Program {
     }
 
     /// Puts the configuration into force as its file has it now.
-    fn reload(&mut self, workers: &mut Workers) {
+    async fn reload(&mut self, workers: &mut Workers) {
         error_log::report(Level::Notice, format_args!("reconfiguring"));
-        if let Err(reason) = self.try_reload(workers) {
+        if let Err(reason) = self.try_reload(workers).await {
             if let Some(reason) = reason {
                 error_log::report(Level::Emerg, format_args!("{reason}"));
             }
@@ -210,7 +218,7 @@ impl Program {
     }
 
     /// All that can fail comes first. `Err(None)`: the reasons have been told.
-    fn try_reload(&mut self, workers: &mut Workers) -> Result<(), Option<String>> {
+    async fn try_reload(&mut self, workers: &mut Workers) -> Result<(), Option<String>> {
         let reading = configuration::read(&self.setup, &self.usual_error_log);
         configuration::log(&reading.loaded.diagnostics, &reading.loaded.sources);
         let config = reading.config.ok_or(None)?;
@@ -248,6 +256,8 @@ impl Program {
             Some(moved.map_err(|error| error.to_string())?)
         };
 
+        self.attend_names(&next).await;
+
         // From here on nothing fails.
         error_log::set_default(error_logs);
         if let Some(moved) = moved {
@@ -261,6 +271,22 @@ impl Program {
         }
         workers.shrink_to(count);
         Ok(())
+    }
+
+    /// Looks the names of a generation's upstreams up before it is used, for a bounded time, and
+    /// keeps them up to date from then on in place of those of the generation before.
+    async fn attend_names(&mut self, generation: &Generation) {
+        let mut names = generation.names();
+        if let Some(before) = self.names.take() {
+            before.abort();
+        }
+        if names.is_empty() {
+            return;
+        }
+        for event in names.resolve(NAMES_PATIENCE).await {
+            tell_name(&event);
+        }
+        self.names = Some(tokio::spawn(names.keep(|event| tell_name(&event))));
     }
 
     /// Tells of settings that a running process cannot change.
@@ -302,6 +328,27 @@ impl Program {
             error_log::report(Level::Alert, format_args!("{reason}"));
             workers.restart_later(index);
         }
+    }
+}
+
+/// Tells what became of a name in an `upstream {}`.
+fn tell_name(event: &NameEvent) {
+    let line = &event.upstream.servers[event.server];
+    match event.kind {
+        NameEventKind::Failed(error) => error_log::report(
+            Level::Warn,
+            format_args!(
+                "host not found in upstream \"{}\" ({error}), the group \"{}\" does without it until it is",
+                line.name, event.upstream.name
+            ),
+        ),
+        NameEventKind::Changed(count) => error_log::report(
+            Level::Notice,
+            format_args!(
+                "\"{}\" in upstream \"{}\" has {count} addresses now",
+                line.name, event.upstream.name
+            ),
+        ),
     }
 }
 

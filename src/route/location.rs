@@ -304,3 +304,212 @@ impl Node {
         exact.or(prefix).filter(|_| is_redirecting)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::fixture::{exchange, http};
+    use super::*;
+    use crate::conf::typed::lower::fixture::nodes;
+    use crate::conf::typed::lower::fixture::settings;
+    use crate::conf::variable::Names;
+
+    /// A location as the strategy draws it: kind, what its name adds to its parent's, proxies, inside.
+    #[derive(Clone, Debug)]
+    struct Drawn {
+        kind: u8,
+        name: String,
+        proxies: bool,
+        children: Vec<Drawn>,
+    }
+
+    fn drawn() -> impl Strategy<Value = Vec<Drawn>> {
+        let leaf = (0u8..6, "[ab/]{0,3}", any::<bool>()).prop_map(|(kind, name, proxies)| Drawn {
+            kind,
+            name,
+            proxies,
+            children: Vec::new(),
+        });
+        let tree = leaf.prop_recursive(3, 24, 6, |inner| {
+            let children = prop::collection::vec(inner, 0..6);
+            (0u8..6, "[ab/]{0,3}", any::<bool>(), children).prop_map(
+                |(kind, name, proxies, children)| Drawn {
+                    kind,
+                    name,
+                    proxies,
+                    children,
+                },
+            )
+        });
+        prop::collection::vec(tree, 0..10)
+    }
+
+    /// Valid locations out of drawn ones: no text twice, names inside start as their parent's.
+    fn locations(drawn: &[Drawn], parent: &str, count: &mut usize) -> Vec<Location> {
+        let mut seen = std::collections::HashSet::new();
+        let mut built = Vec::new();
+        for drawn in drawn {
+            let name = format!("{parent}{}", drawn.name);
+            let bytes: Box<[u8]> = name.as_bytes().into();
+            let kind = match drawn.kind {
+                0 => LocationKind::Exact(bytes),
+                1 => LocationKind::Prefix {
+                    path: bytes,
+                    strong: true,
+                },
+                2 | 3 => LocationKind::Prefix {
+                    path: bytes,
+                    strong: false,
+                },
+                _ => {
+                    let regex = Regex::new(&drawn.name, false, &mut Names::default());
+                    LocationKind::Regex(Arc::new(regex.expect("a pattern")))
+                }
+            };
+            let class = drawn.kind.min(1);
+            let is_regex = drawn.kind > 3;
+            if !is_regex && !seen.insert((class, name.clone())) {
+                continue;
+            }
+            *count += 1;
+            let mut settings = settings();
+            settings.id = *count;
+            settings.auto_redirect = drawn.proxies && name.ends_with('/') && !is_regex;
+            let children = match drawn.kind {
+                0 => Vec::new(),
+                1..=3 => locations(&drawn.children, &name, count),
+                // Inside of a pattern, patterns only.
+                _ => {
+                    let patterns = drawn.children.iter().filter(|inner| inner.kind > 3);
+                    let patterns: Vec<_> = patterns.cloned().collect();
+                    locations(&patterns, "", count)
+                }
+            };
+            built.push(Location {
+                kind,
+                children,
+                settings: Arc::new(settings),
+                span: nodes("a;")[0].span,
+            });
+        }
+        built
+    }
+
+    /// nginx's rule, by trying everything.
+    fn naive<'a>(
+        locations: &'a [Location],
+        path: &[u8],
+        found: &mut Option<&'a Location>,
+    ) -> &'static str {
+        let mut longest: Option<(&Location, usize, bool)> = None;
+        let (mut slash_exact, mut slash_prefix) = (None, None);
+        let slash = [path, b"/"].concat();
+        for location in locations {
+            match &location.kind {
+                LocationKind::Exact(name) if **name == *path => {
+                    *found = Some(location);
+                    return "final";
+                }
+                LocationKind::Exact(name) if **name == *slash => slash_exact = Some(location),
+                LocationKind::Prefix { path: name, strong } => {
+                    let is_longest = longest.is_none_or(|(_, length, _)| length < name.len());
+                    if path.starts_with(name) && is_longest {
+                        longest = Some((location, name.len(), *strong));
+                    }
+                    if **name == *slash {
+                        slash_prefix = Some(location);
+                    }
+                }
+                _ => {}
+            }
+        }
+        let redirects = [slash_exact, slash_prefix];
+        if redirects
+            .iter()
+            .flatten()
+            .any(|one| one.settings.auto_redirect)
+            && longest.is_none_or(|(_, length, _)| length < path.len())
+        {
+            *found = slash_exact.or(slash_prefix);
+            return "redirect";
+        }
+        let mut is_strong = false;
+        if let Some((location, _, strong)) = longest {
+            *found = Some(location);
+            is_strong = strong;
+            let rank = naive(&location.children, path, found);
+            if rank != "open" {
+                return rank;
+            }
+        }
+        if !is_strong {
+            for location in locations {
+                if let LocationKind::Regex(regex) = &location.kind
+                    && regex.is_match(path)
+                {
+                    *found = Some(location);
+                    naive(&location.children, path, found);
+                    return "final";
+                }
+            }
+        }
+        "open"
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 2000, ..ProptestConfig::default() })]
+        #[test]
+        fn finds_what_trying_every_location_finds(
+            drawn in drawn(),
+            paths in prop::collection::vec("[ab/]{0,6}", 1..12),
+        ) {
+            let locations = locations(&drawn, "", &mut 0);
+            let tree = LocationTree::new(&locations);
+            let http = http("server { }");
+            let exchange = exchange(&http, "/");
+            for path in paths {
+                let mut wanted = None;
+                let rank = naive(&locations, path.as_bytes(), &mut wanted);
+                let wanted = wanted.map(|location| location.settings.id);
+                let (found, is_redirect) = match tree.find(path.as_bytes(), &exchange) {
+                    Found::Nothing => (None, false),
+                    Found::Location(settings) => (Some(settings.id), false),
+                    Found::Redirect(settings) => (Some(settings.id), true),
+                };
+                prop_assert_eq!(found, wanted, "{}", path);
+                prop_assert_eq!(is_redirect, rank == "redirect", "{}", path);
+            }
+        }
+    }
+
+    #[test]
+    fn named_locations_are_found_by_name_only() {
+        let http = http("server { location @a { } location @a { set $x 1; } location / { } }");
+        let tree = LocationTree::new(&http.servers[0].locations);
+        let settings = tree.named("a").expect("defined");
+        // The first one of a name counts.
+        assert!(settings.statements.is_empty());
+        assert!(tree.named("b").is_none());
+        let exchange = exchange(&http, "/@a");
+        assert!(matches!(tree.find(b"@a", &exchange), Found::Nothing));
+    }
+
+    #[test]
+    fn a_match_leaves_its_groups_and_one_without_groups_leaves_none() {
+        let http = http(r"server { location ~ ^/(\w)/(?<name>\w+) { } location ~ ^/x { } }");
+        let tree = LocationTree::new(&http.servers[0].locations);
+        let exchange = exchange(&http, "/");
+        let value = |text: &str| {
+            let names = &exchange.http.names;
+            let template = crate::conf::template::Template::parse(text, names).expect("valid");
+            let mut out = Vec::new();
+            crate::http::variables::expand(&template, &exchange, &mut out);
+            String::from_utf8(out).expect("text")
+        };
+        assert!(matches!(tree.find(b"/a/bc", &exchange), Found::Location(_)));
+        assert_eq!(value("$1,$2,$name"), "a,bc,bc");
+        assert!(matches!(tree.find(b"/x", &exchange), Found::Location(_)));
+        assert_eq!(value("$1,$2,$name"), ",,bc");
+    }
+}

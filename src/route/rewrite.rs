@@ -437,9 +437,12 @@ impl Run<'_> {
                         | io::ErrorKind::InvalidInput
                 );
                 if !is_usual {
+                    let code = error.raw_os_error().unwrap_or_default();
+                    let text = error.to_string();
+                    let text = text.split(" (os error").next().unwrap_or_default();
                     (self.tell)(
                         Level::Crit,
-                        format_args!("stat() \"{}\" failed: {error}", path.display()),
+                        format_args!("stat() \"{}\" failed ({code}: {text})", path.display()),
                     );
                 }
                 false
@@ -549,4 +552,159 @@ fn allowed_by_links(path: &Path, exchange: &Exchange) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::super::fixture::{exchange, http};
+    use super::*;
+    use crate::conf::typed::location::Settings;
+
+    /// Runs the statements of a server on a request; what was told is appended to `log`.
+    fn run_on(text: &str, target: &str, log: &mut Vec<String>) -> (String, Exchange) {
+        let http = http(&format!("server {{ {text} }}"));
+        let mut exchange = exchange(&http, target);
+        exchange.settings = Arc::new(Settings {
+            rewrite_log: true,
+            ..crate::conf::typed::lower::fixture::settings()
+        });
+        let server = Arc::clone(&exchange.server);
+        let outcome = run(&server.statements, &mut exchange, &mut |level, line| {
+            log.push(format!("{} {line}", level.name()));
+        });
+        (format!("{outcome:?}"), exchange)
+    }
+
+    #[test]
+    fn a_path_that_becomes_empty_is_told_and_ends_the_request() {
+        let mut log = Vec::new();
+        let (outcome, _) = run_on("rewrite ^/x(.*)$ $1;", "/x", &mut log);
+        assert_eq!(outcome, "EmptyPath");
+        assert_eq!(
+            log.last().map(String::as_str),
+            Some("error the rewritten URI has a zero length")
+        );
+    }
+
+    #[test]
+    fn the_log_of_rewrites_tells_each_step() {
+        let mut log = Vec::new();
+        let text = "rewrite ^/no /x; rewrite ^/a(.*) /b$1?c=1; rewrite ^/b http://h/ redirect;";
+        run_on(text, "/a/x?d=2", &mut log);
+        assert_eq!(
+            log,
+            [
+                "notice \"^/no\" does not match \"/a/x\"",
+                "notice \"^/a(.*)\" matches \"/a/x\"",
+                "notice rewritten data: \"/b/x\", args: \"c=1&d=2\"",
+                "notice \"^/b\" matches \"/b/x\"",
+                "notice rewritten redirect: \"http://h/?c=1&d=2\"",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_rewrite_leaves_what_proxying_needs_to_know() {
+        let state = |text: &str| {
+            let (_, exchange) = run_on(text, "/a", &mut Vec::new());
+            (
+                exchange.path_is_original,
+                exchange.is_internal,
+                exchange.rewrite_broken,
+            )
+        };
+        assert_eq!(state("break;"), (true, false, false));
+        assert_eq!(state("rewrite ^/b /c;"), (true, false, false));
+        assert_eq!(state("rewrite ^/a /c last;"), (false, true, false));
+        assert_eq!(state("rewrite ^/a /c break;"), (false, true, true));
+        assert_eq!(state("rewrite ^/a /c; break;"), (false, true, true));
+        assert_eq!(state("set $args x=1;"), (false, false, false));
+    }
+
+    #[test]
+    fn the_rate_can_be_set_and_nonsense_is_told() {
+        let mut log = Vec::new();
+        let (_, exchange) = run_on("set $limit_rate 4k;", "/", &mut log);
+        assert_eq!((exchange.limit_rate, log.len()), (Some(4096), 0));
+        let (_, exchange) = run_on("set $limit_rate $arg_x;", "/?x=fast", &mut log);
+        assert_eq!(exchange.limit_rate, None);
+        assert_eq!(log, ["error invalid $limit_rate \"fast\""]);
+    }
+
+    #[test]
+    fn no_control_character_reaches_a_redirect() {
+        for text in [
+            "return 301 http://h$uri;",
+            "rewrite ^ http://h$uri permanent;",
+        ] {
+            let (outcome, _) = run_on(text, "/a%0d%0aSet-Cookie:x%7f", &mut Vec::new());
+            let wanted = b"http://h/a%0D%0ASet-Cookie:x%7F".to_vec();
+            let wanted = Outcome::Redirect {
+                status: 301,
+                location: wanted,
+            };
+            assert_eq!(outcome, format!("{wanted:?}"), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_link_that_may_not_be_followed_makes_a_file_test_fail() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = |name: &str| directory.path().join(name);
+        std::fs::create_dir(path("real")).expect("created");
+        std::fs::write(path("real/file"), "").expect("written");
+        std::os::unix::fs::symlink(path("real"), path("link")).expect("linked");
+        let root = directory.path().display();
+        let text = format!(
+            "if (-f {root}/real/file) {{ set $f real; }} if (-f {root}/link/file) {{ set $f $f-link; }} \
+             return 200 $f;"
+        );
+        let http = http(&format!("server {{ {text} set $f ''; }}"));
+        let value = |disable_symlinks: DisableSymlinks| {
+            let mut exchange = exchange(&http, "/");
+            exchange.settings = Arc::new(Settings {
+                disable_symlinks,
+                ..crate::conf::typed::lower::fixture::settings()
+            });
+            let server = Arc::clone(&exchange.server);
+            let mut log = Vec::new();
+            let outcome = run(&server.statements, &mut exchange, &mut |level, line| {
+                log.push(format!("{} {line}", level.name()));
+            });
+            let Outcome::Return {
+                text: Some(text), ..
+            } = outcome
+            else {
+                panic!("{outcome:?}");
+            };
+            let mut value = Vec::new();
+            variables::expand(text, &exchange, &mut value);
+            (String::from_utf8(value).expect("text"), log.join("\n"))
+        };
+        let from = |path: &str| Some(Template::from_text(path.as_bytes()));
+        assert_eq!(
+            value(DisableSymlinks::Off),
+            ("real-link".into(), String::new())
+        );
+        let told = format!(
+            "crit stat() \"{root}/link/file\" failed (40: Too many levels of symbolic links)"
+        );
+        assert_eq!(
+            value(DisableSymlinks::On { from: None }),
+            ("real".into(), told)
+        );
+        assert_eq!(
+            value(DisableSymlinks::IfNotOwner { from: None }),
+            ("real-link".into(), String::new())
+        );
+        let behind = format!("{root}/link");
+        assert_eq!(
+            value(DisableSymlinks::On {
+                from: from(&behind)
+            }),
+            ("real-link".into(), String::new())
+        );
+    }
 }

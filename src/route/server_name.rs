@@ -72,3 +72,43 @@ impl ServerNames {
         self.default
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::fixture::{exchange, http};
+    use super::*;
+    use crate::conf::template::Template;
+    use crate::http::variables;
+
+    fn found(text: &str, host: &str) -> (usize, String) {
+        let http = http(text);
+        let names = ServerNames::new(&http.listens[0], &http.servers);
+        let exchange = exchange(&http, "/");
+        let found = names.find(host.as_bytes(), &exchange);
+        let template = Template::parse("$1", &http.names).expect("valid");
+        let mut group = Vec::new();
+        variables::expand(&template, &exchange, &mut group);
+        (found, String::from_utf8(group).expect("text"))
+    }
+
+    #[test]
+    fn the_default_server_takes_what_no_name_has() {
+        let text =
+            "server { server_name a; } server { server_name b ''; } server { server_name ~c; }";
+        assert_eq!(found(text, "b").0, 1);
+        assert_eq!(found(text, "").0, 1);
+        assert_eq!(found(text, "xcx").0, 2);
+        assert_eq!(found(text, "z").0, 0);
+        // No pattern is tried for a request without a host.
+        let text = "server { server_name a; } server { server_name ~^$ ~.*; }";
+        assert_eq!(found(text, "").0, 0);
+    }
+
+    #[test]
+    fn a_lonely_server_fills_the_groups_of_its_pattern_unless_its_name_is_exact() {
+        let text = "server { server_name www.a.org ~^(.+)\\.a\\.org$; }";
+        assert_eq!(found(text, "x.a.org"), (0, "x".into()));
+        assert_eq!(found(text, "www.a.org"), (0, String::new()));
+        assert_eq!(found(text, "z"), (0, String::new()));
+    }
+}

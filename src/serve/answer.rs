@@ -11,6 +11,9 @@ use std::rc::Rc;
 
 use super::downstream::{ClientError, Downstream, Framing, framing_for};
 use super::generation::Local;
+use super::pace::Pace;
+use crate::conf::template::Template;
+use crate::conf::variable::{Core, Variable};
 use crate::files::serve::Content;
 use crate::filter::headers;
 use crate::http::body::{Body, FileBody};
@@ -18,6 +21,7 @@ use crate::http::exchange::Exchange;
 use crate::http::h1::write;
 use crate::http::head::{Known, Method, Version};
 use crate::http::{buffer, range, variables};
+use crate::unit::{self, clock};
 
 /// A file up to this size is copied into the write that carries the head.
 const COPY_FILE: u64 = 32 << 10;
@@ -33,9 +37,18 @@ pub fn has_error_page(exchange: &Exchange, status: u16) -> bool {
         .any(|page| page.statuses.contains(&status))
 }
 
-/// Sets `Location`: a path becomes an absolute address if the configuration wants it
-/// (`absolute_redirect`, `server_name_in_redirect`, `port_in_redirect`).
+/// Sets `Location`: a path becomes an absolute address if the configuration wants it.
 pub fn set_location(exchange: &mut Exchange, target: &[u8]) {
+    let location = absolute(exchange, target);
+    exchange.answer.remove(Known::Location);
+    exchange
+        .answer
+        .push_known(Some(Known::Location), b"Location", &location);
+}
+
+/// A path as an absolute address, if the configuration wants it (`absolute_redirect`,
+/// `server_name_in_redirect`, `port_in_redirect`).
+pub fn absolute(exchange: &Exchange, target: &[u8]) -> Vec<u8> {
     let mut location = Vec::with_capacity(target.len() + 64);
     let settings = &exchange.settings;
     if target.starts_with(b"/") && settings.absolute_redirect {
@@ -47,11 +60,7 @@ pub fn set_location(exchange: &mut Exchange, target: &[u8]) {
         if settings.server_name_in_redirect {
             location.extend_from_slice(&exchange.server.primary_name);
         } else if exchange.host.is_empty() {
-            variables::write(
-                &crate::conf::variable::Variable::Core(crate::conf::variable::Core::ServerAddr),
-                exchange,
-                &mut location,
-            );
+            variables::write(&Variable::Core(Core::ServerAddr), exchange, &mut location);
         } else {
             location.extend_from_slice(&exchange.host);
         }
@@ -67,10 +76,7 @@ pub fn set_location(exchange: &mut Exchange, target: &[u8]) {
         }
     }
     location.extend_from_slice(target);
-    exchange.answer.remove(Known::Location);
-    exchange
-        .answer
-        .push_known(Some(Known::Location), b"Location", &location);
+    location
 }
 
 /// Sets the content type by the path's extension, or the default.
@@ -85,6 +91,22 @@ pub fn set_default_type(exchange: &mut Exchange) {
     exchange
         .answer
         .push_known(Some(Known::ContentType), b"Content-Type", &content_type);
+}
+
+/// Removes the fields that describe a body which is not sent after all.
+pub fn drop_content_fields(exchange: &mut Exchange) {
+    exchange.answer.retain(|known, _, _| {
+        !matches!(
+            known,
+            Some(
+                Known::ContentType
+                    | Known::ContentLength
+                    | Known::LastModified
+                    | Known::Etag
+                    | Known::AcceptRanges
+            )
+        )
+    });
 }
 
 /// Our own page for a status; sets status, type and length.
@@ -102,27 +124,12 @@ pub fn page(exchange: &mut Exchange, status: u16) -> Body {
     }
     exchange.status = shown;
     exchange.has_peer_reason = false;
-    exchange.answer.retain(|known, _, _| {
-        !matches!(
-            known,
-            Some(
-                Known::ContentType
-                    | Known::ContentLength
-                    | Known::LastModified
-                    | Known::Etag
-                    | Known::AcceptRanges
-            )
-        )
-    });
+    drop_content_fields(exchange);
     let reason = write::reason(shown);
     let has_page = shown >= 300 && shown != 304 && !reason.is_empty();
     if shown >= 500 {
         let mut id = Vec::with_capacity(32);
-        variables::write(
-            &crate::conf::variable::Variable::Core(crate::conf::variable::Core::RequestId),
-            exchange,
-            &mut id,
-        );
+        variables::write(&Variable::Core(Core::RequestId), exchange, &mut id);
         exchange.answer.push(b"X-OpenClaw-Error", &id);
     }
     if !has_page {
@@ -133,6 +140,12 @@ pub fn page(exchange: &mut Exchange, status: u16) -> Body {
         return Body::Empty;
     }
     let mut text = Vec::with_capacity(256);
+    // nginx has other words for these on the page than in the status line.
+    let reason = match shown {
+        302 => "Found",
+        401 => "Authorization Required",
+        _ => reason,
+    };
     let title: &str = if note.is_empty() { reason } else { note };
     let _ = io::Write::write_fmt(
         &mut text,
@@ -234,7 +247,8 @@ async fn send_file(
         let mut at = part.range.start;
         let length = part.range.end - at;
         // Large parts go from the file to the socket inside the kernel.
-        if sendfile && length > COPY_FILE && downstream.raw_queue().is_some() {
+        let may_bypass = downstream.raw_queue().is_some() && !downstream.is_paced();
+        if sendfile && length > COPY_FILE && may_bypass {
             exchange.bytes_sent += downstream.flush(timeout).await?;
             let Some(http1) = downstream.as_http1() else {
                 return Ok(());
@@ -293,6 +307,26 @@ async fn send_file(
     Ok(())
 }
 
+/// The pace of an answer, if one is in force.
+fn pace(exchange: &Exchange) -> Option<Pace> {
+    let settings = &exchange.settings;
+    let rate = match exchange.limit_rate {
+        Some(rate) => rate,
+        // Hardly anybody limits; then this is all that it costs.
+        None if settings.limit_rate.literal() == Some(b"0") => return None,
+        None => size_of(&settings.limit_rate, exchange),
+    };
+    (rate > 0).then(|| Pace::new(rate, size_of(&settings.limit_rate_after, exchange)))
+}
+
+/// The bytes that a template comes out as; 0 if it is no size.
+pub fn size_of(template: &Template, exchange: &Exchange) -> u64 {
+    let mut text = Vec::new();
+    variables::expand(template, exchange, &mut text);
+    let text = std::str::from_utf8(&text).unwrap_or_default();
+    unit::size::offset(text).unwrap_or_default()
+}
+
 /// Bytes were handed to the kernel; what the head took of them is known.
 pub fn note_sent(exchange: &mut Exchange) {
     exchange.head_bytes_sent = exchange.head_bytes_sent.min(exchange.bytes_sent);
@@ -315,7 +349,6 @@ pub fn complete(exchange: &mut Exchange, modified: Option<i64>) -> bool {
         exchange.status = exchange.error_status;
     }
     if exchange.status == 204 {
-        exchange.answer.remove(Known::ContentType);
         exchange.answer_length = None;
     }
     let mut scratch = buffer::take_small();
@@ -332,9 +365,16 @@ pub fn start(
     framing: Framing,
     has_body: bool,
 ) {
-    if downstream.awaits_continue() || local.is_draining() {
-        exchange.keep_alive = false;
-    }
+    let settings = &exchange.settings;
+    let may_stay = settings.keepalive_timeout.is_some()
+        && exchange.request_count < settings.keepalive_requests
+        && clock::now().saturating_duration_since(exchange.connection.accepted)
+            < settings.keepalive_time
+        && !downstream.awaits_continue()
+        && !local.is_draining();
+    exchange.keep_alive &= may_stay;
+    downstream.set_pace(pace(exchange));
+    exchange.is_chunked = framing == Framing::Chunked;
     // Without a length and without chunks, the end of the connection is the end of the body.
     if has_body && framing == Framing::Raw && exchange.answer_length.is_none() {
         exchange.keep_alive = false;
@@ -362,18 +402,8 @@ fn write_head(exchange: &Exchange, out: &mut Vec<u8>, framing: Framing) {
     } else {
         write::push_status_line(out, exchange.status);
     }
+    push_own_fields(out, exchange);
     let answer = &exchange.answer;
-    if !answer.has(Known::Server) {
-        let mut scratch = Vec::new();
-        if let Some(server) = headers::server(exchange, &mut scratch) {
-            write::push_field(out, b"Server", server);
-        }
-    }
-    if !answer.has(Known::Date) {
-        out.extend_from_slice(b"Date: ");
-        variables::with_times(|times| out.extend_from_slice(times.http()));
-        out.extend_from_slice(b"\r\n");
-    }
     if let Some(content_type) = answer.known(Known::ContentType) {
         write::push_field(out, b"Content-Type", content_type);
     }
@@ -410,4 +440,21 @@ fn write_head(exchange: &Exchange, out: &mut Vec<u8>, framing: Framing) {
         }
     }
     out.extend_from_slice(b"\r\n");
+}
+
+/// `Server` and `Date`, unless the answer brings its own.
+pub fn push_own_fields(out: &mut Vec<u8>, exchange: &Exchange) {
+    let answer = &exchange.answer;
+    // A place that passes the peer's own fields on sends those or none.
+    if !answer.has(Known::Server) && !exchange.passes_server {
+        let mut scratch = Vec::new();
+        if let Some(server) = headers::server(exchange, &mut scratch) {
+            write::push_field(out, b"Server", server);
+        }
+    }
+    if !answer.has(Known::Date) && !exchange.passes_date {
+        out.extend_from_slice(b"Date: ");
+        variables::with_times(|times| out.extend_from_slice(times.http()));
+        out.extend_from_slice(b"\r\n");
+    }
 }

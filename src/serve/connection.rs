@@ -21,7 +21,7 @@ use crate::conf::typed::log::Level;
 use crate::http::exchange::{Connection, Exchange};
 use crate::http::h1::framing;
 use crate::http::h1::parse::{HeadLimits, HeadParser, Progress, RequestError};
-use crate::http::head::{Known, Method};
+use crate::http::head::{Known, Method, Slice};
 use crate::http::{buffer, uri};
 use crate::log;
 use crate::metrics::registry;
@@ -171,6 +171,7 @@ async fn busy(
         let first = match head {
             Read::Head => Ok(()),
             Read::Refused(error) => {
+                keep_refused_line(&mut exchange);
                 local.log(
                     &exchange,
                     Level::Info,
@@ -291,6 +292,26 @@ async fn busy(
         patience = settings.keepalive_timeout;
         local = worker.local();
     }
+}
+
+/// What was read of a request line that is none goes to the log all the same.
+fn keep_refused_line(exchange: &mut Exchange) {
+    let head = &mut exchange.head;
+    if !head.line.is_empty() {
+        return;
+    }
+    let bytes = &head.fields.bytes;
+    let start = bytes
+        .iter()
+        .position(|byte| !matches!(byte, b'\r' | b'\n'))
+        .unwrap_or(bytes.len());
+    let rest = &bytes[start..];
+    let length = memchr::memchr2(b'\r', b'\n', rest).unwrap_or(rest.len());
+    let length = length.min(exchange.server.reading.large_header_buffers.1);
+    if rest.starts_with(b"HEAD ") {
+        head.method = Method::Head;
+    }
+    head.line = Slice::new(start, start + length);
 }
 
 /// The end of a request: its lines are written.
@@ -475,9 +496,15 @@ pub(super) fn route(local: &Rc<Local>, exchange: &mut Exchange) -> Result<(), u1
             Level::Info,
             format_args!("client sent {name} method while reading client request headers"),
         );
+        exchange.keep_alive = false;
         return Err(405);
     }
     let target = exchange.head.path_and_query.of(&exchange.head.fields.bytes);
+    if target == b"*" {
+        // The server as a whole has no options to tell; nginx knows no such target.
+        exchange.keep_alive = false;
+        return Err(400);
+    }
     let merge_slashes = exchange.server.reading.merge_slashes;
     match uri::normalise(target, merge_slashes, &mut exchange.path) {
         Ok(normalised) => {
@@ -539,11 +566,6 @@ pub(super) fn find_server(
         .routes
         .server(listen, &exchange.host, exchange);
     exchange.enter_server(&local.generation.http.servers[position], position);
-    let settings = &exchange.server.settings;
-    exchange.keep_alive &= settings.keepalive_timeout.is_some()
-        && exchange.request_count < settings.keepalive_requests
-        && clock::now().saturating_duration_since(exchange.connection.accepted)
-            < settings.keepalive_time;
     result
 }
 

@@ -15,6 +15,7 @@ use bytes::BufMut as _;
 use tokio::io::AsyncWrite as _;
 
 use super::http2::Http2;
+use super::pace::Pace;
 use crate::http::buffer;
 use crate::http::exchange::Exchange;
 use crate::http::h1::chunked::{self, ChunkError, Decoder};
@@ -89,6 +90,7 @@ pub struct Http1 {
     out: Vec<u8>,
     sent: usize,
     framing: Framing,
+    pace: Option<Box<Pace>>,
     /// For reading from and writing to the client.
     pub deadline: Deadline,
     is_armed: bool,
@@ -112,6 +114,7 @@ impl Http1 {
             out: Vec::new(),
             sent: 0,
             framing: Framing::Raw,
+            pace: None,
             deadline: Deadline::new(),
             is_armed: false,
         }
@@ -159,11 +162,26 @@ impl Http1 {
     fn poll_flush(&mut self, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
         let mut written = 0;
         while self.sent < self.out.len() {
-            match Pin::new(&mut self.stream).poll_write(context, &self.out[self.sent..]) {
+            let mut end = self.out.len();
+            if let Some(pace) = &mut self.pace {
+                match pace.poll_allowance(context) {
+                    Poll::Ready(allowance) => end = end.min(self.sent.saturating_add(allowance)),
+                    Poll::Pending if written > 0 => return Poll::Ready(Ok(written)),
+                    Poll::Pending => {
+                        // Waiting is ours, not the client's: its time begins anew.
+                        self.is_armed = false;
+                        return Poll::Pending;
+                    }
+                }
+            }
+            match Pin::new(&mut self.stream).poll_write(context, &self.out[self.sent..end]) {
                 Poll::Ready(Ok(0)) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
                 Poll::Ready(Ok(count)) => {
                     self.sent += count;
                     written += count;
+                    if let Some(pace) = &mut self.pace {
+                        pace.note(count);
+                    }
                 }
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
                 Poll::Pending if written > 0 => return Poll::Ready(Ok(written)),
@@ -299,6 +317,27 @@ impl Downstream {
         std::future::poll_fn(|context| self.poll_body(context, exchange, into, room, timeout)).await
     }
 
+    /// Takes what of the request's body was already read, without waiting; `Ok(true)` when that is
+    /// all of it.
+    pub fn take_read_body(
+        &mut self,
+        exchange: &mut Exchange,
+        into: &mut Vec<u8>,
+    ) -> Result<bool, ClientError> {
+        let Self::Http1(http1) = self else {
+            return Ok(self.is_body_complete());
+        };
+        let mut context = Context::from_waker(std::task::Waker::noop());
+        while http1.unread < exchange.head.fields.bytes.len()
+            && !matches!(http1.body, RequestBody::Complete)
+        {
+            if let Poll::Ready(result) = http1.poll_body(&mut context, exchange, into, usize::MAX) {
+                result?;
+            }
+        }
+        Ok(matches!(http1.body, RequestBody::Complete))
+    }
+
     /// As [`Downstream::read_body`], for a caller that waits for other things too.
     pub fn poll_body(
         &mut self,
@@ -422,6 +461,17 @@ impl Downstream {
         }
     }
 
+    /// Forgets an answer of which nothing was written yet; `false` if something was.
+    pub fn take_back(&mut self) -> bool {
+        match self {
+            Self::Http1(http1) if http1.sent == 0 => {
+                http1.out.clear();
+                true
+            }
+            _ => false,
+        }
+    }
+
     /// Bytes queued and not yet written.
     pub fn queued(&self) -> usize {
         match self {
@@ -474,6 +524,19 @@ impl Downstream {
             Self::Http1(http1) => http1.stream.poll_gone(context),
             Self::Http2(http2) => http2.poll_gone(context),
         }
+    }
+
+    /// Sets the pace of the answer that begins; `None` is full speed. HTTP/2 has a flow control of
+    /// its own for each stream and is not slowed down further.
+    pub fn set_pace(&mut self, pace: Option<Pace>) {
+        if let Self::Http1(http1) = self {
+            http1.pace = pace.map(Box::new);
+        }
+    }
+
+    /// Is the answer sent at a limited pace?
+    pub fn is_paced(&self) -> bool {
+        matches!(self, Self::Http1(http1) if http1.pace.is_some())
     }
 
     /// The connection as raw bytes, for a tunnel; only HTTP/1.1 upgrades.

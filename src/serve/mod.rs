@@ -11,6 +11,7 @@ pub mod downstream;
 mod fields;
 pub mod generation;
 mod http2;
+mod pace;
 mod proxy;
 mod proxy_fields;
 mod request_body;
@@ -120,7 +121,6 @@ pub async fn serve(
                 } else if let Some(settings) = found {
                     let settings = Arc::clone(settings);
                     exchange.is_internal = true;
-                    exchange.answer.clear();
                     enter_location(local, exchange, downstream, &settings).await
                 } else {
                     local.log(
@@ -169,6 +169,7 @@ async fn enter_location(
     // A body that is announced as too large is refused before anything is done for it.
     if let (Some(limit), Some(length)) = (exchange.settings.max_body_size, downstream.body_length())
         && length > limit
+        && !exchange.is_body_unwanted
     {
         local.log(
             exchange,
@@ -222,7 +223,18 @@ async fn enter_location(
             match proxy::proxy(local, exchange, downstream, plan).await {
                 Ok(proxy::Outcome::Sent) => Next::Done(true),
                 Ok(proxy::Outcome::Cut) => Next::Done(false),
-                Ok(proxy::Outcome::Failed(status) | proxy::Outcome::Intercepted(status)) => {
+                Ok(proxy::Outcome::Failed(status)) => Next::Fail(status),
+                Ok(proxy::Outcome::Intercepted(status)) => {
+                    // A browser needs it to ask its user.
+                    if status == 401 {
+                        let peer = &exchange.upstream_head.fields;
+                        for value in peer.all(Known::WwwAuthenticate) {
+                            let name = Known::WwwAuthenticate;
+                            exchange
+                                .answer
+                                .push_known(Some(name), name.name().as_bytes(), value);
+                        }
+                    }
                     Next::Fail(status)
                 }
                 Ok(proxy::Outcome::Redirected(target)) => match target.strip_prefix(b"@") {
@@ -233,10 +245,7 @@ async fn enter_location(
                         } else {
                             Method::Get
                         };
-                        let answer = std::mem::take(&mut exchange.answer);
-                        let next = redirect_inside(local, exchange, &target);
-                        exchange.answer = answer;
-                        next
+                        redirect_inside(local, exchange, &target)
                     }
                 },
                 Err(error) => client_failed(local, exchange, downstream, &error),
@@ -364,11 +373,25 @@ fn rewritten(local: &Local, exchange: &mut Exchange, outcome: Outcome<'_>) -> Ne
         } => {
             // A text makes it an answer of our own; error pages are for those without.
             let mut body = buffer::take_small();
-            variables::expand(text, exchange, &mut body);
             exchange.status = status;
-            answer::set_default_type(exchange);
+            variables::expand(text, exchange, &mut body);
+            if status != 204 {
+                answer::set_default_type(exchange);
+            }
             exchange.answer_length = Some(body.len() as u64);
             Next::Send(plain(Body::Bytes(body)))
+        }
+        // Without a text, errors have their pages; anything else is an empty answer.
+        Outcome::Return {
+            status: status @ 100..=399,
+            text: None,
+        } => {
+            exchange.status = status;
+            if status != 204 {
+                answer::set_default_type(exchange);
+                exchange.answer_length = Some(0);
+            }
+            Next::Send(plain(Body::Empty))
         }
         Outcome::Return { status, text: None } => Next::Fail(status),
         Outcome::EmptyPath => Next::Fail(500),
@@ -402,7 +425,6 @@ fn redirected_inside(local: &Local, exchange: &mut Exchange) -> Next {
     exchange.path_is_original = false;
     exchange.rewrite_broken = false;
     exchange.is_internal = true;
-    exchange.answer.clear();
     exchange.answer_length = None;
     Next::Server
 }
@@ -420,8 +442,11 @@ fn fail(local: &Rc<Local>, exchange: &mut Exchange, status: u16) -> Next {
     }
     exchange.error_status = status;
     exchange.has_peer_reason = false;
+    // From here on the body is nobody's; its size offends no second time.
+    exchange.is_body_unwanted = true;
+    answer::drop_content_fields(exchange);
     let settings = Arc::clone(&exchange.settings);
-    if !exchange.has_error_page && exchange.redirects < MOST_REDIRECTS {
+    if !exchange.has_error_page && exchange.redirects <= MOST_REDIRECTS {
         let page = settings
             .error_pages
             .iter()

@@ -20,6 +20,7 @@ use tokio::io::AsyncWrite as _;
 use super::downstream::{ClientError, Downstream, Framing, framing_for};
 use super::fields::FieldSet;
 use super::generation::{Local, LocalUpstream};
+use super::pace::Pace;
 use super::proxy_fields;
 use super::request_body::RequestBody;
 use super::{answer, tunnel};
@@ -216,22 +217,60 @@ pub async fn proxy(
 
     // The whole body is read before a peer is asked, unless it may stream: so a slow client holds no
     // peer, and the request can be repeated.
-    let mut body = if proxy.pass_request_body && proxy.body.is_none() {
-        match RequestBody::prepare(exchange, downstream, proxy.request_buffering).await? {
+    // A body that is replaced or not passed on is read as well: variables may ask for it.
+    let mut body = {
+        // HTTP/1.0 has no chunks: a body of unknown length has to be read first.
+        let buffering = proxy.request_buffering
+            || (proxy.http_version == HttpVersion::Http10 && downstream.body_length().is_none());
+        match RequestBody::prepare(exchange, downstream, buffering).await? {
             Ok(body) => body,
             Err(status) => return Ok(Outcome::Failed(status)),
         }
-    } else {
-        RequestBody::Empty
     };
 
     let mut request = buffer::take_small();
-    if let Some(template) = &proxy.body {
+    // Variables may ask for the body while the head is written.
+    if let RequestBody::Memory(bytes) = &mut body {
+        exchange.body = std::mem::take(bytes);
+    }
+    let own_body = proxy.body.as_ref().map(|template| {
         let mut bytes = buffer::take_small();
         variables::expand(template, exchange, &mut bytes);
-        body = RequestBody::Memory(bytes);
+        bytes
+    });
+    let length = match (&own_body, &body) {
+        (Some(bytes), _) => Some(bytes.len() as u64),
+        (None, _) if !proxy.pass_request_body => None,
+        (None, RequestBody::Memory(_)) => Some(exchange.body.len() as u64),
+        // A length of zero that the client told is told again; otherwise nothing is said.
+        (None, RequestBody::Empty) => {
+            let fields = &exchange.head.fields;
+            let is_told = fields.has(Known::ContentLength) || fields.has(Known::TransferEncoding);
+            (is_told && proxy.pass_request_body).then_some(0)
+        }
+        (None, body) => body.length(),
+    };
+    let is_chunked = own_body.is_none()
+        && proxy.pass_request_body
+        && matches!(body, RequestBody::Stream { length: None, .. });
+    write_request_head(
+        &mut request,
+        exchange,
+        plan,
+        uri.as_deref(),
+        length,
+        is_chunked,
+    );
+    if let RequestBody::Memory(bytes) = &mut body {
+        *bytes = std::mem::take(&mut exchange.body);
     }
-    write_request_head(&mut request, exchange, plan, uri.as_deref(), &body);
+    // What is sent in place of the client's body; that one stays with its request.
+    let replacement = match own_body {
+        Some(bytes) => Some(RequestBody::Memory(bytes)),
+        None if !proxy.pass_request_body => Some(RequestBody::Empty),
+        None => None,
+    };
+    let kept = replacement.map(|replacement| std::mem::replace(&mut body, replacement));
     let head_end = request.len();
     if let RequestBody::Memory(bytes) = &body
         && bytes.len() <= BODY_WITH_HEAD
@@ -244,7 +283,7 @@ pub async fn proxy(
     )
     .await;
     buffer::give_back(request);
-    body.give_back();
+    kept.unwrap_or(body).give_back(exchange);
     outcome
 }
 
@@ -762,7 +801,8 @@ fn write_request_head(
     exchange: &Exchange,
     plan: &Plan,
     uri: Option<&[u8]>,
-    body: &RequestBody,
+    length: Option<u64>,
+    is_chunked: bool,
 ) {
     let proxy = &*plan.proxy;
     let head = &exchange.head;
@@ -775,29 +815,47 @@ fn write_request_head(
         None => out.extend_from_slice(head.bytes(head.method_token)),
     }
     out.push(b' ');
-    out.extend_from_slice(uri.unwrap_or_else(|| head.bytes(head.path_and_query)));
+    let target = uri.unwrap_or_else(|| head.bytes(head.path_and_query));
+    if target.starts_with(b"?") {
+        out.push(b'/');
+    }
+    let start = out.len();
+    out.extend_from_slice(target);
+    // A target made of variables may hold decoded bytes that would end the request line.
+    if out[start..]
+        .iter()
+        .any(|byte| *byte <= b' ' || *byte == 0x7f)
+    {
+        let raw = out.split_off(start);
+        for byte in raw {
+            match byte {
+                0..=b' ' | 0x7f => {
+                    let digit = |half: u8| b"0123456789ABCDEF"[usize::from(half)];
+                    out.extend_from_slice(&[b'%', digit(byte >> 4), digit(byte & 15)]);
+                }
+                byte => out.push(byte),
+            }
+        }
+    }
     out.extend_from_slice(match proxy.http_version {
         HttpVersion::Http10 => b" HTTP/1.0\r\n",
         HttpVersion::Http11 => b" HTTP/1.1\r\n",
     });
     for field in &proxy.set_fields {
-        write_set_field(out, exchange, &field.name, &field.value);
+        // Whatever is configured, a body is framed by the length that it has.
+        let frames = field.name.eq_ignore_ascii_case(b"content-length")
+            || field.name.eq_ignore_ascii_case(b"transfer-encoding");
+        if !frames || (length.is_none() && !is_chunked) {
+            write_set_field(out, exchange, &field.name, &field.value);
+        }
     }
-    match body.length() {
-        Some(0)
-            if !has_body_of_its_own(exchange.method) || !matches!(body, RequestBody::Memory(_)) =>
-        {
-            // A length of zero that the client told is told again; otherwise nothing is said.
-            if proxy.pass_request_body && head.fields.has(Known::ContentLength) {
-                out.extend_from_slice(b"Content-Length: 0\r\n");
-            }
-        }
-        Some(length) => {
-            out.extend_from_slice(b"Content-Length: ");
-            write::push_decimal(out, length);
-            out.extend_from_slice(b"\r\n");
-        }
-        None => out.extend_from_slice(b"Transfer-Encoding: chunked\r\n"),
+    if let Some(length) = length {
+        out.extend_from_slice(b"Content-Length: ");
+        write::push_decimal(out, length);
+        out.extend_from_slice(b"\r\n");
+    }
+    if is_chunked {
+        out.extend_from_slice(b"Transfer-Encoding: chunked\r\n");
     }
     if proxy.pass_request_headers {
         let nominated = head.fields.has(Known::Connection);
@@ -811,10 +869,6 @@ fn write_request_head(
         }
     }
     out.extend_from_slice(b"\r\n");
-}
-
-fn has_body_of_its_own(method: Method) -> bool {
-    matches!(method, Method::Post | Method::Put | Method::Patch)
 }
 
 /// A field with a value computed for the request; nothing when the value is empty.
@@ -833,6 +887,14 @@ fn write_set_field(out: &mut Vec<u8>, exchange: &Exchange, name: &[u8], value: &
         if matches!(byte, b'\r' | b'\n' | 0) {
             *byte = b' ';
         }
+    }
+    // HTTP/2 in clear text past the rules of this proxy: never offered to a peer.
+    let is_h2c = |option: &[u8]| option.trim_ascii().eq_ignore_ascii_case(b"h2c");
+    if name.eq_ignore_ascii_case(b"upgrade")
+        && out[value_start..].split(|&byte| byte == b',').any(is_h2c)
+    {
+        out.truncate(start);
+        return;
     }
     out.extend_from_slice(b"\r\n");
 }
@@ -976,6 +1038,16 @@ async fn relay_answer(
                 Level::Error,
                 format_args!("{error} while reading upstream"),
             );
+            // Nothing was sent yet: the client gets a whole answer that says so.
+            if exchange.bytes_sent == 0 && downstream.take_back() {
+                exchange.answer.clear();
+                exchange.answer_trailers.clear();
+                exchange.head_bytes_sent = 0;
+                exchange.error_status = 0;
+                let event = selected.fail(clock::now());
+                log_event(local, exchange, event);
+                return Ok(Outcome::Failed(502));
+            }
             let event = selected.fail(clock::now());
             log_event(local, exchange, event);
             // What was received is still owed to the client; then it sees the cut.
@@ -1112,6 +1184,12 @@ async fn relay(
         .map_err(RelayError::Peer)?;
     let mut is_ended = false;
     let mut is_client_gone = None;
+    let mut pace = match proxy.limit_rate.literal() {
+        Some(b"0") => None,
+        _ => Some(answer::size_of(&proxy.limit_rate, exchange)),
+    }
+    .filter(|&rate| rate > 0)
+    .map(|rate| Pace::new(rate, 0));
     poll_fn(|context| {
         loop {
             let mut progress = false;
@@ -1140,7 +1218,14 @@ async fn relay(
                 });
             }
             let queued = downstream.queued();
-            if !source.is_complete && (queued == 0 || queued < limit || is_client_gone.is_some()) {
+            let received = source.received;
+            let is_allowed = pace
+                .as_mut()
+                .is_none_or(|pace| source.is_complete || pace.poll_allowance(context).is_ready());
+            if is_allowed
+                && !source.is_complete
+                && (queued == 0 || queued < limit || is_client_gone.is_some())
+            {
                 match poll_source(
                     context,
                     exchange,
@@ -1150,7 +1235,12 @@ async fn relay(
                     proxy,
                     is_client_gone.is_some(),
                 ) {
-                    Poll::Ready(Ok(())) => progress = true,
+                    Poll::Ready(Ok(())) => {
+                        progress = true;
+                        if let Some(pace) = &mut pace {
+                            pace.note((source.received - received) as usize);
+                        }
+                    }
                     Poll::Ready(Err(error)) => return Poll::Ready(Err(RelayError::Peer(error))),
                     Poll::Pending => {}
                 }

@@ -3,6 +3,7 @@
 
 use std::net::SocketAddr;
 
+use super::answer;
 use super::proxy::Plan;
 use crate::conf::regex::Groups;
 use crate::conf::template::Template;
@@ -107,6 +108,7 @@ pub fn accel_redirect(exchange: &mut Exchange, plan: &Plan) -> Option<Vec<u8>> {
     let peer = &exchange.upstream_head.fields;
     for known in [
         Known::ContentType,
+        Known::ContentDisposition,
         Known::SetCookie,
         Known::CacheControl,
         Known::Expires,
@@ -169,6 +171,13 @@ pub fn take_response(exchange: &mut Exchange, plan: &Plan, selected: &Selected) 
                     Some(Known::Refresh) => edit_refresh(value, exchange, plan),
                     _ => edit_location(value, exchange, plan),
                 };
+                // A path that a rule made becomes absolute as one of our own would.
+                let edited = match (known, edited) {
+                    (Some(Known::Location), Some(edited)) => {
+                        Some(answer::absolute(exchange, &edited))
+                    }
+                    (_, edited) => edited,
+                };
                 exchange
                     .answer
                     .push_known(known, name, edited.as_deref().unwrap_or(value));
@@ -181,6 +190,8 @@ pub fn take_response(exchange: &mut Exchange, plan: &Plan, selected: &Selected) 
         }
     }
     exchange.upstream_head.fields = peer;
+    exchange.passes_server = !plan.hidden.has(Known::Server);
+    exchange.passes_date = !plan.hidden.has(Known::Date);
     let mut cookie = Vec::new();
     if selected.write_cookie(exchange, &mut cookie) {
         exchange
@@ -233,7 +244,7 @@ fn edit_refresh(value: &[u8], exchange: &Exchange, plan: &Plan) -> Option<Vec<u8
     Some(edited)
 }
 
-/// The subject with its match replaced by a template that may name the match's groups.
+/// What takes the place of a subject that matches: a template that may name the match's groups.
 fn replace_match(
     regex: &crate::conf::regex::Regex,
     to: &Template,
@@ -245,10 +256,8 @@ fn replace_match(
         return None;
     }
     exchange.remember_groups(regex, &groups, subject);
-    let (start, end) = groups.first().copied().flatten()?;
-    let mut edited = subject[..start as usize].to_vec();
+    let mut edited = Vec::new();
     variables::expand(to, exchange, &mut edited);
-    edited.extend_from_slice(&subject[end as usize..]);
     Some(edited)
 }
 
@@ -301,15 +310,14 @@ fn edit_cookie(value: &[u8], exchange: &Exchange, plan: &Plan) -> Vec<u8> {
             }
             _ => None,
         };
-        edited.push(b';');
+        edited.extend_from_slice(b"; ");
         match replaced {
             Some(text) => {
-                edited.push(b' ');
                 edited.extend_from_slice(key);
                 edited.push(b'=');
                 edited.extend_from_slice(&text);
             }
-            None => edited.extend_from_slice(part),
+            None => edited.extend_from_slice(attribute),
         }
     }
     if let Some(flags) = flags {
@@ -350,15 +358,19 @@ fn edit_cookie_text(
         match edit {
             CookieEdit::Text { from, to } => {
                 let from = variables::value_of(from, exchange, &mut scratch);
+                let mut edited = Vec::new();
                 let rest = if is_domain {
+                    // The dot in front of a domain stays.
                     let bare = text.strip_prefix(b".").unwrap_or(text);
+                    edited.extend_from_slice(&text[..text.len() - bare.len()]);
                     let from = from.strip_prefix(b".").unwrap_or(from);
                     bare.eq_ignore_ascii_case(from).then_some(&b""[..])
                 } else {
                     text.strip_prefix(from)
                 };
-                let Some(rest) = rest else { continue };
-                let mut edited = Vec::new();
+                let Some(rest) = rest else {
+                    continue;
+                };
                 variables::expand(to, exchange, &mut edited);
                 edited.extend_from_slice(rest);
                 return Some(edited);

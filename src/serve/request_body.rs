@@ -1,9 +1,5 @@
 //! The body of a request on its way to a peer: held in memory, in a temporary file, or streamed.
 
-use std::fs::File;
-use std::io::{Read as _, Seek as _, Write as _};
-use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -11,6 +7,7 @@ use super::downstream::{ClientError, Downstream};
 use crate::http::buffer;
 use crate::http::exchange::Exchange;
 use crate::http::h1::chunked;
+use crate::http::temporary_file::TemporaryFile;
 
 /// How much is read or sent at once.
 const PIECE: usize = 32 << 10;
@@ -24,76 +21,15 @@ pub enum RequestBody {
     Memory(Vec<u8>),
     /// All of it, in a file.
     File(TemporaryFile),
-    /// It is passed on as it arrives; nothing of it is kept.
+    /// It is passed on as it arrives; nothing of it is kept but what came with the head.
     Stream {
         /// Its length, if the client told it; otherwise it is sent chunked.
         length: Option<u64>,
+        /// What came with the head.
+        first: Vec<u8>,
         /// Some of it was taken from the client: the request cannot be repeated.
         has_begun: bool,
     },
-}
-
-/// A file that is removed when it is no longer needed.
-#[derive(Debug)]
-pub struct TemporaryFile {
-    file: File,
-    path: PathBuf,
-    length: u64,
-}
-
-impl TemporaryFile {
-    /// A new file in a directory, which is made if it is missing; readable by its owner only.
-    pub fn create(directory: &Path) -> std::io::Result<Self> {
-        use std::os::unix::fs::OpenOptionsExt as _;
-        static COUNT: AtomicU64 = AtomicU64::new(0);
-        let mut tries = 0;
-        loop {
-            let name = format!(
-                "{:010}-{}",
-                COUNT.fetch_add(1, Ordering::Relaxed),
-                std::process::id()
-            );
-            let path = directory.join(name);
-            match File::options()
-                .read(true)
-                .write(true)
-                .create_new(true)
-                .mode(0o600)
-                .open(&path)
-            {
-                Ok(file) => {
-                    return Ok(Self {
-                        file,
-                        path,
-                        length: 0,
-                    });
-                }
-                Err(error) if error.kind() == std::io::ErrorKind::NotFound && tries == 0 => {
-                    std::fs::create_dir_all(directory)?;
-                }
-                Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists && tries < 100 => {}
-                Err(error) => return Err(error),
-            }
-            tries += 1;
-        }
-    }
-
-    fn append(&mut self, bytes: &[u8]) -> std::io::Result<()> {
-        self.length += bytes.len() as u64;
-        self.file.write_all(bytes)
-    }
-
-    /// Where it is.
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-}
-
-impl Drop for TemporaryFile {
-    fn drop(&mut self) {
-        // Whoever removed it before us did our work.
-        let _ = std::fs::remove_file(&self.path);
-    }
 }
 
 impl RequestBody {
@@ -104,12 +40,32 @@ impl RequestBody {
         buffering: bool,
     ) -> Result<Result<Self, u16>, ClientError> {
         if downstream.is_body_complete() {
-            return Ok(Ok(Self::Empty));
+            // Read for a place that this request was redirected away from, or not there at all.
+            if let Some(mut file) = exchange.body_file.take() {
+                return Ok(Ok(match file.rewind() {
+                    Ok(()) => Self::File(file),
+                    Err(_) => return Ok(Err(500)),
+                }));
+            }
+            return Ok(Ok(match exchange.body.is_empty() {
+                true => Self::Empty,
+                false => Self::Memory(std::mem::take(&mut exchange.body)),
+            }));
         }
         if !buffering {
+            let length = downstream.body_length();
+            let mut first = buffer::take_small();
+            // A body that came with the head is whole, and has a length whatever its framing was.
+            if downstream.take_read_body(exchange, &mut first)? {
+                return Ok(Ok(match first.is_empty() {
+                    true => Self::Empty,
+                    false => Self::Memory(first),
+                }));
+            }
             downstream.allow_body(exchange).await?;
             return Ok(Ok(Self::Stream {
-                length: downstream.body_length(),
+                length,
+                first,
                 has_begun: false,
             }));
         }
@@ -122,7 +78,7 @@ impl RequestBody {
             let is_complete = downstream
                 .read_body(exchange, &mut bytes, PIECE, timeout)
                 .await?;
-            let length = file.as_ref().map_or(0, |file| file.length) + bytes.len() as u64;
+            let length = file.as_ref().map_or(0, TemporaryFile::length) + bytes.len() as u64;
             if length > limit {
                 return Ok(Err(413));
             }
@@ -149,7 +105,6 @@ impl RequestBody {
             }
             if is_complete && let Some(file) = file {
                 buffer::give_back(bytes);
-                exchange.body_file = Some(file.path().to_owned());
                 return Ok(Ok(Self::File(file)));
             }
         }
@@ -160,7 +115,7 @@ impl RequestBody {
         match self {
             Self::Empty => Some(0),
             Self::Memory(bytes) => Some(bytes.len() as u64),
-            Self::File(file) => Some(file.length),
+            Self::File(file) => Some(file.length()),
             Self::Stream { length, .. } => *length,
         }
     }
@@ -181,7 +136,7 @@ impl RequestBody {
         let is_done = is_with_head || matches!(self, Self::Empty);
         if let Self::File(file) = self {
             // A second attempt sends from the start.
-            let _ = file.file.rewind();
+            let _ = file.rewind();
         }
         Sender {
             body: self,
@@ -192,10 +147,13 @@ impl RequestBody {
         }
     }
 
-    /// Gives its memory back.
-    pub fn give_back(self) {
-        if let Self::Memory(bytes) = self {
-            buffer::give_back(bytes);
+    /// Leaves the body with its request, which may be sent somewhere else.
+    pub fn give_back(self, exchange: &mut Exchange) {
+        match self {
+            Self::Memory(bytes) => exchange.body = bytes,
+            Self::File(file) => exchange.body_file = Some(file),
+            Self::Stream { first, .. } => buffer::give_back(first),
+            Self::Empty => {}
         }
     }
 }
@@ -236,13 +194,16 @@ impl Sender<'_> {
                 self.piece.resize(PIECE, 0);
                 self.sent = 0;
                 let count = file
-                    .file
                     .read(&mut self.piece)
                     .map_err(|error| ClientError::Closed(Some(error)))?;
                 self.piece.truncate(count);
                 self.is_done = count == 0;
             }
-            RequestBody::Stream { length, has_begun } => {
+            RequestBody::Stream {
+                length,
+                first,
+                has_begun,
+            } => {
                 let is_chunked = length.is_none();
                 self.piece.clear();
                 self.sent = 0;
@@ -252,7 +213,13 @@ impl Sender<'_> {
                     self.piece.extend_from_slice(&[0; HEAD]);
                 }
                 let before = self.piece.len();
+                let came_with_head = !self.is_begun && !first.is_empty();
+                self.is_begun = true;
                 let is_complete = loop {
+                    if came_with_head {
+                        self.piece.extend_from_slice(first);
+                        break false;
+                    }
                     match downstream.poll_body(context, exchange, &mut self.piece, PIECE, timeout) {
                         Poll::Ready(Ok(false)) if self.piece.len() == before => {}
                         Poll::Ready(result) => break result?,
@@ -263,7 +230,7 @@ impl Sender<'_> {
                     }
                 };
                 let count = self.piece.len() - before;
-                *has_begun |= count > 0;
+                *has_begun |= count > 0 && !came_with_head;
                 if is_chunked {
                     if count > 0 {
                         let mut head = Vec::with_capacity(HEAD);
@@ -314,22 +281,5 @@ impl Sender<'_> {
         self.piece.clear();
         self.sent = 0;
         self.is_done = true;
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_temporary_file_is_made_with_its_directory_and_removed_with_its_owner() {
-        let directory = tempfile::tempdir().expect("a directory");
-        let place = directory.path().join("client_body_temp");
-        let mut file = TemporaryFile::create(&place).expect("created");
-        file.append(b"abc").expect("written");
-        let path = file.path().to_owned();
-        assert_eq!(std::fs::read(&path).expect("readable"), b"abc");
-        drop(file);
-        assert!(!path.exists());
     }
 }

@@ -114,6 +114,7 @@ pub async fn run(
             write::push_field(&mut head, name, value);
         }
     }
+    answer::push_own_fields(&mut head, exchange);
     head.extend_from_slice(b"Connection: upgrade\r\n\r\n");
     exchange.head_bytes_sent = head.len() as u64;
     exchange.bytes_sent = head.len() as u64;

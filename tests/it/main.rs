@@ -3,9 +3,17 @@
 //! `support` holds servers, clients and backends; every other module is a subject. All of them run
 //! against `openclaw`, or against the program that `OPENCLAW_UNDER_TEST` names.
 
+mod bodies;
 mod cli;
 mod conf_cases;
+mod connections;
 mod floors;
+mod hop_by_hop;
+mod http2;
+mod life;
+mod limits;
+mod load;
 mod oracle;
 mod process;
+mod smuggling;
 mod support;

@@ -94,10 +94,6 @@ static COMING: &[Lack] = &[
                 zstd_dict_file",
     },
     Lack {
-        why: "access by address (nginx's http_access) is not available in this version",
-        names: "allow deny",
-    },
-    Lack {
         why: "passwords (nginx's http_auth_basic) are not available in this version",
         names: "auth_basic auth_basic_user_file",
     },
@@ -555,13 +551,7 @@ mod tests {
 
     #[test]
     fn a_planned_feature_says_that_this_version_lacks_it() {
-        for name in [
-            "ssl_certificate",
-            "gzip",
-            "limit_req",
-            "allow",
-            "proxy_cache",
-        ] {
+        for name in ["ssl_certificate", "gzip", "limit_req", "proxy_cache"] {
             let why = foreign(name).expect("known");
             assert!(why.ends_with("not available in this version"), "{why}");
         }

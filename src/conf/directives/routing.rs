@@ -14,7 +14,16 @@ const IFS: Contexts = Contexts::IF_IN_SERVER.or(Contexts::IF_IN_LOCATION);
 /// Where the rewrite module's steps may stand.
 const STEPS: Contexts = SERVER.or(LOCATION).or(IFS);
 
+/// Everywhere a request has a place, `limit_except` included.
+const LIMITED: Contexts = HTTP_SERVER_LOCATION.or(Contexts::LIMIT_EXCEPT);
+
 pub(super) const ROWS: &[Directive] = &[
+    row("http_access", "allow", LIMITED, &[Free])
+        .many()
+        .help("lets an address, a network, `unix:` or `all` pass; the first rule that fits decides"),
+    row("http_access", "deny", LIMITED, &[Free])
+        .many()
+        .help("refuses an address, a network, `unix:` or `all` with 403; the first rule that fits decides"),
     row(
         REWRITE,
         "rewrite",

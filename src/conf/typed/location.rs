@@ -224,7 +224,7 @@ pub struct Settings {
     pub is_named: bool,
     /// What answers.
     pub handler: Handler,
-    /// A prefix location ending in `/` that proxies: a request without the slash is redirected.
+    /// A prefix or exact location ending in `/` that proxies: a request without the slash is redirected.
     pub auto_redirect: bool,
     /// The rewrite phase of this location.
     pub statements: Vec<Statement>,

@@ -7,7 +7,7 @@
 use std::fmt;
 use std::ops::Range;
 
-use super::parse::{FieldLine, field_line};
+use super::parse::{FieldLine, Name, field_line};
 use crate::http::head::{Fields, Known};
 
 /// The last chunk with an empty trailer section.
@@ -196,8 +196,12 @@ impl Decoder {
                     return Err(ChunkError::TrailersTooLarge);
                 }
                 let name = self.line..self.line + field.name_length;
-                if field.known.is_none_or(may_trail) {
-                    trailers.add(field.known, name, field.value);
+                let known = match field.name {
+                    Name::Known(known) => Some(known),
+                    Name::Unknown { .. } => None,
+                };
+                if known.is_none_or(may_trail) {
+                    trailers.add(known, name, field.value);
                 }
                 self.line = field.next;
             }

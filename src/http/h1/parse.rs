@@ -12,7 +12,7 @@ use std::fmt;
 use std::ops::Range;
 
 use super::scan;
-use crate::http::head::{Fields, Known, Method, RequestHead, ResponseHead, Slice, Version};
+use crate::http::head::{Fields, Known, List, Method, RequestHead, ResponseHead, Slice, Version};
 use crate::http::uri;
 
 /// What a head may cost.
@@ -130,7 +130,7 @@ impl HeadParser {
         let rules = FieldRules {
             line: limits.line,
             total,
-            count: limits.fields,
+            count: limits.fields.min(MOST_FIELDS),
             unusual: if limits.underscores {
                 OTHER_TOKEN
             } else {
@@ -192,7 +192,7 @@ impl HeadParser {
         let rules = FieldRules {
             line: limits.line,
             total,
-            count: limits.fields,
+            count: limits.fields.min(MOST_FIELDS),
             unusual: 0,
             drop_unusual: false,
             unique: UNIQUE_IN_RESPONSES,
@@ -225,51 +225,86 @@ impl HeadParser {
         fields: &mut Fields,
         rules: &FieldRules,
     ) -> Result<Option<usize>, FieldError> {
-        let most = rules.count.min(MOST_FIELDS);
-        loop {
-            let end = self.position.saturating_add(rules.line).min(rules.total);
-            let Some(window) = self.window(&fields.bytes, end) else {
-                return Ok(None);
-            };
-            let field = match field_line(window, self.position, rules.line_feeds)? {
-                FieldLine::Field(field) => field,
-                FieldLine::End { next } => return Ok(Some(next)),
-                FieldLine::Incomplete if window.len() >= end => return Err(FieldError::TooLarge),
-                FieldLine::Incomplete => {
-                    self.scanned = Some(window.len());
-                    return Ok(None);
-                }
-            };
-            if fields.len() + self.dropped >= most {
-                return Err(FieldError::TooMany);
-            }
-            let name = self.position..self.position + field.name_length;
-            if field.class != 0 && rules.unusual != 0 {
-                // A peer that takes `_` for `-`, as CGI does, would read this as the field that
-                // frames or routes the message. Dropping it is not enough: it says bad intent.
-                if resembles_framing(&window[name.clone()]) {
-                    return Err(FieldError::ResemblesFraming);
-                }
-                if field.class & rules.unusual != 0 && rules.drop_unusual {
-                    if self.dropped == 0 {
-                        self.first_dropped = Slice::new(name.start, field.value.end);
-                    }
-                    self.dropped += 1;
-                    self.position = field.next;
-                    self.scanned = None;
-                    continue;
-                }
-            }
-            if let Some(known) = field.known
-                && rules.unique & bit(known) != 0
-                && fields.has(known)
-            {
-                return Err(FieldError::Duplicate(known));
-            }
-            fields.add(field.known, name, field.value);
-            self.position = field.next;
-            self.scanned = None;
+        let (bytes, mut list) = fields.parts();
+        let end = self.position.saturating_add(rules.line).min(rules.total);
+        if self.window(bytes, end).is_none() {
+            return Ok(None);
         }
+        let bytes = &bytes[..bytes.len().min(rules.total)];
+        loop {
+            if !rules.line_feeds {
+                let most = rules.count.saturating_sub(self.dropped);
+                self.position = usual_fields(bytes, self.position, &mut list, rules, most);
+                let rest = bytes.get(self.position..).unwrap_or_default();
+                if rest.starts_with(b"\r\n") && rules.line >= 2 {
+                    return Ok(Some(self.position + 2));
+                }
+            }
+            if let Some(result) = self.unusual_field(bytes, &mut list, rules) {
+                return result;
+            }
+        }
+    }
+
+    /// Reads a line that [`usual_fields`] left: the last one, one that has not come yet, one in error,
+    /// or a field that is not so usual. Nothing behind the limit of a line is looked at, so that what
+    /// a line is does not depend on how much of it has come. `None` if there is more to read.
+    #[inline(never)]
+    fn unusual_field(
+        &mut self,
+        bytes: &[u8],
+        list: &mut List,
+        rules: &FieldRules,
+    ) -> Option<Result<Option<usize>, FieldError>> {
+        let start = self.position;
+        let end = start.saturating_add(rules.line).min(rules.total);
+        let window = &bytes[..bytes.len().min(end)];
+        let field = match field_line(window, start, rules.line_feeds) {
+            Ok(FieldLine::Field(field)) => field,
+            Ok(FieldLine::End { next }) => return Some(Ok(Some(next))),
+            Ok(FieldLine::Incomplete) if window.len() >= end => {
+                return Some(Err(FieldError::TooLarge));
+            }
+            Ok(FieldLine::Incomplete) => {
+                self.scanned = Some(window.len());
+                return Some(Ok(None));
+            }
+            Err(error) => return Some(Err(error)),
+        };
+        if list.count() + self.dropped >= rules.count {
+            return Some(Err(FieldError::TooMany));
+        }
+        let name = start..start + field.name_length;
+        let known = match field.name {
+            Name::Known(known) => Some(known),
+            // A peer that takes `_` for `-`, as CGI does, would read this as the field that frames or
+            // routes the message. Dropping it is not enough: it says bad intent.
+            Name::Unknown { class }
+                if class & UNUSUAL != 0
+                    && rules.unusual != 0
+                    && resembles_framing(&bytes[name.clone()]) =>
+            {
+                return Some(Err(FieldError::ResemblesFraming));
+            }
+            Name::Unknown { class } if class & rules.unusual != 0 && rules.drop_unusual => {
+                if self.dropped == 0 {
+                    self.first_dropped = Slice::new(start, field.value.end);
+                }
+                self.dropped += 1;
+                self.position = field.next;
+                return None;
+            }
+            Name::Unknown { .. } => None,
+        };
+        if let Some(known) = known
+            && list.has(known)
+            && rules.unique & bit(known) != 0
+        {
+            return Some(Err(FieldError::Duplicate(known)));
+        }
+        list.add(known, name, field.value);
+        self.position = field.next;
+        None
     }
 }
 
@@ -712,11 +747,19 @@ pub(super) enum FieldError {
     Duplicate(Known),
 }
 
+/// The name of a field.
+#[derive(Clone, Copy)]
+pub(super) enum Name {
+    Known(Known),
+    /// The classes of the characters in it.
+    Unknown {
+        class: u8,
+    },
+}
+
 /// One field line.
 pub(super) struct FieldRange {
-    pub known: Option<Known>,
-    /// The classes of characters in the name.
-    class: u8,
+    pub name: Name,
     pub name_length: usize,
     pub value: Range<usize>,
     pub next: usize,
@@ -728,8 +771,66 @@ pub(super) enum FieldLine {
     Field(FieldRange),
 }
 
+/// Adds fields as nearly all are: a known name or one of letters, digits and `-`, a colon, a space or
+/// none, a value without space around it and tabs, CR LF; and not there yet where that matters. Gives
+/// the position of the first line that is not such a field: what this takes, [`field_line`] takes too.
+#[inline(never)]
+fn usual_fields(
+    bytes: &[u8],
+    start: usize,
+    list: &mut List,
+    rules: &FieldRules,
+    most: usize,
+) -> usize {
+    let mut position = start;
+    while list.count() < most
+        && let Some(field) = usual_field(bytes, position)
+        && field.next - position <= rules.line
+    {
+        let known = match field.name {
+            Name::Known(known) if !list.has(known) || rules.unique & bit(known) == 0 => Some(known),
+            Name::Unknown { class: 0 } => None,
+            _ => break,
+        };
+        list.add(known, position..position + field.name_length, field.value);
+        position = field.next;
+    }
+    position
+}
+
+/// One of [`usual_fields`].
+#[inline(always)]
+fn usual_field(bytes: &[u8], start: usize) -> Option<FieldRange> {
+    let line = bytes.get(start..)?;
+    let (colon, end) = scan::colon_and_control(line)?;
+    let value_start = colon + 1 + usize::from(line.get(colon + 1) == Some(&b' '));
+    let value = line.get(value_start..end)?;
+    let has_space = |byte: Option<&u8>| byte == Some(&b' ');
+    if !line[end..].starts_with(b"\r\n") || has_space(value.first()) || has_space(value.last()) {
+        return None;
+    }
+    Some(FieldRange {
+        name: name(&line[..colon])?,
+        name_length: colon,
+        value: start + value_start..start + end,
+        next: start + end + 2,
+    })
+}
+
+/// What kind of name this is; `None` if it is none.
+#[inline(always)]
+fn name(name: &[u8]) -> Option<Name> {
+    if let Some(known) = Known::of(name) {
+        return Some(Name::Known(known));
+    }
+    let class = name
+        .iter()
+        .fold(0, |union, &byte| union | NAME[usize::from(byte)]);
+    let is_name = class & NO_TOKEN == 0 && !name.is_empty() && name.len() <= LONGEST_NAME;
+    is_name.then_some(Name::Unknown { class })
+}
+
 /// RFC 9112 section 5: a name, a colon without space in front, a value with space around it.
-#[inline]
 pub(super) fn field_line(
     window: &[u8],
     start: usize,
@@ -748,27 +849,14 @@ pub(super) fn field_line(
         Some(b' ' | b'\t') => return Err(FieldError::ObsFold),
         Some(_) => {}
     }
-
-    let Some(name_length) = scan::colon(line) else {
-        return match line
-            .iter()
-            .any(|&byte| NAME[usize::from(byte)] & NO_TOKEN != 0)
-        {
+    let Some(name_length) = scan::colon(line, 0) else {
+        let ends = |&byte: &u8| NAME[usize::from(byte)] & NO_TOKEN != 0;
+        return match line.iter().any(ends) {
             true => Err(FieldError::Invalid),
             false => Ok(FieldLine::Incomplete),
         };
     };
-    let name = &line[..name_length];
-    let known = Known::of(name);
-    let class = match known {
-        Some(_) => 0,
-        None => name
-            .iter()
-            .fold(0, |class, &byte| class | NAME[usize::from(byte)]),
-    };
-    if class & NO_TOKEN != 0 || name.is_empty() || name.len() > usize::from(u16::MAX) {
-        return Err(FieldError::Invalid);
-    }
+    let name = name(&line[..name_length]).ok_or(FieldError::Invalid)?;
 
     let mut value_start = start + name_length + 1;
     while let Some(b' ' | b'\t') = window.get(value_start) {
@@ -785,8 +873,7 @@ pub(super) fn field_line(
         value_end -= 1;
     }
     Ok(FieldLine::Field(FieldRange {
-        known,
-        class,
+        name,
         name_length,
         value: value_start..value_end,
         next,
@@ -795,7 +882,6 @@ pub(super) fn field_line(
 
 /// Behind the line end at this position, which is a control byte; `None` if its second byte is yet
 /// to come.
-#[inline]
 fn line_end(window: &[u8], at: usize, line_feeds: bool) -> Result<Option<usize>, FieldError> {
     match (window[at], line_feeds) {
         (b'\r', false) => match window.get(at + 1) {
@@ -842,6 +928,9 @@ const EMPTY_LINES: u8 = 8;
 /// `Fields` counts positions in 16 bits and keeps one value for none.
 const MOST_FIELDS: usize = u16::MAX as usize - 1;
 
+/// `Fields` keeps the length of a name in 16 bits.
+const LONGEST_NAME: usize = u16::MAX as usize;
+
 /// What nginx's `ngx_http_process_unique_header_line` handles, and Host.
 const UNIQUE_IN_REQUESTS: u128 = bit(Known::Host)
     | bit(Known::ContentLength)
@@ -860,6 +949,7 @@ const UNIQUE_IN_RESPONSES: u128 = bit(Known::ContentLength) | bit(Known::Transfe
 
 const UNDERSCORE: u8 = 1;
 const OTHER_TOKEN: u8 = 2;
+const UNUSUAL: u8 = UNDERSCORE | OTHER_TOKEN;
 const NO_TOKEN: u8 = 4;
 
 /// The class of each byte in a name: 0 for letters, digits and `-`, which nginx calls valid.

@@ -102,7 +102,24 @@ pub const NAMED: &[Deviation] = &[
     },
 ];
 
-/// Whether the second group has this name.
-pub fn is_named(id: &str) -> bool {
-    NAMED.iter().any(|deviation| deviation.id == id)
+/// The deviation of the second group that has this name.
+pub fn named(id: &str) -> Option<&'static Deviation> {
+    NAMED.iter().find(|deviation| deviation.id == id)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_deviation_has_one_name_and_a_reason() {
+        let all: Vec<&Deviation> = EVERYWHERE.iter().chain(NAMED).collect();
+        for (place, deviation) in all.iter().enumerate() {
+            assert!(deviation.reason.contains(' '), "{}", deviation.id);
+            let again = all[place + 1..]
+                .iter()
+                .any(|other| other.id == deviation.id);
+            assert!(!again, "{} stands twice", deviation.id);
+        }
+    }
 }

@@ -17,7 +17,7 @@ mod run;
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use crate::support::server::under_test;
+use crate::support::server::{oracle, under_test};
 use case::{Case, directory};
 
 fn check(name: &str) {
@@ -189,7 +189,7 @@ mod notices {
             ),
             files: "== www/file\ncontent\n".to_owned(),
         };
-        run::differences(&case, &run::oracle(), &CONF.replace(from, to)).0
+        run::differences(&case, &oracle(), &CONF.replace(from, to)).0
     }
 
     #[test]

@@ -2,17 +2,17 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
 use super::case::Case;
-use super::deviations::is_named;
+use super::deviations::named;
 use super::normalise::{Normaliser, log_masks, pattern_of};
 use super::requests::{Action, Script};
 use crate::support::backend::{Backend, Record, Seen};
 use crate::support::client::{Answer, Client};
-use crate::support::server::{Setup, is_nginx};
+use crate::support::server::{Setup, is_nginx, oracle};
 use crate::support::wire::End;
 
 /// The log that every case has besides its own ones.
@@ -49,11 +49,6 @@ struct Side {
     logs: BTreeMap<String, Vec<String>>,
 }
 
-/// Where the oracle is; it must be installed.
-pub fn oracle() -> PathBuf {
-    std::env::var_os("OPENCLAW_ORACLE").map_or_else(|| "/usr/sbin/nginx".into(), PathBuf::from)
-}
-
 /// Plays a case with the oracle and with a program, which may have another configuration, and tells
 /// where they differ. The text is the transcript of what the oracle did.
 pub fn differences(case: &Case, ours: &Path, our_conf: &str) -> (Vec<Difference>, String) {
@@ -67,19 +62,21 @@ pub fn differences(case: &Case, ours: &Path, our_conf: &str) -> (Vec<Difference>
     let mut differences = Vec::new();
     for (place, script) in case.requests.scripts.iter().enumerate() {
         let alike = match &script.deviation {
-            Some(expected) => {
-                let id = &expected.deviation;
-                assert!(is_named(id), "`{id}` is not in the list of deviations");
-                ours.exchanges[place].as_ref().is_none_or(|exchange| {
-                    let last = exchange.answers.last();
-                    last.is_some_and(|(answer, _)| answer.status == expected.status)
-                })
-            }
+            Some(expected) => ours.exchanges[place].as_ref().is_none_or(|exchange| {
+                let last = exchange.answers.last();
+                last.is_some_and(|(answer, _)| answer.status == expected.status)
+            }),
             None => theirs.lines[place] == ours.lines[place],
         };
         if !alike {
+            let mut what = script.source.clone();
+            if let Some(expected) = &script.deviation {
+                let id = &expected.deviation;
+                let deviation = named(id).unwrap_or_else(|| panic!("no deviation is named `{id}`"));
+                what = format!("{what}\n   wanted since {}", deviation.reason);
+            }
             differences.push(Difference {
-                what: script.source.clone(),
+                what,
                 theirs: theirs.lines[place].clone(),
                 ours: ours.lines[place].clone(),
             });

@@ -127,7 +127,7 @@ impl Client {
             let length = length.trim().parse().map_err(|_| End::Malformed)?;
             (Framing::Length, self.reader.exactly(length, &mut body))
         } else {
-            let end = match self.reader.to_end(&mut body) {
+            let end = match self.reader.until_end(&mut body) {
                 End::Closed => Ok(()),
                 other => Err(other),
             };
@@ -155,7 +155,7 @@ impl Client {
     /// Reads until the server ends the connection.
     pub fn rest(&mut self) -> (Vec<u8>, End) {
         let mut bytes = Vec::new();
-        let end = self.reader.to_end(&mut bytes);
+        let end = self.reader.until_end(&mut bytes);
         (bytes, end)
     }
 

@@ -56,6 +56,11 @@ pub fn under_test() -> PathBuf {
     )
 }
 
+/// nginx itself, for tests that need it as the oracle or as a backend; it must be installed.
+pub fn oracle() -> PathBuf {
+    std::env::var_os("OPENCLAW_ORACLE").map_or_else(|| "/usr/sbin/nginx".into(), PathBuf::from)
+}
+
 /// Whether a program is nginx: some of what we promise goes beyond it.
 pub fn is_nginx(program: &Path) -> bool {
     program.file_name() == Some(OsStr::new("nginx"))
@@ -399,6 +404,14 @@ impl Server {
         self.poll_end().is_none()
     }
 
+    /// Kills the process and its descendants as they are.
+    pub fn kill(&mut self) {
+        for process in self.usage().processes {
+            let _gone_already = kill(Pid::from_raw(process.cast_signed()), Signal::SIGKILL);
+        }
+        self.wait();
+    }
+
     /// Asks the server to finish what it does and waits for its end.
     pub fn quit(&mut self) -> ExitStatus {
         self.signal(Signal::SIGQUIT);
@@ -445,10 +458,7 @@ impl Drop for Server {
             }
             // Workers of a killed master stay behind: the whole tree goes.
             if self.ended.is_none() {
-                for process in self.usage().processes {
-                    let _gone_already = kill(Pid::from_raw(process.cast_signed()), Signal::SIGKILL);
-                }
-                let _reaped = self.child.wait();
+                self.kill();
             }
         }
         if thread::panicking() {

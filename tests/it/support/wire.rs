@@ -143,7 +143,7 @@ impl<S: Read> Reader<S> {
     }
 
     /// Reads until the stream ends, and says how.
-    pub fn to_end(&mut self, into: &mut Vec<u8>) -> End {
+    pub fn until_end(&mut self, into: &mut Vec<u8>) -> End {
         loop {
             let all = self.buffer.len();
             into.extend(self.take(all));

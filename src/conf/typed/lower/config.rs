@@ -30,6 +30,8 @@ pub fn lower(loaded: &mut Loaded, prefix: &Path, usual_error_logs: &[ErrorLog]) 
             formats: &formats,
             error_logs: &process.error_logs,
             upstreams: upstreams(&scope, &mut cx),
+            has_built_in_types: (loaded.diagnostics.iter())
+                .any(|problem| problem.code == Code::BUILTIN_MIME_TYPES),
             count: 0,
         };
         let mut servers = Vec::new();

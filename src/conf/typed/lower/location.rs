@@ -249,8 +249,11 @@ pub fn server_names(server: &Node, cx: &mut Cx) -> PlacedNames {
 }
 
 /// Tells the names that several servers at one address (`address` is its text) have. The first
-/// server has the name, as in nginx.
+/// server has the name, as in nginx. A server that is alone gets all requests anyway.
 pub fn warn_of_conflicts(address: &str, servers: &[&PlacedNames], cx: &mut Cx) {
+    if servers.len() < 2 {
+        return;
+    }
     let mut taken = HostnameTable::default();
     for server in servers {
         for (name, &span) in server.names.iter().zip(&server.spans) {
@@ -303,6 +306,17 @@ fn server_name(word: &Word, cx: &mut Cx) -> Option<ServerName> {
         true => hostname(),
         false => word.text.to_ascii_lowercase(),
     };
+    // nginx refuses these at once, and a `*` in a wrong place only if servers share the address;
+    // such a name is compared like any other, and no host is equal to it.
+    if matches!(&*name, "*" | "." | "*.") {
+        let problem = Diagnostic::error(
+            Code::BAD_SERVER_NAME,
+            word.span,
+            format!("`{name}` is not a name of a server"),
+        );
+        cx.report(problem.hint("write `_` for a server that has no name"));
+        return None;
+    }
     if let Some(reason) = suspicious(&name) {
         let mut problem = Diagnostic::warning(
             Code::SUSPICIOUS_NAME,
@@ -311,31 +325,12 @@ fn server_name(word: &Word, cx: &mut Cx) -> Option<ServerName> {
         );
         if !name.is_ascii() {
             problem = problem.hint("write the name as browsers send it, with `xn--`");
+        } else if name.contains('*') {
+            problem = problem.hint("use a regular expression: `~…`");
         }
         cx.report(problem);
     }
-    let Some(pattern) = Pattern::parse(name.as_bytes()) else {
-        cx.report(
-            Diagnostic::error(
-                Code::BAD_SERVER_NAME,
-                word.span,
-                format!("`{name}` is not a name of a server"),
-            )
-            .hint(
-                "a `*` may only be the first or the last part; or use a regular expression: `~…`",
-            ),
-        );
-        return None;
-    };
-    // nginx refuses a lonely dot, too.
-    if name == "." {
-        cx.error(
-            Code::BAD_SERVER_NAME,
-            word.span,
-            "`.` is not a name of a server",
-        );
-        return None;
-    }
+    let pattern = Pattern::parse(name.as_bytes()).unwrap_or(Pattern::Exact(name.as_bytes()));
     Some(match pattern {
         Pattern::Exact(name) => ServerName::Exact(name.into()),
         Pattern::Suffix(suffix) => ServerName::Suffix(suffix.into()),
@@ -356,6 +351,8 @@ fn suspicious(name: &str) -> Option<&'static str> {
         Some("a dot at the end is not part of the name")
     } else if name.contains('$') {
         Some("variables are not expanded here")
+    } else if Pattern::parse(name.as_bytes()).is_none() {
+        Some("a `*` may only be its first or last part, and no part may be empty")
     } else {
         None
     }
@@ -497,11 +494,19 @@ mod tests {
 
     #[test]
     fn names_that_cannot_be_or_cannot_come_are_told() {
-        for text in ["a*.org", "*", ".", "a..b", "~"] {
+        for text in ["*", ".", "*.", "~"] {
             let (_, problems) = names(&format!("server_name {text};"));
             assert!(problems.starts_with("OC-E120"), "{text}: {problems}");
         }
-        for text in ["bücher.example", "a/b", "a:80", "a.", "$host"] {
+        for text in [
+            "bücher.example",
+            "a/b",
+            "a:80",
+            "a.",
+            "$host",
+            "a*.b",
+            "a..b",
+        ] {
             let (names, problems) = names(&format!("server_name {text};"));
             assert!(problems.starts_with("OC-W141"), "{text}: {problems}");
             assert_eq!(names.names.len(), 1);

@@ -17,6 +17,7 @@ use crate::conf::source::Span;
 use crate::conf::template::Template;
 use crate::conf::typed::hostnames::{HostnameTable, Pattern};
 use crate::conf::typed::map::{AddressTable, Geo, Map, SplitClients};
+use crate::unit;
 
 /// All tables of an `http {}`.
 #[derive(Debug, Default)]
@@ -49,10 +50,21 @@ pub fn lookups(http: &[Node], cx: &mut Cx) -> Lookups {
 /// An address or a network as nginx reads it (`ngx_ptocidr`); tells what is wrong with it.
 pub fn network(word: &Word, code: Code, cx: &mut Cx) -> Option<IpNet> {
     let text = &*word.text;
-    let network = match text.contains('/') {
-        true => text.parse::<IpNet>().ok(),
-        false => text.parse::<IpAddr>().ok().map(IpNet::from),
+    let (address, length) = match text.split_once('/') {
+        Some((address, length)) => (address, Some(length)),
+        None => (text, None),
     };
+    let address = match address.contains(':') {
+        true => address.parse().ok(),
+        false => ipv4(address).map(IpAddr::V4),
+    };
+    let network = address.and_then(|address| match length {
+        Some(length) => {
+            let length = unit::decimal(length).and_then(|length| u8::try_from(length).ok());
+            IpNet::new(address, length?).ok()
+        }
+        None => Some(IpNet::from(address)),
+    });
     let Some(network) = network else {
         let problem = Diagnostic::error(
             code,
@@ -71,6 +83,16 @@ pub fn network(word: &Word, code: Code, cx: &mut Cx) -> Option<IpNet> {
         cx.report(problem.hint(format!("it stands for `{}`", network.trunc())));
     }
     Some(network.trunc())
+}
+
+/// Four numbers with dots between them; zeros in front mean nothing (nginx `ngx_inet_addr`).
+fn ipv4(text: &str) -> Option<Ipv4Addr> {
+    let mut octets = [0; 4];
+    let mut parts = text.split('.');
+    for octet in &mut octets {
+        *octet = u8::try_from(unit::decimal(parts.next()?)?).ok()?;
+    }
+    parts.next().is_none().then(|| octets.into())
 }
 
 fn map(node: &Node, entries: &[Node], cx: &mut Cx) -> Map {
@@ -342,8 +364,7 @@ impl Ranges {
 /// A range of IPv4 addresses, `first-last`.
 fn range(word: &Word, cx: &mut Cx) -> Option<(u32, u32)> {
     let bounds = word.text.split_once('-').and_then(|(start, end)| {
-        let start: Ipv4Addr = start.parse().ok()?;
-        let end: Ipv4Addr = end.parse().ok()?;
+        let (start, end) = (ipv4(start)?, ipv4(end)?);
         (start <= end).then_some((start.into(), end.into()))
     });
     if bounds.is_none() {
@@ -580,7 +601,7 @@ mod tests {
     fn the_smallest_network_gives_the_value() {
         assert_eq!(
             located(
-                "default d; 10.0.0.0/8 a; 10.1.0.0/16 b; 10.1.1.1 c; ::1 six; 10.2.0.0/16 e; delete 10.2.0.0/16;",
+                "default d; 010.0.0.0/8 a; 10.1.0.0/16 b; 10.1.1.1 c; ::1 six; 10.2.0.0/16 e; delete 10.2.0.0/16;",
                 &[
                     "1.1.1.1", "10.9.9.9", "10.1.9.9", "10.1.1.1", "::1", "::2", "10.2.0.1"
                 ]

@@ -121,3 +121,67 @@ impl Cx {
         self.report(problem);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use crate::conf::explain::CODES;
+    use crate::conf::typed::location::AccessSubject;
+    use crate::conf::{check, include};
+
+    #[test]
+    fn included_rules_of_access_stand_where_the_include_stands() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let file = directory.path().join("rules");
+        std::fs::write(&file, "allow 192.0.2.1; deny 192.0.2.0/24;\n").expect("written");
+        let text = format!(
+            "http {{ server {{ deny 192.0.2.9; include {}; deny all; }} }}\n",
+            file.display()
+        );
+        let mut loaded = include::load_text(Path::new("test.conf"), text, Path::new("/"));
+        check::check(&mut loaded);
+        let config = super::config::lower(&mut loaded, Path::new("/"), &[]);
+        let config = config.unwrap_or_else(|| panic!("{:?}", loaded.diagnostics));
+        let rules = config.http.servers[0].settings.access.iter();
+        let shown: Vec<_> = rules
+            .map(|rule| match &rule.who {
+                AccessSubject::Network(network) => format!("{} {network}", rule.allow),
+                other => format!("{} {other:?}", rule.allow),
+            })
+            .collect();
+        assert_eq!(
+            shown,
+            [
+                "false 192.0.2.9/32",
+                "true 192.0.2.1/32",
+                "false 192.0.2.0/24",
+                "false All"
+            ]
+        );
+    }
+
+    #[test]
+    fn the_wrong_example_of_a_code_of_lowering_has_it_and_the_right_one_is_right() {
+        let told = |text: &str| {
+            let text = format!("{text}\n");
+            let mut loaded = include::load_text(Path::new("test.conf"), text, Path::new("/"));
+            check::check(&mut loaded);
+            super::config::lower(&mut loaded, Path::new("/"), &[]);
+            let codes = loaded.diagnostics.iter().map(|problem| problem.code.name());
+            codes.collect::<Vec<_>>()
+        };
+        let is_of_lowering = |name: &str| !name.starts_with("OC-E0") && !name.starts_with("OC-W0");
+        for row in CODES.iter().filter(|row| !row.wrong.is_empty()) {
+            let name = row.code.name();
+            if is_of_lowering(name) {
+                assert!(
+                    told(row.wrong).contains(&name),
+                    "{name}: {:?}",
+                    told(row.wrong)
+                );
+                assert_eq!(told(row.right), [] as [&str; 0], "{name}");
+            }
+        }
+    }
+}

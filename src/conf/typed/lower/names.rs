@@ -95,13 +95,9 @@ fn collect_in(nodes: &[Node], names: &mut Names, counts: &mut Counts) {
 
 fn define(word: Option<&Word>, source: Source, names: &mut Names) {
     if let Some(name) = word.and_then(|word| word.text.strip_prefix('$')) {
-        let name = name.to_ascii_lowercase();
         // `$args` and `$limit_rate` can be set, and stay what they are.
-        if CORE
-            .binary_search_by(|(known, _)| (*known).cmp(&name))
-            .is_err()
-        {
-            names.define(&name, source);
+        if !is_fixed(name) && core(name).is_none() {
+            names.define(&name.to_ascii_lowercase(), source);
         }
     }
 }
@@ -118,4 +114,70 @@ fn group_names(text: &str) -> impl Iterator<Item = &str> {
                 .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
         is_name.then_some(name)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::fixture::nodes;
+    use super::*;
+
+    fn collected(text: &str) -> Vec<(String, Source)> {
+        let mut names = Names::default();
+        collect(&nodes(text), &mut names);
+        let slots = names.slots.iter();
+        slots
+            .map(|(name, source)| (name.to_string(), *source))
+            .collect()
+    }
+
+    #[test]
+    fn every_kind_of_definition_is_found_at_any_depth() {
+        let text = "http { map a $m { } geo $g { } geo $x $g2 { } split_clients a $s { }
+            server { location / { if ($a) { set $Set x; } } } }";
+        assert_eq!(
+            collected(text),
+            [
+                ("m".to_owned(), Source::Map(0)),
+                ("g".to_owned(), Source::Geo(0)),
+                ("g2".to_owned(), Source::Geo(1)),
+                ("s".to_owned(), Source::Split(0)),
+                ("set".to_owned(), Source::Set),
+            ]
+        );
+        // What is built in stays what it is.
+        assert_eq!(
+            collected("set $args a; set $uri b; set $http_host c; set plain d;"),
+            []
+        );
+    }
+
+    #[test]
+    fn groups_of_patterns_are_told_from_what_looks_like_them() {
+        let groups = |text: &str| group_names(text).map(str::to_owned).collect::<Vec<_>>();
+        assert_eq!(groups("^(?<a>x)(?P<b_1>(?<C>y))$"), ["a", "b_1", "C"]);
+        for text in [
+            "(?<=a)", "(?<!a)", "(?:a)", "(?<1>a)", "(?<a", "(?", "(?<>a)", "(?P=a)",
+        ] {
+            assert_eq!(groups(text), [] as [&str; 0], "{text}");
+        }
+        assert_eq!(
+            collected("location ~ (?<Named>x) { }"),
+            [("named".to_owned(), Source::Capture)]
+        );
+    }
+
+    #[test]
+    fn the_nearest_name_may_be_built_in_or_defined() {
+        let mut names = Names::default();
+        names.define("backend_pool", Source::Set);
+        assert_eq!(
+            nearest("remote_adr", &names).as_deref(),
+            Some("remote_addr")
+        );
+        assert_eq!(
+            nearest("backend_pol", &names).as_deref(),
+            Some("backend_pool")
+        );
+        assert_eq!(nearest("something", &names), None);
+    }
 }

@@ -63,7 +63,7 @@ pub fn proxy(
     let word = line.arguments.first()?;
     let (target, url) = target(word, scope, place, upstreams, cx)?;
     let is_http10 = scope.text("proxy_http_version") == "1.0";
-    let set_fields = set_fields(scope, is_http10, cx);
+    let set_fields = set_fields(scope, cx);
     let mut replaced: Vec<Box<[u8]>> = REPLACED.iter().map(|name| name.as_bytes().into()).collect();
     replaced.extend(
         set_fields
@@ -250,7 +250,7 @@ fn target<'a>(
 }
 
 /// `proxy_set_header` in force, then what nginx would add.
-fn set_fields(scope: &Scope<'_>, is_http10: bool, cx: &mut Cx) -> Vec<SetField> {
+fn set_fields(scope: &Scope<'_>, cx: &mut Cx) -> Vec<SetField> {
     let mut fields: Vec<SetField> = scope
         .all("proxy_set_header")
         .iter()
@@ -288,12 +288,6 @@ fn set_fields(scope: &Scope<'_>, is_http10: bool, cx: &mut Cx) -> Vec<SetField> 
                 value,
             },
         );
-    }
-    if is_http10 && !has(&fields, "Connection") {
-        fields.push(SetField {
-            name: (*b"Connection").into(),
-            value: Template::from_text(b"close"),
-        });
     }
     fields
 }

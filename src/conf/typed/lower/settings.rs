@@ -33,6 +33,8 @@ pub struct Maker<'a> {
     pub error_logs: &'a [ErrorLog],
     /// Groups of peers; addresses in `proxy_pass` add to them.
     pub upstreams: Vec<Arc<Upstream>>,
+    /// A `mime.types` that is not there is included: the table that we bring along stands for it.
+    pub has_built_in_types: bool,
     /// Settings made so far.
     pub count: usize,
 }
@@ -185,7 +187,10 @@ impl Maker<'_> {
     ) -> Settings {
         let id = self.count;
         self.count += 1;
-        let is_prefix = matches!(place.kind, Some(LocationKind::Prefix { .. }));
+        let has_path = matches!(
+            place.kind,
+            Some(LocationKind::Prefix { .. } | LocationKind::Exact(_))
+        );
         let body_timeout = scope.time("client_body_timeout");
         Settings {
             id,
@@ -198,9 +203,7 @@ impl Maker<'_> {
                 Some(LocationKind::Regex(_) | LocationKind::Named(_))
             ),
             is_named: matches!(place.kind, Some(LocationKind::Named(_))),
-            auto_redirect: is_prefix
-                && name.ends_with(b"/")
-                && matches!(handler, Handler::Proxy(_)),
+            auto_redirect: has_path && name.ends_with(b"/") && matches!(handler, Handler::Proxy(_)),
             name,
             handler,
             statements: Vec::new(),
@@ -222,7 +225,7 @@ impl Maker<'_> {
             try_files: None,
             error_pages: error_pages(scope, cx).into(),
             recursive_error_pages: scope.flag("recursive_error_pages"),
-            types: types(scope),
+            types: types(scope, self.has_built_in_types),
             default_type: scope.text("default_type").as_bytes().into(),
             add_headers: add_headers("add_header", scope, cx).into(),
             add_trailers: add_headers("add_trailer", scope, cx).into(),
@@ -285,7 +288,8 @@ fn access(scope: &Scope<'_>, cx: &mut Cx) -> Vec<AccessRule> {
     let (allows, denies) = scope.all_of(["allow", "deny"]);
     lines.extend(allows.iter().map(|line| (true, *line)));
     lines.extend(denies.iter().map(|line| (false, *line)));
-    lines.sort_by_key(|(_, line)| line.span);
+    // They stand in one list of nodes, whatever file each comes from.
+    lines.sort_by_key(|(_, line)| std::ptr::from_ref(*line));
     lines
         .into_iter()
         .filter_map(|(allow, line)| {
@@ -441,20 +445,20 @@ fn error_pages(scope: &Scope<'_>, cx: &mut Cx) -> Vec<ErrorPage> {
     pages
 }
 
-fn types(scope: &Scope<'_>) -> Arc<Types> {
-    let blocks = scope.all("types");
-    if blocks.is_empty() {
-        static BUILT_IN: LazyLock<Arc<Types>> = LazyLock::new(|| {
-            let loaded = include::load_text(
-                Path::new("mime.types"),
-                MIME_TYPES.to_owned(),
-                Path::new("/"),
-            );
+fn types(scope: &Scope<'_>, has_built_in: bool) -> Arc<Types> {
+    /// nginx's own table where no `types` is written.
+    const FEW: &str = "types { text/html html; image/gif gif; image/jpeg jpg; }";
+    static BUILT_IN: LazyLock<[Arc<Types>; 2]> = LazyLock::new(|| {
+        [FEW, MIME_TYPES].map(|text| {
+            let path = Path::new("mime.types");
+            let loaded = include::load_text(path, text.to_owned(), Path::new("/"));
             Arc::new(types_of(&loaded.nodes.iter().collect::<Vec<_>>()))
-        });
-        return Arc::clone(&BUILT_IN);
+        })
+    });
+    match scope.all("types") {
+        [] => Arc::clone(&BUILT_IN[usize::from(has_built_in)]),
+        blocks => Arc::new(types_of(blocks)),
     }
-    Arc::new(types_of(blocks))
 }
 
 fn types_of(blocks: &[&Node]) -> Types {
