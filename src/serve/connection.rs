@@ -80,12 +80,9 @@ pub async fn run(worker: Rc<Worker>, mut stream: Stream, listen: Rc<Address>) {
             patience.unwrap_or(default_server(&local, position).1.reading.header_timeout)
         };
         registry::with(|counters| counters.waiting.increase());
-        let is_readable = wait(&worker, &stream, first).await;
+        let is_readable = wait(&worker, &stream, first, requests == 0).await;
         registry::with(|counters| counters.waiting.decrease());
         if !is_readable {
-            if requests == 0 && worker.is_draining() {
-                stream.reset_on_close();
-            }
             return;
         }
         match Box::pin(busy(&worker, stream, &connection, &listen, &mut requests)).await {
@@ -104,16 +101,19 @@ pub async fn run(worker: Rc<Worker>, mut stream: Stream, listen: Rc<Address>) {
     }
 }
 
-/// Waits for something to read; `false` if the time passed or the worker drains.
-async fn wait(worker: &Rc<Worker>, stream: &Stream, patience: Duration) -> bool {
+/// Waits for something to read; `false` if the time passed or the worker drains. A client whose
+/// first request is still on its way was promised an answer when its connection was accepted, so
+/// that one is waited for even then, as nginx does.
+async fn wait(worker: &Rc<Worker>, stream: &Stream, patience: Duration, is_fresh: bool) -> bool {
     let deadline = Deadline::new();
     deadline.set(patience);
     std::future::poll_fn(|context| {
-        if worker.is_draining() {
-            return Poll::Ready(false);
-        }
+        // A request that has arrived already goes before the drain.
         if stream.poll_read_state(context).is_ready() {
             return Poll::Ready(true);
+        }
+        if worker.is_draining() && !is_fresh {
+            return Poll::Ready(false);
         }
         deadline.poll_expired(context).map(|()| false)
     })
@@ -391,15 +391,15 @@ async fn read_head(
         let polled = http1
             .deadline
             .guard_with(&mut http1.stream, |stream, context| {
-                if !has_begun && worker.is_draining() {
-                    return Poll::Ready(None);
-                }
                 buffer::ensure(bytes);
                 match stream.poll_read_into(context, bytes, buffer::SMALL) {
                     Poll::Ready(result) => Poll::Ready(Some(result)),
                     Poll::Pending => {
                         if bytes.is_empty() {
                             buffer::release(bytes);
+                        }
+                        if !has_begun && !is_first && worker.is_draining() {
+                            return Poll::Ready(None);
                         }
                         Poll::Pending
                     }
