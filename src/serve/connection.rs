@@ -91,6 +91,7 @@ pub async fn run(worker: Rc<Worker>, mut stream: Stream, listen: Rc<Address>) {
                 keepalive,
             } => {
                 stream = parked;
+                worker.note_parked();
                 patience = Some(keepalive);
             }
             End::Http2 { stream, read } => {
