@@ -24,10 +24,13 @@ impl Normaliser {
     /// the peer is nginx.
     pub fn new(names: &[(String, String)], nginx: bool, case: &Case) -> Self {
         let names = names.iter().map(|(value, name)| {
-            let number = value.bytes().all(|byte| byte.is_ascii_digit());
-            let edge = if number { r"\b" } else { "" };
-            let pattern = format!("{edge}{}{edge}", regex::escape(value));
-            (pattern_of(&pattern), name.clone())
+            // A port stands behind anything but `=`, behind which logs have sizes.
+            let pattern = if value.bytes().all(|byte| byte.is_ascii_digit()) {
+                format!(r"(^|[^=\d]){value}\b")
+            } else {
+                format!("(){}", regex::escape(value))
+            };
+            (pattern_of(&pattern), format!("${{1}}{name}"))
         });
         Self {
             names: names.collect(),
@@ -45,7 +48,8 @@ impl Normaliser {
         }
         lines.push(format!("end: {}", observed.end));
         if !observed.extra.is_empty() {
-            lines.push(format!("more bytes: {}", show(&observed.extra)));
+            let more = show(&observed.extra).into_iter();
+            lines.extend(more.map(|line| format!("more bytes: {line}")));
         }
         for seen in &observed.seen {
             lines.extend(self.seen(seen));
@@ -87,7 +91,11 @@ impl Normaliser {
                 "retry-after" if !self.nginx && matches!(answer.status, 429 | 503) => continue,
                 _ => field.value.clone(),
             };
-            lines.push(format!("< {}: {}", field.name, self.text(&value)));
+            let value = match name.as_str() {
+                "content-length" | "content-range" | "etag" => value,
+                _ => self.text(&value),
+            };
+            lines.push(format!("< {}: {value}", field.name));
         }
         if answer.framing == Framing::UntilClose {
             lines.push("  body until close".to_owned());
@@ -96,7 +104,11 @@ impl Normaliser {
             lines.push(format!("  body cut: {cut:?}"));
         }
         if !body.is_empty() {
-            lines.push(format!("  body: {}", show(&body)));
+            lines.extend(
+                show(&body)
+                    .into_iter()
+                    .map(|line| format!("  body: {line}")),
+            );
         }
         for trailer in &answer.trailers {
             lines.push(format!("  trailer: {trailer:?}"));
@@ -147,10 +159,15 @@ impl Normaliser {
             {
                 continue;
             }
-            lines.push(format!("> {}: {}", field.name, self.text(&field.value)));
+            let value = match field.name.as_str() {
+                "Content-Length" => field.value.clone(),
+                _ => self.text(&field.value),
+            };
+            lines.push(format!("> {}: {value}", field.name));
         }
         if !seen.body.is_empty() {
-            lines.push(format!("  with body: {}", show(&seen.body)));
+            let body = show(&seen.body).into_iter();
+            lines.extend(body.map(|line| format!("  with body: {line}")));
         }
         for trailer in &seen.trailers {
             lines.push(format!("  with trailer: {trailer:?}"));
@@ -186,21 +203,22 @@ pub fn pattern_of(pattern: &str) -> Regex {
     Regex::new(pattern).unwrap_or_else(|error| panic!("`{pattern}` is no regex: {error}"))
 }
 
-/// Text that fits on a screen, and a sum that tells long bodies apart.
-fn show(bytes: &[u8]) -> String {
+/// Text that fits on a screen, line by line; of a long body its begin and a sum that tells it from
+/// others.
+fn show(bytes: &[u8]) -> Vec<String> {
     let text = latin1(bytes);
     if bytes.len() <= 4000 {
-        return text.escape_default().to_string();
+        let lines = text.split_inclusive('\n');
+        return lines
+            .map(|line| line.escape_default().to_string())
+            .collect();
     }
     let sum = bytes.iter().fold(0xcbf2_9ce4_8422_2325_u64, |sum, &byte| {
         (sum ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
     });
     let head: String = text.chars().take(60).collect();
-    format!(
-        "{}… {} bytes, sum {sum:x}",
-        head.escape_default(),
-        bytes.len()
-    )
+    let head = head.escape_default();
+    vec![format!("{head}… {} bytes, sum {sum:x}", bytes.len())]
 }
 
 fn is_product(value: &str) -> bool {
