@@ -3,6 +3,7 @@
 //! Owns the shape of a problem and its three printed forms: for people ([`render`]), one line each
 //! ([`render_short`]) and JSON ([`render_json`]). What the codes mean is in [`super::explain`].
 
+use std::collections::HashSet;
 use std::fmt::Write as _;
 use std::ops::Range;
 
@@ -99,31 +100,42 @@ pub fn any_error(diagnostics: &[Diagnostic]) -> bool {
 /// once. (A file that is included twice is read once, but its directives are checked in each place;
 /// lowering goes on with words that were refused already.)
 pub fn arrange(diagnostics: &mut Vec<Diagnostic>) {
-    let of_text: Vec<Span> = diagnostics
-        .iter()
-        .filter(|problem| problem.severity == Severity::Error && !problem.code.is_of_lowering())
+    let errors = || {
+        diagnostics
+            .iter()
+            .filter(|problem| problem.severity == Severity::Error)
+    };
+    // What reading and checking found, by place; and up to where any of those before reaches.
+    let mut found: Vec<Span> = errors()
+        .filter(|problem| !problem.code.is_of_lowering())
         .map(Diagnostic::span)
         .collect();
-    // With a block that has no end, everything behind it may stand in the wrong place.
-    let open = diagnostics
+    found.sort_unstable();
+    let reach: Vec<(FileId, u32)> = found
         .iter()
-        .any(|problem| matches!(problem.code, Code::UNCLOSED_BLOCK | Code::SWALLOWED));
-    let touches = |one: Span, other: Span| {
-        one.file == other.file && one.start <= other.end && other.start <= one.end
+        .scan((FileId::default(), 0), |reach, span| {
+            let before = if reach.0 == span.file { reach.1 } else { 0 };
+            *reach = (span.file, span.end.max(before));
+            Some(*reach)
+        })
+        .collect();
+    let touches = |span: Span| {
+        let next =
+            found.partition_point(|other| (other.file, other.start) <= (span.file, span.end));
+        let last = next.checked_sub(1).and_then(|index| reach.get(index));
+        last.is_some_and(|&(file, end)| file == span.file && span.start <= end)
     };
-    let refused: Vec<Span> = diagnostics
-        .iter()
-        .filter(|problem| problem.severity == Severity::Error)
+    let refused: HashSet<Span> = errors()
         .filter(|problem| problem.code != Code::UNKNOWN_PARAMETER)
         .map(Diagnostic::span)
         .collect();
+    // With a block that has no end, everything behind it may stand in the wrong place.
+    let open = errors().any(|it| matches!(it.code, Code::UNCLOSED_BLOCK | Code::SWALLOWED));
     diagnostics.retain(|problem| {
         let span = problem.span();
         let follows = match problem.code {
             Code::UNKNOWN_PARAMETER => refused.contains(&span),
-            code if code.is_of_lowering() => {
-                open || of_text.iter().any(|&other| touches(span, other))
-            }
+            code if code.is_of_lowering() => open || touches(span),
             _ => false,
         };
         !follows
@@ -348,4 +360,100 @@ fn json_string(out: &mut String, text: &str) {
         }
     }
     out.push('"');
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sources(text: &str) -> (Sources, FileId) {
+        let mut sources = Sources::default();
+        let file = sources.add("a.conf", text);
+        (sources, file)
+    }
+
+    fn shown(problem: Diagnostic, sources: &Sources) -> String {
+        render(&[problem], sources, false)
+    }
+
+    #[test]
+    fn a_place_in_a_very_long_line_is_shown_with_its_surroundings_only() {
+        let text = format!("{}HERE{}", "ä ".repeat(500_000), " b".repeat(500_000));
+        let (sources, file) = sources(&text);
+        let at = text.find("HERE").expect("it is there");
+        let problem = Diagnostic::error(Code::NUL, Span::new(file, at..at + 4), "here");
+        let told = shown(problem, &sources);
+        assert!(told.contains("HERE") && told.contains("^^^^"), "{told}");
+        assert!(told.len() < 10_000, "{}", told.len());
+    }
+
+    #[test]
+    fn places_far_apart_and_in_other_files_are_shown_each() {
+        let (mut sources, file) = sources(&"a;\n".repeat(1_000));
+        let other = sources.add("b.conf", "b;\r\nc;\r\n");
+        let problem = Diagnostic::warning(Code::NUL, Span::new(file, 0..1), "here")
+            .label(Span::new(file, 2_997..2_998), "there")
+            .label(Span::new(other, 4..5), "elsewhere")
+            .hint("a way out");
+        assert_eq!(
+            shown(problem, &sources),
+            "\
+warning[OC-E011]: here
+    --> a.conf:1:1
+     |
+   1 | a;
+     | ^
+     |
+    ::: a.conf:1000:1
+     |
+1000 | a;
+     | - there
+     |
+    ::: b.conf:2:1
+     |
+   2 | c;
+     | - elsewhere
+     |
+     = hint: a way out
+
+"
+        );
+    }
+
+    #[test]
+    fn a_place_in_an_empty_file_and_one_of_several_lines_can_be_shown() {
+        let (mut sources, file) = sources("");
+        let told = shown(
+            Diagnostic::error(Code::NUL, Span::new(file, 0..0), "x"),
+            &sources,
+        );
+        assert!(told.contains("a.conf:1:1"), "{told}");
+        let file = sources.add("b.conf", "a b\nc d\n");
+        let told = shown(
+            Diagnostic::error(Code::NUL, Span::new(file, 2..7), "x"),
+            &sources,
+        );
+        assert!(told.contains("b.conf:1:3") && told.contains("^"), "{told}");
+    }
+
+    #[test]
+    fn what_follows_from_another_problem_is_not_told() {
+        let at = |start, end| Span::new(FileId(0), start..end);
+        let told = |mut problems: Vec<Diagnostic>| -> Vec<&str> {
+            arrange(&mut problems);
+            problems.iter().map(|problem| problem.code.name()).collect()
+        };
+        let refused = Diagnostic::error(Code::NOT_A_SIZE, at(5, 9), "refused");
+        let same = Diagnostic::error(Code::BAD_ADDRESS, at(5, 9), "follows");
+        let apart = Diagnostic::error(Code::BAD_ADDRESS, at(20, 25), "own");
+        assert_eq!(
+            told(vec![apart.clone(), same, refused.clone()]),
+            ["OC-E043", "OC-E140"]
+        );
+        let open = Diagnostic::error(Code::UNCLOSED_BLOCK, at(0, 1), "open");
+        assert_eq!(told(vec![apart.clone(), open]), ["OC-E007"]);
+        assert_eq!(told(vec![apart.clone(), apart]), ["OC-E140"]);
+        let twice = Diagnostic::error(Code::DUPLICATE, at(5, 9), "own");
+        assert_eq!(told(vec![twice, refused]), ["OC-E036", "OC-E043"]);
+    }
 }

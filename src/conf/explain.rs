@@ -191,7 +191,8 @@ codes! {
         ""
     }
     "E025" TOO_LARGE "the configuration is too large" {
-        "All files together may hold at most 1000000 directives, 64 MiB of text and 65000 files. \
+        "A file may hold at most 2000000 words, and all files together 1000000 directives and 64 MiB; \
+         there may be 65000 files. \
          Usually a pattern of an `include` matches more than was meant.",
         "",
         ""
@@ -338,10 +339,11 @@ codes! {
 
     // Lowering: servers and locations.
     "E120" BAD_SERVER_NAME "not a name of a server" {
-        "A name may have one `*` as its first or last part: `*.example.org`, `.example.org`, \
-         `www.example.*`. No part may be empty. Anything else needs a regular expression: `~^www\\d+\\.`.",
-        "http { server { server_name www*.example.org; } }",
-        "http { server { server_name *.example.org; } }"
+        "A `*` or a dot alone names nothing, and a regular expression behind `~` cannot be empty. A \
+         server for all other names needs none: `listen 80 default_server;`, by custom with the name \
+         `_`.",
+        "http { server { server_name *; } }",
+        "http { server { listen 80 default_server; server_name _; } }"
     }
     "E121" BAD_LOCATION "a location that cannot be understood" {
         "A location is a prefix (`/img/`), or has one of `=`, `^~`, `~`, `~*` before it, or is a name \
@@ -474,9 +476,11 @@ codes! {
         "http { server { server_name a.example; } server { server_name b.example; } }"
     }
     "W141" SUSPICIOUS_NAME "a server name that no request can have" {
-        "Browsers send names in ASCII (`xn--…` for others), without a `/`, a port or a dot at the end.",
-        "http { server { server_name bücher.example; } }",
-        "http { server { server_name xn--bcher-kva.example; } }"
+        "Browsers send names in ASCII (`xn--…` for others), without a `/`, a port, an empty part or a \
+         dot at the end. A `*` stands for whole parts, as the first or the last one: `*.example.org`, \
+         `www.example.*`. Anything else needs a regular expression: `~^www\\d+\\.`.",
+        "http { server { server_name bücher.example www*.example.org; } }",
+        "http { server { server_name xn--bcher-kva.example *.example.org; } }"
     }
     "W142" REWRITE_MATCHES_QUERY "a rewrite that matches the query" {
         "The pattern asks for a `?`, which a path without its query never has. It is matched against \

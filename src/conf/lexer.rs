@@ -265,15 +265,15 @@ fn quoted(bytes: &[u8], start: usize) -> (Kind, usize) {
         }
         at += 2;
     }
-    let line_end = memchr::memchr(b'\n', &bytes[start..]).map_or(bytes.len(), |at| start + at);
     if let Some(close) = close {
         let fits = bytes
             .get(close + 1)
             .is_none_or(|&next| is_blank(next) || matches!(next, b';' | b'{' | b')'));
-        if fits || close < line_end {
+        if fits || memchr::memchr(b'\n', &bytes[start..close]).is_none() {
             return (Kind::Quoted, close + 1);
         }
     }
+    let line_end = memchr::memchr(b'\n', &bytes[start..]).map_or(bytes.len(), |at| start + at);
     let line = &bytes[start..line_end];
     let line = line.trim_ascii_end();
     let line = line

@@ -17,6 +17,9 @@ pub const MAX_DEPTH: usize = 32;
 /// How many bytes a word may have; nginx's bound is its buffer of 4096.
 pub const MAX_WORD_BYTES: usize = 65_536;
 
+/// How many words, and pieces that make no sense, a file may have: the tree takes memory for each.
+pub const MAX_WORDS: usize = 2_000_000;
+
 /// How many problems of one file are told.
 pub const MAX_PROBLEMS: usize = 200;
 
@@ -27,6 +30,7 @@ pub fn parse(file: FileId, text: &str) -> (Document, Vec<Diagnostic>) {
         text,
         tokens: lexer::tokens(text).peekable(),
         at: 0,
+        words: 0,
         problems: Vec::new(),
         unclosed: Vec::new(),
         odd_close: None,
@@ -49,6 +53,8 @@ struct Parser<'a> {
     tokens: Peekable<Lexer<'a>>,
     /// Where the next token starts, trivia not yet taken.
     at: usize,
+    /// How many words and stray pieces there are so far.
+    words: usize,
     problems: Vec<Diagnostic>,
     /// The heads of the blocks that are open at the end of the file, innermost first.
     unclosed: Vec<Span>,
@@ -65,6 +71,21 @@ impl Parser<'_> {
                 self.give_back(leading);
                 return;
             };
+            if self.words > MAX_WORDS {
+                // The rest is kept as one piece, which nothing looks into.
+                self.tokens = lexer::tokens("").peekable();
+                self.at = self.text.len();
+                let span = Span::new(self.file, token.start..self.at);
+                items.push(Item::Stray { leading, span });
+                self.report(|| {
+                    let place = Span::new(span.file, token.range());
+                    Diagnostic::error(Code::TOO_LARGE, place, "the file is too large").label(
+                        place,
+                        format!("more than {MAX_WORDS} words stand before this"),
+                    )
+                });
+                return;
+            }
             match token.kind {
                 Kind::Close if depth > 0 => {
                     self.give_back(leading);
@@ -72,28 +93,31 @@ impl Parser<'_> {
                 }
                 Kind::Close => {
                     let span = self.take(token);
-                    self.report(
+                    self.words += 1;
+                    self.report(|| {
                         Diagnostic::error(Code::UNEXPECTED_CLOSE, span, "unexpected `}`")
                             .label(span, "no block is open here")
-                            .hint("remove it, or look for a `}` too many before it"),
-                    );
+                            .hint("remove it, or look for a `}` too many before it")
+                    });
                     items.push(Item::Stray { leading, span });
                 }
                 Kind::Semicolon => {
                     let span = self.take(token);
-                    self.report(
+                    self.words += 1;
+                    self.report(|| {
                         Diagnostic::error(Code::UNEXPECTED_SEMICOLON, span, "unexpected `;`")
                             .label(span, "no directive stands before it")
-                            .hint("remove it"),
-                    );
+                            .hint("remove it")
+                    });
                     items.push(Item::Stray { leading, span });
                 }
                 Kind::Open => {
                     let span = Span::new(self.file, token.range());
-                    self.report(
+                    self.words += 1;
+                    self.report(|| {
                         Diagnostic::error(Code::UNEXPECTED_OPEN, span, "unexpected `{`")
-                            .label(span, "no directive stands before it"),
-                    );
+                            .label(span, "no directive stands before it")
+                    });
                     let (span, _) = self.skip_block();
                     items.push(Item::Stray { leading, span });
                 }
@@ -110,6 +134,14 @@ impl Parser<'_> {
         let name = self.word(leading);
         let mut arguments = Vec::new();
         let end = loop {
+            if self.words > MAX_WORDS {
+                // What follows is not read, so nothing is known about its end.
+                return Directive {
+                    name,
+                    arguments,
+                    end: End::Missing,
+                };
+            }
             let leading = self.trivia();
             let Some(token) = self.tokens.peek().copied() else {
                 self.give_back(leading);
@@ -122,10 +154,10 @@ impl Parser<'_> {
                 }
                 Kind::Open if depth >= MAX_DEPTH => {
                     let span = Span::new(self.file, token.range());
-                    self.report(
+                    self.report(|| {
                         Diagnostic::error(Code::TOO_DEEP, span, "blocks are nested too deeply")
-                            .label(span, format!("more than {MAX_DEPTH} blocks are open here")),
-                    );
+                            .label(span, format!("more than {MAX_DEPTH} blocks are open here"))
+                    });
                     // Kept as one piece, which nothing looks into.
                     let (whole, closed) = self.skip_block();
                     let at = whole.end - u32::from(closed);
@@ -222,6 +254,7 @@ impl Parser<'_> {
                 quoted: false,
             };
         };
+        self.words += 1;
         let span = self.take(token);
         let quoted = matches!(token.kind, Kind::Quoted | Kind::Unclosed);
         let text = &self.text[token.range()];
@@ -238,7 +271,7 @@ impl Parser<'_> {
                 let at = token.end + offset;
                 problem = problem.label(Span::new(self.file, at..at + 1), "the next such quote");
             }
-            self.report(problem);
+            self.report(|| problem);
         }
         if token.kind == Kind::Quoted
             && let Some(next) = self.tokens.peek().copied()
@@ -247,7 +280,7 @@ impl Parser<'_> {
             && !self.text[next.range()].starts_with(')')
         {
             let junk = Span::new(self.file, next.range());
-            self.report(
+            self.report(|| {
                 Diagnostic::error(
                     Code::TEXT_AFTER_QUOTE,
                     junk,
@@ -257,11 +290,11 @@ impl Parser<'_> {
                 .hint(match next.kind {
                     Kind::Comment => "put a blank before the `#`",
                     _ => "put the quotes around the whole word, or a blank between the two",
-                }),
-            );
+                })
+            });
         }
         if text.len() > MAX_WORD_BYTES {
-            self.report(
+            self.report(|| {
                 Diagnostic::error(
                     Code::TOO_LONG,
                     Span {
@@ -280,19 +313,16 @@ impl Parser<'_> {
                         text.len()
                     ),
                 )
-                .hint("is a closing quote or a `;` missing?"),
-            );
+                .hint("is a closing quote or a `;` missing?")
+            });
         }
         if let Some(offset) = memchr::memchr(0, text.as_bytes()) {
             let at = token.start + offset;
-            self.report(
-                Diagnostic::error(
-                    Code::NUL,
-                    Span::new(self.file, at..at + 1),
-                    "a NUL byte in the text",
-                )
-                .hint("is the file damaged, or is it UTF-16? save it as UTF-8"),
-            );
+            let place = Span::new(self.file, at..at + 1);
+            self.report(|| {
+                Diagnostic::error(Code::NUL, place, "a NUL byte in the text")
+                    .hint("is the file damaged, or is it UTF-16? save it as UTF-8")
+            });
         }
         if !quoted {
             self.warn_about_characters(span, text);
@@ -331,15 +361,15 @@ impl Parser<'_> {
             }),
         };
         if let Some((at, what, number)) = odd {
-            self.report(
+            self.report(|| {
                 Diagnostic::warning(
                     Code::INVISIBLE_CHARACTER,
                     at,
                     format!("the word holds {what}"),
                 )
                 .label(at, format!("U+{number:04X} is part of the word"))
-                .hint("replace it by an ordinary blank or quote"),
-            );
+                .hint("replace it by an ordinary blank or quote")
+            });
         }
         if let Some((name, value)) = text.split_once('=')
             && value.starts_with(['"', '\''])
@@ -349,15 +379,15 @@ impl Parser<'_> {
                 .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
         {
             let at = place(name.len() + 1, '"');
-            self.report(
+            self.report(|| {
                 Diagnostic::warning(
                     Code::QUOTE_INSIDE_WORD,
                     at,
                     "a quote inside of a word does not quote",
                 )
                 .label(at, "the quote becomes part of the value")
-                .hint("put the quotes around the whole word"),
-            );
+                .hint("put the quotes around the whole word")
+            });
         }
     }
 
@@ -405,12 +435,12 @@ impl Parser<'_> {
         (Span::new(self.file, start..self.at), depth == 0)
     }
 
-    fn report(&mut self, problem: Diagnostic) {
+    fn report(&mut self, problem: impl FnOnce() -> Diagnostic) {
         match self.problems.len() {
-            ..MAX_PROBLEMS => self.problems.push(problem),
+            ..MAX_PROBLEMS => self.problems.push(problem()),
             MAX_PROBLEMS => self.problems.push(Diagnostic::error(
                 Code::TOO_MANY_PROBLEMS,
-                problem.span(),
+                problem().span(),
                 "too many problems in this file, further ones are not shown",
             )),
             _ => {}
@@ -428,15 +458,15 @@ impl Parser<'_> {
             }
             None => "add a `;` here",
         };
-        self.report(
+        self.report(|| {
             Diagnostic::error(
                 Code::MISSING_SEMICOLON,
                 place,
                 format!("`{name}` does not end with `;`"),
             )
             .label(place, "expected `;`")
-            .hint(hint),
-        );
+            .hint(hint)
+        });
     }
 
     /// A word for a message.
@@ -446,7 +476,7 @@ impl Parser<'_> {
 
     /// Tells about blocks that the file leaves open, and finds out why.
     fn report_unclosed(&mut self, document: &Document) {
-        if self.unclosed.is_empty() {
+        if self.unclosed.is_empty() || self.words > MAX_WORDS {
             return;
         }
         if let Some(problem) = self.swallowed(document.file) {
@@ -458,7 +488,7 @@ impl Parser<'_> {
                 let follows = at >= comment || text[at..comment].trim_ascii().is_empty();
                 problem.code != Code::MISSING_SEMICOLON || !follows
             });
-            self.report(problem);
+            self.report(|| problem);
             return;
         }
         let unclosed = std::mem::take(&mut self.unclosed);
@@ -486,7 +516,7 @@ impl Parser<'_> {
         for head in &unclosed[1..] {
             problem = problem.label(*head, "nor is this one");
         }
-        self.report(problem);
+        self.report(|| problem);
     }
 
     /// Looks for a comment that hides the end of a block which opens on the same line.
@@ -602,6 +632,14 @@ mod tests {
         assert_eq!(codes(&text), ["OC-E009"]);
         let text = "a {".repeat(100_000);
         assert!(codes(&text).contains(&"OC-E009"));
+    }
+
+    #[test]
+    fn the_size_of_the_tree_is_bounded() {
+        let text = format!("a {{ {}", "b;".repeat(MAX_WORDS + 1_000));
+        assert_eq!(codes(&text), ["OC-E025"]);
+        let text = "a ".repeat(MAX_WORDS + 1_000);
+        assert_eq!(codes(&text), ["OC-E025"]);
     }
 
     #[test]

@@ -113,7 +113,7 @@ pub fn local_offset(unix: i64) -> i32 {
     // The environment, which it reads, is not written once threads run.
     let offset = unsafe {
         let mut broken_down: libc::tm = std::mem::zeroed();
-        match libc::localtime_r(&unix, &mut broken_down).is_null() {
+        match libc::localtime_r(&(unix as libc::time_t), &mut broken_down).is_null() {
             true => 0,
             false => broken_down.tm_gmtoff,
         }

@@ -50,25 +50,12 @@ pub fn normalise(
     out: &mut Vec<u8>,
 ) -> Result<Normalised, InvalidPath> {
     // Most targets need nothing. A segment that begins with a dot may be one to resolve.
-    let mut after_slash = false;
-    let mut stop = target.len();
-    for (position, &byte) in target.iter().enumerate() {
-        let class = PATH[usize::from(byte)];
-        if class != USUAL {
-            match class {
-                SLASH if !after_slash => {
-                    after_slash = true;
-                    continue;
-                }
-                DOT if !after_slash => continue,
-                _ => {
-                    stop = position;
-                    break;
-                }
-            }
-        }
-        after_slash = false;
-    }
+    let needs_care = |at: &usize| match PATH[usize::from(target[*at])] {
+        USUAL => false,
+        SLASH | DOT => *at > 0 && target[*at - 1] == b'/',
+        _ => true,
+    };
+    let stop = (0..target.len()).find(needs_care).unwrap_or(target.len());
     match target.get(stop) {
         None => Ok(Normalised {
             path: Path::AsReceived(stop),

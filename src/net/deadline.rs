@@ -14,8 +14,9 @@ use std::time::{Duration, Instant};
 
 use crate::unit::clock;
 
-/// The length of a slot. Deadlines fire at most this much late.
-const TICK: Duration = Duration::from_millis(16);
+/// The length of a slot in milliseconds. Deadlines fire at most this much late.
+const TICK: u64 = 16;
+const NEVER: u64 = u64::MAX;
 /// One turn is 65 s; a later deadline is looked at once each turn.
 const SLOTS: usize = 4096;
 const NONE: u32 = u32::MAX;
@@ -46,20 +47,20 @@ impl Deadline {
 
     /// The deadline is so long from now.
     pub fn set(&self, after: Duration) {
-        let at = clock::now() + after;
+        let at = clock::milliseconds().saturating_add(after.as_millis() as u64);
         WHEEL.with_borrow_mut(|wheel| wheel.set(self.entry, at));
     }
 
     /// There is no deadline.
     pub fn clear(&self) {
-        WHEEL.with_borrow_mut(|wheel| wheel.entries[self.entry as usize].at = None);
+        WHEEL.with_borrow_mut(|wheel| wheel.entries[self.entry as usize].at = NEVER);
     }
 
     /// Ready when the deadline has passed; otherwise the task is woken when it does.
     pub fn poll_expired(&self, context: &mut Context<'_>) -> Poll<()> {
         WHEEL.with_borrow_mut(|wheel| {
             let entry = &mut wheel.entries[self.entry as usize];
-            if entry.at.is_some_and(|at| at <= clock::now()) {
+            if entry.at <= clock::milliseconds() {
                 return Poll::Ready(());
             }
             match &mut entry.waker {
@@ -131,7 +132,9 @@ pub async fn turn() {
         .await;
         let until = WHEEL.with_borrow_mut(|wheel| {
             wheel.sleeps_until = next;
-            wheel.origin + TICK * u32::try_from(next).unwrap_or(u32::MAX)
+            // Now and in so many milliseconds.
+            let wait = (next * TICK).saturating_sub(clock::milliseconds());
+            Instant::now() + Duration::from_millis(wait)
         });
         let mut sleep = std::pin::pin!(tokio::time::sleep_until(until.into()));
         poll_fn(|context| {
@@ -150,17 +153,18 @@ pub async fn turn() {
         .await;
         // The tasks woken compare with the same clock.
         clock::refresh();
-        let due = WHEEL.with_borrow_mut(|wheel| wheel.advance(clock::now()));
+        let due = WHEEL.with_borrow_mut(|wheel| wheel.advance(clock::milliseconds()));
         due.into_iter().for_each(Waker::wake);
     }
 }
 
 thread_local! {
-    static WHEEL: RefCell<Wheel> = RefCell::new(Wheel::new(Instant::now()));
+    static WHEEL: RefCell<Wheel> = RefCell::new(Wheel::new(clock::milliseconds()));
 }
 
 struct Entry {
-    at: Option<Instant>,
+    /// In [`clock::milliseconds`].
+    at: u64,
     waker: Option<Waker>,
     /// The slot it stands in; `NONE` when in none.
     slot: u32,
@@ -169,7 +173,6 @@ struct Entry {
 }
 
 struct Wheel {
-    origin: Instant,
     entries: Vec<Entry>,
     free: Vec<u32>,
     slots: Box<[u32; SLOTS]>,
@@ -180,13 +183,12 @@ struct Wheel {
 }
 
 impl Wheel {
-    fn new(origin: Instant) -> Self {
+    fn new(now: u64) -> Self {
         Self {
-            origin,
             entries: Vec::new(),
             free: Vec::new(),
             slots: Box::new([NONE; SLOTS]),
-            current: 0,
+            current: now / TICK,
             sleeps_until: u64::MAX,
             turner: None,
         }
@@ -194,7 +196,7 @@ impl Wheel {
 
     fn allocate(&mut self) -> u32 {
         let empty = Entry {
-            at: None,
+            at: NEVER,
             waker: None,
             slot: NONE,
             previous: NONE,
@@ -211,24 +213,18 @@ impl Wheel {
     fn release(&mut self, position: u32) {
         self.unlink(position);
         let entry = &mut self.entries[position as usize];
-        entry.at = None;
+        entry.at = NEVER;
         entry.waker = None;
         self.free.push(position);
     }
 
-    /// The first tick that begins at or after a time.
-    fn tick_of(&self, at: Instant) -> u64 {
-        let passed = at.saturating_duration_since(self.origin).as_millis() as u64;
-        passed.div_ceil(TICK.as_millis() as u64)
-    }
-
-    fn set(&mut self, position: u32, at: Instant) {
+    fn set(&mut self, position: u32, at: u64) {
         let slot = {
             let entry = &mut self.entries[position as usize];
-            entry.at = Some(at);
+            entry.at = at;
             entry.slot
         };
-        let tick = self.tick_of(at).max(self.current);
+        let tick = at.div_ceil(TICK).max(self.current);
         if slot != NONE && self.tick_of_slot(slot) <= tick {
             return;
         }
@@ -290,9 +286,8 @@ impl Wheel {
     }
 
     /// Looks at every slot up to now; returns whom to wake.
-    fn advance(&mut self, now: Instant) -> Vec<Waker> {
-        let passed = now.saturating_duration_since(self.origin).as_millis() as u64;
-        let until = passed / TICK.as_millis() as u64;
+    fn advance(&mut self, now: u64) -> Vec<Waker> {
+        let until = now / TICK;
         let mut due = Vec::new();
         let first = self.current;
         // After a long sleep each slot is looked at once, not once a turn.
@@ -306,12 +301,12 @@ impl Wheel {
                 let next = entry.next;
                 entry.slot = NONE;
                 match entry.at {
-                    Some(at) if at <= now => due.extend(entry.waker.take()),
-                    Some(at) => {
-                        let tick = self.tick_of(at).max(self.current);
+                    at if at <= now => due.extend(entry.waker.take()),
+                    NEVER => {}
+                    at => {
+                        let tick = at.div_ceil(TICK).max(self.current);
                         self.link(position, tick);
                     }
-                    None => {}
                 }
                 position = next;
             }
@@ -325,7 +320,7 @@ impl Wheel {
 mod tests {
     use super::*;
 
-    fn wheel_at(origin: Instant) -> (Wheel, u32) {
+    fn wheel_at(origin: u64) -> (Wheel, u32) {
         let mut wheel = Wheel::new(origin);
         let entry = wheel.allocate();
         wheel.entries[entry as usize].waker = Some(Waker::noop().clone());
@@ -334,59 +329,48 @@ mod tests {
 
     #[test]
     fn a_deadline_fires_after_its_time_and_not_before() {
-        let origin = Instant::now();
+        let origin = 1_000_003;
         let (mut wheel, entry) = wheel_at(origin);
-        wheel.set(entry, origin + Duration::from_secs(1));
-        assert!(
-            wheel
-                .advance(origin + Duration::from_millis(990))
-                .is_empty()
-        );
-        assert_eq!(wheel.advance(origin + Duration::from_millis(1020)).len(), 1);
+        wheel.set(entry, origin + 1000);
+        assert!(wheel.advance(origin + 990).is_empty());
+        assert_eq!(wheel.advance(origin + 1020).len(), 1);
     }
 
     #[test]
     fn a_deadline_moved_away_is_filed_anew_when_the_old_time_comes() {
-        let origin = Instant::now();
+        let origin = 1_000_003;
         let (mut wheel, entry) = wheel_at(origin);
-        wheel.set(entry, origin + Duration::from_secs(1));
-        wheel.set(entry, origin + Duration::from_secs(3));
-        assert!(wheel.advance(origin + Duration::from_secs(2)).is_empty());
-        assert_eq!(wheel.advance(origin + Duration::from_millis(3020)).len(), 1);
+        wheel.set(entry, origin + 1000);
+        wheel.set(entry, origin + 3_000);
+        assert!(wheel.advance(origin + 2_000).is_empty());
+        assert_eq!(wheel.advance(origin + 3020).len(), 1);
     }
 
     #[test]
     fn a_deadline_moved_nearer_fires_at_the_nearer_time() {
-        let origin = Instant::now();
+        let origin = 1_000_003;
         let (mut wheel, entry) = wheel_at(origin);
-        wheel.set(entry, origin + Duration::from_secs(60));
-        wheel.set(entry, origin + Duration::from_secs(1));
-        assert_eq!(wheel.advance(origin + Duration::from_millis(1020)).len(), 1);
+        wheel.set(entry, origin + 60_000);
+        wheel.set(entry, origin + 1000);
+        assert_eq!(wheel.advance(origin + 1020).len(), 1);
     }
 
     #[test]
     fn a_deadline_of_more_than_a_turn_survives_the_turns() {
-        let origin = Instant::now();
+        let origin = 1_000_003;
         let (mut wheel, entry) = wheel_at(origin);
-        wheel.set(entry, origin + Duration::from_secs(200));
+        wheel.set(entry, origin + 200_000);
         for second in 1..200 {
-            assert!(
-                wheel
-                    .advance(origin + Duration::from_secs(second))
-                    .is_empty()
-            );
+            assert!(wheel.advance(origin + 1000 * (second)).is_empty());
         }
-        assert_eq!(
-            wheel.advance(origin + Duration::from_millis(200_020)).len(),
-            1
-        );
+        assert_eq!(wheel.advance(origin + 200_020).len(), 1);
     }
 
     #[test]
     fn a_released_entry_is_used_again_and_its_slot_is_empty() {
-        let origin = Instant::now();
+        let origin = 1_000_003;
         let (mut wheel, entry) = wheel_at(origin);
-        wheel.set(entry, origin + Duration::from_secs(1));
+        wheel.set(entry, origin + 1000);
         wheel.release(entry);
         assert_eq!(wheel.next_occupied(), None);
         assert_eq!(wheel.allocate(), entry);

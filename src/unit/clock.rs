@@ -6,6 +6,7 @@
 //! still.
 
 use std::cell::Cell;
+use std::sync::LazyLock;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// So many questions are answered from memory: those of a dozen requests.
@@ -15,8 +16,18 @@ thread_local! {
     static CLOCK: Clock = const { Clock { now: Cell::new(None), left: Cell::new(0) } };
 }
 
+#[derive(Clone, Copy)]
+struct Now {
+    instant: Instant,
+    unix: Duration,
+    milliseconds: u64,
+}
+
+/// What [`milliseconds`] counts from.
+static ORIGIN: LazyLock<Instant> = LazyLock::new(Instant::now);
+
 struct Clock {
-    now: Cell<Option<(Instant, Duration)>>,
+    now: Cell<Option<Now>>,
     left: Cell<u32>,
 }
 
@@ -27,12 +38,18 @@ pub fn refresh() {
 
 /// The monotonic time.
 pub fn now() -> Instant {
-    CLOCK.with(Clock::read).0
+    CLOCK.with(Clock::read).instant
+}
+
+/// The monotonic time in whole milliseconds since some moment of this process: what deadlines are
+/// counted in, because adding and comparing numbers is cheaper than times.
+pub fn milliseconds() -> u64 {
+    CLOCK.with(Clock::read).milliseconds
 }
 
 /// The time since 1970 in UTC; the epoch itself if the clock stands before it.
 pub fn unix() -> Duration {
-    CLOCK.with(Clock::read).1
+    CLOCK.with(Clock::read).unix
 }
 
 impl Clock {
@@ -41,7 +58,7 @@ impl Clock {
         self.left.set(USES);
     }
 
-    fn read(&self) -> (Instant, Duration) {
+    fn read(&self) -> Now {
         let Some(now) = self.now.get() else {
             return ask();
         };
@@ -54,13 +71,16 @@ impl Clock {
     }
 }
 
-fn ask() -> (Instant, Duration) {
-    (
-        Instant::now(),
-        SystemTime::now()
+fn ask() -> Now {
+    let origin = *ORIGIN;
+    let instant = Instant::now();
+    Now {
+        instant,
+        unix: SystemTime::now()
             .duration_since(UNIX_EPOCH)
             .unwrap_or_default(),
-    )
+        milliseconds: instant.saturating_duration_since(origin).as_millis() as u64,
+    }
 }
 
 #[cfg(test)]

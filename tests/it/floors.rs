@@ -351,7 +351,7 @@ fn is_raw(rest: &[u8]) -> bool {
     let marks = rest
         .iter()
         .skip_while(|byte| **byte == b'b' || **byte == b'r');
-    marks.skip_while(|byte| **byte == b'#').next() == Some(&b'"')
+    marks.find(|byte| **byte != b'#') == Some(&b'"')
 }
 
 /// The length of a raw text.

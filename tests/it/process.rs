@@ -305,7 +305,7 @@ fn t_names_file_line_and_reason() {
         (
             "events {}\nhttp {\n    sendfile on;\n    sendfile off;\n}\n",
             4,
-            "duplicate",
+            "sendfile",
         ),
         ("events {}\nserver { }\n", 2, "server"),
         ("events {}\nhttp {\n    root;\n}\n", 3, "root"),

@@ -2,8 +2,9 @@
 //!
 //! Owns the syntax of RFC 9112 sections 2 to 5 and the limits on a head; how long the body is stands
 //! in `framing`, what may be asked for is policy. Invariant: a head comes out the same, or fails with
-//! the same error, however its bytes were cut on their way; and no byte is looked at more than a few
-//! times, so a client that sends byte by byte costs us no more than it pays.
+//! the same error, however its bytes were cut on their way (an error may wait for the end of its
+//! line); and no byte is looked at more than a few times, so that a client which sends byte by byte
+//! costs us no more than it pays.
 //!
 //! Stricter than nginx where nginx guesses: a bare line feed in a request, several spaces in the
 //! request line, a field without a colon, control bytes in a value and folded lines are refused.
@@ -131,10 +132,9 @@ impl HeadParser {
             line: limits.line,
             total,
             count: limits.fields.min(MOST_FIELDS),
-            unusual: if limits.underscores {
-                OTHER_TOKEN
-            } else {
-                OTHER_TOKEN | UNDERSCORE
+            unusual: match limits.underscores {
+                true => OTHER_TOKEN,
+                false => OTHER_TOKEN | UNDERSCORE,
             },
             drop_unusual: limits.ignore_invalid,
             unique: UNIQUE_IN_REQUESTS,
@@ -280,9 +280,7 @@ impl HeadParser {
             // A peer that takes `_` for `-`, as CGI does, would read this as the field that frames or
             // routes the message. Dropping it is not enough: it says bad intent.
             Name::Unknown { class }
-                if class & UNUSUAL != 0
-                    && rules.unusual != 0
-                    && resembles_framing(&bytes[name.clone()]) =>
+                if class != 0 && rules.unusual != 0 && resembles_framing(&bytes[name.clone()]) =>
             {
                 return Some(Err(FieldError::ResemblesFraming));
             }
@@ -949,7 +947,6 @@ const UNIQUE_IN_RESPONSES: u128 = bit(Known::ContentLength) | bit(Known::Transfe
 
 const UNDERSCORE: u8 = 1;
 const OTHER_TOKEN: u8 = 2;
-const UNUSUAL: u8 = UNDERSCORE | OTHER_TOKEN;
 const NO_TOKEN: u8 = 4;
 
 /// The class of each byte in a name: 0 for letters, digits and `-`, which nginx calls valid.

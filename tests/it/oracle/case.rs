@@ -6,6 +6,7 @@
 //!
 //! Options in `NAME.requests`:
 //! - `option explicit-connection`: the case itself says what `Connection` goes upstream;
+//! - `option own-length`: answers may have a length in the place of chunks;
 //! - `option unlogged`: the logs are not compared (the reason stands beside it).
 
 use std::fs;

@@ -5,6 +5,7 @@ use std::io::Read;
 use flate2::read::GzDecoder;
 use regex::Regex;
 
+use super::case::Case;
 use super::run::Observed;
 use crate::support::backend::Seen;
 use crate::support::client::{Answer, Framing};
@@ -15,22 +16,27 @@ pub struct Normaliser {
     names: Vec<(Regex, String)>,
     nginx: bool,
     explicit_connection: bool,
+    own_length: bool,
 }
 
 impl Normaliser {
-    /// `names` are the ports and directories of a peer with what stands for them. `nginx` says that
-    /// the peer is nginx, `explicit_connection` that the case says itself what goes upstream.
-    pub fn new(names: &[(String, String)], nginx: bool, explicit_connection: bool) -> Self {
+    /// `names` are the ports and directories of a peer with what stands for them, `nginx` says that
+    /// the peer is nginx.
+    pub fn new(names: &[(String, String)], nginx: bool, case: &Case) -> Self {
         let names = names.iter().map(|(value, name)| {
-            let number = value.bytes().all(|byte| byte.is_ascii_digit());
-            let edge = if number { r"\b" } else { "" };
-            let pattern = format!("{edge}{}{edge}", regex::escape(value));
-            (pattern_of(&pattern), name.clone())
+            // A port stands behind anything but `=`, behind which logs have sizes.
+            let pattern = if value.bytes().all(|byte| byte.is_ascii_digit()) {
+                format!(r"(^|[^=\d]){value}\b")
+            } else {
+                format!("(){}", regex::escape(value))
+            };
+            (pattern_of(&pattern), format!("${{1}}{name}"))
         });
         Self {
             names: names.collect(),
             nginx,
-            explicit_connection,
+            explicit_connection: case.has("explicit-connection"),
+            own_length: case.has("own-length"),
         }
     }
 
@@ -42,7 +48,8 @@ impl Normaliser {
         }
         lines.push(format!("end: {}", observed.end));
         if !observed.extra.is_empty() {
-            lines.push(format!("more bytes: {}", show(&observed.extra)));
+            let more = show(&observed.extra).into_iter();
+            lines.extend(more.map(|line| format!("more bytes: {line}")));
         }
         for seen in &observed.seen {
             lines.extend(self.seen(seen));
@@ -61,6 +68,7 @@ impl Normaliser {
                 "server" if is_product(&field.value) => "PRODUCT".to_owned(),
                 "date" if seconds(&field.value).is_some() => "DATE".to_owned(),
                 "expires" => relative(answer, &field.value),
+                "content-length" if self.own_length => continue,
                 "content-length" => {
                     let length: Option<usize> = field.value.parse().ok();
                     let error_page = answer.status >= 300
@@ -78,11 +86,16 @@ impl Normaliser {
                     Some(boundary) => field.value.replace(&boundary, "BOUNDARY"),
                     None => field.value.clone(),
                 },
+                "transfer-encoding" if self.own_length => continue,
                 "x-openclaw-error" if !self.nginx && answer.status >= 500 => continue,
                 "retry-after" if !self.nginx && matches!(answer.status, 429 | 503) => continue,
                 _ => field.value.clone(),
             };
-            lines.push(format!("< {}: {}", field.name, self.text(&value)));
+            let value = match name.as_str() {
+                "content-length" | "content-range" | "etag" => value,
+                _ => self.text(&value),
+            };
+            lines.push(format!("< {}: {value}", field.name));
         }
         if answer.framing == Framing::UntilClose {
             lines.push("  body until close".to_owned());
@@ -91,7 +104,11 @@ impl Normaliser {
             lines.push(format!("  body cut: {cut:?}"));
         }
         if !body.is_empty() {
-            lines.push(format!("  body: {}", show(&body)));
+            lines.extend(
+                show(&body)
+                    .into_iter()
+                    .map(|line| format!("  body: {line}")),
+            );
         }
         for trailer in &answer.trailers {
             lines.push(format!("  trailer: {trailer:?}"));
@@ -109,8 +126,8 @@ impl Normaliser {
                 Err(error) => format!("not gzip: {error}").into_bytes(),
             };
         }
-        // Large bodies are patterns, and binary ones would not survive as text.
-        if body.len() > 64 * 1024 {
+        // Large bodies are patterns: but for the boundary there is no name in them.
+        if body.len() > 64 * 1024 && boundary(answer).is_none() {
             return body;
         }
         let mut text = latin1(&body);
@@ -142,10 +159,15 @@ impl Normaliser {
             {
                 continue;
             }
-            lines.push(format!("> {}: {}", field.name, self.text(&field.value)));
+            let value = match field.name.as_str() {
+                "Content-Length" => field.value.clone(),
+                _ => self.text(&field.value),
+            };
+            lines.push(format!("> {}: {value}", field.name));
         }
         if !seen.body.is_empty() {
-            lines.push(format!("  with body: {}", show(&seen.body)));
+            let body = show(&seen.body).into_iter();
+            lines.extend(body.map(|line| format!("  with body: {line}")));
         }
         for trailer in &seen.trailers {
             lines.push(format!("  with trailer: {trailer:?}"));
@@ -181,21 +203,22 @@ pub fn pattern_of(pattern: &str) -> Regex {
     Regex::new(pattern).unwrap_or_else(|error| panic!("`{pattern}` is no regex: {error}"))
 }
 
-/// Text that fits on a screen, and a sum that tells long bodies apart.
-fn show(bytes: &[u8]) -> String {
+/// Text that fits on a screen, line by line; of a long body its begin and a sum that tells it from
+/// others.
+fn show(bytes: &[u8]) -> Vec<String> {
     let text = latin1(bytes);
     if bytes.len() <= 4000 {
-        return text.escape_default().to_string();
+        let lines = text.split_inclusive('\n');
+        return lines
+            .map(|line| line.escape_default().to_string())
+            .collect();
     }
     let sum = bytes.iter().fold(0xcbf2_9ce4_8422_2325_u64, |sum, &byte| {
         (sum ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
     });
     let head: String = text.chars().take(60).collect();
-    format!(
-        "{}… {} bytes, sum {sum:x}",
-        head.escape_default(),
-        bytes.len()
-    )
+    let head = head.escape_default();
+    vec![format!("{head}… {} bytes, sum {sum:x}", bytes.len())]
 }
 
 fn is_product(value: &str) -> bool {

@@ -8,6 +8,7 @@
 //! GET /a/b Host: example.com | X-A: b        fields, separated by " | "
 //! GET / HTTP/1.0 -Host                       "-Host": without the usual `Host: localhost`
 //! @2 GET /                                   to %LISTEN2%
+//! from(127.1.2.3) GET /                      from another address of the loopback
 //! POST /form <<< a=1                         a body with its Content-Length
 //! POST /form <<<chunked a=1                  a chunked body
 //! raw GET / HTTP/1.1\r\nHost: a\r\n\r\n      exactly these bytes; one answer is awaited
@@ -27,6 +28,7 @@
 //! goes in a packet of its own).
 
 use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
 
 /// One connection: what is sent and which answers are awaited.
 #[derive(Debug, Clone)]
@@ -35,6 +37,8 @@ pub struct Script {
     pub source: String,
     /// Which `%LISTENn%` it goes to.
     pub listen: usize,
+    /// The address it comes from.
+    pub source_address: Ipv4Addr,
     pub actions: Vec<Action>,
     pub deviation: Option<Expected>,
 }
@@ -121,6 +125,7 @@ fn shared_connection(lines: &[String], pipelined: bool) -> Script {
     Script {
         source: lines.join("\n"),
         listen,
+        source_address: Ipv4Addr::LOCALHOST,
         actions,
         deviation: None,
     }
@@ -136,6 +141,12 @@ fn script(line: &str) -> Script {
             deviation: id.to_owned(),
             status: status.parse().expect("a status of three digits"),
         });
+        rest = after;
+    }
+    let mut source_address = Ipv4Addr::LOCALHOST;
+    if let Some(after) = rest.strip_prefix("from(") {
+        let (address, after) = after.split_once(") ").expect("`from(127.1.2.3) …`");
+        source_address = address.parse().expect("`from(127.1.2.3) …`");
         rest = after;
     }
     let mut listen = 1;
@@ -159,6 +170,7 @@ fn script(line: &str) -> Script {
     Script {
         source: line.to_owned(),
         listen,
+        source_address,
         actions,
         deviation,
     }

@@ -17,10 +17,14 @@ use crate::support::wire::End;
 
 /// The log that every case has besides its own ones.
 const LOG: &str = r#"
-    log_format oracle '$remote_addr $server_name $server_port "$request" $request_method '
-        '$uri ?$args $status sent=$bytes_sent body=$body_bytes_sent length=$request_length '
-        '$http_host $scheme $server_protocol '
-        'to=$upstream_addr $upstream_status location=$sent_http_location $request_completion';
+    map $status $oracle_request {
+        # What is known of a refused head depends on where its flaw was found.
+        ~^(?:400|405|413|414|501|505)$ refused;
+        default "$request_method $uri $http_host $server_name $server_protocol length=$request_length";
+    }
+    log_format oracle '$remote_addr $server_port "$request" $oracle_request '
+        '$status sent=$bytes_sent body=$body_bytes_sent $scheme '
+        'to=$upstream_addr $upstream_status location=$sent_http_location';
     access_log logs/oracle.log oracle;
 "#;
 
@@ -47,6 +51,7 @@ struct Side {
     exchanges: Vec<Option<Observed>>,
     lines: Vec<Vec<String>>,
     logs: BTreeMap<String, Vec<String>>,
+    nginx: bool,
 }
 
 /// Plays a case with the oracle and with a program, which may have another configuration, and tells
@@ -197,14 +202,17 @@ fn play(case: &Case, program: &Path, conf: &str) -> Result<Side, String> {
     }
     names.push((site.prefix.display().to_string(), "PREFIX".to_owned()));
     names.push((sockets.path().display().to_string(), "SOCKETS".to_owned()));
-    let normaliser = Normaliser::new(&names, is_nginx(program), case.has("explicit-connection"));
+    let normaliser = Normaliser::new(&names, is_nginx(program), case);
     // Where a difference is wanted, what nginx does is not the question.
     let asked = |script: &Script| !(is_nginx(program) && script.deviation.is_some());
     let mut exchanges = Vec::new();
     let mut lines = Vec::new();
     for script in &case.requests.scripts {
         let observed = asked(script).then(|| {
-            let mut observed = exchange(server.connect(script.listen), script);
+            let mut observed = exchange(
+                Client::connect_from(script.source_address, server.port(script.listen)),
+                script,
+            );
             observed.seen = record.take();
             observed
         });
@@ -220,6 +228,7 @@ fn play(case: &Case, program: &Path, conf: &str) -> Result<Side, String> {
         exchanges,
         lines,
         logs,
+        nginx: is_nginx(program),
     })
 }
 
@@ -316,10 +325,11 @@ fn read_logs(case: &Case, normaliser: &Normaliser, prefix: &Path) -> BTreeMap<St
 fn log_differences(case: &Case, theirs: &Side, ours: &Side) -> Vec<Difference> {
     let (their_lines, our_lines) = (logged(case, theirs), logged(case, ours));
     let names: BTreeSet<&String> = theirs.logs.keys().chain(ours.logs.keys()).collect();
+    let sizes = pattern_of(r#"(sent=|body=|" \d{3})(?: ?)\d+( )"#);
     let mut differences = Vec::new();
     for name in names {
         let empty = Vec::new();
-        let left = theirs.logs.get(name).unwrap_or(&empty);
+        let mut left = theirs.logs.get(name).unwrap_or(&empty).clone();
         let mut right = ours.logs.get(name).unwrap_or(&empty).clone();
         // Where each request has its line, a line's request is known.
         if right.len() == our_lines.len() {
@@ -335,8 +345,13 @@ fn log_differences(case: &Case, theirs: &Side, ours: &Side) -> Vec<Difference> {
                 *line = resized(line, ours.sent, theirs.sent, "sent");
                 *line = resized(line, ours.body, theirs.body, "body");
             }
+        } else {
+            // A log of some requests only: which answer a line tells of is not known.
+            for line in left.iter_mut().chain(&mut right) {
+                *line = sizes.replace_all(line, "$1 SIZE$2").into_owned();
+            }
         }
-        if *left != right {
+        if left != right {
             let place = (0..left.len().max(right.len()))
                 .find(|&place| left.get(place) != right.get(place))
                 .unwrap_or(0);
@@ -363,13 +378,26 @@ fn logged(case: &Case, side: &Side) -> Vec<Logged> {
         let Some(exchange) = exchange else { continue };
         let deviates = script.deviation.is_some();
         let before = lines.len();
-        let answers = exchange.answers.iter().map(|(answer, _)| answer);
-        let last = answers.filter(|answer| answer.status >= 200 || answer.status == 101);
-        lines.extend(last.map(|answer| Logged {
-            sent: answer.head_size + answer.body_size,
-            body: answer.body_size,
-            deviates,
-        }));
+        let mut interim = 0;
+        for (answer, _) in &exchange.answers {
+            let size = answer.head_size + answer.body_size;
+            if answer.status < 200 && answer.status != 101 {
+                // nginx counts it to the body of what follows, and we do not.
+                interim += if side.nginx { size } else { 0 };
+                continue;
+            }
+            let tunnelled = if answer.status == 101 {
+                exchange.extra.len()
+            } else {
+                0
+            };
+            lines.push(Logged {
+                sent: size + tunnelled + interim,
+                body: answer.body_size + tunnelled + interim,
+                deviates,
+            });
+            interim = 0;
+        }
         if lines.len() == before {
             lines.push(Logged {
                 sent: 0,

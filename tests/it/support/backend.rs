@@ -439,12 +439,12 @@ pub fn answer_as_asked(exchange: &mut Exchange<'_>) -> Then {
         let (name, value) = field.split_once(':').unwrap_or((field, ""));
         answer += &format!("{name}: {value}\r\n");
     }
-    let bodiless = exchange.seen.head.line.starts_with("HEAD ")
-        || matches!(status, "204" | "304")
-        || find("noframing").is_some();
+    let told_by_head =
+        exchange.seen.head.line.starts_with("HEAD ") || matches!(status, "204" | "304");
+    let bodiless = told_by_head || find("noframing").is_some();
     let chunked = find("chunked").is_some();
     let until_close = find("close").is_some();
-    let last = until_close
+    let last = (until_close && !told_by_head)
         || find("bye").is_some()
         || find("early").is_some()
         || find("cut").is_some()

@@ -1,8 +1,10 @@
 //! A raw HTTP/1 client: it sends the bytes it is given and shows the bytes that come back.
 
 use std::io::Write;
-use std::net::{Ipv4Addr, Shutdown, TcpStream};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpStream};
 use std::time::Duration;
+
+use socket2::{Domain, Socket, Type};
 
 use super::wire::{End, Field, Head, Reader, first};
 
@@ -71,7 +73,21 @@ impl Client {
 
     /// Connects to a port of this machine, where it may be that nothing listens.
     pub fn try_connect(port: u16) -> std::io::Result<Self> {
-        let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
+        Self::over(TcpStream::connect((Ipv4Addr::LOCALHOST, port))?)
+    }
+
+    /// Connects from another address of the loopback.
+    pub fn connect_from(address: Ipv4Addr, port: u16) -> Self {
+        let connect = || {
+            let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+            socket.bind(&SocketAddr::from((address, 0)).into())?;
+            socket.connect(&SocketAddr::from((Ipv4Addr::LOCALHOST, port)).into())?;
+            Self::over(socket.into())
+        };
+        connect().expect("the server must accept a connection")
+    }
+
+    fn over(stream: TcpStream) -> std::io::Result<Self> {
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(PATIENCE))?;
         stream.set_write_timeout(Some(PATIENCE))?;

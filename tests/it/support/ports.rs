@@ -3,7 +3,8 @@
 //! A number is picked below the range from which the kernel serves outgoing connections, so that no
 //! client of a test running beside it can take it before the server binds it, and it is reserved
 //! across processes by a UDP socket of the same number for as long as the [`Port`] lives. All
-//! numbers have five digits: answers that carry them have the same length on every run.
+//! numbers have five digits, so that answers that carry them have the same length on every run, and
+//! none is round, so that a number of bytes in a test is never taken for a port.
 
 use std::net::{Ipv4Addr, TcpListener, UdpSocket};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -31,6 +32,9 @@ pub fn reserve() -> Port {
             .wrapping_add(nanos / 1000)
             .wrapping_add(step.wrapping_mul(7919));
         let number = u16::try_from(FIRST + candidate % COUNT).expect("the range ends below 65536");
+        if number.is_multiple_of(100) {
+            continue;
+        }
         let Ok(reservation) = UdpSocket::bind((Ipv4Addr::LOCALHOST, number)) else {
             continue;
         };

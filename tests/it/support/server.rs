@@ -38,6 +38,7 @@ const COMMON: &str = "
     client_body_temp_path %PREFIX%/temp/body;
     proxy_temp_path %PREFIX%/temp/proxy;
     proxy_http_version 1.1;
+    types { text/html html; image/gif gif; image/jpeg jpg; }
     access_log logs/access.log;
 ";
 
