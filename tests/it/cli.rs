@@ -100,6 +100,28 @@ fn an_unknown_option_fails_and_names_the_nearest() {
 }
 
 #[test]
+fn a_relative_configuration_starts_where_we_are_and_is_the_place_of_its_paths() {
+    let directory = with_conf("");
+    fs::create_dir(directory.path().join("sub")).expect("a fresh directory");
+    let conf = "error_log here.log;\nevents { }\nhttp { access_log off; }\n";
+    fs::write(directory.path().join("sub/a.conf"), conf).expect("a fresh file");
+    let output = run(directory.path(), &["-tqc", "sub/a.conf", "-e", "early.log"]);
+    assert!(output.status.success(), "{}", stderr(&output));
+    assert!(directory.path().join("sub/early.log").exists());
+}
+
+#[test]
+fn the_first_configuration_has_no_mistakes() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("assets");
+    let mut loaded = openclaw::conf::include::load(Path::new("openclaw.conf"), &root, None);
+    openclaw::conf::check::check(&mut loaded);
+    let lowered = openclaw::conf::typed::lower::config::lower(&mut loaded, &root, &[]);
+    let shown = openclaw::conf::diagnostic::render_short(&loaded.diagnostics, &loaded.sources);
+    assert_eq!(shown, "");
+    assert_eq!(lowered.expect("no mistakes").http.servers.len(), 1);
+}
+
+#[test]
 fn a_good_configuration_passes_the_test_in_nginx_words() {
     let directory = with_conf(GOOD);
     let path = directory.path().join("openclaw.conf");
@@ -108,10 +130,7 @@ fn a_good_configuration_passes_the_test_in_nginx_words() {
          openclaw: configuration file {path} test is successful\n",
         path = path.display()
     );
-    for arguments in [
-        &["-t", "-c", "openclaw.conf"][..],
-        &["check", "-copenclaw.conf"],
-    ] {
+    for arguments in [&["-t", "-p", "."][..], &["check", "-p.", "-copenclaw.conf"]] {
         let output = run(directory.path(), arguments);
         assert!(output.status.success(), "{}", stderr(&output));
         assert_eq!(stderr(&output), expected);
@@ -125,7 +144,7 @@ fn a_good_configuration_passes_the_test_in_nginx_words() {
 #[test]
 fn a_configuration_with_mistakes_fails_the_test_with_all_of_them() {
     let directory = with_conf("events { }\nhttp { serverr { } gzipp on; }\n");
-    let output = run(directory.path(), &["-t", "-c", "openclaw.conf"]);
+    let output = run(directory.path(), &["-t", "-p", "."]);
     assert_eq!(output.status.code(), Some(1));
     let said = stderr(&output);
     assert!(said.contains("unknown directive `serverr`"), "{said}");
@@ -145,7 +164,7 @@ fn a_configuration_with_mistakes_fails_the_test_with_all_of_them() {
 fn problems_are_told_as_json_on_standard_output() {
     let directory = with_conf("events { }\nhttp { gzipp on; }\n");
     for option in ["--json", "--format=json"] {
-        let output = run(directory.path(), &["-t", option, "-c", "openclaw.conf"]);
+        let output = run(directory.path(), &["-t", option, "-p", "."]);
         assert_eq!(output.status.code(), Some(1));
         let text = stdout(&output);
         assert!(text.starts_with('[') || text.starts_with('{'), "{text}");
@@ -181,7 +200,7 @@ fn the_dump_shows_every_file_that_was_read() {
     fs::write(directory.path().join("more/a.conf"), "# the other\n").expect("a fresh file");
     let output = run(
         directory.path(),
-        &["-T", "-c", "openclaw.conf", "-g", "worker_processes 1;"],
+        &["-T", "-p", ".", "-g", "worker_processes 1;"],
     );
     assert!(output.status.success(), "{}", stderr(&output));
     let root = directory.path().display();

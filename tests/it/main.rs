@@ -10,6 +10,7 @@ mod connections;
 mod floors;
 mod hop_by_hop;
 mod http2;
+mod install;
 mod life;
 mod limits;
 mod load;
