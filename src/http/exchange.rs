@@ -196,6 +196,8 @@ pub struct Exchange {
     pub proxy_port: Vec<u8>,
     /// The request failed: what is left of its body will be thrown away.
     pub is_body_unwanted: bool,
+    /// Its first bytes were there before the answer to the request before it was sent.
+    pub is_pipelined: bool,
     /// The answer is sent in chunks.
     pub is_chunked: bool,
     /// The connection stays open for another request.
@@ -257,6 +259,7 @@ impl Exchange {
             proxy_host: Vec::new(),
             proxy_port: Vec::new(),
             is_body_unwanted: false,
+            is_pipelined: false,
             is_chunked: false,
             keep_alive: false,
             has_peer_reason: false,

@@ -115,6 +115,37 @@ pub fn apply(exchange: &mut Exchange, body: Body) -> Result<Body, Unsatisfiable>
     }
 }
 
+/// As [`apply`] for a body that streams by (`proxy_force_ranges`): what of it is to be sent. A
+/// request for several ranges gets the whole.
+pub fn apply_to_stream(exchange: &mut Exchange) -> Result<Option<Range<u64>>, Unsatisfiable> {
+    let limit = exchange.settings.max_ranges;
+    let (200, Some(length)) = (exchange.status, exchange.answer_length) else {
+        return Ok(None);
+    };
+    let selection = match exchange.head.fields.known(Known::Range) {
+        Some(value) if is_current(exchange) && limit != Some(0) => select(value, length, limit),
+        _ => Selection::Whole,
+    };
+    match selection {
+        Selection::Unsatisfiable => {
+            let mut value = b"bytes */".to_vec();
+            push_decimal(&mut value, length);
+            push(exchange, Known::ContentRange, &value);
+            Err(Unsatisfiable)
+        }
+        Selection::Parts(ranges) if ranges.len() == 1 => {
+            let range = ranges[0].clone();
+            exchange.status = 206;
+            exchange.answer_length = Some(range.end - range.start);
+            let mut value = b"bytes ".to_vec();
+            push_content_range(&mut value, &range, length);
+            push(exchange, Known::ContentRange, &value);
+            Ok(Some(range))
+        }
+        Selection::Whole | Selection::Parts(_) => Ok(None),
+    }
+}
+
 /// Is the client's copy, of which it asks for the rest, still that of today? Yes without `If-Range`.
 fn is_current(exchange: &Exchange) -> bool {
     let Some(condition) = exchange.head.fields.known(Known::IfRange) else {

@@ -372,7 +372,7 @@ fn write_core(core: Core, exchange: &Exchange, out: &mut Vec<u8>) -> bool {
         Core::Msec => seconds(out, clock::unix()),
         Core::NginxVersion => append(out, env!("CARGO_PKG_VERSION").as_bytes()),
         Core::Pid => decimal(out, u64::from(std::process::id())),
-        Core::Pipe => append(out, b"."),
+        Core::Pipe => append(out, if exchange.is_pipelined { b"p" } else { b"." }),
         Core::ProxyAddXForwardedFor => {
             if write_fields(&head.fields, b"x_forwarded_for", out) {
                 out.extend_from_slice(b", ");

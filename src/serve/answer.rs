@@ -346,7 +346,11 @@ pub fn complete(exchange: &mut Exchange, modified: Option<i64>) -> bool {
         if exchange.error_status != exchange.status {
             exchange.has_peer_reason = false;
         }
-        exchange.status = exchange.error_status;
+        // 494 to 497 tell apart what the client sees as one.
+        exchange.status = match exchange.error_status {
+            494..=497 => 400,
+            status => status,
+        };
     }
     if exchange.status == 204 {
         exchange.answer_length = None;

@@ -360,6 +360,7 @@ async fn read_head(
     let limits = limits(reading);
     let http2_allowed = reading.http2;
     let mut has_begun = !exchange.head.fields.bytes.is_empty();
+    exchange.is_pipelined = has_begun;
     let is_first = keepalive.is_none() && exchange.request_count == 0;
     if !has_begun {
         registry::with(|counters| counters.waiting.increase());
@@ -468,7 +469,9 @@ pub(super) fn prepare(
     http1: &mut Http1,
     listen: usize,
 ) -> Result<(), u16> {
-    exchange.request_length = exchange.head.length as u64;
+    // Empty lines in front of it are not part of a request.
+    let head = &exchange.head;
+    exchange.request_length = head.length as u64 - u64::from(head.line.start);
     exchange.method = exchange.head.method;
     http1.unread = exchange.head.length;
     let length = match framing::request_body(&exchange.head) {

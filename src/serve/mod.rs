@@ -240,12 +240,21 @@ async fn enter_location(
                 Ok(proxy::Outcome::Redirected(target)) => match target.strip_prefix(b"@") {
                     Some(name) => Next::Named(name.to_vec()),
                     None => {
-                        exchange.method = if exchange.method == Method::Head {
-                            Method::Head
-                        } else {
-                            Method::Get
-                        };
-                        redirect_inside(local, exchange, &target)
+                        if !take_target(exchange, &target) {
+                            local.log(
+                                exchange,
+                                Level::Error,
+                                format_args!(
+                                    "unsafe URI \"{}\" was detected",
+                                    target.escape_ascii()
+                                ),
+                            );
+                            return Next::Fail(404);
+                        }
+                        if exchange.method != Method::Head {
+                            exchange.method = Method::Get;
+                        }
+                        redirected_inside(local, exchange)
                     }
                 },
                 Err(error) => client_failed(local, exchange, downstream, &error),
@@ -271,6 +280,23 @@ async fn enter_location(
             files::Answer::Error(error) => Next::Fail(status_of_file(error)),
         },
     }
+}
+
+/// Goes to a target that a peer names, which is escaped as one of a client is; `false` if it leaves
+/// the root.
+fn take_target(exchange: &mut Exchange, target: &[u8]) -> bool {
+    let mut path = Vec::new();
+    let merge_slashes = exchange.server.reading.merge_slashes;
+    let Ok(normalised) = uri::normalise(target, merge_slashes, &mut path) else {
+        return false;
+    };
+    if let uri::Path::AsReceived(length) = normalised.path {
+        path.extend_from_slice(&target[..length]);
+    }
+    exchange.path = path;
+    exchange.args = target[normalised.query.unwrap_or_default()].to_vec();
+    exchange.is_behind_alias = false;
+    exchange.path.starts_with(b"/")
 }
 
 /// Runs a function of `files` with this thread's room for paths, and logs what it reports.

@@ -9,6 +9,7 @@
 
 use std::future::poll_fn;
 use std::io;
+use std::ops::Range;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -35,7 +36,7 @@ use crate::http::h1::parse::{HeadLimits, HeadParser, Progress, ResponseError};
 use crate::http::h1::write;
 use crate::http::head::{Known, Method, Version};
 use crate::http::uri::{self, Escape};
-use crate::http::{hop_by_hop, variables};
+use crate::http::{hop_by_hop, range, variables};
 use crate::net::deadline::Deadline;
 use crate::net::stream::Stream;
 use crate::unit::clock;
@@ -978,6 +979,18 @@ async fn relay_answer(
     if has_trailers && has_body && exchange.head.version == Version::Http11 {
         exchange.answer_length = None;
     }
+    let mut window = None;
+    if proxy.force_ranges && has_body {
+        match range::apply_to_stream(exchange) {
+            Ok(found) => window = found,
+            Err(range::Unsatisfiable) => {
+                finish_attempt(exchange, status);
+                succeed(local, exchange, selected);
+                return Ok(Outcome::Failed(416));
+            }
+        }
+        exchange.has_peer_reason &= window.is_none();
+    }
     let framing = if has_body {
         framing_for(
             exchange.head.version,
@@ -990,6 +1003,7 @@ async fn relay_answer(
     answer::start(local, exchange, downstream, framing, has_body);
 
     let mut source = Source::new(length, exchange.upstream_head.length);
+    source.window = window;
     let limit = if buffering {
         proxy.buffers.max(buffer::SMALL)
     } else {
@@ -1003,7 +1017,9 @@ async fn relay_answer(
     match relayed {
         Ok(()) => {
             let is_clean = source.leaves_connection_clean(&exchange.upstream_head.fields.bytes);
+            // A peer that was asked in HTTP/1.0 closes, whatever it says.
             if is_clean
+                && proxy.http_version == HttpVersion::Http11
                 && link.requests != u64::MAX
                 && framing::keeps_response_connection(&exchange.upstream_head)
             {
@@ -1081,6 +1097,8 @@ struct Source {
     unread: usize,
     /// Body bytes received, as `$upstream_response_length`.
     received: u64,
+    /// What of the body the client gets, if not all of it.
+    window: Option<Range<u64>>,
     is_complete: bool,
 }
 
@@ -1097,7 +1115,22 @@ impl Source {
             decoder: Decoder::default(),
             unread: head_length,
             received: 0,
+            window: None,
             is_complete,
+        }
+    }
+
+    /// Queues body bytes, of which `self.received` is the position, or what the client asked for.
+    fn deliver(&self, bytes: &[u8], downstream: &mut Downstream) {
+        let Some(window) = &self.window else {
+            downstream.queue(bytes);
+            return;
+        };
+        let end = self.received + bytes.len() as u64;
+        let (from, to) = (window.start.max(self.received), window.end.min(end));
+        if from < to {
+            let at = |position: u64| (position - self.received) as usize;
+            downstream.queue(&bytes[at(from)..at(to)]);
         }
     }
 
@@ -1122,12 +1155,12 @@ impl Source {
             BodyLength::Length(_) => {
                 let count = (bytes.len() - self.unread)
                     .min(usize::try_from(self.remaining).unwrap_or(usize::MAX));
-                downstream.queue(&bytes[self.unread..self.unread + count]);
+                self.deliver(&bytes[self.unread..self.unread + count], downstream);
                 self.unread += count;
                 self.took(count);
             }
             BodyLength::UntilClose => {
-                downstream.queue(&bytes[self.unread..]);
+                self.deliver(&bytes[self.unread..], downstream);
                 self.received += (bytes.len() - self.unread) as u64;
                 self.unread = bytes.len();
             }
@@ -1138,7 +1171,7 @@ impl Source {
                         .decoder
                         .decode(input, &mut exchange.upstream_trailers)
                         .map_err(PeerError::Chunk)?;
-                    downstream.queue(&input[decoded.data.clone()]);
+                    self.deliver(&input[decoded.data.clone()], downstream);
                     self.received += decoded.data.len() as u64;
                     self.unread += decoded.consumed;
                     if decoded.consumed == 0 {
@@ -1258,10 +1291,11 @@ fn poll_source(
     proxy: &Proxy,
     is_discarding: bool,
 ) -> Poll<Result<(), PeerError>> {
-    let is_raw = matches!(
-        source.length,
-        BodyLength::Length(_) | BodyLength::UntilClose
-    );
+    let is_raw = source.window.is_none()
+        && matches!(
+            source.length,
+            BodyLength::Length(_) | BodyLength::UntilClose
+        );
     let read = if is_raw
         && !is_discarding
         && let Some(queue) = downstream.raw_queue()

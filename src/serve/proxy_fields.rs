@@ -284,6 +284,7 @@ fn edit_cookie(value: &[u8], exchange: &Exchange, plan: &Plan) -> Vec<u8> {
         .cookie_flags
         .iter()
         .find(|flags| is_named(flags, name, exchange));
+    let (mut has_secure, mut has_http_only, mut has_same_site) = (false, false, false);
     for part in parts {
         let attribute = part.trim_ascii();
         let (key, text) = match memchr::memchr(b'=', attribute) {
@@ -294,12 +295,30 @@ fn edit_cookie(value: &[u8], exchange: &Exchange, plan: &Plan) -> Vec<u8> {
             None => (attribute, None),
         };
         let is = |word: &[u8]| key.eq_ignore_ascii_case(word);
-        if let Some(flags) = flags
-            && ((is(b"secure") && flags.secure.is_some())
-                || (is(b"httponly") && flags.http_only.is_some())
-                || (is(b"samesite") && flags.same_site.is_some()))
-        {
-            continue;
+        // A flag that stays keeps its place; one that is new comes last.
+        if let Some(flags) = flags {
+            if is(b"secure") {
+                has_secure = true;
+                if flags.secure == Some(false) {
+                    continue;
+                }
+            } else if is(b"httponly") {
+                has_http_only = true;
+                if flags.http_only == Some(false) {
+                    continue;
+                }
+            } else if is(b"samesite") {
+                has_same_site = true;
+                match flags.same_site {
+                    Some(None) => continue,
+                    Some(Some(same_site)) => {
+                        edited.extend_from_slice(b"; SameSite=");
+                        edited.extend_from_slice(same_site.as_bytes());
+                        continue;
+                    }
+                    None => {}
+                }
+            }
         }
         let replaced = match text {
             Some(text) if is(b"domain") => {
@@ -321,13 +340,15 @@ fn edit_cookie(value: &[u8], exchange: &Exchange, plan: &Plan) -> Vec<u8> {
         }
     }
     if let Some(flags) = flags {
-        if flags.secure == Some(true) {
+        if flags.secure == Some(true) && !has_secure {
             edited.extend_from_slice(b"; Secure");
         }
-        if flags.http_only == Some(true) {
+        if flags.http_only == Some(true) && !has_http_only {
             edited.extend_from_slice(b"; HttpOnly");
         }
-        if let Some(Some(same_site)) = flags.same_site {
+        if let Some(Some(same_site)) = flags.same_site
+            && !has_same_site
+        {
             edited.extend_from_slice(b"; SameSite=");
             edited.extend_from_slice(same_site.as_bytes());
         }
