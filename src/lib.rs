@@ -8,7 +8,7 @@
 //!
 //! | floor | module | owns |
 //! | --- | --- | --- |
-//! | 0 | [`unit`] | sizes and times as nginx writes them, and the clock |
+//! | 0 | [`mod@unit`] | sizes and times as nginx writes them, and the clock |
 //! | 1 | [`conf`] | the configuration language: text → tree → typed value; no sockets, no runtime |
 //! | 1 | [`metrics`] | numbers that a worker writes without a lock and anybody reads |
 //! | 2 | [`net`] | bytes: listening sockets, streams, deadlines, names of hosts |

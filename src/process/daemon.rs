@@ -6,9 +6,14 @@
 
 use std::fs::OpenOptions;
 use std::io::{self, PipeWriter, Read as _, Write as _};
+use std::time::Duration;
 
 use nix::sys::stat::{Mode, umask};
 use nix::unistd::{ForkResult, dup2_stderr, dup2_stdin, dup2_stdout, fork, setsid};
+
+/// How often, and how many times, it is looked whether this is the only thread.
+const LOOK_AGAIN: Duration = Duration::from_millis(10);
+const MOST_LOOKS: u32 = 1000;
 
 /// The wire to the process that was started.
 #[derive(Debug)]
@@ -18,9 +23,10 @@ pub struct Starter(PipeWriter);
 /// [`Starter::release`] is called, and with failure if the one in the background ends before.
 pub fn go_to_background() -> io::Result<Starter> {
     let (mut reader, writer) = io::pipe()?;
+    wait_for_other_threads()?;
     #[expect(unsafe_code, reason = "there is no other way to the background")]
-    // SAFETY: the process has one thread here; workers and everything else that runs beside the main
-    // thread start later. So the child finds no lock held by a thread that it has not.
+    // SAFETY: the process has one thread, which was just looked at. So the child finds no lock held
+    // by a thread that it has not.
     let fork = unsafe { fork() }?;
     match fork {
         ForkResult::Parent { .. } => {
@@ -35,6 +41,19 @@ pub fn go_to_background() -> io::Result<Starter> {
             Ok(Starter(writer))
         }
     }
+}
+
+/// Workers start later; what asks for the name of a log's host beside the start ends by itself.
+fn wait_for_other_threads() -> io::Result<()> {
+    for _ in 0..MOST_LOOKS {
+        if std::fs::read_dir("/proc/self/task")?.count() <= 1 {
+            return Ok(());
+        }
+        std::thread::sleep(LOOK_AGAIN);
+    }
+    Err(io::Error::other(
+        "a thread that has to end first does not end",
+    ))
 }
 
 impl Starter {

@@ -2,7 +2,7 @@
 //!
 //! Asking the system costs some 25 ns; a request would ask five times. A worker calls [`refresh`]
 //! when it wakes; on a thread that never does, every question asks the system. An event loop that is
-//! too busy to sleep asks again by itself after [`USES`] questions, so that the time never stands
+//! too busy to sleep asks again by itself after `USES` questions, so that the time never stands
 //! still.
 
 use std::cell::Cell;

@@ -138,6 +138,8 @@ fn floors(lib: &str) -> BTreeMap<String, u32> {
             let mut cells = line.strip_prefix("//! |")?.split('|').map(str::trim);
             let floor = cells.next()?.parse().ok()?;
             let name = cells.next()?.strip_prefix("[`")?.strip_suffix("`]")?;
+            // `unit` is also a type, so its link says that the module is meant.
+            let name = name.strip_prefix("mod@").unwrap_or(name);
             Some((name.to_owned(), floor))
         })
         .collect()
