@@ -477,7 +477,7 @@ mod tests {
             options(&["-t", "--strict", "--format=json", "-c", "a"]),
             expected
         );
-        assert_eq!(options(&["--format", "json", "-t"]).json, true);
+        assert!(options(&["--format", "json", "-t"]).json);
         assert!(options(&["--daemon"]).headless);
     }
 

@@ -81,10 +81,10 @@ pub fn find(
     let given_prefix = options
         .prefix
         .as_ref()
-        .map(|prefix| surroundings.current.join(prefix));
+        .map(|prefix| plain(&surroundings.current.join(prefix)));
     let conf = match (&options.conf, &given_prefix) {
-        (Some(conf), Some(prefix)) => prefix.join(conf),
-        (Some(conf), None) => surroundings.current.join(conf),
+        (Some(conf), Some(prefix)) => plain(&prefix.join(conf)),
+        (Some(conf), None) => plain(&surroundings.current.join(conf)),
         (None, given_prefix) => {
             let candidates = match given_prefix {
                 Some(prefix) => vec![
@@ -126,6 +126,11 @@ pub fn find(
         prefix,
         error_log,
     })
+}
+
+/// The same path without `.` and doubled slashes, for people to read.
+fn plain(path: &Path) -> PathBuf {
+    path.components().collect()
 }
 
 #[cfg(test)]

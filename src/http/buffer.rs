@@ -35,7 +35,7 @@ pub fn take_large() -> Vec<u8> {
 /// Gives a buffer back. Its bytes are forgotten; one that is of neither size is freed.
 pub fn give_back(mut buffer: Vec<u8>) {
     let capacity = buffer.capacity();
-    if capacity < SMALL || capacity > 2 * LARGE {
+    if !(SMALL..=2 * LARGE).contains(&capacity) {
         return;
     }
     buffer.clear();

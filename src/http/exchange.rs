@@ -128,6 +128,8 @@ pub struct Exchange {
     pub method: Method,
     /// The host: authority of the target or `Host`, lower case, without port; may be empty.
     pub host: Vec<u8>,
+    /// What `host` and `host_port` were made from; kept for the next request of the connection.
+    pub host_as_received: Vec<u8>,
     /// The port in the authority or `Host`, if one is written.
     pub host_port: Option<u16>,
     /// The normalised path, decoded; rewritten by `rewrite`, `try_files`, `error_page`, `index`.
@@ -223,6 +225,7 @@ impl Exchange {
             head: RequestHead::default(),
             method: Method::Get,
             host: Vec::new(),
+            host_as_received: Vec::new(),
             host_port: None,
             path: Vec::new(),
             args: Vec::new(),
@@ -268,8 +271,6 @@ impl Exchange {
     pub fn reset(&mut self) {
         self.head.reset();
         self.method = Method::Get;
-        self.host.clear();
-        self.host_port = None;
         self.path.clear();
         self.args.clear();
         self.path_is_original = true;

@@ -331,7 +331,7 @@ mod tests {
     fn a_deadline_fires_after_its_time_and_not_before() {
         let origin = 1_000_003;
         let (mut wheel, entry) = wheel_at(origin);
-        wheel.set(entry, origin + 1000 * (1));
+        wheel.set(entry, origin + 1000);
         assert!(wheel.advance(origin + 990).is_empty());
         assert_eq!(wheel.advance(origin + 1020).len(), 1);
     }
@@ -340,9 +340,9 @@ mod tests {
     fn a_deadline_moved_away_is_filed_anew_when_the_old_time_comes() {
         let origin = 1_000_003;
         let (mut wheel, entry) = wheel_at(origin);
-        wheel.set(entry, origin + 1000 * (1));
-        wheel.set(entry, origin + 1000 * (3));
-        assert!(wheel.advance(origin + 1000 * (2)).is_empty());
+        wheel.set(entry, origin + 1000);
+        wheel.set(entry, origin + 3_000);
+        assert!(wheel.advance(origin + 2_000).is_empty());
         assert_eq!(wheel.advance(origin + 3020).len(), 1);
     }
 
@@ -350,8 +350,8 @@ mod tests {
     fn a_deadline_moved_nearer_fires_at_the_nearer_time() {
         let origin = 1_000_003;
         let (mut wheel, entry) = wheel_at(origin);
-        wheel.set(entry, origin + 1000 * (60));
-        wheel.set(entry, origin + 1000 * (1));
+        wheel.set(entry, origin + 60_000);
+        wheel.set(entry, origin + 1000);
         assert_eq!(wheel.advance(origin + 1020).len(), 1);
     }
 
@@ -359,7 +359,7 @@ mod tests {
     fn a_deadline_of_more_than_a_turn_survives_the_turns() {
         let origin = 1_000_003;
         let (mut wheel, entry) = wheel_at(origin);
-        wheel.set(entry, origin + 1000 * (200));
+        wheel.set(entry, origin + 200_000);
         for second in 1..200 {
             assert!(wheel.advance(origin + 1000 * (second)).is_empty());
         }
@@ -370,7 +370,7 @@ mod tests {
     fn a_released_entry_is_used_again_and_its_slot_is_empty() {
         let origin = 1_000_003;
         let (mut wheel, entry) = wheel_at(origin);
-        wheel.set(entry, origin + 1000 * (1));
+        wheel.set(entry, origin + 1000);
         wheel.release(entry);
         assert_eq!(wheel.next_occupied(), None);
         assert_eq!(wheel.allocate(), entry);

@@ -334,7 +334,11 @@ fn hand_over(made: &[PathBuf], identity: &Identity) -> Result<(), Failed> {
 /// The user to become; `None` if there is no change.
 fn identity(process: &Process, loaded: &Loaded) -> Result<Option<Identity>, Failed> {
     match &process.user {
-        Some((_, _, span)) if !privileges::is_root() => {
+        Some((user, _, span)) if !privileges::is_root() => {
+            // Whoever starts the program as that user, as a service does, has what was asked for.
+            if privileges::is_current(user) {
+                return Ok(None);
+            }
             error_log::report(
                 Level::Warn,
                 format_args!(

@@ -66,6 +66,12 @@ pub fn is_root() -> bool {
     geteuid().is_root()
 }
 
+/// Do we run as this user already?
+pub fn is_current(user: &str) -> bool {
+    let known = User::from_name(user).ok().flatten();
+    known.is_some_and(|known| known.uid == geteuid())
+}
+
 /// Looks names up; without a group it is the user's own (nginx takes a group of the user's name,
 /// which is that group wherever users have one of their own).
 pub fn look_up(user: &str, group: Option<&str>) -> Result<Identity, UnknownName> {
@@ -183,6 +189,16 @@ mod tests {
         assert_eq!(root.group, Gid::from_raw(0));
         let tty = look_up("root", Some("tty")).expect("every system has it");
         assert_ne!(tty.group, root.group);
+    }
+
+    #[test]
+    fn the_current_user_is_known_by_name() {
+        let current = User::from_uid(geteuid()).ok().flatten();
+        // A container may run under a number without a name.
+        if let Some(current) = current {
+            assert!(is_current(&current.name));
+        }
+        assert!(!is_current("no-such-user"));
     }
 
     #[test]

@@ -16,7 +16,7 @@ use super::generation::Local;
 use super::worker::Worker;
 use super::{http2, serve};
 use crate::conf::typed::listen::Address;
-use crate::conf::typed::location::{Lingering, LingeringMode, Reading};
+use crate::conf::typed::location::{Lingering, LingeringMode, Reading, Server};
 use crate::conf::typed::log::Level;
 use crate::http::exchange::{Connection, Exchange};
 use crate::http::h1::framing;
@@ -74,18 +74,15 @@ pub async fn run(worker: Rc<Worker>, mut stream: Stream, listen: Rc<Address>) {
     loop {
         let first = {
             let local = worker.local();
-            let Some(server) = default_server(&local, &listen) else {
+            let Some(position) = local.generation.listen(&listen, &connection.local) else {
                 return;
             };
-            patience.unwrap_or(local.generation.http.servers[server].reading.header_timeout)
+            patience.unwrap_or(default_server(&local, position).1.reading.header_timeout)
         };
         registry::with(|counters| counters.waiting.increase());
-        let is_readable = wait(&worker, &stream, first).await;
+        let is_readable = wait(&worker, &stream, first, requests == 0).await;
         registry::with(|counters| counters.waiting.decrease());
         if !is_readable {
-            if requests == 0 && worker.is_draining() {
-                stream.reset_on_close();
-            }
             return;
         }
         match Box::pin(busy(&worker, stream, &connection, &listen, &mut requests)).await {
@@ -94,6 +91,7 @@ pub async fn run(worker: Rc<Worker>, mut stream: Stream, listen: Rc<Address>) {
                 keepalive,
             } => {
                 stream = parked;
+                worker.note_parked();
                 patience = Some(keepalive);
             }
             End::Http2 { stream, read } => {
@@ -104,26 +102,30 @@ pub async fn run(worker: Rc<Worker>, mut stream: Stream, listen: Rc<Address>) {
     }
 }
 
-/// Waits for something to read; `false` if the time passed or the worker drains.
-async fn wait(worker: &Rc<Worker>, stream: &Stream, patience: Duration) -> bool {
+/// Waits for something to read; `false` if the time passed or the worker drains. A client whose
+/// first request is still on its way was promised an answer when its connection was accepted, so
+/// that one is waited for even then, as nginx does.
+async fn wait(worker: &Rc<Worker>, stream: &Stream, patience: Duration, is_fresh: bool) -> bool {
     let deadline = Deadline::new();
     deadline.set(patience);
     std::future::poll_fn(|context| {
-        if worker.is_draining() {
-            return Poll::Ready(false);
-        }
+        // A request that has arrived already goes before the drain.
         if stream.poll_read_state(context).is_ready() {
             return Poll::Ready(true);
+        }
+        if worker.is_draining() && !is_fresh {
+            return Poll::Ready(false);
         }
         deadline.poll_expired(context).map(|()| false)
     })
     .await
 }
 
-/// The server whose settings hold before a request names one.
-fn default_server(local: &Local, listen: &Address) -> Option<usize> {
-    let listen = local.generation.listen(listen)?;
-    Some(local.generation.http.listens[listen].default_server)
+/// The server whose settings hold before a request names one, and its position.
+pub(super) fn default_server(local: &Local, listen: usize) -> (usize, &Arc<Server>) {
+    let http = &local.generation.http;
+    let position = http.listens[listen].default_server;
+    (position, &http.servers[position])
 }
 
 /// Requests one after another, for as long as they come without a pause.
@@ -135,10 +137,10 @@ async fn busy(
     requests: &mut u64,
 ) -> End {
     let mut local = worker.local();
-    let Some(position) = default_server(&local, listen) else {
+    let Some(mut listening) = local.generation.listen(listen, &connection.local) else {
         return End::Closed;
     };
-    let server = Arc::clone(&local.generation.http.servers[position]);
+    let server = Arc::clone(default_server(&local, listening).1);
     let mut exchange = Exchange::new(
         Rc::clone(connection),
         Arc::clone(&local.generation.http),
@@ -149,10 +151,14 @@ async fn busy(
     let mut patience = None;
     loop {
         // The next request belongs to the configuration in force when it begins.
-        let Some(position) = default_server(&local, listen) else {
-            return End::Closed;
-        };
-        let server = &local.generation.http.servers[position];
+        if !worker.is_current(&local) {
+            local = worker.local();
+            match local.generation.listen(listen, &connection.local) {
+                Some(position) => listening = position,
+                None => return End::Closed,
+            }
+        }
+        let (position, server) = default_server(&local, listening);
         exchange.enter_server(server, position);
         let header_timeout = server.reading.header_timeout;
         parser.reset();
@@ -239,14 +245,20 @@ async fn busy(
         };
 
         // Reading may have taken long: a reload in the meantime counts.
-        local = worker.local();
+        if !worker.is_current(&local) {
+            local = worker.local();
+            match local.generation.listen(listen, &connection.local) {
+                Some(position) => listening = position,
+                None => return End::Closed,
+            }
+        }
         *requests += 1;
         exchange.request_count = *requests;
         registry::with(|counters| {
             counters.requests.increase();
             counters.writing.increase();
         });
-        let prepared = first.and_then(|()| prepare(&local, &mut exchange, http1, listen));
+        let prepared = first.and_then(|()| prepare(&local, &mut exchange, http1, listening));
         let is_whole = serve(&local, &mut exchange, &mut downstream, prepared).await;
         finish(&local, &exchange);
         registry::with(|counters| counters.writing.decrease());
@@ -290,7 +302,6 @@ async fn busy(
         }
         exchange.reset();
         patience = settings.keepalive_timeout;
-        local = worker.local();
     }
 }
 
@@ -381,15 +392,15 @@ async fn read_head(
         let polled = http1
             .deadline
             .guard_with(&mut http1.stream, |stream, context| {
-                if !has_begun && worker.is_draining() {
-                    return Poll::Ready(None);
-                }
                 buffer::ensure(bytes);
                 match stream.poll_read_into(context, bytes, buffer::SMALL) {
                     Poll::Ready(result) => Poll::Ready(Some(result)),
                     Poll::Pending => {
                         if bytes.is_empty() {
                             buffer::release(bytes);
+                        }
+                        if !has_begun && !is_first && worker.is_draining() {
+                            return Poll::Ready(None);
                         }
                         Poll::Pending
                     }
@@ -455,7 +466,7 @@ pub(super) fn prepare(
     local: &Rc<Local>,
     exchange: &mut Exchange,
     http1: &mut Http1,
-    listen: &Address,
+    listen: usize,
 ) -> Result<(), u16> {
     exchange.request_length = exchange.head.length as u64;
     exchange.method = exchange.head.method;
@@ -531,30 +542,36 @@ pub(super) fn route(local: &Rc<Local>, exchange: &mut Exchange) -> Result<(), u1
 pub(super) fn find_server(
     local: &Rc<Local>,
     exchange: &mut Exchange,
-    listen: &Address,
+    listen: usize,
 ) -> Result<(), u16> {
-    let Some(listen) = local.generation.listen(listen) else {
-        return Err(421);
-    };
     let host = match exchange.head.authority.is_empty() {
         // RFC 9112 section 3.2.2: an absolute-form target replaces Host.
         false => exchange.head.authority.of(&exchange.head.fields.bytes),
         true => exchange.head.fields.known(Known::Host).unwrap_or_default(),
     };
     let mut result = Ok(());
-    if host.is_empty() {
+    // The requests of a connection nearly always name the same host.
+    if host != exchange.host_as_received {
+        exchange.host_as_received.clear();
         exchange.host.clear();
-    } else {
-        match uri::validate_host(host, &mut exchange.host) {
-            Ok(port) => exchange.host_port = port,
-            Err(error) => {
-                local.log(
-                    exchange,
-                    Level::Info,
-                    format_args!("client sent {error} header while reading client request headers"),
-                );
-                exchange.host.clear();
-                result = Err(400);
+        exchange.host_port = None;
+        if !host.is_empty() {
+            match uri::validate_host(host, &mut exchange.host) {
+                Ok(port) => {
+                    exchange.host_port = port;
+                    exchange.host_as_received.extend_from_slice(host);
+                }
+                Err(error) => {
+                    exchange.host.clear();
+                    local.log(
+                        exchange,
+                        Level::Info,
+                        format_args!(
+                            "client sent {error} header while reading client request headers"
+                        ),
+                    );
+                    result = Err(400);
+                }
             }
         }
     }

@@ -113,9 +113,11 @@ impl Generation {
                     Handler::Files | Handler::StubStatus => None,
                 },
             };
-            while places.len() < settings.id {
-                return Err(BuildError(format!("settings {} are missing", places.len())));
-            }
+            debug_assert_eq!(
+                places.len(),
+                settings.id,
+                "settings are counted without a gap"
+            );
             places.push(place);
         }
         let mut resolvers: Vec<(Arc<conf::Resolver>, Resolver)> = Vec::new();
@@ -181,9 +183,14 @@ impl Generation {
         }))
     }
 
-    /// Which `listen` of this generation an address is.
-    pub fn listen(&self, address: &Address) -> Option<usize> {
-        self.listens.get(address).copied()
+    /// Which `listen` of this generation a connection came in by: it was accepted from the socket
+    /// of one address and sent to another, which may be named more exactly.
+    pub fn listen(&self, socket: &Address, local: &Address) -> Option<usize> {
+        let find = |address| self.listens.get(address).copied();
+        if socket == local {
+            return find(socket);
+        }
+        find(local).or_else(|| find(socket))
     }
 
     /// The names in the `upstream {}` blocks: to be looked up before the generation is used, then kept.

@@ -364,11 +364,13 @@ pub async fn run(
 ) {
     let streams = {
         let local = worker.local();
-        let Some(listen) = local.generation.listen(listen) else {
+        let Some(listening) = local.generation.listen(listen, &connection.local) else {
             return;
         };
-        let server = local.generation.http.listens[listen].default_server;
-        local.generation.http.servers[server].reading.http2_streams
+        connection::default_server(&local, listening)
+            .1
+            .reading
+            .http2_streams
     };
     let count = Rc::new(std::cell::Cell::new(0));
     let io = hyper_util::rt::TokioIo::new(Rewound {
@@ -436,11 +438,10 @@ async fn exchange(
     count: u64,
 ) {
     let local = worker.local();
-    let Some(position) = local.generation.listen(&listen) else {
+    let Some(listening) = local.generation.listen(&listen, &connection.local) else {
         return;
     };
-    let server = local.generation.http.listens[position].default_server;
-    let server = Arc::clone(&local.generation.http.servers[server]);
+    let server = Arc::clone(connection::default_server(&local, listening).1);
     let mut exchange = Exchange::new(connection, Arc::clone(&local.generation.http), server);
     exchange.started = clock::now();
     exchange.is_http2 = true;
@@ -454,7 +455,7 @@ async fn exchange(
         counters.writing.increase();
     });
     let mut downstream = Downstream::Http2(Box::new(Http2::new(body, respond)));
-    let prepared = connection::find_server(&local, &mut exchange, &listen)
+    let prepared = connection::find_server(&local, &mut exchange, listening)
         .and_then(|()| connection::route(&local, &mut exchange));
     serve(&local, &mut exchange, &mut downstream, prepared).await;
     local.log_access(&exchange);

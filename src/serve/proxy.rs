@@ -465,7 +465,6 @@ async fn attempt(
     head.fields.bytes.clear();
     exchange.upstream_trailers.clear();
 
-    let with_body = &request[..];
     let mut sent = 0;
     let mut sending = body.sender(request.len() > head_end);
     let mut is_sent = false;
@@ -484,9 +483,9 @@ async fn attempt(
         let step = poll_fn(|context| {
             let mut progress = false;
             while !is_sent {
-                if sent < with_body.len() {
+                if sent < request.len() {
                     match link.poll_timed(context, proxy.send_timeout, |stream, context| {
-                        Pin::new(stream).poll_write(context, &with_body[sent..])
+                        Pin::new(stream).poll_write(context, &request[sent..])
                     }) {
                         Poll::Ready(Some(Ok(count))) => {
                             sent += count;
@@ -900,10 +899,6 @@ fn write_set_field(out: &mut Vec<u8>, exchange: &Exchange, name: &[u8], value: &
 }
 
 /// A peer's head was read: turns it into the answer, sends that, and relays the body.
-#[expect(
-    clippy::too_many_arguments,
-    reason = "one call; a structure would only rename them"
-)]
 async fn relay_answer(
     local: &Rc<Local>,
     upstream: &Rc<LocalUpstream>,

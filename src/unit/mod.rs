@@ -4,6 +4,7 @@
 //! to the same value.
 
 pub mod clock;
+pub mod memory;
 pub mod size;
 pub mod time;
 

@@ -348,10 +348,10 @@ fn quoted(rest: &[u8]) -> usize {
 
 /// `r"`, `r#"`, `br##"`: is it a raw text and not a raw name?
 fn is_raw(rest: &[u8]) -> bool {
-    let marks = rest
+    let mut marks = rest
         .iter()
         .skip_while(|byte| **byte == b'b' || **byte == b'r');
-    marks.skip_while(|byte| **byte == b'#').next() == Some(&b'"')
+    marks.find(|byte| **byte != b'#') == Some(&b'"')
 }
 
 /// The length of a raw text.

@@ -4,11 +4,14 @@
 //! against `openclaw`, or against the program that `OPENCLAW_UNDER_TEST` names.
 
 mod bodies;
+mod cli;
 mod conf_cases;
 mod connections;
 mod floors;
 mod hop_by_hop;
 mod http2;
+mod install;
+mod life;
 mod limits;
 mod load;
 mod oracle;
