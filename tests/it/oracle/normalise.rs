@@ -233,11 +233,13 @@ fn boundary(answer: &Answer) -> Option<String> {
         .map(str::to_owned)
 }
 
-/// A time to come as its distance from the answer's Date; a fixed one as it is.
+/// A time near the answer's Date as its distance from it; a fixed one, long past or far, as it is.
 fn relative(answer: &Answer, expires: &str) -> String {
+    const DAY: i64 = 86_400;
     let date = first(&answer.fields, "Date").and_then(seconds);
-    match (date, seconds(expires)) {
-        (Some(date), Some(time)) if time > 1_000_000 => format!("DATE {:+}", time - date),
+    let distance = date.zip(seconds(expires)).map(|(date, time)| time - date);
+    match distance {
+        Some(distance) if (-DAY..90 * DAY).contains(&distance) => format!("DATE {distance:+}"),
         _ => expires.to_owned(),
     }
 }

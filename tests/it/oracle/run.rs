@@ -20,7 +20,7 @@ const LOG: &str = r#"
     map $status $oracle_request {
         # What is known of a refused head depends on where its flaw was found.
         ~^(?:400|405|413|414|501|505)$ refused;
-        default "$request_method $uri $http_host $server_name $server_protocol length=$request_length";
+        default "$request_method $uri $http_host $server_name $server_protocol";
     }
     log_format oracle '$remote_addr $server_port "$request" $oracle_request '
         '$status sent=$bytes_sent body=$body_bytes_sent $scheme '

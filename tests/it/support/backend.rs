@@ -32,6 +32,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+use super::ports::{Port, reserve};
 use super::wire::{End, Field, Head, Reader};
 
 /// A request as it arrived.
@@ -135,7 +136,7 @@ pub struct Backend {
 }
 
 enum Address {
-    Tcp(u16),
+    Tcp(Port),
     Unix(PathBuf),
 }
 
@@ -147,7 +148,7 @@ impl Backend {
 
     /// The same with a name of its own and a record shared with others.
     pub fn named(name: &str, record: &Record) -> Self {
-        Self::on_port(0, name, record, answer_as_asked)
+        Self::listen(name, record, answer_as_asked)
     }
 
     /// The same on a Unix socket.
@@ -160,19 +161,17 @@ impl Backend {
 
     /// Starts a backend whose answers are a function.
     pub fn scripted(script: impl Fn(&mut Exchange<'_>) -> Then + Send + Sync + 'static) -> Self {
-        Self::on_port(0, "backend", &Record::default(), script)
+        Self::listen("backend", &Record::default(), script)
     }
 
-    /// Starts a backend on this very port, or on a free one if it is 0.
-    pub fn on_port(
-        port: u16,
+    fn listen(
         name: &str,
         record: &Record,
         script: impl Fn(&mut Exchange<'_>) -> Then + Send + Sync + 'static,
     ) -> Self {
+        let port = reserve();
         let listener =
-            TcpListener::bind((Ipv4Addr::LOCALHOST, port)).expect("the backend's port is free");
-        let port = listener.local_addr().expect("a bound socket").port();
+            TcpListener::bind((Ipv4Addr::LOCALHOST, port.number)).expect("a reserved port is free");
         let accept = move || {
             let (stream, _) = listener.accept()?;
             stream.set_nodelay(true)?;
@@ -184,7 +183,7 @@ impl Backend {
     /// The port it listens on.
     pub fn port(&self) -> u16 {
         match self.address {
-            Address::Tcp(port) => port,
+            Address::Tcp(ref port) => port.number,
             Address::Unix(_) => panic!("a backend on a Unix socket has no port"),
         }
     }
@@ -192,7 +191,7 @@ impl Backend {
     /// Its address as configurations write it.
     pub fn address(&self) -> String {
         match &self.address {
-            Address::Tcp(port) => format!("127.0.0.1:{port}"),
+            Address::Tcp(port) => format!("127.0.0.1:{}", port.number),
             Address::Unix(path) => format!("unix:{}", path.display()),
         }
     }
@@ -286,7 +285,7 @@ impl Drop for Backend {
         self.stopping.store(true, Ordering::SeqCst);
         // One more connection wakes the thread that waits for connections, and it leaves.
         let woken = match &self.address {
-            Address::Tcp(port) => TcpStream::connect((Ipv4Addr::LOCALHOST, *port)).is_ok(),
+            Address::Tcp(port) => TcpStream::connect((Ipv4Addr::LOCALHOST, port.number)).is_ok(),
             Address::Unix(path) => UnixStream::connect(path).is_ok(),
         };
         if let Some(listener) = self.listener.take().filter(|_| woken) {
