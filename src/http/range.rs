@@ -140,9 +140,15 @@ pub fn apply_to_stream(exchange: &mut Exchange) -> Result<Option<Range<u64>>, Un
             let mut value = b"bytes ".to_vec();
             push_content_range(&mut value, &range, length);
             push(exchange, Known::ContentRange, &value);
+            exchange.answer.remove(Known::AcceptRanges);
             Ok(Some(range))
         }
-        Selection::Whole | Selection::Parts(_) => Ok(None),
+        Selection::Whole | Selection::Parts(_) => {
+            if !exchange.answer.has(Known::AcceptRanges) {
+                push(exchange, Known::AcceptRanges, b"bytes");
+            }
+            Ok(None)
+        }
     }
 }
 

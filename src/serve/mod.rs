@@ -285,6 +285,19 @@ async fn enter_location(
 /// Goes to a target that a peer names, which is escaped as one of a client is; `false` if it leaves
 /// the root.
 fn take_target(exchange: &mut Exchange, target: &[u8]) -> bool {
+    // A peer has no reason to climb: whoever wrote such a path did not mean well.
+    let mut unescaped = Vec::new();
+    uri::push_unescaped(
+        &mut unescaped,
+        uri::split_query(target).0,
+        uri::Unescape::Path,
+    );
+    if unescaped
+        .split(|&byte| byte == b'/')
+        .any(|segment| segment == b"..")
+    {
+        return false;
+    }
     let mut path = Vec::new();
     let merge_slashes = exchange.server.reading.merge_slashes;
     let Ok(normalised) = uri::normalise(target, merge_slashes, &mut path) else {

@@ -280,9 +280,11 @@ fn edit_cookie(value: &[u8], exchange: &Exchange, plan: &Plan) -> Vec<u8> {
         .next()
         .unwrap_or_default()
         .trim_ascii();
+    // What has no value is no cookie, and gets no flags.
     let flags = proxy
         .cookie_flags
         .iter()
+        .filter(|_| pair.contains(&b'='))
         .find(|flags| is_named(flags, name, exchange));
     let (mut has_secure, mut has_http_only, mut has_same_site) = (false, false, false);
     for part in parts {
