@@ -24,6 +24,8 @@ use std::path::{Path, PathBuf};
 
 use nix::sys::signal::{Signal, kill};
 use tokio::runtime::{Builder, Runtime};
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::registry::Registry;
 
 use crate::conf::diagnostic::any_error;
 use crate::conf::include::Loaded;
@@ -88,6 +90,8 @@ pub fn run(setup: Setup) -> Result<(), Failed> {
     let early = open_early_log(&setup.error_log)?;
     let usual_error_log = early.log;
     daemon::restrict_new_files();
+    // What libraries tell goes there too; this is the first and only one to be set.
+    let _ = tracing::subscriber::set_global_default(Registry::default().with(error_log::layer()));
 
     // The text: all that is wrong with it is shown at once.
     let reading = configuration::read(&setup, &usual_error_log);
