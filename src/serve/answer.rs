@@ -1,7 +1,7 @@
 //! Answers of our own, and the head of every answer.
 //!
 //! Owns the table from status to page, the head as written to the client (nginx's order of fields),
-//! and the sending of bodies that are at hand. A proxied answer begins here too ([`begin`]); its
+//! and the sending of bodies that are at hand. A proxied answer begins here too ([`start`]); its
 //! body is the proxy's.
 
 use std::io;

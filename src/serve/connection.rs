@@ -2,7 +2,7 @@
 //! lingering close.
 //!
 //! A connection is in one of two states. Parked, it is a descriptor and a deadline. When bytes arrive
-//! it becomes busy: an exchange and buffers are there, and stay for [`PARK_AFTER`] after an answer, so
+//! it becomes busy: an exchange and buffers are there, and stay for a second after an answer, so
 //! that a client in full flight costs no allocation per request and an idle one no memory.
 
 use std::rc::Rc;
