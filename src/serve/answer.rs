@@ -119,9 +119,6 @@ pub fn page(exchange: &mut Exchange, status: u16) -> Body {
         497 => (400, "The plain HTTP request was sent to HTTPS port"),
         status => (status, ""),
     };
-    if exchange.error_status == status {
-        exchange.error_status = shown;
-    }
     exchange.status = shown;
     exchange.has_peer_reason = false;
     drop_content_fields(exchange);
@@ -346,11 +343,7 @@ pub fn complete(exchange: &mut Exchange, modified: Option<i64>) -> bool {
         if exchange.error_status != exchange.status {
             exchange.has_peer_reason = false;
         }
-        // 494 to 497 tell apart what the client sees as one.
-        exchange.status = match exchange.error_status {
-            494..=497 => 400,
-            status => status,
-        };
+        exchange.status = exchange.error_status;
     }
     if exchange.status == 204 {
         exchange.answer_length = None;

@@ -479,7 +479,11 @@ fn fail(local: &Rc<Local>, exchange: &mut Exchange, status: u16) -> Next {
         exchange.keep_alive = false;
         return Next::Done(false);
     }
-    exchange.error_status = status;
+    // 494 to 497 have pages of their own; the client sees one status for all.
+    exchange.error_status = match status {
+        494..=497 => 400,
+        status => status,
+    };
     exchange.has_peer_reason = false;
     // From here on the body is nobody's; its size offends no second time.
     exchange.is_body_unwanted = true;
