@@ -5,6 +5,7 @@ use std::os::fd::{AsRawFd as _, RawFd};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
+use nix::sys::socket::{MsgFlags, recv};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, Interest, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
@@ -35,50 +36,43 @@ impl Stream {
         read.poll(context)
     }
 
-    /// Has the event loop seen something to read: bytes, the end, or an error? Costs no system call.
-    /// Otherwise the task is woken when it does.
-    pub fn poll_read_state(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self {
-            Self::Tcp(stream) => stream.poll_read_ready(context),
-            Self::Unix(stream) => stream.poll_read_ready(context),
+    /// How many bytes (0 or 1) can be read now, without taking any; 0 is the end. The system is asked
+    /// only when the event loop has seen something, or takes it for granted, as it does for a
+    /// connection that is new; otherwise the task is woken when there is something.
+    pub fn poll_peek(&self, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        loop {
+            match self {
+                Self::Tcp(stream) => std::task::ready!(stream.poll_read_ready(context))?,
+                Self::Unix(stream) => std::task::ready!(stream.poll_read_ready(context))?,
+            }
+            let mut byte = [0];
+            let mut look =
+                || recv(self.descriptor(), &mut byte, MsgFlags::MSG_PEEK).map_err(io::Error::from);
+            let seen = match self {
+                Self::Tcp(stream) => stream.try_io(Interest::READABLE, &mut look),
+                Self::Unix(stream) => stream.try_io(Interest::READABLE, &mut look),
+            };
+            match seen {
+                // There was nothing after all, and the sign for it is cleared now.
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                seen => return Poll::Ready(seen),
+            }
         }
     }
 
     /// Ready when the other end has closed its sending side or the connection is broken. Bytes that
     /// wait to be read are not a sign of that, and end the watching.
     pub fn poll_gone(&self, context: &mut Context<'_>) -> Poll<()> {
-        loop {
-            if std::task::ready!(self.poll_read_state(context)).is_err() {
-                return Poll::Ready(());
-            }
-            let mut byte = [0];
-            let mut look = || {
-                nix::sys::socket::recv(
-                    self.descriptor(),
-                    &mut byte,
-                    nix::sys::socket::MsgFlags::MSG_PEEK,
-                )
-                .map_err(io::Error::from)
-            };
-            let seen = match self {
-                Self::Tcp(stream) => stream.try_io(Interest::READABLE, &mut look),
-                Self::Unix(stream) => stream.try_io(Interest::READABLE, &mut look),
-            };
-            match seen {
-                Ok(0) => return Poll::Ready(()),
-                Ok(_) => return Poll::Pending,
-                // The sign was stale, and is cleared now.
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(_) => return Poll::Ready(()),
-            }
+        match std::task::ready!(self.poll_peek(context)) {
+            Ok(1..) => Poll::Pending,
+            Ok(0) | Err(_) => Poll::Ready(()),
         }
     }
 
-    /// Is an idle connection still good? The system is asked only when the event loop has seen
-    /// something on it: an idle peer has nothing to say, so anything is its end.
+    /// Is an idle connection still good? An idle peer has nothing to say, so anything is its end.
     pub fn is_quiet(&self) -> bool {
         let mut context = Context::from_waker(std::task::Waker::noop());
-        self.poll_gone(&mut context).is_pending() && self.poll_read_state(&mut context).is_pending()
+        self.poll_peek(&mut context).is_pending()
     }
 
     /// Runs one system call that writes; `WouldBlock` waits for room.

@@ -3,14 +3,12 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::sync::Notify;
 
 use super::generation::{Generation, Local};
 use crate::metrics::registry;
 use crate::net::deadline;
-use crate::unit::memory;
 
 /// The state of a worker thread.
 #[derive(Debug)]
@@ -21,14 +19,7 @@ pub struct Worker {
     is_draining: Rc<Cell<bool>>,
     connections: Cell<usize>,
     left: Notify,
-    /// Connections that gave their memory up since it was last given back to the system.
-    parked: Cell<u32>,
 }
-
-/// So many connections have to give their memory up before it is worth a walk over it.
-const WORTH_GIVING_BACK: u32 = 256;
-/// Connections that fall idle together do so within this time.
-const GIVE_BACK_AFTER: Duration = Duration::from_millis(1500);
 
 impl Worker {
     /// A worker that begins with a generation.
@@ -40,7 +31,6 @@ impl Worker {
             is_draining,
             connections: Cell::new(0),
             left: Notify::new(),
-            parked: Cell::new(0),
         })
     }
 
@@ -89,20 +79,6 @@ impl Worker {
     /// What has to be done from time to time: connections to peers that were idle for too long close.
     pub fn sweep(&self) {
         self.local().sweep();
-    }
-
-    /// A connection gave its memory up. When many did, it goes back to the system a little later.
-    pub fn note_parked(self: &Rc<Self>) {
-        let parked = self.parked.get().saturating_add(1);
-        self.parked.set(parked);
-        if parked == WORTH_GIVING_BACK {
-            let worker = Rc::clone(self);
-            tokio::task::spawn_local(async move {
-                tokio::time::sleep(GIVE_BACK_AFTER).await;
-                worker.parked.set(0);
-                memory::give_back();
-            });
-        }
     }
 
     /// Counts a connection for as long as the guard lives.

@@ -4,7 +4,6 @@
 //! to the same value.
 
 pub mod clock;
-pub mod memory;
 pub mod size;
 pub mod time;
 
