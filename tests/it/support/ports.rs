@@ -6,9 +6,11 @@
 //! numbers have five digits, so that answers that carry them have the same length on every run, and
 //! none is round, so that a number of bytes in a test is never taken for a port.
 
-use std::net::{Ipv4Addr, TcpListener, UdpSocket};
+use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
+
+use socket2::{Domain, Socket, Type};
 
 const FIRST: u32 = 10_000;
 const COUNT: u32 = 22_000;
@@ -38,7 +40,7 @@ pub fn reserve() -> Port {
         let Ok(reservation) = UdpSocket::bind((Ipv4Addr::LOCALHOST, number)) else {
             continue;
         };
-        if TcpListener::bind((Ipv4Addr::UNSPECIFIED, number)).is_ok() {
+        if nobody_listens(number) {
             return Port {
                 number,
                 _reservation: reservation,
@@ -46,4 +48,14 @@ pub fn reserve() -> Port {
         }
     }
     panic!("no free port between {FIRST} and {}", FIRST + COUNT);
+}
+
+/// Does nobody listen on this port? Asked by binding, not by listening: a child that another test
+/// forks in this moment holds the socket until it becomes another program, and a socket that listens
+/// would keep the port from the server that it is for.
+fn nobody_listens(number: u16) -> bool {
+    let address = SocketAddr::from((Ipv4Addr::UNSPECIFIED, number));
+    Socket::new(Domain::IPV4, Type::STREAM, None).is_ok_and(|socket| {
+        socket.set_reuse_address(true).is_ok() && socket.bind(&address.into()).is_ok()
+    })
 }
