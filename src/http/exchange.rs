@@ -200,6 +200,8 @@ pub struct Exchange {
     pub is_pipelined: bool,
     /// The answer is sent in chunks.
     pub is_chunked: bool,
+    /// The peer was asked to close its connection after its answer.
+    pub peer_closes: bool,
     /// The connection stays open for another request.
     pub keep_alive: bool,
     /// The status line is the peer's, with its reason phrase.
@@ -260,6 +262,7 @@ impl Exchange {
             proxy_port: Vec::new(),
             is_body_unwanted: false,
             is_pipelined: false,
+            peer_closes: false,
             is_chunked: false,
             keep_alive: false,
             has_peer_reason: false,

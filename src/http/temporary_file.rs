@@ -11,6 +11,7 @@ pub struct TemporaryFile {
     file: File,
     path: PathBuf,
     length: u64,
+    is_kept: bool,
 }
 
 impl TemporaryFile {
@@ -38,6 +39,7 @@ impl TemporaryFile {
                         file,
                         path,
                         length: 0,
+                        is_kept: false,
                     });
                 }
                 Err(error) if error.kind() == std::io::ErrorKind::NotFound && tries == 0 => {
@@ -57,6 +59,11 @@ impl TemporaryFile {
     pub fn append(&mut self, bytes: &[u8]) -> std::io::Result<()> {
         self.length += bytes.len() as u64;
         self.file.write_all(bytes)
+    }
+
+    /// It stays where it is when it is no longer needed here.
+    pub fn keep(&mut self) {
+        self.is_kept = true;
     }
 
     /// How many bytes it holds.
@@ -82,8 +89,10 @@ impl TemporaryFile {
 
 impl Drop for TemporaryFile {
     fn drop(&mut self) {
-        // Whoever removed it before us did our work.
-        let _ = std::fs::remove_file(&self.path);
+        if !self.is_kept {
+            // Whoever removed it before us did our work.
+            let _ = std::fs::remove_file(&self.path);
+        }
     }
 }
 

@@ -254,7 +254,7 @@ pub async fn proxy(
     let is_chunked = own_body.is_none()
         && proxy.pass_request_body
         && matches!(body, RequestBody::Stream { length: None, .. });
-    write_request_head(
+    exchange.peer_closes = write_request_head(
         &mut request,
         exchange,
         plan,
@@ -795,7 +795,7 @@ fn append_args(target: &mut Vec<u8>, args: &[u8]) {
     }
 }
 
-/// The head of the request as the peer gets it.
+/// The head of the request as the peer gets it; `true` if it asks the peer to close afterwards.
 fn write_request_head(
     out: &mut Vec<u8>,
     exchange: &Exchange,
@@ -803,7 +803,7 @@ fn write_request_head(
     uri: Option<&[u8]>,
     length: Option<u64>,
     is_chunked: bool,
-) {
+) -> bool {
     let proxy = &*plan.proxy;
     let head = &exchange.head;
     match &proxy.method {
@@ -841,12 +841,16 @@ fn write_request_head(
         HttpVersion::Http10 => b" HTTP/1.0\r\n",
         HttpVersion::Http11 => b" HTTP/1.1\r\n",
     });
+    let mut closes = false;
     for field in &proxy.set_fields {
         // Whatever is configured, a body is framed by the length that it has.
         let frames = field.name.eq_ignore_ascii_case(b"content-length")
             || field.name.eq_ignore_ascii_case(b"transfer-encoding");
         if !frames || (length.is_none() && !is_chunked) {
+            let start = out.len();
             write_set_field(out, exchange, &field.name, &field.value);
+            closes |=
+                field.name.eq_ignore_ascii_case(b"connection") && asks_to_close(&out[start..]);
         }
     }
     if let Some(length) = length {
@@ -869,6 +873,18 @@ fn write_request_head(
         }
     }
     out.extend_from_slice(b"\r\n");
+    closes
+}
+
+/// Does a `Connection` line that we wrote ask the peer to close?
+fn asks_to_close(line: &[u8]) -> bool {
+    let options = line
+        .splitn(2, |&byte| byte == b':')
+        .last()
+        .unwrap_or_default();
+    options
+        .split(|&byte| byte == b',')
+        .any(|option| option.trim_ascii().eq_ignore_ascii_case(b"close"))
 }
 
 /// A field with a value computed for the request; nothing when the value is empty.
@@ -1017,8 +1033,9 @@ async fn relay_answer(
     match relayed {
         Ok(()) => {
             let is_clean = source.leaves_connection_clean(&exchange.upstream_head.fields.bytes);
-            // A peer that was asked in HTTP/1.0 closes, whatever it says.
+            // A peer that was asked in HTTP/1.0, or to close, closes, whatever it says.
             if is_clean
+                && !exchange.peer_closes
                 && proxy.http_version == HttpVersion::Http11
                 && link.requests != u64::MAX
                 && framing::keeps_response_connection(&exchange.upstream_head)

@@ -4,6 +4,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use super::downstream::{ClientError, Downstream};
+use crate::conf::typed::location::BodyInFile;
 use crate::http::buffer;
 use crate::http::exchange::Exchange;
 use crate::http::h1::chunked;
@@ -70,7 +71,11 @@ impl RequestBody {
             }));
         }
         let limit = exchange.settings.max_body_size.unwrap_or(u64::MAX);
-        let in_memory = exchange.settings.body_buffer_size;
+        let only_file = exchange.settings.body_in_file != BodyInFile::Off;
+        let in_memory = match only_file {
+            true => 0,
+            false => exchange.settings.body_buffer_size,
+        };
         let timeout = exchange.settings.body_timeout;
         let mut bytes = buffer::take_small();
         let mut file: Option<TemporaryFile> = None;
@@ -82,7 +87,7 @@ impl RequestBody {
             if length > limit {
                 return Ok(Err(413));
             }
-            if is_complete && file.is_none() {
+            if is_complete && file.is_none() && (!only_file || bytes.is_empty()) {
                 return Ok(Ok(match bytes.is_empty() {
                     true => Self::Empty,
                     false => Self::Memory(bytes),
@@ -103,7 +108,10 @@ impl RequestBody {
                 }
                 bytes.clear();
             }
-            if is_complete && let Some(file) = file {
+            if is_complete && let Some(mut file) = file {
+                if exchange.settings.body_in_file == BodyInFile::On {
+                    file.keep();
+                }
                 buffer::give_back(bytes);
                 return Ok(Ok(Self::File(file)));
             }

@@ -202,6 +202,14 @@ pub(super) const ROWS: &[Directive] = &[
     .help("longest pause between two reads of a request body; 408 after that"),
     row(
         CORE,
+        "client_body_in_file_only",
+        HTTP_SERVER_LOCATION,
+        &[OneOf(&["off", "on", "clean"])],
+    )
+    .default("off")
+    .help("whether every request body goes to a file; `clean` removes it afterwards"),
+    row(
+        CORE,
         "client_body_temp_path",
         HTTP_SERVER_LOCATION,
         &[Path, DIRECTORY_LEVEL],
@@ -209,14 +217,6 @@ pub(super) const ROWS: &[Directive] = &[
     .takes(1, 4)
     .default("client_body_temp")
     .help("directory for request bodies on disk, with up to three levels below it"),
-    row(
-        CORE,
-        "client_body_in_file_only",
-        HTTP_SERVER_LOCATION,
-        &[OneOf(&["off", "on", "clean"])],
-    )
-    .default("off")
-    .help("whether every request body goes to a file; `clean` removes it afterwards"),
     row(
         CORE,
         "client_body_in_single_buffer",
@@ -243,6 +243,7 @@ pub(super) const ROWS: &[Directive] = &[
         &[Milliseconds],
     )
     .default("0")
+    .no_effect("an idle connection is closed for its timeout or the end of the program only")
     .help("how long an idle connection is kept even if room or a reload would close it"),
     row(CORE, "keepalive_requests", HTTP_SERVER_LOCATION, &[COUNT])
         .default("1000")
@@ -348,6 +349,7 @@ pub(super) const ROWS: &[Directive] = &[
     row(CORE, "early_hints", HTTP_SERVER_LOCATION, &[Template])
         .takes(1, ANY_NUMBER)
         .many()
+        .no_effect("interim answers of peers are always passed on")
         .help("passes 103 answers on when a value is neither empty nor `0`"),
     row(CORE, "etag", HTTP_SERVER_LOCATION, &[Flag])
         .default("on")
@@ -375,6 +377,7 @@ pub(super) const ROWS: &[Directive] = &[
         .help("whether missing files are written to the error log"),
     row(CORE, "log_subrequest", HTTP_SERVER_LOCATION, &[Flag])
         .default("off")
+        .no_effect("there are no subrequests")
         .help("whether subrequests are written to the access log"),
     row(
         CORE,

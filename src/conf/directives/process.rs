@@ -84,6 +84,7 @@ pub(super) const ROWS: &[Directive] = &[
     row(CORE, "env", MAIN, &[Text])
         .many()
         .default("TZ")
+        .no_effect("the environment stays as it was given to the program")
         .help("environment variable to keep, or to set as `name=value`"),
     row(CORE, "load_module", MAIN, &[Path])
         .many()

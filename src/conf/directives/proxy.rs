@@ -7,6 +7,8 @@ use super::{
 };
 
 const PROXY: &str = "http_proxy";
+const NO_ANSWERS_ON_DISK: &str =
+    "an answer waits for a slow client in memory (`proxy_buffers`), then its peer waits";
 
 const NEXT_UPSTREAM: Argument = OneOf(&[
     "error",
@@ -269,6 +271,7 @@ pub(super) const ROWS: &[Directive] = &[
         &[Size],
     )
     .default("1024m")
+    .no_effect(NO_ANSWERS_ON_DISK)
     .help("bytes of one answer that may wait on disk; 0 is none"),
     row(
         PROXY,
@@ -287,6 +290,7 @@ pub(super) const ROWS: &[Directive] = &[
     )
     .takes(1, 4)
     .default("proxy_temp")
+    .no_effect(NO_ANSWERS_ON_DISK)
     .help("directory for answers on disk, with up to three levels below it"),
     row(PROXY, "proxy_limit_rate", HTTP_SERVER_LOCATION, &[Template])
         .default("0")

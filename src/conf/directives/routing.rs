@@ -72,6 +72,7 @@ pub(super) const ROWS: &[Directive] = &[
         &[Flag],
     )
     .default("on")
+    .no_effect("a variable that no line defines is an error when the configuration is read")
     .help("whether using a variable that was never set is written to the error log"),
     row("http_index", "index", HTTP_SERVER_LOCATION, &[Template])
         .takes(1, ANY_NUMBER)

@@ -268,6 +268,8 @@ pub struct Settings {
     pub body_buffer_size: usize,
     /// `client_body_timeout`
     pub body_timeout: Duration,
+    /// `client_body_in_file_only`
+    pub body_in_file: BodyInFile,
     /// `client_body_temp_path`, absolute.
     pub body_temp_path: Arc<std::path::Path>,
     /// `send_timeout`
@@ -304,8 +306,6 @@ pub struct Settings {
     pub sendfile: bool,
     /// `log_not_found`
     pub log_not_found: bool,
-    /// `log_subrequest`
-    pub log_subrequest: bool,
     /// `rewrite_log`
     pub rewrite_log: bool,
     /// `access_log`; empty when off.
@@ -475,6 +475,17 @@ pub enum IfModifiedSince {
     Off,
     Exact,
     Before,
+}
+
+/// `client_body_in_file_only`
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BodyInFile {
+    /// Only what is too large for memory.
+    Off,
+    /// Always, and the file stays.
+    On,
+    /// Always, for as long as the request.
+    Clean,
 }
 
 /// `lingering_close` and its times.

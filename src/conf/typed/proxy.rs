@@ -1,7 +1,6 @@
 //! `proxy_pass` and the proxy_* family of one location.
 
 use std::net::IpAddr;
-use std::sync::Arc;
 use std::time::Duration;
 
 use crate::conf::regex::Regex;
@@ -44,10 +43,6 @@ pub struct Proxy {
     pub buffer_size: usize,
     /// `proxy_buffers` as bytes in all: how much of a response may wait for a slow client.
     pub buffers: usize,
-    /// `proxy_max_temp_file_size`; 0 never uses a file.
-    pub max_temp_file_size: u64,
-    /// `proxy_temp_path`
-    pub temp_path: Arc<std::path::Path>,
     /// `proxy_request_buffering`
     pub request_buffering: bool,
     /// `proxy_intercept_errors`

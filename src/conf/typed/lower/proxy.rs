@@ -107,8 +107,6 @@ pub fn proxy(
         buffering: scope.flag("proxy_buffering"),
         buffer_size: scope.size("proxy_buffer_size").max(1024),
         buffers: buffers(scope),
-        max_temp_file_size: scope.size("proxy_max_temp_file_size") as u64,
-        temp_path: scope.path(scope.text("proxy_temp_path")).into(),
         request_buffering: scope.flag("proxy_request_buffering"),
         intercept_errors: scope.flag("proxy_intercept_errors"),
         ignore_client_abort: scope.flag("proxy_ignore_client_abort"),

@@ -7,15 +7,16 @@ use std::time::Duration;
 
 use super::location::PlacedLocation;
 use super::log::{self, Formats};
-use super::scope::{Scope, has_word, parameter};
+use super::scope::{Scope, parameter};
 use super::{Cx, map, proxy, rewrite, upstream};
 use crate::conf::diagnostic::{Code, Diagnostic};
 use crate::conf::include::{self, Node};
 use crate::conf::template::Template;
 use crate::conf::typed::location::{
-    AccessRule, AccessSubject, AddHeader, Autoindex, AutoindexFormat, DisableSymlinks, ErrorPage,
-    ErrorPageStatus, Expires, Fallback, Handler, IfModifiedSince, LimitExcept, Lingering,
-    LingeringMode, Location, LocationKind, Root, ServerTokens, Settings, TryFiles, Types,
+    AccessRule, AccessSubject, AddHeader, Autoindex, AutoindexFormat, BodyInFile, DisableSymlinks,
+    ErrorPage, ErrorPageStatus, Expires, Fallback, Handler, IfModifiedSince, LimitExcept,
+    Lingering, LingeringMode, Location, LocationKind, Root, ServerTokens, Settings, TryFiles,
+    Types,
 };
 use crate::conf::typed::log::ErrorLog;
 use crate::conf::typed::upstream::Upstream;
@@ -242,6 +243,11 @@ impl Maker<'_> {
             max_body_size: scope.limit("client_max_body_size"),
             body_buffer_size: scope.size("client_body_buffer_size").max(1),
             body_timeout,
+            body_in_file: match scope.text("client_body_in_file_only") {
+                "on" => BodyInFile::On,
+                "clean" => BodyInFile::Clean,
+                _ => BodyInFile::Off,
+            },
             body_temp_path: scope.path(scope.text("client_body_temp_path")).into(),
             send_timeout: scope.time("send_timeout"),
             keepalive_timeout: Some(scope.time("keepalive_timeout")).filter(|time| !time.is_zero()),
@@ -272,7 +278,6 @@ impl Maker<'_> {
             tcp_nodelay: scope.flag("tcp_nodelay"),
             sendfile: scope.flag("sendfile"),
             log_not_found: scope.flag("log_not_found"),
-            log_subrequest: scope.flag("log_subrequest"),
             rewrite_log: scope.flag("rewrite_log"),
             access_logs: log::access_logs(scope, self.formats, cx).into(),
             error_logs: log::error_logs(scope, self.error_logs, cx).into(),
@@ -479,12 +484,14 @@ fn types_of(blocks: &[&Node]) -> Types {
 }
 
 fn add_headers(name: &str, scope: &Scope<'_>, cx: &mut Cx) -> Vec<AddHeader> {
-    let is_merged = scope
-        .nearest("add_header_inherit")
-        .is_some_and(|line| has_word(line, "merge"));
-    let lines: Vec<&Node> = match is_merged {
-        true => scope.merged(name),
-        false => scope.all(name).to_vec(),
+    let inherit = match name {
+        "add_header" => scope.text("add_header_inherit"),
+        _ => scope.text("add_trailer_inherit"),
+    };
+    let lines: Vec<&Node> = match inherit {
+        "merge" => scope.merged(name),
+        "off" => scope.own(name).to_vec(),
+        _ => scope.all(name).to_vec(),
     };
     lines
         .into_iter()
