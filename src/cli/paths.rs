@@ -158,18 +158,18 @@ mod tests {
             ..Options::default()
         };
         let paths = found(&options, &[]).expect("named");
-        assert_eq!(paths.conf, Path::new("/work/conf/a.conf"));
-        assert_eq!(paths.prefix, Path::new("/work/conf"));
+        assert_eq!(paths.conf, Path::new("/srv/conf/a.conf"));
+        assert_eq!(paths.prefix, Path::new("/srv/conf"));
         let options = Options {
             prefix: Some("site/".into()),
             ..options
         };
         let paths = found(&options, &[]).expect("named");
-        assert_eq!(paths.conf, Path::new("/work/site/conf/a.conf"));
-        assert_eq!(paths.prefix, Path::new("/work/site/"));
+        assert_eq!(paths.conf, Path::new("/srv/site/conf/a.conf"));
+        assert_eq!(paths.prefix, Path::new("/srv/site/"));
         assert_eq!(
             paths.error_log,
-            EarlyLog::Usual("/work/site/logs/error.log".into())
+            EarlyLog::Usual("/srv/site/logs/error.log".into())
         );
     }
 

@@ -17,22 +17,11 @@ pub use crate::http::fixture::template;
 /// A line for `127.0.0.1:PORT` with nginx's defaults.
 pub fn server(port: u16) -> UpstreamServer {
     let address = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port);
-    UpstreamServer {
-        address: PeerAddress::Ip(address),
-        name: address.to_string().into(),
-        weight: 1,
-        max_connections: 0,
-        max_fails: 1,
-        fail_timeout: Duration::from_secs(10),
-        slow_start: Duration::ZERO,
-        backup: false,
-        down: false,
-        drain: false,
-        resolve: false,
-        service: None,
-        route: None,
-        span: Span::default(),
-    }
+    UpstreamServer::new(
+        &address.to_string(),
+        PeerAddress::Ip(address),
+        Span::default(),
+    )
 }
 
 /// A line for a name.

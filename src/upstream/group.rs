@@ -181,24 +181,12 @@ impl Peers {
             length => balance::random_number() as usize % length,
         };
         let (before, after) = addresses.split_at(start);
-        let lines = after.iter().chain(before).map(|address| UpstreamServer {
-            address: match address {
+        let lines = after.iter().chain(before).map(|address| {
+            let address = match address {
                 Address::Ip(address) => PeerAddress::Ip(*address),
                 Address::Unix(path) => PeerAddress::Unix(path.clone()),
-            },
-            name: host.into(),
-            weight: 1,
-            max_connections: 0,
-            max_fails: 1,
-            fail_timeout: Duration::from_secs(10),
-            slow_start: Duration::ZERO,
-            backup: false,
-            down: false,
-            drain: false,
-            resolve: false,
-            service: None,
-            route: None,
-            span: Span::default(),
+            };
+            UpstreamServer::new(host, address, Span::default())
         });
         let upstream = Upstream {
             name: host.into(),

@@ -66,6 +66,28 @@ pub struct UpstreamServer {
     pub span: Span,
 }
 
+impl UpstreamServer {
+    /// A line without parameters.
+    pub fn new(name: &str, address: PeerAddress, span: Span) -> Self {
+        Self {
+            address,
+            name: name.into(),
+            weight: 1,
+            max_connections: 0,
+            max_fails: 1,
+            fail_timeout: Duration::from_secs(10),
+            slow_start: Duration::ZERO,
+            backup: false,
+            down: false,
+            drain: false,
+            resolve: false,
+            service: None,
+            route: None,
+            span,
+        }
+    }
+}
+
 /// Where a peer is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PeerAddress {

@@ -163,22 +163,7 @@ pub fn implicit(
     Upstream {
         name: name.into(),
         is_implicit: true,
-        servers: vec![UpstreamServer {
-            address,
-            name: name.into(),
-            weight: 1,
-            max_connections: 0,
-            max_fails: 1,
-            fail_timeout: Duration::from_secs(10),
-            slow_start: Duration::ZERO,
-            backup: false,
-            down: false,
-            drain: false,
-            resolve: false,
-            service: None,
-            route: None,
-            span,
-        }],
+        servers: vec![UpstreamServer::new(name, address, span)],
         method: Method::RoundRobin,
         sticky: None,
         zone: None,
@@ -222,22 +207,8 @@ fn server(line: &Node, cx: &mut Cx) -> Option<UpstreamServer> {
         );
         return None;
     };
-    let mut server = UpstreamServer {
-        address,
-        name: first.text.clone(),
-        weight: 1,
-        max_connections: 0,
-        max_fails: 1,
-        fail_timeout: Duration::from_secs(10),
-        slow_start: Duration::ZERO,
-        backup: false,
-        down: false,
-        drain: false,
-        resolve: false,
-        service,
-        route: None,
-        span: line.span,
-    };
+    let mut server = UpstreamServer::new(&first.text, address, line.span);
+    server.service = service;
     for word in &line.arguments[1..] {
         let (key, value) = word
             .text
