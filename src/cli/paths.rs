@@ -139,7 +139,7 @@ mod tests {
 
     fn surroundings() -> Surroundings {
         Surroundings {
-            current: "/work".into(),
+            current: "/srv".into(),
             config_home: None,
             home: Some("/home/me".into()),
         }
