@@ -76,10 +76,6 @@ static COMING: &[Lack] = &[
                 gzip_proxied gzip_disable",
     },
     Lack {
-        why: "compressed files beside the plain ones (nginx's http_gzip_static) are not available in this version",
-        names: "gzip_static",
-    },
-    Lack {
         why: "unpacking for clients without gzip (nginx's http_gunzip) is not available in this version",
         names: "gunzip gunzip_buffers",
     },

@@ -258,6 +258,8 @@ pub struct Settings {
     pub expires: Option<Expires>,
     /// `etag`
     pub etag: bool,
+    /// `gzip_static`
+    pub gzip_static: GzipStatic,
     /// `if_modified_since`
     pub if_modified_since: IfModifiedSince,
     /// `max_ranges`; `None` is no limit, 0 switches ranges off.
@@ -486,6 +488,17 @@ pub enum BodyInFile {
     On,
     /// Always, for as long as the request.
     Clean,
+}
+
+/// `gzip_static`
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum GzipStatic {
+    /// Only the file itself is looked for.
+    Off,
+    /// A compressed file beside it goes to clients that take it.
+    On,
+    /// A compressed file beside it goes to everybody.
+    Always,
 }
 
 /// `lingering_close` and its times.

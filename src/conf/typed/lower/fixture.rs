@@ -76,6 +76,7 @@ pub fn settings() -> Settings {
         add_trailers: Arc::default(),
         expires: None,
         etag: true,
+        gzip_static: GzipStatic::Off,
         if_modified_since: IfModifiedSince::Exact,
         max_ranges: None,
         max_body_size: None,

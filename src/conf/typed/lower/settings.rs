@@ -14,9 +14,9 @@ use crate::conf::include::{self, Node};
 use crate::conf::template::Template;
 use crate::conf::typed::location::{
     AccessRule, AccessSubject, AddHeader, Autoindex, AutoindexFormat, BodyInFile, DisableSymlinks,
-    ErrorPage, ErrorPageStatus, Expires, Fallback, Handler, IfModifiedSince, LimitExcept,
-    Lingering, LingeringMode, Location, LocationKind, Root, ServerTokens, Settings, TryFiles,
-    Types,
+    ErrorPage, ErrorPageStatus, Expires, Fallback, GzipStatic, Handler, IfModifiedSince,
+    LimitExcept, Lingering, LingeringMode, Location, LocationKind, Root, ServerTokens, Settings,
+    TryFiles, Types,
 };
 use crate::conf::typed::log::ErrorLog;
 use crate::conf::typed::upstream::Upstream;
@@ -232,6 +232,11 @@ impl Maker<'_> {
             add_trailers: add_headers("add_trailer", scope, cx).into(),
             expires: expires(scope, cx),
             etag: scope.flag("etag"),
+            gzip_static: match scope.text("gzip_static") {
+                "on" => GzipStatic::On,
+                "always" => GzipStatic::Always,
+                _ => GzipStatic::Off,
+            },
             if_modified_since: match scope.text("if_modified_since") {
                 "off" => IfModifiedSince::Off,
                 "before" => IfModifiedSince::Before,
