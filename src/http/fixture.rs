@@ -27,7 +27,6 @@ pub fn exchange(settings: Settings, target: &str, fields: &[(&str, &str)]) -> Ex
         locations: Vec::new(),
         reading: Reading {
             header_timeout: Duration::ZERO,
-            header_buffer: 0,
             large_header_buffers: (0, 0),
             max_fields: 0,
             ignore_invalid: true,

@@ -32,7 +32,6 @@ pub fn http(text: &str) -> Arc<Http> {
             locations: located(placed, &mut cx),
             reading: Reading {
                 header_timeout: Duration::ZERO,
-                header_buffer: 0,
                 large_header_buffers: (0, 0),
                 max_fields: 0,
                 ignore_invalid: true,

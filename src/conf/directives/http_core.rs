@@ -146,6 +146,7 @@ pub(super) const ROWS: &[Directive] = &[
         .help("how long reading a request's head may take; 408 after that"),
     row(CORE, "client_header_buffer_size", HTTP_SERVER, &[Size])
         .default("1k")
+        .no_effect("a head is read into one buffer that grows as it has to")
         .help("first buffer for a request's head, in bytes"),
     row(
         CORE,
@@ -312,6 +313,7 @@ pub(super) const ROWS: &[Directive] = &[
         .help("how many bytes to collect before they are sent"),
     row(CORE, "tcp_nodelay", HTTP_SERVER_LOCATION, &[Flag])
         .default("on")
+        .no_effect("what is ready to be sent is always sent without waiting")
         .help("whether small pieces are sent without waiting for more"),
     row(CORE, "tcp_nopush", HTTP_SERVER_LOCATION, &[Flag])
         .default("off")

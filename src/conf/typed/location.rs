@@ -63,8 +63,6 @@ impl ServerName {
 pub struct Reading {
     /// `client_header_timeout`
     pub header_timeout: Duration,
-    /// `client_header_buffer_size`, bytes.
-    pub header_buffer: usize,
     /// `large_client_header_buffers`: how many, and the size of each in bytes.
     pub large_header_buffers: (usize, usize),
     /// `max_headers`
@@ -302,8 +300,6 @@ pub struct Settings {
     pub port_in_redirect: bool,
     /// `chunked_transfer_encoding`
     pub chunked_transfer_encoding: bool,
-    /// `tcp_nodelay`
-    pub tcp_nodelay: bool,
     /// `sendfile`
     pub sendfile: bool,
     /// `log_not_found`

@@ -153,8 +153,6 @@ pub enum CookieName {
 pub struct Bind {
     /// The local address; may be a variable; empty binds nothing.
     pub address: BindAddress,
-    /// `transparent`
-    pub transparent: bool,
 }
 
 /// The local address of `proxy_bind`.

@@ -102,7 +102,6 @@ pub fn settings() -> Settings {
         server_name_in_redirect: false,
         port_in_redirect: true,
         chunked_transfer_encoding: true,
-        tcp_nodelay: true,
         sendfile: false,
         log_not_found: true,
         rewrite_log: false,

@@ -454,7 +454,16 @@ fn bind(scope: &Scope<'_>, cx: &mut Cx) -> Option<Bind> {
     if &*word.text == "off" {
         return None;
     }
-    let transparent = super::scope::has_word(line, "transparent");
+    if let Some(word) = line.arguments.get(1) {
+        cx.report(
+            Diagnostic::error(
+                Code::FOREIGN_DIRECTIVE,
+                word.span,
+                "`transparent` of `proxy_bind` is not available in this version",
+            )
+            .hint("bind an address of this machine, and pass the client's in a field"),
+        );
+    }
     let address = match word.text.contains('$') {
         true => BindAddress::Template(cx.template(word)),
         false => match super::listen::split_port(&word.text)
@@ -474,10 +483,7 @@ fn bind(scope: &Scope<'_>, cx: &mut Cx) -> Option<Bind> {
             }
         },
     };
-    Some(Bind {
-        address,
-        transparent,
-    })
+    Some(Bind { address })
 }
 
 fn next_upstream(scope: &Scope<'_>) -> NextUpstream {

@@ -280,7 +280,6 @@ impl Maker<'_> {
             server_name_in_redirect: scope.flag("server_name_in_redirect"),
             port_in_redirect: scope.flag("port_in_redirect"),
             chunked_transfer_encoding: scope.flag("chunked_transfer_encoding"),
-            tcp_nodelay: scope.flag("tcp_nodelay"),
             sendfile: scope.flag("sendfile"),
             log_not_found: scope.flag("log_not_found"),
             rewrite_log: scope.flag("rewrite_log"),
@@ -651,7 +650,6 @@ pub fn reading(scope: &Scope<'_>) -> crate::conf::typed::location::Reading {
         header_timeout: scope
             .time("client_header_timeout")
             .max(Duration::from_millis(1)),
-        header_buffer: scope.size("client_header_buffer_size"),
         large_header_buffers: (
             count.unwrap_or(4),
             size.and_then(|size| usize::try_from(size).ok())
