@@ -8,7 +8,9 @@
 //! answer then breaks off, the client's connection is cut, so that it sees the answer as cut.
 
 use std::future::poll_fn;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::io;
+use std::net::SocketAddr;
 use std::ops::Range;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -176,6 +178,7 @@ struct Link {
     stream: Stream,
     requests: u64,
     created: Instant,
+    kind: u64,
     deadline: Deadline,
     is_armed: bool,
 }
@@ -304,6 +307,11 @@ async fn attempts(
     body: &mut RequestBody,
 ) -> Result<Outcome, ClientError> {
     let proxy = &*plan.proxy;
+    let bind = proxy
+        .bind
+        .as_ref()
+        .and_then(|bind| proxy_fields::bind_address(bind, exchange));
+    let kind = pool_kind(bind);
     let began = clock::now();
     let mut tried = Tried::with_limit(proxy.next_upstream_tries);
     let first_attempt = exchange.attempts.len();
@@ -327,13 +335,13 @@ async fn attempts(
             let target = selected.target();
             push_attempt(exchange, &target.label, &target.server_name, first_attempt);
             let idle = if may_reuse {
-                upstream.checkout(&selected, 0)
+                upstream.checkout(&selected, kind)
             } else {
                 None
             };
             let is_reused = idle.is_some();
             let link = attempt(
-                &selected, idle, exchange, downstream, plan, request, head_end, body,
+                &selected, idle, bind, exchange, downstream, plan, request, head_end, body,
             )
             .await;
             let failure = match link {
@@ -412,6 +420,15 @@ fn log_event(local: &Local, exchange: &Exchange, event: Option<Event>) {
     }
 }
 
+/// Connections from one local address do not stand in for those from another (`proxy_bind`).
+fn pool_kind(bind: Option<SocketAddr>) -> u64 {
+    bind.map_or(0, |address| {
+        let mut hasher = DefaultHasher::new();
+        address.hash(&mut hasher);
+        hasher.finish()
+    })
+}
+
 /// May a request that may already have been acted upon be sent again?
 fn may_repeat(exchange: &Exchange, proxy: &Proxy, body: &RequestBody) -> bool {
     body.can_repeat()
@@ -432,6 +449,7 @@ fn is_in_time(proxy: &Proxy, began: Instant) -> bool {
 async fn attempt(
     selected: &Selected,
     idle: Option<Idle<Stream>>,
+    bind: Option<SocketAddr>,
     exchange: &mut Exchange,
     downstream: &mut Downstream,
     plan: &Plan,
@@ -449,10 +467,11 @@ async fn attempt(
             stream,
             requests,
             created,
+            kind: pool_kind(bind),
             deadline: Deadline::new(),
             is_armed: false,
         },
-        None => connect(selected, exchange, downstream, proxy).await?,
+        None => connect(selected, bind, downstream, proxy).await?,
     };
     link.requests += 1;
     let now = clock::now();
@@ -477,12 +496,10 @@ async fn attempt(
         ignore_invalid: true,
         underscores: true,
     };
-    let mut start = 0;
     let body_timeout = exchange.settings.body_timeout;
     loop {
         // Sending and reading run together: a peer may answer before it has read everything.
         let step = poll_fn(|context| {
-            let mut progress = false;
             while !is_sent {
                 if sent < request.len() {
                     match link.poll_timed(context, proxy.send_timeout, |stream, context| {
@@ -491,7 +508,6 @@ async fn attempt(
                         Poll::Ready(Some(Ok(count))) => {
                             sent += count;
                             count_sent(exchange, count);
-                            progress = true;
                             continue;
                         }
                         Poll::Ready(Some(Err(error))) => {
@@ -506,7 +522,6 @@ async fn attempt(
                 match sending.poll_next(context, exchange, downstream, body_timeout) {
                     Poll::Ready(Ok(false)) => {
                         is_sent = true;
-                        progress = true;
                     }
                     Poll::Ready(Ok(true)) => {
                         match link.poll_timed(context, proxy.send_timeout, |stream, context| {
@@ -515,7 +530,6 @@ async fn attempt(
                             Poll::Ready(Some(Ok(count))) => {
                                 sending.advance(count);
                                 count_sent(exchange, count);
-                                progress = true;
                             }
                             Poll::Ready(Some(Err(error))) => {
                                 return Poll::Ready(Err(Failure::Peer(PeerError::Send(error))));
@@ -550,7 +564,6 @@ async fn attempt(
                 }
                 Poll::Pending => {}
             }
-            let _ = progress;
             if is_sent && !proxy.ignore_client_abort && downstream.poll_gone(context).is_ready() {
                 return Poll::Ready(Err(Failure::Client(ClientError::Closed(None))));
             }
@@ -582,7 +595,7 @@ async fn attempt(
         loop {
             let head = &mut exchange.upstream_head;
             match parser
-                .response(head, start, &limits)
+                .response(head, 0, &limits)
                 .map_err(|error| Failure::Peer(PeerError::Head(error)))?
             {
                 Progress::Partial => break,
@@ -593,16 +606,18 @@ async fn attempt(
                 // Interim answers are passed on (RFC 9110 section 15.2), but for 100, which is ours to
                 // say and was said; a client of HTTP/1.0 knows none.
                 if status != 100 && exchange.head.version >= Version::Http11 {
-                    let bytes = head.fields.bytes[start..head.length].to_vec();
+                    let bytes = head.fields.bytes[..head.length].to_vec();
                     downstream.queue_interim(|out| out.extend_from_slice(&bytes));
                     downstream
                         .flush(exchange.settings.send_timeout)
                         .await
                         .map_err(Failure::Client)?;
                 }
+                // What was passed on makes room: however many come, one head's worth is held.
                 let head = &mut exchange.upstream_head;
-                start = head.length;
+                let length = head.length;
                 head.reset();
+                head.fields.bytes.drain(..length);
                 parser.reset();
                 continue;
             }
@@ -646,14 +661,10 @@ async fn read_what_is_there(link: &mut Link, exchange: &mut Exchange) -> Option<
 /// A fresh connection to a peer.
 async fn connect(
     selected: &Selected,
-    exchange: &mut Exchange,
+    bind: Option<SocketAddr>,
     downstream: &mut Downstream,
     proxy: &Proxy,
 ) -> Result<Link, Failure> {
-    let bind = proxy
-        .bind
-        .as_ref()
-        .and_then(|bind| proxy_fields::bind_address(bind, exchange));
     let connecting =
         crate::net::connect::connect(&selected.target().address, bind, proxy.socket_keepalive);
     let mut connecting = std::pin::pin!(connecting);
@@ -679,6 +690,7 @@ async fn connect(
         stream,
         requests: 0,
         created: clock::now(),
+        kind: pool_kind(bind),
         deadline,
         is_armed: false,
     })
@@ -1042,7 +1054,7 @@ async fn relay_answer(
             {
                 upstream.keep(
                     &selected,
-                    0,
+                    link.kind,
                     Idle {
                         stream: link.stream,
                         requests: link.requests,

@@ -268,6 +268,22 @@ fn interim_answers_of_a_backend_are_not_the_answer() {
     }
 }
 
+/// A backend's interim answers were once held until the final one, however many came.
+#[test]
+fn more_interim_answers_than_a_buffer_holds_are_passed_on() {
+    if is_nginx(&under_test()) {
+        return;
+    }
+    let backend = Backend::start();
+    let server = Setup::proxy(&backend).start();
+    let mut client = server.connect(1);
+    let many = "interim=103 ".repeat(500);
+    let got = client.ask(&format!(
+        "GET / HTTP/1.1\r\nHost: a\r\nX-Answer: {many}text=final\r\n\r\n"
+    ));
+    assert_eq!((got.status, got.text().as_str()), (200, "final"));
+}
+
 #[test]
 fn a_client_that_leaves_ends_its_upstream_request() {
     let (ended, end) = mpsc::channel();
