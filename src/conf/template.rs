@@ -119,14 +119,6 @@ impl Template {
     pub fn is_empty(&self) -> bool {
         self.parts.is_empty()
     }
-
-    /// How many variables and captures stand in it.
-    pub fn variable_count(&self) -> usize {
-        self.parts
-            .iter()
-            .filter(|part| !matches!(part, Part::Text(_)))
-            .count()
-    }
 }
 
 #[cfg(test)]

@@ -59,12 +59,6 @@ impl Fields {
         self.bytes.clear();
     }
 
-    /// Adds a field whose name and value already stand in `bytes` at these ranges.
-    pub fn add_range(&mut self, name: std::ops::Range<usize>, value: std::ops::Range<usize>) {
-        let known = Known::of(&self.bytes[name.clone()]);
-        self.add(known, name, value);
-    }
-
     /// Adds a field whose name and value already stand in `bytes` at these ranges, where the caller
     /// already knows which name it is.
     pub fn add(

@@ -10,7 +10,7 @@
 //! question ends within `resolver_timeout`. When the servers do not answer, an answer that has run
 //! out goes on being used for [`STALE_LIFETIME`] (RFC 8767): an outage of DNS is not one of the sites.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs as _};
 use std::sync::Arc;
@@ -68,9 +68,6 @@ const MOST_ADDRESSES: usize = 256;
 /// Targets of a service that are looked up.
 const MOST_TARGETS: usize = 64;
 
-/// Resolvers kept; the one made first goes first.
-const MOST_RESOLVERS: usize = 64;
-
 /// The longest name that DNS can carry (RFC 1035 section 2.3.4), as text.
 const LONGEST_NAME: usize = 255;
 
@@ -78,38 +75,6 @@ const LONGEST_NAME: usize = 255;
 #[derive(Debug, Clone)]
 pub struct Resolver {
     inner: Arc<Inner>,
-}
-
-/// One [`Resolver`] for each way of resolving that configurations ask for; they outlive a
-/// configuration, so that a reload does not forget what is known.
-#[derive(Debug)]
-pub struct Resolvers {
-    runtime: Handle,
-    made: Mutex<VecDeque<(Option<Arc<conf::Resolver>>, Resolver)>>,
-}
-
-impl Resolvers {
-    /// None made yet; all will ask on `runtime`.
-    pub fn new(runtime: Handle) -> Self {
-        Self {
-            runtime,
-            made: Mutex::default(),
-        }
-    }
-
-    /// The resolver for a `resolver` line; `None` is the system's.
-    pub fn of(&self, conf: Option<&Arc<conf::Resolver>>) -> Resolver {
-        let mut made = self.made.lock();
-        if let Some((_, known)) = made.iter().find(|(other, _)| other.as_ref() == conf) {
-            return known.clone();
-        }
-        let resolver = Resolver::new(conf.map(|conf| &**conf), self.runtime.clone());
-        if made.len() == MOST_RESOLVERS {
-            made.pop_front();
-        }
-        made.push_back((conf.cloned(), resolver.clone()));
-        resolver
-    }
 }
 
 /// What is known of a name.
@@ -976,30 +941,6 @@ mod tests {
             assert_eq!(outcome.err(), Some(ResolveError::Malformed), "{host}");
         }
         assert_eq!(server.asked(), 0);
-    }
-
-    #[tokio::test]
-    async fn equal_lines_share_what_is_known() {
-        let server = Server::start(|asked| vec![asked.answer(60, &[&[10, 0, 0, 1]])]);
-        let resolvers = Resolvers::new(Handle::current());
-        let line = |ipv6| {
-            Arc::new(conf::Resolver {
-                servers: vec![server.address],
-                valid: None,
-                ipv4: true,
-                ipv6,
-                timeout: Duration::from_secs(30),
-            })
-        };
-        for _ in 0..2 {
-            let resolver = resolvers.of(Some(&line(false)));
-            resolver.addresses("a.test").await.expect("an answer");
-        }
-        assert_eq!(server.asked(), 1);
-        assert_eq!(resolvers.made.lock().len(), 1);
-        resolvers.of(Some(&line(true)));
-        resolvers.of(None);
-        assert_eq!(resolvers.made.lock().len(), 3);
     }
 
     #[test]

@@ -311,16 +311,9 @@ impl LocalUpstream {
 }
 
 impl Local {
-    /// A worker's part of a generation; balance and kept connections of an upstream that did not
-    /// change go on.
-    pub fn new(
-        generation: Arc<Generation>,
-        previous: Option<&Self>,
-        is_draining: Rc<Cell<bool>>,
-    ) -> Rc<Self> {
-        // Connections to peers of the generation before are dropped with it: an upstream whose
-        // settings changed must not go on under the old ones.
-        let _ = previous;
+    /// A worker's part of a generation. Kept connections are dropped with the generation before: an
+    /// upstream whose settings changed must not go on under the old ones.
+    pub fn new(generation: Arc<Generation>, is_draining: Rc<Cell<bool>>) -> Rc<Self> {
         generation.has_served.store(true, Relaxed);
         let upstreams = generation
             .peers

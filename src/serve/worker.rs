@@ -27,7 +27,7 @@ impl Worker {
         let is_draining = Rc::new(Cell::new(false));
         Rc::new(Self {
             index,
-            local: RefCell::new(Local::new(first, None, Rc::clone(&is_draining))),
+            local: RefCell::new(Local::new(first, Rc::clone(&is_draining))),
             is_draining,
             connections: Cell::new(0),
             left: Notify::new(),
@@ -36,8 +36,7 @@ impl Worker {
 
     /// The next requests use this generation; those under way keep theirs.
     pub fn install(&self, next: Arc<Generation>) {
-        let previous = Rc::clone(&self.local.borrow());
-        *self.local.borrow_mut() = Local::new(next, Some(&previous), Rc::clone(&self.is_draining));
+        *self.local.borrow_mut() = Local::new(next, Rc::clone(&self.is_draining));
         // Whoever waits for a request of the old generation lets go of it.
         deadline::wake_all();
     }

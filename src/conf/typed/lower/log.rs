@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Cx;
-use super::scope::{Scope, parameter};
+use super::scope::Scope;
 use crate::conf::diagnostic::{Code, Diagnostic};
 use crate::conf::include::{Node, Word};
 use crate::conf::template::Template;
@@ -359,9 +359,4 @@ pub fn duration_of(node: &Node) -> Option<Duration> {
         .first()
         .and_then(|word| unit::time::milliseconds(&word.text))
         .filter(|time| !time.is_zero())
-}
-
-/// The value of a parameter as a number.
-pub fn number_parameter<T: std::str::FromStr>(node: &Node, name: &str) -> Option<T> {
-    parameter(node, name)?.parse().ok()
 }
