@@ -11,6 +11,8 @@
 //! | 0 | [`mod@unit`] | sizes and times as nginx writes them, and the clock |
 //! | 1 | [`conf`] | the configuration language: text → tree → typed value; no sockets, no runtime |
 //! | 1 | [`metrics`] | numbers that a worker writes without a lock and anybody reads |
+//! | 1 | [`store`] | what outlives the process: one SQLite file, one thread that writes it |
+//! | 2 | [`protocol`] | the control protocol: its types and its client |
 //! | 2 | [`net`] | bytes: listening sockets, streams, deadlines, names of hosts |
 //! | 3 | [`http`] | the protocol without policy: heads, framing, bodies, variables |
 //! | 4 | [`access`] | may a request pass |
@@ -21,6 +23,8 @@
 //! | 4 | [`upstream`] | to which peer: groups, balance, health, kept connections |
 //! | 6 | [`serve`] | THE way of a request: the phases in order, in one function |
 //! | 7 | [`process`] | the running program: start, signals, reload, workers, end |
+//! | 8 | [`control`] | the daemon's side of the control protocol |
+//! | 9 | [`tui`] | the dashboard, a client of the control protocol |
 //! | 10 | [`cli`] | what a person types, what is printed, the exit code |
 //!
 //! # A configuration
@@ -56,6 +60,7 @@
 pub mod access;
 pub mod cli;
 pub mod conf;
+pub mod control;
 pub mod files;
 pub mod filter;
 pub mod http;
@@ -63,7 +68,10 @@ pub mod log;
 pub mod metrics;
 pub mod net;
 pub mod process;
+pub mod protocol;
 pub mod route;
 pub mod serve;
+pub mod store;
+pub mod tui;
 pub mod unit;
 pub mod upstream;

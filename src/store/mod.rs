@@ -1,0 +1,1 @@
+//! What outlives the process: one SQLite file, one thread that writes it.
