@@ -1,0 +1,364 @@
+//! How many requests there were: per minute for two days, per hour for sixty, per day for five years.
+//!
+//! A request is counted in one row only. The writer folds rows that are old enough into the next
+//! coarser step, a few hundred at a time; sums stay as they are, percentiles become means weighted by
+//! requests (the true ones of an hour cannot be had from those of its minutes), and the largest time
+//! stays the largest.
+
+use std::collections::BTreeMap;
+
+use rusqlite::{Connection, OptionalExtension as _, params};
+
+use super::{Reader, StoreError, clipped, integer, natural};
+
+const MINUTE: u64 = 60;
+const HOUR: u64 = 3_600;
+const DAY: u64 = 86_400;
+
+/// The longest label in bytes. More is cut off.
+const LABEL: usize = 1024;
+
+/// No number of a row is larger: sums over a window stay within SQLite's integers.
+const LARGEST: u64 = 1 << 48;
+
+/// What is counted.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Series {
+    /// All requests.
+    Total,
+    /// Those of a location.
+    Route {
+        /// The first name of its server.
+        server: String,
+        /// The address of its server, as written.
+        listen: String,
+        /// As written behind `location`; empty for a server without.
+        location: String,
+    },
+    /// Attempts at a peer.
+    Peer {
+        /// The name of its upstream.
+        upstream: String,
+        /// Its address.
+        address: String,
+    },
+}
+
+/// The numbers of a minute.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Rollup {
+    /// Of what.
+    pub series: Series,
+    /// When the minute began, in seconds since 1970. Seconds beyond whole minutes are cut off.
+    pub start: u64,
+    /// How many. Numbers of the same minute are added to those that are there.
+    pub numbers: Numbers,
+}
+
+/// Requests over a time. Each number is at most 2^48.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Numbers {
+    /// How many requests.
+    pub requests: u64,
+    /// How many answers, by the hundreds of their status: 1xx to 5xx.
+    pub statuses: [u64; 5],
+    /// Bytes from clients.
+    pub received: u64,
+    /// Bytes to clients.
+    pub sent: u64,
+    /// The time of all requests together, in microseconds.
+    pub time_sum_us: u64,
+    /// Half of the requests took no longer, in microseconds.
+    pub p50_us: u64,
+    /// 99 of 100 requests took no longer, in microseconds.
+    pub p99_us: u64,
+    /// The longest, in microseconds.
+    pub max_us: u64,
+}
+
+impl Numbers {
+    /// Adds the numbers of another time.
+    pub fn add(&mut self, other: &Self) {
+        let sum = |one: u64, two: u64| one.saturating_add(two).min(LARGEST);
+        let both = u128::from(self.requests) + u128::from(other.requests);
+        let mean = |one: u64, two: u64| {
+            let weighted = u128::from(one) * u128::from(self.requests)
+                + u128::from(two) * u128::from(other.requests);
+            u64::try_from(
+                weighted
+                    .checked_div(both)
+                    .unwrap_or(u128::from(one.max(two))),
+            )
+            .unwrap_or(LARGEST)
+            .min(LARGEST)
+        };
+        *self = Self {
+            p50_us: mean(self.p50_us, other.p50_us),
+            p99_us: mean(self.p99_us, other.p99_us),
+            requests: sum(self.requests, other.requests),
+            statuses: std::array::from_fn(|class| sum(self.statuses[class], other.statuses[class])),
+            received: sum(self.received, other.received),
+            sent: sum(self.sent, other.sent),
+            time_sum_us: sum(self.time_sum_us, other.time_sum_us),
+            max_us: self.max_us.max(other.max_us).min(LARGEST),
+        };
+    }
+}
+
+const COLUMNS: &str =
+    "requests, s1, s2, s3, s4, s5, received, sent, time_sum_us, p50_us, p99_us, max_us";
+
+/// Reads [`COLUMNS`], of which the first stands at a position.
+fn numbers(row: &rusqlite::Row<'_>, first: usize) -> Result<Numbers, rusqlite::Error> {
+    let at = |column: usize| row.get::<_, i64>(first + column).map(natural);
+    Ok(Numbers {
+        requests: at(0)?,
+        statuses: [at(1)?, at(2)?, at(3)?, at(4)?, at(5)?],
+        received: at(6)?,
+        sent: at(7)?,
+        time_sum_us: at(8)?,
+        p50_us: at(9)?,
+        p99_us: at(10)?,
+        max_us: at(11)?,
+    })
+}
+
+impl Reader {
+    /// The numbers of a series from one time up to another, in seconds since 1970, added up in steps
+    /// of so many seconds (60, 3,600 or 86,400; at least one) that begin at multiples of it. Steps
+    /// without requests are left out. What is kept in coarser rows than asked for stands in the step
+    /// where its row begins.
+    pub fn traffic(
+        &self,
+        series: &Series,
+        from: u64,
+        until: u64,
+        step: u64,
+    ) -> Result<Vec<(u64, Numbers)>, StoreError> {
+        let step = step.max(1);
+        let (kind, first, second, third) = labels(series);
+        let rows: Vec<(u64, Numbers)> = self.ask(|connection| {
+            connection
+                .prepare(&format!(
+                    "SELECT start, {COLUMNS} FROM traffic
+                     WHERE name = (SELECT id FROM names WHERE kind = ?1 AND first = ?2
+                                   AND second = ?3 AND third = ?4)
+                     AND start >= ?5 AND start < ?6"
+                ))?
+                .query_map(
+                    params![kind, first, second, third, integer(from), integer(until)],
+                    |row| Ok((natural(row.get(0)?), numbers(row, 1)?)),
+                )?
+                .collect()
+        })?;
+        let mut steps = BTreeMap::<u64, Numbers>::new();
+        for (start, numbers) in rows {
+            steps.entry(start / step * step).or_default().add(&numbers);
+        }
+        Ok(steps.into_iter().collect())
+    }
+
+    /// The routes with the most requests from one time up to another, in seconds since 1970; at most
+    /// so many, the busiest first.
+    pub fn busiest_routes(
+        &self,
+        from: u64,
+        until: u64,
+        limit: u32,
+    ) -> Result<Vec<(Series, Numbers)>, StoreError> {
+        self.ask(|connection| {
+            connection
+                .prepare(
+                    "SELECT first, second, third,
+                            sum(requests) AS requests, sum(s1), sum(s2), sum(s3), sum(s4), sum(s5),
+                            sum(received), sum(sent), sum(time_sum_us),
+                            CAST(sum(1.0 * p50_us * requests) / max(sum(requests), 1) AS INTEGER),
+                            CAST(sum(1.0 * p99_us * requests) / max(sum(requests), 1) AS INTEGER),
+                            max(max_us)
+                     FROM traffic JOIN names ON names.id = traffic.name
+                     WHERE step IN (0, 1, 2) AND start >= ?1 AND start < ?2 AND kind = 1
+                     GROUP BY name ORDER BY 4 DESC, name LIMIT ?3",
+                )?
+                .query_map(params![integer(from), integer(until), limit], |row| {
+                    let series = Series::Route {
+                        server: row.get(0)?,
+                        listen: row.get(1)?,
+                        location: row.get(2)?,
+                    };
+                    Ok((series, numbers(row, 3)?))
+                })?
+                .collect()
+        })
+    }
+}
+
+/// The columns of `names`.
+fn labels(series: &Series) -> (u8, &str, &str, &str) {
+    match series {
+        Series::Total => (0, "", "", ""),
+        Series::Route {
+            server,
+            listen,
+            location,
+        } => (
+            1,
+            clipped(server, LABEL),
+            clipped(listen, LABEL),
+            clipped(location, LABEL),
+        ),
+        Series::Peer { upstream, address } => {
+            (2, clipped(upstream, LABEL), clipped(address, LABEL), "")
+        }
+    }
+}
+
+/// Keeps the numbers of a minute, or adds them to those that are there.
+pub(super) fn insert(connection: &Connection, rollup: &Rollup) -> Result<(), rusqlite::Error> {
+    let (kind, first, second, third) = labels(&rollup.series);
+    let known = connection
+        .query_row(
+            "SELECT id FROM names WHERE kind = ?1 AND first = ?2 AND second = ?3 AND third = ?4",
+            params![kind, first, second, third],
+            |row| row.get(0),
+        )
+        .optional()?;
+    let name = match known {
+        Some(name) => name,
+        None => connection
+            .prepare("INSERT INTO names (kind, first, second, third) VALUES (?1, ?2, ?3, ?4)")?
+            .insert(params![kind, first, second, third])?,
+    };
+    let start = rollup.start.min(LARGEST);
+    add(connection, 0, start - start % MINUTE, name, &rollup.numbers)
+}
+
+/// Adds numbers to a row, which is made if it is not there.
+fn add(
+    connection: &Connection,
+    step: u8,
+    start: u64,
+    name: i64,
+    numbers: &Numbers,
+) -> Result<(), rusqlite::Error> {
+    let there = connection
+        .query_row(
+            &format!("SELECT {COLUMNS} FROM traffic WHERE step = ?1 AND start = ?2 AND name = ?3"),
+            params![step, integer(start), name],
+            |row| self::numbers(row, 0),
+        )
+        .optional()?;
+    let mut sum = there.unwrap_or_default();
+    sum.add(numbers);
+    connection.execute(
+        &format!(
+            "INSERT OR REPLACE INTO traffic (step, start, name, {COLUMNS})
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)"
+        ),
+        params![
+            step,
+            integer(start),
+            name,
+            integer(sum.requests),
+            integer(sum.statuses[0]),
+            integer(sum.statuses[1]),
+            integer(sum.statuses[2]),
+            integer(sum.statuses[3]),
+            integer(sum.statuses[4]),
+            integer(sum.received),
+            integer(sum.sent),
+            integer(sum.time_sum_us),
+            integer(sum.p50_us),
+            integer(sum.p99_us),
+            integer(sum.max_us),
+        ],
+    )?;
+    Ok(())
+}
+
+/// How long rows are kept in which form.
+pub(super) struct Thinning {
+    /// Seconds that minutes are kept.
+    minutes: u64,
+    /// Seconds that hours are kept.
+    hours: u64,
+    /// Seconds that days are kept.
+    days: u64,
+    /// Rows of each step at most; with many routes they are folded sooner.
+    rows: u64,
+    /// Rows that one step moves at most.
+    pace: usize,
+}
+
+/// What the store does.
+pub(super) const THINNING: Thinning = Thinning {
+    minutes: 2 * DAY,
+    hours: 60 * DAY,
+    days: 5 * 365 * DAY,
+    rows: 400_000,
+    pace: 500,
+};
+
+/// Folds or removes some rows that are too old or too many at a time in seconds since 1970. Is there
+/// more? Runs within a transaction of the caller.
+pub(super) fn thin(
+    connection: &Connection,
+    now: u64,
+    thinning: &Thinning,
+) -> Result<bool, rusqlite::Error> {
+    let mut is_more = false;
+    for (step, kept, coarser) in [
+        (0, thinning.minutes, Some(HOUR)),
+        (1, thinning.hours, Some(DAY)),
+        (2, thinning.days, None),
+    ] {
+        // An hour is folded when all of its minutes are old enough.
+        let length = coarser.unwrap_or(DAY);
+        let by_age = now.saturating_sub(kept) / length * length;
+        let by_number = connection
+            .query_row(
+                "SELECT start FROM traffic WHERE step = ?1
+                 ORDER BY start DESC LIMIT 1 OFFSET ?2",
+                params![step, integer(thinning.rows)],
+                |row| row.get(0),
+            )
+            .optional()?
+            .map_or(0, |start| natural(start) + 1);
+        let before = by_age.max(by_number);
+        let old: Vec<(u64, i64, Numbers)> = connection
+            .prepare(&format!(
+                "SELECT start, name, {COLUMNS} FROM traffic WHERE step = ?1 AND start < ?2
+                 ORDER BY start, name LIMIT ?3"
+            ))?
+            .query_map(
+                params![step, integer(before), integer(thinning.pace as u64)],
+                |row| Ok((natural(row.get(0)?), row.get(1)?, numbers(row, 2)?)),
+            )?
+            .collect::<Result<_, _>>()?;
+        is_more |= old.len() == thinning.pace;
+        for (start, name, numbers) in old {
+            connection.execute(
+                "DELETE FROM traffic WHERE step = ?1 AND start = ?2 AND name = ?3",
+                params![step, integer(start), name],
+            )?;
+            if let Some(length) = coarser {
+                add(
+                    connection,
+                    step + 1,
+                    start / length * length,
+                    name,
+                    &numbers,
+                )?;
+            }
+        }
+    }
+    Ok(is_more)
+}
+
+/// Removes names that no row has any more, such as those of routes that are long gone.
+pub(super) fn forget_names(connection: &Connection) -> Result<(), rusqlite::Error> {
+    connection.execute(
+        "DELETE FROM names WHERE NOT EXISTS (SELECT 1 FROM traffic WHERE name = names.id)",
+        [],
+    )?;
+    Ok(())
+}
