@@ -63,10 +63,13 @@ fn server(options: Options) -> ExitCode {
     };
     let setup = Setup {
         conf: paths.conf,
+        text: None,
         prefix: paths.prefix,
+        has_own_prefix: options.prefix.is_some(),
         globals: options.globals.clone(),
         error_log: paths.error_log,
         foreground: options.headless,
+        has_screen: false,
     };
     if options.test {
         return test::run(&setup, &options);
@@ -74,7 +77,7 @@ fn server(options: Options) -> ExitCode {
     if let Some(order) = options.signal {
         return send(&setup, order);
     }
-    match process::run(setup) {
+    match process::run(setup, |_desk, _socket| {}) {
         Ok(()) => ExitCode::SUCCESS,
         Err(process::Failed) => ExitCode::FAILURE,
     }

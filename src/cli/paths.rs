@@ -9,9 +9,7 @@ use std::path::{Path, PathBuf};
 
 use super::args::Options;
 use crate::process::EarlyLog;
-
-/// The system's configuration.
-const SYSTEM: &str = "/etc/openclaw/openclaw.conf";
+use crate::process::places::SYSTEM_CONF as SYSTEM;
 
 /// The places of one run, all absolute.
 #[derive(Clone, PartialEq, Eq, Debug)]

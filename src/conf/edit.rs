@@ -259,7 +259,7 @@ pub fn run(
     operations: &[Operation],
 ) -> Result<HashMap<PathBuf, String>, EditError> {
     for operation in operations {
-        let loaded = include::load_texts(path, prefix, texts.clone());
+        let loaded = include::load_texts(path, prefix, None, texts.clone());
         let change = edit(&loaded, operation)?;
         let text = apply(loaded.sources.text(change.file), &change.edits);
         texts.insert(loaded.sources.path(change.file).to_owned(), text);

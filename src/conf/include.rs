@@ -87,11 +87,20 @@ pub fn load_text(path: &Path, text: String, prefix: &Path) -> Loaded {
     loader.finish()
 }
 
-/// As [`load`], with new texts for some of the files, by the paths that [`Sources`] names.
-pub fn load_texts(path: &Path, prefix: &Path, texts: HashMap<PathBuf, String>) -> Loaded {
+/// As [`load`], with new texts for some of the files, by the paths that [`Sources`] names. They need
+/// not exist; a pattern finds them all the same.
+pub fn load_texts(
+    path: &Path,
+    prefix: &Path,
+    globals: Option<&str>,
+    texts: HashMap<PathBuf, String>,
+) -> Loaded {
     let path = prefix.join(path);
     let mut loader = Loader::new(&path);
     loader.texts = texts;
+    if let Some(text) = globals {
+        loader.root(Path::new(COMMAND_LINE), text.to_owned());
+    }
     match loader.text(&path) {
         Ok(text) => loader.root_or_refuse(&path, text),
         Err(unread) => loader.unread(&path, unread),
@@ -288,7 +297,13 @@ impl Loader {
             self.include_file(&pattern, argument, out);
             return;
         }
-        let found = glob(&pattern);
+        let mut found = glob(&pattern);
+        let unwritten = self.texts.keys().filter(|path| {
+            matches_pattern(&pattern, path) && !found.paths.contains(path) && !path.exists()
+        });
+        let unwritten: Vec<_> = unwritten.cloned().collect();
+        found.paths.extend(unwritten);
+        found.sort();
         if found.truncated {
             self.exhaust(span, "the pattern matches too many files".to_owned());
             return;
@@ -572,11 +587,36 @@ fn glob(pattern: &Path) -> Found {
     }
     // A link to nowhere is a match, so that it is told and not passed over.
     paths.retain(|path| path.symlink_metadata().is_ok());
-    paths.sort_unstable_by(|one, other| {
-        one.as_os_str().as_bytes().cmp(other.as_os_str().as_bytes())
-    });
     found.paths = paths;
+    found.sort();
     found
+}
+
+impl Found {
+    fn sort(&mut self) {
+        self.paths.sort_unstable_by(|one, other| {
+            one.as_os_str().as_bytes().cmp(other.as_os_str().as_bytes())
+        });
+    }
+}
+
+/// Would [`glob`] find this path if it existed?
+fn matches_pattern(pattern: &Path, path: &Path) -> bool {
+    let (mut parts, mut names) = (pattern.components(), path.components());
+    loop {
+        match (parts.next(), names.next()) {
+            (None, None) => return true,
+            (Some(part), Some(name)) => {
+                let (part, name) = (part.as_os_str().as_bytes(), name.as_os_str().as_bytes());
+                let is_hidden = name.starts_with(b".") && !part.starts_with(b".");
+                let is_pattern = part.iter().any(|byte| b"*?[".contains(byte));
+                if part != name && (!is_pattern || is_hidden || !matches(part, name)) {
+                    return false;
+                }
+            }
+            _ => return false,
+        }
+    }
 }
 
 /// Does a name match one part of a pattern? Linear but for the last `*` (no exponential patterns).
@@ -648,6 +688,24 @@ fn class(pattern: &[u8], byte: u8) -> Option<(usize, bool)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_text_without_a_file_is_found_by_a_pattern_in_the_order_of_names() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = |name: &str| directory.path().join(name);
+        std::fs::create_dir(path("sites")).expect("a fresh directory");
+        std::fs::write(path("sites/b.conf"), "b;").expect("a fresh file");
+        let texts = [
+            ("main", "include sites/*.conf;"),
+            ("sites/a.conf", "a;"),
+            ("sites/.c.conf", "c;"),
+            ("sites/deep/d.conf", "d;"),
+        ];
+        let texts = texts.map(|(name, text)| (path(name), text.to_owned()));
+        let loaded = load_texts(&path("main"), directory.path(), None, texts.into());
+        let names = loaded.nodes.iter().map(|node| &*node.name.text);
+        assert_eq!(names.collect::<Vec<_>>(), ["a", "b"]);
+    }
 
     #[test]
     fn patterns_match_as_glob_does() {

@@ -1,7 +1,8 @@
 //! From the file to a typed configuration, and its problems to where somebody reads them.
 
+use std::collections::HashMap;
 use std::io::{self, IsTerminal, Write as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::Setup;
 use crate::conf::check;
@@ -21,19 +22,30 @@ pub struct Reading {
     pub config: Option<Config>,
 }
 
-/// Reads the configuration; `usual_error_log` is used where it names none.
-pub fn read(setup: &Setup, usual_error_log: &ErrorLog) -> Reading {
-    let mut loaded = include::load(&setup.conf, &setup.prefix, setup.globals.as_deref());
+/// Reads the configuration; `usual_error_log` is used where it names none, and `texts` stand for
+/// those of their files.
+pub fn read(setup: &Setup, usual_error_log: &ErrorLog, texts: &[(PathBuf, String)]) -> Reading {
+    let mut loaded = load(setup, texts);
     check::check(&mut loaded);
     let usual = std::slice::from_ref(usual_error_log);
     let config = lower(&mut loaded, &setup.prefix, usual);
     Reading { loaded, config }
 }
 
+/// Reads the texts and makes the tree of them.
+pub fn load(setup: &Setup, texts: &[(PathBuf, String)]) -> Loaded {
+    let own = setup
+        .text
+        .iter()
+        .map(|text| (setup.conf.clone(), text.clone()));
+    let texts: HashMap<_, _> = own.chain(texts.iter().cloned()).collect();
+    include::load_texts(&setup.conf, &setup.prefix, setup.globals.as_deref(), texts)
+}
+
 /// The file that holds the number of the running process, as far as a configuration that may have
 /// mistakes elsewhere tells it: a process must be stoppable while its file is being edited.
-pub fn pid_path(setup: &Setup) -> Option<std::path::PathBuf> {
-    let loaded = include::load(&setup.conf, &setup.prefix, setup.globals.as_deref());
+pub fn pid_path(setup: &Setup) -> Option<PathBuf> {
+    let loaded = load(setup, &[]);
     let named = loaded
         .nodes
         .iter()

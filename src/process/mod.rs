@@ -8,12 +8,17 @@
 //! rights are dropped before the first connection is accepted.
 
 mod accept;
+pub mod conf_files;
 mod configuration;
+pub mod control_socket;
 mod daemon;
+pub mod desk;
+mod history;
 mod limits;
 mod notify;
 mod panics;
 pub mod pid_file;
+pub mod places;
 mod privileges;
 mod program;
 mod pulse;
@@ -21,6 +26,8 @@ mod worker;
 
 use std::error::Error;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
 use tokio::runtime::{Builder, Runtime};
@@ -34,25 +41,41 @@ use crate::conf::typed::process::Process;
 use crate::log::{self, error_log};
 use crate::net::listener::{self, Sockets};
 use crate::serve::generation::Generation;
+use crate::store::Store;
+use control_socket::ControlSocket;
+use desk::{Desk, InForce};
+use history::History;
 use pid_file::{PidFile, PidFileError};
 use privileges::Identity;
 use program::{Program, Signals};
 
 pub use configuration::{pid_path, show};
 
+/// The file of the store in its directory.
+const STORE_FILE: &str = "openclaw.db";
+
+/// How long the end waits for the store to have everything.
+const STORE_PATIENCE: Duration = Duration::from_secs(5);
+
 /// What the command line says about the process. Paths are absolute.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Setup {
     /// The configuration file.
     pub conf: PathBuf,
+    /// Its text, if there is no such file: it was made from the command line.
+    pub text: Option<String>,
     /// Where relative paths start.
     pub prefix: PathBuf,
+    /// Was the prefix named on the command line?
+    pub has_own_prefix: bool,
     /// Directives that stand before the file (`-g`).
     pub globals: Option<String>,
     /// Where messages go until the configuration names a place.
     pub error_log: EarlyLog,
     /// Stay in the foreground, whatever the configuration says.
     pub foreground: bool,
+    /// A dashboard has the terminal: nothing is written to it once requests are served.
+    pub has_screen: bool,
 }
 
 /// Where messages go until the configuration is read, and when it names no place.
@@ -84,8 +107,9 @@ impl Tested {
     }
 }
 
-/// Runs the program until a signal ends it.
-pub fn run(setup: Setup) -> Result<(), Failed> {
+/// Runs the program until a signal ends it. Once it serves, `attend` is called on the main thread's
+/// event loop with the desk and the socket for the control protocol, if there is one.
+pub fn run(setup: Setup, attend: impl FnOnce(&Desk, Option<ControlSocket>)) -> Result<(), Failed> {
     // Somebody reads from the first line on; the file is there even if nothing is ever told.
     let early = open_early_log(&setup.error_log)?;
     let usual_error_log = early.log;
@@ -94,7 +118,7 @@ pub fn run(setup: Setup) -> Result<(), Failed> {
     let _ = tracing::subscriber::set_global_default(Registry::default().with(error_log::layer()));
 
     // The text: all that is wrong with it is shown at once.
-    let reading = configuration::read(&setup, &usual_error_log);
+    let reading = configuration::read(&setup, &usual_error_log, &[]);
     let loaded = reading.loaded;
     error_log::copy_to_stderr(false);
     configuration::log(&loaded.diagnostics, &loaded.sources);
@@ -150,7 +174,7 @@ pub fn run(setup: Setup) -> Result<(), Failed> {
 
     // Into the background, while there is one thread; nginx's default is on.
     let starter =
-        if setup.foreground || process.daemon == Some(false) {
+        if setup.foreground || setup.has_screen || process.daemon == Some(false) {
             None
         } else {
             let starter = daemon::go_to_background();
@@ -172,6 +196,27 @@ pub fn run(setup: Setup) -> Result<(), Failed> {
     };
     let pid_file = write_pid(&process.pid, identity.as_ref())
         .map_err(|error| fail(format_args!("{error}")))?;
+
+    // Where people reach it and where it remembers. It serves without both.
+    let places = places::of(&setup, process);
+    let owner = identity
+        .as_ref()
+        .map(|identity| (identity.user, identity.group));
+    if let Err(error) = control_socket::make_directory(&places.state, 0o700, owner) {
+        error_log::report(
+            Level::Error,
+            format_args!(
+                "mkdir() \"{}\" failed {}",
+                places.state.display(),
+                error_log::cause(&error)
+            ),
+        );
+    }
+    let control = places.socket.as_ref().and_then(|path| {
+        ControlSocket::bind(path, owner)
+            .inspect_err(|error| error_log::report(Level::Error, format_args!("{error}")))
+            .ok()
+    });
 
     // The last moment with the rights of root.
     if let Some(nice) = process.priority
@@ -196,8 +241,28 @@ pub fn run(setup: Setup) -> Result<(), Failed> {
         Level::Notice,
         format_args!("openclaw/{}", env!("CARGO_PKG_VERSION")),
     );
+    // Its thread has the rights of the one that starts it: none.
+    let store_path = places.state.join(STORE_FILE);
+    let starting = std::thread::spawn(move || {
+        privileges::renounce();
+        Store::start(store_path)
+    });
+    let store = starting
+        .join()
+        .map_err(|_| fail(format_args!("the thread of the store does not start")))?;
+
+    let first = InForce {
+        generation: Arc::clone(&generation),
+        digest: conf_files::digest(&loaded),
+        loaded: Arc::new(loaded),
+        revision: 0,
+    };
+    let conf = setup.conf.display().to_string();
+    let (desk, counter) = Desk::new(setup, usual_error_log.clone(), places, store.clone(), first);
     let program = Program {
-        setup,
+        desk: desk.clone(),
+        counter,
+        history: History::new(store.clone(), conf),
         usual_error_log,
         generation,
         sockets,
@@ -207,6 +272,7 @@ pub fn run(setup: Setup) -> Result<(), Failed> {
     };
     let started = || {
         error_log::copy_to_stderr(false);
+        attend(&desk, control);
         if let Some(starter) = starter
             && let Err(error) = starter.release()
         {
@@ -217,6 +283,7 @@ pub fn run(setup: Setup) -> Result<(), Failed> {
         }
     };
     let ended = runtime.block_on(program.serve(signals, started));
+    store.close(STORE_PATIENCE);
     log::finish_thread();
     ended.map_err(|error| fail(format_args!("{error}")))
 }
@@ -226,7 +293,7 @@ pub fn run(setup: Setup) -> Result<(), Failed> {
 pub fn test(setup: &Setup) -> Result<Tested, Failed> {
     let early = open_early_log(&setup.error_log)?;
     daemon::restrict_new_files();
-    let reading = configuration::read(setup, &early.log);
+    let reading = configuration::read(setup, &early.log, &[]);
     let mut tested = Tested {
         loaded: reading.loaded,
         failure: None,
@@ -272,7 +339,10 @@ pub fn send_signal(pid_path: &Path, signal: Signal) -> Result<(), String> {
 
 /// The event loop of the main thread: signals, and all that is done beside requests.
 fn runtime() -> Result<Runtime, Failed> {
-    let runtime = Builder::new_current_thread().enable_all().build();
+    let runtime = Builder::new_current_thread()
+        .enable_all()
+        .on_thread_start(privileges::renounce)
+        .build();
     runtime.map_err(|error| {
         fail(format_args!(
             "epoll_create() failed {}",

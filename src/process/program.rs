@@ -6,6 +6,7 @@
 use std::collections::HashSet;
 use std::fmt;
 use std::io;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
@@ -14,15 +15,20 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
+use super::desk::{self, Author, Counter, Desk, InForce, Proposal};
+use super::history::{Attempt, History};
 use super::notify::{self, State};
 use super::pid_file::PidFile;
 use super::privileges::Identity;
 use super::worker::{Handle, News, Order};
-use super::{Setup, chain, configuration};
+use super::{chain, conf_files, configuration};
+use crate::conf::include::Loaded;
+use crate::conf::typed::Config;
 use crate::conf::typed::log::{ErrorLog, Level};
 use crate::conf::typed::process::Process;
 use crate::log::{self, error_log};
 use crate::net::listener::{self, ListenError, Share, Sockets};
+use crate::protocol::{Applied, Base, Refusal, RefusalCode};
 use crate::serve::generation::Generation;
 use crate::upstream::refresh::{NameEvent, NameEventKind};
 
@@ -32,11 +38,18 @@ const RESTART_PAUSE: Duration = Duration::from_secs(1);
 /// How long the names of upstreams may hold up a start or a reload.
 const NAMES_PATIENCE: Duration = Duration::from_secs(5);
 
+/// As above, when a person waits for an edit.
+const EDIT_PATIENCE: Duration = Duration::from_millis(400);
+
 /// What the main thread holds.
 #[derive(Debug)]
 pub struct Program {
-    /// What the command line said.
-    pub setup: Setup,
+    /// Where others ask.
+    pub desk: Desk,
+    /// What they ask for.
+    pub counter: Counter,
+    /// What was in force before.
+    pub history: History,
     /// Where messages go when the configuration names no log.
     pub usual_error_log: ErrorLog,
     /// The configuration in force.
@@ -108,7 +121,8 @@ impl Program {
     ) -> Result<(), StartError> {
         let mut workers = Workers::new();
         let count = self.generation.process.workers;
-        self.attend_names(&Arc::clone(&self.generation)).await;
+        self.attend_names(&Arc::clone(&self.generation), NAMES_PATIENCE)
+            .await;
         error_log::report(Level::Notice, format_args!("start worker processes"));
         for index in 0..count {
             let shares = self.sockets.shares(index, count, &HashSet::new())?;
@@ -121,6 +135,16 @@ impl Program {
         }
         started();
         notify::tell(State::Ready);
+        // The store may take its time to open; nobody waits for it.
+        let first = self.desk.in_force();
+        let (loaded, digest) = (Arc::clone(&first.loaded), first.digest.clone());
+        drop(first);
+        let history = self.history.clone();
+        let mut beginning = std::pin::pin!(async move {
+            let revision = history.begin(&loaded, &digest).await;
+            (revision, digest)
+        });
+        let mut has_begun = false;
 
         let ending = loop {
             let restart_at = workers.restarts.first().map(|restart| restart.at);
@@ -132,6 +156,23 @@ impl Program {
                     }
                 }
                 Some(news) = workers.news.recv() => workers.hear(news),
+                (revision, digest) = &mut beginning, if !has_begun => {
+                    has_begun = true;
+                    let now = self.desk.in_force();
+                    // A signal may have brought another configuration meanwhile.
+                    if now.revision == 0 && now.digest == digest {
+                        self.counter.show(InForce {
+                            generation: Arc::clone(&now.generation),
+                            loaded: Arc::clone(&now.loaded),
+                            digest,
+                            revision,
+                        });
+                    }
+                }
+                // What the first revision is must be known before there is a second.
+                Some(order) = self.counter.orders.recv(), if has_begun => {
+                    self.serve_order(order, &mut workers).await;
+                }
                 () = at(restart_at) => self.restart_worker(&mut workers),
             }
         };
@@ -200,47 +241,223 @@ impl Program {
         None
     }
 
-    /// Puts the configuration into force as its file has it now.
+    /// Puts the configuration into force as its files have it now, because a signal asks for it.
     async fn reload(&mut self, workers: &mut Workers) {
         error_log::report(Level::Notice, format_args!("reconfiguring"));
-        if let Err(reason) = self.try_reload(workers).await {
-            if let Some(reason) = reason {
-                error_log::report(Level::Emerg, format_args!("{reason}"));
+        let author = Author {
+            name: String::new(),
+            client: "signal".to_owned(),
+        };
+        // What is wrong is told to the log.
+        let _ = self.change(None, &author, workers).await;
+    }
+
+    /// Does what somebody at the desk asks for.
+    async fn serve_order(&mut self, order: desk::Order, workers: &mut Workers) {
+        match order {
+            desk::Order::Change {
+                proposal,
+                author,
+                reply,
+            } => {
+                error_log::report(
+                    Level::Notice,
+                    format_args!(
+                        "{} by {} through {}",
+                        match &proposal {
+                            Some(_) => "changing the configuration",
+                            None => "reconfiguring",
+                        },
+                        author.name.escape_debug(),
+                        author.client.escape_debug()
+                    ),
+                );
+                notify::tell(State::Reloading);
+                let done = self.change(proposal.as_deref(), &author, workers).await;
+                notify::tell(State::Ready);
+                // Whoever asked may be gone; it is done all the same.
+                let _ = reply.send(done);
+            }
+        }
+    }
+
+    /// Puts a configuration into force: the files as they are, or with the changes of a proposal,
+    /// which are then written. What is wrong has been told to the log when this returns.
+    async fn change(
+        &mut self,
+        proposal: Option<&Proposal>,
+        author: &Author,
+        workers: &mut Workers,
+    ) -> Result<Applied, Refusal> {
+        let before = self.desk.in_force();
+        if let Some(proposal) = proposal {
+            self.refuse_stale(&before, proposal)?;
+        }
+        let changed: Vec<(PathBuf, String)> = proposal.map_or_else(Vec::new, |proposal| {
+            let removed = proposal.removed.iter().cloned();
+            let emptied = removed.map(|path| (path, String::new()));
+            proposal.files.iter().cloned().chain(emptied).collect()
+        });
+        let reading = configuration::read(&self.desk.setup, &self.usual_error_log, &changed);
+        let mut loaded = reading.loaded;
+        configuration::log(&loaded.diagnostics, &loaded.sources);
+        let problems = desk::problems(&loaded.diagnostics, &loaded.sources);
+        let mut digest = conf_files::digest(&loaded);
+        let done = match reading.config {
+            None => Err(Refusal {
+                code: RefusalCode::Problems,
+                message: match problems.iter().find(|problem| problem.is_error) {
+                    Some(first) => format!(
+                        "{} in {}:{}:{}",
+                        first.message, first.file, first.line, first.column
+                    ),
+                    None => "the configuration cannot be used".to_owned(),
+                },
+                problems: problems.clone(),
+                ..Refusal::default()
+            }),
+            Some(config) => {
+                self.put_into_force(config, &loaded, proposal, workers)
+                    .await
+            }
+        };
+        if let Err(refusal) = &done {
+            if refusal.code != RefusalCode::Problems {
+                error_log::report(Level::Emerg, format_args!("{refusal}"));
             }
             error_log::report(
                 Level::Error,
                 format_args!(
                     "the new configuration is not applied, generation {} stays",
-                    self.generation.number
+                    before.generation.number
                 ),
             );
         }
+        let is_unchanged = digest == before.digest;
+        if done.is_ok() && proposal.is_some_and(|proposal| !proposal.removed.is_empty()) {
+            // Files that are gone are no part of it any more.
+            loaded = configuration::load(&self.desk.setup, &[]);
+            digest = conf_files::digest(&loaded);
+        }
+        let revision = match (&done, is_unchanged) {
+            (Ok(_), true) => before.revision,
+            _ => {
+                let attempt = Attempt {
+                    loaded: &loaded,
+                    digest: &digest,
+                    author,
+                    proposal,
+                    refusal: done.as_ref().err(),
+                };
+                self.history.record(&before, &attempt).await
+            }
+        };
+        let generation = done?;
+        let number = generation.number;
+        self.counter.show(InForce {
+            generation,
+            loaded: Arc::new(loaded),
+            digest,
+            revision,
+        });
+        Ok(Applied {
+            revision,
+            generation: number,
+            problems,
+            is_unchanged,
+        })
     }
 
-    /// All that can fail comes first. `Err(None)`: the reasons have been told.
-    async fn try_reload(&mut self, workers: &mut Workers) -> Result<(), Option<String>> {
-        let reading = configuration::read(&self.setup, &self.usual_error_log);
-        configuration::log(&reading.loaded.diagnostics, &reading.loaded.sources);
-        let config = reading.config.ok_or(None)?;
+    /// A proposal starts from what is in force and from the files as they are; anything else would
+    /// undo somebody's change unseen.
+    fn refuse_stale(&self, before: &InForce, proposal: &Proposal) -> Result<(), Refusal> {
+        if self.desk.setup.text.is_some() {
+            return Err(Refusal {
+                hint: Some("start it with `--save FILE` to have a file".to_owned()),
+                ..desk::refusal(
+                    RefusalCode::ReadOnly,
+                    "the program was started without a configuration file",
+                )
+            });
+        }
+        let now = configuration::load(&self.desk.setup, &[]);
+        let current = Base {
+            revision: before.revision,
+            digest: conf_files::digest(&now),
+        };
+        let known = conf_files::texts(&now);
+        let is_new = |path: &Path| !known.iter().any(|(other, _)| other == path);
+        let surprise = proposal
+            .files
+            .iter()
+            .find(|(path, _)| is_new(path) && path.exists());
+        if current == proposal.base && surprise.is_none() {
+            return Ok(());
+        }
+        let message = match surprise {
+            Some((path, _)) => format!(
+                "`{}` exists and is no part of the configuration yet",
+                path.display()
+            ),
+            None if current.revision != proposal.base.revision => format!(
+                "the configuration is revision {} by now, the change starts from revision {}",
+                current.revision, proposal.base.revision
+            ),
+            None => "the files were changed since the change was begun".to_owned(),
+        };
+        let old = conf_files::texts(&before.loaded);
+        Err(Refusal {
+            hint: Some("look at what is there now, and make the change anew".to_owned()),
+            current: Some(Box::new(current)),
+            diff: Some(conf_files::difference(&old, &known)),
+            ..desk::refusal(RefusalCode::Stale, message)
+        })
+    }
+
+    /// All that can fail comes first.
+    async fn put_into_force(
+        &mut self,
+        config: Config,
+        loaded: &Loaded,
+        proposal: Option<&Proposal>,
+        workers: &mut Workers,
+    ) -> Result<Arc<Generation>, Refusal> {
+        let failed = |reason: String| desk::refusal(RefusalCode::Failed, reason);
+        if let Some(proposal) = proposal {
+            let texts = conf_files::texts(loaded);
+            let stranger = proposal
+                .files
+                .iter()
+                .find(|(path, _)| !texts.iter().any(|(part, _)| part == path));
+            if let Some((path, _)) = stranger {
+                return Err(Refusal {
+                    hint: Some("add an `include` that names it in the same change".to_owned()),
+                    ..desk::refusal(
+                        RefusalCode::Invalid,
+                        format!("`{}` is no part of the configuration", path.display()),
+                    )
+                });
+            }
+        }
         let count = config.process.workers;
         let before = Arc::clone(&self.generation);
         self.tell_fixed(&config.process);
         let background = tokio::runtime::Handle::current();
         let next = Generation::build(config, before.number + 1, Some(&before), &background);
-        let next = next.map_err(|error| error.to_string())?;
+        let next = next.map_err(|error| failed(error.to_string()))?;
         for warning in &next.warnings {
             error_log::report(Level::Warn, format_args!("{warning}"));
         }
         let mut remarks = Vec::new();
         let error_logs = log::open_errors(&next.process.error_logs, &mut remarks)
-            .map_err(|error| chain(&error))?;
+            .map_err(|error| failed(chain(&error)))?;
         super::raise_open_files(&next);
         let (sockets, warnings) = self
             .sockets
             .adapt(listener::endpoints(&next.http.listens), count)
-            .map_err(|error| match error.hint() {
-                Some(hint) => format!("{error} (hint: {hint})"),
-                None => error.to_string(),
+            .map_err(|error| Refusal {
+                hint: error.hint().map(|hint| hint.to_string()),
+                ..failed(error.to_string())
             })?;
         for warning in warnings {
             error_log::report(Level::Alert, format_args!("{warning}"));
@@ -248,15 +465,42 @@ impl Program {
         let shares: Vec<_> = (0..count)
             .map(|index| sockets.shares(index, count, workers.held(index)))
             .collect::<Result<_, _>>()
-            .map_err(|error| error.to_string())?;
+            .map_err(|error| failed(error.to_string()))?;
         let moved = if self.pid_file.path() == next.process.pid {
             None
         } else {
             let moved = super::write_pid(&next.process.pid, self.identity.as_ref());
-            Some(moved.map_err(|error| error.to_string())?)
+            Some(moved.map_err(|error| failed(error.to_string()))?)
         };
 
-        self.attend_names(&next).await;
+        // A person waits for an edit; names that take longer are looked up while it is in force.
+        let patience = match proposal {
+            Some(_) => EDIT_PATIENCE,
+            None => NAMES_PATIENCE,
+        };
+        self.attend_names(&next, patience).await;
+
+        // Last of all that can fail, because it cannot be taken back as surely as the rest.
+        if let Some(proposal) = proposal {
+            conf_files::write(&proposal.files).map_err(|error| Refusal {
+                hint: Some(
+                    "make the file and its directory writable for the program's user".to_owned(),
+                ),
+                ..desk::refusal(RefusalCode::ReadOnly, chain(&error))
+            })?;
+            for path in &proposal.removed {
+                if let Err(error) = std::fs::remove_file(path) {
+                    error_log::report(
+                        Level::Error,
+                        format_args!(
+                            "unlink() \"{}\" failed {}",
+                            path.display(),
+                            error_log::cause(&error)
+                        ),
+                    );
+                }
+            }
+        }
 
         // From here on nothing fails.
         error_log::set_default(error_logs);
@@ -265,17 +509,17 @@ impl Program {
         }
         // What is not listened to any more is closed by the worker that held it last.
         self.sockets = sockets;
-        self.generation = next;
+        self.generation = Arc::clone(&next);
         for (index, shares) in shares.into_iter().enumerate() {
             workers.install(index, &self.generation, shares);
         }
         workers.shrink_to(count);
-        Ok(())
+        Ok(next)
     }
 
     /// Looks the names of a generation's upstreams up before it is used, for a bounded time, and
     /// keeps them up to date from then on in place of those of the generation before.
-    async fn attend_names(&mut self, generation: &Generation) {
+    async fn attend_names(&mut self, generation: &Generation, patience: Duration) {
         let mut names = generation.names();
         if let Some(before) = self.names.take() {
             before.abort();
@@ -283,7 +527,7 @@ impl Program {
         if names.is_empty() {
             return;
         }
-        for event in names.resolve(NAMES_PATIENCE).await {
+        for event in names.resolve(patience).await {
             tell_name(&event);
         }
         self.names = Some(tokio::spawn(names.keep(|event| tell_name(&event))));

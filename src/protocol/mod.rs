@@ -882,7 +882,7 @@ pub struct Refusal {
     /// What is wrong with the configuration.
     pub problems: Vec<Problem>,
     /// What is current, if the base was stale.
-    pub current: Option<Base>,
+    pub current: Option<Box<Base>>,
     /// The difference between the base that the client had and what is current, if that is known.
     pub diff: Option<String>,
 }

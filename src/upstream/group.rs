@@ -35,7 +35,7 @@ pub struct Peer {
     /// Its own for as long as the address is known.
     pub(super) id: u32,
     /// Position of its line in [`Upstream::servers`].
-    pub(super) server: usize,
+    pub server: usize,
     /// The first line with the same name: its points on the circle are shared.
     pub(super) name: u32,
     /// Where it is.
@@ -254,6 +254,16 @@ impl Peers {
             }
         });
         true
+    }
+
+    /// What is overridden of a peer.
+    pub fn override_of(&self, server: usize, address: &Address) -> Override {
+        let known = self.known.lock();
+        let mut overrides = known.overrides.iter();
+        overrides
+            .find(|(line, at, _)| *line == server && at == address)
+            .map(|(.., change)| *change)
+            .unwrap_or_default()
     }
 
     fn change(&self, change: impl FnOnce(&mut Known)) -> bool {

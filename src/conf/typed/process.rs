@@ -27,10 +27,25 @@ pub struct Process {
     pub master_process: bool,
     /// `pid FILE`, absolute.
     pub pid: PathBuf,
+    /// `state_path DIRECTORY`, absolute; `None` is the usual place.
+    pub state_path: Option<PathBuf>,
+    /// `control_socket`
+    pub control_socket: ControlSocket,
     /// `error_log` of the main context.
     pub error_logs: Vec<ErrorLog>,
     /// `working_directory`
     pub working_directory: Option<PathBuf>,
     /// `multi_accept`
     pub multi_accept: bool,
+}
+
+/// Where the daemon listens to dashboard and command line.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ControlSocket {
+    /// Nothing is said: the usual place.
+    Usual,
+    /// This path, absolute.
+    Path(PathBuf),
+    /// `off`
+    Off,
 }

@@ -1,11 +1,13 @@
 //! The main context and `events {}`.
 
+use std::path::PathBuf;
+
 use super::Cx;
 use super::log;
 use super::scope::Scope;
 use crate::conf::diagnostic::{Code, Diagnostic};
 use crate::conf::typed::log::ErrorLog;
-use crate::conf::typed::process::Process;
+use crate::conf::typed::process::{ControlSocket, Process};
 
 /// What concerns the process.
 pub fn process(main: &Scope<'_>, usual_error_logs: &[ErrorLog], cx: &mut Cx) -> Process {
@@ -58,10 +60,22 @@ pub fn process(main: &Scope<'_>, usual_error_logs: &[ErrorLog], cx: &mut Cx) -> 
         daemon: main.nearest("daemon").map(|_| main.flag("daemon")),
         master_process: main.flag("master_process"),
         pid: main.path(main.text("pid")),
+        state_path: path_of(main, "state_path"),
+        control_socket: match main.nearest("control_socket") {
+            None => ControlSocket::Usual,
+            Some(line) => match line.arguments.first() {
+                Some(word) if &*word.text != "off" => ControlSocket::Path(main.path(&word.text)),
+                _ => ControlSocket::Off,
+            },
+        },
         error_logs: log::error_logs(main, usual_error_logs, cx),
-        working_directory: (main.nearest("working_directory"))
-            .and_then(|line| line.arguments.first())
-            .map(|word| main.path(&word.text)),
+        working_directory: path_of(main, "working_directory"),
         multi_accept: events.flag("multi_accept"),
     }
+}
+
+/// The path that a line names, absolute; `None` without one.
+fn path_of(main: &Scope<'_>, name: &str) -> Option<PathBuf> {
+    let word = main.nearest(name)?.arguments.first()?;
+    Some(main.path(&word.text))
 }
