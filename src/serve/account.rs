@@ -1,7 +1,11 @@
-//! What a request that ended is counted as.
+//! What a request that ended is counted as, and what those are told who watch.
 
-use crate::http::exchange::Exchange;
+use std::time::Duration;
+
+use crate::http::exchange::{Attempt, Exchange};
+use crate::http::head::Known;
 use crate::metrics::histogram::nanoseconds;
+use crate::metrics::live::{self, AttemptSummary, RequestSummary, cut};
 use crate::metrics::traffic::{self, Ended, RouteId};
 use crate::unit::clock;
 
@@ -36,4 +40,53 @@ pub fn count(route: RouteId, exchange: &Exchange) {
             upstream_time,
         },
     );
+    live::tell(|| summary(route, exchange));
+}
+
+/// A request as those see it who watch.
+fn summary(route: RouteId, exchange: &Exchange) -> RequestSummary {
+    let head = &exchange.head;
+    // Of a head that was refused there may be no more than what was read of its line.
+    let target = match head.target.is_empty() {
+        false => head.target,
+        true => head.line,
+    };
+    let agent = head.fields.known(Known::UserAgent).unwrap_or_default();
+    RequestSummary {
+        at: clock::unix().as_millis() as u64,
+        id: exchange.id.get(),
+        connection: exchange.connection.serial,
+        client: exchange.connection.remote_text.to_string(),
+        method: cut(head.bytes(head.method_token), live::TEXT),
+        host: cut(&exchange.host, live::TEXT),
+        target: cut(head.bytes(target), live::TARGET),
+        protocol: head.version.name(),
+        status: exchange.status,
+        route: Some(route),
+        received: exchange.request_length,
+        sent: exchange.bytes_sent,
+        duration: microseconds(clock::now().saturating_duration_since(exchange.started)),
+        attempts: (exchange.attempts.iter())
+            .map(|attempt| attempt_summary(exchange, attempt))
+            .collect(),
+        user_agent: cut(agent, live::TEXT),
+        is_complete: exchange.is_complete,
+    }
+}
+
+fn attempt_summary(exchange: &Exchange, attempt: &Attempt) -> AttemptSummary {
+    let after = attempt.started.saturating_duration_since(exchange.started);
+    AttemptSummary {
+        peer: attempt.address.to_string(),
+        status: attempt.status,
+        started: microseconds(after),
+        connect: attempt.connect_time.map(microseconds),
+        header: attempt.header_time.map(microseconds),
+        response: attempt.response_time.map(microseconds),
+        received: attempt.response_length,
+    }
+}
+
+fn microseconds(time: Duration) -> u64 {
+    nanoseconds(time) / 1000
 }
