@@ -14,6 +14,7 @@ const BACKTRACK_LIMIT: usize = 100_000;
 pub struct Regex {
     engine: Engine,
     source: Box<str>,
+    ignores_case: bool,
     captures: u16,
     /// `(group, slot)` of each named group.
     named: Box<[(u8, u16)]>,
@@ -77,6 +78,7 @@ impl Regex {
         Ok(Self {
             engine,
             source: pattern.into(),
+            ignores_case: ignore_case,
             captures: u16::try_from(groups.len()).unwrap_or(u16::MAX),
             named: named.into(),
         })
@@ -85,6 +87,11 @@ impl Regex {
     /// The pattern as written.
     pub fn source(&self) -> &str {
         &self.source
+    }
+
+    /// Does it take capital and small letters for the same?
+    pub fn ignores_case(&self) -> bool {
+        self.ignores_case
     }
 
     /// How many groups a match fills, the whole match counted.

@@ -19,6 +19,7 @@ use crate::conf::regex::Groups;
 use crate::conf::typed::Http;
 use crate::conf::typed::listen::Address;
 use crate::conf::typed::location::{Server, Settings};
+use crate::metrics::traffic::PeerId;
 use crate::unit::clock;
 
 /// What all requests of one connection share.
@@ -73,6 +74,9 @@ pub struct Attempt {
     pub address: Rc<str>,
     /// The name of its `server` line.
     pub server_name: Rc<str>,
+    /// The peer that it is counted for; `None` if no peer was asked, or one that cannot help it: its
+    /// kept connection had ended.
+    pub peer: Option<PeerId>,
     /// The group changed before this attempt (an internal redirect): ` : ` instead of `, `.
     pub is_new_group: bool,
     /// The status received, or 502/504 when none was.

@@ -22,6 +22,7 @@ pub fn exchange(settings: Settings, target: &str, fields: &[(&str, &str)]) -> Ex
     let server = Arc::new(Server {
         names: Vec::new(),
         primary_name: (*b"example.org").into(),
+        listens: Vec::new(),
         settings: Arc::new(settings),
         statements: Vec::new(),
         locations: Vec::new(),

@@ -672,6 +672,7 @@ mod tests {
         Attempt {
             address: Rc::from(address),
             server_name: Rc::from(address),
+            peer: None,
             is_new_group: false,
             status: 502,
             started: Instant::now(),

@@ -27,6 +27,8 @@ pub struct Counters {
     pub writing: Counter,
     /// Connections that wait for a request.
     pub waiting: Counter,
+    /// Of the requests, those over HTTP/2.
+    pub http2_requests: Counter,
     /// Panics caught.
     pub panics: Counter,
 }
@@ -39,6 +41,12 @@ impl Counter {
     /// One more.
     pub fn increase(&self) {
         self.0.store(self.0.load(Relaxed).wrapping_add(1), Relaxed);
+    }
+
+    /// More by this many.
+    pub fn add(&self, count: u64) {
+        self.0
+            .store(self.0.load(Relaxed).wrapping_add(count), Relaxed);
     }
 
     /// One less.

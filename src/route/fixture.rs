@@ -27,6 +27,7 @@ pub fn http(text: &str) -> Arc<Http> {
         servers.push(Arc::new(Server {
             names: names.names,
             primary_name: names.primary,
+            listens: Vec::new(),
             settings: Arc::new(settings()),
             statements: rewrite::statements(block, &mut cx, &mut |_, _| None),
             locations: located(placed, &mut cx),

@@ -197,7 +197,7 @@ async fn busy(
                 exchange.status = 408;
                 *requests += 1;
                 exchange.request_count = *requests;
-                finish(&local, &exchange);
+                local.finish(&exchange);
                 log::flush_thread();
                 if exchange.settings.reset_timed_out {
                     http1.stream.reset_on_close();
@@ -224,7 +224,7 @@ async fn busy(
                     exchange.status = 400;
                     *requests += 1;
                     exchange.request_count = *requests;
-                    finish(&local, &exchange);
+                    local.finish(&exchange);
                     log::flush_thread();
                 }
                 return End::Closed;
@@ -262,7 +262,7 @@ async fn busy(
         });
         let prepared = first.and_then(|()| prepare(&local, &mut exchange, http1, listening));
         let is_whole = serve(&local, &mut exchange, &mut downstream, prepared).await;
-        finish(&local, &exchange);
+        local.finish(&exchange);
         registry::with(|counters| counters.writing.decrease());
 
         let stays = is_whole && exchange.keep_alive;
@@ -325,11 +325,6 @@ fn keep_refused_line(exchange: &mut Exchange) {
         head.method = Method::Head;
     }
     head.line = Slice::new(start, start + length);
-}
-
-/// The end of a request: its lines are written.
-fn finish(local: &Local, exchange: &Exchange) {
-    local.log_access(exchange);
 }
 
 /// What reading a head came to.

@@ -17,16 +17,18 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use tokio::runtime::Handle;
 
+use super::account;
 use super::proxy::Plan;
 use super::proxy_fields::Url;
 use crate::conf::typed::listen::Address;
-use crate::conf::typed::location::{Handler, Location, Settings, Statement};
+use crate::conf::typed::location::{Handler, Location, Server, Settings, Statement};
 use crate::conf::typed::log::Level;
 use crate::conf::typed::process::Process;
 use crate::conf::typed::upstream as conf;
 use crate::conf::typed::{Config, Http};
 use crate::http::exchange::Exchange;
 use crate::log::{self, ErrorLogs, OpenAccessLog, error_log};
+use crate::metrics::traffic::{self, Kept, RouteId, RouteKey};
 use crate::net::resolver::Resolver;
 use crate::net::stream::Stream;
 use crate::route::table::RouteTable;
@@ -65,6 +67,7 @@ pub struct Generation {
 /// What is opened and compiled for one place.
 #[derive(Debug)]
 struct Place {
+    route: RouteId,
     access: Arc<[OpenAccessLog]>,
     errors: ErrorLogs,
     plan: Option<Plan>,
@@ -93,19 +96,21 @@ impl Generation {
         background: &Handle,
     ) -> Result<Arc<Self>, BuildError> {
         let http = Arc::new(config.http);
-        let mut all: Vec<Arc<Settings>> = Vec::new();
+        let mut all: Vec<(RouteId, Arc<Settings>)> = Vec::new();
         for server in &http.servers {
-            all.push(Arc::clone(&server.settings));
-            collect_statements(&server.statements, &mut all);
-            collect_locations(&server.locations, &mut all);
+            let route = route(server, String::new());
+            all.push((route, Arc::clone(&server.settings)));
+            collect_statements(&server.statements, route, &mut all);
+            collect_locations(server, &server.locations, &mut all);
         }
-        all.sort_by_key(|settings| settings.id);
-        all.dedup_by_key(|settings| settings.id);
+        all.sort_by_key(|(_, settings)| settings.id);
+        all.dedup_by_key(|(_, settings)| settings.id);
         let mut opened = Vec::new();
         let mut places = Vec::with_capacity(all.len());
-        for settings in &all {
+        for (route, settings) in &all {
             let failed = |error: log::OpenError| BuildError(error.to_string());
             let place = Place {
+                route: *route,
                 access: log::open_access(&settings.access_logs, &mut opened).map_err(failed)?,
                 errors: log::open_errors(&settings.error_logs, &mut opened).map_err(failed)?,
                 plan: match &settings.handler {
@@ -121,7 +126,7 @@ impl Generation {
             places.push(place);
         }
         let mut resolvers: Vec<(Arc<conf::Resolver>, Resolver)> = Vec::new();
-        let written = all.iter().filter_map(|settings| settings.resolver.as_ref());
+        let written = (all.iter()).filter_map(|(_, settings)| settings.resolver.as_ref());
         for written in written.chain(
             http.upstreams
                 .iter()
@@ -209,6 +214,13 @@ impl Generation {
             .clone()
     }
 
+    /// What the requests that end in a place of this generation are counted as; the same for a
+    /// location and all that stands in its block but other locations.
+    pub fn route_id(&self, settings: &Settings) -> RouteId {
+        let place = self.places.get(settings.id);
+        place.map_or(RouteId::OTHER, |place| place.route)
+    }
+
     /// The peers of every upstream, for those who resolve names and check health.
     pub fn peers(&self) -> &[Arc<Peers>] {
         &self.peers
@@ -228,22 +240,35 @@ impl Drop for Generation {
     }
 }
 
-fn collect_locations(locations: &[Location], all: &mut Vec<Arc<Settings>>) {
+/// The number of a route of a server.
+fn route(server: &Server, location: String) -> RouteId {
+    let listen = server.listens.first().map(ToString::to_string);
+    traffic::route_id(RouteKey {
+        server: String::from_utf8_lossy(&server.primary_name).into(),
+        listen: listen.unwrap_or_default().into(),
+        location: location.into(),
+    })
+}
+
+type Routed = (RouteId, Arc<Settings>);
+
+fn collect_locations(server: &Server, locations: &[Location], all: &mut Vec<Routed>) {
     for location in locations {
-        collect_settings(&location.settings, all);
-        collect_locations(&location.children, all);
+        let route = route(server, location.kind.to_string());
+        collect_settings(&location.settings, route, all);
+        collect_locations(server, &location.children, all);
     }
 }
 
-fn collect_settings(settings: &Arc<Settings>, all: &mut Vec<Arc<Settings>>) {
-    all.push(Arc::clone(settings));
+fn collect_settings(settings: &Arc<Settings>, route: RouteId, all: &mut Vec<Routed>) {
+    all.push((route, Arc::clone(settings)));
     if let Some(limits) = &settings.limit_except {
-        collect_settings(&limits.settings, all);
+        collect_settings(&limits.settings, route, all);
     }
-    collect_statements(&settings.statements, all);
+    collect_statements(&settings.statements, route, all);
 }
 
-fn collect_statements(statements: &[Statement], all: &mut Vec<Arc<Settings>>) {
+fn collect_statements(statements: &[Statement], route: RouteId, all: &mut Vec<Routed>) {
     for statement in statements {
         if let Statement::If {
             statements,
@@ -252,9 +277,9 @@ fn collect_statements(statements: &[Statement], all: &mut Vec<Arc<Settings>>) {
         } = statement
         {
             if let Some(settings) = settings {
-                collect_settings(settings, all);
+                collect_settings(settings, route, all);
             }
-            collect_statements(statements, all);
+            collect_statements(statements, route, all);
         }
     }
 }
@@ -275,7 +300,15 @@ pub struct Local {
 pub struct LocalUpstream {
     /// The balance.
     pub group: Rc<Group>,
-    pool: RefCell<Pool<Stream>>,
+    pool: RefCell<Pool<KeptStream>>,
+}
+
+/// A connection that waits in the pool, and is counted there.
+#[derive(Debug)]
+struct KeptStream {
+    stream: Stream,
+    #[expect(dead_code, reason = "counts for as long as it lives")]
+    kept: Kept,
 }
 
 /// So many groups are made for computed addresses before all are forgotten.
@@ -292,21 +325,35 @@ impl LocalUpstream {
 
     /// A kept connection to a peer that is still good.
     pub fn checkout(&self, selected: &Selected, kind: u64) -> Option<Idle<Stream>> {
-        self.pool.borrow_mut().checkout(
+        let found = self.pool.borrow_mut().checkout(
             &selected.target().address,
             kind,
             clock::now(),
-            Stream::is_quiet,
-        )
+            |waiting| waiting.stream.is_quiet(),
+        )?;
+        Some(Idle {
+            stream: found.stream.stream,
+            created: found.created,
+            requests: found.requests,
+        })
     }
 
     /// Keeps a connection for the next request, if it may be kept.
     pub fn keep(&self, selected: &Selected, kind: u64, idle: Idle<Stream>) {
+        let target = selected.target();
+        let waiting = Idle {
+            stream: KeptStream {
+                stream: idle.stream,
+                kept: Kept::new(target.traffic_id),
+            },
+            created: idle.created,
+            requests: idle.requests,
+        };
         // One that may not be kept is closed by being dropped.
-        let _ =
-            self.pool
-                .borrow_mut()
-                .checkin(&selected.target().address, kind, idle, clock::now());
+        let _ = self
+            .pool
+            .borrow_mut()
+            .checkin(&target.address, kind, waiting, clock::now());
     }
 }
 
@@ -407,10 +454,12 @@ impl Local {
         }
     }
 
-    /// Writes the access log lines of a request that ended.
-    pub fn log_access(&self, exchange: &Exchange) {
+    /// What a request leaves behind that ended: its lines in the access log, and itself among what is
+    /// counted, both in the place where it stands now.
+    pub fn finish(&self, exchange: &Exchange) {
         if let Some(place) = self.generation.places.get(exchange.settings.id) {
             log::access_log::write(&place.access, exchange);
+            account::count(place.route, exchange);
         }
     }
 

@@ -452,13 +452,14 @@ async fn exchange(
     exchange.request_length = exchange.head.length as u64;
     registry::with(|counters| {
         counters.requests.increase();
+        counters.http2_requests.increase();
         counters.writing.increase();
     });
     let mut downstream = Downstream::Http2(Box::new(Http2::new(body, respond)));
     let prepared = connection::find_server(&local, &mut exchange, listening)
         .and_then(|()| connection::route(&local, &mut exchange));
     serve(&local, &mut exchange, &mut downstream, prepared).await;
-    local.log_access(&exchange);
+    local.finish(&exchange);
     registry::with(|counters| counters.writing.decrease());
     log::flush_thread();
 }

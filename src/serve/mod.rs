@@ -5,6 +5,7 @@
 //! access → content → the answer's fields → the answer's body. What a phase means is written in its
 //! own module; that it stands where it stands is written here.
 
+mod account;
 pub mod answer;
 pub mod connection;
 pub mod downstream;

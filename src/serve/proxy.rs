@@ -39,6 +39,7 @@ use crate::http::h1::write;
 use crate::http::head::{Known, Method, Version};
 use crate::http::uri::{self, Escape};
 use crate::http::{hop_by_hop, range, variables};
+use crate::metrics::traffic::PeerId;
 use crate::net::deadline::Deadline;
 use crate::net::stream::Stream;
 use crate::unit::clock;
@@ -325,7 +326,7 @@ async fn attempts(
                     Level::Error,
                     format_args!("no live upstreams while connecting to upstream"),
                 );
-                push_attempt(exchange, &label, &label, first_attempt);
+                push_attempt(exchange, &label, &label, None, first_attempt);
                 finish_attempt(exchange, 502);
                 return Ok(Outcome::Failed(last_status));
             }
@@ -333,7 +334,13 @@ async fn attempts(
         let mut may_reuse = true;
         loop {
             let target = selected.target();
-            push_attempt(exchange, &target.label, &target.server_name, first_attempt);
+            push_attempt(
+                exchange,
+                &target.label,
+                &target.server_name,
+                Some(target.traffic_id),
+                first_attempt,
+            );
             let idle = if may_reuse {
                 upstream.checkout(&selected, kind)
             } else {
@@ -390,6 +397,9 @@ async fn attempts(
             // nothing about the peer, and the request is owed a fresh connection.
             if is_reused && failure.condition() == NextUpstream::ERROR && may_go_on {
                 may_reuse = false;
+                if let Some(attempt) = exchange.attempts.last_mut() {
+                    attempt.peer = None;
+                }
                 continue;
             }
             let event = selected.fail(clock::now());
@@ -696,10 +706,17 @@ async fn connect(
     })
 }
 
-fn push_attempt(exchange: &mut Exchange, address: &Rc<str>, server_name: &Rc<str>, first: usize) {
+fn push_attempt(
+    exchange: &mut Exchange,
+    address: &Rc<str>,
+    server_name: &Rc<str>,
+    peer: Option<PeerId>,
+    first: usize,
+) {
     exchange.attempts.push(Attempt {
         address: Rc::clone(address),
         server_name: Rc::clone(server_name),
+        peer,
         is_new_group: exchange.attempts.len() == first,
         status: 0,
         started: clock::now(),

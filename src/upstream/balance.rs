@@ -99,6 +99,8 @@ pub(super) struct Choice {
     pub(super) is_backup: bool,
     pub(super) position: usize,
     pub(super) id: u32,
+    /// It had failed too often: until this one tells how it does, it gets no other.
+    pub(super) is_probe: bool,
 }
 
 /// Why no peer was chosen.
@@ -244,8 +246,10 @@ impl State {
             if let Some(position) = found {
                 let is_single = tier.is_single;
                 let peer = &mut tier.peers[position];
+                let mut is_probe = false;
                 if !is_single && peer.is_past_timeout(now) {
                     peer.checked = Some(now);
+                    is_probe = peer.is_failed(now);
                 }
                 peer.connections += 1;
                 peer.starts += now.duration_since(self.began).as_secs_f64();
@@ -258,6 +262,7 @@ impl State {
                     is_backup,
                     position,
                     id: peer.id,
+                    is_probe,
                 });
             }
             is_busy |= tier.peers.iter().any(|peer| {

@@ -27,6 +27,7 @@ use crate::conf::typed::upstream::{
 };
 use crate::http::exchange::Exchange;
 use crate::http::variables;
+use crate::metrics::traffic::{self, Active, PeerId, PeerKey};
 use crate::unit::clock;
 
 /// One peer: an address of one `server` line.
@@ -50,6 +51,8 @@ pub struct Peer {
     pub is_down: bool,
     /// Gets only the requests of sessions that belong to it.
     pub is_draining: bool,
+    /// What its attempts are counted as.
+    pub traffic_id: PeerId,
 }
 
 /// All peers of a group at one moment.
@@ -121,6 +124,8 @@ struct Known {
     /// By `server` line.
     addresses: Vec<Vec<Resolved>>,
     overrides: Vec<(usize, Address, Override)>,
+    /// The upstream was computed from a request.
+    is_computed: bool,
 }
 
 impl Peers {
@@ -129,11 +134,16 @@ impl Peers {
     /// have are taken over from the same upstream of the configuration before: a reload while DNS is
     /// out of order takes no peer away.
     pub fn new(upstream: Arc<Upstream>, previous: Option<&Self>) -> Self {
+        Self::build(upstream, previous, false)
+    }
+
+    fn build(upstream: Arc<Upstream>, previous: Option<&Self>, is_computed: bool) -> Self {
         let mut known = Known {
             table: Arc::default(),
             next_id: 0,
             addresses: vec![Vec::new(); upstream.servers.len()],
             overrides: Vec::new(),
+            is_computed,
         };
         if let Some(previous) = previous {
             let old = previous.known.lock();
@@ -200,7 +210,7 @@ impl Peers {
             resolver: None,
             span: Span::default(),
         };
-        Self::new(Arc::new(upstream), None)
+        Self::build(Arc::new(upstream), None, true)
     }
 
     /// Its typed configuration.
@@ -314,6 +324,14 @@ impl Known {
                         self.next_id
                     });
                 let label = address.to_string().into_boxed_str();
+                let key = PeerKey {
+                    upstream: upstream.name.clone(),
+                    address: label.clone(),
+                };
+                let traffic_id = match self.is_computed {
+                    false => traffic::peer_id(key),
+                    true => traffic::computed_peer_id(key),
+                };
                 let session = match &line.route {
                     Some(route) => route.clone(),
                     None => sticky::session_of(&label),
@@ -340,6 +358,7 @@ impl Known {
                     weight: change.weight.map_or(configured, NonZeroU32::get),
                     is_down,
                     is_draining,
+                    traffic_id,
                 });
                 match line.backup || is_record_backup {
                     false => primary.push(peer),
@@ -384,7 +403,11 @@ pub struct Target {
     pub label: Rc<str>,
     /// The name of its `server` line, for `$upstream_last_server_name`.
     pub server_name: Rc<str>,
+    /// [`Peer::traffic_id`]
+    pub traffic_id: PeerId,
     session: Box<str>,
+    /// For how long it is left out when it failed too often.
+    fail_timeout: Duration,
 }
 
 /// No peer could be chosen.
@@ -506,13 +529,19 @@ impl Group {
             Ok((choice, self.target(state.table(), choice)))
         });
         match chosen {
-            Ok((choice, target)) => Ok(Selected {
-                group: Rc::clone(self),
-                target,
-                choice,
-                started: now,
-                is_over: false,
-            }),
+            Ok((choice, target)) => {
+                if choice.is_probe {
+                    self.leave_out(&target);
+                }
+                Ok(Selected {
+                    group: Rc::clone(self),
+                    active: Active::new(target.traffic_id),
+                    target,
+                    choice,
+                    started: now,
+                    is_over: false,
+                })
+            }
             Err(shortage) => Err(NoPeer {
                 label: Rc::clone(&self.name),
                 shortage,
@@ -605,12 +634,15 @@ impl Group {
                 if let Some(known) = known.find(|target| target.id == peer.id) {
                     return Rc::clone(known);
                 }
+                let line = &self.peers.upstream.servers[peer.server];
                 Rc::new(Target {
                     id: peer.id,
                     address: Rc::new(peer.address.clone()),
                     label: Rc::from(&*peer.label),
-                    server_name: Rc::from(&*self.peers.upstream.servers[peer.server].name),
+                    server_name: Rc::from(&*line.name),
+                    traffic_id: peer.traffic_id,
                     session: peer.session.clone(),
+                    fail_timeout: line.fail_timeout,
                 })
             };
             targets.primary = table.primary.iter().map(copy).collect();
@@ -622,6 +654,12 @@ impl Group {
             true => &targets.backup,
         };
         Rc::clone(&tier[choice.position])
+    }
+
+    /// Tells that a peer gets nothing for a while.
+    fn leave_out(&self, target: &Target) {
+        let until = clock::milliseconds() + target.fail_timeout.as_millis() as u64;
+        traffic::leave_out(target.traffic_id, self.own.is_none(), until);
     }
 
     /// Does the method go by the time until this point?
@@ -661,6 +699,8 @@ pub struct Selected {
     choice: Choice,
     started: Instant,
     is_over: bool,
+    #[expect(dead_code, reason = "counts for as long as it lives")]
+    active: Active,
 }
 
 impl Selected {
@@ -706,6 +746,7 @@ impl Selected {
 
     /// The attempt failed as `proxy_next_upstream` counts failures.
     pub fn fail(mut self, now: Instant) -> Option<Event> {
+        traffic::count_failure(self.target.traffic_id);
         self.end(Some(Verdict::Failed), now)
     }
 
@@ -731,6 +772,13 @@ impl Selected {
         let event = self
             .group
             .with_state(|state| state.release(self.choice, self.started, verdict, now));
+        match event {
+            Some(Event::Disabled) => self.group.leave_out(&self.target),
+            Some(Event::Recovered) => {
+                traffic::take_in(self.target.traffic_id, self.group.own.is_none());
+            }
+            None => {}
+        }
         let queue = &*self.group.queue;
         if queue.length.load(Ordering::Relaxed) > 0 {
             queue.freed.notify_one();

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::hostnames::Pattern;
+use super::listen::Address;
 use super::log::{AccessLog, ErrorLog};
 use super::proxy::Proxy;
 use crate::conf::regex::Regex;
@@ -18,6 +19,8 @@ pub struct Server {
     pub names: Vec<ServerName>,
     /// The value of `$server_name`: the first name as written.
     pub primary_name: Box<[u8]>,
+    /// The addresses that it listens at, in the order written.
+    pub listens: Vec<Address>,
     /// What holds before a location is found, and where none matches.
     pub settings: Arc<Settings>,
     /// `rewrite`, `if`, `set`, `return` of the server level.
@@ -103,6 +106,24 @@ pub enum LocationKind {
     Regex(Arc<Regex>),
     /// `@name`, without the `@`.
     Named(Box<str>),
+}
+
+/// As written behind `location`, with one blank between modifier and text.
+impl std::fmt::Display for LocationKind {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Exact(path) => write!(formatter, "= {}", String::from_utf8_lossy(path)),
+            Self::Prefix { path, strong } => {
+                let modifier = if *strong { "^~ " } else { "" };
+                write!(formatter, "{modifier}{}", String::from_utf8_lossy(path))
+            }
+            Self::Regex(regex) => {
+                let modifier = if regex.ignores_case() { "~*" } else { "~" };
+                write!(formatter, "{modifier} {}", regex.source())
+            }
+            Self::Named(name) => write!(formatter, "@{name}"),
+        }
+    }
 }
 
 /// One step of the rewrite phase, in the order written.

@@ -39,7 +39,7 @@ pub fn lower(loaded: &mut Loaded, prefix: &Path, usual_error_logs: &[ErrorLog]) 
         for (position, node) in scope.own("server").iter().enumerate() {
             let block = node.block.as_deref().unwrap_or_default();
             let scope = scope.inside(block);
-            listen::add(
+            let listens = listen::add(
                 scope.own("listen"),
                 position,
                 node,
@@ -60,6 +60,7 @@ pub fn lower(loaded: &mut Loaded, prefix: &Path, usual_error_logs: &[ErrorLog]) 
             servers.push(Server {
                 names: Vec::new(),
                 primary_name: placed.primary.clone(),
+                listens,
                 settings,
                 statements,
                 locations,

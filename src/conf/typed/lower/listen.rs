@@ -30,14 +30,15 @@ pub fn split_port(text: &str) -> Option<(&str, Option<u16>)> {
     }
 }
 
-/// Adds the `listen` lines of a server (its position is `server`) to the list of addresses.
+/// Adds the `listen` lines of a server (its position is `server`) to the list of addresses; those of
+/// the server, in the order written.
 pub fn add(
     nodes: &[&Node],
     server: usize,
     server_node: &Node,
     listens: &mut Vec<Listen>,
     cx: &mut Cx,
-) {
+) -> Vec<Address> {
     if nodes.is_empty() {
         // nginx takes 8000 where it may not bind 80.
         let port = if nix::unistd::geteuid().is_root() {
@@ -47,7 +48,7 @@ pub fn add(
         };
         let address = Address::Ip(SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), port));
         place(
-            address,
+            address.clone(),
             Options::default(),
             false,
             false,
@@ -57,8 +58,9 @@ pub fn add(
             listens,
             cx,
         );
-        return;
+        return vec![address];
     }
+    let mut found = Vec::new();
     for node in nodes {
         let Some((first, rest)) = node.arguments.split_first() else {
             continue;
@@ -162,6 +164,7 @@ pub fn add(
             }
         }
         for address in addresses {
+            found.push(address.clone());
             place(
                 address,
                 options.clone(),
@@ -175,6 +178,7 @@ pub fn add(
             );
         }
     }
+    found
 }
 
 #[expect(

@@ -162,6 +162,32 @@ mod tests {
     }
 
     #[test]
+    fn a_server_knows_its_addresses_in_order_and_a_location_its_text() {
+        let text = r"http {
+            server { listen 127.0.0.1:81; server_name one; }
+            server {
+                listen 127.0.0.1:82; listen 127.0.0.1:81; server_name two;
+                location / { } location =/x { } location ^~ /y/ { }
+                location ~ \.php$ { } location ~*\.php$ { } location @name { }
+            }
+        }
+        ";
+        let mut loaded = include::load_text(Path::new("test.conf"), text.into(), Path::new("/"));
+        check::check(&mut loaded);
+        let config = super::config::lower(&mut loaded, Path::new("/"), &[]);
+        let config = config.unwrap_or_else(|| panic!("{:?}", loaded.diagnostics));
+        let two = &config.http.servers[1];
+        let listens: Vec<_> = two.listens.iter().map(ToString::to_string).collect();
+        assert_eq!(listens, ["127.0.0.1:82", "127.0.0.1:81"]);
+        let locations = two.locations.iter();
+        let written: Vec<_> = locations
+            .map(|location| location.kind.to_string())
+            .collect();
+        let expected = ["/", "= /x", "^~ /y/", r"~ \.php$", r"~* \.php$", "@name"];
+        assert_eq!(written, expected);
+    }
+
+    #[test]
     fn the_wrong_example_of_a_code_of_lowering_has_it_and_the_right_one_is_right() {
         let told = |text: &str| {
             let text = format!("{text}\n");
