@@ -18,6 +18,7 @@ use crate::conf::check::closest;
 use crate::conf::directives::{all, render_help};
 use crate::conf::explain::{CODES, Code, explain};
 use crate::conf::modules::configure_arguments;
+use crate::control;
 use crate::process::{self, Setup};
 use args::{Invocation, Options, Order, UsageError, Word};
 use paths::Surroundings;
@@ -77,7 +78,7 @@ fn server(options: Options) -> ExitCode {
     if let Some(order) = options.signal {
         return send(&setup, order);
     }
-    match process::run(setup, |_desk, _socket| {}) {
+    match process::run(setup, control::attend) {
         Ok(()) => ExitCode::SUCCESS,
         Err(process::Failed) => ExitCode::FAILURE,
     }

@@ -300,7 +300,10 @@ impl Program {
         });
         let reading = configuration::read(&self.desk.setup, &self.usual_error_log, &changed);
         let mut loaded = reading.loaded;
-        configuration::log(&loaded.diagnostics, &loaded.sources);
+        // Who proposes a change is told what is wrong with it; a signal has only the log.
+        if proposal.is_none() {
+            configuration::log(&loaded.diagnostics, &loaded.sources);
+        }
         let problems = desk::problems(&loaded.diagnostics, &loaded.sources);
         let mut digest = conf_files::digest(&loaded);
         let done = match reading.config {
@@ -322,11 +325,15 @@ impl Program {
             }
         };
         if let Err(refusal) = &done {
-            if refusal.code != RefusalCode::Problems {
-                error_log::report(Level::Emerg, format_args!("{refusal}"));
+            let (worst, level) = match proposal {
+                Some(_) => (Level::Warn, Level::Warn),
+                None => (Level::Emerg, Level::Error),
+            };
+            if refusal.code != RefusalCode::Problems || proposal.is_some() {
+                error_log::report(worst, format_args!("{refusal}"));
             }
             error_log::report(
-                Level::Error,
+                level,
                 format_args!(
                     "the new configuration is not applied, generation {} stays",
                     before.generation.number

@@ -7,6 +7,7 @@ mod bodies;
 mod cli;
 mod conf_cases;
 mod connections;
+mod control;
 mod floors;
 mod hop_by_hop;
 mod http2;

@@ -405,6 +405,21 @@ impl Server {
         self.poll_end().is_none()
     }
 
+    /// Starts the program once more in the same directory, after it has ended, and waits until its
+    /// sockets are bound.
+    pub fn start_again(&mut self) {
+        assert!(self.poll_end().is_some(), "it runs");
+        // What a killed process leaves must not pass for the new one's.
+        let _none_left = fs::remove_file(self.pid_file());
+        self.child = self
+            .site
+            .command()
+            .spawn()
+            .expect("the program must be there");
+        self.ended = None;
+        eventually("the server has started again", || self.pid_in_file());
+    }
+
     /// Kills the process and its descendants as they are.
     pub fn kill(&mut self) {
         for process in self.usage().processes {

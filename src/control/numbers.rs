@@ -1,0 +1,388 @@
+//! The numbers of the engine as the protocol tells them.
+
+use std::collections::HashMap;
+use std::time::SystemTime;
+
+use parking_lot::Mutex;
+
+use super::Control;
+use super::answer::millis;
+use crate::metrics::live::RequestSummary;
+use crate::metrics::traffic::{PeerId, RouteId, ledger};
+use crate::metrics::window::{self, Aggregator, Moment, Window};
+use crate::process::desk::{InForce, refusal};
+use crate::protocol::{
+    Attempt, Explanation, History, Level, Millis, Occurrence, PeerState, PeerStates, PeerTraffic,
+    Point, Refusal, RefusalCode, Request, RouteTraffic, Summary, Traffic, Upstream,
+};
+use crate::store::{Numbers as Rolled, Rollup, Row, Series};
+
+/// What is known beyond the engine's own counters.
+#[derive(Debug)]
+pub struct Known {
+    aggregator: Aggregator,
+    /// By the peer's number: its state and since when.
+    peers: HashMap<u32, (PeerState, Millis)>,
+    states: PeerStates,
+    occurred: u64,
+    warning: Option<(u32, String)>,
+}
+
+/// The numbers, kept by one task and asked by all.
+#[derive(Debug)]
+pub struct Numbers(Mutex<Known>);
+
+impl Numbers {
+    /// From now on.
+    pub fn new() -> Self {
+        Self(Mutex::new(Known {
+            aggregator: Aggregator::new(Moment::now()),
+            peers: HashMap::new(),
+            states: PeerStates::default(),
+            occurred: 0,
+            warning: None,
+        }))
+    }
+}
+
+/// A second has passed.
+pub fn tick(control: &Control) {
+    let now = Moment::now();
+    control.numbers.0.lock().aggregator.tick(now);
+    watch_peers(control);
+}
+
+/// Looks for peers that have come into another state, and tells of each.
+fn watch_peers(control: &Control) {
+    let in_force = control.desk.in_force();
+    let now = millis(SystemTime::now());
+    let mut news = Vec::new();
+    {
+        let mut known = control.numbers.0.lock();
+        let known = &mut *known;
+        let mut states = PeerStates::default();
+        let mut before = std::mem::take(&mut known.peers);
+        let mut warning = None;
+        for peers in in_force.generation.peers() {
+            let upstream = peers.upstream();
+            let table = peers.table();
+            for peer in table.primary.iter().chain(&table.backup) {
+                let id = peer.traffic_id.0;
+                let gauges = known.aggregator.peer(peer.traffic_id).gauges;
+                let state = match (peer.is_down, peer.is_draining, gauges.left_out) {
+                    (true, ..) => PeerState::Down,
+                    (_, true, _) => PeerState::Drain,
+                    (_, _, 1..) => PeerState::Failed,
+                    _ => PeerState::Up,
+                };
+                match state {
+                    PeerState::Up => states.up += 1,
+                    PeerState::Drain => states.drain += 1,
+                    PeerState::Failed | PeerState::Unresolved => states.failed += 1,
+                    PeerState::Down => states.down += 1,
+                }
+                let (old, since) = before.remove(&id).unwrap_or((state, 0));
+                let since = if old == state { since } else { now };
+                if state == PeerState::Failed {
+                    warning.get_or_insert((
+                        id,
+                        format!("backend {}/{} fails", upstream.name, peer.label),
+                    ));
+                }
+                if old != state {
+                    let (level, text) = match (old, state) {
+                        (_, PeerState::Failed) => (Level::Bad, "failed, left out for a while"),
+                        (PeerState::Failed, PeerState::Up) => (Level::Good, "is tried again"),
+                        (_, PeerState::Up) => (Level::Info, "up"),
+                        (_, PeerState::Down) => (Level::Info, "taken out"),
+                        (_, PeerState::Drain) => (Level::Info, "drains"),
+                        (_, PeerState::Unresolved) => (Level::Warn, "does not resolve"),
+                    };
+                    let subject = format!("{}/{}", upstream.name, peer.label);
+                    news.push((level, subject, text));
+                }
+                known.peers.insert(id, (state, since));
+            }
+            if table.primary.is_empty() && table.backup.is_empty() {
+                states.failed += upstream.servers.len() as u32;
+            }
+        }
+        known.states = states;
+        known.warning = warning;
+    }
+    for (level, subject, text) in news {
+        occur(control, level, "peer", &subject, text);
+    }
+}
+
+/// Something happened.
+pub fn occur(control: &Control, level: Level, kind: &str, subject: &str, text: &str) {
+    let id = {
+        let mut known = control.numbers.0.lock();
+        known.occurred += 1;
+        known.occurred
+    };
+    control.desk.tell(Occurrence {
+        id,
+        at: millis(SystemTime::now()),
+        level,
+        kind: kind.to_owned(),
+        subject: subject.to_owned(),
+        text: text.to_owned(),
+    });
+}
+
+/// Another configuration is in force.
+pub fn changed(control: &Control, in_force: &InForce) {
+    if in_force.revision > 0 {
+        let text = format!(
+            "revision {} is in force (generation {})",
+            in_force.revision, in_force.generation.number
+        );
+        occur(
+            control,
+            Level::Info,
+            "revision",
+            &in_force.revision.to_string(),
+            &text,
+        );
+    }
+}
+
+/// What happens now.
+pub fn summary(control: &Control, routes: bool, peers: bool) -> Summary {
+    let in_force = control.desk.in_force();
+    let state = control.conf_state.of(control, &in_force);
+    let known = control.numbers.0.lock();
+    let counted = known.aggregator.summary();
+    Summary {
+        at: counted.at,
+        revision: in_force.revision,
+        state,
+        uptime_seconds: control.started.elapsed().unwrap_or_default().as_secs(),
+        traffic: traffic(&counted.traffic),
+        in_flight: counted.in_flight,
+        connections: counted.connections,
+        idle: counted.idle,
+        total: counted.total,
+        http2: counted.http2,
+        peak: counted.peak,
+        upstream_share: counted.upstream_share,
+        own_p99: counted.own_p99,
+        routes: match routes {
+            false => Vec::new(),
+            true => known
+                .aggregator
+                .routes()
+                .iter()
+                .map(|route| RouteTraffic {
+                    route: route.route.0,
+                    total: route.total,
+                    traffic: traffic(&route.traffic),
+                })
+                .collect(),
+        },
+        peers: match peers {
+            false => Vec::new(),
+            true => known
+                .aggregator
+                .peers()
+                .iter()
+                .filter(|peer| known.peers.contains_key(&peer.peer.0))
+                .map(|peer| peer_traffic(&known, peer))
+                .collect(),
+        },
+        peer_states: known.states,
+        panics: counted.panics,
+        warning: known.warning.as_ref().map(|(_, text)| text.clone()),
+    }
+}
+
+fn traffic(counted: &window::Traffic) -> Traffic {
+    Traffic {
+        rate: counted.rate,
+        statuses: counted.statuses,
+        p50: counted.p50,
+        p90: counted.p90,
+        p99: counted.p99,
+        max: counted.max,
+        received: counted.received,
+        sent: counted.sent,
+    }
+}
+
+fn peer_traffic(known: &Known, counted: &window::PeerTraffic) -> PeerTraffic {
+    let (state, since) = known
+        .peers
+        .get(&counted.peer.0)
+        .copied()
+        .unwrap_or_default();
+    PeerTraffic {
+        peer: counted.peer.0,
+        state,
+        since,
+        active: counted.gauges.active,
+        idle: counted.gauges.idle,
+        total: counted.total,
+        failed: counted.gauges.failures,
+        traffic: traffic(&counted.traffic),
+    }
+}
+
+/// Adds what is counted to the peers that the configuration names.
+pub fn add_peers(control: &Control, upstreams: &mut [Upstream]) {
+    let known = control.numbers.0.lock();
+    for peer in upstreams
+        .iter_mut()
+        .flat_map(|upstream| &mut upstream.peers)
+    {
+        if peer.traffic.state == PeerState::Unresolved {
+            continue;
+        }
+        let counted = known.aggregator.peer(PeerId(peer.id));
+        peer.traffic = peer_traffic(&known, &counted);
+    }
+}
+
+/// Numbers over a window, of everything or of one route.
+pub fn history(control: &Control, window: &str, route: Option<u64>) -> Result<History, Refusal> {
+    let window = match window {
+        "5m" => Window::FiveMinutes,
+        "1h" => Window::Hour,
+        "1d" => Window::Day,
+        other => {
+            return Err(refusal(
+                RefusalCode::Invalid,
+                format!("`{}` is not 5m, 1h or 1d", other.escape_debug()),
+            ));
+        }
+    };
+    let known = control.numbers.0.lock();
+    let counted = match route {
+        None => known.aggregator.history(window),
+        Some(route) => u32::try_from(route)
+            .ok()
+            .and_then(|route| known.aggregator.route_history(RouteId(route)))
+            .unwrap_or_default(),
+    };
+    Ok(History {
+        at: counted.at,
+        step_seconds: counted.step_seconds,
+        points: counted
+            .points
+            .iter()
+            .map(|point| Point {
+                rate: point.rate,
+                errors: point.errors,
+                p50: point.p50,
+                p99: point.p99,
+                sent: point.sent,
+            })
+            .collect(),
+    })
+}
+
+/// Hands what passed in the last minute to the store.
+pub fn keep_minute(control: &Control) {
+    let now = millis(SystemTime::now());
+    let start = (now / 60_000).saturating_sub(1) * 60_000;
+    let minute = control.numbers.0.lock().aggregator.take_minute();
+    let keep = |series: Series, passed: &window::Passed| {
+        let numbers = Rolled {
+            requests: passed.count,
+            statuses: passed.statuses,
+            received: passed.received,
+            sent: passed.sent,
+            time_sum_us: passed.time,
+            p50_us: passed.p50,
+            p99_us: passed.p99,
+            max_us: 0,
+        };
+        // The store counts what it has to drop.
+        let _ = control.desk.store.try_put(Row::Rollup(Rollup {
+            series,
+            start,
+            numbers,
+        }));
+    };
+    for (_, key, passed) in &minute.routes {
+        keep(
+            Series::Route {
+                server: key.server.to_string(),
+                listen: key.listen.to_string(),
+                location: key.location.to_string(),
+            },
+            passed,
+        );
+    }
+    for (_, key, passed) in &minute.peers {
+        keep(
+            Series::Peer {
+                upstream: key.upstream.to_string(),
+                address: key.address.to_string(),
+            },
+            passed,
+        );
+    }
+}
+
+/// The route that an explained request is counted for.
+pub fn add_route(control: &Control, in_force: &InForce, explanation: &mut Explanation) {
+    let routes = control.routes.of(in_force);
+    let found = routes
+        .routes
+        .iter()
+        .find(|route| route.server == explanation.server && route.location == explanation.location);
+    explanation.route = found.map(|route| route.id);
+}
+
+/// A request as the protocol tells it.
+pub fn request(ended: RequestSummary) -> Request {
+    let key = ended.route.and_then(|route| ledger().route(route));
+    let (server, location) = key.map_or_else(Default::default, |key| {
+        (key.server.to_string(), key.location.to_string())
+    });
+    let attempts = ended.attempts.into_iter().map(|attempt| Attempt {
+        peer: attempt.peer,
+        status: attempt.status,
+        started: attempt.started,
+        connect: attempt.connect,
+        header: attempt.header,
+        response: attempt.response,
+        received: attempt.received,
+    });
+    Request {
+        at: ended.at,
+        id: ended.id.map_or_else(String::new, |id| format!("{id:032x}")),
+        client: ended.client,
+        method: ended.method,
+        host: ended.host,
+        target: ended.target,
+        protocol: ended.protocol.to_owned(),
+        status: ended.status,
+        route: ended.route.map_or(0, |route| route.0),
+        server,
+        location,
+        received: ended.received,
+        sent: ended.sent,
+        duration: ended.duration,
+        attempts: attempts.collect(),
+        user_agent: ended.user_agent,
+        is_complete: ended.is_complete,
+    }
+}
+
+/// The memory of the process in bytes.
+pub fn resident() -> u64 {
+    let text = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
+    let pages = text
+        .split(' ')
+        .nth(1)
+        .and_then(|pages| pages.parse::<u64>().ok());
+    // Linux' pages are told in this unit wherever statm is.
+    pages.unwrap_or_default()
+        * nix::unistd::sysconf(nix::unistd::SysconfVar::PAGE_SIZE)
+            .ok()
+            .flatten()
+            .map_or(4096, |size| size as u64)
+}
