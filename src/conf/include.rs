@@ -87,7 +87,8 @@ pub fn load_text(path: &Path, text: String, prefix: &Path) -> Loaded {
     loader.finish()
 }
 
-/// As [`load`], with new texts for some of the files, by the paths that [`Sources`] names.
+/// As [`load`], with new texts for some of the files, by the paths that [`Sources`] names. A text whose
+/// file does not exist yet is included by a pattern that its path fits, as if it did.
 pub fn load_texts(path: &Path, prefix: &Path, texts: HashMap<PathBuf, String>) -> Loaded {
     let path = prefix.join(path);
     let mut loader = Loader::new(&path);
@@ -288,7 +289,10 @@ impl Loader {
             self.include_file(&pattern, argument, out);
             return;
         }
-        let found = glob(&pattern);
+        let mut found = glob(&pattern);
+        let given = self.texts.keys().filter(|path| fits(&pattern, path));
+        found.paths.extend(given.cloned());
+        found.sort();
         if found.truncated {
             self.exhaust(span, "the pattern matches too many files".to_owned());
             return;
@@ -572,11 +576,42 @@ fn glob(pattern: &Path) -> Found {
     }
     // A link to nowhere is a match, so that it is told and not passed over.
     paths.retain(|path| path.symlink_metadata().is_ok());
-    paths.sort_unstable_by(|one, other| {
-        one.as_os_str().as_bytes().cmp(other.as_os_str().as_bytes())
-    });
     found.paths = paths;
+    found.sort();
     found
+}
+
+impl Found {
+    fn sort(&mut self) {
+        self.paths.sort_unstable_by(|one, other| {
+            one.as_os_str().as_bytes().cmp(other.as_os_str().as_bytes())
+        });
+        self.paths.dedup();
+    }
+}
+
+/// Would [`glob`] find this path if a file were there?
+fn fits(pattern: &Path, path: &Path) -> bool {
+    let parts = |path: &Path| -> Vec<Vec<u8>> {
+        let bytes = path.as_os_str().as_bytes();
+        let parts = bytes.split(|&byte| byte == b'/');
+        parts
+            .filter(|part| !part.is_empty())
+            .map(<[u8]>::to_vec)
+            .collect()
+    };
+    let (wanted, given) = (parts(pattern), parts(path));
+    pattern.is_absolute() == path.is_absolute()
+        && wanted.len() == given.len()
+        && wanted.iter().zip(&given).all(|(part, name)| {
+            match part.iter().any(|byte| b"*?[".contains(byte)) {
+                true => {
+                    let hidden = name.starts_with(b".") && !part.starts_with(b".");
+                    !hidden && matches(part, name)
+                }
+                false => part == name,
+            }
+        })
 }
 
 /// Does a name match one part of a pattern? Linear but for the last `*` (no exponential patterns).
@@ -701,5 +736,27 @@ mod tests {
         assert_eq!(names("*/x.conf"), ["e/x.conf"]);
         assert_eq!(names("nothing*"), [""; 0]);
         assert_eq!(names("*/y.conf"), [""; 0]);
+    }
+
+    #[test]
+    fn a_pattern_includes_texts_of_files_that_do_not_exist_yet() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let main = directory.path().join("main.conf");
+        let mut texts = HashMap::new();
+        let mut text = |name: &str, text: &str| {
+            texts.insert(directory.path().join(name), text.to_owned());
+        };
+        text("main.conf", "include sites/*.conf;");
+        text("sites/b.conf", "b;");
+        text("sites/a.conf", "a;");
+        text("sites/a.txt", "c;");
+        text("sites/.h.conf", "d;");
+        text("sites/x/e.conf", "e;");
+        text("f.conf", "f;");
+        std::fs::create_dir(directory.path().join("sites")).expect("a directory");
+        std::fs::write(directory.path().join("sites/b.conf"), "old;").expect("a file");
+        let loaded = load_texts(&main, Path::new("/"), texts);
+        let names: Vec<_> = loaded.nodes.iter().map(|node| &*node.name.text).collect();
+        assert_eq!(names, ["a", "b"]);
     }
 }
