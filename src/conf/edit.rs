@@ -578,6 +578,33 @@ impl<'d> Slot<'d> {
     }
 }
 
+impl Slot<'_> {
+    /// Is a block set apart by an empty line here? Where there is one already, and at the end, unless
+    /// other blocks stand close together; taking the block out again takes the line with it.
+    fn is_airy(&self) -> bool {
+        let container = &self.container;
+        let text = container.text;
+        let lines = |range: Range<usize>| text[range].matches('\n').count();
+        let above = |index: usize| lines(container.tail(index)..container.attached(index));
+        let is_long = |item: &Item| match item {
+            Item::Directive(directive) => {
+                directive.block().is_some() && lines(directive.span().range()) > 0
+            }
+            Item::Stray { .. } => false,
+        };
+        if self.index == 0 {
+            return self.side == Side::Before && container.items.first().is_some_and(is_long);
+        }
+        if self.index < container.items.len() {
+            return above(self.index) > 1;
+        }
+        let is_close = |(index, item)| is_long(item) && above(index) == 1;
+        let mut others = container.items.iter().enumerate().skip(1);
+        let comments = container.trailing.comments(text).next().is_some();
+        !others.any(is_close) && (self.side == Side::Before || !comments)
+    }
+}
+
 impl<'d> Site<'d> {
     fn arguments(&self) -> Vec<String> {
         let words = self.directive.arguments.iter();
@@ -768,11 +795,16 @@ fn insert(slot: &Slot<'_>, new: &str) -> FileEdit {
     let container = &slot.container;
     let OwnStyle { base, newline, .. } = slot.style();
     let one = |range: Range<usize>, text: String| FileEdit::one(file, range, text);
+    // A block is set apart by an empty line where its neighbours are.
+    let gap = match new.contains('\n') && slot.is_airy() {
+        true => newline,
+        false => "",
+    };
     // Above an item that starts its line, and above its comments.
     if slot.side == Side::Before && slot.index < items.len() {
         let at = container.attached(slot.index);
         if container.indent(at).is_some() {
-            return one(at..at, format!("{new}{newline}{base}"));
+            return one(at..at, format!("{new}{newline}{gap}{base}"));
         }
     }
     // Behind what stands before: an item, its comment, the `{`, or a comment at the end.
@@ -801,7 +833,7 @@ fn insert(slot: &Slot<'_>, new: &str) -> FileEdit {
             true => newline,
             false => "",
         };
-        return one(at..at, format!("{newline}{base}{new}{end}"));
+        return one(at..at, format!("{newline}{gap}{base}{new}{end}"));
     }
     // Something follows on the same line.
     let simple = !new.contains('\n')
@@ -1095,11 +1127,29 @@ http {
             insert_at(Place::Last(at("http")), "server{listen 81;}"),
         );
         let new = new.expect("it can be done");
-        assert!(new.ends_with("    # The end.\n    server {\n        listen 81;\n    }\n}\n"));
+        assert!(new.ends_with("    # The end.\n\n    server {\n        listen 81;\n    }\n}\n"));
         let new = after(SITE, insert_at(Place::First(at("")), "user x;")).expect("it can be done");
         assert!(new.starts_with("user x;\n\n# Our site.\n"));
         let new = after(SITE, insert_at(Place::Last(at("")), "user x;")).expect("it can be done");
         assert!(new.ends_with("}\nuser x;\n"));
+    }
+
+    #[test]
+    fn a_block_is_set_apart_where_blocks_are() {
+        let php = at(&format!("{FIRST} / location \"~ \\.php$\""));
+        let block = "location /a/ {\n  internal;\n}";
+        let new = after(SITE, insert_at(Place::After(at(API)), block)).expect("done");
+        let own = "        location /a/ {\n            internal;\n        }\n";
+        assert!(new.contains(&format!("        }}\n\n{own}\n        location ~")));
+        let same = after(SITE, insert_at(Place::Before(php), block));
+        assert_eq!(same.as_deref(), Ok(&*new));
+        let close = "a {\n  b;\n}\nc {\n  d;\n}\n";
+        for place in [Place::Last(at("")), Place::After(at("c"))] {
+            let new = after(close, insert_at(place, "e { f; }"));
+            assert_eq!(new.as_deref(), Ok(&*format!("{close}e {{\n  f;\n}}\n")));
+        }
+        let new = after("a 1;\n", insert_at(Place::Last(at("")), "e { f; }"));
+        assert_eq!(new.as_deref(), Ok("a 1;\n\ne {\n    f;\n}\n"));
     }
 
     #[test]
@@ -1204,7 +1254,7 @@ http {
             },
         );
         assert!(new.expect("done").ends_with(
-            "    # The end.\n    # The interface.\n    location /api/ {\n        limit_req zone=api burst=10 nodelay;\n        proxy_pass http://api;\n    }\n}\n"
+            "    # The end.\n\n    # The interface.\n    location /api/ {\n        limit_req zone=api burst=10 nodelay;\n        proxy_pass http://api;\n    }\n}\n"
         ));
         let into_itself = Operation::Move {
             from: at("http"),
