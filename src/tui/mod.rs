@@ -23,6 +23,7 @@
 //!
 //! Text reaches the screen only through the painter, which escapes and cuts it.
 
+pub mod edit;
 pub mod glyphs;
 pub mod keymap;
 pub mod model;
