@@ -30,6 +30,13 @@ pub enum Operation {
         /// What its arguments mean, in order.
         arguments: Vec<String>,
     },
+    /// Gives a directive these arguments as they are spelled, quotes and all.
+    Spell {
+        /// The directive.
+        at: Address,
+        /// Each is one word of the source.
+        words: Vec<String>,
+    },
     /// Gives one argument another value, or adds it behind the last one.
     SetArgument {
         /// The directive.
@@ -174,7 +181,12 @@ impl std::error::Error for EditError {}
 pub fn edit(loaded: &Loaded, operation: &Operation) -> Result<FileEdit, EditError> {
     let change = match operation {
         Operation::SetArguments { at, arguments } => {
-            set_arguments(&locate(loaded, at)?, arguments)?
+            set_arguments(&locate(loaded, at)?, arguments, &[])?
+        }
+        Operation::Spell { at, words } => {
+            let meant: Option<Vec<String>> = words.iter().map(|word| meaning(word)).collect();
+            let meant = meant.ok_or(EditError::NotDirectives(Vec::new()))?;
+            set_arguments(&locate(loaded, at)?, &meant, words)?
         }
         Operation::SetArgument {
             at,
@@ -188,7 +200,7 @@ pub fn edit(loaded: &Loaded, operation: &Operation) -> Result<FileEdit, EditErro
                 count if *argument == count => wanted.push(value.clone()),
                 _ => return Err(EditError::NoArgument(*argument)),
             }
-            set_arguments(&site, &wanted)?
+            set_arguments(&site, &wanted, &[])?
         }
         Operation::SetParameter { at, name, value } => {
             let site = locate(loaded, at)?;
@@ -202,7 +214,7 @@ pub fn edit(loaded: &Loaded, operation: &Operation) -> Result<FileEdit, EditErro
                 (None, Some(value)) => wanted.push(format!("{name}={value}")),
                 (None, None) => {}
             }
-            set_arguments(&site, &wanted)?
+            set_arguments(&site, &wanted, &[])?
         }
         Operation::Insert { to, text } => {
             let slot = slot(loaded, to)?;
@@ -578,6 +590,33 @@ impl<'d> Slot<'d> {
     }
 }
 
+impl Slot<'_> {
+    /// Is a block set apart by an empty line here? Where there is one already, and at the end, unless
+    /// other blocks stand close together; taking the block out again takes the line with it.
+    fn is_airy(&self) -> bool {
+        let container = &self.container;
+        let text = container.text;
+        let lines = |range: Range<usize>| text[range].matches('\n').count();
+        let above = |index: usize| lines(container.tail(index)..container.attached(index));
+        let is_long = |item: &Item| match item {
+            Item::Directive(directive) => {
+                directive.block().is_some() && lines(directive.span().range()) > 0
+            }
+            Item::Stray { .. } => false,
+        };
+        if self.index == 0 {
+            return self.side == Side::Before && container.items.first().is_some_and(is_long);
+        }
+        if self.index < container.items.len() {
+            return above(self.index) > 1;
+        }
+        let is_close = |(index, item)| is_long(item) && above(index) == 1;
+        let mut others = container.items.iter().enumerate().skip(1);
+        let comments = container.trailing.comments(text).next().is_some();
+        !others.any(is_close) && (self.side == Side::Before || !comments)
+    }
+}
+
 impl<'d> Site<'d> {
     fn arguments(&self) -> Vec<String> {
         let words = self.directive.arguments.iter();
@@ -621,6 +660,8 @@ impl<'d> Site<'d> {
                     before.len()
                         ..text.len() - text[range.end..].trim_start_matches([' ', '\t']).len()
                 }
+                // The blanks before it, as a directive that is put there brings them.
+                false if before.len() < range.start => before.len()..range.end,
                 false => range.start..end,
             };
         }
@@ -658,36 +699,60 @@ impl<'d> Site<'d> {
     }
 }
 
-/// The smallest changes that give a directive other arguments.
-fn set_arguments(site: &Site<'_>, wanted: &[String]) -> Result<FileEdit, EditError> {
+/// What a word of the source means; nothing if it is not one word.
+pub fn meaning(source: &str) -> Option<String> {
+    let mut tokens = lexer::tokens(source);
+    let token = tokens.next().filter(|token| token.end == source.len())?;
+    match token.kind {
+        Kind::Word => Some(lexer::unescape(source)),
+        Kind::Quoted => Some(lexer::unescape(&source[1..source.len() - 1])),
+        _ => None,
+    }
+}
+
+/// The smallest changes that give a directive other arguments; `spelled` says how each is written,
+/// or is empty.
+fn set_arguments(
+    site: &Site<'_>,
+    wanted: &[String],
+    spelled: &[String],
+) -> Result<FileEdit, EditError> {
     let text = site.container.text;
     let words = &site.directive.arguments;
     let old = site.arguments();
-    let same = |index: usize, other: usize| old[index] == wanted[other];
+    let same = |index: usize, other: usize| {
+        let source = &text[words[index].span.range()];
+        old[index] == wanted[other]
+            // Who spells a word in one line does not mean its line ends.
+            && (spelled.get(other)).is_none_or(|spelled| {
+                spelled == source || source.contains(['\n', '\r', '\t'])
+            })
+    };
     let least = old.len().min(wanted.len());
     let head = (0..least).take_while(|&index| same(index, index)).count();
     let tail = (0..least - head)
         .take_while(|&index| same(old.len() - 1 - index, wanted.len() - 1 - index))
         .count();
     let changed = &words[head..words.len() - tail];
-    let new = &wanted[head..wanted.len() - tail];
+    let new = head..wanted.len() - tail;
     let mut edits = Vec::new();
-    for (word, value) in changed.iter().zip(new) {
+    for (index, (word, value)) in new.clone().zip(changed.iter().zip(&wanted[new.clone()])) {
         let range = word.span.range();
-        if word.text(text) == *value {
+        if same(index, index) {
             continue;
         }
-        let mut spelled = match word.quoted {
+        let mut source = match (spelled.get(index), word.quoted) {
+            (Some(spelled), _) => spelled.clone(),
             // Its quotes may be needed by what stands directly behind them.
-            true => lexer::quote(value, char::from(text.as_bytes()[range.start])),
-            false => lexer::escape(value),
+            (None, true) => lexer::quote(value, char::from(text.as_bytes()[range.start])),
+            (None, false) => lexer::escape(value),
         };
-        if spelled.ends_with('$') && text[range.end..].starts_with('{') {
-            spelled = lexer::quote(value, '"');
+        if source.ends_with('$') && text[range.end..].starts_with('{') {
+            source = lexer::quote(value, '"');
         }
         edits.push(TextEdit {
             range,
-            text: spelled,
+            text: source,
         });
     }
     for word in changed.iter().skip(new.len()) {
@@ -707,9 +772,12 @@ fn set_arguments(site: &Site<'_>, wanted: &[String]) -> Result<FileEdit, EditErr
         let before = words[..head + changed.len()].last();
         let at = before.unwrap_or(&site.directive.name).span.range().end;
         let mut added = String::new();
-        for value in &new[changed.len()..] {
+        for index in new.skip(changed.len()) {
             added.push(' ');
-            added.push_str(&lexer::escape(value));
+            match spelled.get(index) {
+                Some(spelled) => added.push_str(spelled),
+                None => added.push_str(&lexer::escape(&wanted[index])),
+            }
         }
         // Behind `"a"` a `)` may stand without a blank; `$` would take a `{` into its word.
         if !text[at..].starts_with([' ', '\t', '\r', '\n', ';']) {
@@ -768,11 +836,16 @@ fn insert(slot: &Slot<'_>, new: &str) -> FileEdit {
     let container = &slot.container;
     let OwnStyle { base, newline, .. } = slot.style();
     let one = |range: Range<usize>, text: String| FileEdit::one(file, range, text);
+    // A block is set apart by an empty line where its neighbours are.
+    let gap = match new.contains('\n') && slot.is_airy() {
+        true => newline,
+        false => "",
+    };
     // Above an item that starts its line, and above its comments.
     if slot.side == Side::Before && slot.index < items.len() {
         let at = container.attached(slot.index);
         if container.indent(at).is_some() {
-            return one(at..at, format!("{new}{newline}{base}"));
+            return one(at..at, format!("{new}{newline}{gap}{base}"));
         }
     }
     // Behind what stands before: an item, its comment, the `{`, or a comment at the end.
@@ -801,15 +874,15 @@ fn insert(slot: &Slot<'_>, new: &str) -> FileEdit {
             true => newline,
             false => "",
         };
-        return one(at..at, format!("{newline}{base}{new}{end}"));
+        return one(at..at, format!("{newline}{gap}{base}{new}{end}"));
     }
     // Something follows on the same line.
     let simple = !new.contains('\n')
         && lexer::tokens(new).all(|token| !matches!(token.kind, Kind::Comment | Kind::Open));
     let after_comment = text[..at].len() > container.leading(slot.index).span.start as usize;
     if simple && !items.is_empty() && !after_comment {
-        let gap = if blanks == 0 { " " } else { "" };
-        return one(at..at, format!(" {new}{gap}"));
+        let gap = if blanks == 0 { "" } else { " " };
+        return one(at..at, format!("{gap}{new}"));
     }
     let outer = match (behind.starts_with('}'), container.head) {
         (true, Some((head, _))) => container.line_indent(head.name.span.start as usize),
@@ -1053,6 +1126,31 @@ http {
     }
 
     #[test]
+    fn words_are_written_as_they_are_spelled() {
+        let spell = |text: &str, words: &[&str]| {
+            let words = words.iter().map(|&word| word.to_owned()).collect();
+            after(text, Operation::Spell { at: at("a"), words })
+        };
+        assert_eq!(
+            spell("a b  'c';", &["b", "\"c\""]).as_deref(),
+            Ok("a b  \"c\";")
+        );
+        assert_eq!(
+            spell("a  b 'c';", &["'d'", "'c'"]).as_deref(),
+            Ok("a  'd' 'c';")
+        );
+        assert_eq!(spell("a b;", &["b", "'c d'"]).as_deref(), Ok("a b 'c d';"));
+        let lines = "a 'b\nc' d;";
+        assert_eq!(
+            spell(lines, &["\"b\\nc\"", "e"]).as_deref(),
+            Ok("a 'b\nc' e;")
+        );
+        for word in ["", "b c", "b;", "'b", "b\\", "{", "#b", "'b'c"] {
+            spell("a b; c d;", &[word]).expect_err(word);
+        }
+    }
+
+    #[test]
     fn arguments_change_where_they_differ() {
         let name = format!("{FIRST} / server_name");
         assert_eq!(
@@ -1095,11 +1193,29 @@ http {
             insert_at(Place::Last(at("http")), "server{listen 81;}"),
         );
         let new = new.expect("it can be done");
-        assert!(new.ends_with("    # The end.\n    server {\n        listen 81;\n    }\n}\n"));
+        assert!(new.ends_with("    # The end.\n\n    server {\n        listen 81;\n    }\n}\n"));
         let new = after(SITE, insert_at(Place::First(at("")), "user x;")).expect("it can be done");
         assert!(new.starts_with("user x;\n\n# Our site.\n"));
         let new = after(SITE, insert_at(Place::Last(at("")), "user x;")).expect("it can be done");
         assert!(new.ends_with("}\nuser x;\n"));
+    }
+
+    #[test]
+    fn a_block_is_set_apart_where_blocks_are() {
+        let php = at(&format!("{FIRST} / location \"~ \\.php$\""));
+        let block = "location /a/ {\n  internal;\n}";
+        let new = after(SITE, insert_at(Place::After(at(API)), block)).expect("done");
+        let own = "        location /a/ {\n            internal;\n        }\n";
+        assert!(new.contains(&format!("        }}\n\n{own}\n        location ~")));
+        let same = after(SITE, insert_at(Place::Before(php), block));
+        assert_eq!(same.as_deref(), Ok(&*new));
+        let close = "a {\n  b;\n}\nc {\n  d;\n}\n";
+        for place in [Place::Last(at("")), Place::After(at("c"))] {
+            let new = after(close, insert_at(place, "e { f; }"));
+            assert_eq!(new.as_deref(), Ok(&*format!("{close}e {{\n  f;\n}}\n")));
+        }
+        let new = after("a 1;\n", insert_at(Place::Last(at("")), "e { f; }"));
+        assert_eq!(new.as_deref(), Ok("a 1;\n\ne {\n    f;\n}\n"));
     }
 
     #[test]
@@ -1204,7 +1320,7 @@ http {
             },
         );
         assert!(new.expect("done").ends_with(
-            "    # The end.\n    # The interface.\n    location /api/ {\n        limit_req zone=api burst=10 nodelay;\n        proxy_pass http://api;\n    }\n}\n"
+            "    # The end.\n\n    # The interface.\n    location /api/ {\n        limit_req zone=api burst=10 nodelay;\n        proxy_pass http://api;\n    }\n}\n"
         ));
         let into_itself = Operation::Move {
             from: at("http"),

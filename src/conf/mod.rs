@@ -15,6 +15,7 @@ pub mod lexer;
 pub mod modules;
 pub mod parser;
 pub mod regex;
+pub mod site;
 pub mod source;
 pub mod template;
 pub mod tree;

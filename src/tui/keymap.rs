@@ -1,0 +1,430 @@
+//! THE table of keys: what they do, where they hold, and what help and the last row say of them.
+//!
+//! Help, hints, the documentation and the check for duplicates are made from it; no key is bound
+//! anywhere else. The order of the rows is that of the hints: most used first.
+
+use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
+
+use super::view::Screen;
+
+/// What a key does.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Action {
+    /// Shows a screen.
+    Go(Screen),
+    /// Gives the focus to the next pane.
+    NextPane,
+    /// Gives the focus to the pane before.
+    PreviousPane,
+    /// Opens the help.
+    Help,
+    /// Asks for a filter.
+    Filter,
+    /// Goes to the next row that the last filter meant.
+    NextMatch,
+    /// Goes to the one before.
+    PreviousMatch,
+    /// Asks for a command.
+    Command,
+    /// Stops the display, or lets it go on.
+    Pause,
+    /// Shows a longer window.
+    LongerWindow,
+    /// Shows a shorter one.
+    ShorterWindow,
+    /// Takes the last change of the configuration back.
+    Undo,
+    /// Takes the undo back.
+    Redo,
+    /// Leaves what is open; on a screen, the dashboard.
+    Back,
+    /// Leaves the dashboard.
+    Quit,
+    /// Gives the terminal back to the shell for a while.
+    Suspend,
+    /// Draws everything again.
+    Redraw,
+    /// Tries to connect now.
+    Retry,
+    /// One row down.
+    Down,
+    /// One row up.
+    Up,
+    /// To the first row.
+    First,
+    /// To the last row.
+    Last,
+    /// Half a page down.
+    HalfDown,
+    /// Half a page up.
+    HalfUp,
+    /// A page down.
+    PageDown,
+    /// A page up.
+    PageUp,
+    /// Sorts by the next column.
+    Sort,
+    /// Sorts the other way round.
+    ReverseSort,
+    /// Opens the row.
+    Open,
+    /// Closes what was opened, or clears the filter.
+    Close,
+    /// Copies the row.
+    Copy,
+    /// Adds a row.
+    Add,
+    /// Edits it in a form.
+    Edit,
+    /// Edits it in `$EDITOR`.
+    EditText,
+    /// Deletes it.
+    Delete,
+    /// Moves it down in the configuration.
+    MoveDown,
+    /// Moves it up in the configuration.
+    MoveUp,
+    /// Asks what would happen to a URL.
+    TestUrl,
+    /// Gives a peer nothing new.
+    Drain,
+    /// Puts a peer in.
+    PeerUp,
+    /// Gives a peer another weight.
+    Weight,
+    /// Makes a peer as the configuration says.
+    ResetPeer,
+    /// Follows the newest row.
+    Follow,
+    /// Shows only one class of statuses.
+    StatusClass,
+    /// Writes what is shown into a file.
+    Write,
+    /// Checks the configuration.
+    Validate,
+    /// Puts a change into force.
+    Apply,
+    /// Goes back to a revision.
+    Revert,
+    /// Accepts a field, a form, the button with the focus.
+    Accept,
+    /// Says yes.
+    Confirm,
+    /// Says no.
+    Deny,
+    /// Goes to the next field.
+    NextField,
+    /// Goes to the field before.
+    PreviousField,
+    /// Shows what a form would change.
+    Review,
+    /// Puts the cursor at the start of the line.
+    LineStart,
+    /// Puts it at the end.
+    LineEnd,
+    /// One letter left.
+    LineLeft,
+    /// One letter right.
+    LineRight,
+    /// Deletes the letter before the cursor.
+    DeleteBack,
+    /// Deletes the letter under the cursor.
+    DeleteForward,
+    /// Deletes the word before the cursor.
+    DeleteWord,
+    /// Deletes everything before the cursor.
+    DeleteLine,
+    /// Brings an earlier line of this prompt back.
+    Recall,
+    /// Completes the word before the cursor.
+    Complete,
+}
+
+/// Where keys hold.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Context {
+    /// The screen.
+    Overview,
+    /// The screen.
+    Routes,
+    /// The screen.
+    Backends,
+    /// The screen.
+    Logs,
+    /// The screen.
+    Config,
+    /// A form, with the focus on something that is not text.
+    Form,
+    /// A form, with the focus on a field of text.
+    Field,
+    /// What a change would do: a text with a button.
+    Review,
+    /// A line of text at the bottom or in a dialog.
+    Prompt,
+    /// A question with two buttons.
+    Confirm,
+    /// A text to read.
+    Reader,
+    /// No daemon was found.
+    Offline,
+}
+
+impl Context {
+    /// All of them.
+    pub const ALL: [Self; 12] = [
+        Self::Overview,
+        Self::Routes,
+        Self::Backends,
+        Self::Logs,
+        Self::Config,
+        Self::Form,
+        Self::Field,
+        Self::Review,
+        Self::Prompt,
+        Self::Confirm,
+        Self::Reader,
+        Self::Offline,
+    ];
+
+    /// Its name in the title of the help.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Overview => "Overview",
+            Self::Routes => "Routes",
+            Self::Backends => "Backends",
+            Self::Logs => "Logs",
+            Self::Config => "Config",
+            Self::Form | Self::Field => "Form",
+            Self::Review => "Review",
+            Self::Prompt => "Prompt",
+            Self::Confirm => "Question",
+            Self::Reader => "Text",
+            Self::Offline => "No daemon",
+        }
+    }
+}
+
+/// A row of the table.
+#[derive(Clone, Copy, Debug)]
+pub struct Binding {
+    /// What it does.
+    pub action: Action,
+    /// Its keys: `j`, `C-d`, `S-Tab`, `PgDn`.
+    pub keys: &'static [&'static str],
+    /// Where it holds.
+    pub contexts: &'static [Context],
+    /// What the last row says behind the key; empty if it says nothing.
+    pub hint: &'static str,
+    /// What the help says.
+    pub help: &'static str,
+    /// Does it change something, so that it is gone with `--read-only`?
+    pub changes: bool,
+}
+
+use Context::{
+    Backends, Config, Confirm, Field, Form, Logs, Offline, Overview, Prompt, Reader, Review, Routes,
+};
+
+const SCREENS: &[Context] = &[Overview, Routes, Backends, Logs, Config];
+/// Where rows are listed or text is read.
+const LISTS: &[Context] = &[Overview, Routes, Backends, Logs, Config, Reader, Review];
+const TEXT: &[Context] = &[Prompt, Field];
+const FORMS: &[Context] = &[Form, Field];
+
+const fn row(
+    action: Action,
+    keys: &'static [&'static str],
+    contexts: &'static [Context],
+    hint: &'static str,
+    help: &'static str,
+) -> Binding {
+    Binding {
+        action,
+        keys,
+        contexts,
+        hint,
+        help,
+        changes: false,
+    }
+}
+
+/// A row whose key changes something.
+const fn changing(
+    action: Action,
+    keys: &'static [&'static str],
+    contexts: &'static [Context],
+    hint: &'static str,
+    help: &'static str,
+) -> Binding {
+    Binding {
+        changes: true,
+        ..row(action, keys, contexts, hint, help)
+    }
+}
+
+/// The table.
+#[rustfmt::skip]
+pub const TABLE: &[Binding] = &[
+    row(Action::Help, &["?", "F1"], &[Overview, Routes, Backends, Logs, Config, Review, Offline], "help", "help for this screen"),
+    // Own keys of screens.
+    row(Action::Open, &["Enter", "l", "Right"], &[Overview], "open", "go to the screen of the pane"),
+    row(Action::Open, &["Enter", "l", "Right"], &[Routes], "detail", "open the route"),
+    changing(Action::Add, &["a"], &[Routes], "add", "add a route"),
+    changing(Action::Edit, &["e"], &[Routes], "edit", "edit in a form"),
+    changing(Action::EditText, &["E"], &[Routes], "$EDITOR", "edit in $EDITOR"),
+    changing(Action::Delete, &["d"], &[Routes], "delete", "delete (asks first)"),
+    row(Action::TestUrl, &["t"], &[Routes], "test", "test a URL: which location, which phases"),
+    changing(Action::MoveDown, &["J"], &[Routes], "", "move down in its server"),
+    changing(Action::MoveUp, &["K"], &[Routes], "", "move up in its server"),
+    row(Action::Open, &["Enter", "l", "Right"], &[Backends], "detail", "open the peer"),
+    changing(Action::Drain, &["D"], &[Backends], "drain", "drain: give it nothing new (asks first)"),
+    changing(Action::PeerUp, &["U"], &[Backends], "up", "put it in (asks first)"),
+    changing(Action::Weight, &["w"], &[Backends], "weight", "change its weight (asks first)"),
+    changing(Action::ResetPeer, &["x"], &[Backends], "reset", "as the configuration says (asks first)"),
+    row(Action::Open, &["Enter", "l", "Right"], &[Logs], "detail", "phases and timing of the request"),
+    row(Action::Follow, &["f"], &[Logs], "follow", "follow the newest request"),
+    row(Action::StatusClass, &["s"], &[Logs], "status", "show one class of statuses"),
+    row(Action::Write, &["w"], &[Logs], "save", "write what is shown to a file"),
+    row(Action::Open, &["Enter", "l", "Right"], &[Config], "diff", "show what the revision changed"),
+    row(Action::Validate, &["v"], &[Config], "validate", "check the files as they are"),
+    changing(Action::Apply, &["a"], &[Config], "apply", "put edits of the files into force"),
+    changing(Action::Revert, &["r"], &[Config], "revert to", "go back to this revision (asks first)"),
+    changing(Action::Edit, &["e"], &[Config], "edit", "edit in a form"),
+    changing(Action::EditText, &["E"], &[Config], "$EDITOR", "edit in $EDITOR"),
+    changing(Action::Undo, &["u"], SCREENS, "undo", "undo the last change of the configuration"),
+    changing(Action::Redo, &["C-r"], SCREENS, "", "redo it"),
+    // Tables.
+    row(Action::Sort, &["s"], &[Overview, Routes, Backends], "sort", "sort by the next column"),
+    row(Action::ReverseSort, &["S"], &[Overview, Routes, Backends], "", "sort the other way round"),
+    row(Action::Down, &["j", "Down"], LISTS, "", "move down"),
+    row(Action::Up, &["k", "Up"], LISTS, "", "move up"),
+    row(Action::First, &["g", "Home"], LISTS, "", "to the first"),
+    row(Action::Last, &["G", "End"], LISTS, "", "to the last"),
+    row(Action::HalfDown, &["C-d"], LISTS, "", "half a page down"),
+    row(Action::HalfUp, &["C-u"], LISTS, "", "half a page up"),
+    row(Action::PageDown, &["PgDn"], LISTS, "", "a page down"),
+    row(Action::PageUp, &["PgUp"], LISTS, "", "a page up"),
+    row(Action::Close, &["Esc", "h", "Left"], SCREENS, "", "back, clear the filter"),
+    row(Action::Copy, &["y"], SCREENS, "", "copy the row"),
+    // Everywhere.
+    row(Action::Filter, &["/"], &[Overview, Routes, Backends, Logs, Config], "filter", "show only rows with a text"),
+    row(Action::NextMatch, &["n"], SCREENS, "", "next row with the text"),
+    row(Action::PreviousMatch, &["N"], SCREENS, "", "previous row with the text"),
+    row(Action::Pause, &["Space"], SCREENS, "pause", "pause the display"),
+    row(Action::NextPane, &["Tab"], SCREENS, "pane", "next pane"),
+    row(Action::PreviousPane, &["S-Tab"], SCREENS, "", "previous pane"),
+    row(Action::LongerWindow, &["+", "="], SCREENS, "", "longer window: 5 min, 1 h, 1 d"),
+    row(Action::ShorterWindow, &["-"], SCREENS, "", "shorter window"),
+    row(Action::Go(Screen::Overview), &["1"], SCREENS, "", "Overview"),
+    row(Action::Go(Screen::Routes), &["2"], SCREENS, "", "Routes"),
+    row(Action::Go(Screen::Backends), &["3"], SCREENS, "", "Backends"),
+    row(Action::Go(Screen::Logs), &["4"], SCREENS, "", "Logs"),
+    row(Action::Go(Screen::Config), &["5"], SCREENS, "", "Config"),
+    row(Action::Command, &[":"], &[Overview, Routes, Backends, Logs, Config, Offline], "cmd", "command (Tab completes)"),
+    row(Action::Retry, &["r"], &[Overview, Routes, Backends, Logs, Offline], "", "try to connect now"),
+    // Forms, prompts, questions.
+    row(Action::NextField, &["Tab"], FORMS, "next field", "next field"),
+    row(Action::PreviousField, &["S-Tab"], FORMS, "", "previous field"),
+    row(Action::Down, &["Down"], FORMS, "", "one down"),
+    row(Action::Up, &["Up"], FORMS, "", "one up"),
+    row(Action::Accept, &["Enter"], &[Form, Field, Prompt], "accept", "accept"),
+    changing(Action::Review, &["C-s"], FORMS, "review", "review the change"),
+    changing(Action::Apply, &["a", "Enter"], &[Review], "apply", "put it into force"),
+    changing(Action::EditText, &["E"], &[Form], "$EDITOR", "the same in $EDITOR"),
+    row(Action::Complete, &["Tab"], &[Prompt], "complete", "complete the word"),
+    row(Action::LineStart, &["C-a", "Home"], TEXT, "", "start of the line"),
+    row(Action::LineEnd, &["C-e", "End"], TEXT, "", "end of the line"),
+    row(Action::LineLeft, &["Left", "C-b"], TEXT, "", "one letter left"),
+    row(Action::LineRight, &["Right", "C-f"], TEXT, "", "one letter right"),
+    row(Action::DeleteBack, &["Backspace", "C-h"], TEXT, "", "delete the letter before"),
+    row(Action::DeleteForward, &["Delete"], TEXT, "", "delete the letter here"),
+    row(Action::DeleteWord, &["C-w"], TEXT, "", "delete the word before"),
+    row(Action::DeleteLine, &["C-u"], TEXT, "", "delete everything before"),
+    row(Action::Recall, &["C-r", "Up"], &[Prompt], "", "what was typed earlier"),
+    row(Action::NextField, &["Tab", "Right", "Left", "S-Tab"], &[Confirm], "other button", "the other button"),
+    row(Action::Accept, &["Enter"], &[Confirm], "press", "press the button"),
+    row(Action::Confirm, &["y"], &[Confirm], "yes", "yes"),
+    row(Action::Deny, &["n", "Esc"], &[Confirm], "no", "no"),
+    row(Action::Close, &["Esc"], &[Form, Field, Prompt, Review], "leave", "leave"),
+    row(Action::Close, &["Esc", "q", "?", "F1"], &[Reader], "close", "close"),
+    row(Action::Filter, &["/"], &[Reader], "search", "search"),
+    row(Action::NextMatch, &["n"], &[Reader], "", "next place"),
+    row(Action::Copy, &["y"], &[Reader, Review], "copy", "copy the text"),
+    // Leaving.
+    row(Action::Redraw, &["C-l"], &Context::ALL, "", "redraw"),
+    row(Action::Suspend, &["C-z"], &Context::ALL, "", "suspend (fg comes back)"),
+    row(Action::Back, &["q"], &[Overview, Routes, Backends, Logs, Config, Review, Offline], "quit", "back; on a screen: quit"),
+    row(Action::Quit, &["Q"], &[Overview, Routes, Backends, Logs, Config, Offline], "", "quit"),
+    row(Action::Quit, &["C-c"], &Context::ALL, "", "quit"),
+];
+
+/// What a key does in a context.
+pub fn find(context: Context, key: KeyEvent, is_read_only: bool) -> Option<Action> {
+    let name = name(key)?;
+    rows(context, is_read_only)
+        .find(|binding| binding.keys.contains(&name.as_str()))
+        .map(|binding| binding.action)
+}
+
+/// The rows that hold in a context.
+pub fn rows(context: Context, is_read_only: bool) -> impl Iterator<Item = &'static Binding> {
+    TABLE.iter().filter(move |binding| {
+        binding.contexts.contains(&context) && !(is_read_only && binding.changes)
+    })
+}
+
+/// The name of a key as the table writes it.
+pub fn name(key: KeyEvent) -> Option<String> {
+    let word = match key.code {
+        KeyCode::Char(' ') => "Space".to_owned(),
+        KeyCode::Char(letter) => letter.to_string(),
+        KeyCode::Enter => "Enter".to_owned(),
+        KeyCode::Esc => "Esc".to_owned(),
+        KeyCode::Tab if key.modifiers.contains(KeyModifiers::SHIFT) => "S-Tab".to_owned(),
+        KeyCode::Tab => "Tab".to_owned(),
+        KeyCode::BackTab => "S-Tab".to_owned(),
+        KeyCode::Backspace => "Backspace".to_owned(),
+        KeyCode::Delete => "Delete".to_owned(),
+        KeyCode::Up => "Up".to_owned(),
+        KeyCode::Down => "Down".to_owned(),
+        KeyCode::Left => "Left".to_owned(),
+        KeyCode::Right => "Right".to_owned(),
+        KeyCode::Home => "Home".to_owned(),
+        KeyCode::End => "End".to_owned(),
+        KeyCode::PageUp => "PgUp".to_owned(),
+        KeyCode::PageDown => "PgDn".to_owned(),
+        KeyCode::F(number) => format!("F{number}"),
+        _ => return None,
+    };
+    Some(if key.modifiers.contains(KeyModifiers::CONTROL) {
+        format!("C-{}", word.to_lowercase())
+    } else if key.modifiers.contains(KeyModifiers::ALT) {
+        format!("M-{word}")
+    } else {
+        word
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashSet;
+
+    #[test]
+    fn no_key_is_bound_twice_in_a_context() {
+        for context in Context::ALL {
+            let mut seen = HashSet::new();
+            for key in rows(context, false).flat_map(|binding| binding.keys) {
+                assert!(seen.insert(key), "{key} is bound twice in {context:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn control_keys_have_one_spelling() {
+        let key = KeyEvent::new(KeyCode::Char('D'), KeyModifiers::CONTROL);
+        assert_eq!(name(key).as_deref(), Some("C-d"));
+        let key = KeyEvent::new(KeyCode::BackTab, KeyModifiers::SHIFT);
+        assert_eq!(name(key).as_deref(), Some("S-Tab"));
+    }
+}
