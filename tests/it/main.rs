@@ -16,5 +16,6 @@ mod limits;
 mod load;
 mod oracle;
 mod process;
+mod service;
 mod smuggling;
 mod support;
