@@ -10,7 +10,7 @@ use std::collections::HashSet;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::AsRawFd as _;
+use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd};
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -237,6 +237,16 @@ impl Sockets {
             }
         }
         Ok(shares)
+    }
+
+    /// The sockets of each TCP address.
+    pub fn tcp(&self) -> impl Iterator<Item = (&Address, Vec<BorrowedFd<'_>>)> {
+        let is_tcp = |bound: &&Arc<Bound>| matches!(bound.endpoint.address, Address::Ip(_));
+        self.bound.iter().filter(is_tcp).map(|bound| {
+            let sockets = bound.queues.sockets.iter();
+            let sockets = sockets.map(|(_, socket)| socket.as_fd()).collect();
+            (&bound.endpoint.address, sockets)
+        })
     }
 
     /// The addresses.

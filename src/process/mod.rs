@@ -177,6 +177,7 @@ pub fn run(setup: Setup, attend: impl FnOnce(&Desk, Option<ControlSocket>)) -> R
                  its socket is closed here"
             ),
         );
+        notify::forget_socket(unused);
     }
     let (sockets, warnings) =
         given

@@ -1,12 +1,23 @@
 //! Telling the service manager how far we are (sd_notify(3)): one datagram to the socket that
 //! `NOTIFY_SOCKET` names. Without that variable nothing is sent.
+//!
+//! The manager also keeps the listening sockets if it offers to (`FDSTORE`, set by systemd 254 and by
+//! our unit for older ones). They stay open when the program ends and come back with its next start
+//! ([`super::inherited`]), so that no connection is refused meanwhile. A socket file goes with the
+//! program, so sockets that have one are not kept.
 
 use std::ffi::OsStr;
+use std::io::IoSlice;
+use std::os::fd::{AsRawFd as _, BorrowedFd};
 use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 
+use nix::sys::socket::{ControlMessage, MsgFlags, UnixAddr, sendmsg};
 use nix::time::{ClockId, clock_gettime};
+
+use crate::conf::typed::listen::Address;
+use crate::net::listener::Sockets;
 
 /// What the manager is told.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -27,6 +38,57 @@ pub fn tell(state: &State) {
         // A manager that does not listen does not want to know.
         let _ = send(&name, &message(state));
     }
+}
+
+/// The sockets that the manager keeps are those of `now`; it has those of `before`.
+pub fn keep_sockets(before: &Sockets, now: &Sockets) {
+    let Some(name) = std::env::var_os("NOTIFY_SOCKET").filter(|_| is_store_offered()) else {
+        return;
+    };
+    // Without its help connections are refused during a restart, which is no reason to stop.
+    for address in before.addresses() {
+        if !now.addresses().any(|kept| kept == address) {
+            let _ = send(&name, &let_go(address));
+        }
+    }
+    for (address, sockets) in now.tcp() {
+        if !before.addresses().any(|kept| kept == address) {
+            let name_of_it = name_in_store(address);
+            // Nothing is ever to be read from them, so the manager need not look.
+            let text = format!("FDSTORE=1\nFDNAME={name_of_it}\nFDPOLL=0");
+            for some in sockets.chunks(MOST_AT_ONCE) {
+                let _ = send_with(&name, &text, some);
+            }
+        }
+    }
+}
+
+/// The manager shall close the socket of an address, which nobody serves any more.
+pub fn forget_socket(address: &Address) {
+    if let Some(name) = std::env::var_os("NOTIFY_SOCKET").filter(|_| is_store_offered()) {
+        let _ = send(&name, &let_go(address));
+    }
+}
+
+/// What the kernel lets through in one message (`SCM_MAX_FD`).
+const MOST_AT_ONCE: usize = 253;
+
+fn is_store_offered() -> bool {
+    let most = std::env::var("FDSTORE").ok();
+    most.is_some_and(|most| most.parse().is_ok_and(|most: u32| most > 0))
+}
+
+fn let_go(address: &Address) -> String {
+    format!("FDSTOREREMOVE=1\nFDNAME={}", name_in_store(address))
+}
+
+/// A colon would end it.
+fn name_in_store(address: &Address) -> String {
+    let text = address.to_string();
+    text.replace(
+        |letter: char| !letter.is_ascii_graphic() || letter == ':',
+        "-",
+    )
 }
 
 fn message(state: &State) -> String {
@@ -63,9 +125,35 @@ fn send(name: &OsStr, message: &str) -> std::io::Result<()> {
     Ok(())
 }
 
+/// As [`send`], with descriptors.
+fn send_with(name: &OsStr, message: &str, sockets: &[BorrowedFd<'_>]) -> std::io::Result<()> {
+    let address = match name.as_bytes() {
+        [b'@', name @ ..] => UnixAddr::new_abstract(name)?,
+        path => UnixAddr::new(path)?,
+    };
+    let numbers: Vec<_> = sockets.iter().map(|socket| socket.as_raw_fd()).collect();
+    sendmsg(
+        UnixDatagram::unbound()?.as_raw_fd(),
+        &[IoSlice::new(message.as_bytes())],
+        &[ControlMessage::ScmRights(&numbers)],
+        MsgFlags::MSG_DONTWAIT,
+        Some(&address),
+    )?;
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_name_in_the_store_has_neither_colons_nor_spaces() {
+        let name = |text: &str| name_in_store(&Address::Ip(text.parse().expect("an address")));
+        assert_eq!(name("127.0.0.1:80"), "127.0.0.1-80");
+        assert_eq!(name("[::1]:443"), "[--1]-443");
+        let path = Address::Unix("/run/a b:ü".into());
+        assert_eq!(name_in_store(&path), "unix-/run/a-b--");
+    }
 
     #[test]
     fn a_datagram_reaches_a_path_and_an_abstract_name() {

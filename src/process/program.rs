@@ -136,6 +136,7 @@ impl Program {
         }
         started();
         workers.watchdog = Watchdog::of_process();
+        notify::keep_sockets(&Sockets::default(), &self.sockets);
         notify::tell(&State::Ready(self.status()));
         // The store may take its time to open; nobody waits for it.
         let first = self.desk.in_force();
@@ -533,6 +534,7 @@ impl Program {
             self.pid_file = moved;
         }
         // What is not listened to any more is closed by the worker that held it last.
+        notify::keep_sockets(&self.sockets, &sockets);
         self.sockets = sockets;
         self.generation = Arc::clone(&next);
         for (index, shares) in shares.into_iter().enumerate() {

@@ -1,14 +1,16 @@
 //! What a service manager sees and gives: messages, the watchdog, sockets that listen already.
 
 use std::fs;
+use std::io::IoSliceMut;
 use std::net::{SocketAddr, TcpListener};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
 use std::os::unix::net::{UnixDatagram, UnixListener};
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
+use nix::sys::socket::{ControlMessageOwned, MsgFlags, UnixAddr, recvmsg};
 use nix::sys::{ptrace, wait};
 use nix::unistd::{Pid, geteuid};
 use tempfile::TempDir;
@@ -87,6 +89,34 @@ impl Service {
 
     fn said(&self) -> String {
         fs::read_to_string(self.path("error.log")).unwrap_or_default()
+    }
+
+    /// The next message to the manager, with the sockets that came along.
+    fn given(&self) -> (String, Vec<OwnedFd>) {
+        let mut buffer = [0; 512];
+        let mut space = nix::cmsg_space!([i32; 8]);
+        let mut parts = [IoSliceMut::new(&mut buffer)];
+        let flags = MsgFlags::empty();
+        let message =
+            recvmsg::<UnixAddr>(self.notify.as_raw_fd(), &mut parts, Some(&mut space), flags);
+        let message = message.expect("a message comes");
+        let mut sockets = Vec::new();
+        for part in message.cmsgs().expect("there is space") {
+            if let ControlMessageOwned::ScmRights(numbers) = part {
+                #[expect(unsafe_code, reason = "a number becomes a descriptor in no other way")]
+                // SAFETY: the kernel has just made these descriptors for us.
+                sockets.extend(
+                    numbers
+                        .iter()
+                        .map(|number| unsafe { OwnedFd::from_raw_fd(*number) }),
+                );
+            }
+        }
+        let length = message.bytes;
+        (
+            String::from_utf8_lossy(&buffer[..length]).into_owned(),
+            sockets,
+        )
     }
 
     /// The next message to the manager.
@@ -257,6 +287,55 @@ fn sockets_of_the_manager_are_served_and_stay_with_it() {
     service.start_with(copy(&web), other);
     assert!(service.told().starts_with("READY=1\n"));
     assert_eq!(between.answer("GET").text(), "second");
+}
+
+#[test]
+fn sockets_that_the_manager_keeps_outlive_a_crash_with_the_connections_in_them() {
+    let (port, next) = (reserve(), reserve());
+    let listen = format!("127.0.0.1:{}", port.number);
+    let mut service = Service::new(&answering(&listen, "text"));
+    service.start(&[("FDSTORE", "16")]);
+    let (kept, mut sockets) = service.given();
+    assert_eq!(
+        kept,
+        format!("FDSTORE=1\nFDNAME=127.0.0.1-{}\nFDPOLL=0", port.number)
+    );
+    assert_eq!(sockets.len(), 2, "one for each worker");
+    assert!(service.told().starts_with("READY=1\n"));
+    service.signal(Signal::SIGKILL);
+    service.wait();
+    let mut waiting: Vec<_> = (0..8)
+        .map(|_| {
+            let mut client = Client::connect(port.number);
+            client.send(GET);
+            client
+        })
+        .collect();
+    let (first, second) = (sockets.pop(), sockets.pop());
+    service.start_with(first.expect("two came"), second.expect("two came"));
+    assert!(service.told().starts_with("READY=1\n"));
+    for client in &mut waiting {
+        assert_eq!(client.answer("GET").text(), "text");
+    }
+    // Another address with the next configuration: the manager closes the old one, too.
+    drop(
+        service
+            .child
+            .take()
+            .map(|mut child| (child.kill(), child.wait())),
+    );
+    let moved = format!("127.0.0.1:{}", next.number);
+    service.start(&[("FDSTORE", "16")]);
+    assert_eq!(service.given().1.len(), 2);
+    assert!(service.told().starts_with("READY=1\n"));
+    service.configure(&answering(&moved, "moved"));
+    service.signal(Signal::SIGHUP);
+    assert!(service.told().starts_with("RELOADING=1\n"));
+    let gone = format!("FDSTOREREMOVE=1\nFDNAME=127.0.0.1-{}", port.number);
+    assert_eq!(service.told(), gone);
+    assert_eq!(service.given().1.len(), 2);
+    assert!(service.told().starts_with("READY=1\n"));
+    assert_eq!(Client::connect(next.number).ask(GET).text(), "moved");
 }
 
 #[test]
