@@ -291,6 +291,7 @@ trial_conf() {
     sed -e 's#^user .*#\# Started by root, the program would change to: user openclaw;#' \
         -e 's#/var/log/openclaw/#logs/#' \
         -e 's#/run/openclaw/#logs/#' \
+        -e 's#/var/cache/openclaw/#cache/#' \
         -e "s#^\( *listen\) 80 #\1 $port #" \
         "$assets/openclaw.conf"
 }
@@ -328,7 +329,7 @@ uninstall_trial() {
         return
     fi
     # Only what was put there: the directory may be somebody's home.
-    rm -rf "$prefix/conf" "$prefix/logs"
+    rm -rf "$prefix/conf" "$prefix/logs" "$prefix/cache"
     rmdir "$prefix" 2>/dev/null || say "there is more in $prefix, which stays"
     say 'removed'
 }

@@ -246,7 +246,8 @@ impl Program {
         None
     }
 
-    /// Puts the configuration into force as its files have it now, because a signal asks for it.
+    /// Puts the configuration into force as its files have it now, because a signal asks for it. Were
+    /// they taken?
     async fn reload(&mut self, workers: &mut Workers) -> bool {
         error_log::report(Level::Notice, format_args!("reconfiguring"));
         let author = Author {
