@@ -1,79 +1,289 @@
 #!/bin/sh
-# Installs OpenClaw, tries it out, or removes it.
+# Installs OpenClaw, upgrades it, tries it out, or removes it: `./install.sh --help`.
 #
-#   ./install.sh                  builds and installs for this machine (as root)
-#   ./install.sh --from FILE      installs a program that is built already
-#   ./install.sh --prefix DIR     a trial in one directory, without root
-#   ./install.sh --demo           builds and serves a demonstration on http://localhost:8080
-#   ./install.sh --uninstall      removes the program; configuration, logs and state stay
-#
-# It may run again at any time: the program is replaced, what belongs to you stays as it is. The new
-# program takes the old one's place only when it runs and understands the configuration; if the
-# service then does not come up, the old one is put back.
+# It may run again at any time. The new program takes the old one's place only when it runs and
+# understands the configuration; if the service then does not come up, the old one is put back.
+# Everything is a function and the last line calls it: a script that arrives through a pipe and
+# breaks off does nothing.
 set -eu
 
-here=$(cd "$(dirname "$0")" && pwd)
-mode=system
-from=
-prefix=
-port=8080
+usage() {
+    cat <<'USAGE'
+Installs OpenClaw, upgrades it, tries it out, or removes it.
+
+  sudo ./install.sh                  installs for this machine: the program that lies beside this
+                                     script in a release, or else one built from these sources
+  sudo ./install.sh --from WHAT      installs a release, or a program that is built already
+  ./install.sh --prefix DIR          a trial in one directory, without root
+  ./install.sh --demo                a demonstration on http://localhost:8080
+  sudo ./install.sh --uninstall      removes the program; configuration, logs and state stay
+
+  --from FILE.tar.gz | URL           a release; its checksum must stand in FILE.tar.gz.sha256
+  --from URL/                        the release for this machine from a directory of releases
+  --from PROGRAM                     a program file
+  --sha256 SUM                       the checksum that it must have, instead of the one beside it
+  --port NUMBER                      where a trial or demonstration listens (8080)
+  --purge                            with --uninstall: everything goes, what is yours too
+
+Through a pipe it needs a release:  curl -fsSL .../install.sh | sudo sh -s -- --from URL
+USAGE
+}
 
 say() { printf '%s\n' "$*"; }
 fail() {
     printf 'install.sh: %s\n' "$*" >&2
     exit 1
 }
-usage() { sed -n '2,/^$/{/^#/!d;s/^# \{0,1\}//;p;}' "$0"; }
+has() { command -v "$1" >/dev/null 2>&1; }
+is_root() { [ "$(id -u)" -eq 0 ]; }
 
-while [ $# -gt 0 ]; do
-    case $1 in
-        --from) [ $# -ge 2 ] || fail '--from needs a file'; from=$2; shift ;;
-        --from=*) from=${1#*=} ;;
-        --prefix) [ $# -ge 2 ] || fail '--prefix needs a directory'; mode=trial; prefix=$2; shift ;;
-        --prefix=*) mode=trial; prefix=${1#*=} ;;
-        --port) [ $# -ge 2 ] || fail '--port needs a number'; port=$2; shift ;;
-        --port=*) port=${1#*=} ;;
-        --demo) mode=demo ;;
-        --uninstall) mode=uninstall ;;
-        -h | --help) usage; exit 0 ;;
-        *) fail "unknown option \`$1\`; see ./install.sh --help" ;;
-    esac
-    shift
-done
-case $port in
-    '' | *[!0-9]*) fail "\`$port\` is not a port" ;;
-esac
-[ "$(uname -s)" = Linux ] || fail 'OpenClaw runs on Linux'
-[ -f "$here/assets/openclaw.conf" ] || fail "\`$here\` is not OpenClaw's directory: assets/ is missing"
-
-# Sets `from` to the program, which is built unless it was given.
-find_program() {
-    if [ -n "$from" ]; then
-        [ -f "$from" ] || fail "there is no file \`$from\`"
-        from=$(cd "$(dirname "$from")" && pwd)/$(basename "$from")
-    else
-        # sudo leaves out what rustup put into the path of the user.
-        for home in "${HOME:-}" "$(getent passwd "${SUDO_USER:-root}" 2>/dev/null | cut -d: -f6)"; do
-            if [ -x "$home/.cargo/bin/cargo" ]; then
-                PATH=$PATH:$home/.cargo/bin
-                [ "$home" = "${HOME:-}" ] || export RUSTUP_HOME="$home/.rustup" CARGO_HOME="$home/.cargo"
-                break
-            fi
-        done
-        command -v cargo >/dev/null ||
-            fail 'cargo is missing: install Rust 1.95 or newer with rustup, or use --from FILE'
-        command -v cc >/dev/null ||
-            fail 'a linker is missing: apt-get install build-essential, or use --from FILE'
-        say 'building, which takes a few minutes the first time'
-        (cd "$here" && cargo build --release --locked) || fail 'the build failed, nothing was changed'
-        from=${CARGO_TARGET_DIR:-$here/target}/release/openclaw
-    fi
-    "$from" -v >/dev/null 2>&1 || fail "\`$from\` does not run on this machine"
+work=
+undo=
+at_exit() {
+    status=$?
+    trap - EXIT
+    if [ -n "$undo" ]; then "$undo"; fi
+    if [ -n "$work" ]; then rm -rf "$work"; fi
+    exit "$status"
 }
+
+main() {
+    mode=system from='' sha256='' prefix='' port=8080 uninstall='' purge='' here=''
+    while [ $# -gt 0 ]; do
+        option=$1
+        case $option in
+            --from | --sha256 | --prefix | --port)
+                value=${2:-}
+                [ -n "$value" ] || fail "$option needs a value"
+                shift
+                ;;
+            --from=* | --sha256=* | --prefix=* | --port=*)
+                value=${option#*=}
+                option=${option%%=*}
+                [ -n "$value" ] || fail "$option needs a value"
+                ;;
+        esac
+        case $option in
+            --from) from=$value ;;
+            --sha256) sha256=$value ;;
+            --prefix) mode=trial prefix=$value ;;
+            --port) port=$value ;;
+            --demo) mode=demo ;;
+            --uninstall) uninstall=yes ;;
+            --purge) purge=yes ;;
+            -h | --help) usage; exit 0 ;;
+            *) fail "unknown option \`$option\`; see --help" ;;
+        esac
+        shift
+    done
+    case $port in
+        '' | *[!0-9]*) fail "\`$port\` is not a port" ;;
+    esac
+    [ -z "$purge" ] || [ -n "$uninstall" ] || fail '--purge goes with --uninstall'
+    [ -z "$sha256" ] || [ -n "$from" ] || fail '--sha256 goes with --from'
+    case $prefix in
+        '' | /*) ;;
+        *) prefix=$(pwd)/$prefix ;;
+    esac
+    [ "$(uname -s)" = Linux ] || fail 'OpenClaw runs on Linux'
+    # Through a pipe, `$0` is the name of the shell.
+    case $0 in
+        *install.sh) [ ! -f "$0" ] || here=$(cd "$(dirname "$0")" && pwd) ;;
+    esac
+    trap at_exit EXIT
+    trap 'exit 129' HUP
+    trap 'exit 130' INT
+    trap 'exit 143' TERM
+    case $uninstall$mode in
+        yestrial) uninstall_trial ;;
+        yes*) uninstall_system ;;
+        trial) install_trial ;;
+        demo) demo ;;
+        *) install_system ;;
+    esac
+}
+
+# --- where the program comes from -------------------------------------------------------------
+
+# Sets `program`, and `assets`, the directory of what belongs to it.
+obtain() {
+    work=$(mktemp -d)
+    assets=$here/assets
+    case $from in
+        '')
+            if [ -n "$here" ] && [ -f "$here/openclaw" ]; then
+                program=$here/openclaw
+            elif [ -n "$here" ] && [ -f "$here/Cargo.toml" ]; then
+                build
+            else
+                fail 'there is neither a program nor its sources here; name a release: --from URL or --from FILE.tar.gz'
+            fi
+            ;;
+        http://* | https://*)
+            case $from in
+                */) from=${from}openclaw-linux-$(architecture).tar.gz ;;
+            esac
+            say "loading $from"
+            download "$from" "$work/release.tar.gz" || fail "\`$from\` cannot be loaded"
+            if [ -z "$sha256" ]; then
+                download "$from.sha256" "$work/release.tar.gz.sha256" ||
+                    fail "there is no checksum \`$from.sha256\`; name one with --sha256"
+            fi
+            unpack "$work/release.tar.gz"
+            ;;
+        *.tar.gz | *.tgz)
+            [ -f "$from" ] || fail "there is no file \`$from\`"
+            unpack "$from"
+            ;;
+        *)
+            [ -f "$from" ] || fail "there is no file \`$from\`"
+            [ -z "$sha256" ] || verify "$from"
+            program=$from
+            ;;
+    esac
+    [ -f "$assets/openclaw.conf" ] ||
+        fail "assets/ is missing beside this script; name a release: --from URL or --from FILE.tar.gz"
+}
+
+# As in the names of releases.
+architecture() {
+    case $(uname -m) in
+        x86_64 | amd64) echo x86_64 ;;
+        aarch64 | arm64)
+            # Raspberry Pi OS of 32 bits may run on a kernel of 64.
+            if [ "$(getconf LONG_BIT 2>/dev/null || echo 64)" = 32 ]; then echo armv7; else echo aarch64; fi
+            ;;
+        armv7* | armv8*) echo armv7 ;;
+        *) uname -m ;;
+    esac
+}
+
+download() { # URL FILE
+    if has curl; then
+        curl -fsSL --connect-timeout 20 --retry 2 -o "$2" "$1"
+    elif has wget; then
+        wget -q -T 20 -O "$2" "$1"
+    else
+        fail 'neither curl nor wget is there: apt-get install curl'
+    fi
+}
+
+# A file is taken only with the checksum that was said on the command line or that lies beside it.
+verify() { # FILE
+    wanted=$sha256
+    if [ -z "$wanted" ]; then
+        [ -f "$1.sha256" ] || fail "there is no checksum \`$1.sha256\`; name one with --sha256"
+        read -r wanted _ <"$1.sha256" || [ -n "$wanted" ] || fail "\`$1.sha256\` is empty"
+    fi
+    wanted=$(printf %s "$wanted" | tr ABCDEF abcdef)
+    has sha256sum || fail 'sha256sum is missing: apt-get install coreutils'
+    found=$(sha256sum <"$1")
+    found=${found%% *}
+    [ "$found" = "$wanted" ] ||
+        fail "the checksum of \`$1\` is wrong, nothing was changed (it is $found, it must be $wanted)"
+}
+
+unpack() { # FILE
+    verify "$1"
+    mkdir "$work/release"
+    tar -xzof "$1" -C "$work/release" || fail "\`$1\` cannot be unpacked"
+    for program in "$work"/release/*/openclaw; do
+        [ -f "$program" ] || fail "\`$1\` is no release of OpenClaw"
+    done
+    assets=$(dirname "$program")/assets
+}
+
+# Sets `program` to one that is built here from the sources.
+build() {
+    needed=$(sed -n 's/^rust-version = "1\.\([0-9]*\)".*/\1/p' "$here/Cargo.toml")
+    find_cargo || { install_cargo && find_cargo; } ||
+        fail "Rust 1.$needed or newer is missing, $(how_to_get_rust), or name a release with --from"
+    if ! has cc && is_root && has apt-get; then
+        apt_install gcc libc6-dev || true
+    fi
+    has cc || fail 'a C compiler is missing: apt-get install gcc libc6-dev'
+    memory=$(sed -n 's/^MemTotal: *\([0-9]*\) kB/\1/p' /proc/meminfo)
+    set -- --locked --manifest-path "$here/Cargo.toml"
+    if [ "${memory:-9999999}" -lt 2097152 ]; then
+        profile=small-host
+        set -- "$@" --profile $profile -j1
+        [ "$memory" -ge 1000000 ] ||
+            say 'this machine has less than 1 GB of memory: without swap the build may fail; --from takes a release'
+    else
+        profile=release
+        set -- "$@" --release
+    fi
+    say 'building, which takes a few minutes on a PC and an hour or more on a small board'
+    # What is built in somebody's directory stays theirs.
+    if is_root && [ "${SUDO_USER:-root}" != root ] && [ ! -O "$here" ]; then
+        set -- sudo -u "$SUDO_USER" -H env "PATH=$PATH" "$cargo" build "$@"
+    else
+        set -- "$cargo" build "$@"
+    fi
+    (cd "$here" && "$@") || fail 'the build failed, nothing was changed'
+    program=${CARGO_TARGET_DIR:-$here/target}/$profile/openclaw
+}
+
+# Sets `cargo` to one that is new enough. sudo leaves out what rustup put into the path of the user.
+find_cargo() {
+    user_home=$(getent passwd "${SUDO_USER:-root}" 2>/dev/null | cut -d: -f6)
+    for cargo in cargo "${HOME:-/root}/.cargo/bin/cargo" "$user_home/.cargo/bin/cargo"; do
+        has "$cargo" || continue
+        if [ "$cargo" = "$user_home/.cargo/bin/cargo" ] && [ "$user_home" != "${HOME:-}" ] && [ -O "$here" ]; then
+            export RUSTUP_HOME="$user_home/.rustup" CARGO_HOME="$user_home/.cargo"
+        fi
+        minor=$("$cargo" --version 2>/dev/null | sed -n 's/^cargo 1\.\([0-9]*\).*/\1/p')
+        if [ "${minor:-0}" -ge "${needed:-0}" ]; then
+            PATH=$PATH:$(dirname "$(command -v "$cargo")")
+            return 0
+        fi
+    done
+    return 1
+}
+
+apt_install() {
+    say "installing $*"
+    DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "$@" >/dev/null
+}
+
+how_to_get_rust() {
+    if has apt-get; then
+        echo 'install it with "apt-get install rustc-web cargo-web gcc libc6-dev" (Debian 12) or from https://rustup.rs'
+    else
+        echo 'install it from https://rustup.rs'
+    fi
+}
+
+# Debian 12 and Raspberry Pi OS 12 have a new Rust for their browsers; elsewhere rustup brings it.
+install_cargo() {
+    if is_root && has apt-get; then
+        apt-get update >/dev/null || true
+        minor=$(apt-cache policy cargo-web 2>/dev/null | sed -n 's/^ *Candidate: \([0-9]*:\)*1\.\([0-9]*\)\..*/\2/p')
+        if [ "${minor:-0}" -ge "$needed" ]; then
+            apt_install rustc-web cargo-web gcc libc6-dev
+            return
+        fi
+    fi
+    download https://sh.rustup.rs "$work/rustup.sh" 2>/dev/null || return 1
+    say 'installing Rust with rustup'
+    sh "$work/rustup.sh" -y --profile minimal --no-modify-path >/dev/null
+}
+
+# --- putting it in place ----------------------------------------------------------------------
 
 # Puts a file in place whole: whoever opens it meanwhile gets the old one.
 put() { # MODE SOURCE TARGET
     install -m "$1" "$2" "$3.new.$$" && mv -f "$3.new.$$" "$3"
+}
+
+# Lays the new program beside the old one and looks whether it runs here.
+stage() { # TARGET
+    staged=$1.new.$$
+    install -m 755 "$program" "$staged"
+    if ! "$staged" -v >/dev/null 2>&1; then
+        rm -f "$staged"
+        fail "the program does not run on this machine ($(architecture)), nothing was changed"
+    fi
 }
 
 # The first configuration for one directory: other places, another port, no change of user.
@@ -81,47 +291,279 @@ trial_conf() {
     sed -e 's#^user .*#\# Started by root, the program would change to: user openclaw;#' \
         -e 's#/var/log/openclaw/#logs/#' \
         -e 's#/run/openclaw/#logs/#' \
+        -e 's#/var/cache/openclaw/#cache/#' \
         -e "s#^\( *listen\) 80 #\1 $port #" \
-        "$here/assets/openclaw.conf"
+        "$assets/openclaw.conf"
 }
 
 install_trial() {
-    case $prefix in
-        '') fail '--prefix needs a directory' ;;
-        /*) ;;
-        *) prefix=$(pwd)/$prefix ;;
-    esac
-    find_program
+    obtain
     mkdir -p "$prefix/bin" "$prefix/conf/sites" "$prefix/logs"
+    stage "$prefix/bin/openclaw"
     if [ ! -e "$prefix/conf/openclaw.conf" ]; then
         trial_conf >"$prefix/conf/openclaw.conf.new.$$"
         mv "$prefix/conf/openclaw.conf.new.$$" "$prefix/conf/openclaw.conf"
     fi
-    [ -e "$prefix/conf/mime.types" ] || put 644 "$here/assets/mime.types" "$prefix/conf/mime.types"
-    "$from" -t -q -p "$prefix" ||
+    [ -e "$prefix/conf/mime.types" ] || put 644 "$assets/mime.types" "$prefix/conf/mime.types"
+    if ! "$staged" -t -q -p "$prefix"; then
+        rm -f "$staged"
         fail "the new program refuses \`$prefix/conf/openclaw.conf\`, the old one stays"
-    put 755 "$from" "$prefix/bin/openclaw"
-    say "installed in $prefix"
-    say "  start   $prefix/bin/openclaw -p $prefix"
+    fi
+    mv -f "$staged" "$prefix/bin/openclaw"
+    say "installed in $prefix: $("$prefix/bin/openclaw" -v 2>&1)"
+    say "  start   $prefix/bin/openclaw -p $prefix --daemon"
+    say "  see     http://localhost:$port/, unless its configuration says otherwise"
     say "  reload  $prefix/bin/openclaw -p $prefix -s reload"
     say "  stop    $prefix/bin/openclaw -p $prefix -s quit"
-    say "  remove  rm -r $prefix"
+    say "  remove  install.sh --prefix $prefix --uninstall --purge"
 }
 
-demo() {
-    find_program
-    directory=$(mktemp -d)
-    server=
-    end() {
-        if [ -n "$server" ]; then
-            kill -QUIT "$server" 2>/dev/null || true
-            wait "$server" || true
+uninstall_trial() {
+    [ -f "$prefix/bin/openclaw" ] || [ -f "$prefix/conf/openclaw.conf" ] ||
+        fail "there is no OpenClaw in \`$prefix\`"
+    [ ! -x "$prefix/bin/openclaw" ] || "$prefix/bin/openclaw" -p "$prefix" -s quit 2>/dev/null || true
+    rm -f "$prefix/bin/openclaw"
+    rmdir "$prefix/bin" 2>/dev/null || true
+    if [ -z "$purge" ]; then
+        say "removed; what is yours stays in $prefix"
+        return
+    fi
+    # Only what was put there: the directory may be somebody's home.
+    rm -rf "$prefix/conf" "$prefix/logs" "$prefix/cache"
+    rmdir "$prefix" 2>/dev/null || say "there is more in $prefix, which stays"
+    say 'removed'
+}
+
+has_systemd() { [ -d /run/systemd/system ] && has systemctl; }
+
+need_root() {
+    is_root || fail "$1 needs root; try sudo, or --prefix DIR for a trial without"
+}
+
+make_user() {
+    getent passwd openclaw >/dev/null && return
+    if has useradd; then
+        useradd --system --user-group --no-create-home --home-dir /nonexistent \
+            --shell /usr/sbin/nologin openclaw
+    else
+        addgroup -S openclaw 2>/dev/null || true
+        adduser -S -D -H -h /nonexistent -s /sbin/nologin -G openclaw openclaw
+    fi
+}
+
+# Does something as the service. The configuration belongs to it, because the dashboard edits it;
+# so whoever has taken over the service could lay traps in it for root: root does not read it, and
+# does not write into its directory.
+as_service() {
+    if has runuser; then
+        runuser -u openclaw -- "$@"
+    else
+        # shellcheck disable=SC2016 # the inner shell expands it
+        su -s /bin/sh openclaw -c '"$0" "$@"' "$@"
+    fi
+}
+
+# Writes standard input to a new file of the service.
+put_as_service() { # MODE TARGET
+    # shellcheck disable=SC2016 # the inner shell expands it
+    as_service sh -c 'umask 027 && cat >"$1.new" && chmod "$0" "$1.new" && mv "$1.new" "$1"' "$1" "$2"
+}
+
+# Prints the first configuration of the machine; where there is IPv6 it is served too.
+first_conf() {
+    ipv6=0
+    [ ! -s /proc/net/if_inet6 ] || ipv6=1
+    awk -v ipv6=$ipv6 '{ print }
+        ipv6 && /^ *listen 80 default_server;/ { sub("80", "[::]:80"); print }' "$assets/openclaw.conf"
+}
+
+bin=/usr/local/bin/openclaw
+unit=/etc/systemd/system/openclaw.service
+conf=/etc/openclaw/openclaw.conf
+
+install_system() {
+    need_root 'installing'
+    if has dpkg-query && dpkg-query -W -f '${db:Status-Status}' openclaw-proxy 2>/dev/null | grep -qx installed; then
+        fail 'the package openclaw-proxy is installed; upgrade it, or remove it first: apt-get remove openclaw-proxy'
+    fi
+    obtain
+    mkdir -p /usr/local/bin
+    stage $bin
+    undo=unstage
+    make_user
+    [ -e /etc/openclaw ] || install -d -m 750 -o openclaw -g openclaw /etc/openclaw
+    for directory in /var/log/openclaw /var/cache/openclaw /run/openclaw; do
+        [ -e $directory ] || install -d -m 750 -o openclaw -g openclaw $directory
+    done
+    chmod 755 /run/openclaw
+    [ -e /var/lib/openclaw ] || install -d -m 700 -o openclaw -g openclaw /var/lib/openclaw
+    is_first=
+    if [ ! -e $conf ]; then
+        is_first=yes
+        first_conf | put_as_service 640 $conf
+    fi
+    [ -e /etc/openclaw/sites ] || as_service mkdir -m 750 /etc/openclaw/sites
+    [ -e /etc/openclaw/mime.types ] || put_as_service 640 /etc/openclaw/mime.types <"$assets/mime.types"
+    as_service "$staged" -t -q -c $conf || fail "the new program refuses $conf, the old one stays"
+
+    # Whatever goes wrong from here on: the old program is put back.
+    if [ -e $bin ]; then ln -f $bin $bin.old.$$; fi
+    if [ -e $unit ]; then cp -p $unit "$work/unit.old"; fi
+    undo=restore
+    mv -f "$staged" $bin
+    if [ -d /etc/logrotate.d ] && [ ! -e /etc/logrotate.d/openclaw ]; then
+        put 644 "$assets/openclaw.logrotate" /etc/logrotate.d/openclaw
+    fi
+    if has_systemd; then
+        put 644 "$assets/openclaw.service" $unit
+        systemctl daemon-reload
+        systemctl enable --quiet openclaw
+        start_service
+    fi
+    undo=
+    rm -f $bin.old.$$
+    put_manual
+    tell_next_step
+}
+
+unstage() { rm -f "$staged"; }
+
+restore() {
+    rm -f "$staged"
+    if [ -e $bin.old.$$ ]; then
+        mv -f $bin.old.$$ $bin
+        if has_systemd; then
+            [ ! -e "$work/unit.old" ] || put 644 "$work/unit.old" $unit
+            systemctl daemon-reload
+            systemctl restart openclaw ||
+                say 'the old program does not start either: journalctl -u openclaw' >&2
         fi
-        rm -rf "$directory"
-    }
-    trap end EXIT
-    trap 'exit 130' INT
-    trap 'exit 143' TERM
+        say 'the old program was put back' >&2
+    elif has_systemd && [ -e $unit ]; then
+        systemctl stop openclaw 2>/dev/null || true
+        say "the program is installed but does not run; when the cause is gone: systemctl start openclaw" >&2
+    fi
+}
+
+# Starts the new program, or changes to it: the old one finishes what runs, and new connections
+# wait in its sockets, which the service manager holds meanwhile. Only a program that serves, and
+# still does a moment later, is taken for good.
+start_service() {
+    if ! systemctl restart openclaw; then
+        systemctl --no-pager --full --lines 8 status openclaw >&2 || true
+        tell_who_listens
+        fail 'the service does not start, see above'
+    fi
+    main=$(systemctl show -p MainPID --value openclaw)
+    for _ in 1 2 3 4 5 6 7 8; do
+        sleep 0.25
+        if ! systemctl is-active --quiet openclaw ||
+            [ "$(systemctl show -p MainPID --value openclaw)" != "$main" ]; then
+            systemctl --no-pager --full --lines 8 status openclaw >&2 || true
+            fail 'the service started and ended again, see above'
+        fi
+    done
+    # The page of the first configuration is known, so it can be asked for.
+    if [ -n "$is_first" ] && has curl; then
+        curl -fsS -o /dev/null --max-time 10 --noproxy '*' http://127.0.0.1/ ||
+            fail 'the service runs but does not answer on http://127.0.0.1/'
+    fi
+}
+
+# A port that is taken is what keeps a first start from working most often.
+tell_who_listens() {
+    has ss || return 0
+    others=$(ss -Hltnp 'sport = :80' 2>/dev/null | grep -v '"openclaw"') || return 0
+    say 'on port 80 another program listens:' >&2
+    say "$others" >&2
+    say "stop it, or change the \`listen\` lines of $conf" >&2
+}
+
+# The manual page and the completions come from the program itself.
+put_manual() {
+    if $bin man >"$work/openclaw.1" 2>/dev/null && [ -s "$work/openclaw.1" ]; then
+        mkdir -p /usr/local/share/man/man1
+        put 644 "$work/openclaw.1" /usr/local/share/man/man1/openclaw.1
+    fi
+    for shell in bash zsh fish; do
+        file=$(completion_file $shell)
+        if $bin completions $shell >"$work/completions" 2>/dev/null && [ -s "$work/completions" ]; then
+            mkdir -p "$(dirname "$file")"
+            put 644 "$work/completions" "$file"
+        fi
+    done
+}
+
+completion_file() { # SHELL
+    case $1 in
+        bash) echo /usr/local/share/bash-completion/completions/openclaw ;;
+        zsh) echo /usr/local/share/zsh/site-functions/_openclaw ;;
+        fish) echo /usr/local/share/fish/vendor_completions.d/openclaw.fish ;;
+    esac
+}
+
+tell_next_step() {
+    say "installed: $($bin -v 2>&1)"
+    say "  configuration  $conf"
+    say '  logs           /var/log/openclaw'
+    if has_systemd; then
+        say "  service        systemctl status openclaw: $(systemctl show -p StatusText --value openclaw)"
+    else
+        say '  there is no systemd here, so it does not run yet:'
+        if has setpriv; then
+            say '  start          setpriv --reuid openclaw --regid openclaw --init-groups --inh-caps +net_bind_service'
+            say "                     --ambient-caps +net_bind_service $bin --daemon"
+        else
+            say "  start          $bin --daemon     (as root: it changes to the user openclaw)"
+        fi
+        say "  stop           $bin -s quit"
+    fi
+    if [ -n "$is_first" ]; then
+        address=$(hostname -I 2>/dev/null | cut -d' ' -f1)
+        case $address in
+            '') address=localhost ;;
+            *:*) address="[$address]" ;;
+        esac
+        say "  see it         http://$address/"
+    fi
+    sudo=
+    [ -z "${SUDO_USER:-}" ] || sudo='sudo '
+    say "  next           ${sudo}openclaw     opens the dashboard: add a route there with \`a\`"
+    # The socket says who may use it.
+    if [ -n "${SUDO_USER:-}" ] && [ "$(stat -c %a /run/openclaw/control.sock 2>/dev/null | cut -c2)" = 6 ]; then
+        say "                 without sudo after: sudo usermod -aG openclaw $SUDO_USER   (and a new login)"
+    fi
+}
+
+uninstall_system() {
+    need_root 'removing'
+    if has_systemd && [ -e $unit ]; then
+        systemctl disable --quiet --now openclaw || true
+    elif [ -x $bin ] && [ -s /run/openclaw/openclaw.pid ]; then
+        $bin -s quit 2>/dev/null || true
+    fi
+    rm -f $unit /etc/logrotate.d/openclaw $bin /usr/local/share/man/man1/openclaw.1
+    for shell in bash zsh fish; do rm -f "$(completion_file $shell)"; done
+    ! has_systemd || systemctl daemon-reload
+    if [ -n "$purge" ]; then
+        rm -rf /etc/openclaw /var/log/openclaw /var/lib/openclaw /var/cache/openclaw /run/openclaw
+        if getent passwd openclaw >/dev/null; then userdel openclaw 2>/dev/null || deluser openclaw || true; fi
+        say 'removed, with configuration, logs, state and user'
+    else
+        say 'removed; what is yours stays, and goes with --uninstall --purge:'
+        say '  /etc/openclaw /var/log/openclaw /var/lib/openclaw /var/cache/openclaw and the user openclaw'
+    fi
+}
+
+# --- a demonstration ---------------------------------------------------------------------------
+
+demo() {
+    obtain
+    directory=$work/demo
+    mkdir -m 755 "$directory"
+    chmod 755 "$work"
+    server=
+    undo=end_demo
     cat >"$directory/openclaw.conf" <<CONF
 # Two backends, and a proxy in front of them that shares requests out.
 error_log stderr warn;
@@ -159,8 +601,8 @@ http {
     }
 }
 CONF
-    [ "$(id -u)" -ne 0 ] || printf 'user root;\n' >>"$directory/openclaw.conf"
-    "$from" -p "$directory" --daemon &
+    ! is_root || printf 'user root;\n' >>"$directory/openclaw.conf"
+    "$program" -p "$directory" --daemon &
     server=$!
     # The pid file is there once every socket is bound.
     while [ ! -s "$directory/openclaw.pid" ]; do
@@ -169,123 +611,20 @@ CONF
     done
     say "OpenClaw serves http://localhost:$port in front of two backends; Ctrl-C ends it."
     say "Its configuration is $directory/openclaw.conf"
-    if command -v curl >/dev/null; then
+    if has curl; then
         for request in 1 2; do
-            curl -sS "http://localhost:$port/request/$request" || fail 'the demonstration does not answer'
+            curl -sS --noproxy '*' "http://localhost:$port/request/$request" ||
+                fail 'the demonstration does not answer'
         done
     fi
     wait "$server"
 }
 
-has_systemd() { [ -d /run/systemd/system ] && command -v systemctl >/dev/null; }
-
-need_root() {
-    [ "$(id -u)" -eq 0 ] || fail "$1 needs root; try sudo, or --prefix DIR for a trial without"
-}
-
-make_user() {
-    getent passwd openclaw >/dev/null && return
-    if command -v useradd >/dev/null; then
-        useradd --system --user-group --no-create-home --home-dir /nonexistent \
-            --shell /usr/sbin/nologin openclaw
-    else
-        addgroup -S openclaw 2>/dev/null || true
-        adduser -S -D -H -h /nonexistent -s /sbin/nologin -G openclaw openclaw
+end_demo() {
+    if [ -n "$server" ]; then
+        kill -QUIT "$server" 2>/dev/null || true
+        wait "$server" || true
     fi
 }
 
-install_system() {
-    need_root 'installing'
-    find_program
-    program=/usr/local/bin/openclaw
-    conf=/etc/openclaw/openclaw.conf
-    make_user
-    mkdir -p /usr/local/bin
-    install -d -m 755 /etc/openclaw /etc/openclaw/sites
-    for directory in /var/log/openclaw /var/cache/openclaw /run/openclaw; do
-        install -d -m 750 -o openclaw -g openclaw "$directory"
-    done
-    chmod 755 /run/openclaw
-    install -d -m 700 -o openclaw -g openclaw /var/lib/openclaw
-    # It may come to hold secrets.
-    [ -e $conf ] || { put 640 "$here/assets/openclaw.conf" $conf && chgrp openclaw $conf; }
-    [ -e /etc/openclaw/mime.types ] || put 644 "$here/assets/mime.types" /etc/openclaw/mime.types
-    "$from" -t -q -c $conf || fail "the new program refuses $conf, the old one stays"
-
-    old=
-    if [ -e $program ]; then
-        old=$program.old.$$
-        ln -f $program "$old"
-    fi
-    # Whatever goes wrong from here on: the old program is put back.
-    restore() {
-        if [ -n "$old" ]; then
-            mv -f "$old" $program
-            ! has_systemd || systemctl restart openclaw || true
-            say 'the old program was put back' >&2
-        else
-            rm -f $program
-        fi
-    }
-    trap restore EXIT
-    trap 'exit 130' INT
-    trap 'exit 143' TERM
-    put 755 "$from" $program
-    if [ -d /etc/logrotate.d ] && [ ! -e /etc/logrotate.d/openclaw ]; then
-        cat >/etc/logrotate.d/openclaw <<'ROTATE'
-/var/log/openclaw/*.log {
-    daily
-    rotate 14
-    compress
-    delaycompress
-    missingok
-    notifempty
-    create 0640 openclaw openclaw
-    sharedscripts
-    postrotate
-        /usr/local/bin/openclaw -c /etc/openclaw/openclaw.conf -s reopen >/dev/null 2>&1 || true
-    endscript
-}
-ROTATE
-    fi
-    if has_systemd; then
-        put 644 "$here/assets/openclaw.service" /etc/systemd/system/openclaw.service
-        systemctl daemon-reload
-        systemctl enable --quiet openclaw
-        if ! systemctl restart openclaw; then
-            systemctl --no-pager --lines 5 status openclaw >&2 || true
-            fail 'the service does not start, see above; is another program on port 80?'
-        fi
-    fi
-    trap - EXIT INT TERM
-    [ -z "$old" ] || rm -f "$old"
-    say "installed: $("$program" -v 2>&1)"
-    say "  configuration  $conf"
-    say "  logs           /var/log/openclaw"
-    if has_systemd; then
-        say '  service        systemctl status openclaw'
-    else
-        say "  start          $program -c $conf"
-        say "  stop           $program -c $conf -s quit"
-    fi
-}
-
-uninstall() {
-    need_root 'removing'
-    if has_systemd && [ -e /etc/systemd/system/openclaw.service ]; then
-        systemctl disable --quiet --now openclaw || true
-    elif [ -x /usr/local/bin/openclaw ]; then
-        /usr/local/bin/openclaw -c /etc/openclaw/openclaw.conf -s quit 2>/dev/null || true
-    fi
-    rm -f /etc/systemd/system/openclaw.service /etc/logrotate.d/openclaw /usr/local/bin/openclaw
-    ! has_systemd || systemctl daemon-reload
-    say 'removed; what is yours stays, and goes with:'
-    say '  rm -r /etc/openclaw /var/log/openclaw /var/lib/openclaw /var/cache/openclaw && userdel openclaw'
-}
-
-case $mode in
-    trial) install_trial ;;
-    demo) demo ;;
-    uninstall) uninstall ;;
-    system) install_system ;;
-esac
+main "$@"

@@ -10,7 +10,7 @@ use std::collections::HashSet;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::AsRawFd as _;
+use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd};
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -95,6 +95,68 @@ struct Queues {
 }
 
 impl Sockets {
+    /// Sockets that listen already, each with a name for it: [`Sockets::adapt`] takes those whose
+    /// address it needs. All sockets of one address stand for that address together; where there is
+    /// only one, which is the rule, all workers accept from it. Their files stay when they close,
+    /// for whoever made them. What could not be used or set is told beside.
+    pub fn inherited(sockets: Vec<(String, Socket)>) -> (Self, Vec<ListenError>) {
+        let mut warnings = Vec::new();
+        let mut found: Vec<(Endpoint, Queues)> = Vec::new();
+        for (name, socket) in sockets {
+            let address = match address_of(&socket) {
+                Ok(address) => address,
+                Err(error) => {
+                    // It has no address to be called by.
+                    let name = Address::Unix(name.into());
+                    warnings.push(ListenError::of("getsockname() of", &name)(error));
+                    continue;
+                }
+            };
+            let endpoint = Endpoint {
+                address,
+                options: Options::default(),
+                covered: Vec::new(),
+            };
+            tune(&socket, &endpoint, None, &mut warnings);
+            if let Err(error) = listen(&socket, &endpoint) {
+                warnings.push(error);
+                continue;
+            }
+            let socket = (next_id(), socket);
+            match found.iter_mut().find(|(known, _)| *known == endpoint) {
+                Some((_, queues)) => queues.sockets.push(socket),
+                None => {
+                    let sockets = vec![socket];
+                    found.push((
+                        endpoint,
+                        Queues {
+                            sockets,
+                            file: None,
+                        },
+                    ));
+                }
+            }
+        }
+        let bound = |(endpoint, queues)| {
+            Arc::new(Bound {
+                endpoint: Arc::new(endpoint),
+                queues: Arc::new(queues),
+            })
+        };
+        let bound = found.into_iter().map(bound).collect();
+        (Self { bound }, warnings)
+    }
+
+    /// The addresses that none of the endpoints has.
+    pub fn not_in(&self, endpoints: &[Endpoint]) -> impl Iterator<Item = &Address> {
+        let is_needed = |address: &Address| {
+            endpoints
+                .iter()
+                .any(|endpoint| endpoint.address == *address)
+        };
+        self.addresses().filter(move |address| !is_needed(address))
+    }
+
     /// The sockets for other endpoints: those of the same address are the same sockets, the others
     /// are bound. `self` stays as it is, also on failure. What an option could not be set to is
     /// told beside.
@@ -175,6 +237,16 @@ impl Sockets {
             }
         }
         Ok(shares)
+    }
+
+    /// The sockets of each TCP address.
+    pub fn tcp(&self) -> impl Iterator<Item = (&Address, Vec<BorrowedFd<'_>>)> {
+        let is_tcp = |bound: &&Arc<Bound>| matches!(bound.endpoint.address, Address::Ip(_));
+        self.bound.iter().filter(is_tcp).map(|bound| {
+            let sockets = bound.queues.sockets.iter();
+            let sockets = sockets.map(|(_, socket)| socket.as_fd()).collect();
+            (&bound.endpoint.address, sockets)
+        })
     }
 
     /// The addresses.
@@ -284,6 +356,23 @@ impl fmt::Display for ListenError {
 
 impl std::error::Error for ListenError {}
 
+/// The number of a socket, never used again.
+fn next_id() -> u64 {
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    NEXT.fetch_add(1, Relaxed)
+}
+
+/// Where a socket is bound.
+fn address_of(socket: &Socket) -> io::Result<Address> {
+    let address = socket.local_addr()?;
+    let path = || address.as_pathname().map(|path| Address::Unix(path.into()));
+    address
+        .as_socket()
+        .map(Address::Ip)
+        .or_else(path)
+        .ok_or_else(|| io::Error::from(io::ErrorKind::Unsupported))
+}
+
 /// Binds the sockets of a new address.
 fn bind(
     endpoint: &Endpoint,
@@ -291,7 +380,6 @@ fn bind(
     beside_own: bool,
     warnings: &mut Vec<ListenError>,
 ) -> Result<Queues, ListenError> {
-    static NEXT: AtomicU64 = AtomicU64::new(1);
     let mut sockets = Vec::new();
     let mut file = None;
     match &endpoint.address {
@@ -306,7 +394,7 @@ fn bind(
                 let socket = bind_ip(*ip, endpoint, shared)?;
                 tune(&socket, endpoint, None, warnings);
                 listen(&socket, endpoint)?;
-                sockets.push((NEXT.fetch_add(1, Relaxed), socket));
+                sockets.push((next_id(), socket));
             }
         }
         Address::Unix(path) => {
@@ -314,7 +402,7 @@ fn bind(
             file = SocketFile::of(path);
             tune(&socket, endpoint, None, warnings);
             listen(&socket, endpoint)?;
-            sockets.push((NEXT.fetch_add(1, Relaxed), socket));
+            sockets.push((next_id(), socket));
         }
     }
     Ok(Queues { sockets, file })

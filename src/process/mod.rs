@@ -14,6 +14,7 @@ pub mod control_socket;
 mod daemon;
 pub mod desk;
 mod history;
+mod inherited;
 mod limits;
 mod notify;
 mod panics;
@@ -22,6 +23,7 @@ pub mod places;
 mod privileges;
 mod program;
 mod pulse;
+mod watchdog;
 mod worker;
 
 use std::error::Error;
@@ -110,6 +112,7 @@ impl Tested {
 /// Runs the program until a signal ends it. Once it serves, `attend` is called on the main thread's
 /// event loop with the desk and the socket for the control protocol, if there is one.
 pub fn run(setup: Setup, attend: impl FnOnce(&Desk, Option<ControlSocket>)) -> Result<(), Failed> {
+    let inherited = inherited::take();
     // Somebody reads from the first line on; the file is there even if nothing is ever told.
     let early = open_early_log(&setup.error_log)?;
     let usual_error_log = early.log;
@@ -162,13 +165,29 @@ pub fn run(setup: Setup, attend: impl FnOnce(&Desk, Option<ControlSocket>)) -> R
 
     // The sockets of all workers, while we may bind any port.
     let endpoints = listener::endpoints(&generation.http.listens);
-    let (sockets, warnings) = Sockets::default()
-        .adapt(endpoints, process.workers)
-        .map_err(|error| match error.hint() {
-            Some(hint) => fail(format_args!("{error} (hint: {hint})")),
-            None => fail(format_args!("{error}")),
-        })?;
-    for warning in warnings {
+    for remark in inherited.remarks {
+        error_log::report(Level::Warn, format_args!("{remark}"));
+    }
+    let (given, given_warnings) = Sockets::inherited(inherited.sockets);
+    for unused in given.not_in(&endpoints) {
+        error_log::report(
+            Level::Warn,
+            format_args!(
+                "the service manager listens on {unused}, for which no server has a \"listen\", \
+                 its socket is closed here"
+            ),
+        );
+        notify::forget_socket(unused);
+    }
+    let (sockets, warnings) =
+        given
+            .adapt(endpoints, process.workers)
+            .map_err(|error| match error.hint() {
+                Some(hint) => fail(format_args!("{error} (hint: {hint})")),
+                None => fail(format_args!("{error}")),
+            })?;
+    drop(given);
+    for warning in given_warnings.into_iter().chain(warnings) {
         error_log::report(Level::Alert, format_args!("{warning}"));
     }
 

@@ -20,6 +20,7 @@ use super::history::{Attempt, History};
 use super::notify::{self, State};
 use super::pid_file::PidFile;
 use super::privileges::Identity;
+use super::watchdog::Watchdog;
 use super::worker::{Handle, News, Order};
 use super::{chain, conf_files, configuration};
 use crate::conf::include::Loaded;
@@ -134,7 +135,9 @@ impl Program {
             }
         }
         started();
-        notify::tell(State::Ready);
+        workers.watchdog = Watchdog::of_process();
+        notify::keep_sockets(&Sockets::default(), &self.sockets);
+        notify::tell(&State::Ready(self.status()));
         // The store may take its time to open; nobody waits for it.
         let first = self.desk.in_force();
         let (loaded, digest) = (Arc::clone(&first.loaded), first.digest.clone());
@@ -148,6 +151,7 @@ impl Program {
 
         let ending = loop {
             let restart_at = workers.restarts.first().map(|restart| restart.at);
+            let watchdog_at = workers.watchdog.as_ref().map(Watchdog::due);
             tokio::select! {
                 biased;
                 kind = signals.next() => {
@@ -174,10 +178,11 @@ impl Program {
                     self.serve_order(order, &mut workers).await;
                 }
                 () = at(restart_at) => self.restart_worker(&mut workers),
+                () = at(watchdog_at) => workers.ask_for_signs_of_life(),
             }
         };
 
-        notify::tell(State::Stopping);
+        notify::tell(&State::Stopping);
         if ending == Ending::Graceful {
             error_log::report(Level::Notice, format_args!("gracefully shutting down"));
             self.finish(&mut signals, &mut workers).await;
@@ -223,9 +228,9 @@ impl Program {
     async fn take(&mut self, kind: SignalKind, workers: &mut Workers) -> Option<Ending> {
         if kind == SignalKind::hangup() {
             announce(kind, ", reconfiguring");
-            notify::tell(State::Reloading);
-            self.reload(workers).await;
-            notify::tell(State::Ready);
+            notify::tell(&State::Reloading);
+            let is_applied = self.reload(workers).await;
+            self.tell_ready(is_applied);
         } else if kind == SignalKind::quit() {
             announce(kind, ", shutting down");
             return Some(Ending::Graceful);
@@ -241,15 +246,36 @@ impl Program {
         None
     }
 
-    /// Puts the configuration into force as its files have it now, because a signal asks for it.
-    async fn reload(&mut self, workers: &mut Workers) {
+    /// Puts the configuration into force as its files have it now, because a signal asks for it. Were
+    /// they taken?
+    async fn reload(&mut self, workers: &mut Workers) -> bool {
         error_log::report(Level::Notice, format_args!("reconfiguring"));
         let author = Author {
             name: String::new(),
             client: "signal".to_owned(),
         };
         // What is wrong is told to the log.
-        let _ = self.change(None, &author, workers).await;
+        self.change(None, &author, workers).await.is_ok()
+    }
+
+    /// Tells the service manager that a reload is over.
+    fn tell_ready(&self, is_applied: bool) {
+        let mut status = self.status();
+        if !is_applied {
+            status.push_str("; the last reload was refused, the error log says why");
+        }
+        notify::tell(&State::Ready(status));
+    }
+
+    /// What is going on, in one line.
+    fn status(&self) -> String {
+        let count = |number, word| format!("{number} {word}{}", if number == 1 { "" } else { "s" });
+        format!(
+            "serving generation {} on {} with {}",
+            self.generation.number,
+            count(self.sockets.addresses().count(), "port"),
+            count(self.generation.process.workers, "worker"),
+        )
     }
 
     /// Does what somebody at the desk asks for.
@@ -272,9 +298,10 @@ impl Program {
                         author.client.escape_debug()
                     ),
                 );
-                notify::tell(State::Reloading);
+                notify::tell(&State::Reloading);
                 let done = self.change(proposal.as_deref(), &author, workers).await;
-                notify::tell(State::Ready);
+                // A proposal that is refused has changed nothing, not even a file.
+                self.tell_ready(done.is_ok() || proposal.is_some());
                 // Whoever asked may be gone; it is done all the same.
                 let _ = reply.send(done);
             }
@@ -515,6 +542,7 @@ impl Program {
             self.pid_file = moved;
         }
         // What is not listened to any more is closed by the worker that held it last.
+        notify::keep_sockets(&self.sockets, &sockets);
         self.sockets = sockets;
         self.generation = Arc::clone(&next);
         for (index, shares) in shares.into_iter().enumerate() {
@@ -649,6 +677,8 @@ struct Workers {
     news: UnboundedReceiver<News>,
     sender: UnboundedSender<News>,
     next_id: u64,
+    /// The service manager's; `None` if it does not watch.
+    watchdog: Option<Watchdog>,
 }
 
 #[derive(Debug)]
@@ -667,6 +697,7 @@ impl Workers {
             news,
             sender,
             next_id: 0,
+            watchdog: None,
         }
     }
 
@@ -722,7 +753,18 @@ impl Workers {
     }
 
     fn hear(&mut self, news: News) {
-        let News::Ended(id) = news else { return };
+        let id = match news {
+            News::Ready => return,
+            News::Alive(id) | News::Ended(id) => id,
+        };
+        if let Some(watchdog) = &mut self.watchdog
+            && watchdog.heard(id)
+        {
+            notify::tell(&State::Alive);
+        }
+        if news == News::Alive(id) {
+            return;
+        }
         if let Some(position) = self.leaving.iter().position(|worker| worker.id() == id) {
             self.leaving.swap_remove(position).join();
             return;
@@ -740,6 +782,21 @@ impl Workers {
             format_args!("worker {index} ended by itself, starting it again"),
         );
         self.restart_later(index);
+    }
+
+    /// What the watchdog hears of keeps the service manager from starting the program again.
+    fn ask_for_signs_of_life(&mut self) {
+        let Some(watchdog) = &mut self.watchdog else {
+            return;
+        };
+        let workers = self.active.iter().flatten().chain(&self.leaving);
+        match watchdog.ask(workers.map(Handle::id)) {
+            Ok(()) => self.tell_all(|| Order::Answer),
+            Err(silent) => error_log::report(
+                Level::Alert,
+                format_args!("{silent} workers do not answer, the service manager is not told"),
+            ),
+        }
     }
 
     fn restart_later(&mut self, index: usize) {

@@ -38,6 +38,8 @@ pub enum Order {
     },
     /// Log files were opened anew: buffered lines belong into the new ones.
     LogsReopened,
+    /// Give a sign of life: [`News::Alive`].
+    Answer,
     /// Take nothing new, finish what runs, then end.
     Drain,
     /// End now.
@@ -49,6 +51,8 @@ pub enum Order {
 pub enum News {
     /// It accepts connections.
     Ready,
+    /// It takes orders: the worker with this id.
+    Alive(u64),
     /// Its thread ends: the worker with this id.
     Ended(u64),
 }
@@ -82,7 +86,7 @@ impl Handle {
                     id,
                     news: news.clone(),
                 };
-                run(index, generation, shares, receiver, &news);
+                run(id, index, generation, shares, receiver, &news);
                 log::finish_thread();
             })?;
         Ok(Self {
@@ -131,6 +135,7 @@ impl Drop for Ended {
 }
 
 fn run(
+    id: u64,
     index: usize,
     generation: Arc<Generation>,
     shares: Vec<Share>,
@@ -145,7 +150,7 @@ fn run(
         .on_thread_unpark(pulse::awake)
         .build_local(LocalOptions::default());
     match runtime {
-        Ok(runtime) => runtime.block_on(serve(index, generation, shares, orders, news)),
+        Ok(runtime) => runtime.block_on(serve(id, index, generation, shares, orders, news)),
         Err(error) => error_log::report(
             Level::Emerg,
             format_args!("epoll_create() failed {}", error_log::cause(&error)),
@@ -154,6 +159,7 @@ fn run(
 }
 
 async fn serve(
+    id: u64,
     index: usize,
     generation: Arc<Generation>,
     shares: Vec<Share>,
@@ -182,6 +188,9 @@ async fn serve(
                 entrances.change_to(shares);
             }
             Order::LogsReopened => log::tick(),
+            Order::Answer => {
+                let _ = news.send(News::Alive(id));
+            }
             Order::Drain => {
                 entrances.change_to(Vec::new());
                 // What was taken last enters the worker's count before that is asked for.
@@ -190,7 +199,7 @@ async fn serve(
                 worker.drain();
                 tokio::select! {
                     () = worker.drained() => {}
-                    () = stopped(&mut orders) => {}
+                    () = stopped(id, &mut orders, news) => {}
                 }
                 return;
             }
@@ -200,11 +209,14 @@ async fn serve(
 }
 
 /// Waits for the order to end now; others mean nothing to a worker that drains.
-async fn stopped(orders: &mut UnboundedReceiver<Order>) {
+async fn stopped(id: u64, orders: &mut UnboundedReceiver<Order>, news: &UnboundedSender<News>) {
     loop {
         match orders.recv().await {
             Some(Order::Stop) | None => return,
             Some(Order::LogsReopened) => log::tick(),
+            Some(Order::Answer) => {
+                let _ = news.send(News::Alive(id));
+            }
             Some(Order::Install { .. } | Order::Drain) => {}
         }
     }

@@ -1,8 +1,7 @@
-//! The life of the program beyond what it shares with nginx (`process`): the service manager, the
-//! user, limits, and what must not be lost while configurations change.
+//! The life of the program beyond what it shares with nginx (`process`): the user, limits, and what
+//! must not be lost while configurations change.
 
 use std::fs;
-use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -456,36 +455,6 @@ fn in_the_background_a_failed_start_is_a_failed_command() {
         "{said}"
     );
     assert_eq!(Client::connect(port.number).ask(GET).text(), "text");
-}
-
-#[test]
-fn the_service_manager_is_told_how_far_it_is() {
-    let port = reserve();
-    let mut server = ByHand::new(&plain(port.number, "daemon on;"));
-    let socket = UnixDatagram::bind(server.path("notify")).expect("a fresh path");
-    let told = || {
-        let mut buffer = [0; 256];
-        let length = socket.recv(&mut buffer).expect("open");
-        String::from_utf8_lossy(&buffer[..length]).into_owned()
-    };
-    let child = server
-        .command()
-        .arg("--daemon")
-        .env("NOTIFY_SOCKET", server.path("notify"))
-        .spawn()
-        .expect("the program must be there");
-    let pid = Pid::from_raw(child.id() as i32);
-    server.child = Some(child);
-    assert_eq!(told(), format!("READY=1\nMAINPID={pid}"));
-    assert_eq!(server.pid(), Some(pid), "it stays in the foreground");
-    assert_eq!(Client::connect(port.number).ask(GET).text(), "text");
-    kill(pid, Signal::SIGHUP).expect("it runs");
-    assert_eq!(told(), "RELOADING=1");
-    assert!(told().starts_with("READY=1"));
-    kill(pid, Signal::SIGQUIT).expect("it runs");
-    assert_eq!(told(), "STOPPING=1");
-    let status = server.child.as_mut().expect("started").wait();
-    assert!(status.expect("ours").success());
 }
 
 #[test]

@@ -17,5 +17,6 @@ mod limits;
 mod load;
 mod oracle;
 mod process;
+mod service;
 mod smuggling;
 mod support;
