@@ -593,8 +593,8 @@ fn effects(in_force: &InForce, next: &crate::conf::typed::Config) -> Vec<String>
             now.process.working_directory != next.process.working_directory,
         ),
         (
-            "state_path",
-            now.process.state_path != next.process.state_path,
+            "state_directory",
+            now.process.state_directory != next.process.state_directory,
         ),
         (
             "control_socket",

@@ -32,7 +32,7 @@ pub struct Places {
 pub fn of(setup: &Setup, process: &Process) -> Places {
     let usual = usual(setup);
     Places {
-        state: process.state_path.clone().unwrap_or(usual.state),
+        state: process.state_directory.clone().unwrap_or(usual.state),
         socket: match &process.control_socket {
             ControlSocket::Usual => usual.socket,
             ControlSocket::Path(path) => Some(path.clone()),

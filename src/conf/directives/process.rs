@@ -71,10 +71,10 @@ pub(super) const ROWS: &[Directive] = &[
     row(CORE, "pid", MAIN, &[Path])
         .default("logs/openclaw.pid")
         .help("file that holds the process id while the server runs"),
-    row(CORE, "state_path", MAIN, &[Path])
+    row(CORE, "state_directory", MAIN, &[Path])
         .help("directory of the store: history of the configuration, traffic, events"),
     row(CORE, "control_socket", MAIN, &[Path])
-        .help("Unix socket for dashboard and command line, for the owner only; `off` for none"),
+        .help("path of the socket that dashboard and command line use; `off` for none"),
     row(CORE, "daemon", MAIN, &[Flag])
         .default("on")
         .help("whether the server goes to the background"),

@@ -27,8 +27,8 @@ pub struct Process {
     pub master_process: bool,
     /// `pid FILE`, absolute.
     pub pid: PathBuf,
-    /// `state_path DIRECTORY`, absolute; `None` is the usual place.
-    pub state_path: Option<PathBuf>,
+    /// `state_directory DIRECTORY`, absolute; `None` is the usual place.
+    pub state_directory: Option<PathBuf>,
     /// `control_socket`
     pub control_socket: ControlSocket,
     /// `error_log` of the main context.

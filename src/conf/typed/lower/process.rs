@@ -60,7 +60,7 @@ pub fn process(main: &Scope<'_>, usual_error_logs: &[ErrorLog], cx: &mut Cx) -> 
         daemon: main.nearest("daemon").map(|_| main.flag("daemon")),
         master_process: main.flag("master_process"),
         pid: main.path(main.text("pid")),
-        state_path: path_of(main, "state_path"),
+        state_directory: path_of(main, "state_directory"),
         control_socket: match main.nearest("control_socket") {
             None => ControlSocket::Usual,
             Some(line) => match line.arguments.first() {
