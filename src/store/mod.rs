@@ -59,6 +59,7 @@
 //! # }
 //! ```
 
+pub mod backup;
 pub mod events;
 pub mod open;
 pub mod reader;
