@@ -60,6 +60,8 @@
 //! ```
 
 pub mod backup;
+#[cfg(test)]
+mod crash;
 pub mod events;
 pub mod open;
 pub mod reader;
