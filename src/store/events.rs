@@ -238,7 +238,7 @@ mod tests {
     #[test]
     fn events_come_newest_first_in_pages() {
         let (_directory, path) = scratch();
-        let opened = open::open(&path).expect("a store");
+        let opened = open::open_alone(&path).expect("a store");
         for count in 0..5 {
             insert(&opened.connection, &event(NOW, &count.to_string())).expect("kept");
         }
@@ -254,7 +254,7 @@ mod tests {
     #[test]
     fn every_level_and_every_member_of_an_audit_line_comes_back() {
         let (_directory, path) = scratch();
-        let opened = open::open(&path).expect("a store");
+        let opened = open::open_alone(&path).expect("a store");
         for level in [Level::Info, Level::Good, Level::Warn, Level::Bad] {
             let event = Event {
                 level,
@@ -281,7 +281,7 @@ mod tests {
     #[test]
     fn a_text_that_is_too_long_is_cut_between_characters() {
         let (_directory, path) = scratch();
-        let opened = open::open(&path).expect("a store");
+        let opened = open::open_alone(&path).expect("a store");
         insert(&opened.connection, &event(NOW, &"é€".repeat(4000))).expect("kept");
         let reader = Reader::open(&path).expect("a reader");
         let text = &reader.events(1, None).expect("events")[0].row.text;
@@ -291,7 +291,7 @@ mod tests {
     #[test]
     fn what_is_too_old_or_too_much_goes_in_steps() {
         let (_directory, path) = scratch();
-        let mut opened = open::open(&path).expect("a store");
+        let mut opened = open::open_alone(&path).expect("a store");
         let transaction = opened.connection.transaction().expect("a transaction");
         let old = 1200;
         for count in 0..old + EVENTS.rows + 3 {

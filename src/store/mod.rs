@@ -59,6 +59,9 @@
 //! # }
 //! ```
 
+pub mod backup;
+#[cfg(test)]
+mod crash;
 pub mod events;
 pub mod open;
 pub mod reader;

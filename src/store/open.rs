@@ -6,14 +6,17 @@
 //! all of SQLite's own locks on it in this process.
 
 use std::fmt;
-use std::fs::{DirBuilder, File, OpenOptions, Permissions, TryLockError};
+use std::fs::{DirBuilder, File, Metadata, OpenOptions, Permissions, TryLockError};
 use std::io::{self, Read as _};
 use std::os::unix::fs::{
     DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _,
 };
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
 
 /// Marks the file as ours: `OCLW`.
@@ -27,6 +30,10 @@ pub(super) const VERSION: i32 = MIGRATIONS.len() as i32;
 
 /// How long a statement waits for somebody else's lock, such as that of `sqlite3` in a shell.
 const BUSY: Duration = Duration::from_secs(5);
+
+/// How long a lock is waited for. One that was just dropped may live on for a moment, in a child
+/// process that has not yet become its own program.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// What is left of the write-ahead log's file when it is not needed.
 const LOG_KEPT: i64 = 4 << 20;
@@ -90,6 +97,13 @@ pub enum StoreError {
     NotABackup {
         /// The file.
         path: PathBuf,
+    },
+    /// A file cannot be restored from.
+    NotRestorable {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        found: String,
     },
     /// More than the store takes at once.
     TooLarge {
@@ -157,6 +171,13 @@ impl fmt::Display for StoreError {
                 "`{}` exists and is not a backup of OpenClaw; hint: name a new file",
                 path.display()
             ),
+            Self::NotRestorable { path, found } => {
+                write!(
+                    formatter,
+                    "`{}` cannot be restored: {found}",
+                    path.display()
+                )
+            }
             Self::TooLarge { bytes, limit } => write!(
                 formatter,
                 "{bytes} bytes are more than the {limit} that a revision may have"
@@ -227,6 +248,26 @@ impl StoreError {
     }
 }
 
+/// Keeps every other process from opening the store for writing. Clones are the same lock.
+#[derive(Clone, Debug)]
+pub(super) struct Lock {
+    file: Arc<File>,
+    path: PathBuf,
+}
+
+impl Lock {
+    /// Is it the one that another process would meet?
+    pub(super) fn is_in_place(&self) -> bool {
+        let is_same = |data: Metadata| {
+            let ours = self.file.metadata()?;
+            Ok((data.dev(), data.ino()) == (ours.dev(), ours.ino()))
+        };
+        std::fs::metadata(&self.path)
+            .and_then(is_same)
+            .unwrap_or(false)
+    }
+}
+
 /// A store that is open for writing, and the lock that keeps others from doing the same.
 #[derive(Debug)]
 pub(super) struct Opened {
@@ -239,7 +280,7 @@ pub(super) struct Opened {
     /// What commits wait for when nothing depends on it: in a write-ahead log the file stays whole
     /// without waiting, otherwise it does not.
     pub relaxed: &'static str,
-    _lock: File,
+    _lock: Lock,
 }
 
 impl Opened {
@@ -249,14 +290,8 @@ impl Opened {
     }
 }
 
-/// Opens the store for writing, makes it if it is missing and brings it to the present form.
-pub(super) fn open(path: &Path) -> Result<Opened, StoreError> {
-    let lock = lock(path)?;
-    open_locked(path, lock)
-}
-
-/// Keeps every other process from opening the store for writing, for as long as the file is held.
-pub(super) fn lock(path: &Path) -> Result<File, StoreError> {
+/// Keeps every other process from opening the store for writing. Makes its directory.
+pub(super) fn lock(path: &Path) -> Result<Lock, StoreError> {
     let failed = |error: io::Error| StoreError::of_system(path, "open", &error);
     if let Some(directory) = path.parent().filter(|path| !path.as_os_str().is_empty()) {
         DirBuilder::new()
@@ -266,30 +301,38 @@ pub(super) fn lock(path: &Path) -> Result<File, StoreError> {
             .map_err(failed)?;
     }
     let path = resolved(path);
-    let lock = OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600)
-        .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
-        .open(beside(&path, ".lock"))
-        .map_err(failed)?;
-    match lock.try_lock() {
-        Ok(()) => Ok(lock),
-        Err(TryLockError::WouldBlock) => Err(StoreError::Locked { path }),
-        // A file system without locks: as the pid file, without protection.
-        Err(TryLockError::Error(_)) => Ok(lock),
+    let lock = Lock {
+        path: beside(&path, ".lock"),
+        file: OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
+            .open(beside(&path, ".lock"))
+            .map(Arc::new)
+            .map_err(failed)?,
+    };
+    let patience = Instant::now() + PATIENCE;
+    loop {
+        match lock.file.try_lock() {
+            Ok(()) => return Ok(lock),
+            Err(TryLockError::WouldBlock) if Instant::now() < patience => {
+                thread::sleep(PATIENCE / 50);
+            }
+            Err(TryLockError::WouldBlock) => return Err(StoreError::Locked { path }),
+            // A file system without locks: as the pid file, without protection.
+            Err(TryLockError::Error(_)) => return Ok(lock),
+        }
     }
 }
 
-/// As [`open`], for the one who has the lock.
-pub(super) fn open_locked(path: &Path, lock: File) -> Result<Opened, StoreError> {
+/// Opens the store for writing, makes it if it is missing and brings it to the present form.
+pub(super) fn open(path: &Path, lock: Lock) -> Result<Opened, StoreError> {
     let path = resolved(path);
     let system = |error: io::Error| StoreError::of_system(&path, "open", &error);
     let sqlite = |error: rusqlite::Error| StoreError::of_sqlite(&path, "open", &error);
 
-    // A restore that was killed leaves its copy behind, which nobody else can be using.
-    let _ = std::fs::remove_file(beside(&path, ".restore"));
     let is_made = match OpenOptions::new()
         .write(true)
         .create_new(true)
@@ -307,6 +350,14 @@ pub(super) fn open_locked(path: &Path, lock: File) -> Result<Opened, StoreError>
             path,
         });
     }
+    // SQLite removes the log of a file without content. Whatever emptied it, the log may hold all.
+    let has_log = std::fs::metadata(beside(&path, "-wal")).is_ok_and(|log| log.len() > 0);
+    if !is_made && data.len() == 0 && has_log {
+        return Err(StoreError::Damaged {
+            found: "it is empty, and its log is not".to_owned(),
+            path,
+        });
+    }
 
     let mut connection = Connection::open_with_flags(
         &path,
@@ -314,6 +365,11 @@ pub(super) fn open_locked(path: &Path, lock: File) -> Result<Opened, StoreError>
     )
     .map_err(sqlite)?;
     connection.busy_timeout(BUSY).map_err(sqlite)?;
+    // Until it is known to be whole, not even the log is played into it: what is damaged may be of
+    // use to somebody as it is.
+    connection
+        .set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)
+        .map_err(sqlite)?;
     let form = form(&connection, &path)?;
     // SQLite opens what it may not write for reading only, without a word.
     if connection.is_readonly("main").map_err(sqlite)? {
@@ -327,6 +383,9 @@ pub(super) fn open_locked(path: &Path, lock: File) -> Result<Opened, StoreError>
         let _ = std::fs::set_permissions(&path, Permissions::from_mode(0o600));
     }
     check(&connection, &path, "quick_check")?;
+    connection
+        .set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false)
+        .map_err(sqlite)?;
     let journal: String = connection
         .pragma_update_and_check(None, "journal_mode", "wal", |row| row.get(0))
         .map_err(sqlite)?;
@@ -358,6 +417,20 @@ pub(super) fn open_locked(path: &Path, lock: File) -> Result<Opened, StoreError>
 
 /// Opens a store for reading only. It has to be of the present form.
 pub(super) fn open_to_read(path: &Path) -> Result<Connection, StoreError> {
+    let connection = connect_to_read(path)?;
+    let form = form(&connection, path)?;
+    if form < VERSION {
+        return Err(StoreError::Failed {
+            path: path.to_owned(),
+            action: "read",
+            found: format!("it has version {form} until the daemon has brought it to {VERSION}"),
+        });
+    }
+    Ok(connection)
+}
+
+/// Opens a file for reading only, whatever its form.
+pub(super) fn connect_to_read(path: &Path) -> Result<Connection, StoreError> {
     let sqlite = |error: rusqlite::Error| StoreError::of_sqlite(path, "read", &error);
     if let Err(error) = std::fs::metadata(path) {
         return Err(match error.kind() {
@@ -376,14 +449,6 @@ pub(super) fn open_to_read(path: &Path) -> Result<Connection, StoreError> {
     connection
         .execute_batch("PRAGMA query_only = ON; PRAGMA trusted_schema = OFF;")
         .map_err(sqlite)?;
-    let form = form(&connection, path)?;
-    if form < VERSION {
-        return Err(StoreError::Failed {
-            path: path.to_owned(),
-            action: "read",
-            found: format!("it has version {form} until the daemon has brought it to {VERSION}"),
-        });
-    }
     Ok(connection)
 }
 
@@ -466,23 +531,41 @@ pub(super) fn migrate(connection: &mut Connection, form: i32) -> Result<(), rusq
 pub(super) fn set_aside(path: &Path, word: &str) -> Result<PathBuf, StoreError> {
     let path = resolved(path);
     let failed = |error: io::Error| StoreError::of_system(&path, "set aside", &error);
+    let aside = move_log_aside(&path, word).map_err(failed)?;
+    std::fs::rename(&path, &aside).map_err(failed)?;
+    sync_directory(&path).map_err(failed)?;
+    Ok(aside)
+}
+
+/// As [`set_aside`], and puts another file in its place; at no moment is there none.
+pub(super) fn set_aside_for(path: &Path, other: &Path, word: &str) -> Result<(), StoreError> {
+    let path = resolved(path);
+    let failed = |error: io::Error| StoreError::of_system(&path, "restore", &error);
+    let aside = move_log_aside(&path, word).map_err(failed)?;
+    // A file system without links: a moment without a store is better than none that can be used.
+    if std::fs::hard_link(&path, &aside).is_err() {
+        std::fs::rename(&path, &aside).map_err(failed)?;
+    }
+    std::fs::rename(other, &path).map_err(failed)?;
+    sync_directory(&path).map_err(failed)
+}
+
+/// Moves the log of a store out of the way and returns the name that the store is to have.
+fn move_log_aside(path: &Path, word: &str) -> io::Result<PathBuf> {
     let stamp = jiff::Timestamp::now().strftime("%Y%m%dT%H%M%SZ");
     let aside = (0..100)
         .map(|count| match count {
-            0 => beside(&path, &format!(".{word}-{stamp}")),
-            _ => beside(&path, &format!(".{word}-{stamp}-{count}")),
+            0 => beside(path, &format!(".{word}-{stamp}")),
+            _ => beside(path, &format!(".{word}-{stamp}-{count}")),
         })
         .find(|name| !name.exists())
-        .ok_or_else(|| failed(io::ErrorKind::AlreadyExists.into()))?;
-    for part in ["-wal", "-shm", ""] {
-        match std::fs::rename(beside(&path, part), beside(&aside, part)) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound || part.is_empty() => {
-                return Err(failed(error));
-            }
+        .ok_or(io::ErrorKind::AlreadyExists)?;
+    for part in ["-wal", "-shm"] {
+        match std::fs::rename(beside(path, part), beside(&aside, part)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
         }
     }
-    sync_directory(&path).map_err(failed)?;
     Ok(aside)
 }
 
@@ -526,6 +609,12 @@ fn was_sqlite(path: &Path) -> bool {
         && (b"SQLite format 3\0".starts_with(&start) || start.iter().all(|byte| *byte == 0))
 }
 
+/// As [`open`], with a lock of its own.
+#[cfg(test)]
+pub(super) fn open_alone(path: &Path) -> Result<Opened, StoreError> {
+    open(path, lock(path)?)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -538,7 +627,7 @@ mod tests {
 
     /// A whole store of some pages, closed.
     fn filled(path: &Path) {
-        let opened = open(path).expect("a store");
+        let opened = open_alone(path).expect("a store");
         let mut statement = opened
             .connection
             .prepare("INSERT INTO meta (key, value) VALUES (?1, ?2)")
@@ -554,7 +643,7 @@ mod tests {
     fn a_missing_store_and_its_directory_are_made_for_the_owner_only() {
         let (_directory, path) = scratch();
         let path = path.with_file_name("a").join("b/store.db");
-        let opened = open(&path).expect("a store");
+        let opened = open_alone(&path).expect("a store");
         let mode = |path: &Path| {
             let data = std::fs::metadata(path).expect("it is there");
             data.permissions().mode() & 0o777
@@ -572,7 +661,7 @@ mod tests {
         let (_directory, path) = scratch();
         filled(&path);
         std::fs::set_permissions(&path, Permissions::from_mode(0o644)).expect("a mode");
-        open(&path).expect("a store");
+        open_alone(&path).expect("a store");
         let data = std::fs::metadata(&path).expect("it is there");
         assert_eq!(data.permissions().mode() & 0o777, 0o600);
     }
@@ -581,24 +670,32 @@ mod tests {
     fn an_empty_file_becomes_a_store() {
         let (_directory, path) = scratch();
         File::create(&path).expect("a file");
-        open(&path).expect("a store");
+        open_alone(&path).expect("a store");
         let connection = open_to_read(&path).expect("a store");
         assert_eq!(form(&connection, &path), Ok(VERSION));
+        drop(connection);
+
+        // Unless there is a log, which SQLite would remove.
+        File::create(&path).expect("a file");
+        std::fs::write(beside(&path, "-wal"), "all that there was").expect("a log");
+        let error = open_alone(&path).expect_err("damaged");
+        assert!(error.is_unusable_store(), "{error}");
+        assert!(beside(&path, "-wal").exists());
     }
 
     #[test]
     fn a_store_is_opened_for_writing_once() {
         let (_directory, path) = scratch();
-        let first = open(&path).expect("a store");
+        let first = open_alone(&path).expect("a store");
         let locked = StoreError::Locked { path: path.clone() };
-        assert_eq!(open(&path).expect_err("locked"), locked);
+        assert_eq!(open_alone(&path).expect_err("locked"), locked);
         // Under another name it is the same.
         let link = path.with_file_name("link.db");
         std::os::unix::fs::symlink(&path, &link).expect("a link");
-        assert_eq!(open(&link).expect_err("locked"), locked);
+        assert_eq!(open_alone(&link).expect_err("locked"), locked);
         assert!(open_to_read(&path).is_ok());
         drop(first);
-        open(&link).expect("a store");
+        open_alone(&link).expect("a store");
     }
 
     #[test]
@@ -610,32 +707,32 @@ mod tests {
             .expect("a table");
         drop(foreign);
         let before = std::fs::read(&path).expect("the file");
-        let error = open(&path).expect_err("foreign");
+        let error = open_alone(&path).expect_err("foreign");
         assert!(matches!(error, StoreError::Foreign { .. }), "{error}");
         assert!(!error.is_unusable_store() && !error.may_pass());
         assert!(open_to_read(&path).is_err());
         assert_eq!(std::fs::read(&path).expect("the file"), before);
 
         std::fs::write(&path, "[Unit]\nDescription=not a database\n".repeat(9)).expect("a file");
-        let error = open(&path).expect_err("foreign");
+        let error = open_alone(&path).expect_err("foreign");
         assert!(matches!(error, StoreError::Foreign { .. }), "{error}");
 
         let directory = path.with_file_name("directory");
         std::fs::create_dir(&directory).expect("a directory");
-        let error = open(&directory).expect_err("foreign");
+        let error = open_alone(&directory).expect_err("foreign");
         assert!(matches!(error, StoreError::Foreign { .. }), "{error}");
     }
 
     #[test]
     fn a_newer_store_is_refused_with_both_versions() {
         let (_directory, path) = scratch();
-        let opened = open(&path).expect("a store");
+        let opened = open_alone(&path).expect("a store");
         opened
             .connection
             .pragma_update(None, "user_version", VERSION + 6)
             .expect("a version");
         drop(opened);
-        let error = open(&path).expect_err("newer");
+        let error = open_alone(&path).expect_err("newer");
         assert_eq!(
             error,
             StoreError::Newer {
@@ -670,7 +767,7 @@ mod tests {
         }
         for bytes in damaged {
             std::fs::write(&path, &bytes).expect("a file");
-            let error = open(&path).expect_err("damaged");
+            let error = open_alone(&path).expect_err("damaged");
             assert!(error.is_unusable_store(), "{} bytes: {error}", bytes.len());
             assert!(
                 error.to_string().contains("openclaw restore FILE"),
@@ -690,7 +787,7 @@ mod tests {
             let mut bytes = whole.clone();
             bytes[at] ^= 0xff;
             std::fs::write(&path, &bytes).expect("a file");
-            let _ = open(&path);
+            let _ = open_alone(&path);
             let _ = open_to_read(&path);
         }
     }

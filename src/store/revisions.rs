@@ -265,6 +265,19 @@ pub(super) fn insert(
     Ok(natural(id))
 }
 
+/// Is every text the one that was written?
+pub(super) fn texts_are_whole(connection: &Connection) -> Result<bool, rusqlite::Error> {
+    let mut statement = connection.prepare("SELECT text, digest FROM texts")?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        let text = row.get_ref(0)?.as_bytes()?;
+        if Sha256::digest(text).as_slice() != row.get_ref(1)?.as_blob()? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
 /// Removes the oldest revisions beyond the bounds, and the texts that only they had.
 fn thin(
     connection: &Connection,
@@ -322,7 +335,7 @@ mod tests {
     fn scratch() -> (tempfile::TempDir, PathBuf, Opened) {
         let directory = tempfile::tempdir().expect("a directory");
         let path = directory.path().join("store.db");
-        let opened = open::open(&path).expect("a store");
+        let opened = open::open_alone(&path).expect("a store");
         (directory, path, opened)
     }
 

@@ -80,17 +80,14 @@ impl Numbers {
     /// Adds the numbers of another time.
     pub fn add(&mut self, other: &Self) {
         let sum = |one: u64, two: u64| one.saturating_add(two).min(LARGEST);
-        let both = u128::from(self.requests) + u128::from(other.requests);
+        // Within these bounds the products fit easily.
+        let weight = u128::from(self.requests.min(LARGEST));
+        let others = u128::from(other.requests.min(LARGEST));
         let mean = |one: u64, two: u64| {
-            let weighted = u128::from(one) * u128::from(self.requests)
-                + u128::from(two) * u128::from(other.requests);
-            u64::try_from(
-                weighted
-                    .checked_div(both)
-                    .unwrap_or(u128::from(one.max(two))),
-            )
-            .unwrap_or(LARGEST)
-            .min(LARGEST)
+            let (one, two) = (one.min(LARGEST), two.min(LARGEST));
+            (u128::from(one) * weight + u128::from(two) * others)
+                .checked_div(weight + others)
+                .map_or(one.max(two), |mean| mean as u64)
         };
         *self = Self {
             p50_us: mean(self.p50_us, other.p50_us),
@@ -361,4 +358,326 @@ pub(super) fn forget_names(connection: &Connection) -> Result<(), rusqlite::Erro
         [],
     )?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::store::open::{self, Opened};
+
+    /// The beginning of a day.
+    const TODAY: u64 = 1_800_057_600;
+
+    fn scratch() -> (tempfile::TempDir, Opened, Reader) {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("store.db");
+        let opened = open::open_alone(&path).expect("a store");
+        let reader = Reader::open(&path).expect("a reader");
+        (directory, opened, reader)
+    }
+
+    fn route(location: &str) -> Series {
+        Series::Route {
+            server: "example.com".into(),
+            listen: "80".into(),
+            location: location.into(),
+        }
+    }
+
+    fn rollup(series: Series, start: u64, requests: u64) -> Rollup {
+        Rollup {
+            series,
+            start,
+            numbers: Numbers {
+                requests,
+                statuses: [0, requests, 0, 0, 0],
+                received: requests * 100,
+                sent: requests * 1000,
+                time_sum_us: requests * 50,
+                p50_us: 50,
+                p99_us: 60,
+                max_us: 70,
+            },
+        }
+    }
+
+    fn steps(opened: &Opened) -> Vec<(u8, u64)> {
+        opened
+            .connection
+            .prepare("SELECT step, start FROM traffic ORDER BY step, start")
+            .expect("a statement")
+            .query_map([], |row| Ok((row.get(0)?, natural(row.get(1)?))))
+            .expect("rows")
+            .collect::<Result<_, _>>()
+            .expect("rows")
+    }
+
+    #[test]
+    fn every_number_comes_back_and_those_of_the_same_minute_add_up() {
+        let (_directory, opened, reader) = scratch();
+        let numbers = Numbers {
+            requests: 10,
+            statuses: [1, 2, 3, 4, 5],
+            received: 6,
+            sent: 7,
+            time_sum_us: 8,
+            p50_us: 100,
+            p99_us: 200,
+            max_us: 300,
+        };
+        let first = Rollup {
+            series: Series::Total,
+            start: TODAY + 59,
+            numbers,
+        };
+        insert(&opened.connection, &first).expect("kept");
+        let all = |step| {
+            reader
+                .traffic(&Series::Total, 0, u64::MAX, step)
+                .expect("traffic")
+        };
+        assert_eq!(all(60), [(TODAY, numbers)]);
+        let second = Rollup {
+            numbers: Numbers {
+                requests: 30,
+                p50_us: 500,
+                max_us: 250,
+                ..Numbers::default()
+            },
+            ..first
+        };
+        insert(&opened.connection, &second).expect("kept");
+        let sum = Numbers {
+            requests: 40,
+            p50_us: 400,
+            p99_us: 50,
+            ..numbers
+        };
+        assert_eq!(all(60), [(TODAY, sum)]);
+        assert_eq!(all(0), all(60));
+    }
+
+    #[test]
+    fn a_series_has_its_own_numbers_in_the_window_and_the_step_that_is_asked_for() {
+        let (_directory, opened, reader) = scratch();
+        let peer = Series::Peer {
+            upstream: "app".into(),
+            address: "10.0.0.1:80".into(),
+        };
+        for series in [Series::Total, route("/"), route("/api/"), peer.clone()] {
+            for minute in 0..90 {
+                insert(
+                    &opened.connection,
+                    &rollup(series.clone(), TODAY + minute * MINUTE, minute),
+                )
+                .expect("kept");
+            }
+        }
+        let requests = |series: &Series, from, until, step| -> Vec<(u64, u64)> {
+            let found = reader.traffic(series, from, until, step).expect("traffic");
+            found
+                .iter()
+                .map(|(start, numbers)| (start - TODAY, numbers.requests))
+                .collect()
+        };
+        assert_eq!(
+            requests(&peer, TODAY + 60, TODAY + 180, 60),
+            [(60, 1), (120, 2)]
+        );
+        assert_eq!(
+            requests(&route("/"), TODAY, TODAY + DAY, HOUR),
+            [(0, 59 * 60 / 2), (HOUR, (60 + 89) * 15)]
+        );
+        assert!(requests(&route("/other"), 0, u64::MAX, 60).is_empty());
+    }
+
+    #[test]
+    fn the_busiest_routes_come_first_over_rows_of_every_step() {
+        let (_directory, opened, reader) = scratch();
+        for (series, days_ago, requests) in [
+            (route("/a"), 0, 5),
+            (route("/b"), 0, 4),
+            (route("/b"), 3, 4),
+            (route("/c"), 70, 7),
+            (route("/d"), 0, 1),
+            (Series::Total, 0, 99),
+        ] {
+            insert(
+                &opened.connection,
+                &rollup(series, TODAY - days_ago * DAY, requests),
+            )
+            .expect("kept");
+        }
+        while thin(&opened.connection, TODAY, &THINNING).expect("thinned") {}
+        let steps: Vec<u8> = steps(&opened).iter().map(|(step, _)| *step).collect();
+        assert_eq!(steps, [0, 0, 0, 0, 1, 2]);
+        let busiest = |from, limit| -> Vec<(Series, u64)> {
+            let found = reader.busiest_routes(from, u64::MAX, limit);
+            found
+                .expect("routes")
+                .into_iter()
+                .map(|(series, numbers)| (series, numbers.requests))
+                .collect()
+        };
+        assert_eq!(
+            busiest(0, 3),
+            [(route("/b"), 8), (route("/c"), 7), (route("/a"), 5)]
+        );
+        assert_eq!(busiest(TODAY, 1), [(route("/a"), 5)]);
+        let (_, numbers) = &reader.busiest_routes(0, u64::MAX, 1).expect("routes")[0];
+        assert_eq!(*numbers, rollup(route("/b"), 0, 8).numbers);
+    }
+
+    #[test]
+    fn an_hour_is_folded_when_all_of_it_is_old_and_days_go_after_years() {
+        let (_directory, opened, _reader) = scratch();
+        for start in [
+            TODAY - 5 * 366 * DAY,
+            TODAY - 4 * 365 * DAY,
+            TODAY - 2 * DAY - MINUTE,
+            TODAY - 2 * DAY + MINUTE,
+            TODAY - MINUTE,
+        ] {
+            insert(&opened.connection, &rollup(Series::Total, start, 1)).expect("kept");
+        }
+        while thin(&opened.connection, TODAY + HOUR - 1, &THINNING).expect("thinned") {}
+        assert_eq!(
+            steps(&opened),
+            [
+                (0, TODAY - 2 * DAY + MINUTE),
+                (0, TODAY - MINUTE),
+                (1, TODAY - 2 * DAY - HOUR),
+                (2, TODAY - 4 * 365 * DAY),
+            ]
+        );
+        while thin(&opened.connection, TODAY + HOUR, &THINNING).expect("thinned") {}
+        assert_eq!(steps(&opened)[0], (0, TODAY - MINUTE));
+    }
+
+    #[test]
+    fn too_many_rows_are_folded_before_their_time() {
+        let (_directory, opened, reader) = scratch();
+        let few = Thinning {
+            rows: 30,
+            pace: 7,
+            ..THINNING
+        };
+        for minute in 0..100 {
+            let start = TODAY - minute * MINUTE;
+            insert(&opened.connection, &rollup(Series::Total, start, 1)).expect("kept");
+        }
+        while thin(&opened.connection, TODAY, &few).expect("thinned") {}
+        let minutes = steps(&opened).iter().filter(|(step, _)| *step == 0).count();
+        assert_eq!(minutes, 30);
+        let found = reader.traffic(&Series::Total, 0, u64::MAX, DAY);
+        let sum: u64 = found
+            .expect("traffic")
+            .iter()
+            .map(|(_, n)| n.requests)
+            .sum();
+        assert_eq!(sum, 100);
+    }
+
+    #[test]
+    fn names_that_nothing_needs_are_forgotten() {
+        let (_directory, opened, _reader) = scratch();
+        insert(&opened.connection, &rollup(route("/old"), 0, 1)).expect("kept");
+        insert(&opened.connection, &rollup(route("/new"), TODAY, 1)).expect("kept");
+        while thin(&opened.connection, TODAY, &THINNING).expect("thinned") {}
+        forget_names(&opened.connection).expect("forgotten");
+        let names: Vec<String> = opened
+            .connection
+            .prepare("SELECT third FROM names")
+            .expect("a statement")
+            .query_map([], |row| row.get(0))
+            .expect("rows")
+            .collect::<Result<_, _>>()
+            .expect("rows");
+        assert_eq!(names, ["/new"]);
+    }
+
+    #[test]
+    fn numbers_beyond_all_measure_are_as_large_as_can_be() {
+        let (_directory, opened, reader) = scratch();
+        let numbers = Numbers {
+            requests: u64::MAX,
+            statuses: [u64::MAX; 5],
+            received: u64::MAX,
+            sent: u64::MAX,
+            time_sum_us: u64::MAX,
+            p50_us: u64::MAX,
+            p99_us: u64::MAX,
+            max_us: u64::MAX,
+        };
+        for start in [0, 60, TODAY, u64::MAX] {
+            for _ in 0..3 {
+                let rollup = Rollup {
+                    series: route("/"),
+                    start,
+                    numbers,
+                };
+                insert(&opened.connection, &rollup).expect("kept");
+            }
+        }
+        while thin(&opened.connection, u64::MAX, &THINNING).expect("thinned") {}
+        while thin(&opened.connection, TODAY, &THINNING).expect("thinned") {}
+        reader
+            .traffic(&route("/"), 0, u64::MAX, u64::MAX)
+            .expect("traffic");
+        reader.busiest_routes(0, u64::MAX, 9).expect("routes");
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        #[test]
+        fn what_went_in_comes_out_however_it_was_folded(
+            minutes in proptest::collection::vec(
+                (0..3u8, 0..400 * DAY / MINUTE, 1..1_000u64, 1..1_000_000u64), 1..60),
+            moments in proptest::collection::vec(0..800 * DAY, 0..6),
+            pace in 1..40usize,
+        ) {
+            let (_directory, opened, reader) = scratch();
+            let thinning = Thinning { pace, ..THINNING };
+            let start = TODAY - 400 * DAY;
+            let mut expected = HashMap::<Series, Numbers>::new();
+            let mut moments = moments.into_iter();
+            for (count, (name, minute, requests, time)) in minutes.into_iter().enumerate() {
+                let series = route(&name.to_string());
+                let numbers = Numbers {
+                    requests,
+                    statuses: [0, requests, 1, 0, time],
+                    received: requests * 3,
+                    sent: time,
+                    time_sum_us: requests * time,
+                    p50_us: time,
+                    p99_us: time,
+                    max_us: time,
+                };
+                expected.entry(series.clone()).or_default().add(&numbers);
+                let rollup = Rollup { series, start: start + minute * MINUTE, numbers };
+                insert(&opened.connection, &rollup).expect("kept");
+                if count % 10 == 9 && let Some(moment) = moments.next() {
+                    thin(&opened.connection, start + moment, &thinning).expect("thinned");
+                }
+            }
+            for moment in moments {
+                while thin(&opened.connection, start + moment, &thinning).expect("thinned") {}
+            }
+            for (series, expected) in expected {
+                let found = reader.traffic(&series, 0, u64::MAX, u64::MAX).expect("traffic");
+                prop_assert_eq!(found.len(), 1);
+                let mut found = found[0].1;
+                // Means of means are cut to whole microseconds each time.
+                prop_assert!(found.p50_us.abs_diff(expected.p50_us) <= 60);
+                found.p50_us = expected.p50_us;
+                found.p99_us = expected.p99_us;
+                prop_assert_eq!(found, expected);
+            }
+        }
+    }
 }

@@ -19,12 +19,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use parking_lot::{Condvar, Mutex};
+use parking_lot::{Condvar, Mutex, MutexGuard};
 use rusqlite::{Transaction, TransactionBehavior, params};
 use tokio::sync::oneshot;
 
+use super::backup;
 use super::events::{self, Audit, Event};
-use super::open::{self, Opened, StoreError};
+use super::open::{self, Lock, Opened, StoreError};
 use super::reader::Reader;
 use super::revisions::{self, Revision, RevisionFile};
 use super::traffic::{self, Rollup};
@@ -116,6 +117,7 @@ impl Store {
             state: Mutex::new(State::Opening),
             changed: Condvar::new(),
             ended: Condvar::new(),
+            restoring: Mutex::new(()),
             dropped: AtomicU64::new(0),
             bytes: AtomicU64::new(0),
         });
@@ -278,6 +280,11 @@ impl Store {
         Receipt(receiver)
     }
 
+    /// The right to restore, unless somebody else has it.
+    pub(super) fn restoring(&self) -> Option<MutexGuard<'_, ()>> {
+        self.shared().restoring.try_lock()
+    }
+
     fn shared(&self) -> &Shared {
         &self.handle.shared
     }
@@ -313,6 +320,8 @@ struct Shared {
     changed: Condvar,
     /// The thread has ended.
     ended: Condvar,
+    /// Held by the one who restores.
+    restoring: Mutex<()>,
     dropped: AtomicU64,
     bytes: AtomicU64,
 }
@@ -363,20 +372,25 @@ struct Turn {
 /// The thread's own side.
 pub(super) struct Writer {
     shared: Arc<Shared>,
+    lock: Option<Lock>,
     opened: Option<Opened>,
     /// When to try again what failed; `None` if nothing did, or nothing will help.
     retry: Option<Instant>,
     /// When to look for what is too old.
     thin: Instant,
+    /// Was the file never open yet?
+    is_first: bool,
 }
 
 impl Writer {
     fn new(shared: Arc<Shared>) -> Self {
         Self {
             shared,
+            lock: None,
             opened: None,
             retry: Some(Instant::now()),
             thin: Instant::now() + THIN,
+            is_first: true,
         }
     }
 
@@ -400,6 +414,7 @@ impl Writer {
         }
         // The last connection that closes writes the log into the file and removes it.
         self.opened = None;
+        self.lock = None;
         let mut queue = self.shared.queue.lock();
         let left = queue.rows.len() as u64;
         queue.rows.clear();
@@ -464,14 +479,32 @@ impl Writer {
             });
             return;
         }
-        let opened = open::open(&self.shared.path);
-        self.begin(opened);
+        self.open();
     }
 
-    /// Goes on with a file that was opened, or with none.
-    fn begin(&mut self, opened: Result<Opened, StoreError>) {
+    /// The lock, which is held from the first time on, also while the file cannot be used: another
+    /// process would otherwise take the store between two of our steps.
+    fn lock(&mut self) -> Result<Lock, StoreError> {
+        let lock = match self.lock.take().filter(Lock::is_in_place) {
+            Some(lock) => lock,
+            None => open::lock(&self.shared.path)?,
+        };
+        self.lock = Some(lock.clone());
+        Ok(lock)
+    }
+
+    /// Opens the file and goes on with it, or without one.
+    fn open(&mut self) {
+        let opened = self
+            .lock()
+            .and_then(|lock| open::open(&self.shared.path, lock));
         match opened {
             Ok(opened) => {
+                if mem::take(&mut self.is_first) {
+                    // A restore that was killed has left its copy, which nobody is using: we have
+                    // the lock, and no restore of ours has begun.
+                    let _ = std::fs::remove_file(open::beside(&opened.path, ".restore"));
+                }
                 self.opened = Some(opened);
                 self.retry = None;
                 self.measure();
@@ -577,8 +610,7 @@ impl Writer {
             return;
         }
         self.opened = None;
-        let opened = open::open(&self.shared.path);
-        self.begin(opened);
+        self.open();
     }
 
     /// Removes or folds some of what is too old.
@@ -615,17 +647,51 @@ impl Writer {
         if !error.is_unusable_store() {
             return Err(error);
         }
-        let lock = open::lock(&self.shared.path)?;
-        let aside = open::set_aside(
-            &self.shared.path,
-            match error {
-                StoreError::Newer { .. } => "newer",
-                _ => "damaged",
-            },
-        )?;
-        let opened = open::open_locked(&self.shared.path, lock);
-        self.begin(opened);
+        self.lock()?;
+        let aside = open::set_aside(&self.shared.path, word(&error))?;
+        self.open();
         Ok(aside)
+    }
+
+    /// Puts the content of another file, which was checked, in place of the store's.
+    pub(super) fn replace(&mut self, other: &Path) -> Result<(), StoreError> {
+        let opened = match self.usable() {
+            Ok(opened) => opened,
+            Err(error) if error.is_unusable_store() => {
+                self.lock()?;
+                open::set_aside_for(&self.shared.path, other, word(&error))?;
+                self.open();
+                return self.usable().map(drop);
+            }
+            Err(error) => return Err(error),
+        };
+        let connection = &mut opened.connection;
+        let relaxed = opened.relaxed;
+        let path = &opened.path;
+        // The pages go into the log as one transaction; readers go on with what they have.
+        let done = open::connect_to_read(other).and_then(|other| {
+            let sqlite = |error| StoreError::of_sqlite(path, "restore", &error);
+            connection
+                .pragma_update(None, "synchronous", "FULL")
+                .map_err(sqlite)?;
+            backup::copy_pages(&other, connection).map_err(sqlite)?;
+            connection
+                .pragma_update(None, "synchronous", relaxed)
+                .map_err(sqlite)
+        });
+        match done {
+            Ok(()) => {
+                // The log is as large as the content now. A reader may keep it from being cut.
+                let _ = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
+                self.retry = None;
+                self.shared.set_state(State::Open);
+                Ok(())
+            }
+            Err(error) => {
+                self.fail(error.clone());
+                Err(error)
+            }
+        }
     }
 
     /// Notes what the files have on the disk.
@@ -650,6 +716,14 @@ impl Writer {
             });
         }
         done.ok()
+    }
+}
+
+/// What a file that was set aside is called.
+fn word(error: &StoreError) -> &'static str {
+    match error {
+        StoreError::Newer { .. } => "newer",
+        _ => "damaged",
     }
 }
 
@@ -869,6 +943,84 @@ mod tests {
         assert_eq!(store.state(), State::Open);
         let (record, files) = revision(&large);
         assert_eq!(store.put_revision(record, files).wait(), Ok(1));
+    }
+
+    /// Where the system lets us mount something; elsewhere the limit above stands for it.
+    #[test]
+    fn a_file_system_without_room_costs_nothing_that_was_acknowledged() {
+        use std::process::Command;
+        let may_mount = Command::new("unshare").args(["-rm", "true"]).status();
+        if !may_mount.is_ok_and(|status| status.success()) {
+            return;
+        }
+        let directory = tempfile::tempdir().expect("a directory");
+        let child = Command::new("unshare")
+            .args(["-rm", "sh", "-c"])
+            .arg("mount -t tmpfs -o size=2m none \"$OPENCLAW_TEST_DISK\" && exec \"$0\" \"$@\"")
+            .arg(std::env::current_exe().expect("this program"))
+            .args(["--exact", "store::writer::tests::fills_a_small_disk"])
+            .env("OPENCLAW_TEST_DISK", directory.path())
+            .output()
+            .expect("a child");
+        let output = String::from_utf8_lossy(&child.stdout);
+        assert!(
+            child.status.success() && output.contains("1 passed"),
+            "{output}"
+        );
+    }
+
+    /// Only for the test above, in a process of its own.
+    #[test]
+    fn fills_a_small_disk() {
+        let Some(disk) = std::env::var_os("OPENCLAW_TEST_DISK").map(PathBuf::from) else {
+            return;
+        };
+        let ballast = disk.join("ballast");
+        std::fs::write(&ballast, vec![0; 1 << 20]).expect("room for it");
+        let store = Store::start(disk.join("store.db"));
+        assert_eq!(store.wait_open(LONG), State::Open);
+        let mut acknowledged = 0;
+        let error = loop {
+            let (record, files) = revision(&format!("{acknowledged}").repeat(20_000));
+            match store.put_revision(record, files).wait() {
+                Ok(id) => acknowledged = id,
+                Err(error) => break error,
+            }
+        };
+        assert!(matches!(error, StoreError::Full { .. }), "{error}");
+        assert!(matches!(
+            store.state(),
+            State::Failed(StoreError::Full { .. })
+        ));
+        let count = BATCH * 4;
+        for _ in 0..count {
+            store.try_put(event(&"x".repeat(4000)));
+        }
+        assert_eq!(store.flush().wait(), Ok(()));
+        let dropped = store.dropped();
+        assert!(dropped > 0);
+        assert!(store.backup(&disk.join("backup")).is_err());
+        assert!(!disk.join("backup").exists());
+
+        std::fs::remove_file(&ballast).expect("room");
+        let receipt = store.command(|writer| {
+            writer.retry = Some(Instant::now());
+            writer.recover();
+            Ok(())
+        });
+        assert_eq!(receipt.wait(), Ok(()));
+        assert_eq!(store.state(), State::Open);
+        let (record, files) = revision("");
+        assert!(store.put_revision(record, files).wait().is_ok());
+        assert!(store.close(LONG));
+        let opened = open::open_alone(store.path()).expect("a store");
+        open::check(&opened.connection, store.path(), "integrity_check").expect("whole");
+        let reader = store.reader().expect("a reader");
+        for id in 1..=acknowledged {
+            assert!(reader.revision(id).expect("whole").is_some());
+        }
+        let events = reader.events(u32::MAX, None).expect("events").len();
+        assert_eq!(events + dropped as usize, count);
     }
 
     #[test]
