@@ -434,6 +434,12 @@ codes! {
         "http { server { add_header X-Note 'a\nb'; } }",
         "http { server { add_header X-Note 'a b'; } }"
     }
+    "E148" TWO_ANSWERS "two directives that each answer" {
+        "One thing answers a request. `metrics` beside `proxy_pass` or `stub_status` would leave one of \
+         the two without effect.",
+        "http { server { location = /m { metrics; stub_status; } } }",
+        "http { server { location = /m { metrics; } location = /s { stub_status; } } }"
+    }
 
     // What can be used and is probably a mistake.
     "W001" BUILTIN_MIME_TYPES "the built-in table of media types is used" {

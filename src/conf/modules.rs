@@ -164,6 +164,7 @@ mod tests {
             "http_index",
             "http_log",
             "http_upstream",
+            "openclaw",
         ];
         for row in all() {
             assert!(

@@ -443,6 +443,11 @@ impl Walk<'_> {
                 self.told.status = Some(200);
                 self.step("content", "the page of counters".to_owned(), None);
             }
+            Handler::Metrics(_) => {
+                self.told.target = "metrics".to_owned();
+                self.told.status = Some(200);
+                self.step("content", "the page of metrics".to_owned(), None);
+            }
             Handler::Files => {
                 let mut path = Vec::new();
                 let (word, template) = match &settings.root {

@@ -3,10 +3,11 @@
 //! A worker writes with plain loads and stores into places that are its own ([`registry`],
 //! [`traffic`], [`histogram`]); readers sum over the workers. What happened over a time is worked
 //! out by one reader that looks once a second ([`window`]). Single requests are told to those who
-//! watch ([`live`]).
+//! watch ([`live`]), all numbers to monitoring ([`prometheus`]).
 
 pub mod histogram;
 pub mod live;
+pub mod prometheus;
 pub mod registry;
 pub mod traffic;
 pub mod window;

@@ -7,8 +7,11 @@
 use std::cell::RefCell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
 
 use parking_lot::Mutex;
+
+use crate::unit::clock;
 
 /// The numbers of one worker.
 #[derive(Default, Debug)]
@@ -57,6 +60,52 @@ impl Counter {
     /// The number now.
     pub fn value(&self) -> u64 {
         self.0.load(Relaxed)
+    }
+}
+
+/// What holds for the process and not for a worker; written when something is put into force.
+#[derive(Debug)]
+struct Process {
+    generation: AtomicU64,
+    revision: AtomicU64,
+    /// In [`clock::milliseconds`]; zero before the first generation.
+    started: AtomicU64,
+}
+
+static PROCESS: Process = Process {
+    generation: AtomicU64::new(0),
+    revision: AtomicU64::new(0),
+    started: AtomicU64::new(0),
+};
+
+/// A generation is in force: its number. The first one starts the time of [`uptime`].
+pub fn set_generation(number: u64) {
+    // Workers take it into use one after the other, and may be one apart.
+    PROCESS.generation.fetch_max(number, Relaxed);
+    let now = clock::milliseconds().max(1);
+    let _ = (PROCESS.started).compare_exchange(0, now, Relaxed, Relaxed);
+}
+
+/// The generation in force; 0 before the first.
+pub fn generation() -> u64 {
+    PROCESS.generation.load(Relaxed)
+}
+
+/// A recorded revision is in force: its number.
+pub fn set_revision(number: u64) {
+    PROCESS.revision.store(number, Relaxed);
+}
+
+/// The revision in force; 0 if none is recorded.
+pub fn revision() -> u64 {
+    PROCESS.revision.load(Relaxed)
+}
+
+/// How long something is in force, at a moment of [`clock::milliseconds`].
+pub fn uptime(now: u64) -> Duration {
+    match PROCESS.started.load(Relaxed) {
+        0 => Duration::ZERO,
+        started => Duration::from_millis(now.saturating_sub(started)),
     }
 }
 

@@ -28,6 +28,8 @@ use crate::conf::typed::upstream as conf;
 use crate::conf::typed::{Config, Http};
 use crate::http::exchange::Exchange;
 use crate::log::{self, ErrorLogs, OpenAccessLog, error_log};
+use crate::metrics::prometheus::Listed;
+use crate::metrics::registry;
 use crate::metrics::traffic::{self, Kept, RouteId, RouteKey};
 use crate::net::resolver::Resolver;
 use crate::net::stream::Stream;
@@ -115,7 +117,7 @@ impl Generation {
                 errors: log::open_errors(&settings.error_logs, &mut opened).map_err(failed)?,
                 plan: match &settings.handler {
                     Handler::Proxy(proxy) => Some(Plan::new(proxy)),
-                    Handler::Files | Handler::StubStatus => None,
+                    Handler::Files | Handler::StubStatus | Handler::Metrics(_) => None,
                 },
             };
             debug_assert_eq!(
@@ -219,6 +221,22 @@ impl Generation {
     pub fn route_id(&self, settings: &Settings) -> RouteId {
         let place = self.places.get(settings.id);
         place.map_or(RouteId::OTHER, |place| place.route)
+    }
+
+    /// What the configuration says of each peer, for [`crate::metrics::prometheus`].
+    pub fn listed_peers(&self) -> Vec<Listed> {
+        let tables = self.peers.iter().map(|peers| peers.table());
+        tables
+            .flat_map(|table| {
+                let all = table.primary.iter().chain(&table.backup);
+                let listed = all.map(|peer| Listed {
+                    peer: peer.traffic_id,
+                    is_down: peer.is_down,
+                    is_draining: peer.is_draining,
+                });
+                listed.collect::<Vec<_>>()
+            })
+            .collect()
     }
 
     /// The peers of every upstream, for those who resolve names and check health.
@@ -362,6 +380,7 @@ impl Local {
     /// upstream whose settings changed must not go on under the old ones.
     pub fn new(generation: Arc<Generation>, is_draining: Rc<Cell<bool>>) -> Rc<Self> {
         generation.has_served.store(true, Relaxed);
+        registry::set_generation(generation.number);
         let upstreams = generation
             .peers
             .iter()

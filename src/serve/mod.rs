@@ -12,6 +12,7 @@ pub mod downstream;
 mod fields;
 pub mod generation;
 mod http2;
+mod metrics_page;
 mod pace;
 mod proxy;
 mod proxy_fields;
@@ -270,6 +271,19 @@ async fn enter_location(
             let body = status_page::text();
             exchange.answer_length = Some(body.len() as u64);
             Next::Send(plain(Body::Bytes(body)))
+        }
+        Handler::Metrics(format) => {
+            if !matches!(exchange.method, Method::Get | Method::Head) {
+                return Next::Fail(405);
+            }
+            let Some((media_type, text)) = metrics_page::text(&local.generation, *format).await
+            else {
+                return Next::Fail(500);
+            };
+            exchange.status = 200;
+            exchange.answer.push(b"Content-Type", media_type.as_bytes());
+            exchange.answer_length = Some(text.len() as u64);
+            Next::Send(plain(Body::Bytes(text.into_bytes())))
         }
         Handler::Files => match with_scratch(local, exchange, files::answer) {
             files::Answer::Content(content) => Next::Send(content),

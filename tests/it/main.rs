@@ -15,6 +15,7 @@ mod install;
 mod life;
 mod limits;
 mod load;
+mod metrics;
 mod oracle;
 mod process;
 mod service;

@@ -8,6 +8,8 @@ use super::{
 const HEADERS: &str = "http_headers";
 const LOG: &str = "http_log";
 const V2: &str = "http_v2";
+/// What nginx has no module for.
+const OWN: &str = "openclaw";
 
 const INHERIT: Argument = OneOf(&["on", "off", "merge"]);
 /// RFC 9113 section 6.5.2 keeps these settings in 32 bits; hyper's are unsigned.
@@ -96,6 +98,14 @@ pub(super) const ROWS: &[Directive] = &[
     )
     .takes(0, 1)
     .help("answers with counts of connections and requests"),
+    row(
+        OWN,
+        "metrics",
+        Contexts::LOCATION,
+        &[OneOf(&["prometheus", "json"])],
+    )
+    .takes(0, 1)
+    .help("answers with all that is counted, for Prometheus or as JSON"),
     row(V2, "http2", HTTP_SERVER, &[Flag])
         .default("off")
         .help("whether clients may speak HTTP/2"),

@@ -346,6 +346,17 @@ pub enum Handler {
     Proxy(Arc<Proxy>),
     /// `stub_status`
     StubStatus,
+    /// `metrics`
+    Metrics(MetricsFormat),
+}
+
+/// The argument of `metrics`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MetricsFormat {
+    /// The text format that Prometheus reads.
+    Prometheus,
+    /// An object.
+    Json,
 }
 
 /// `limit_except methods { … }`

@@ -15,8 +15,8 @@ use crate::conf::template::Template;
 use crate::conf::typed::location::{
     AccessRule, AccessSubject, AddHeader, Autoindex, AutoindexFormat, BodyInFile, DisableSymlinks,
     ErrorPage, ErrorPageStatus, Expires, Fallback, GzipStatic, Handler, IfModifiedSince,
-    LimitExcept, Lingering, LingeringMode, Location, LocationKind, Root, ServerTokens, Settings,
-    TryFiles, Types,
+    LimitExcept, Lingering, LingeringMode, Location, LocationKind, MetricsFormat, Root,
+    ServerTokens, Settings, TryFiles, Types,
 };
 use crate::conf::typed::log::ErrorLog;
 use crate::conf::typed::upstream::Upstream;
@@ -158,6 +158,20 @@ impl Maker<'_> {
         name: &[u8],
         cx: &mut Cx,
     ) -> Option<Handler> {
+        let metrics = scope.own("metrics").first();
+        let others = ["proxy_pass", "stub_status"];
+        let other = others.iter().find_map(|name| scope.own(name).first());
+        if let (Some(metrics), Some(other)) = (metrics, other) {
+            cx.report(
+                Diagnostic::error(
+                    Code::TWO_ANSWERS,
+                    metrics.name.span,
+                    format!("`metrics` answers here, and so does `{}`", other.name.text),
+                )
+                .label(other.name.span, "the other one")
+                .hint("give each a location of its own"),
+            );
+        }
         if let Some(line) = scope.own("proxy_pass").first() {
             let refuses_path = match (place.inner, place.kind) {
                 (Some("if"), _) => Some("inside of `if`"),
@@ -171,6 +185,16 @@ impl Maker<'_> {
             let of_proxy = proxy::Place { name, refuses_path };
             let proxy = proxy::proxy(line, scope, of_proxy, &mut self.upstreams, cx)?;
             return Some(Handler::Proxy(Arc::new(proxy)));
+        }
+        if let Some(line) = metrics {
+            let is_json = line
+                .arguments
+                .first()
+                .is_some_and(|word| &*word.text == "json");
+            return Some(Handler::Metrics(match is_json {
+                true => MetricsFormat::Json,
+                false => MetricsFormat::Prometheus,
+            }));
         }
         scope
             .own("stub_status")

@@ -1,0 +1,681 @@
+//! The numbers for programs: Prometheus text (exposition format 0.0.4), and the same as JSON.
+//!
+//! Names and labels are stable: what is here stays, more may come. Times are seconds, sizes bytes.
+//! Routes and peers appear once they had something to do; `server` is the first name of a server,
+//! `listen` the first address it listens at, `location` the text behind `location` (empty for
+//! requests that found none), `upstream` the name of an upstream and `peer` an address in it. `class`
+//! is `1xx` to `5xx`, or `none` for a request that got no answer. How many series there can be is
+//! bounded by [`super::traffic::MOST_KEYS`]; what comes later is counted under `other`.
+//!
+//! | name | type | labels | meaning |
+//! | --- | --- | --- | --- |
+//! | `openclaw_build_info` | gauge | version | always 1 |
+//! | `openclaw_config_revision` | gauge | | the recorded revision in force, 0 if none is |
+//! | `openclaw_config_generation` | gauge | | configurations put into force, tried ones counted |
+//! | `openclaw_uptime_seconds` | gauge | | since the first configuration was in force |
+//! | `openclaw_process_resident_bytes` | gauge | | memory of the process |
+//! | `openclaw_process_open_fds` | gauge | | descriptors that are open |
+//! | `openclaw_process_cpu_seconds_total` | counter | | processor time, user and system |
+//! | `openclaw_connections` | gauge | state | clients' connections: `reading`, `writing`, `waiting` |
+//! | `openclaw_connections_accepted_total` | counter | | accepted |
+//! | `openclaw_connections_handled_total` | counter | | of these, not refused for want of room |
+//! | `openclaw_http2_requests_total` | counter | | requests begun over HTTP/2 |
+//! | `openclaw_requests_total` | counter | server, listen, location, class | requests that ended |
+//! | `openclaw_received_bytes_total` | counter | server, listen, location | from clients, heads and bodies |
+//! | `openclaw_sent_bytes_total` | counter | server, listen, location | to clients, heads and bodies |
+//! | `openclaw_request_duration_seconds` | histogram | server, listen, location | from a request's first byte to its end |
+//! | `openclaw_request_upstream_seconds_total` | counter | server, listen, location | of this, what passed with peers |
+//! | `openclaw_upstream_attempts_total` | counter | upstream, peer, class | tries at a peer |
+//! | `openclaw_upstream_failures_total` | counter | upstream, peer | what `max_fails` counts |
+//! | `openclaw_upstream_received_bytes_total` | counter | upstream, peer | from a peer |
+//! | `openclaw_upstream_sent_bytes_total` | counter | upstream, peer | to a peer |
+//! | `openclaw_upstream_duration_seconds` | histogram | upstream, peer | from the start of a try to its end |
+//! | `openclaw_upstream_active` | gauge | upstream, peer | requests under way |
+//! | `openclaw_upstream_idle_connections` | gauge | upstream, peer | connections kept |
+//! | `openclaw_upstream_peer_state` | gauge | upstream, peer, state | 1 for the one of `up`, `failed`, `draining`, `down` that holds |
+//! | `openclaw_panics_total` | counter | | caught panics, each cost one connection |
+//! | `openclaw_live_dropped_total` | counter | | requests that those who watch were not told |
+
+use std::fmt::{self, Display, Write as _};
+
+use nix::sys::resource::{UsageWho, getrusage};
+use nix::sys::time::TimeValLike as _;
+use serde::Serialize;
+
+use super::histogram::Snapshot;
+use super::live;
+use super::registry::{self, Counter, Counters};
+use super::traffic::{Ledger, PeerGauges, PeerId, PeerKey, RouteKey, Totals, ledger};
+use super::window::Moment;
+
+/// What the text is, for `Content-Type`.
+pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// The limits of the histograms, in nanoseconds and as they are told; bounds of buckets, so that
+/// what is told is exact.
+const LIMITS: [(u64, &str); 14] = [
+    (1_000_000, "0.001"),
+    (2_500_000, "0.0025"),
+    (5_000_000, "0.005"),
+    (10_000_000, "0.01"),
+    (20_000_000, "0.02"),
+    (40_000_000, "0.04"),
+    (80_000_000, "0.08"),
+    (160_000_000, "0.16"),
+    (320_000_000, "0.32"),
+    (640_000_000, "0.64"),
+    (1_280_000_000, "1.28"),
+    (2_560_000_000, "2.56"),
+    (5_120_000_000, "5.12"),
+    (10_240_000_000, "10.24"),
+];
+
+const CLASSES: [&str; 6] = ["none", "1xx", "2xx", "3xx", "4xx", "5xx"];
+
+/// A peer of the configuration in force, and what that says of it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Listed {
+    /// Which.
+    pub peer: PeerId,
+    /// It gets nothing.
+    pub is_down: bool,
+    /// It gets nothing new.
+    pub is_draining: bool,
+}
+
+/// All numbers as Prometheus text. The states are told of the peers that are listed. Reads files of
+/// the system and takes a while where there are many routes: not for a thread that serves.
+pub fn text(listed: &[Listed], now: Moment) -> String {
+    Numbers::collect(ledger(), listed, now).text()
+}
+
+/// All numbers as JSON: an object with the members of the same names as the series, times in
+/// seconds; as for [`text`].
+pub fn json(listed: &[Listed], now: Moment) -> String {
+    let numbers = Numbers::collect(ledger(), listed, now);
+    // Plain data: it cannot fail.
+    serde_json::to_string(&numbers).unwrap_or_default()
+}
+
+#[derive(Serialize)]
+struct Numbers {
+    version: &'static str,
+    config_revision: u64,
+    config_generation: u64,
+    uptime_seconds: f64,
+    process: Process,
+    connections: Connections,
+    http2_requests: u64,
+    panics: u64,
+    live_dropped: u64,
+    routes: Vec<Route>,
+    upstream_peers: Vec<Peer>,
+}
+
+/// What the system tells about this process; `None` where it does not.
+#[derive(Serialize)]
+struct Process {
+    resident_bytes: Option<u64>,
+    open_fds: Option<u64>,
+    cpu_seconds: Option<f64>,
+}
+
+#[derive(Serialize)]
+struct Connections {
+    accepted: u64,
+    handled: u64,
+    active: u64,
+    reading: u64,
+    writing: u64,
+    waiting: u64,
+}
+
+#[derive(Serialize)]
+struct Route {
+    server: Box<str>,
+    listen: Box<str>,
+    location: Box<str>,
+    #[serde(flatten)]
+    traffic: Traffic,
+    upstream_seconds: f64,
+}
+
+#[derive(Serialize)]
+struct Peer {
+    upstream: Box<str>,
+    peer: Box<str>,
+    /// `None` if the configuration in force has no such peer.
+    state: Option<&'static str>,
+    failures: u64,
+    active: u64,
+    idle_connections: u64,
+    #[serde(flatten)]
+    traffic: Traffic,
+}
+
+#[derive(Serialize)]
+struct Traffic {
+    count: u64,
+    /// Without a status, 1xx, to 5xx.
+    classes: [u64; 6],
+    received_bytes: u64,
+    sent_bytes: u64,
+    seconds: f64,
+    p50: f64,
+    p90: f64,
+    p99: f64,
+    #[serde(skip)]
+    latency: Snapshot,
+}
+
+impl Traffic {
+    fn new(totals: Totals) -> Self {
+        let percentiles = totals.latency.percentiles([0.5, 0.9, 0.99]);
+        let [p50, p90, p99] = percentiles.map(|micros| micros as f64 / 1e6);
+        Self {
+            count: totals.count,
+            classes: totals.statuses,
+            received_bytes: totals.received,
+            sent_bytes: totals.sent,
+            seconds: totals.time as f64 / 1e9,
+            p50,
+            p90,
+            p99,
+            latency: totals.latency,
+        }
+    }
+}
+
+const STATES: [&str; 4] = ["up", "failed", "draining", "down"];
+
+fn state(listed: &Listed, gauges: &PeerGauges) -> &'static str {
+    match (listed.is_down, listed.is_draining, gauges.left_out > 0) {
+        (true, ..) => "down",
+        (_, true, _) => "draining",
+        (.., true) => "failed",
+        _ => "up",
+    }
+}
+
+impl Numbers {
+    fn collect(ledger: &Ledger, listed: &[Listed], now: Moment) -> Self {
+        let total = |which: fn(&Counters) -> &Counter| registry::total(which);
+        let routes = ledger.routes().into_iter().filter_map(|(id, totals)| {
+            let RouteKey {
+                server,
+                listen,
+                location,
+            } = (*ledger.route(id)?).clone();
+            Some(Route {
+                server,
+                listen,
+                location,
+                upstream_seconds: totals.upstream_time as f64 / 1e9,
+                traffic: Traffic::new(totals),
+            })
+        });
+        let mut listed: Vec<&Listed> = listed.iter().collect();
+        listed.sort_by_key(|listed| listed.peer);
+        let of_listed = |id: &PeerId| {
+            let found = listed.binary_search_by_key(id, |listed| listed.peer);
+            found.ok().map(|at| listed[at])
+        };
+        let mut peers = ledger.peers(now.milliseconds);
+        // Those that had nothing to do have a state all the same.
+        let known: Vec<PeerId> = peers.iter().map(|(id, ..)| *id).collect();
+        let idle = listed.iter().map(|listed| listed.peer);
+        let idle = idle.filter(|id| known.binary_search(id).is_err());
+        peers.extend(idle.map(|id| (id, Totals::default(), PeerGauges::default())));
+        peers.sort_by_key(|(id, ..)| *id);
+        peers.dedup_by_key(|(id, ..)| *id);
+        let upstream_peers = peers.into_iter().filter_map(|(id, totals, gauges)| {
+            let PeerKey { upstream, address } = (*ledger.peer(id)?).clone();
+            Some(Peer {
+                upstream,
+                peer: address,
+                state: of_listed(&id).map(|listed| state(listed, &gauges)),
+                failures: gauges.failures,
+                active: gauges.active,
+                idle_connections: gauges.idle,
+                traffic: Traffic::new(totals),
+            })
+        });
+        Self {
+            version: env!("CARGO_PKG_VERSION"),
+            config_revision: registry::revision(),
+            config_generation: registry::generation(),
+            uptime_seconds: registry::uptime(now.milliseconds).as_secs_f64(),
+            process: Process::read(),
+            connections: Connections {
+                accepted: total(|counters| &counters.accepted),
+                handled: total(|counters| &counters.handled),
+                active: total(|counters| &counters.active),
+                reading: total(|counters| &counters.reading),
+                writing: total(|counters| &counters.writing),
+                waiting: total(|counters| &counters.waiting),
+            },
+            http2_requests: total(|counters| &counters.http2_requests),
+            panics: total(|counters| &counters.panics),
+            live_dropped: live::dropped(),
+            routes: routes.collect(),
+            upstream_peers: upstream_peers.collect(),
+        }
+    }
+
+    fn text(&self) -> String {
+        let mut out = Exposition::default();
+        out.family("build_info", "gauge", "the version that runs");
+        out.sample("", &[("version", self.version)], 1);
+        out.single(
+            "config_revision",
+            "gauge",
+            "the recorded revision in force, 0 if none is",
+            self.config_revision,
+        );
+        out.single(
+            "config_generation",
+            "gauge",
+            "configurations put into force, tried ones counted",
+            self.config_generation,
+        );
+        out.single(
+            "uptime_seconds",
+            "gauge",
+            "since the first configuration was in force",
+            self.uptime_seconds,
+        );
+        if let Some(bytes) = self.process.resident_bytes {
+            let help = "memory of the process";
+            out.single("process_resident_bytes", "gauge", help, bytes);
+        }
+        if let Some(count) = self.process.open_fds {
+            let help = "descriptors that are open";
+            out.single("process_open_fds", "gauge", help, count);
+        }
+        if let Some(seconds) = self.process.cpu_seconds {
+            let help = "processor time, user and system";
+            out.single("process_cpu_seconds_total", "counter", help, seconds);
+        }
+        out.family("connections", "gauge", "clients' connections by state");
+        for (state, count) in [
+            ("reading", self.connections.reading),
+            ("writing", self.connections.writing),
+            ("waiting", self.connections.waiting),
+        ] {
+            out.sample("", &[("state", state)], count);
+        }
+        out.single(
+            "connections_accepted_total",
+            "counter",
+            "connections accepted",
+            self.connections.accepted,
+        );
+        out.single(
+            "connections_handled_total",
+            "counter",
+            "connections not refused for want of room",
+            self.connections.handled,
+        );
+        out.single(
+            "http2_requests_total",
+            "counter",
+            "requests begun over HTTP/2",
+            self.http2_requests,
+        );
+        self.write_routes(&mut out);
+        self.write_peers(&mut out);
+        out.single("panics_total", "counter", "caught panics", self.panics);
+        out.single(
+            "live_dropped_total",
+            "counter",
+            "requests that those who watch were not told",
+            self.live_dropped,
+        );
+        out.text
+    }
+
+    fn write_routes(&self, out: &mut Exposition) {
+        fn labels(route: &Route) -> [(&'static str, &str); 3] {
+            [
+                ("server", &route.server),
+                ("listen", &route.listen),
+                ("location", &route.location),
+            ]
+        }
+        out.family("requests_total", "counter", "requests that ended");
+        for route in &self.routes {
+            let [server, listen, location] = labels(route);
+            for (class, count) in CLASSES.into_iter().zip(route.traffic.classes) {
+                out.sample("", &[server, listen, location, ("class", class)], count);
+            }
+        }
+        out.family("received_bytes_total", "counter", "bytes from clients");
+        for route in &self.routes {
+            out.sample("", &labels(route), route.traffic.received_bytes);
+        }
+        out.family("sent_bytes_total", "counter", "bytes to clients");
+        for route in &self.routes {
+            out.sample("", &labels(route), route.traffic.sent_bytes);
+        }
+        out.family(
+            "request_duration_seconds",
+            "histogram",
+            "from a request's first byte to its end",
+        );
+        for route in &self.routes {
+            out.histogram(&labels(route), &route.traffic);
+        }
+        out.family(
+            "request_upstream_seconds_total",
+            "counter",
+            "of the time of requests, what passed with peers",
+        );
+        for route in &self.routes {
+            out.sample("", &labels(route), route.upstream_seconds);
+        }
+    }
+
+    fn write_peers(&self, out: &mut Exposition) {
+        fn labels(peer: &Peer) -> [(&'static str, &str); 2] {
+            [("upstream", &peer.upstream), ("peer", &peer.peer)]
+        }
+        out.family("upstream_attempts_total", "counter", "tries at a peer");
+        for peer in &self.upstream_peers {
+            let [upstream, address] = labels(peer);
+            for (class, count) in CLASSES.into_iter().zip(peer.traffic.classes) {
+                out.sample("", &[upstream, address, ("class", class)], count);
+            }
+        }
+        type Value = fn(&Peer) -> u64;
+        let plain: [(&str, &str, &str, Value); 5] = [
+            (
+                "upstream_failures_total",
+                "counter",
+                "what max_fails counts",
+                |peer| peer.failures,
+            ),
+            (
+                "upstream_received_bytes_total",
+                "counter",
+                "bytes from a peer",
+                |peer| peer.traffic.received_bytes,
+            ),
+            (
+                "upstream_sent_bytes_total",
+                "counter",
+                "bytes to a peer",
+                |peer| peer.traffic.sent_bytes,
+            ),
+            ("upstream_active", "gauge", "requests under way", |peer| {
+                peer.active
+            }),
+            (
+                "upstream_idle_connections",
+                "gauge",
+                "connections kept",
+                |peer| peer.idle_connections,
+            ),
+        ];
+        for (name, kind, help, value) in plain {
+            out.family(name, kind, help);
+            for peer in &self.upstream_peers {
+                out.sample("", &labels(peer), value(peer));
+            }
+        }
+        out.family(
+            "upstream_duration_seconds",
+            "histogram",
+            "from the start of a try to its end",
+        );
+        for peer in &self.upstream_peers {
+            out.histogram(&labels(peer), &peer.traffic);
+        }
+        out.family(
+            "upstream_peer_state",
+            "gauge",
+            "1 for the state that a peer is in",
+        );
+        for peer in &self.upstream_peers {
+            let Some(holds) = peer.state else { continue };
+            let [upstream, address] = labels(peer);
+            for state in STATES {
+                let value = u64::from(state == holds);
+                out.sample("", &[upstream, address, ("state", state)], value);
+            }
+        }
+    }
+}
+
+impl Process {
+    fn read() -> Self {
+        let status = std::fs::read_to_string("/proc/self/status").ok();
+        let resident = status.as_deref().and_then(|status| {
+            let line = status
+                .lines()
+                .find_map(|line| line.strip_prefix("VmRSS:"))?;
+            let kibibytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+            Some(kibibytes << 10)
+        });
+        let open = std::fs::read_dir("/proc/self/fd").ok();
+        let usage = getrusage(UsageWho::RUSAGE_SELF).ok();
+        Self {
+            resident_bytes: resident,
+            // The one that reads the directory is not counted.
+            open_fds: open.map(|entries| (entries.count() as u64).saturating_sub(1)),
+            cpu_seconds: usage.map(|usage| {
+                let micros =
+                    usage.user_time().num_microseconds() + usage.system_time().num_microseconds();
+                micros as f64 / 1e6
+            }),
+        }
+    }
+}
+
+/// Text in the exposition format.
+#[derive(Default)]
+struct Exposition {
+    text: String,
+    /// The name of the family that is written.
+    name: &'static str,
+}
+
+/// What every name starts with.
+const PREFIX: &str = "openclaw_";
+
+impl Exposition {
+    /// Begins a family; all its samples follow.
+    fn family(&mut self, name: &'static str, kind: &str, help: &str) {
+        self.name = name;
+        let _ = write!(
+            self.text,
+            "# HELP {PREFIX}{name} {help}\n# TYPE {PREFIX}{name} {kind}\n"
+        );
+    }
+
+    /// A family of one sample without labels.
+    fn single(&mut self, name: &'static str, kind: &str, help: &str, value: impl Display) {
+        self.family(name, kind, help);
+        self.sample("", &[], value);
+    }
+
+    fn sample(&mut self, suffix: &str, labels: &[(&str, &str)], value: impl Display) {
+        let _ = write!(self.text, "{PREFIX}{}{suffix}", self.name);
+        for (position, (name, value)) in labels.iter().enumerate() {
+            let before = if position == 0 { '{' } else { ',' };
+            let _ = write!(self.text, "{before}{name}=\"{}\"", Escaped(value));
+        }
+        let end = if labels.is_empty() { "" } else { "}" };
+        let _ = writeln!(self.text, "{end} {value}");
+    }
+
+    fn histogram(&mut self, labels: &[(&'static str, &str)], traffic: &Traffic) {
+        let mut all = labels.to_vec();
+        for (limit, told) in LIMITS {
+            all.push(("le", told));
+            self.sample("_bucket", &all, traffic.latency.up_to(limit));
+            all.pop();
+        }
+        // Of the buckets, not of the requests: a reader may look between the two.
+        let count = traffic.latency.count();
+        all.push(("le", "+Inf"));
+        self.sample("_bucket", &all, count);
+        self.sample("_sum", labels, traffic.seconds);
+        self.sample("_count", labels, count);
+    }
+}
+
+/// The value of a label: backslash, quote and line feed are escaped.
+struct Escaped<'a>(&'a str);
+
+impl Display for Escaped<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for character in self.0.chars() {
+            match character {
+                '\\' => formatter.write_str("\\\\")?,
+                '"' => formatter.write_str("\\\"")?,
+                '\n' => formatter.write_str("\\n")?,
+                other => formatter.write_char(other)?,
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::traffic::{Ended, RouteId};
+    use super::*;
+
+    const MILLISECOND: u64 = 1_000_000;
+
+    fn ended(status: u16, milliseconds: u64) -> Ended {
+        Ended {
+            status,
+            received: 100,
+            sent: 2000,
+            time: milliseconds * MILLISECOND,
+            upstream_time: milliseconds * MILLISECOND / 2,
+        }
+    }
+
+    fn numbers(listed: &[Listed]) -> Numbers {
+        let ledger: &'static Ledger = Box::leak(Box::default());
+        let writer = ledger.writer();
+        for (status, milliseconds) in [(200, 1), (200, 3), (502, 6), (0, 60_000)] {
+            writer.count_request(RouteId::OTHER, &ended(status, milliseconds));
+            writer.count_attempt(PeerId::OTHER, &ended(status, milliseconds));
+        }
+        Numbers::collect(ledger, listed, Moment::default())
+    }
+
+    fn listed(is_down: bool, is_draining: bool) -> Listed {
+        Listed {
+            peer: PeerId::OTHER,
+            is_down,
+            is_draining,
+        }
+    }
+
+    #[test]
+    fn a_route_is_told_by_class_bytes_and_time() {
+        let text = numbers(&[]).text();
+        let of = r#"server="other",listen="other",location="other""#;
+        for line in [
+            format!(r#"openclaw_requests_total{{{of},class="2xx"}} 2"#),
+            format!(r#"openclaw_requests_total{{{of},class="5xx"}} 1"#),
+            format!(r#"openclaw_requests_total{{{of},class="none"}} 1"#),
+            format!("openclaw_received_bytes_total{{{of}}} 400"),
+            format!("openclaw_sent_bytes_total{{{of}}} 8000"),
+            format!(r#"openclaw_request_duration_seconds_bucket{{{of},le="0.001"}} 1"#),
+            format!(r#"openclaw_request_duration_seconds_bucket{{{of},le="0.0025"}} 1"#),
+            format!(r#"openclaw_request_duration_seconds_bucket{{{of},le="0.005"}} 2"#),
+            format!(r#"openclaw_request_duration_seconds_bucket{{{of},le="0.01"}} 3"#),
+            format!(r#"openclaw_request_duration_seconds_bucket{{{of},le="10.24"}} 3"#),
+            format!(r#"openclaw_request_duration_seconds_bucket{{{of},le="+Inf"}} 4"#),
+            format!("openclaw_request_duration_seconds_sum{{{of}}} 60.01"),
+            format!("openclaw_request_duration_seconds_count{{{of}}} 4"),
+            format!("openclaw_request_upstream_seconds_total{{{of}}} 30.005"),
+            r#"openclaw_upstream_attempts_total{upstream="other",peer="other",class="5xx"} 1"#
+                .to_owned(),
+        ] {
+            assert!(text.lines().any(|told| told == line), "{line}\nin\n{text}");
+        }
+        assert!(!text.contains("peer_state{"), "no such peer is configured");
+    }
+
+    #[test]
+    fn a_peer_of_the_configuration_is_in_one_state() {
+        for (is_down, is_draining, expected) in [
+            (false, false, "up"),
+            (false, true, "draining"),
+            (true, true, "down"),
+        ] {
+            let text = numbers(&[listed(is_down, is_draining)]).text();
+            for state in STATES {
+                let value = u8::from(state == expected);
+                let of = format!(r#"upstream="other",peer="other",state="{state}""#);
+                let line = format!("openclaw_upstream_peer_state{{{of}}} {value}\n");
+                assert!(text.contains(&line), "{line}\nin\n{text}");
+            }
+        }
+        let failed = PeerGauges {
+            left_out: 1,
+            ..PeerGauges::default()
+        };
+        assert_eq!(state(&listed(false, false), &failed), "failed");
+        assert_eq!(state(&listed(true, false), &failed), "down");
+    }
+
+    #[test]
+    fn a_label_cannot_end_its_quotes_or_its_line() {
+        let mut out = Exposition::default();
+        out.family("requests_total", "counter", "x");
+        out.sample("", &[("location", "~ \\.php$\"} 1\n")], 7);
+        let line = out.text.lines().last().expect("a line");
+        let escaped = r#"openclaw_requests_total{location="~ \\.php$\"} 1\n"} 7"#;
+        assert_eq!(line, escaped);
+    }
+
+    #[test]
+    fn every_name_of_the_table_is_told_and_no_other() {
+        let mut told: Vec<String> = (numbers(&[listed(false, false)]).text().lines())
+            .filter_map(|line| line.strip_prefix("# TYPE "))
+            .map(str::to_owned)
+            .collect();
+        let mut documented: Vec<String> = include_str!("prometheus.rs")
+            .lines()
+            .filter_map(|line| line.strip_prefix("//! | `"))
+            .filter_map(|row| {
+                let mut cells = row.split('|');
+                let name = cells.next()?.trim().trim_end_matches('`');
+                Some(format!("{name} {}", cells.next()?.trim()))
+            })
+            .collect();
+        told.sort();
+        documented.sort();
+        assert_eq!(told, documented);
+    }
+
+    #[test]
+    fn the_limits_are_what_they_are_called() {
+        for (limit, told) in LIMITS {
+            let seconds: f64 = told.parse().expect("a number");
+            assert_eq!((seconds * 1e9).round() as u64, limit);
+            let mut counted = Snapshot::default();
+            counted.record(limit);
+            counted.record(limit + 1);
+            assert_eq!(counted.up_to(limit), 1, "{told} is the bound of a bucket");
+        }
+    }
+
+    #[test]
+    fn as_json_it_is_one_object_with_the_same_numbers() {
+        let text = serde_json::to_string(&numbers(&[])).expect("plain data");
+        let value: serde_json::Value = serde_json::from_str(&text).expect("parses");
+        assert_eq!(value["routes"][0]["count"], 4);
+        assert_eq!(value["routes"][0]["classes"][2], 2);
+        assert_eq!(value["upstream_peers"][0]["sent_bytes"], 8000);
+        assert_eq!(value["upstream_peers"][0]["state"], serde_json::Value::Null);
+        assert!(value["process"]["resident_bytes"].as_u64() > Some(1 << 20));
+    }
+}
