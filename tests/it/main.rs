@@ -20,3 +20,4 @@ mod process;
 mod service;
 mod smuggling;
 mod support;
+mod words;
