@@ -426,7 +426,7 @@ const fn valued(
 /// The names of [`Word`].
 const WORDS: &[&str] = &[
     "status", "top", "routes", "route", "backends", "logs", "config", "reload", "backup",
-    "restore", "fmt", "help", "explain",
+    "restore", "doctor", "fmt", "help", "explain",
 ];
 
 /// Long options as they are written.

@@ -9,6 +9,7 @@
 pub mod args;
 mod backends;
 mod config;
+mod doctor;
 mod editor;
 mod exit;
 mod figures;
@@ -43,7 +44,7 @@ use crate::protocol::{Done, FileName};
 use crate::unit::printable::escape_lines;
 use args::{Invocation, Options, Order, UsageError};
 use exit::Exit;
-use paths::Surroundings;
+use paths::{Paths, Surroundings};
 use session::{Failure, Session, print_json};
 use words::{ConfigWord, Daemon, Word};
 
@@ -124,6 +125,7 @@ fn word(word: Word) -> ExitCode {
         Word::Restore { file, daemon } => ask(&daemon, |session| {
             move_memory(&session, "/v1/restore", &file)
         }),
+        Word::Doctor { daemon } => doctor::run(&daemon),
         Word::Fmt { check, files } => fmt::run(check, &files),
         Word::Help { directive } => help(directive.as_deref()),
         Word::Explain { code } => explain_code(&code),
@@ -205,16 +207,7 @@ fn server(options: Options) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let setup = Setup {
-        conf: paths.conf,
-        text: None,
-        prefix: paths.prefix,
-        has_own_prefix: options.prefix.is_some(),
-        globals: options.globals.clone(),
-        error_log: paths.error_log,
-        foreground: options.headless,
-        has_screen: false,
-    };
+    let setup = setup(&options, paths);
     if options.test {
         return test::run(&setup, &options);
     }
@@ -224,6 +217,20 @@ fn server(options: Options) -> ExitCode {
     match process::run(setup, control::attend) {
         Ok(()) => ExitCode::SUCCESS,
         Err(process::Failed) => ExitCode::FAILURE,
+    }
+}
+
+/// What the command line says about the process.
+fn setup(options: &Options, paths: Paths) -> Setup {
+    Setup {
+        conf: paths.conf,
+        text: None,
+        prefix: paths.prefix,
+        has_own_prefix: options.prefix.is_some(),
+        globals: options.globals.clone(),
+        error_log: paths.error_log,
+        foreground: options.headless,
+        has_screen: false,
     }
 }
 

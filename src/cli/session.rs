@@ -12,10 +12,11 @@ use tokio::runtime::{Builder, Runtime};
 use super::args::Options;
 use super::exit::Exit;
 use super::paint::Paint;
-use super::socket::{self, Surroundings, Tried};
+use super::socket::{self, Tried};
 use super::words::Daemon;
 use super::{complain, paths, print, problems};
 use crate::conf::include;
+use crate::process::{self, Setup};
 use crate::protocol::client::{CallError, Client};
 use crate::protocol::{Problem, Refusal, RefusalCode, Status, VERSION};
 use crate::unit::printable::{escape, escape_json, escape_lines};
@@ -102,10 +103,13 @@ impl Session {
     pub fn open(daemon: &Daemon) -> Result<Self, Failure> {
         let runtime = Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(|error| Failure::failed(error.to_string()))?;
-        let surroundings = Surroundings::of_process();
+        let environment = std::env::var_os("OPENCLAW_SOCKET")
+            .filter(|path| !path.is_empty())
+            .map(PathBuf::from);
         let configured = configured_socket(daemon)?;
         let mut tried = Tried::default();
-        for socket in socket::candidates(daemon.socket.as_deref(), configured, &surroundings) {
+        let named = daemon.socket.clone().or(configured).or(environment);
+        for socket in socket::candidates(named) {
             let client = Client::new(&socket);
             let asked = runtime.block_on(async {
                 tokio::time::timeout(PATIENCE, client.get::<Status>("/v1/status")).await
@@ -195,31 +199,40 @@ fn tell_refusal(refusal: &Refusal, paint: Paint) {
     complain(text.trim_end_matches('\n'));
 }
 
-/// The socket that the configuration names, if one was asked for with `-c` or `-p`.
-fn configured_socket(daemon: &Daemon) -> Result<Option<PathBuf>, Failure> {
-    if daemon.socket.is_some() || (daemon.conf.is_none() && daemon.prefix.is_none()) {
-        return Ok(None);
-    }
+/// What the command line says about the configuration of a daemon.
+pub fn setup(daemon: &Daemon) -> Result<Setup, paths::NotFound> {
     let options = Options {
         conf: daemon.conf.clone(),
         prefix: daemon.prefix.clone(),
         ..Options::default()
     };
     let surroundings = paths::Surroundings::of_process();
-    let places = paths::find(&options, &surroundings, |path| path.exists())
-        .map_err(|error| Failure::failed(error.to_string()))?;
-    let loaded = include::load(&places.conf, &places.prefix, None);
+    let places = paths::find(&options, &surroundings, |path| path.exists())?;
+    Ok(super::setup(&options, places))
+}
+
+/// The socket of the configuration that was asked for with `-c` or `-p`, as far as one that may have
+/// mistakes elsewhere tells it: that is when it is looked at.
+fn configured_socket(daemon: &Daemon) -> Result<Option<PathBuf>, Failure> {
+    if daemon.socket.is_some() || (daemon.conf.is_none() && daemon.prefix.is_none()) {
+        return Ok(None);
+    }
+    let setup = setup(daemon).map_err(|error| Failure::failed(error.to_string()))?;
+    let loaded = include::load(&setup.conf, &setup.prefix, None);
     let named = loaded
         .nodes
         .iter()
         .find(|node| &*node.name.text == "control_socket" && node.block.is_none())
         .and_then(|node| node.arguments.first());
-    match named {
-        Some(word) if &*word.text == "off" => Err(Failure::Told(
+    let socket = match named {
+        Some(word) if &*word.text == "off" => None,
+        Some(word) => Some(setup.prefix.join(&*word.text)),
+        None => process::places::usual(&setup).socket,
+    };
+    socket.map(Some).ok_or_else(|| {
+        Failure::Told(
             Exit::NoDaemon,
-            format!("{} turns the control socket off", places.conf.display()),
-        )),
-        Some(word) => Ok(Some(places.prefix.join(&*word.text))),
-        None => Ok(None),
-    }
+            format!("{} turns the control socket off", setup.conf.display()),
+        )
+    })
 }

@@ -10,52 +10,14 @@ use std::path::{Path, PathBuf};
 
 use nix::unistd::{Gid, Group, Uid, User};
 
-/// The socket of the system's daemon.
-const SYSTEM: &str = "/run/openclaw/control.sock";
+use crate::process::places;
 
-/// What the surroundings say.
-#[derive(Clone, Debug, Default)]
-pub struct Surroundings {
-    /// `OPENCLAW_SOCKET`
-    pub named: Option<PathBuf>,
-    /// `XDG_RUNTIME_DIR`
-    pub runtime: Option<PathBuf>,
-}
-
-impl Surroundings {
-    /// Those of this process.
-    pub fn of_process() -> Self {
-        let path = |name| {
-            std::env::var_os(name)
-                .map(PathBuf::from)
-                .filter(|path| !path.as_os_str().is_empty())
-        };
-        Self {
-            named: path("OPENCLAW_SOCKET"),
-            runtime: path("XDG_RUNTIME_DIR").filter(|path| path.is_absolute()),
-        }
+/// The sockets to try, in order: the one that somebody named, or else the usual ones.
+pub fn candidates(named: Option<PathBuf>) -> Vec<PathBuf> {
+    match named {
+        Some(path) => vec![path],
+        None => places::usual_sockets(),
     }
-}
-
-/// The sockets to try, in order: the one that the command line names, the one that the configuration
-/// names, the one of the environment, or else the usual ones.
-pub fn candidates(
-    option: Option<&Path>,
-    configured: Option<PathBuf>,
-    surroundings: &Surroundings,
-) -> Vec<PathBuf> {
-    if let Some(path) = option {
-        return vec![path.to_owned()];
-    }
-    if let Some(path) = configured {
-        return vec![path];
-    }
-    if let Some(path) = &surroundings.named {
-        return vec![path.clone()];
-    }
-    let own = surroundings.runtime.as_ref();
-    let own = own.map(|directory| directory.join("openclaw/control.sock"));
-    [PathBuf::from(SYSTEM)].into_iter().chain(own).collect()
 }
 
 /// Sockets that were tried, and why none answered.
@@ -94,7 +56,7 @@ impl Tried {
 }
 
 /// Why a socket did not answer, and what helps.
-fn reason(path: &Path, error: &io::Error) -> (String, Option<String>) {
+pub fn reason(path: &Path, error: &io::Error) -> (String, Option<String>) {
     match error.kind() {
         io::ErrorKind::NotFound => ("does not exist".to_owned(), None),
         io::ErrorKind::ConnectionRefused => (
@@ -151,30 +113,8 @@ mod tests {
 
     #[test]
     fn a_socket_that_is_named_is_the_only_one() {
-        let surroundings = Surroundings {
-            named: Some("/named".into()),
-            runtime: Some("/run/user/7".into()),
-        };
-        let tried =
-            |option: Option<&str>, configured: Option<&str>, surroundings: &Surroundings| {
-                candidates(
-                    option.map(Path::new),
-                    configured.map(PathBuf::from),
-                    surroundings,
-                )
-            };
-        let path = PathBuf::from;
-        assert_eq!(tried(Some("/a"), Some("/b"), &surroundings), [path("/a")]);
-        assert_eq!(tried(None, Some("/b"), &surroundings), [path("/b")]);
-        assert_eq!(tried(None, None, &surroundings), [path("/named")]);
-        let usual = Surroundings {
-            named: None,
-            ..surroundings.clone()
-        };
-        assert_eq!(
-            tried(None, None, &usual),
-            [path(SYSTEM), path("/run/user/7/openclaw/control.sock")]
-        );
+        assert_eq!(candidates(Some("/a".into())), [PathBuf::from("/a")]);
+        assert!(candidates(None).contains(&"/run/openclaw/control.sock".into()));
     }
 
     #[test]

@@ -116,6 +116,11 @@ pub enum Word {
         #[command(flatten)]
         daemon: Daemon,
     },
+    /// Look for what keeps the proxy from working
+    Doctor {
+        #[command(flatten)]
+        daemon: Daemon,
+    },
     /// Write configuration files in the one common form
     Fmt {
         /// Change nothing, fail if a file would change
