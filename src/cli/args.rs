@@ -9,8 +9,9 @@ use std::fmt;
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::PathBuf;
 
-use clap::Parser as _;
+use clap::{CommandFactory as _, Parser as _};
 
+use super::words::Word;
 use crate::conf::check::closest;
 
 /// What the program is asked to do.
@@ -53,6 +54,14 @@ pub struct Options {
     pub globals: Option<String>,
     /// `-s SIGNAL`
     pub signal: Option<Order>,
+    /// The word `dashboard`: the screen of a running daemon, and nothing else.
+    pub dashboard: bool,
+    /// `--socket PATH`: the control socket of the daemon that the dashboard shows.
+    pub socket: Option<PathBuf>,
+    /// The dashboard.
+    pub screen: Screen,
+    /// `--domain` and what goes with it.
+    pub quick: Option<Quick>,
 }
 
 /// What `-s` tells the running process.
@@ -68,33 +77,59 @@ pub enum Order {
     Reopen,
 }
 
-/// Words that stand first on the command line.
-#[derive(clap::Parser, Clone, PartialEq, Eq, Debug)]
-#[command(
-    name = "openclaw",
-    disable_help_subcommand = true,
-    disable_version_flag = true
-)]
-pub enum Word {
-    /// Write configuration files in the one common form
-    Fmt {
-        /// Change nothing, fail if a file would change
-        #[arg(long)]
-        check: bool,
-        /// The files; `-` reads standard input and writes standard output
-        #[arg(required = true, value_name = "FILE")]
-        files: Vec<PathBuf>,
-    },
-    /// Say what a directive is for and how it is written
-    Help {
-        /// Its name
-        directive: Option<String>,
-    },
-    /// Say what a problem code means, with an example
-    Explain {
-        /// The code, such as OC-E030
-        code: String,
-    },
+/// How the dashboard looks and what it may do.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Screen {
+    /// `--read-only`: nothing can be changed from it.
+    pub read_only: bool,
+    /// `--color auto|always|never`
+    pub color: Color,
+    /// `--glyphs auto|braille|block|ascii`
+    pub glyphs: Glyphs,
+    /// `--theme NAME`; the default theme if absent.
+    pub theme: Option<String>,
+    /// `--no-mouse`: the mouse is left to the terminal.
+    pub no_mouse: bool,
+}
+
+/// When to use colour.
+#[derive(clap::ValueEnum, Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Color {
+    /// On a terminal that has it, unless `NO_COLOR` is set.
+    #[default]
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+/// What graphs and frames are drawn with.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Glyphs {
+    /// By the locale and the terminal.
+    #[default]
+    Auto,
+    /// Eight dots in a cell.
+    Braille,
+    /// Parts of blocks.
+    Block,
+    /// Nothing beyond ASCII.
+    Ascii,
+}
+
+/// A proxy without a file: `--domain D[,D] --upstream A:P`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Quick {
+    /// The names that are served, at least one: lower case, ASCII, safe to be written into a
+    /// configuration.
+    pub domains: Vec<String>,
+    /// Where requests go: `http://127.0.0.1:3000`, with scheme and port, without a path.
+    pub upstream: String,
+    /// `--port N`
+    pub port: Option<u16>,
+    /// `--save FILE`: where to write the configuration that says the same.
+    pub save: Option<PathBuf>,
 }
 
 /// A command line that makes no sense.
@@ -141,66 +176,272 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Invocation
             .map_err(UsageError::Word);
     }
     let mut options = Options::default();
+    let mut quick = QuickParts::default();
     while let Some(argument) = arguments.next() {
         let bytes = argument.as_bytes();
         if bytes == b"check" {
             options.test = true;
+        } else if bytes == b"dashboard" {
+            options.dashboard = true;
         } else if let Some(long) = bytes.strip_prefix(b"--") {
-            options.take_long(long, &argument, &mut arguments)?;
+            options.take_long(long, &argument, &mut arguments, &mut quick)?;
         } else if let Some(cluster) = bytes.strip_prefix(b"-") {
             options.take_cluster(cluster, &mut arguments)?;
         } else {
             return Err(invalid(&argument));
         }
     }
+    options.quick = quick.whole()?;
+    if options.quick.is_some() && options.conf.is_some() {
+        return Err(UsageError::Option {
+            message: "\"--domain\" stands in the place of a configuration file".to_owned(),
+            hint: Some("leave out `-c`, or write the server into that file".to_owned()),
+        });
+    }
     Ok(Invocation::Server(options))
 }
 
 /// The text of `-h` behind the version.
-pub const HELP: &str = "\
+pub fn help() -> String {
+    let mut text = String::from(USAGE);
+    text.push_str("\nOptions:\n");
+    for row in OPTIONS {
+        help_lines(&row.spelling(), row.help, &mut text);
+    }
+    text.push_str("\nWords:\n");
+    for (word, help) in WORDS_AMONG_OPTIONS {
+        help_lines(word, help, &mut text);
+    }
+    for word in Word::command().get_subcommands() {
+        let about = word.get_about().map(ToString::to_string);
+        let mut about = about.unwrap_or_default();
+        if let Some(first) = about.get_mut(..1) {
+            first.make_ascii_lowercase();
+        }
+        help_lines(word.get_name(), &about, &mut text);
+    }
+    text.push_str("\n`openclaw WORD --help` tells the arguments of a word.\n\n");
+    text
+}
+
+/// A name and what it is for, in the form of nginx's help.
+fn help_lines(name: &str, help: &str, text: &mut String) {
+    const COLUMN: usize = 18;
+    for (position, line) in help.lines().enumerate() {
+        let (name, sign) = if position == 0 {
+            (name, ':')
+        } else {
+            ("", ' ')
+        };
+        text.push_str(&format!("  {name:<COLUMN$}{sign} {line}\n"));
+    }
+}
+
+/// An option that is no part of a word: what help, completion and the manual know of it.
+#[derive(Clone, Copy, Debug)]
+pub struct OptionRow {
+    /// Its letters, the first one is shown first.
+    pub letters: &'static [char],
+    /// Its long name.
+    pub long: Option<&'static str>,
+    /// What its value is called, if it takes one.
+    pub value: Option<&'static str>,
+    /// The words that its value may be; empty if it is free.
+    pub values: &'static [&'static str],
+    /// What it is for; lines of at most 58 characters.
+    pub help: &'static str,
+}
+
+impl OptionRow {
+    /// How it is written: `-?,-h`, `-s signal`, `--daemon`.
+    fn spelling(&self) -> String {
+        let letters = self.letters.iter().map(|letter| format!("-{letter}"));
+        let mut spelling = letters.collect::<Vec<_>>().join(",");
+        // nginx's own options are known by their letters.
+        if let (Some(long), true) = (self.long, spelling.is_empty()) {
+            spelling = format!("--{long}");
+        }
+        if let Some(value) = self.value {
+            spelling.push(' ');
+            spelling.push_str(value);
+        }
+        spelling
+    }
+}
+
+const USAGE: &str = "\
 Usage: openclaw [-?hvVtTq] [-s signal] [-c filename] [-p prefix]
                 [-e filename] [-g directives] [--daemon] [--strict] [--json]
+       openclaw --domain NAME[,NAME] --upstream HOST:PORT [--port N]
+                [--save filename]
        openclaw check [options as with -t]
-       openclaw fmt [--check] FILE...
-       openclaw help [DIRECTIVE]
-       openclaw explain CODE
-
-Options:
-  -?,-h         : this help
-  -v            : show version and exit
-  -V            : show version and what is built in then exit
-  -t            : test configuration and exit
-  -T            : test configuration, dump it and exit
-  -q            : suppress non-error messages during configuration testing
-  -s signal     : send signal to the running process: stop, quit, reopen, reload
-  -p prefix     : set prefix path (default: the directory of the configuration)
-  -e filename   : set error log file (default: /var/log/openclaw/error.log,
-                  with -p logs/error.log)
-  -c filename   : set configuration file (default: /etc/openclaw/openclaw.conf,
-                  then ~/.config/openclaw/openclaw.conf)
-  -g directives : set global directives out of configuration file
-  --daemon      : stay in the foreground, whatever the configuration says
-  --strict      : with -t, fail on warnings too
-  --json        : with -t, print problems as JSON; also --format=json
-
-Words:
-  check         : the same as -t
-  fmt           : write configuration files in the one common form
-  help          : say what a directive is for and how it is written
-  explain       : say what a problem code means
-
+       openclaw dashboard [--socket path] [--read-only]
+       openclaw WORD [--json] [--socket path] [ARGUMENTS]
 ";
 
-const WORDS: &[&str] = &["fmt", "help", "explain"];
-
-const LONG: &[&str] = &[
-    "--help",
-    "--version",
-    "--strict",
-    "--json",
-    "--format=json",
-    "--daemon",
+/// Words that go with nginx's options.
+const WORDS_AMONG_OPTIONS: &[(&str, &str)] = &[
+    ("check", "the same as -t"),
+    (
+        "dashboard",
+        "the screen of the running daemon; never starts one",
+    ),
 ];
+
+/// Every option that is no part of a word.
+pub const OPTIONS: &[OptionRow] = &[
+    option(&['?', 'h'], Some("help"), "this help"),
+    option(&['v'], Some("version"), "show version and exit"),
+    option(&['V'], None, "show version and what is built in then exit"),
+    option(&['t'], None, "test configuration and exit"),
+    option(&['T'], None, "test configuration, dump it and exit"),
+    option(
+        &['q'],
+        None,
+        "suppress non-error messages during configuration testing",
+    ),
+    OptionRow {
+        values: &["stop", "quit", "reopen", "reload"],
+        ..valued(
+            &['s'],
+            None,
+            "signal",
+            "send signal to the running process:\nstop, quit, reopen, reload",
+        )
+    },
+    valued(
+        &['p'],
+        None,
+        "prefix",
+        "set prefix path\n(default: the directory of the configuration)",
+    ),
+    valued(
+        &['e'],
+        None,
+        "filename",
+        "set error log file (default:\n/var/log/openclaw/error.log, with -p logs/error.log)",
+    ),
+    valued(
+        &['c'],
+        None,
+        "filename",
+        "set configuration file\n(default: /etc/openclaw/openclaw.conf,\n\
+         then ~/.config/openclaw/openclaw.conf)",
+    ),
+    valued(
+        &['g'],
+        None,
+        "directives",
+        "set global directives out of configuration file",
+    ),
+    option(
+        &[],
+        Some("daemon"),
+        "no screen; stay in the foreground, whatever the\nconfiguration says",
+    ),
+    option(&[], Some("strict"), "with -t, fail on warnings too"),
+    option(
+        &[],
+        Some("json"),
+        "with -t, print problems as JSON; also --format=json",
+    ),
+    valued(
+        &[],
+        Some("domain"),
+        "NAMES",
+        "serve these names, comma between, without a file",
+    ),
+    valued(
+        &[],
+        Some("upstream"),
+        "A:P",
+        "with --domain, where requests go",
+    ),
+    valued(
+        &[],
+        Some("port"),
+        "N",
+        "with --domain, the port to listen on",
+    ),
+    valued(
+        &[],
+        Some("save"),
+        "filename",
+        "with --domain, write the configuration that says so",
+    ),
+    valued(
+        &[],
+        Some("socket"),
+        "path",
+        "the control socket of the daemon to show",
+    ),
+    option(
+        &[],
+        Some("read-only"),
+        "a dashboard that can change nothing",
+    ),
+    OptionRow {
+        values: &["auto", "always", "never"],
+        ..valued(&[], Some("color"), "when", "colour: auto, always, never")
+    },
+    OptionRow {
+        values: &["auto", "braille", "block", "ascii"],
+        ..valued(
+            &[],
+            Some("glyphs"),
+            "set",
+            "what to draw with: auto, braille, block, ascii",
+        )
+    },
+    valued(&[], Some("theme"), "name", "the theme of the dashboard"),
+    option(&[], Some("no-mouse"), "leave the mouse to the terminal"),
+];
+
+const fn option(
+    letters: &'static [char],
+    long: Option<&'static str>,
+    help: &'static str,
+) -> OptionRow {
+    OptionRow {
+        letters,
+        long,
+        value: None,
+        values: &[],
+        help,
+    }
+}
+
+const fn valued(
+    letters: &'static [char],
+    long: Option<&'static str>,
+    value: &'static str,
+    help: &'static str,
+) -> OptionRow {
+    OptionRow {
+        value: Some(value),
+        ..option(letters, long, help)
+    }
+}
+
+/// The names of [`Word`].
+const WORDS: &[&str] = &[
+    "status", "top", "routes", "route", "backends", "logs", "config", "reload", "backup",
+    "restore", "doctor", "fmt", "help", "explain",
+];
+
+/// Long options as they are written.
+fn long_options() -> impl Iterator<Item = String> {
+    let names = OPTIONS.iter().filter_map(|row| row.long);
+    names
+        .map(|name| format!("--{name}"))
+        .chain(["--format=json".to_owned()])
+}
+
+/// The long option that was probably meant.
+fn closest_long(text: &str) -> Option<String> {
+    let names: Vec<String> = long_options().collect();
+    closest(text, names.iter().map(String::as_str)).map(str::to_owned)
+}
 
 const ORDERS: &[(&str, Order)] = &[
     ("stop", Order::Stop),
@@ -277,46 +518,240 @@ impl Options {
 
     fn take_long(
         &mut self,
-        name: &[u8],
+        text: &[u8],
         argument: &OsStr,
         following: &mut impl Iterator<Item = OsString>,
+        quick: &mut QuickParts,
     ) -> Result<(), UsageError> {
+        let (name, joined) = match memchr::memchr(b'=', text) {
+            Some(at) => (&text[..at], Some(&text[at + 1..])),
+            None => (text, None),
+        };
+        let name = std::str::from_utf8(name).map_err(|_| invalid(argument))?;
+        let row = OPTIONS.iter().find(|row| row.long == Some(name));
+        let takes_value = name == "format" || row.is_some_and(|row| row.value.is_some());
+        if joined.is_some() && !takes_value {
+            return Err(invalid(argument));
+        }
+        // Asked for only by those that take one.
+        let mut path = || match joined {
+            Some(value) => Ok(OsString::from_vec(value.to_vec())),
+            None => following.next().ok_or_else(|| UsageError::Option {
+                message: format!("option \"--{name}\" requires a value"),
+                hint: None,
+            }),
+        };
+        let mut word = || {
+            path()?.into_string().map_err(|_| UsageError::Option {
+                message: format!("the value of \"--{name}\" is not UTF-8"),
+                hint: None,
+            })
+        };
         match name {
-            b"help" => {
+            "help" => {
                 self.version = true;
                 self.help = true;
             }
-            b"version" => self.version = true,
-            b"strict" => self.strict = true,
-            b"json" | b"format=json" => self.json = true,
-            b"format=text" => self.json = false,
-            b"format" => match following.next() {
-                Some(format) if format == OsStr::new("json") => self.json = true,
-                Some(format) if format == OsStr::new("text") => self.json = false,
-                _ => {
-                    return Err(UsageError::Option {
-                        message: "option \"--format\" requires `json` or `text`".to_owned(),
-                        hint: None,
-                    });
+            "version" => self.version = true,
+            "strict" => self.strict = true,
+            "json" => self.json = true,
+            "format" => {
+                self.json = one_of(name, &word()?, &[("json", true), ("text", false)])?;
+            }
+            "daemon" => self.headless = true,
+            "socket" => self.socket = Some(path()?.into()),
+            "read-only" => self.screen.read_only = true,
+            "no-mouse" => self.screen.no_mouse = true,
+            "theme" => self.screen.theme = Some(word()?),
+            "color" => {
+                self.screen.color = one_of(
+                    name,
+                    &word()?,
+                    &[
+                        ("auto", Color::Auto),
+                        ("always", Color::Always),
+                        ("never", Color::Never),
+                    ],
+                )?;
+            }
+            "glyphs" => {
+                self.screen.glyphs = one_of(
+                    name,
+                    &word()?,
+                    &[
+                        ("auto", Glyphs::Auto),
+                        ("braille", Glyphs::Braille),
+                        ("block", Glyphs::Block),
+                        ("ascii", Glyphs::Ascii),
+                    ],
+                )?;
+            }
+            "domain" => {
+                for domain in word()?.split(',') {
+                    quick.domains.push(read_domain(domain.trim())?);
                 }
-            },
-            b"daemon" => self.headless = true,
+            }
+            "upstream" => quick.upstream = Some(read_upstream(&word()?)?),
+            "port" => quick.port = Some(read_port(&word()?)?),
+            "save" => quick.save = Some(path()?.into()),
             _ => return Err(invalid(argument)),
         }
         Ok(())
     }
 }
 
+/// What was said of a [`Quick`] so far.
+#[derive(Default)]
+struct QuickParts {
+    domains: Vec<String>,
+    upstream: Option<String>,
+    port: Option<u16>,
+    save: Option<PathBuf>,
+}
+
+impl QuickParts {
+    fn whole(self) -> Result<Option<Quick>, UsageError> {
+        let lonely = |option: &str, other: &str| UsageError::Option {
+            message: format!("option \"{option}\" goes with \"{other}\""),
+            hint: Some(
+                "for example `openclaw --domain app.example.com --upstream 127.0.0.1:3000`"
+                    .to_owned(),
+            ),
+        };
+        match (self.domains.is_empty(), self.upstream) {
+            (false, Some(upstream)) => Ok(Some(Quick {
+                domains: self.domains,
+                upstream,
+                port: self.port,
+                save: self.save,
+            })),
+            (false, None) => Err(lonely("--domain", "--upstream")),
+            (true, Some(_)) => Err(lonely("--upstream", "--domain")),
+            (true, None) if self.port.is_some() => Err(lonely("--port", "--domain")),
+            (true, None) if self.save.is_some() => Err(lonely("--save", "--domain")),
+            (true, None) => Ok(None),
+        }
+    }
+}
+
+/// One of a few words.
+fn one_of<T: Copy>(name: &str, value: &str, words: &[(&str, T)]) -> Result<T, UsageError> {
+    let found = words.iter().find(|(word, _)| *word == value);
+    found.map(|(_, meaning)| *meaning).ok_or_else(|| {
+        let names: Vec<_> = words.iter().map(|(word, _)| format!("`{word}`")).collect();
+        UsageError::Option {
+            message: format!("option \"--{name}\" requires {}", names.join(", ")),
+            hint: closest(value, words.iter().map(|(word, _)| *word))
+                .map(|near| format!("did you mean `{near}`?")),
+        }
+    })
+}
+
+/// The name of a site, as `server_name` takes it. What cannot be part of a name is refused, because
+/// the name is written into a configuration.
+fn read_domain(text: &str) -> Result<String, UsageError> {
+    let wrong = |why: &str| UsageError::Option {
+        message: format!("`{text}` is no name of a site: {why}"),
+        hint: Some("for example `--domain app.example.com,www.example.com`".to_owned()),
+    };
+    let name = text.strip_prefix("*.").unwrap_or(text);
+    if name.is_empty() {
+        return Err(wrong("it is empty"));
+    }
+    if !name.is_ascii() {
+        return Err(wrong("write it as `xn--…`, the form that is sent"));
+    }
+    let is_label = |label: &str| {
+        !label.is_empty()
+            && label.len() <= 63
+            && label
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
+    };
+    if name.contains(':') {
+        return Err(wrong("a port is given by `--port N`"));
+    }
+    if text.len() > 253 || !name.split('.').all(is_label) {
+        return Err(wrong("letters, digits, `-` and dots make a name"));
+    }
+    Ok(text.to_ascii_lowercase())
+}
+
+/// Where requests go, with scheme and port.
+fn read_upstream(text: &str) -> Result<String, UsageError> {
+    let wrong = |why: &str| UsageError::Option {
+        message: format!("`{text}` is no address to pass requests to: {why}"),
+        hint: Some("for example `--upstream 127.0.0.1:3000`".to_owned()),
+    };
+    let (scheme, rest) = match text.split_once("://") {
+        Some((scheme @ ("http" | "https"), rest)) => (scheme, rest.trim_end_matches('/')),
+        Some(_) => return Err(wrong("only `http://` and `https://` are known")),
+        None => ("http", text),
+    };
+    let has_scheme = text.contains("://");
+    let (host, port) = match rest.strip_prefix('[') {
+        Some(inner) => {
+            let (address, after) = inner
+                .split_once(']')
+                .ok_or_else(|| wrong("`]` is missing"))?;
+            let address: std::net::Ipv6Addr = address
+                .parse()
+                .map_err(|_| wrong("no IPv6 address stands in `[]`"))?;
+            let port = match after {
+                "" => None,
+                after => Some(
+                    after
+                        .strip_prefix(':')
+                        .ok_or_else(|| wrong("`:` is missing"))?,
+                ),
+            };
+            (format!("[{address}]"), port)
+        }
+        None => match rest.split_once(':') {
+            Some((_, port)) if port.contains(':') => {
+                return Err(wrong("an IPv6 address stands in `[]`"));
+            }
+            Some((host, port)) => (host.to_owned(), Some(port)),
+            None => (rest.to_owned(), None),
+        },
+    };
+    let is_host = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
+    if !host.starts_with('[') && (host.is_empty() || !host.bytes().all(is_host)) {
+        return Err(wrong("this is no name of a host"));
+    }
+    let port = match (port, scheme) {
+        (Some(port), _) => read_port(port)?,
+        (None, "https") => 443,
+        (None, _) if has_scheme => 80,
+        (None, _) => return Err(wrong("the port is missing")),
+    };
+    Ok(format!("{scheme}://{host}:{port}"))
+}
+
+fn read_port(text: &str) -> Result<u16, UsageError> {
+    let port = text.parse().ok().filter(|port| *port > 0);
+    port.ok_or_else(|| UsageError::Option {
+        message: format!("`{text}` is no port"),
+        hint: Some("ports are the numbers from 1 to 65535".to_owned()),
+    })
+}
+
 fn invalid(argument: &OsStr) -> UsageError {
     let text = argument.to_string_lossy();
     let order = ORDERS.iter().map(|(order, _)| *order);
+    let among_options = WORDS_AMONG_OPTIONS.iter().map(|(word, _)| *word);
     let hint = if text.starts_with('-') {
-        closest(&text, LONG.iter().copied()).map(|near| format!("did you mean `{near}`?"))
-    } else if let Some(order) = closest(&text, order) {
-        Some(format!("did you mean `-s {order}`?"))
-    } else {
-        closest(&text, WORDS.iter().copied().chain(["check"]))
+        let name = text.split('=').next().unwrap_or_default();
+        closest_long(&text)
+            .or_else(|| closest_long(name))
             .map(|near| format!("did you mean `{near}`?"))
+    } else if WORDS.contains(&&*text) {
+        Some(format!("a word stands first: `openclaw {text}`"))
+    } else if let Some(near) = closest(&text, WORDS.iter().copied().chain(among_options)) {
+        Some(format!("did you mean `{near}`?"))
+    } else {
+        closest(&text, order)
+            .map(|near| format!("did you mean `-s {near}`?"))
             .or_else(|| {
                 let is_conf = text.ends_with(".conf");
                 is_conf.then(|| format!("a configuration file is named by `-c {text}`"))
@@ -331,8 +766,7 @@ fn invalid(argument: &OsStr) -> UsageError {
 fn invalid_letter(letter: u8, cluster: &[u8]) -> UsageError {
     let word = String::from_utf8_lossy(cluster);
     let long = format!("--{word}");
-    let near = closest(&long, LONG.iter().copied()).map(str::to_owned);
-    let near = near.or_else(|| {
+    let near = closest_long(&long).or_else(|| {
         // `-S`, `-C`: nginx's options are of one case.
         let other = match letter {
             letter if letter.is_ascii_uppercase() => letter.to_ascii_lowercase(),
@@ -423,8 +857,21 @@ mod tests {
     fn what_makes_no_sense_is_refused_in_nginx_words_with_the_nearest_option() {
         for (line, expected) in [
             (
-                &["reload"][..],
-                "openclaw: invalid option: \"reload\"\nhint: did you mean `-s reload`?",
+                &["reopen"][..],
+                "openclaw: invalid option: \"reopen\"\nhint: did you mean `-s reopen`?",
+            ),
+            (
+                &["-q", "reload"],
+                "openclaw: invalid option: \"reload\"\n\
+                 hint: a word stands first: `openclaw reload`",
+            ),
+            (
+                &["sttaus"],
+                "openclaw: invalid option: \"sttaus\"\nhint: did you mean `status`?",
+            ),
+            (
+                &["--strict=1"],
+                "openclaw: invalid option: \"--strict=1\"\nhint: did you mean `--strict`?",
             ),
             (
                 &["-x"],
@@ -503,6 +950,113 @@ mod tests {
         assert_eq!(word(&["help"]), Word::Help { directive: None });
         assert!(refusal(&["fmt"]).contains("required"));
         assert!(refusal(&["fmt", "--chekc", "a"]).contains("--check"));
+    }
+
+    #[test]
+    fn every_option_of_the_table_is_understood_and_every_word_is_known() {
+        for row in OPTIONS {
+            let value = match (row.values.first(), row.long) {
+                (Some(first), _) => first,
+                (None, Some("upstream")) => "a:1",
+                (None, Some(_)) => "1",
+                (None, None) => "x",
+            };
+            let value = row.value.map(|_| value);
+            let letters = row.letters.iter().map(|letter| format!("-{letter}"));
+            for name in letters.chain(row.long.map(|long| format!("--{long}"))) {
+                let line: Vec<&str> = [name.as_str()].into_iter().chain(value).collect();
+                match words(&line) {
+                    Ok(_) => {}
+                    Err(error) if row.help.contains("--domain") || name == "--domain" => {
+                        assert!(error.to_string().contains("goes with"), "{line:?}: {error}");
+                    }
+                    Err(error) => panic!("{line:?}: {error}"),
+                }
+            }
+            assert!(
+                row.help.lines().all(|line| line.len() <= 58),
+                "{}",
+                row.help
+            );
+        }
+        let command = Word::command();
+        let names: Vec<_> = command
+            .get_subcommands()
+            .map(clap::Command::get_name)
+            .collect();
+        assert_eq!(names, WORDS);
+    }
+
+    #[test]
+    fn help_fits_on_a_terminal() {
+        for line in help().lines() {
+            assert!(line.chars().count() <= 79, "{line}");
+        }
+    }
+
+    #[test]
+    fn a_proxy_without_a_file_needs_names_and_an_address() {
+        let line = "--domain App.example.com,*.example.org --upstream 127.0.0.1:3000 --port 8080";
+        let line: Vec<_> = line.split(' ').chain(["--save=a.conf"]).collect();
+        let quick = options(&line).quick.expect("whole");
+        assert_eq!(quick.domains, ["app.example.com", "*.example.org"]);
+        assert_eq!(quick.upstream, "http://127.0.0.1:3000");
+        assert_eq!(quick.port, Some(8080));
+        assert_eq!(quick.save, Some("a.conf".into()));
+        for (text, expected) in [
+            ("https://api.example.com", "https://api.example.com:443"),
+            ("http://a/", "http://a:80"),
+            ("[::1]:90", "http://[::1]:90"),
+        ] {
+            assert_eq!(read_upstream(text).expect(text), expected);
+        }
+        for (line, expected) in [
+            (&["--domain", "a"][..], "goes with \"--upstream\""),
+            (&["--upstream", "a:1"], "goes with \"--domain\""),
+            (&["--save", "x"], "goes with \"--domain\""),
+            (
+                &["--domain", "a;b", "--upstream", "a:1"],
+                "no name of a site",
+            ),
+            (&["--domain", "a:80"], "--port"),
+            (&["--domain", "bücher.de"], "xn--"),
+            (&["--upstream", "3000"], "port is missing"),
+            (&["--upstream", "::1"], "stands in `[]`"),
+            (&["--upstream", "ftp://a"], "only `http://`"),
+            (&["--upstream", "http://a/b"], "no name of a host"),
+            (&["--upstream", "a:0"], "no port"),
+            (&["--port", "x"], "no port"),
+            (
+                &["--domain", "a", "--upstream", "a:1", "-c", "x"],
+                "in the place of a configuration file",
+            ),
+        ] {
+            let said = refusal(line);
+            assert!(said.contains(expected), "{line:?}: {said}");
+        }
+    }
+
+    #[test]
+    fn the_screen_is_told_how_to_look() {
+        let line = "dashboard --socket /s --read-only --color never --glyphs=ascii --no-mouse";
+        let line: Vec<_> = line.split(' ').chain(["--theme", "light"]).collect();
+        let options = options(&line);
+        assert!(options.dashboard);
+        assert_eq!(options.socket, Some("/s".into()));
+        let expected = Screen {
+            read_only: true,
+            color: Color::Never,
+            glyphs: Glyphs::Ascii,
+            theme: Some("light".to_owned()),
+            no_mouse: true,
+        };
+        assert_eq!(options.screen, expected);
+        assert_eq!(
+            refusal(&["--glyphs", "blok"]),
+            "openclaw: option \"--glyphs\" requires `auto`, `braille`, `block`, `ascii`\n\
+             hint: did you mean `block`?"
+        );
+        assert!(refusal(&["--theme"]).contains("requires a value"));
     }
 
     /// An option of nginx and its value, if it takes one.

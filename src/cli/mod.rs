@@ -1,12 +1,32 @@
 //! The command line: what a person types, what is printed, and the exit code.
 //!
-//! Exit codes: 0 when it went well, 1 when not, 2 when `-t --strict` found nothing but warnings.
-//! Messages go to standard error in nginx's words, results to standard output.
+//! nginx's options and words of our own ([`args`]). The words that ask the daemon are thin: each is a
+//! call of the control protocol and a way to print the answer ([`session`]). Messages go to standard
+//! error, results to standard output; how the program ends is in [`exit`].
+//!
+//! Invariant: text that the daemon sends is escaped before it is printed, whoever wrote it.
 
-mod args;
+pub mod args;
+mod backends;
+mod config;
+mod doctor;
+mod editor;
+mod exit;
+mod figures;
 mod fmt;
+mod follow;
+mod logs;
+mod paint;
 mod paths;
+mod problems;
+mod routes;
+mod session;
+mod socket;
+mod status;
+mod table;
 mod test;
+mod top;
+mod words;
 
 use std::ffi::OsString;
 use std::io::{self, Write as _};
@@ -20,8 +40,13 @@ use crate::conf::explain::{CODES, Code, explain};
 use crate::conf::modules::configure_arguments;
 use crate::control;
 use crate::process::{self, Setup};
-use args::{Invocation, Options, Order, UsageError, Word};
-use paths::Surroundings;
+use crate::protocol::{Done, FileName};
+use crate::unit::printable::escape_lines;
+use args::{Invocation, Options, Order, UsageError};
+use exit::Exit;
+use paths::{Paths, Surroundings};
+use session::{Failure, Session, print_json};
+use words::{ConfigWord, Daemon, Word};
 
 /// The version of nginx whose language and behaviour this is.
 const NGINX_VERSION: &str = "1.31.0";
@@ -30,19 +55,139 @@ const NGINX_VERSION: &str = "1.31.0";
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     match args::parse(arguments) {
         Ok(Invocation::Server(options)) => server(options),
-        Ok(Invocation::Word(Word::Fmt { check, files })) => fmt::run(check, &files),
-        Ok(Invocation::Word(Word::Help { directive })) => help(directive.as_deref()),
-        Ok(Invocation::Word(Word::Explain { code })) => explain_code(&code),
+        Ok(Invocation::Word(word)) => self::word(word),
         // Asked for, so it is a result.
         Err(UsageError::Word(error)) if !error.use_stderr() => {
-            print(&error.to_string());
+            print(&format!("{}\n", error.to_string().trim_end()));
             ExitCode::SUCCESS
         }
+        Err(UsageError::Word(error)) => {
+            complain(error.to_string().trim_end_matches('\n'));
+            Exit::Usage.into()
+        }
+        // As nginx ends.
         Err(error) => {
             complain(&error.to_string());
             ExitCode::FAILURE
         }
     }
+}
+
+fn word(word: Word) -> ExitCode {
+    match word {
+        Word::Status { daemon } => ask(&daemon, status::run),
+        Word::Top { once, rows, daemon } => ask(&daemon, |session| top::run(&session, once, rows)),
+        Word::Routes { daemon } => ask(&daemon, |session| routes::list(&session)),
+        Word::Route {
+            request,
+            client,
+            fields,
+            daemon,
+        } => ask(&daemon, |session| {
+            routes::explain(&session, &routes::question(&request, client, &fields)?)
+        }),
+        Word::Backends {
+            change: None,
+            daemon,
+        } => ask(&daemon, |session| backends::list(&session)),
+        Word::Backends {
+            change: Some(change),
+            daemon,
+        } => ask(&backends::daemon(&change).or(&daemon), |session| {
+            backends::change(&session, &change)
+        }),
+        Word::Logs {
+            follow,
+            status,
+            host,
+            path,
+            method,
+            client,
+            slow,
+            lines,
+            daemon,
+        } => ask(&daemon, |session| {
+            let filter = logs::Filter {
+                statuses: status,
+                host,
+                path,
+                method,
+                client,
+                slow,
+            };
+            logs::run(&session, &filter, lines, follow)
+        }),
+        Word::Config { action } => config(action),
+        Word::Reload { daemon } => ask(&daemon, |session| config::reload(&session)),
+        Word::Backup { file, daemon } => ask(&daemon, |session| {
+            move_memory(&session, "/v1/backup", &file)
+        }),
+        Word::Restore { file, daemon } => ask(&daemon, |session| {
+            move_memory(&session, "/v1/restore", &file)
+        }),
+        Word::Doctor { daemon } => doctor::run(&daemon),
+        Word::Fmt { check, files } => fmt::run(check, &files),
+        Word::Help { directive } => help(directive.as_deref()),
+        Word::Explain { code } => explain_code(&code),
+    }
+}
+
+fn config(action: ConfigWord) -> ExitCode {
+    match action {
+        ConfigWord::History { lines, daemon } => {
+            ask(&daemon, |session| config::history(&session, lines))
+        }
+        ConfigWord::Show { id, daemon } => ask(&daemon, |session| config::show(&session, id)),
+        ConfigWord::Diff { id, daemon } => ask(&daemon, |session| config::diff(&session, id)),
+        ConfigWord::Revert {
+            id,
+            agreement,
+            daemon,
+        } => ask(&daemon, |session| config::revert(&session, id, agreement)),
+        ConfigWord::Undo { agreement, daemon } => {
+            ask(&daemon, |session| config::undo(&session, agreement))
+        }
+        ConfigWord::Edit {
+            file,
+            note,
+            agreement,
+            daemon,
+        } => ask(&daemon, |session| {
+            editor::run(&session, file.as_deref(), &note, agreement)
+        }),
+        ConfigWord::Apply {
+            file,
+            target,
+            note,
+            agreement,
+            daemon,
+        } => ask(&daemon, |session| {
+            config::apply(&session, &file, target.as_deref(), &note, agreement)
+        }),
+        ConfigWord::Check { daemon } => ask(&daemon, |session| config::check(&session)),
+    }
+}
+
+/// Finds the daemon, does the work, and ends as it went.
+fn ask(daemon: &Daemon, work: impl FnOnce(Session) -> Result<(), Failure>) -> ExitCode {
+    match Session::open(daemon).and_then(work) {
+        Ok(()) => Exit::Done.into(),
+        Err(failure) => failure.tell(daemon),
+    }
+}
+
+/// `openclaw backup` and `openclaw restore`: the daemon writes or reads the file.
+fn move_memory(session: &Session, path: &str, file: &std::path::Path) -> Result<(), Failure> {
+    let file = FileName {
+        path: config::absolute(file)?,
+    };
+    let done: Done = session.post(path, &file)?;
+    if session.json {
+        print_json(&done);
+    } else if !done.text.is_empty() {
+        print(&format!("{}\n", escape_lines(&done.text)));
+    }
+    Ok(())
 }
 
 fn server(options: Options) -> ExitCode {
@@ -62,16 +207,7 @@ fn server(options: Options) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let setup = Setup {
-        conf: paths.conf,
-        text: None,
-        prefix: paths.prefix,
-        has_own_prefix: options.prefix.is_some(),
-        globals: options.globals.clone(),
-        error_log: paths.error_log,
-        foreground: options.headless,
-        has_screen: false,
-    };
+    let setup = setup(&options, paths);
     if options.test {
         return test::run(&setup, &options);
     }
@@ -84,11 +220,25 @@ fn server(options: Options) -> ExitCode {
     }
 }
 
+/// What the command line says about the process.
+fn setup(options: &Options, paths: Paths) -> Setup {
+    Setup {
+        conf: paths.conf,
+        text: None,
+        prefix: paths.prefix,
+        has_own_prefix: options.prefix.is_some(),
+        globals: options.globals.clone(),
+        error_log: paths.error_log,
+        foreground: options.headless,
+        has_screen: false,
+    }
+}
+
 fn print_version(options: &Options) {
     let version = env!("CARGO_PKG_VERSION");
     let mut text = format!("openclaw version: openclaw/{version}\n");
     if options.help {
-        text.push_str(args::HELP);
+        text.push_str(&args::help());
     }
     if options.configure_arguments {
         // Tools that ask what nginx can do look for these two lines.
@@ -126,7 +276,7 @@ fn send(setup: &Setup, order: Order) -> ExitCode {
 
 fn help(directive: Option<&str>) -> ExitCode {
     let Some(name) = directive else {
-        print(args::HELP);
+        print(&args::help());
         return ExitCode::SUCCESS;
     };
     if let Some(text) = render_help(name) {

@@ -21,3 +21,4 @@ mod process;
 mod service;
 mod smuggling;
 mod support;
+mod words;

@@ -2,6 +2,7 @@
 
 pub mod backend;
 pub mod client;
+pub mod fake_daemon;
 pub mod fixture;
 pub mod ports;
 pub mod process_tree;

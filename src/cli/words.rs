@@ -1,0 +1,469 @@
+//! The words and what stands behind each: the syntax only.
+//!
+//! A word stands first on the command line. Those that ask the daemon share [`Daemon`].
+
+use std::fmt;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use clap::{Args, Subcommand};
+
+use super::args::Color;
+
+/// Words that stand first on the command line.
+#[derive(clap::Parser, Clone, PartialEq, Eq, Debug)]
+#[command(
+    name = "openclaw",
+    about = "A personal proxy that speaks the nginx configuration language",
+    disable_help_subcommand = true,
+    disable_version_flag = true
+)]
+pub enum Word {
+    /// Say how the daemon does, in plain text
+    Status {
+        #[command(flatten)]
+        daemon: Daemon,
+    },
+    /// Show the busiest routes and the backends, once a second
+    Top {
+        /// Show it once and end; so it is when the output is no terminal
+        #[arg(long)]
+        once: bool,
+        /// How many routes [default: what fits, or 20]
+        #[arg(short = 'n', value_name = "N")]
+        rows: Option<usize>,
+        #[command(flatten)]
+        daemon: Daemon,
+    },
+    /// List the routes in the order in which they match
+    Routes {
+        #[command(flatten)]
+        daemon: Daemon,
+    },
+    /// Explain what would happen to a request
+    Route {
+        /// The method, if it is not GET, and the URL
+        #[arg(required = true, num_args = 1..=2, value_name = "[METHOD] URL")]
+        request: Vec<String>,
+        /// The address of the client [default: 127.0.0.1]
+        #[arg(long, value_name = "IP")]
+        client: Option<std::net::IpAddr>,
+        /// A field of the request, such as 'Accept: text/html'; may be repeated
+        #[arg(short = 'H', value_name = "FIELD")]
+        fields: Vec<Field>,
+        #[command(flatten)]
+        daemon: Daemon,
+    },
+    /// List the peers of upstreams, drain them, weight them
+    Backends {
+        /// What to do with a peer; without it they are listed
+        #[command(subcommand)]
+        change: Option<PeerWord>,
+        #[command(flatten)]
+        daemon: Daemon,
+    },
+    /// Show requests as they ended
+    Logs {
+        /// Go on with those that come
+        #[arg(short = 'f', long)]
+        follow: bool,
+        /// Only these statuses: 404, 5xx, 4xx,502
+        #[arg(long, value_name = "STATUS", value_delimiter = ',')]
+        status: Vec<StatusPattern>,
+        /// Only this host; `*.example.org` for all below it
+        #[arg(long, value_name = "HOST")]
+        host: Option<String>,
+        /// Only targets that contain this
+        #[arg(long, value_name = "TEXT")]
+        path: Option<String>,
+        /// Only this method
+        #[arg(long, value_name = "METHOD")]
+        method: Option<String>,
+        /// Only this client, an address or a network
+        #[arg(long, value_name = "IP")]
+        client: Option<Network>,
+        /// Only requests that took at least so many milliseconds
+        #[arg(long, value_name = "MS")]
+        slow: Option<u64>,
+        /// At most so many of those before now
+        #[arg(short = 'n', value_name = "N", default_value_t = 20)]
+        lines: usize,
+        #[command(flatten)]
+        daemon: Daemon,
+    },
+    /// Look at the configuration's revisions, and change it
+    Config {
+        /// What to do
+        #[command(subcommand)]
+        action: ConfigWord,
+    },
+    /// Put the configuration of the files into force
+    Reload {
+        #[command(flatten)]
+        daemon: Daemon,
+    },
+    /// Write the daemon's memory into a file, while it runs
+    Backup {
+        /// The file, which must not be there
+        file: PathBuf,
+        #[command(flatten)]
+        daemon: Daemon,
+    },
+    /// Take the daemon's memory from a file that `backup` wrote
+    Restore {
+        /// The file
+        file: PathBuf,
+        #[command(flatten)]
+        daemon: Daemon,
+    },
+    /// Look for what keeps the proxy from working
+    Doctor {
+        #[command(flatten)]
+        daemon: Daemon,
+    },
+    /// Write configuration files in the one common form
+    Fmt {
+        /// Change nothing, fail if a file would change
+        #[arg(long)]
+        check: bool,
+        /// The files; `-` reads standard input and writes standard output
+        #[arg(required = true, value_name = "FILE")]
+        files: Vec<PathBuf>,
+    },
+    /// Say what a directive is for and how it is written
+    Help {
+        /// Its name
+        directive: Option<String>,
+    },
+    /// Say what a problem code means, with an example
+    Explain {
+        /// The code, such as OC-E030
+        code: String,
+    },
+}
+
+/// What every word takes that asks the daemon.
+#[derive(Args, Clone, PartialEq, Eq, Debug, Default)]
+pub struct Daemon {
+    /// Print the answer as JSON, as the control protocol has it
+    #[arg(long)]
+    pub json: bool,
+    /// The daemon's control socket
+    #[arg(long, value_name = "PATH")]
+    pub socket: Option<PathBuf>,
+    /// The configuration file that names the control socket
+    #[arg(short = 'c', value_name = "FILE")]
+    pub conf: Option<PathBuf>,
+    /// Where relative paths of that file start
+    #[arg(short = 'p', value_name = "DIRECTORY")]
+    pub prefix: Option<PathBuf>,
+    /// When to use colour
+    #[arg(long, value_name = "WHEN", default_value = "auto")]
+    pub color: Color,
+}
+
+impl Daemon {
+    /// What is said here, and for the rest what is said there: options of a word may stand before
+    /// and behind the second word.
+    pub fn or(&self, other: &Self) -> Self {
+        Self {
+            json: self.json || other.json,
+            socket: self.socket.clone().or_else(|| other.socket.clone()),
+            conf: self.conf.clone().or_else(|| other.conf.clone()),
+            prefix: self.prefix.clone().or_else(|| other.prefix.clone()),
+            color: match self.color {
+                Color::Auto => other.color,
+                color => color,
+            },
+        }
+    }
+}
+
+/// What may be done with a peer. It lasts until the daemon ends; the file stays as it is.
+#[derive(Subcommand, Clone, PartialEq, Eq, Debug)]
+pub enum PeerWord {
+    /// Give it nothing new, let it finish what it has
+    Drain(PeerName),
+    /// Take it out
+    Down(PeerName),
+    /// Put it in, whatever the configuration says
+    Up(PeerName),
+    /// Give it another weight
+    Weight {
+        #[command(flatten)]
+        peer: PeerName,
+        /// From 1 to 65535
+        #[arg(value_name = "N", value_parser = clap::value_parser!(u32).range(1..=65535))]
+        weight: u32,
+    },
+    /// As the configuration says
+    Reset(PeerName),
+}
+
+/// A peer.
+#[derive(Args, Clone, PartialEq, Eq, Debug)]
+pub struct PeerName {
+    /// The name of its upstream
+    pub upstream: String,
+    /// Its address, or its name as the configuration has it
+    pub peer: String,
+    #[command(flatten)]
+    pub daemon: Daemon,
+}
+
+/// What may be done with the configuration.
+#[derive(Subcommand, Clone, PartialEq, Eq, Debug)]
+pub enum ConfigWord {
+    /// List the revisions, newest first
+    History {
+        /// At most so many
+        #[arg(short = 'n', value_name = "N", default_value_t = 20)]
+        lines: usize,
+        #[command(flatten)]
+        daemon: Daemon,
+    },
+    /// Print the texts of a revision, or those of the files
+    Show {
+        /// The revision
+        id: Option<u64>,
+        #[command(flatten)]
+        daemon: Daemon,
+    },
+    /// Print what a revision changed, or what the files have that is not in force
+    Diff {
+        /// The revision
+        id: Option<u64>,
+        #[command(flatten)]
+        daemon: Daemon,
+    },
+    /// Put the texts of an earlier revision into force
+    Revert {
+        /// The revision
+        id: u64,
+        #[command(flatten)]
+        agreement: Agreement,
+        #[command(flatten)]
+        daemon: Daemon,
+    },
+    /// Take back the last change that you made, keep what others changed since
+    Undo {
+        #[command(flatten)]
+        agreement: Agreement,
+        #[command(flatten)]
+        daemon: Daemon,
+    },
+    /// Change the files in $VISUAL or $EDITOR, see the difference, put it into force
+    Edit {
+        /// The file, if it is not the main one
+        file: Option<PathBuf>,
+        /// What it is for, in a line
+        #[arg(short = 'm', long, value_name = "TEXT", default_value = "")]
+        note: String,
+        #[command(flatten)]
+        agreement: Agreement,
+        #[command(flatten)]
+        daemon: Daemon,
+    },
+    /// Put the text of a file into force in the place of the main one
+    Apply {
+        /// The file; `-` is standard input
+        file: PathBuf,
+        /// The configuration file that it replaces, if it is not the main one
+        #[arg(long = "as", value_name = "FILE")]
+        target: Option<PathBuf>,
+        /// What it is for, in a line
+        #[arg(short = 'm', long, value_name = "TEXT", default_value = "")]
+        note: String,
+        #[command(flatten)]
+        agreement: Agreement,
+        #[command(flatten)]
+        daemon: Daemon,
+    },
+    /// Say what is wrong with the files as they are; change nothing
+    Check {
+        #[command(flatten)]
+        daemon: Daemon,
+    },
+}
+
+/// Is somebody there to be asked?
+#[derive(Args, Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Agreement {
+    /// Do it without asking
+    #[arg(short = 'y', long)]
+    pub yes: bool,
+}
+
+/// A field of a request as it is written.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Field {
+    /// Its name.
+    pub name: String,
+    /// Its value.
+    pub value: String,
+}
+
+impl FromStr for Field {
+    type Err = Unreadable;
+
+    fn from_str(text: &str) -> Result<Self, Unreadable> {
+        let (name, value) = text
+            .split_once(':')
+            .ok_or(Unreadable("write `Name: value`"))?;
+        let is_token =
+            |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+        if name.is_empty() || !name.bytes().all(is_token) {
+            return Err(Unreadable("this is no name of a field"));
+        }
+        let value = value.trim();
+        if value.contains(['\r', '\n', '\0']) {
+            return Err(Unreadable("a value is one line"));
+        }
+        Ok(Self {
+            name: name.to_owned(),
+            value: value.to_owned(),
+        })
+    }
+}
+
+/// A status or a hundred of them.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum StatusPattern {
+    /// `404`
+    One(u16),
+    /// `4xx`
+    Hundred(u16),
+}
+
+impl StatusPattern {
+    /// Is it one of these?
+    pub fn matches(self, status: u16) -> bool {
+        match self {
+            Self::One(one) => status == one,
+            Self::Hundred(hundred) => status / 100 == hundred,
+        }
+    }
+}
+
+impl FromStr for StatusPattern {
+    type Err = Unreadable;
+
+    fn from_str(text: &str) -> Result<Self, Unreadable> {
+        let wrong = Unreadable("write a status such as 404, or 5xx");
+        match text.as_bytes() {
+            [digit @ b'1'..=b'5', b'x' | b'X', b'x' | b'X'] => {
+                Ok(Self::Hundred(u16::from(digit - b'0')))
+            }
+            [b'1'..=b'9', _, _] => text.parse().map(Self::One).map_err(|_| wrong),
+            _ => Err(wrong),
+        }
+    }
+}
+
+/// An address, or all that begin with the same bits.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Network(pub ipnet::IpNet);
+
+impl FromStr for Network {
+    type Err = Unreadable;
+
+    fn from_str(text: &str) -> Result<Self, Unreadable> {
+        let one = || {
+            text.parse::<std::net::IpAddr>()
+                .ok()
+                .map(ipnet::IpNet::from)
+        };
+        one()
+            .or_else(|| text.parse().ok())
+            .map(Self)
+            .ok_or(Unreadable(
+                "write an address, or a network such as 10.0.0.0/8",
+            ))
+    }
+}
+
+/// A value that cannot be read, with what was expected.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Unreadable(&'static str);
+
+impl fmt::Display for Unreadable {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(self.0)
+    }
+}
+
+impl std::error::Error for Unreadable {}
+
+#[cfg(test)]
+mod tests {
+    use clap::{CommandFactory as _, Parser as _};
+
+    use super::*;
+
+    fn word(line: &str) -> Result<Word, clap::Error> {
+        Word::try_parse_from(["openclaw"].into_iter().chain(line.split(' ')))
+    }
+
+    #[test]
+    fn the_syntax_does_not_contradict_itself() {
+        Word::command().debug_assert();
+    }
+
+    #[test]
+    fn a_route_is_asked_with_or_without_a_method() {
+        let Ok(Word::Route {
+            request,
+            fields,
+            client,
+            ..
+        }) = word("route POST http://a/ -H Accept:x -H B:c:d --client ::1")
+        else {
+            panic!("refused");
+        };
+        assert_eq!(request, ["POST", "http://a/"]);
+        assert_eq!(fields[1].value, "c:d");
+        assert_eq!(client, Some(std::net::Ipv6Addr::LOCALHOST.into()));
+        assert!(word("route http://a/").is_ok());
+        assert!(word("route").is_err());
+        assert!(word("route a b c").is_err());
+        assert!(word("route a -H x").is_err());
+    }
+
+    #[test]
+    fn peers_are_changed_by_upstream_and_address() {
+        let Ok(Word::Backends {
+            change: Some(PeerWord::Weight { peer, weight }),
+            ..
+        }) = word("backends weight app 10.0.0.1:80 5 --json")
+        else {
+            panic!("refused");
+        };
+        assert_eq!((peer.upstream.as_str(), weight), ("app", 5));
+        assert!(peer.daemon.json);
+        assert!(word("backends weight app a 0").is_err());
+        assert!(word("backends drain app").is_err());
+        assert!(word("backends").is_ok());
+    }
+
+    #[test]
+    fn filters_of_the_log_are_typed() {
+        let Ok(Word::Logs {
+            follow,
+            status,
+            client,
+            slow,
+            ..
+        }) = word("logs -f --status 5xx,404 --client 10.0.0.0/8 --slow 250")
+        else {
+            panic!("refused");
+        };
+        assert!(follow);
+        assert_eq!(status, [StatusPattern::Hundred(5), StatusPattern::One(404)]);
+        assert!(status[0].matches(502) && !status[1].matches(403));
+        assert!(client.is_some());
+        assert_eq!(slow, Some(250));
+        for wrong in ["logs --status 6xx", "logs --status 40", "logs --client x"] {
+            assert!(word(wrong).is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,660 @@
+//! The words that ask the daemon: what they print, what they change, how they end.
+//!
+//! Against a daemon of canned answers where a real one would not say it on demand.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::net::UnixListener;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+use openclaw::protocol::{
+    Applied, Base, ConfState, ConfigTexts, Event, Explanation, FileText, Outcome, Peer, PeerState,
+    PeerTraffic, Problem, Refusal, RefusalCode, Request, Requests, Review, Revision, RevisionDiff,
+    RevisionTexts, Revisions, Route, Routes, Status, Summary, Upstream, Upstreams, VERSION,
+};
+use tempfile::TempDir;
+
+use crate::support::fake_daemon::{FakeDaemon, Running};
+
+/// What a client may send to somebody who looks on.
+const EVIL: &str = "/\u{1b}[2J\u{1b}]0;owned\u{7}\r\n\u{9b}31m\u{202e}";
+
+/// The program, with nothing of the surroundings that it looks at.
+fn openclaw() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_openclaw"));
+    command
+        .env_remove("OPENCLAW_SOCKET")
+        .env_remove("XDG_RUNTIME_DIR")
+        .env_remove("NO_COLOR")
+        .env_remove("VISUAL")
+        .env_remove("EDITOR")
+        .env("TZ", "UTC")
+        .stdin(Stdio::null());
+    command
+}
+
+fn ask(daemon: &Running, words: &[&str]) -> Output {
+    ask_with(daemon, words, "", &[])
+}
+
+/// With this on standard input, and these in the environment.
+fn ask_with(
+    daemon: &Running,
+    words: &[&str],
+    input: &str,
+    environment: &[(&str, &OsStr)],
+) -> Output {
+    let mut child = openclaw()
+        .args(words)
+        .arg("--socket")
+        .arg(daemon.socket())
+        .envs(environment.iter().copied())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the program must be there");
+    let mut stdin = child.stdin.take().expect("piped");
+    // A program that asks nothing does not read.
+    let _ = stdin.write_all(input.as_bytes());
+    drop(stdin);
+    child.wait_with_output().expect("it ends")
+}
+
+fn stdout(output: &Output) -> String {
+    String::from_utf8(output.stdout.clone()).expect("UTF-8")
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).expect("UTF-8")
+}
+
+fn json(output: &Output) -> serde_json::Value {
+    serde_json::from_slice(&output.stdout).expect("JSON")
+}
+
+/// Nothing in what was printed is obeyed by a terminal.
+fn assert_harmless(output: &Output) {
+    for text in [stdout(output), stderr(output)] {
+        let bad = text.chars().find(|character| {
+            (character.is_control() && *character != '\n') || *character == '\u{202e}'
+        });
+        assert_eq!(bad, None, "{text:?}");
+    }
+}
+
+fn upstreams(state: PeerState) -> Upstreams {
+    Upstreams {
+        revision: 41,
+        upstreams: vec![Upstream {
+            name: "app".to_owned(),
+            peers: vec![Peer {
+                address: "10.0.0.1:80".to_owned(),
+                name: "10.0.0.1".to_owned(),
+                weight: 1,
+                traffic: PeerTraffic {
+                    state,
+                    ..PeerTraffic::default()
+                },
+                ..Peer::default()
+            }],
+            ..Upstream::default()
+        }],
+    }
+}
+
+fn config(text: &str) -> ConfigTexts {
+    ConfigTexts {
+        base: Base {
+            revision: 41,
+            digest: "d41".to_owned(),
+        },
+        conf: "/etc/openclaw/openclaw.conf".to_owned(),
+        files: vec![FileText {
+            path: "/etc/openclaw/openclaw.conf".to_owned(),
+            text: text.to_owned(),
+        }],
+        ..ConfigTexts::default()
+    }
+}
+
+fn problem() -> Problem {
+    Problem {
+        code: "OC-E030".to_owned(),
+        is_error: true,
+        message: "unknown directive `lisen`".to_owned(),
+        hint: Some("did you mean `listen`?".to_owned()),
+        file: "/etc/openclaw/openclaw.conf".to_owned(),
+        line: 3,
+        column: 5,
+        width: 5,
+        source: "    lisen 80;".to_owned(),
+    }
+}
+
+const CARET: &str = "\
+  |
+3 |     lisen 80;
+  |     ^^^^^
+";
+
+#[test]
+fn without_a_daemon_every_word_says_what_was_tried_and_ends_with_4() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let runtime = directory.path();
+    for words in [
+        &["status"][..],
+        &["top", "--once"],
+        &["routes"],
+        &["route", "http://a/"],
+        &["backends"],
+        &["backends", "drain", "app", "10.0.0.1:80"],
+        &["logs", "-f"],
+        &["config", "history"],
+        &["config", "undo", "--yes"],
+        &["reload"],
+        &["backup", "x"],
+    ] {
+        let absent = runtime.join("absent.sock");
+        let output = openclaw().args(words).arg("--socket").arg(&absent).output();
+        let output = output.expect("the program must be there");
+        let said = stderr(&output);
+        assert_eq!(output.status.code(), Some(4), "{words:?}: {said}");
+        assert_eq!(stdout(&output), "");
+        assert!(said.contains("absent.sock  does not exist"), "{said}");
+        assert!(said.contains("hint: start it with"), "{said}");
+    }
+    // The usual places, when none is named.
+    let output = openclaw()
+        .arg("status")
+        .env("XDG_RUNTIME_DIR", runtime)
+        .output();
+    let said = stderr(&output.expect("the program must be there"));
+    assert!(said.contains("/run/openclaw/control.sock"), "{said}");
+    assert!(
+        said.contains(&format!("{}/openclaw/control.sock", runtime.display())),
+        "{said}"
+    );
+    // A socket that outlived its daemon.
+    let stale = runtime.join("stale.sock");
+    drop(UnixListener::bind(&stale).expect("a fresh socket"));
+    let output = openclaw()
+        .arg("status")
+        .env("OPENCLAW_SOCKET", &stale)
+        .output();
+    let output = output.expect("the program must be there");
+    assert_eq!(output.status.code(), Some(4));
+    assert!(
+        stderr(&output).contains("its daemon is gone"),
+        "{}",
+        stderr(&output)
+    );
+}
+
+#[test]
+fn a_word_that_is_misspelt_ends_with_2() {
+    for words in [
+        &["status", "--jsno"][..],
+        &["route"],
+        &["config"],
+        &["backends", "dain"],
+    ] {
+        let output = openclaw()
+            .args(words)
+            .output()
+            .expect("the program must be there");
+        assert_eq!(output.status.code(), Some(2), "{words:?}");
+    }
+}
+
+#[test]
+fn the_status_is_plain_text_and_json() {
+    let daemon = FakeDaemon::new()
+        .answer(
+            "GET /v1/summary",
+            &Summary {
+                warning: Some(EVIL.to_owned()),
+                ..Summary::default()
+            },
+        )
+        .answer("GET /v1/upstreams", &upstreams(PeerState::Failed))
+        .answer("GET /v1/events", &serde_json::json!({ "events": [] }))
+        .start();
+    let output = ask(&daemon, &["status"]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    assert!(
+        stdout(&output).contains("app 10.0.0.1:80 failed"),
+        "{}",
+        stdout(&output)
+    );
+    assert_harmless(&output);
+    let output = ask(&daemon, &["status", "--json"]);
+    assert_harmless(&output);
+    let answer = json(&output);
+    assert_eq!(answer["summary"]["warning"], EVIL);
+    assert_eq!(answer["status"]["revision"], 41);
+}
+
+#[test]
+fn routes_and_one_request_are_explained() {
+    let daemon = FakeDaemon::new()
+        .answer(
+            "GET /v1/routes",
+            &Routes {
+                revision: 41,
+                routes: vec![Route {
+                    server: "example.org".to_owned(),
+                    location: "/api/".to_owned(),
+                    target: "http://app".to_owned(),
+                    ..Route::default()
+                }],
+            },
+        )
+        .answer(
+            "POST /v1/explain",
+            &Explanation {
+                target: "http://app".to_owned(),
+                status: Some(404),
+                ..Explanation::default()
+            },
+        )
+        .start();
+    let output = ask(&daemon, &["routes"]);
+    assert!(
+        stdout(&output).contains("example.org"),
+        "{}",
+        stdout(&output)
+    );
+    let words = [
+        "route",
+        "POST",
+        "example.org/api/x",
+        "-H",
+        "X-A: b",
+        "--client",
+        "10.0.0.7",
+    ];
+    let output = ask(&daemon, &words);
+    assert!(
+        stdout(&output).contains("=> http://app, status 404"),
+        "{}",
+        stdout(&output)
+    );
+    assert_eq!(
+        daemon.asked("POST /v1/explain"),
+        [
+            r#"{"method":"POST","url":"http://example.org/api/x","fields":[["X-A","b"]],"client":"10.0.0.7"}"#
+        ]
+    );
+    assert_eq!(json(&ask(&daemon, &["routes", "--json"]))["revision"], 41);
+}
+
+#[test]
+fn a_peer_is_drained_by_the_name_in_the_file() {
+    let daemon = FakeDaemon::new()
+        .answer("GET /v1/upstreams", &upstreams(PeerState::Up))
+        .answer("POST /v1/peers", &upstreams(PeerState::Drain))
+        .start();
+    let output = ask(&daemon, &["backends", "drain", "app", "10.0.0.1"]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    assert!(stdout(&output).contains("drain"), "{}", stdout(&output));
+    assert_eq!(
+        daemon.asked("POST /v1/peers"),
+        [r#"{"upstream":"app","address":"10.0.0.1:80","action":"drain","weight":null}"#]
+    );
+    let output = ask(&daemon, &["backends", "down", "app", "10.0.0.9"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(
+        stderr(&output).contains("its peers are 10.0.0.1:80"),
+        "{}",
+        stderr(&output)
+    );
+    assert_eq!(daemon.asked("POST /v1/peers").len(), 1);
+}
+
+#[test]
+fn hostile_requests_do_not_reach_the_terminal_raw() {
+    let request = |status, target: &str| Request {
+        status,
+        client: "10.0.0.7".to_owned(),
+        host: "example.org".to_owned(),
+        method: "GET".to_owned(),
+        target: target.to_owned(),
+        is_complete: true,
+        ..Request::default()
+    };
+    let line = |event: &Event| serde_json::to_string(event).expect("plain data");
+    let daemon = FakeDaemon::new()
+        .answer(
+            "GET /v1/requests",
+            &Requests {
+                requests: vec![request(404, "/before"), request(200, "/other")],
+            },
+        )
+        .stream(
+            "GET /v1/stream",
+            &[
+                line(&Event::Opened { subscription: 7 }),
+                line(&Event::Requests {
+                    requests: vec![request(200, "/not-wanted"), request(404, EVIL)],
+                    dropped: 3,
+                }),
+            ],
+        )
+        .start();
+    let output = ask(&daemon, &["logs", "--status", "404"]);
+    assert!(stdout(&output).contains("/before"), "{}", stdout(&output));
+    assert!(!stdout(&output).contains("/other"), "{}", stdout(&output));
+    for words in [
+        &["logs", "-f", "--status", "4xx"][..],
+        &["logs", "-f", "--json", "--status", "4xx"],
+    ] {
+        let mut child = openclaw()
+            .args(words)
+            .arg("--socket")
+            .arg(daemon.socket())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("the program must be there");
+        let stdout = BufReader::new(child.stdout.take().expect("piped"));
+        let lines: Vec<String> = stdout
+            .lines()
+            .take(2)
+            .map(|line| line.expect("UTF-8"))
+            .collect();
+        child.kill().expect("ours");
+        child.wait().expect("ours");
+        assert!(lines[0].contains("/before"), "{lines:?}");
+        assert!(
+            !lines[1].contains(|it: char| it.is_control() || it == '\u{202e}'),
+            "{lines:?}"
+        );
+        if words.contains(&"--json") {
+            let told: Request = serde_json::from_str(&lines[1]).expect("JSON");
+            assert_eq!(told.target, EVIL);
+        } else {
+            assert!(lines[1].contains("/^[[2J^[]0;owned^G^M^J"), "{lines:?}");
+        }
+    }
+}
+
+#[test]
+fn a_daemon_that_remembers_nothing_says_how_to_follow() {
+    let daemon = FakeDaemon::new().start();
+    let output = ask(&daemon, &["logs"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stderr(&output).contains("logs -f"), "{}", stderr(&output));
+}
+
+#[test]
+fn revisions_are_listed_and_compared() {
+    let revision = Revision {
+        id: 41,
+        author: "root".to_owned(),
+        client: "cli".to_owned(),
+        parent: 40,
+        note: EVIL.to_owned(),
+        outcome: Outcome::Applied,
+        ..Revision::default()
+    };
+    let daemon = FakeDaemon::new()
+        .answer(
+            "GET /v1/revisions",
+            &Revisions {
+                current: 41,
+                revisions: vec![revision.clone()],
+            },
+        )
+        .answer(
+            "GET /v1/revisions/41/diff",
+            &RevisionDiff {
+                diff: format!("-a\n+b{EVIL}\n"),
+                ..RevisionDiff::default()
+            },
+        )
+        .answer(
+            "GET /v1/revisions/41",
+            &RevisionTexts {
+                revision,
+                files: config("old;\n").files,
+            },
+        )
+        .answer(
+            "GET /v1/config",
+            &ConfigTexts {
+                state: ConfState::Edited,
+                ..config("new;\n")
+            },
+        )
+        .start();
+    let output = ask(&daemon, &["config", "history"]);
+    assert!(stdout(&output).contains("*   41"), "{}", stdout(&output));
+    assert_harmless(&output);
+    let output = ask(&daemon, &["config", "diff", "41"]);
+    assert!(
+        stdout(&output).starts_with("-a\n+b/^[[2J"),
+        "{}",
+        stdout(&output)
+    );
+    let output = ask(&daemon, &["config", "diff"]);
+    assert!(
+        stdout(&output).contains("-old;\n+new;\n"),
+        "{}",
+        stdout(&output)
+    );
+    let output = ask(&daemon, &["config", "show", "41"]);
+    assert!(
+        stdout(&output).contains("openclaw.conf:\nold;\n"),
+        "{}",
+        stdout(&output)
+    );
+}
+
+#[test]
+fn a_reload_of_a_broken_file_shows_the_caret_and_ends_with_3() {
+    let refusal = Refusal {
+        code: RefusalCode::Problems,
+        message: "the configuration has errors".to_owned(),
+        problems: vec![problem()],
+        ..Refusal::default()
+    };
+    let daemon = FakeDaemon::new()
+        .refuse("POST /v1/reload", 422, &refusal)
+        .start();
+    let output = ask(&daemon, &["reload"]);
+    assert_eq!(output.status.code(), Some(3));
+    assert!(stderr(&output).contains(CARET), "{}", stderr(&output));
+    assert_eq!(stdout(&output), "");
+    let output = ask(&daemon, &["reload", "--json"]);
+    assert_eq!(output.status.code(), Some(3));
+    assert_eq!(json(&output)["problems"][0]["line"], 3);
+}
+
+#[test]
+fn a_revert_shows_its_difference_and_asks() {
+    let review = Review {
+        diff: "-a\n+b\n".to_owned(),
+        effects: vec!["2 listeners stay".to_owned()],
+        is_applicable: true,
+        ..Review::default()
+    };
+    let daemon = FakeDaemon::new()
+        .answer("GET /v1/config", &config("x;\n"))
+        .answer("POST /v1/config/revert", &review)
+        .start();
+    let output = ask_with(&daemon, &["config", "revert", "40"], "n\n", &[]);
+    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(stdout(&output), "-a\n+b\n- 2 listeners stay\n");
+    assert!(
+        stderr(&output).contains("nothing was changed"),
+        "{}",
+        stderr(&output)
+    );
+    let asked = daemon.asked("POST /v1/config/revert");
+    assert_eq!(asked.len(), 1);
+    assert!(asked[0].contains(r#""dry_run":true"#), "{}", asked[0]);
+    ask_with(&daemon, &["config", "revert", "40"], "y\n", &[]);
+    let asked = daemon.asked("POST /v1/config/revert");
+    assert_eq!(asked.len(), 3);
+    assert!(asked[2].contains(r#""revision":40,"undo":false,"dry_run":false,"client":"cli""#));
+}
+
+/// An editor that replaces one word by another, `sed` in a script.
+fn editor(directory: &Path, from: &str, to: &str) -> std::ffi::OsString {
+    let path = directory.join("editor");
+    let log = directory.join("edited");
+    fs::write(
+        &path,
+        format!(
+            "#!/bin/sh\nstat -c '%a' \"$1\" >'{}'\nsed -i 's/{from}/{to}/' \"$1\"\n",
+            log.display()
+        ),
+    )
+    .expect("a fresh file");
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("ours");
+    path.into_os_string()
+}
+
+fn edited(answer: impl FnOnce(FakeDaemon) -> FakeDaemon) -> (Running, TempDir) {
+    let review = Review {
+        diff: "-old;\n+new;\n".to_owned(),
+        is_applicable: true,
+        ..Review::default()
+    };
+    let daemon = FakeDaemon::new()
+        .answer("GET /v1/config", &config("old;\n"))
+        .answer("POST /v1/config/review", &review)
+        .answer(
+            "POST /v1/config/apply",
+            &Applied {
+                revision: 42,
+                ..Applied::default()
+            },
+        );
+    (
+        answer(daemon).start(),
+        tempfile::tempdir().expect("a temporary directory"),
+    )
+}
+
+#[test]
+fn an_edit_is_reviewed_and_applied_against_its_base() {
+    let (daemon, directory) = edited(|daemon| daemon);
+    let editor = editor(directory.path(), "old", "new");
+    let temporary = ("TMPDIR", directory.path().as_os_str());
+    let words = ["config", "edit", "-m", "why"];
+    let output = ask_with(&daemon, &words, "y\n", &[("EDITOR", &editor), temporary]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    assert_eq!(stdout(&output), "-old;\n+new;\nrevision 42 is in force\n");
+    assert_eq!(
+        daemon.asked("POST /v1/config/apply"),
+        [
+            r#"{"base":{"revision":41,"digest":"d41"},"files":[{"path":"/etc/openclaw/openclaw.conf","text":"new;\n"}],"note":"why","client":"cli"}"#
+        ]
+    );
+    // The copy was private, and is gone.
+    let mode = fs::read_to_string(directory.path().join("edited")).expect("the editor ran");
+    assert_eq!(mode, "600\n");
+    let left = fs::read_dir(directory.path()).expect("ours");
+    assert_eq!(left.count(), 2, "the editor and its log");
+    // VISUAL goes first, and may carry options.
+    let output = ask_with(
+        &daemon,
+        &["config", "edit"],
+        "",
+        &[
+            ("VISUAL", OsStr::new("true --wait")),
+            ("EDITOR", &editor),
+            temporary,
+        ],
+    );
+    assert!(
+        stdout(&output).contains("nothing was different"),
+        "{}",
+        stdout(&output)
+    );
+}
+
+#[test]
+fn an_edit_that_is_not_applied_is_kept() {
+    let stale = Refusal {
+        code: RefusalCode::Stale,
+        message: "the base is not current".to_owned(),
+        diff: Some("-theirs\n".to_owned()),
+        ..Refusal::default()
+    };
+    let broken = Review {
+        diff: "-old;\n+new;\n".to_owned(),
+        problems: vec![problem()],
+        ..Review::default()
+    };
+    type Answers = Box<dyn FnOnce(FakeDaemon) -> FakeDaemon>;
+    let cases: [(Answers, &str, i32, &str); 3] = [
+        (
+            Box::new(move |daemon| daemon.refuse("POST /v1/config/apply", 409, &stale)),
+            "y\n",
+            1,
+            "changed while you were editing",
+        ),
+        (
+            Box::new(move |daemon| daemon.answer("POST /v1/config/review", &broken)),
+            "",
+            3,
+            CARET,
+        ),
+        (Box::new(|daemon| daemon), "n\n", 1, "nothing was changed"),
+    ];
+    for (answers, input, code, expected) in cases {
+        let (daemon, directory) = edited(answers);
+        let editor = editor(directory.path(), "old", "new");
+        let temporary = ("TMPDIR", directory.path().as_os_str());
+        let environment = [("EDITOR", editor.as_os_str()), temporary];
+        let output = ask_with(&daemon, &["config", "edit"], input, &environment);
+        let said = stderr(&output);
+        assert_eq!(output.status.code(), Some(code), "{said}");
+        assert!(said.contains(expected), "{said}");
+        let kept = said
+            .lines()
+            .find_map(|line| line.strip_prefix("openclaw: what you edited is kept in "))
+            .unwrap_or_else(|| panic!("{said}"));
+        assert_eq!(fs::read_to_string(kept).expect("kept"), "new;\n");
+    }
+}
+
+#[test]
+fn a_daemon_of_another_version_is_told() {
+    let newer = Status {
+        protocol: VERSION + 1,
+        version: "9.0.0\u{1b}[2J".to_owned(),
+        ..Status::default()
+    };
+    let daemon = FakeDaemon::new()
+        .answer("GET /v1/status", &newer)
+        .answer("GET /v1/routes", &Routes::default())
+        .start();
+    let output = ask(&daemon, &["routes"]);
+    assert_eq!(output.status.code(), Some(0));
+    assert!(
+        stderr(&output).contains("openclaw 9.0.0^[[2J and newer"),
+        "{}",
+        stderr(&output)
+    );
+    let refusal = Refusal {
+        code: RefusalCode::NotFound,
+        ..Refusal::default()
+    };
+    let daemon = FakeDaemon::new()
+        .refuse("GET /v1/status", 404, &refusal)
+        .start();
+    let output = ask(&daemon, &["routes"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(
+        stderr(&output).contains("does not speak version 1"),
+        "{}",
+        stderr(&output)
+    );
+}
