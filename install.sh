@@ -329,7 +329,7 @@ uninstall_trial() {
         return
     fi
     # Only what was put there: the directory may be somebody's home.
-    rm -rf "$prefix/conf" "$prefix/logs" "$prefix/cache"
+    rm -rf "$prefix/conf" "$prefix/logs" "$prefix/cache" "$prefix/state"
     rmdir "$prefix" 2>/dev/null || say "there is more in $prefix, which stays"
     say 'removed'
 }
@@ -435,6 +435,7 @@ restore() {
         if has_systemd; then
             [ ! -e "$work/unit.old" ] || put 644 "$work/unit.old" $unit
             systemctl daemon-reload
+            systemctl reset-failed openclaw 2>/dev/null || true
             systemctl restart openclaw ||
                 say 'the old program does not start either: journalctl -u openclaw' >&2
         fi
@@ -449,8 +450,8 @@ restore() {
 # wait in its sockets, which the service manager holds meanwhile. Only a program that serves, and
 # still does a moment later, is taken for good.
 start_service() {
-    if ! systemctl restart openclaw; then
-        systemctl --no-pager --full --lines 8 status openclaw >&2 || true
+    if ! systemctl restart openclaw 2>/dev/null; then
+        tell_why
         tell_who_listens
         fail 'the service does not start, see above'
     fi
@@ -459,7 +460,7 @@ start_service() {
         sleep 0.25
         if ! systemctl is-active --quiet openclaw ||
             [ "$(systemctl show -p MainPID --value openclaw)" != "$main" ]; then
-            systemctl --no-pager --full --lines 8 status openclaw >&2 || true
+            tell_why
             fail 'the service started and ended again, see above'
         fi
     done
@@ -470,10 +471,18 @@ start_service() {
     fi
 }
 
+# What the service said last.
+tell_why() {
+    # The journal takes a moment to have it.
+    sleep 1
+    journalctl --no-pager --quiet --output cat --lines 12 --unit openclaw 2>/dev/null |
+        grep '\[emerg\]\|\[alert\]\|hint:' | sort -u >&2 || systemctl --no-pager status openclaw >&2 || true
+}
+
 # A port that is taken is what keeps a first start from working most often.
 tell_who_listens() {
     has ss || return 0
-    others=$(ss -Hltnp 'sport = :80' 2>/dev/null | grep -v '"openclaw"') || return 0
+    others=$(ss -Hltnp 'sport = :80' 2>/dev/null | grep -v 'openclaw\|"systemd"') || return 0
     say 'on port 80 another program listens:' >&2
     say "$others" >&2
     say "stop it, or change the \`listen\` lines of $conf" >&2
@@ -510,6 +519,7 @@ tell_next_step() {
         say "  service        systemctl status openclaw: $(systemctl show -p StatusText --value openclaw)"
     else
         say '  there is no systemd here, so it does not run yet:'
+        say '  once a boot    install -d -o openclaw -g openclaw /run/openclaw'
         if has setpriv; then
             say '  start          setpriv --reuid openclaw --regid openclaw --init-groups --inh-caps +net_bind_service'
             say "                     --ambient-caps +net_bind_service $bin --daemon"
