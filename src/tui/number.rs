@@ -38,9 +38,11 @@ pub fn size(value: u64) -> String {
 
 /// A duration with its unit: `0 ms`, `0.3 ms`, `41 ms`, `2.1 s`, `61 s`.
 pub fn duration(value: Micros) -> String {
+    if value == 0 {
+        return "0 ms".to_owned();
+    }
     match value {
-        0 => "0 ms".to_owned(),
-        1..50 => "<0.1 ms".to_owned(),
+        ..50 => "<0.1 ms".to_owned(),
         ..9_950 => format!("{} ms", short(value as f64 / 1e3)),
         ..999_500 => format!("{:.0} ms", value as f64 / 1e3),
         ..9_950_000 => format!("{:.1} s", value as f64 / 1e6),
@@ -52,9 +54,11 @@ pub fn duration(value: Micros) -> String {
 /// A duration in milliseconds where the head of the column says so: `0.3`, `41`, `2140`; what is
 /// longer than a minute has a unit of its own.
 pub fn milliseconds(value: Micros) -> String {
+    if value == 0 {
+        return "0".to_owned();
+    }
     match value {
-        0 => "0".to_owned(),
-        1..50 => "<0.1".to_owned(),
+        ..50 => "<0.1".to_owned(),
         ..9_950 => short(value as f64 / 1e3),
         ..60_000_000 => format!("{:.0}", value as f64 / 1e3),
         ..100_000_000_000 => format!("{:.0} s", value as f64 / 1e6),
