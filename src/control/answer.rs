@@ -24,12 +24,13 @@ use crate::conf::typed::listen::Address;
 use crate::conf::typed::log::Level;
 use crate::http::variables;
 use crate::log::error_log;
+use crate::metrics::prometheus;
 use crate::process::conf_files;
 use crate::process::desk::{self, InForce, Proposal, refusal};
 use crate::protocol::{
-    Base, Change, ConfState, ConfigTexts, Done, FileText, Lease, MAX_BODY, Millis, PeerAction,
-    PeerChange, Question, Refusal, RefusalCode, Revert, Review, Routes, Status, Topic, Upstreams,
-    VERSION,
+    Base, Change, ConfState, ConfigTexts, Done, FileName, FileText, Lease, MAX_BODY, Millis,
+    PeerAction, PeerChange, Question, Refusal, RefusalCode, Revert, Review, Routes, Status, Topic,
+    Upstreams, VERSION,
 };
 use crate::upstream::group::{Mode, Override};
 
@@ -117,7 +118,7 @@ pub async fn answer(
     match tell(control, visitor, request).await {
         Ok(bytes) => {
             let kind = match is_text {
-                true => "text/plain; version=0.0.4",
+                true => prometheus::CONTENT_TYPE,
                 false => "application/json",
             };
             respond(StatusCode::OK, kind, AnswerBody::Whole(Some(bytes.into())))
@@ -236,6 +237,17 @@ async fn tell(control: &Control, visitor: &Visitor, request: Request<Incoming>) 
             numbers::add_route(control, &in_force, &mut explanation);
             json(&explanation)
         }
+        ("POST", ["v1", "backup"]) => {
+            let FileName { path } = body(control, request).await?;
+            audit(control, visitor, "backup", &path);
+            json(&revisions::backup(control, absolute(&path)?).await?)
+        }
+        ("POST", ["v1", "restore"]) => {
+            let FileName { path } = body(control, request).await?;
+            audit(control, visitor, "restore", &path);
+            json(&revisions::restore(control, absolute(&path)?).await?)
+        }
+        ("GET", ["v1", "metrics"]) => Ok(numbers::prometheus(control).into_bytes()),
         ("POST", ["v1", "subscriptions", id]) => {
             let Lease { topics } = body(control, request).await?;
             match control.hub.renew(number(id)?, topics) {
@@ -288,6 +300,14 @@ fn number(text: &str) -> Result<u64, Refusal> {
             format!("`{}` is not a number", text.escape_debug()),
         )
     })
+}
+
+fn absolute(path: &str) -> Result<PathBuf, Refusal> {
+    let path = PathBuf::from(path);
+    match path.is_absolute() {
+        true => Ok(path),
+        false => Err(refusal(RefusalCode::Invalid, "the path is not absolute")),
+    }
 }
 
 /// The parameters of a request.

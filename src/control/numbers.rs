@@ -10,6 +10,7 @@ use super::answer::millis;
 use crate::metrics::live::RequestSummary;
 use crate::metrics::traffic::{PeerId, RouteId, ledger};
 use crate::metrics::window::{self, Aggregator, Moment, Window};
+use crate::metrics::{prometheus, registry};
 use crate::process::desk::{InForce, refusal};
 use crate::protocol::{
     Attempt, Explanation, History, Level, Millis, Occurrence, PeerState, PeerStates, PeerTraffic,
@@ -134,6 +135,7 @@ pub fn occur(control: &Control, level: Level, kind: &str, subject: &str, text: &
 
 /// Another configuration is in force.
 pub fn changed(control: &Control, in_force: &InForce) {
+    registry::set_revision(in_force.revision);
     if in_force.revision > 0 {
         let text = format!(
             "revision {} is in force (generation {})",
@@ -324,6 +326,12 @@ pub fn keep_minute(control: &Control) {
             passed,
         );
     }
+}
+
+/// Prometheus' text of all counters.
+pub fn prometheus(control: &Control) -> String {
+    let generation = &control.desk.in_force().generation;
+    prometheus::text(&generation.listed_peers(), Moment::now())
 }
 
 /// The route that an explained request is counted for.

@@ -11,7 +11,7 @@ use crate::conf::diff;
 use crate::process::conf_files;
 use crate::process::desk::{Proposal, refusal};
 use crate::protocol::{
-    Events, Level, Occurrence, Outcome, Refusal, RefusalCode, Revert, Revision, RevisionDiff,
+    Done, Events, Level, Occurrence, Outcome, Refusal, RefusalCode, Revert, Revision, RevisionDiff,
     RevisionTexts, Revisions, StoreStatus,
 };
 use crate::store::{self, Audit, Kept, Reader, Row, State, StoreError};
@@ -285,6 +285,38 @@ pub fn store_status(control: &Control) -> StoreStatus {
         },
         bytes: store.bytes(),
         dropped: store.dropped(),
+    }
+}
+
+/// Copies the store into a file.
+pub async fn backup(control: &Control, path: PathBuf) -> Result<Done, Refusal> {
+    let shown = path.display().to_string();
+    let store = control.desk.store.clone();
+    let made = tokio::task::spawn_blocking(move || store.backup(&path)).await;
+    match made {
+        Ok(Ok(bytes)) => Ok(Done {
+            text: format!("{bytes} bytes saved in {shown}"),
+        }),
+        Ok(Err(error)) => Err(refusal(RefusalCode::Failed, error.to_string())),
+        Err(_) => Err(refusal(RefusalCode::Failed, "the backup broke off")),
+    }
+}
+
+/// Puts the content of a backup in place of the store's. The configuration in force stays; it is
+/// recorded anew if the backup does not have it last.
+pub async fn restore(control: &Control, path: PathBuf) -> Result<Done, Refusal> {
+    let shown = path.display().to_string();
+    let store = control.desk.store.clone();
+    let made = tokio::task::spawn_blocking(move || store.restore(&path)).await;
+    match made {
+        Ok(Ok(())) => {
+            control.desk.record_again().await?;
+            Ok(Done {
+                text: format!("restored from {shown}; the configuration in force stays as it is"),
+            })
+        }
+        Ok(Err(error)) => Err(refusal(RefusalCode::Failed, error.to_string())),
+        Err(_) => Err(refusal(RefusalCode::Failed, "the restore broke off")),
     }
 }
 

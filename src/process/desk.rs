@@ -75,6 +75,11 @@ pub enum Order {
         /// Where the result goes.
         reply: oneshot::Sender<Result<Applied, Refusal>>,
     },
+    /// The store holds another record now: find what is in force in it, or record it.
+    RecordAgain {
+        /// Answered when it is done.
+        reply: oneshot::Sender<()>,
+    },
 }
 
 /// What a configuration would be, see [`Desk::read`].
@@ -156,6 +161,24 @@ impl Desk {
         self.change(Some(Box::new(proposal)), author).await
     }
 
+    /// To be called when the store's content has been replaced.
+    pub async fn record_again(&self) -> Result<(), Refusal> {
+        let (reply, answer) = oneshot::channel();
+        self.ask(Order::RecordAgain { reply })?;
+        answer
+            .await
+            .map_err(|_| refusal(RefusalCode::Failed, "the program ends"))
+    }
+
+    fn ask(&self, order: Order) -> Result<(), Refusal> {
+        self.orders.try_send(order).map_err(|_| {
+            refusal(
+                RefusalCode::Busy,
+                "the program is busy with changes, or ends",
+            )
+        })
+    }
+
     async fn change(
         &self,
         proposal: Option<Box<Proposal>>,
@@ -167,12 +190,7 @@ impl Desk {
             author,
             reply,
         };
-        self.orders.try_send(order).map_err(|_| {
-            refusal(
-                RefusalCode::Busy,
-                "the program is busy with changes, or ends",
-            )
-        })?;
+        self.ask(order)?;
         answer
             .await
             .unwrap_or_else(|_| Err(refusal(RefusalCode::Failed, "the program ends")))

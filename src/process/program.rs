@@ -305,6 +305,17 @@ impl Program {
                 // Whoever asked may be gone; it is done all the same.
                 let _ = reply.send(done);
             }
+            desk::Order::RecordAgain { reply } => {
+                let now = self.desk.in_force();
+                let revision = self.history.begin(&now.loaded, &now.digest).await;
+                self.counter.show(InForce {
+                    generation: Arc::clone(&now.generation),
+                    loaded: Arc::clone(&now.loaded),
+                    digest: now.digest.clone(),
+                    revision,
+                });
+                let _ = reply.send(());
+            }
         }
     }
 
