@@ -35,9 +35,10 @@ impl Store {
     ///
     /// # Errors
     ///
-    /// If the target is something else or cannot be written, or the store cannot be read. The
-    /// target is as it was then.
+    /// If the target is something else or cannot be written, the store cannot be read, or another
+    /// backup or restore is under way. The target is as it was then.
     pub fn backup(&self, target: &Path) -> Result<u64, StoreError> {
+        let _alone = self.copying().ok_or(StoreError::Busy)?;
         copy_out(self.path(), target)
     }
 
@@ -47,8 +48,8 @@ impl Store {
     ///
     /// # Errors
     ///
-    /// If the source is not a whole store of this version or an older one, or the store cannot be
-    /// written. The store is as it was then.
+    /// If the source is not a whole store of this version or an older one, the store cannot be
+    /// written, or another backup or restore is under way. The store is as it was then.
     pub fn restore(&self, source: &Path) -> Result<(), StoreError> {
         match self.wait_open(OPENING) {
             State::Failed(error)
@@ -59,7 +60,7 @@ impl Store {
             State::Opening => return Err(StoreError::Busy),
             State::Failed(_) | State::Open => {}
         }
-        let _alone = self.restoring().ok_or(StoreError::Busy)?;
+        let _alone = self.copying().ok_or(StoreError::Busy)?;
         let store = open::resolved(self.path());
         let staged = stage(&store, source)?;
         let path = staged.path.clone();
@@ -74,23 +75,15 @@ struct Copy {
 }
 
 impl Copy {
-    /// A new file, which must not be there yet: no link of somebody else is followed.
-    fn create(path: PathBuf) -> io::Result<Self> {
-        OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(&path)?;
-        Ok(Self { path })
-    }
-
     /// Fills it with the content of a database and returns the connection, which waits for no disk.
     fn fill(&self, from: &Connection) -> Result<Connection, rusqlite::Error> {
         let mut copy = Connection::open_with_flags(
             &self.path,
             OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX,
         )?;
-        copy.execute_batch("PRAGMA synchronous = OFF; PRAGMA trusted_schema = OFF;")?;
+        copy.execute_batch(
+            "PRAGMA synchronous = OFF; PRAGMA trusted_schema = OFF; PRAGMA temp_store = MEMORY;",
+        )?;
         copy_pages(from, &mut copy)?;
         Ok(copy)
     }
@@ -123,11 +116,16 @@ fn copy_out(store: &Path, target: &Path) -> Result<u64, StoreError> {
     if !may_replace(store, &target).map_err(system)? {
         return Err(StoreError::NotABackup { path: target });
     }
-    let copy = Copy::create(open::beside(
-        &target,
-        &format!(".{}.tmp", std::process::id()),
-    ))
-    .map_err(system)?;
+    let name = open::beside(&target, &format!(".openclaw-{}.tmp", std::process::id()));
+    // In a container a process that was killed had the same number. We are alone in this one.
+    let _ = std::fs::remove_file(&name);
+    OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(&name)
+        .map_err(system)?;
+    let copy = Copy { path: name };
     let from = open::open_to_read(store)?;
     let sqlite = |error: rusqlite::Error| StoreError::of_sqlite(&target, "write", &error);
     let connection = copy.fill(&from).map_err(sqlite)?;
@@ -208,7 +206,8 @@ fn stage(store: &Path, source: &Path) -> Result<Copy, StoreError> {
     let staged = open::beside(store, ".restore");
     // Left by a process that was killed: we are alone here.
     let _ = std::fs::remove_file(&staged);
-    let copy = Copy::create(staged).map_err(system)?;
+    open::create(&staged).map_err(system)?;
+    let copy = Copy { path: staged };
     let mut connection = match copy.fill(&from) {
         Ok(connection) => connection,
         Err(error) => {

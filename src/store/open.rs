@@ -293,25 +293,23 @@ impl Opened {
 /// Keeps every other process from opening the store for writing. Makes its directory.
 pub(super) fn lock(path: &Path) -> Result<Lock, StoreError> {
     let failed = |error: io::Error| StoreError::of_system(path, "open", &error);
-    if let Some(directory) = path.parent().filter(|path| !path.as_os_str().is_empty()) {
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(directory)
-            .map_err(failed)?;
-    }
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(directory_of(path))
+        .map_err(failed)?;
     let path = resolved(path);
-    let lock = Lock {
-        path: beside(&path, ".lock"),
-        file: OpenOptions::new()
+    let name = beside(&path, ".lock");
+    let file = match create(&name) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => OpenOptions::new()
             .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
             .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
-            .open(beside(&path, ".lock"))
-            .map(Arc::new)
-            .map_err(failed)?,
+            .open(&name),
+        made => made,
+    };
+    let lock = Lock {
+        file: Arc::new(file.map_err(failed)?),
+        path: name,
     };
     let patience = Instant::now() + PATIENCE;
     loop {
@@ -333,12 +331,7 @@ pub(super) fn open(path: &Path, lock: Lock) -> Result<Opened, StoreError> {
     let system = |error: io::Error| StoreError::of_system(&path, "open", &error);
     let sqlite = |error: rusqlite::Error| StoreError::of_sqlite(&path, "open", &error);
 
-    let is_made = match OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(&path)
-    {
+    let is_made = match create(&path) {
         Ok(_) => true,
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => false,
         Err(error) => return Err(system(error)),
@@ -395,6 +388,7 @@ pub(super) fn open(path: &Path, lock: Lock) -> Result<Opened, StoreError> {
             "PRAGMA journal_size_limit = {LOG_KEPT};
              PRAGMA foreign_keys = ON;
              PRAGMA trusted_schema = OFF;
+             PRAGMA temp_store = MEMORY;
              PRAGMA cell_size_check = ON;
              PRAGMA synchronous = FULL;"
         ))
@@ -413,6 +407,21 @@ pub(super) fn open(path: &Path, lock: Lock) -> Result<Opened, StoreError> {
         relaxed,
         _lock: lock,
     })
+}
+
+/// Makes a file for the owner only, which is not there yet. One that root makes belongs to whom the
+/// directory belongs: a restore by root must not take the store away from its daemon.
+pub(super) fn create(path: &Path) -> io::Result<File> {
+    let file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)?;
+    if nix::unistd::geteuid().is_root() {
+        let directory = std::fs::metadata(directory_of(path))?;
+        std::os::unix::fs::fchown(&file, Some(directory.uid()), Some(directory.gid()))?;
+    }
+    Ok(file)
 }
 
 /// Opens a store for reading only. It has to be of the present form.
@@ -447,7 +456,9 @@ pub(super) fn connect_to_read(path: &Path) -> Result<Connection, StoreError> {
     .map_err(sqlite)?;
     connection.busy_timeout(BUSY).map_err(sqlite)?;
     connection
-        .execute_batch("PRAGMA query_only = ON; PRAGMA trusted_schema = OFF;")
+        .execute_batch(
+            "PRAGMA query_only = ON; PRAGMA trusted_schema = OFF; PRAGMA temp_store = MEMORY;",
+        )
         .map_err(sqlite)?;
     Ok(connection)
 }
@@ -574,11 +585,7 @@ pub(super) fn resolved(path: &Path) -> PathBuf {
     if let Ok(path) = path.canonicalize() {
         return path;
     }
-    let directory = match path.parent() {
-        Some(directory) if !directory.as_os_str().is_empty() => directory,
-        _ => Path::new("."),
-    };
-    match (directory.canonicalize(), path.file_name()) {
+    match (directory_of(path).canonicalize(), path.file_name()) {
         (Ok(directory), Some(name)) => directory.join(name),
         _ => path.to_owned(),
     }
@@ -593,11 +600,13 @@ pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
 
 /// Makes the names in a file's directory survive a loss of power.
 pub(super) fn sync_directory(path: &Path) -> io::Result<()> {
-    let directory = path
-        .parent()
+    File::open(directory_of(path))?.sync_all()
+}
+
+fn directory_of(path: &Path) -> &Path {
+    path.parent()
         .filter(|directory| !directory.as_os_str().is_empty())
-        .unwrap_or(Path::new("."));
-    File::open(directory)?.sync_all()
+        .unwrap_or(Path::new("."))
 }
 
 /// Does a file that SQLite refuses look as if it had been one of its own? Zeros are what a loss of
@@ -654,6 +663,23 @@ mod tests {
         }
         assert_eq!(form(&opened.connection, &path), Ok(VERSION));
         assert!(opened.is_in_place());
+    }
+
+    #[test]
+    fn what_root_makes_belongs_to_whom_the_directory_belongs() {
+        let (_directory, path) = scratch();
+        let directory = directory_of(&path);
+        // Only root may give a file away; for anybody else the two are the same.
+        let owner = match nix::unistd::geteuid().is_root() {
+            true => 12_345,
+            false => nix::unistd::geteuid().as_raw(),
+        };
+        std::os::unix::fs::chown(directory, Some(owner), None).expect("an owner");
+        let _opened = open_alone(&path).expect("a store");
+        for part in ["", "-wal", "-shm", ".lock"] {
+            let data = std::fs::metadata(beside(&path, part)).expect("it is there");
+            assert_eq!(data.uid(), owner, "{part}");
+        }
     }
 
     #[test]
@@ -743,9 +769,10 @@ mod tests {
         assert_eq!(
             error.to_string(),
             format!(
-                "the store `{}` has version 7, made by a newer program; this one knows version 1; \
-                 hint: use the newer program, or move the file away",
-                path.display()
+                "the store `{}` has version {}, made by a newer program; this one knows version \
+                 {VERSION}; hint: use the newer program, or move the file away",
+                path.display(),
+                VERSION + 6
             )
         );
         assert!(open_to_read(&path).is_err());

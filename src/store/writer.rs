@@ -108,7 +108,8 @@ impl<T> Receipt<T> {
 
 impl Store {
     /// Starts the thread, which opens the file and makes it if it is missing, with its directory.
-    /// Does not wait for the disk: see [`Self::state`].
+    /// Does not wait for the disk: see [`Self::state`]. To be called with the rights that the
+    /// process keeps: files made with more could not be opened again.
     pub fn start(path: impl Into<PathBuf>) -> Self {
         let shared = Arc::new(Shared {
             path: path.into(),
@@ -117,7 +118,7 @@ impl Store {
             state: Mutex::new(State::Opening),
             changed: Condvar::new(),
             ended: Condvar::new(),
-            restoring: Mutex::new(()),
+            copying: Mutex::new(()),
             dropped: AtomicU64::new(0),
             bytes: AtomicU64::new(0),
         });
@@ -280,9 +281,9 @@ impl Store {
         Receipt(receiver)
     }
 
-    /// The right to restore, unless somebody else has it.
-    pub(super) fn restoring(&self) -> Option<MutexGuard<'_, ()>> {
-        self.shared().restoring.try_lock()
+    /// The right to copy the store, in either direction, unless somebody has it.
+    pub(super) fn copying(&self) -> Option<MutexGuard<'_, ()>> {
+        self.shared().copying.try_lock()
     }
 
     fn shared(&self) -> &Shared {
@@ -320,8 +321,8 @@ struct Shared {
     changed: Condvar,
     /// The thread has ended.
     ended: Condvar,
-    /// Held by the one who restores.
-    restoring: Mutex<()>,
+    /// Held by the one who backs up or restores.
+    copying: Mutex<()>,
     dropped: AtomicU64,
     bytes: AtomicU64,
 }
