@@ -5,6 +5,7 @@
 
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 
+use super::glyphs::Glyphs;
 use super::view::Screen;
 
 /// What a key does.
@@ -274,8 +275,8 @@ pub const TABLE: &[Binding] = &[
     changing(Action::EditText, &["E"], &[Routes], "$EDITOR", "edit in $EDITOR"),
     changing(Action::Delete, &["d"], &[Routes], "delete", "delete (asks first)"),
     row(Action::TestUrl, &["t"], &[Routes], "test", "test a URL: which location, which phases"),
-    changing(Action::MoveDown, &["J"], &[Routes], "", "move down in its server"),
-    changing(Action::MoveUp, &["K"], &[Routes], "", "move up in its server"),
+    changing(Action::MoveDown, &["J"], &[Routes], "", "move in its server"),
+    changing(Action::MoveUp, &["K"], &[Routes], "", "move in its server"),
     row(Action::Open, &["Enter", "l", "Right"], &[Backends], "detail", "open the peer"),
     changing(Action::Drain, &["D"], &[Backends], "drain", "drain: give it nothing new (asks first)"),
     changing(Action::PeerUp, &["U"], &[Backends], "up", "put it in (asks first)"),
@@ -291,42 +292,43 @@ pub const TABLE: &[Binding] = &[
     changing(Action::Revert, &["r"], &[Config], "revert to", "go back to this revision (asks first)"),
     changing(Action::Edit, &["e"], &[Config], "edit", "edit in a form"),
     changing(Action::EditText, &["E"], &[Config], "$EDITOR", "edit in $EDITOR"),
-    changing(Action::Undo, &["u"], SCREENS, "undo", "undo the last change of the configuration"),
-    changing(Action::Redo, &["C-r"], SCREENS, "", "redo it"),
+    changing(Action::Undo, &["u"], &[Routes, Config], "undo", "undo, redo a change"),
+    changing(Action::Undo, &["u"], &[Overview, Backends, Logs], "", "undo, redo a change"),
+    changing(Action::Redo, &["C-r"], SCREENS, "", "undo, redo a change"),
     // Tables.
-    row(Action::Sort, &["s"], &[Overview, Routes, Backends], "sort", "sort by the next column"),
-    row(Action::ReverseSort, &["S"], &[Overview, Routes, Backends], "", "sort the other way round"),
-    row(Action::Down, &["j", "Down"], LISTS, "", "move down"),
-    row(Action::Up, &["k", "Up"], LISTS, "", "move up"),
-    row(Action::First, &["g", "Home"], LISTS, "", "to the first"),
-    row(Action::Last, &["G", "End"], LISTS, "", "to the last"),
-    row(Action::HalfDown, &["C-d"], LISTS, "", "half a page down"),
-    row(Action::HalfUp, &["C-u"], LISTS, "", "half a page up"),
-    row(Action::PageDown, &["PgDn"], LISTS, "", "a page down"),
-    row(Action::PageUp, &["PgUp"], LISTS, "", "a page up"),
+    row(Action::Sort, &["s"], &[Overview, Routes, Backends], "sort", "sort column, reverse"),
+    row(Action::ReverseSort, &["S"], &[Overview, Routes, Backends], "", "sort column, reverse"),
+    row(Action::Down, &["j", "Down"], LISTS, "", "move"),
+    row(Action::Up, &["k", "Up"], LISTS, "", "move"),
+    row(Action::First, &["g", "Home"], LISTS, "", "first, last"),
+    row(Action::Last, &["G", "End"], LISTS, "", "first, last"),
+    row(Action::HalfDown, &["C-d"], LISTS, "", "half page down, up"),
+    row(Action::HalfUp, &["C-u"], LISTS, "", "half page down, up"),
+    row(Action::PageDown, &["PgDn"], LISTS, "", "page down, up"),
+    row(Action::PageUp, &["PgUp"], LISTS, "", "page down, up"),
     row(Action::Close, &["Esc", "h", "Left"], SCREENS, "", "back, clear the filter"),
     row(Action::Copy, &["y"], SCREENS, "", "copy the row"),
     // Everywhere.
     row(Action::Filter, &["/"], &[Overview, Routes, Backends, Logs, Config], "filter", "show only rows with a text"),
-    row(Action::NextMatch, &["n"], SCREENS, "", "next row with the text"),
-    row(Action::PreviousMatch, &["N"], SCREENS, "", "previous row with the text"),
+    row(Action::NextMatch, &["n"], SCREENS, "", "next, previous match"),
+    row(Action::PreviousMatch, &["N"], SCREENS, "", "next, previous match"),
     row(Action::Pause, &["Space"], SCREENS, "pause", "pause the display"),
-    row(Action::NextPane, &["Tab"], SCREENS, "pane", "next pane"),
-    row(Action::PreviousPane, &["S-Tab"], SCREENS, "", "previous pane"),
-    row(Action::LongerWindow, &["+", "="], SCREENS, "", "longer window: 5 min, 1 h, 1 d"),
+    row(Action::NextPane, &["Tab"], SCREENS, "pane", "next, previous pane"),
+    row(Action::PreviousPane, &["S-Tab"], SCREENS, "", "next, previous pane"),
+    row(Action::LongerWindow, &["+", "="], SCREENS, "", "longer window"),
     row(Action::ShorterWindow, &["-"], SCREENS, "", "shorter window"),
-    row(Action::Go(Screen::Overview), &["1"], SCREENS, "", "Overview"),
-    row(Action::Go(Screen::Routes), &["2"], SCREENS, "", "Routes"),
-    row(Action::Go(Screen::Backends), &["3"], SCREENS, "", "Backends"),
-    row(Action::Go(Screen::Logs), &["4"], SCREENS, "", "Logs"),
-    row(Action::Go(Screen::Config), &["5"], SCREENS, "", "Config"),
+    row(Action::Go(Screen::Overview), &["1"], SCREENS, "", "go to a screen"),
+    row(Action::Go(Screen::Routes), &["2"], SCREENS, "", "go to a screen"),
+    row(Action::Go(Screen::Backends), &["3"], SCREENS, "", "go to a screen"),
+    row(Action::Go(Screen::Logs), &["4"], SCREENS, "", "go to a screen"),
+    row(Action::Go(Screen::Config), &["5"], SCREENS, "", "go to a screen"),
     row(Action::Command, &[":"], &[Overview, Routes, Backends, Logs, Config, Offline], "cmd", "command (Tab completes)"),
     row(Action::Retry, &["r"], &[Overview, Routes, Backends, Logs, Offline], "", "try to connect now"),
     // Forms, prompts, questions.
-    row(Action::NextField, &["Tab"], FORMS, "next field", "next field"),
-    row(Action::PreviousField, &["S-Tab"], FORMS, "", "previous field"),
-    row(Action::Down, &["Down"], FORMS, "", "one down"),
-    row(Action::Up, &["Up"], FORMS, "", "one up"),
+    row(Action::NextField, &["Tab"], FORMS, "next field", "next, previous field"),
+    row(Action::PreviousField, &["S-Tab"], FORMS, "", "next, previous field"),
+    row(Action::Down, &["Down"], FORMS, "", "one down, up"),
+    row(Action::Up, &["Up"], FORMS, "", "one down, up"),
     row(Action::Accept, &["Enter"], &[Form, Field, Prompt], "accept", "accept"),
     changing(Action::Review, &["C-s"], FORMS, "review", "review the change"),
     changing(Action::Apply, &["a", "Enter"], &[Review], "apply", "put it into force"),
@@ -348,15 +350,21 @@ pub const TABLE: &[Binding] = &[
     row(Action::Close, &["Esc"], &[Form, Field, Prompt, Review], "leave", "leave"),
     row(Action::Close, &["Esc", "q", "?", "F1"], &[Reader], "close", "close"),
     row(Action::Filter, &["/"], &[Reader], "search", "search"),
-    row(Action::NextMatch, &["n"], &[Reader], "", "next place"),
     row(Action::Copy, &["y"], &[Reader, Review], "copy", "copy the text"),
     // Leaving.
     row(Action::Redraw, &["C-l"], &Context::ALL, "", "redraw"),
     row(Action::Suspend, &["C-z"], &Context::ALL, "", "suspend (fg comes back)"),
-    row(Action::Back, &["q"], &[Overview, Routes, Backends, Logs, Config, Review, Offline], "quit", "back; on a screen: quit"),
+    row(Action::Back, &["q"], &[Overview, Routes, Backends, Logs, Config, Review, Offline], "quit", "back, quit"),
     row(Action::Quit, &["Q"], &[Overview, Routes, Backends, Logs, Config, Offline], "", "quit"),
     row(Action::Quit, &["C-c"], &Context::ALL, "", "quit"),
 ];
+
+impl Binding {
+    /// Does it hold on all screens?
+    pub fn is_everywhere(&self) -> bool {
+        SCREENS.iter().all(|screen| self.contexts.contains(screen))
+    }
+}
 
 /// What a key does in a context.
 pub fn find(context: Context, key: KeyEvent, is_read_only: bool) -> Option<Action> {
@@ -403,6 +411,17 @@ pub fn name(key: KeyEvent) -> Option<String> {
     } else {
         word
     })
+}
+
+/// A key as people are told about it: arrows as such.
+pub fn shown(key: &'static str, glyphs: &Glyphs) -> &'static str {
+    match key {
+        "Down" if glyphs.is_unicode => "↓",
+        "Up" if glyphs.is_unicode => "↑",
+        "Left" if glyphs.is_unicode => "←",
+        "Right" if glyphs.is_unicode => "→",
+        key => key,
+    }
 }
 
 #[cfg(test)]

@@ -23,12 +23,23 @@
 //!
 //! Text reaches the screen only through the painter, which escapes and cuts it.
 
+pub mod app;
+pub mod command;
 pub mod edit;
+pub mod explain;
 pub mod glyphs;
 pub mod keymap;
+pub mod link;
 pub mod model;
+pub mod number;
 pub mod paint;
+pub mod screens;
 pub mod text;
 pub mod theme;
 pub mod view;
 pub mod widgets;
+
+#[cfg(test)]
+mod fixture;
+#[cfg(test)]
+mod tests;

@@ -46,8 +46,13 @@ pub enum Link {
         /// Since when.
         since: Millis,
     },
-    /// No daemon was reached since the start: the sockets, and why each failed.
-    Absent(Vec<(PathBuf, String)>),
+    /// No daemon was reached since the start.
+    Absent {
+        /// The sockets, and why each failed.
+        tried: Vec<(PathBuf, String)>,
+        /// When it is tried again.
+        retry: Millis,
+    },
     /// Summaries come.
     Live,
     /// None came for some time.
@@ -170,6 +175,25 @@ impl Model {
     /// The daemon's clock, as far as it told it.
     pub fn daemon_time(&self) -> Option<Millis> {
         self.live().summary.as_ref().map(|summary| summary.at)
+    }
+
+    /// Is what is shown not from now?
+    pub fn is_old(&self) -> bool {
+        matches!(self.link, Link::Old { .. } | Link::Lost { .. })
+    }
+}
+
+impl<T> Loaded<T> {
+    /// It could not be read.
+    pub fn fail(&mut self, why: &str, now: Millis) {
+        let since = self.error.take().map_or(now, |(_, since)| since);
+        self.error = Some((why.to_owned(), since));
+    }
+
+    /// It was read.
+    pub fn set(&mut self, value: T) {
+        self.value = Some(value);
+        self.error = None;
     }
 }
 

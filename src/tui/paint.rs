@@ -109,6 +109,19 @@ impl<'b> Painter<'b> {
         at
     }
 
+    /// Puts as many facts beside each other as fit whole, the first in any case.
+    pub fn put_facts(&mut self, x: u16, y: u16, columns: u16, facts: &[Span]) {
+        let end = x.saturating_add(columns);
+        let mut at = x;
+        for (position, fact) in facts.iter().enumerate() {
+            let room = usize::from(end.saturating_sub(at));
+            if position > 0 && text::width(&fact.text) > room {
+                return;
+            }
+            at = self.put(at, y, room as u16, &fact.text, fact.role) + 3;
+        }
+    }
+
     /// Fills an area with blanks in the style of a role.
     pub fn clear(&mut self, area: Rect) {
         let area = area.intersection(self.buffer.area);

@@ -37,6 +37,11 @@ pub trait View: fmt::Debug {
     fn remark(&self, _model: &Model) -> Option<String> {
         None
     }
+
+    /// The filter in force; empty for none.
+    fn filter(&self) -> &str {
+        ""
+    }
 }
 
 /// What comes into a view.
@@ -45,6 +50,12 @@ pub enum Input {
     /// The view came to the front, the daemon came back, or another revision is in force: time to
     /// ask for what is shown.
     Shown,
+    /// A summary came in: about a second passed.
+    Tick,
+    /// The route or peer of this number is meant.
+    Select(u32),
+    /// Only rows with this text are wanted from now on; empty for all.
+    Filter(String),
     /// A key that the table binds here.
     Action(Action),
     /// A key that it does not: letters for a field of text.
@@ -89,10 +100,12 @@ pub enum Effect {
     Ask(Ask),
     /// Asks for a line of text; it comes as [`Input::Entered`].
     Prompt(Prompt),
+    /// Passes an input to the view that opened this overlay.
+    Reply(Input),
     /// Closes the overlay that says so. Nothing for a screen.
     Close,
-    /// Shows a screen, with a filter on it if that is given.
-    Go(Screen, Option<String>),
+    /// Shows a screen, with the route or peer of this number selected if there is one.
+    Go(Screen, Option<u32>),
     /// Asks the daemon again what routes, upstreams and texts there are.
     Refresh,
 }
@@ -106,8 +119,6 @@ pub struct Ask {
     pub lines: Vec<String>,
     /// The word on the button that does it.
     pub button: String,
-    /// What must be typed before the button works, for what is worst.
-    pub typed: Option<String>,
 }
 
 /// A question with a line of text for an answer.
@@ -202,17 +213,6 @@ impl Screen {
             Self::Backends => "Backends",
             Self::Logs => "Logs",
             Self::Config => "Config",
-        }
-    }
-
-    /// Its name where there is little room.
-    pub fn short_name(self) -> &'static str {
-        match self {
-            Self::Overview => "Over",
-            Self::Routes => "Route",
-            Self::Backends => "Back",
-            Self::Logs => "Logs",
-            Self::Config => "Conf",
         }
     }
 }

@@ -1,0 +1,635 @@
+//! A daemon for tests: what it knows, and one that tells it over a real socket.
+
+use std::convert::Infallible;
+use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http_body::{Body, Frame};
+use http_body_util::{BodyExt as _, Full};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper::{Request as HttpRequest, Response, StatusCode};
+use hyper_util::rt::TokioIo;
+use serde::Serialize;
+use tokio::net::UnixListener;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+
+use crate::protocol::*;
+
+/// The daemon's clock: 2023-11-15 12:03:11 UTC.
+pub const NOW: Millis = 1_700_049_791_000;
+
+const CONF: &str = "\
+upstream app {
+    server 10.0.0.10:8080 weight=5;
+    server 10.0.0.11:8080 weight=5;
+    server 10.0.0.12:8080 weight=5;
+    server 10.0.0.13:8080;
+}
+server {
+    listen 80;
+    server_name example.org;
+    # The site.
+    location / {
+        proxy_pass http://app;
+    }
+    location /api/ {
+        proxy_pass http://api;
+        proxy_read_timeout 30s;
+        # Slow, but they like it.
+        gzip on;
+    }
+}
+";
+
+/// Who the daemon is.
+pub fn status() -> Status {
+    Status {
+        protocol: VERSION,
+        version: "0.1.0".to_owned(),
+        pid: 4711,
+        host: "gw-1".to_owned(),
+        started: NOW - 1_053_060_000,
+        now: NOW,
+        generation: 3,
+        revision: 41,
+        conf: "/etc/openclaw/openclaw.conf".to_owned(),
+        prefix: "/etc/openclaw".to_owned(),
+        workers: 4,
+        listens: vec!["0.0.0.0:80".to_owned(), "[::]:80".to_owned()],
+        resident: 19 << 20,
+        store: StoreStatus {
+            path: "/var/lib/openclaw/openclaw.db".to_owned(),
+            bytes: 3_400_000,
+            ..StoreStatus::default()
+        },
+        may_change: true,
+        ..Status::default()
+    }
+}
+
+fn traffic(rate: f64, statuses: [u64; 5], p50: u64, p99: u64) -> Traffic {
+    Traffic {
+        rate,
+        statuses,
+        p50: p50 * 1000,
+        p90: p50 * 5000,
+        p99: p99 * 1000,
+        max: p99 * 3000,
+        received: rate * 900.0,
+        sent: rate * 9_000.0,
+    }
+}
+
+/// What happens; the figures agree with each other.
+pub fn summary() -> Summary {
+    let rows = [
+        (1, 812.0, [0, 7_960, 130, 14, 16], 6, 41),
+        (2, 301.0, [0, 2_890, 40, 50, 30], 12, 88),
+        (3, 64.0, [0, 480, 160, 0, 0], 1, 2),
+        (4, 19.0, [0, 180, 0, 10, 0], 8, 63),
+        (5, 8.0, [0, 80, 0, 0, 0], 0, 0),
+    ];
+    let routes = rows.map(|(route, rate, statuses, p50, p99)| RouteTraffic {
+        route,
+        total: (rate * 26_000.0) as u64,
+        traffic: traffic(rate, statuses, p50, p99),
+    });
+    let statuses = rows.iter().fold([0; 5], |mut sum, row| {
+        for (sum, count) in sum.iter_mut().zip(row.2) {
+            *sum += count;
+        }
+        sum
+    });
+    Summary {
+        at: NOW,
+        revision: 41,
+        uptime_seconds: 1_053_060,
+        traffic: Traffic {
+            p90: 31_000,
+            max: 2_140_000,
+            ..traffic(1204.0, statuses, 6, 88)
+        },
+        in_flight: 38,
+        connections: 412,
+        idle: 370,
+        total: 31_234_567,
+        http2: 0.61,
+        peak: 1710.0,
+        upstream_share: 0.82,
+        own_p99: 300,
+        routes: routes.to_vec(),
+        peers: peers(),
+        peer_states: PeerStates {
+            up: 5,
+            drain: 1,
+            failed: 1,
+            down: 1,
+        },
+        warning: Some("app 10.0.0.12:8080 failed since 12:01:40".to_owned()),
+        ..Summary::default()
+    }
+}
+
+fn peers() -> Vec<PeerTraffic> {
+    let peer = |peer, state, age: u64, active, rate: f64, p99, failed| PeerTraffic {
+        peer,
+        state,
+        since: if age == 0 { 0 } else { NOW - age * 1000 },
+        active,
+        idle: 8,
+        total: (rate * 26_000.0) as u64,
+        failed,
+        traffic: traffic(rate, [0, (rate * 10.0) as u64, 0, 0, 0], 6, p99),
+    };
+    vec![
+        peer(1, PeerState::Up, 0, 31, 402.0, 38, 0),
+        peer(2, PeerState::Up, 0, 29, 398.0, 40, 0),
+        peer(3, PeerState::Failed, 91, 0, 0.0, 0, 14),
+        peer(4, PeerState::Drain, 600, 4, 12.0, 41, 0),
+        peer(5, PeerState::Up, 0, 12, 299.0, 85, 1),
+        peer(6, PeerState::Up, 0, 1, 2.0, 2_000, 9),
+        peer(7, PeerState::Up, 0, 2, 19.0, 63, 0),
+        peer(8, PeerState::Down, 0, 0, 0.0, 0, 0),
+    ]
+}
+
+/// Where requests go.
+pub fn routes() -> Routes {
+    let route = |id, server: &str, location: &str, target: &str, line| Route {
+        id,
+        server: server.to_owned(),
+        names: vec![server.to_owned()],
+        listens: vec!["80".to_owned()],
+        is_default: server == "_",
+        location: location.to_owned(),
+        target: target.to_owned(),
+        upstream: target.strip_prefix("http://").map(str::to_owned),
+        file: "/etc/openclaw/openclaw.conf".to_owned(),
+        line,
+        end_line: if id == 1 { line + 2 } else { line + 5 },
+        address: format!("/server[0]/location[{id}]"),
+        server_address: "/server[0]".to_owned(),
+        notes: vec!["gzip on".to_owned(), "allow 10.0.0.0/8".to_owned()],
+    };
+    let mut routes = Routes {
+        revision: 41,
+        routes: vec![
+            route(1, "example.org", "/", "http://app", 11),
+            route(2, "example.org", "/api/", "http://api", 14),
+            route(3, "example.org", r"~ \.(png|css)$", "root /srv/www", 40),
+            route(4, "git.example.org", "/", "http://127.0.0.1:3000", 50),
+            route(5, "*.example.net", "= /healthz", "return 200", 60),
+            route(6, "_", "/", "return 444", 70),
+        ],
+    };
+    routes.routes[0].names.push("www.example.org".to_owned());
+    routes
+}
+
+/// Who answers.
+pub fn upstreams() -> Upstreams {
+    let numbers = peers();
+    let peer = |id: u32, address: &str, weight, line| Peer {
+        id,
+        address: address.to_owned(),
+        name: address.to_owned(),
+        weight,
+        max_fails: 1,
+        fail_timeout_ms: 10_000,
+        is_overridden: id == 4,
+        traffic: numbers[id as usize - 1].clone(),
+        file: "/etc/openclaw/openclaw.conf".to_owned(),
+        line,
+        ..Peer::default()
+    };
+    let upstream = |name: &str, is_implicit, peers| Upstream {
+        name: name.to_owned(),
+        is_implicit,
+        method: "round robin".to_owned(),
+        keepalive: 32,
+        peers,
+        conf_address: String::new(),
+        routes: 1,
+    };
+    Upstreams {
+        revision: 41,
+        upstreams: vec![
+            upstream(
+                "app",
+                false,
+                vec![
+                    peer(1, "10.0.0.10:8080", 5, 2),
+                    peer(2, "10.0.0.11:8080", 5, 3),
+                    peer(3, "10.0.0.12:8080", 5, 4),
+                    peer(4, "10.0.0.13:8080", 1, 5),
+                ],
+            ),
+            upstream(
+                "api",
+                false,
+                vec![
+                    peer(5, "10.0.1.20:9000", 1, 90),
+                    peer(6, "10.0.1.21:9000", 1, 91),
+                    peer(8, "10.0.1.22:9000", 1, 92),
+                ],
+            ),
+            upstream(
+                "127.0.0.1:3000",
+                true,
+                vec![peer(7, "127.0.0.1:3000", 1, 51)],
+            ),
+        ],
+    }
+}
+
+/// A curve with a peak.
+pub fn history() -> History {
+    let points = (0..300u32).map(|at| {
+        let hill = 150 - at.abs_diff(150);
+        Point {
+            rate: 300.0 + f64::from(hill) * 8.0 + f64::from((at * 37) % 90),
+            errors: 3.0,
+            p50: 6_000,
+            p99: 40_000 + u64::from((at * 53) % 60) * 900,
+            sent: 0.0,
+        }
+    });
+    History {
+        at: NOW,
+        step_seconds: 1,
+        points: points.collect(),
+    }
+}
+
+/// What happened.
+pub fn events() -> Events {
+    let event = |id, age: u64, level, kind: &str, subject: &str, text: &str| Occurrence {
+        id,
+        at: NOW - age * 1000,
+        level,
+        kind: kind.to_owned(),
+        subject: subject.to_owned(),
+        text: text.to_owned(),
+    };
+    Events {
+        events: vec![
+            event(
+                4,
+                91,
+                Level::Bad,
+                "peer",
+                "app 10.0.0.12:8080",
+                "failed: connect timed out",
+            ),
+            event(
+                3,
+                309,
+                Level::Info,
+                "revision",
+                "",
+                "revision 41 applied by root",
+            ),
+            event(
+                2,
+                600,
+                Level::Warn,
+                "peer",
+                "app 10.0.0.13:8080",
+                "drains by hand",
+            ),
+            event(
+                1,
+                5_591,
+                Level::Good,
+                "peer",
+                "api 10.0.1.21:9000",
+                "is up again",
+            ),
+        ],
+    }
+}
+
+/// Requests, oldest first.
+pub fn requests() -> Vec<Request> {
+    let request = |age: u64, status, method: &str, url: (&str, &str), duration, sent| Request {
+        at: NOW + 204 - age,
+        id: String::new(),
+        client: "10.0.4.2".to_owned(),
+        method: method.to_owned(),
+        host: url.0.to_owned(),
+        target: url.1.to_owned(),
+        protocol: "HTTP/1.1".to_owned(),
+        status,
+        route: 1,
+        server: url.0.to_owned(),
+        location: "/".to_owned(),
+        received: 312,
+        sent,
+        duration,
+        attempts: Vec::new(),
+        user_agent: "curl/8.5.0".to_owned(),
+        is_complete: true,
+    };
+    let attempt = |peer: &str, status, started, times: [u64; 3]| Attempt {
+        peer: peer.to_owned(),
+        status,
+        started,
+        connect: Some(times[0]),
+        header: Some(times[1]),
+        response: Some(times[2]),
+        received: 100,
+    };
+    let mut requests = vec![
+        request(
+            214,
+            101,
+            "GET",
+            ("git.example.org", "/ws"),
+            61_000_000,
+            1_258_291,
+        ),
+        request(160, 429, "GET", ("example.org", "/api/search"), 200, 162),
+        request(114, 401, "GET", ("example.org", "/api/admin"), 300, 179),
+        request(
+            83,
+            200,
+            "POST",
+            ("example.org", "/api/export?year=2023&format=csv"),
+            2_140_000,
+            9_800,
+        ),
+        request(14, 502, "GET", ("example.org", "/"), 2_001_300, 157),
+        request(6, 304, "GET", ("example.org", "/assets/app.css"), 100, 0),
+        request(
+            0,
+            200,
+            "GET",
+            ("example.org", "/api/items?page=3"),
+            12_000,
+            4_198,
+        ),
+    ];
+    requests[0].attempts = vec![attempt(
+        "127.0.0.1:3000",
+        101,
+        200,
+        [300, 2_000, 60_990_000],
+    )];
+    requests[3].attempts = vec![attempt(
+        "10.0.1.20:9000",
+        200,
+        150,
+        [400, 2_100_000, 2_139_000],
+    )];
+    requests[4].attempts = vec![
+        Attempt {
+            peer: "10.0.0.12:8080".to_owned(),
+            status: 504,
+            started: 220,
+            ..Attempt::default()
+        },
+        attempt("10.0.0.10:8080", 502, 2_000_400, [200, 700, 800]),
+    ];
+    requests[6].attempts = vec![attempt("10.0.1.20:9000", 200, 120, [300, 10_000, 11_500])];
+    requests
+}
+
+/// The texts.
+pub fn config() -> ConfigTexts {
+    ConfigTexts {
+        base: Base {
+            revision: 41,
+            digest: "abc".to_owned(),
+        },
+        conf: "/etc/openclaw/openclaw.conf".to_owned(),
+        prefix: "/etc/openclaw".to_owned(),
+        files: vec![FileText {
+            path: "/etc/openclaw/openclaw.conf".to_owned(),
+            text: CONF.to_owned(),
+        }],
+        ..ConfigTexts::default()
+    }
+}
+
+/// What would happen to a URL.
+pub fn explanation() -> Explanation {
+    let step = |phase: &str, text: &str, place: &str| Step {
+        phase: phase.to_owned(),
+        text: text.to_owned(),
+        place: place.to_owned(),
+    };
+    Explanation {
+        server: "example.org".to_owned(),
+        location: "/api/".to_owned(),
+        target: "http://api".to_owned(),
+        route: Some(2),
+        steps: vec![
+            step("listen", "0.0.0.0:80 takes it", "openclaw.conf:8"),
+            step(
+                "server",
+                "`example.org` is one of its names",
+                "openclaw.conf:9",
+            ),
+            step(
+                "location",
+                "`/api/` is the longest prefix; no regular expression matches",
+                "openclaw.conf:14",
+            ),
+            step(
+                "upstream",
+                "round robin over 2 peers that are up",
+                "openclaw.conf:90",
+            ),
+        ],
+        peers: vec!["10.0.1.20:9000".to_owned(), "10.0.1.21:9000".to_owned()],
+        upstream_url: Some("http://api/api/items".to_owned()),
+        ..Explanation::default()
+    }
+}
+
+/// A daemon on a socket of its own, which answers with the above and writes down what it is asked.
+pub struct Daemon {
+    directory: tempfile::TempDir,
+    state: Arc<State>,
+    task: JoinHandle<()>,
+}
+
+#[derive(Default)]
+struct State {
+    asked: Mutex<Vec<(String, String)>>,
+    streams: Mutex<Vec<mpsc::UnboundedSender<Bytes>>>,
+    refusal: Mutex<Option<Refusal>>,
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Daemon {
+    /// Starts one.
+    pub fn start() -> Self {
+        let directory = tempfile::tempdir().expect("a directory for the socket");
+        let state = Arc::default();
+        let task = serve(&directory.path().join("control.sock"), Arc::clone(&state));
+        Self {
+            directory,
+            state,
+            task,
+        }
+    }
+
+    /// Its socket.
+    pub fn socket(&self) -> PathBuf {
+        self.directory.path().join("control.sock")
+    }
+
+    /// What it was asked so far: method with path, and the body.
+    pub fn asked(&self) -> Vec<(String, String)> {
+        locked(&self.state.asked).clone()
+    }
+
+    /// Was this asked?
+    pub fn was_asked(&self, start: &str) -> bool {
+        self.asked().iter().any(|(line, _)| line.starts_with(start))
+    }
+
+    /// Says no to everything that changes something.
+    pub fn refuse(&self, refusal: Refusal) {
+        *locked(&self.state.refusal) = Some(refusal);
+    }
+
+    /// Tells all who listen.
+    pub fn tell(&self, event: &Event) {
+        let mut line = serde_json::to_vec(event).expect("plain data");
+        line.push(b'\n');
+        let line = Bytes::from(line);
+        locked(&self.state.streams).retain(|stream| stream.send(line.clone()).is_ok());
+    }
+
+    /// Ends without a word, as by kill -9.
+    pub fn die(&mut self) {
+        self.task.abort();
+        locked(&self.state.streams).clear();
+        std::fs::remove_file(self.socket()).expect("it had a socket");
+    }
+
+    /// Starts again on the same socket.
+    pub fn rise(&mut self) {
+        self.task = serve(&self.socket(), Arc::clone(&self.state));
+    }
+}
+
+fn serve(socket: &Path, state: Arc<State>) -> JoinHandle<()> {
+    let listener = UnixListener::bind(socket).expect("the directory is ours");
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let state = Arc::clone(&state);
+            tokio::spawn(async move {
+                let service = service_fn(move |request| answer(request, Arc::clone(&state)));
+                // A client that goes away is no fault.
+                let _ = hyper::server::conn::http1::Builder::new()
+                    .serve_connection(TokioIo::new(stream), service)
+                    .await;
+            });
+        }
+    })
+}
+
+async fn answer(
+    request: HttpRequest<Incoming>,
+    state: Arc<State>,
+) -> Result<Response<Answered>, Infallible> {
+    let line = format!("{} {}", request.method(), request.uri());
+    let path = request.uri().path().to_owned();
+    let body = request.into_body().collect().await;
+    let body = body.map(|body| body.to_bytes()).unwrap_or_default();
+    let body = String::from_utf8_lossy(&body).into_owned();
+    locked(&state.asked).push((line.clone(), body.clone()));
+    if path == "/v1/stream" {
+        let (sender, receiver) = mpsc::unbounded_channel();
+        let mut opened = serde_json::to_vec(&Event::Opened { subscription: 7 }).expect("plain");
+        opened.push(b'\n');
+        sender.send(opened.into()).expect("just made");
+        locked(&state.streams).push(sender);
+        return Ok(Response::new(Answered::Stream(receiver)));
+    }
+    let refusal = locked(&state.refusal).clone();
+    if let Some(refusal) = refusal.filter(|_| line.starts_with("POST") && !path.contains("/sub")) {
+        let mut response = Response::new(Answered::whole(&refusal));
+        *response.status_mut() = StatusCode::CONFLICT;
+        return Ok(response);
+    }
+    let answer = match path.as_str() {
+        "/v1/status" => Answered::whole(&status()),
+        "/v1/routes" => Answered::whole(&routes()),
+        "/v1/upstreams" | "/v1/peers" => Answered::whole(&upstreams()),
+        "/v1/events" => Answered::whole(&events()),
+        "/v1/history" => Answered::whole(&history()),
+        "/v1/config" => Answered::whole(&config()),
+        "/v1/explain" => Answered::whole(&explanation()),
+        "/v1/config/revert" if body.contains("\"dry_run\":true") => Answered::whole(&Review {
+            diff: "--- a\n+++ b\n-gzip on;\n+gzip off;\n".to_owned(),
+            is_applicable: true,
+            ..Review::default()
+        }),
+        "/v1/config/review" => Answered::whole(&Review {
+            is_applicable: true,
+            ..Review::default()
+        }),
+        "/v1/config/apply" | "/v1/config/revert" | "/v1/reload" => Answered::whole(&Applied {
+            revision: 42,
+            generation: 4,
+            ..Applied::default()
+        }),
+        "/v1/revisions" => Answered::whole(&Revisions {
+            current: 41,
+            revisions: vec![Revision {
+                id: 41,
+                at: NOW - 309_000,
+                author: "root".to_owned(),
+                client: "dashboard".to_owned(),
+                note: "gzip for the API".to_owned(),
+                parent: 40,
+                added: 1,
+                ..Revision::default()
+            }],
+        }),
+        _ if path.starts_with("/v1/revisions/") => Answered::whole(&RevisionDiff::default()),
+        _ => Answered::whole(&Done::default()),
+    };
+    Ok(Response::new(answer))
+}
+
+/// The body of an answer.
+enum Answered {
+    Whole(Full<Bytes>),
+    Stream(mpsc::UnboundedReceiver<Bytes>),
+}
+
+impl Answered {
+    fn whole(value: &impl Serialize) -> Self {
+        Self::Whole(serde_json::to_vec(value).expect("plain data").into())
+    }
+}
+
+impl Body for Answered {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        match self.get_mut() {
+            Self::Whole(body) => Pin::new(body).poll_frame(context),
+            Self::Stream(lines) => lines
+                .poll_recv(context)
+                .map(|line| line.map(|line| Ok(Frame::data(line)))),
+        }
+    }
+}

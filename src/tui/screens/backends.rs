@@ -1,0 +1,625 @@
+//! Backends: the peers of all upstreams, the worst first, and what can be done with one by hand.
+
+use ratatui::layout::Rect;
+
+use super::super::glyphs::Glyphs;
+use super::super::keymap::{Action, Context};
+use super::super::model::Model;
+use super::super::number;
+use super::super::paint::{Painter, Span};
+use super::super::text;
+use super::super::theme::Role;
+use super::super::view::{Answer, Ask, Call, Effect, Input, Notice, Prompt, Target, View};
+use super::super::widgets::sparkline;
+use super::super::widgets::table::{Cell, Column, Table, matches};
+use super::{WIDE, render_state, short_path};
+use crate::protocol::{Peer, PeerAction, PeerChange, PeerState, PeerTraffic, Upstream};
+
+const COLUMNS: [Column; 8] = [
+    Column::text("UPSTREAM", 9, 1, 0),
+    Column::text("PEER", 17, 2, 0),
+    Column::text("STATE", 13, 0, 0),
+    Column::number("W", 3, 4),
+    Column::number("CONN", 4, 3),
+    Column::number("REQ/S", 5, 1),
+    Column::number("P99", 7, 2),
+    Column::number("FAIL", 4, 5),
+];
+
+const TABLE: u8 = 0;
+const DETAIL: u8 = 1;
+
+/// The largest weight that the daemon takes.
+const HEAVIEST: u32 = 65_535;
+
+/// The screen.
+#[derive(Debug, Default)]
+pub struct Backends {
+    table: Table,
+    filter: String,
+    search: String,
+    sort: Option<usize>,
+    is_reversed: bool,
+    is_open: bool,
+    /// Positions of upstream and peer in the model's list, as they are shown.
+    shown: Vec<(usize, usize)>,
+    /// The number of the selected peer, to find it again when the order changes.
+    selected: Option<u32>,
+    /// What was asked whether it should be done.
+    pending: Option<PeerChange>,
+}
+
+/// An upstream in a line.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Group<'m> {
+    /// Its name.
+    pub name: &'m str,
+    /// How many peers get requests.
+    pub up: usize,
+    /// How many there are.
+    pub all: usize,
+    /// The worst state among them.
+    pub worst: PeerState,
+    /// Requests per second.
+    pub rate: f64,
+}
+
+impl<'m> Group<'m> {
+    /// An upstream as it is now.
+    pub fn of(upstream: &'m Upstream, model: &Model) -> Self {
+        let states = || upstream.peers.iter().map(|peer| numbers(peer, model));
+        Self {
+            name: &upstream.name,
+            up: states().filter(|it| it.state == PeerState::Up).count(),
+            all: upstream.peers.len(),
+            worst: states().map(|it| it.state).min().unwrap_or_default(),
+            rate: states().map(|it| it.traffic.rate).sum(),
+        }
+    }
+}
+
+/// How a state looks.
+pub fn role(state: PeerState) -> Role {
+    match state {
+        PeerState::Up => Role::Ok,
+        PeerState::Drain => Role::Warn,
+        PeerState::Failed | PeerState::Unresolved => Role::Bad,
+        PeerState::Down => Role::Muted,
+    }
+}
+
+/// The newest numbers of a peer.
+fn numbers<'m>(peer: &'m Peer, model: &'m Model) -> &'m PeerTraffic {
+    model.live().peers.get(&peer.id).unwrap_or(&peer.traffic)
+}
+
+/// `failed 91 s`
+fn state(numbers: &PeerTraffic, model: &Model) -> String {
+    let word = match numbers.state {
+        PeerState::Up => return "up".to_owned(),
+        PeerState::Failed => "failed",
+        PeerState::Down => "down",
+        PeerState::Drain => "drain",
+        PeerState::Unresolved => "no name",
+    };
+    match model.daemon_time() {
+        Some(now) if numbers.since > 0 => {
+            format!("{word} {}", number::age(now.saturating_sub(numbers.since)))
+        }
+        _ => word.to_owned(),
+    }
+}
+
+fn cells(upstream: &Upstream, peer: &Peer, model: &Model, glyphs: &Glyphs) -> Vec<Cell> {
+    let now = numbers(peer, model);
+    let quiet = if now.traffic.rate > 0.0 {
+        Role::Text
+    } else {
+        Role::Muted
+    };
+    let all: u64 = now.traffic.statuses.iter().sum();
+    let p99 = match all {
+        0 => glyphs.none.to_owned(),
+        _ => number::duration(now.traffic.p99),
+    };
+    let failed = if now.failed > 0 { Role::Warn } else { quiet };
+    vec![
+        (upstream.name.clone(), Role::Text),
+        (peer_name(peer), Role::Text),
+        (
+            format!("{} {}", glyphs.peer(now.state), state(now, model)),
+            role(now.state),
+        ),
+        (peer.weight.to_string(), Role::Text),
+        (number::count(now.active), quiet),
+        (number::rate(now.traffic.rate), quiet),
+        (p99, quiet),
+        (number::count(now.failed), failed),
+    ]
+}
+
+/// The address, and the name where it says more.
+fn peer_name(peer: &Peer) -> String {
+    if peer.address.is_empty() {
+        peer.name.clone()
+    } else {
+        peer.address.clone()
+    }
+}
+
+impl Backends {
+    fn arrange(&mut self, model: &Model) {
+        self.shown.clear();
+        let Some(list) = &model.upstreams.value else {
+            return self.table.set_rows(0);
+        };
+        for (group, upstream) in list.upstreams.iter().enumerate() {
+            for (position, peer) in upstream.peers.iter().enumerate() {
+                if self.filter.is_empty() || is_match(upstream, peer, &self.filter, model) {
+                    self.shown.push((group, position));
+                }
+            }
+        }
+        let of = |(group, position): (usize, usize)| {
+            let upstream = &list.upstreams[group];
+            (upstream, &upstream.peers[position])
+        };
+        let sort = self.sort;
+        self.shown.sort_by(|&left, &right| {
+            let ((left_group, left), (right_group, right)) = (of(left), of(right));
+            let (left_now, right_now) = (numbers(left, model), numbers(right, model));
+            match sort {
+                None | Some(2) => left_now.state.cmp(&right_now.state),
+                Some(0) => left_group.name.cmp(&right_group.name),
+                Some(1) => peer_name(left).cmp(&peer_name(right)),
+                Some(3) => right.weight.cmp(&left.weight),
+                Some(4) => right_now.active.cmp(&left_now.active),
+                Some(5) => right_now.traffic.rate.total_cmp(&left_now.traffic.rate),
+                Some(6) => right_now.traffic.p99.cmp(&left_now.traffic.p99),
+                Some(_) => right_now.failed.cmp(&left_now.failed),
+            }
+        });
+        if self.is_reversed {
+            self.shown.reverse();
+        }
+        self.table.set_rows(self.shown.len());
+        let same = self.selected.and_then(|id| {
+            let mut rows = self.shown.iter();
+            rows.position(|&(group, position)| list.upstreams[group].peers[position].id == id)
+        });
+        if let Some(row) = same {
+            self.table.selected = row;
+        }
+        self.selected = self.peer(model).map(|(_, peer)| peer.id);
+    }
+
+    /// What is selected.
+    fn peer<'m>(&self, model: &'m Model) -> Option<(&'m Upstream, &'m Peer)> {
+        let list = model.upstreams.value.as_deref()?;
+        let &(group, position) = self.shown.get(self.table.selected)?;
+        let upstream = list.upstreams.get(group)?;
+        Some((upstream, upstream.peers.get(position)?))
+    }
+
+    fn find(&mut self, model: &Model, is_backwards: bool) -> Vec<Effect> {
+        if self.search.is_empty() {
+            return vec![Notice::plain("nothing was searched for yet (/ does)")];
+        }
+        let Some(list) = &model.upstreams.value else {
+            return Vec::new();
+        };
+        let is_meant = |row: usize| {
+            let (group, position) = self.shown[row];
+            let upstream = &list.upstreams[group];
+            is_match(upstream, &upstream.peers[position], &self.search, model)
+        };
+        match self.table.next(is_backwards, is_meant) {
+            Some(row) => {
+                self.table.selected = row;
+                Vec::new()
+            }
+            None => vec![Notice::plain(format!("nothing has {} in it", self.search))],
+        }
+    }
+
+    /// Asks whether this should be done, with what it touches in numbers.
+    fn ask(&mut self, action: PeerAction, weight: Option<u32>, model: &Model) -> Vec<Effect> {
+        let Some((upstream, peer)) = self.peer(model) else {
+            return vec![Notice::plain("no peer is selected")];
+        };
+        let now = numbers(peer, model);
+        let group = Group::of(upstream, model);
+        let share = if group.rate > 0.0 {
+            number::percent(now.traffic.rate / group.rate)
+        } else {
+            "0.0%".to_owned()
+        };
+        let mut lines = vec![
+            format!("{}  {}", upstream.name, peer_name(peer)),
+            format!(
+                "gets {} req/s now, {share} of {}; {} under way",
+                number::rate(now.traffic.rate),
+                upstream.name,
+                number::count(now.active)
+            ),
+            String::new(),
+        ];
+        let others = group.up - usize::from(now.state == PeerState::Up);
+        let (title, button) = match action {
+            PeerAction::Drain => {
+                lines.push("It finishes what it has and gets nothing new.".to_owned());
+                lines.push(match others {
+                    0 => format!(
+                        "No other peer of {} is up: requests get 502.",
+                        upstream.name
+                    ),
+                    1 => "1 other peer takes its requests.".to_owned(),
+                    others => format!("{others} other peers take its requests."),
+                });
+                ("Drain peer?".to_owned(), "Drain")
+            }
+            PeerAction::Up => {
+                lines.push(format!(
+                    "It was {} and gets requests again.",
+                    state(now, model)
+                ));
+                ("Put peer in?".to_owned(), "Up")
+            }
+            PeerAction::Weight => {
+                let all: u32 = upstream.peers.iter().map(|peer| peer.weight).sum();
+                let new = weight.unwrap_or(peer.weight);
+                let part = |weight: u32, all: u32| match all {
+                    0 => "0.0%".to_owned(),
+                    all => number::percent(f64::from(weight) / f64::from(all)),
+                };
+                let others = all.saturating_sub(peer.weight);
+                lines.push(format!(
+                    "Its weight becomes {new} (is {}): {} of all weights (is {}).",
+                    peer.weight,
+                    part(new, others.saturating_add(new)),
+                    part(peer.weight, all)
+                ));
+                ("Change weight?".to_owned(), "Change")
+            }
+            PeerAction::Down | PeerAction::Reset => {
+                lines.push("State and weight become those of the configuration.".to_owned());
+                ("Reset peer?".to_owned(), "Reset")
+            }
+        };
+        lines.push(String::new());
+        lines.push(if action == PeerAction::Reset {
+            "What was set by hand is forgotten.".to_owned()
+        } else {
+            "The file stays as it is; `x` or a restart takes it back.".to_owned()
+        });
+        lines.push(String::new());
+        self.pending = Some(PeerChange {
+            upstream: upstream.name.clone(),
+            address: peer.address.clone(),
+            action,
+            weight,
+        });
+        vec![Effect::Ask(Ask {
+            title,
+            lines,
+            button: button.to_owned(),
+        })]
+    }
+
+    fn act(&mut self, action: Action, model: &Model) -> Vec<Effect> {
+        match action {
+            Action::Open => self.is_open = self.peer(model).is_some(),
+            Action::NextPane | Action::PreviousPane => {
+                self.is_open = !self.is_open && self.peer(model).is_some();
+            }
+            Action::Close if self.is_open => self.is_open = false,
+            Action::Close => self.filter.clear(),
+            Action::Sort => {
+                self.sort = match self.sort {
+                    None => Some(0),
+                    Some(column) => Some(column + 1).filter(|&next| next < COLUMNS.len()),
+                };
+                self.is_reversed = false;
+            }
+            Action::ReverseSort => self.is_reversed = !self.is_reversed,
+            Action::NextMatch => return self.find(model, false),
+            Action::PreviousMatch => return self.find(model, true),
+            Action::Copy => {
+                let peer = self.peer(model);
+                return peer
+                    .map(|(_, peer)| Effect::Copy(peer_name(peer)))
+                    .into_iter()
+                    .collect();
+            }
+            Action::Drain => return self.ask(PeerAction::Drain, None, model),
+            Action::PeerUp => return self.ask(PeerAction::Up, None, model),
+            Action::ResetPeer => return self.ask(PeerAction::Reset, None, model),
+            Action::Weight => {
+                let Some((upstream, peer)) = self.peer(model) else {
+                    return vec![Notice::plain("no peer is selected")];
+                };
+                return vec![Effect::Prompt(Prompt {
+                    title: "Weight".to_owned(),
+                    label: format!(
+                        "{} {}: a weight from 1 to {HEAVIEST}",
+                        upstream.name,
+                        peer_name(peer)
+                    ),
+                    text: peer.weight.to_string(),
+                    history: Vec::new(),
+                })];
+            }
+            action => {
+                self.table.act(action);
+            }
+        }
+        Vec::new()
+    }
+
+    fn render_table(&mut self, painter: &mut Painter<'_>, area: Rect, model: &Model) {
+        let sort = match self.sort {
+            None => "worst first".to_owned(),
+            Some(column) => COLUMNS[column].title.to_lowercase(),
+        };
+        let reversed = if self.is_reversed { " reversed" } else { "" };
+        let remark = format!("sort: {sort}{reversed}");
+        let inside = painter.frame(area, "Backends", &remark, !self.is_open);
+        let Some(list) = model
+            .upstreams
+            .value
+            .as_deref()
+            .filter(|_| !self.shown.is_empty())
+        else {
+            let empty = match all(model) {
+                0 => "no upstreams: nothing is passed on".to_owned(),
+                all => format!("0 of {all} match \"{}\" (Esc clears)", self.filter),
+            };
+            return render_state(painter, inside, &model.upstreams, model, &empty);
+        };
+        let glyphs = *painter.glyphs();
+        let shown = &self.shown;
+        self.table
+            .render(painter, inside, TABLE, &COLUMNS, self.sort, |row| {
+                let (group, position) = shown[row];
+                let upstream = &list.upstreams[group];
+                cells(upstream, &upstream.peers[position], model, &glyphs)
+            });
+    }
+
+    fn render_detail(&self, painter: &mut Painter<'_>, area: Rect, model: &Model) {
+        let Some((upstream, peer)) = self.peer(model) else {
+            painter.frame(area, "", "", false);
+            return;
+        };
+        let share_height = (upstream.peers.len() as u16 + 2)
+            .min(area.height / 2)
+            .max(3)
+            .min(area.height);
+        let above = Rect::new(area.x, area.y, area.width, area.height - share_height);
+        let below = Rect::new(area.x, above.bottom(), area.width, share_height);
+        let now = numbers(peer, model);
+        let title = format!("{} {}", upstream.name, peer_name(peer));
+        let inside = painter.frame(above, &title, &state(now, model), self.is_open);
+        painter.hit(above, Target::Pane(DETAIL));
+        let none = painter.glyphs().none;
+        let requests: u64 = now.traffic.statuses.iter().sum();
+        let time = |value| match requests {
+            0 => none.to_owned(),
+            _ => number::duration(value),
+        };
+        let limit = match peer.max_connections {
+            0 => "no limit".to_owned(),
+            limit => format!("{limit} max"),
+        };
+        let mut weight = peer.weight.to_string();
+        if peer.is_backup {
+            weight.push_str("   backup");
+        }
+        if peer.is_overridden {
+            weight.push_str("   set by hand");
+        }
+        let fails = match peer.max_fails {
+            0 => "not counted".to_owned(),
+            fails => format!(
+                "{fails} in {} take it out as long",
+                number::duration(peer.fail_timeout_ms.saturating_mul(1000))
+            ),
+        };
+        let place = match peer.file.as_str() {
+            "" => "written as an address in proxy_pass".to_owned(),
+            file => format!("{}:{}", short_path(model, file), peer.line),
+        };
+        let facts = [
+            ("name", peer.name.clone()),
+            ("weight", weight),
+            ("method", upstream.method.clone()),
+            ("active", format!("{}, {limit}", now.active)),
+            (
+                "kept",
+                format!("{} idle, {} per worker", now.idle, upstream.keepalive),
+            ),
+            ("fails", fails),
+            (
+                "served",
+                format!(
+                    "{}, {} failed",
+                    number::count(now.total),
+                    number::count(now.failed)
+                ),
+            ),
+            (
+                "latency",
+                format!(
+                    "p50 {}  p99 {}",
+                    time(now.traffic.p50),
+                    time(now.traffic.p99)
+                ),
+            ),
+            ("place", place),
+        ];
+        let mut y = inside.y;
+        for (name, value) in &facts {
+            if y < inside.bottom() {
+                painter.put(inside.x, y, 8, name, Role::Muted);
+                let columns = inside.width.saturating_sub(9);
+                painter.put(inside.x + 9, y, columns, value, Role::Text);
+                y += 1;
+            }
+        }
+        y += 1;
+        let events = model.live().events.iter();
+        let about = events.filter(|it| it.kind == "peer" && it.subject.contains(&peer.address));
+        for (occurrence, y) in about.zip(y..inside.bottom()) {
+            let spans = [
+                Span::new(
+                    format!("{} ", number::clock(occurrence.at, &model.zone)),
+                    Role::Muted,
+                ),
+                Span::plain(&occurrence.text),
+            ];
+            painter.put_spans(inside.x, y, inside.width, &spans);
+        }
+        self.render_shares(painter, below, upstream, model);
+    }
+
+    fn render_shares(
+        &self,
+        painter: &mut Painter<'_>,
+        area: Rect,
+        upstream: &Upstream,
+        model: &Model,
+    ) {
+        let inside = painter.frame(area, &format!("Share of {}", upstream.name), "now", false);
+        let group = Group::of(upstream, model);
+        let names = upstream
+            .peers
+            .iter()
+            .map(|peer| text::width(&peer_name(peer)));
+        let width = names.max().unwrap_or(0).min(usize::from(inside.width) / 2) as u16;
+        for (peer, y) in upstream.peers.iter().zip(inside.y..inside.bottom()) {
+            painter.put(inside.x, y, width, &peer_name(peer), Role::Text);
+            let rate = numbers(peer, model).traffic.rate;
+            let share = if group.rate > 0.0 {
+                rate / group.rate
+            } else {
+                0.0
+            };
+            let start = inside.x + width + 1;
+            let columns = inside.right().saturating_sub(start + 7);
+            let bar = Rect::new(start, y, columns, 1);
+            sparkline::render_bar(painter, bar, share, Role::Accent, false);
+            let label = if group.rate > 0.0 {
+                number::percent(share)
+            } else {
+                painter.glyphs().none.to_owned()
+            };
+            painter.put_right(inside.right().saturating_sub(6), y, 6, &label, Role::Text);
+        }
+    }
+}
+
+impl View for Backends {
+    fn context(&self) -> Context {
+        Context::Backends
+    }
+
+    fn input(&mut self, input: &Input, model: &Model) -> Vec<Effect> {
+        self.arrange(model);
+        let effects = match input {
+            Input::Action(action) => self.act(*action, model),
+            Input::Filter(filter) => {
+                self.filter.clone_from(filter);
+                if !filter.is_empty() {
+                    self.search.clone_from(filter);
+                }
+                Vec::new()
+            }
+            Input::Click(Target::Header {
+                pane: TABLE,
+                column,
+            }) => {
+                let column = usize::from(*column);
+                self.is_reversed = self.sort == Some(column) && !self.is_reversed;
+                self.sort = Some(column);
+                Vec::new()
+            }
+            Input::Click(Target::Pane(DETAIL)) => {
+                self.is_open = true;
+                Vec::new()
+            }
+            Input::Entered(text) => match text.parse() {
+                Ok(weight) if (1..=HEAVIEST).contains(&weight) => {
+                    self.ask(PeerAction::Weight, Some(weight), model)
+                }
+                _ => vec![Notice::bad(format!(
+                    "a weight is a number from 1 to {HEAVIEST}, not `{text}`"
+                ))],
+            },
+            Input::Confirmed => match self.pending.take() {
+                Some(change) => vec![Effect::Call(Call::Peers(change))],
+                None => Vec::new(),
+            },
+            Input::Answer(Ok(Answer::Upstreams(_))) => vec![Notice::good("done")],
+            Input::Answer(Err(failure)) => vec![Notice::bad(failure.to_string())],
+            input => {
+                if self.table.input(input, TABLE) {
+                    self.is_open = false;
+                }
+                Vec::new()
+            }
+        };
+        self.selected = self.peer(model).map(|(_, peer)| peer.id);
+        self.arrange(model);
+        effects
+    }
+
+    fn render(&mut self, painter: &mut Painter<'_>, area: Rect, model: &Model) {
+        self.arrange(model);
+        if area.width >= WIDE {
+            let width = (area.width * 35 / 100).clamp(42, 80);
+            let left = Rect::new(area.x, area.y, area.width - width, area.height);
+            let right = Rect::new(left.right(), area.y, width, area.height);
+            self.render_table(painter, left, model);
+            self.render_detail(painter, right, model);
+        } else if self.is_open {
+            self.render_detail(painter, area, model);
+        } else {
+            self.render_table(painter, area, model);
+        }
+    }
+
+    fn remark(&self, model: &Model) -> Option<String> {
+        model.upstreams.value.as_ref()?;
+        let all = all(model);
+        let (upstream, peer) = self.peer(model)?;
+        let now = numbers(peer, model);
+        let place = format!("{} {}", upstream.name, peer_name(peer));
+        let mut remark = if self.filter.is_empty() {
+            format!("{all} peers")
+        } else {
+            format!("{} of {all} match \"{}\"", self.shown.len(), self.filter)
+        };
+        remark.push_str(&format!("   {place} {}", state(now, model)));
+        if peer.is_overridden {
+            remark.push_str(", set by hand (x resets)");
+        }
+        Some(remark)
+    }
+
+    fn filter(&self) -> &str {
+        &self.filter
+    }
+}
+
+fn is_match(upstream: &Upstream, peer: &Peer, wanted: &str, model: &Model) -> bool {
+    let state = state(numbers(peer, model), model);
+    matches(wanted, &[&upstream.name, &peer.address, &peer.name, &state])
+}
+
+/// How many peers there are.
+fn all(model: &Model) -> usize {
+    let list = model.upstreams.value.as_deref();
+    list.map_or(0, |list| {
+        list.upstreams.iter().map(|it| it.peers.len()).sum()
+    })
+}
