@@ -41,10 +41,10 @@ pub fn duration(value: Micros) -> String {
     match value {
         0 => "0 ms".to_owned(),
         1..50 => "<0.1 ms".to_owned(),
-        ..9_950 => format!("{} ms", short(value as f64 / 1e3)),
-        ..999_500 => format!("{:.0} ms", value as f64 / 1e3),
-        ..9_950_000 => format!("{:.1} s", value as f64 / 1e6),
-        ..10_000_000_000 => format!("{:.0} s", value as f64 / 1e6),
+        50..9_950 => format!("{} ms", short(value as f64 / 1e3)),
+        9_950..999_500 => format!("{:.0} ms", value as f64 / 1e3),
+        999_500..9_950_000 => format!("{:.1} s", value as f64 / 1e6),
+        9_950_000..10_000_000_000 => format!("{:.0} s", value as f64 / 1e6),
         _ => age(value / 1000),
     }
 }
@@ -55,9 +55,9 @@ pub fn milliseconds(value: Micros) -> String {
     match value {
         0 => "0".to_owned(),
         1..50 => "<0.1".to_owned(),
-        ..9_950 => short(value as f64 / 1e3),
-        ..60_000_000 => format!("{:.0}", value as f64 / 1e3),
-        ..100_000_000_000 => format!("{:.0} s", value as f64 / 1e6),
+        50..9_950 => short(value as f64 / 1e3),
+        9_950..60_000_000 => format!("{:.0}", value as f64 / 1e3),
+        60_000_000..100_000_000_000 => format!("{:.0} s", value as f64 / 1e6),
         _ => age(value / 1000),
     }
 }
@@ -86,9 +86,9 @@ pub fn percent(share: f64) -> String {
 /// How long ago, of milliseconds: `91 s`, `42 m`, `7 h`, `12 d`.
 pub fn age(milliseconds: Millis) -> String {
     match milliseconds / 1000 {
-        seconds @ ..120 => format!("{seconds} s"),
-        seconds @ ..7_200 => format!("{} m", seconds / 60),
-        seconds @ ..172_800 => format!("{} h", seconds / 3_600),
+        seconds @ 0..120 => format!("{seconds} s"),
+        seconds @ 120..7_200 => format!("{} m", seconds / 60),
+        seconds @ 7_200..172_800 => format!("{} h", seconds / 3_600),
         seconds => format!("{} d", seconds / 86_400),
     }
 }
