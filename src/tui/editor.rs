@@ -51,7 +51,9 @@ fn edit(editor: &str, job: &EditorJob, directory: &Path) -> Result<String, Strin
         .status()
         .map_err(|error| format!("could not start `{program}`: {error}"))?;
     if !status.success() {
-        return Err(format!("`{program}` ended with {status}; nothing is changed"));
+        return Err(format!(
+            "`{program}` ended with {status}; nothing is changed"
+        ));
     }
     let length = fs::metadata(&copy).map_or(0, |metadata| metadata.len());
     if length > LONGEST {
@@ -90,12 +92,16 @@ mod tests {
     fn the_text_comes_back_as_it_was_left() {
         let directory = tempfile::tempdir().expect("a directory");
         let script = directory.path().join("editor");
-        let text = "#!/bin/sh\n[ \"$1\" = --wait ] && [ \"$2\" = +2 ] && echo 'http {}' >> \"$3\"\n";
+        let text =
+            "#!/bin/sh\n[ \"$1\" = --wait ] && [ \"$2\" = +2 ] && echo 'http {}' >> \"$3\"\n";
         fs::write(&script, text).expect("written");
         let mode = std::os::unix::fs::PermissionsExt::from_mode(0o700);
         fs::set_permissions(&script, mode).expect("ours");
         let editor = format!("{} --wait", script.display());
-        assert_eq!(run_with(&editor, &job()), Ok("events {}\nhttp {}\n".to_owned()));
+        assert_eq!(
+            run_with(&editor, &job()),
+            Ok("events {}\nhttp {}\n".to_owned())
+        );
     }
 
     #[test]

@@ -18,14 +18,14 @@
 //! What belongs to changing the configuration is in `edit`: `edit::on_route(action, route, model)`
 //! gives the effects of the keys that change a route ([`keymap::Action::Add`], `Edit`, `EditText`,
 //! `Delete`, `MoveUp`, `MoveDown`), `edit::undo(model)` and `edit::redo(model)` those of `u` and
-//! `C-r`, and `edit::editor::run(job)` runs `$EDITOR` while the terminal is left to it (called on a
-//! thread of its own).
+//! `C-r`. [`view::Effect::Suspend`] runs `$EDITOR` ([`editor`]).
 //!
 //! Text reaches the screen only through the painter, which escapes and cuts it.
 
 pub mod app;
 pub mod command;
 pub mod edit;
+pub mod editor;
 pub mod explain;
 pub mod glyphs;
 pub mod keymap;
@@ -33,11 +33,15 @@ pub mod link;
 pub mod model;
 pub mod number;
 pub mod paint;
+pub mod run;
 pub mod screens;
+pub mod terminal;
 pub mod text;
 pub mod theme;
 pub mod view;
 pub mod widgets;
+
+pub use run::{Choice, Error, Options, run};
 
 #[cfg(test)]
 mod fixture;

@@ -38,11 +38,9 @@ pub fn size(value: u64) -> String {
 
 /// A duration with its unit: `0 ms`, `0.3 ms`, `41 ms`, `2.1 s`, `61 s`.
 pub fn duration(value: Micros) -> String {
-    if value == 0 {
-        return "0 ms".to_owned();
-    }
     match value {
-        ..50 => "<0.1 ms".to_owned(),
+        0 => "0 ms".to_owned(),
+        1..50 => "<0.1 ms".to_owned(),
         50..9_950 => format!("{} ms", short(value as f64 / 1e3)),
         9_950..999_500 => format!("{:.0} ms", value as f64 / 1e3),
         999_500..9_950_000 => format!("{:.1} s", value as f64 / 1e6),
@@ -54,11 +52,9 @@ pub fn duration(value: Micros) -> String {
 /// A duration in milliseconds where the head of the column says so: `0.3`, `41`, `2140`; what is
 /// longer than a minute has a unit of its own.
 pub fn milliseconds(value: Micros) -> String {
-    if value == 0 {
-        return "0".to_owned();
-    }
     match value {
-        ..50 => "<0.1".to_owned(),
+        0 => "0".to_owned(),
+        1..50 => "<0.1".to_owned(),
         50..9_950 => short(value as f64 / 1e3),
         9_950..60_000_000 => format!("{:.0}", value as f64 / 1e3),
         60_000_000..100_000_000_000 => format!("{:.0} s", value as f64 / 1e6),
@@ -90,9 +86,9 @@ pub fn percent(share: f64) -> String {
 /// How long ago, of milliseconds: `91 s`, `42 m`, `7 h`, `12 d`.
 pub fn age(milliseconds: Millis) -> String {
     match milliseconds / 1000 {
-        seconds @ ..120 => format!("{seconds} s"),
-        seconds @ ..7_200 => format!("{} m", seconds / 60),
-        seconds @ ..172_800 => format!("{} h", seconds / 3_600),
+        seconds @ 0..120 => format!("{seconds} s"),
+        seconds @ 120..7_200 => format!("{} m", seconds / 60),
+        seconds @ 7_200..172_800 => format!("{} h", seconds / 3_600),
         seconds => format!("{} d", seconds / 86_400),
     }
 }

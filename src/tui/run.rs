@@ -271,9 +271,7 @@ async fn next_key(keys: &mut Option<EventStream>) -> Option<io::Result<TerminalE
     }
 }
 
-async fn edited(
-    editor: &mut Option<JoinHandle<Result<String, String>>>,
-) -> Result<String, String> {
+async fn edited(editor: &mut Option<JoinHandle<Result<String, String>>>) -> Result<String, String> {
     match editor {
         Some(editor) => match editor.await {
             Ok(result) => result,
@@ -378,8 +376,8 @@ fn write_new(path: &Path, text: &str) -> Result<PathBuf, String> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use super::super::glyphs::{ASCII, BLOCK};
+    use super::*;
 
     fn environment<'e>(values: &'e [(&str, &str)]) -> impl Fn(&str) -> String + 'e {
         |name| {
