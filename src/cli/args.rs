@@ -9,6 +9,7 @@ use std::fmt;
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::PathBuf;
 
+use clap::builder::PossibleValuesParser;
 use clap::{CommandFactory as _, Parser as _};
 
 use super::words::Word;
@@ -224,6 +225,22 @@ pub fn help() -> String {
     text
 }
 
+/// The whole syntax as completion and the manual describe it. It is not what reads a command line:
+/// nginx's way of writing options is not the one of the library. Both come from the same tables.
+pub fn command() -> clap::Command {
+    let arguments = || OPTIONS.iter().map(OptionRow::argument);
+    let among_options = WORDS_AMONG_OPTIONS.iter().map(|(word, about)| {
+        clap::Command::new(*word)
+            .about(*about)
+            .disable_help_flag(true)
+            .args(arguments())
+    });
+    Word::command()
+        .disable_help_flag(true)
+        .args(arguments())
+        .subcommands(among_options)
+}
+
 /// A name and what it is for, in the form of nginx's help.
 fn help_lines(name: &str, help: &str, text: &mut String) {
     const COLUMN: usize = 18;
@@ -253,6 +270,40 @@ pub struct OptionRow {
 }
 
 impl OptionRow {
+    /// What names it among all: its long name, or else its letter.
+    pub fn id(&self) -> &'static str {
+        const LETTERS: &str = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+        let letter = || LETTERS.find(*self.letters.first()?);
+        match (self.long, letter()) {
+            (Some(long), _) => long,
+            (None, Some(at)) => &LETTERS[at..=at],
+            (None, None) => "",
+        }
+    }
+
+    fn argument(&self) -> clap::Arg {
+        let mut argument = clap::Arg::new(self.id()).help(self.help.replace('\n', " "));
+        // A shell would take `?` for a pattern.
+        if let Some(letter) = self.letters.iter().find(|letter| **letter != '?') {
+            argument = argument.short(*letter);
+        }
+        if let Some(long) = self.long {
+            argument = argument.long(long);
+        }
+        let Some(value) = self.value else {
+            return argument.action(clap::ArgAction::SetTrue);
+        };
+        let argument = argument.value_name(value).value_hint(match value {
+            "filename" | "path" => clap::ValueHint::FilePath,
+            "prefix" => clap::ValueHint::DirPath,
+            _ => clap::ValueHint::Other,
+        });
+        match self.values.is_empty() {
+            true => argument,
+            false => argument.value_parser(PossibleValuesParser::new(self.values)),
+        }
+    }
+
     /// How it is written: `-?,-h`, `-s signal`, `--daemon`.
     fn spelling(&self) -> String {
         let letters = self.letters.iter().map(|letter| format!("-{letter}"));
@@ -269,7 +320,8 @@ impl OptionRow {
     }
 }
 
-const USAGE: &str = "\
+/// How a command line is made.
+pub const USAGE: &str = "\
 Usage: openclaw [-?hvVtTq] [-s signal] [-c filename] [-p prefix]
                 [-e filename] [-g directives] [--daemon] [--strict] [--json]
        openclaw --domain NAME[,NAME] --upstream HOST:PORT [--port N]
@@ -425,8 +477,22 @@ const fn valued(
 
 /// The names of [`Word`].
 const WORDS: &[&str] = &[
-    "status", "top", "routes", "route", "backends", "logs", "config", "reload", "backup",
-    "restore", "doctor", "fmt", "help", "explain",
+    "status",
+    "top",
+    "routes",
+    "route",
+    "backends",
+    "logs",
+    "config",
+    "reload",
+    "backup",
+    "restore",
+    "doctor",
+    "fmt",
+    "help",
+    "explain",
+    "completions",
+    "man",
 ];
 
 /// Long options as they are written.
@@ -985,6 +1051,23 @@ mod tests {
             .map(clap::Command::get_name)
             .collect();
         assert_eq!(names, WORDS);
+    }
+
+    #[test]
+    fn what_completion_and_the_manual_describe_is_what_is_parsed() {
+        let command = command();
+        command.clone().debug_assert();
+        let described: Vec<_> = command
+            .get_arguments()
+            .map(|it| it.get_id().to_string())
+            .collect();
+        let rows: Vec<_> = OPTIONS.iter().map(OptionRow::id).collect();
+        assert_eq!(described, rows);
+        let help = help();
+        for word in command.get_subcommands() {
+            let line = format!("\n  {} ", word.get_name());
+            assert!(help.contains(&line), "{line:?}");
+        }
     }
 
     #[test]

@@ -197,7 +197,7 @@ pub fn apply(
     };
     let review: Review = session.post("/v1/config/review", &change)?;
     show_review(session, &review);
-    refuse_problems(&review)?;
+    refuse_problems(session, &review)?;
     if review.diff.is_empty() {
         return unchanged(session);
     }
@@ -232,16 +232,23 @@ pub fn show_review(session: &Session, review: &Review) {
 }
 
 /// Ends the word if the change cannot be applied.
-pub fn refuse_problems(review: &Review) -> Result<(), Failure> {
+pub fn refuse_problems(session: &Session, review: &Review) -> Result<(), Failure> {
     if review.is_applicable {
         return Ok(());
     }
     let count = review.problems.iter().filter(|it| it.is_error).count();
-    let errors = if count == 1 { "error" } else { "errors" };
-    Err(Failure::Told(
-        Exit::Configuration,
-        format!("{count} {errors}: nothing was changed"),
-    ))
+    Err(match (count, &session.status.read_only) {
+        (0, Some(why)) => Failure::failed(format!("the configuration cannot be written: {why}")),
+        (0, None) => Failure::failed("the daemon cannot apply this: nothing was changed"),
+        (1, _) => Failure::Told(
+            Exit::Configuration,
+            "1 error: nothing was changed".to_owned(),
+        ),
+        (count, _) => Failure::Told(
+            Exit::Configuration,
+            format!("{count} errors: nothing was changed"),
+        ),
+    })
 }
 
 /// What became of a change.
@@ -333,7 +340,7 @@ fn take_back(
     };
     let review: Review = session.post("/v1/config/revert", &revert)?;
     show_review(session, &review);
-    refuse_problems(&review)?;
+    refuse_problems(session, &review)?;
     if review.diff.is_empty() {
         return unchanged(session);
     }

@@ -77,7 +77,7 @@ pub fn run(
             .post("/v1/config/review", &change)
             .map_err(|failure| copy.keep(stale(failure)))?;
         show_review(session, &review);
-        if let Err(failure) = refuse_problems(&review) {
+        if let Err(failure) = refuse_problems(session, &review) {
             let answer = match agreement.yes {
                 true => String::new(),
                 false => ask("edit again, discard, or keep the copy and end? [e/d/K] "),

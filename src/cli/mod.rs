@@ -8,6 +8,8 @@
 
 pub mod args;
 mod backends;
+mod completion;
+mod conf_file;
 mod config;
 mod doctor;
 mod editor;
@@ -16,6 +18,7 @@ mod figures;
 mod fmt;
 mod follow;
 mod logs;
+mod manual;
 mod paint;
 mod paths;
 mod problems;
@@ -83,9 +86,16 @@ fn word(word: Word) -> ExitCode {
             client,
             fields,
             daemon,
-        } => ask(&daemon, |session| {
-            routes::explain(&session, &routes::question(&request, client, &fields)?)
-        }),
+        } => {
+            let explained = routes::question(&request, client, &fields).and_then(|question| {
+                match daemon.conf.is_some() {
+                    true => routes::explain_file(&daemon, &question),
+                    false => Session::open(&daemon)
+                        .and_then(|session| routes::explain(&session, &question)),
+                }
+            });
+            end(&daemon, explained)
+        }
         Word::Backends {
             change: None,
             daemon,
@@ -129,6 +139,20 @@ fn word(word: Word) -> ExitCode {
         Word::Fmt { check, files } => fmt::run(check, &files),
         Word::Help { directive } => help(directive.as_deref()),
         Word::Explain { code } => explain_code(&code),
+        Word::Completions { shell } => {
+            print(&completion::script(shell));
+            ExitCode::SUCCESS
+        }
+        Word::Man => match manual::page() {
+            Ok(page) => {
+                print(&String::from_utf8_lossy(&page));
+                ExitCode::SUCCESS
+            }
+            Err(error) => {
+                complain(&format!("openclaw: {error}"));
+                ExitCode::FAILURE
+            }
+        },
     }
 }
 
@@ -170,7 +194,11 @@ fn config(action: ConfigWord) -> ExitCode {
 
 /// Finds the daemon, does the work, and ends as it went.
 fn ask(daemon: &Daemon, work: impl FnOnce(Session) -> Result<(), Failure>) -> ExitCode {
-    match Session::open(daemon).and_then(work) {
+    end(daemon, Session::open(daemon).and_then(work))
+}
+
+fn end(daemon: &Daemon, result: Result<(), Failure>) -> ExitCode {
+    match result {
         Ok(()) => Exit::Done.into(),
         Err(failure) => failure.tell(daemon),
     }

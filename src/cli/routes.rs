@@ -1,9 +1,12 @@
 //! `openclaw routes` and `openclaw route`: where requests go, and why one goes where it does.
 
-use super::print;
+use std::sync::Arc;
+
 use super::session::{Failure, Session, print_json};
 use super::table::{Side, Table};
-use super::words::Field;
+use super::words::{Daemon, Field};
+use super::{conf_file, print};
+use crate::control;
 use crate::protocol::{Explanation, Question, Route, Routes};
 use crate::unit::printable::escape;
 
@@ -24,6 +27,19 @@ pub fn list(session: &Session) -> Result<(), Failure> {
 pub fn explain(session: &Session, question: &Question) -> Result<(), Failure> {
     let explanation: Explanation = session.post("/v1/explain", question)?;
     if session.json {
+        print_json(&explanation);
+    } else {
+        print(&steps(question, &explanation));
+    }
+    Ok(())
+}
+
+/// Explains one request by a file, without a daemon.
+pub fn explain_file(daemon: &Daemon, question: &Question) -> Result<(), Failure> {
+    let (loaded, config) = conf_file::read_good(daemon)?;
+    let explanation = control::explain(&Arc::new(config.http), &loaded.sources, question)
+        .map_err(Failure::failed)?;
+    if daemon.json {
         print_json(&explanation);
     } else {
         print(&steps(question, &explanation));

@@ -6,7 +6,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
 
 use super::args::Color;
 
@@ -140,6 +140,13 @@ pub enum Word {
         /// The code, such as OC-E030
         code: String,
     },
+    /// Print what completes command lines in a shell
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
+    /// Print the manual page
+    Man,
 }
 
 /// What every word takes that asks the daemon.
@@ -151,7 +158,7 @@ pub struct Daemon {
     /// The daemon's control socket
     #[arg(long, value_name = "PATH")]
     pub socket: Option<PathBuf>,
-    /// The configuration file that names the control socket
+    /// The configuration file of the daemon; with `route` it is read in the daemon's place
     #[arg(short = 'c', value_name = "FILE")]
     pub conf: Option<PathBuf>,
     /// Where relative paths of that file start
@@ -292,6 +299,17 @@ pub struct Agreement {
     /// Do it without asking
     #[arg(short = 'y', long)]
     pub yes: bool,
+}
+
+/// A shell with completion.
+#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Shell {
+    /// GNU Bash
+    Bash,
+    /// Z shell
+    Zsh,
+    /// fish
+    Fish,
 }
 
 /// A field of a request as it is written.

@@ -1,6 +1,7 @@
 //! The words that ask the daemon: what they print, what they change, how they end.
 //!
-//! Against a daemon of canned answers where a real one would not say it on demand.
+//! Against a daemon of canned answers where a real one would not say it on demand, and against a real
+//! one for all the rest.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -17,7 +18,9 @@ use openclaw::protocol::{
 };
 use tempfile::TempDir;
 
+use crate::control::Control;
 use crate::support::fake_daemon::{FakeDaemon, Running};
+use crate::support::server::{Server, Setup, eventually};
 
 /// What a client may send to somebody who looks on.
 const EVIL: &str = "/\u{1b}[2J\u{1b}]0;owned\u{7}\r\n\u{9b}31m\u{202e}";
@@ -656,5 +659,337 @@ fn a_daemon_of_another_version_is_told() {
         stderr(&output).contains("does not speak version 1"),
         "{}",
         stderr(&output)
+    );
+}
+
+/// A site and an upstream.
+fn site() -> Setup {
+    Setup::http(
+        "upstream app { server %DEAD1% weight=2; server %DEAD2%; }
+         server {
+             listen %LISTEN1%;
+             server_name site;
+             location / { return 200 hello; }
+             location /missing/ { return 404; }
+             location /app/ { proxy_pass http://app/; }
+         }",
+    )
+}
+
+fn daemon() -> (Server, Control) {
+    let server = site().start();
+    let control = Control::of(&server);
+    (server, control)
+}
+
+fn real(server: &Server, words: &[&str], environment: &[(&str, &OsStr)]) -> Output {
+    openclaw()
+        .args(words)
+        .arg("--socket")
+        .arg(server.site().prefix.join("state/control.sock"))
+        .envs(environment.iter().copied())
+        .output()
+        .expect("the program must be there")
+}
+
+/// What it prints when it goes well.
+fn told(server: &Server, words: &[&str]) -> String {
+    let output = real(server, words, &[]);
+    assert_eq!(
+        output.status.code(),
+        Some(0),
+        "{words:?}: {}",
+        stderr(&output)
+    );
+    stdout(&output)
+}
+
+fn status_of(server: &Server, path: &str) -> String {
+    let request = format!("GET {path} HTTP/1.1\r\nHost: site\r\nConnection: close\r\n\r\n");
+    let answer = server.connect(1).ask(&request);
+    format!("{} {}", answer.status, answer.text())
+}
+
+#[test]
+fn a_running_daemon_tells_how_it_does() {
+    let (server, _control) = daemon();
+    let said = told(&server, &["status"]);
+    assert!(said.contains("revision 1, clean"), "{said}");
+    assert!(said.contains("2 up, 0 drain"), "{said}");
+    let said = told(&server, &["top", "--once"]);
+    assert!(said.contains("UPSTREAM"), "{said}");
+    let said = told(&server, &["routes"]);
+    assert!(said.contains("/app/      http://app/"), "{said}");
+    // The same by the file that the daemon was started with, and by what names its socket.
+    let conf = server.site().conf_file();
+    let named = openclaw()
+        .args(["routes", "-c"])
+        .arg(&conf)
+        .arg("-p")
+        .arg(&server.site().prefix)
+        .output()
+        .expect("the program must be there");
+    assert_eq!(stdout(&named), said, "{}", stderr(&named));
+    let url = format!("http://site:{}/app/x", server.port(1));
+    let said = told(&server, &["route", &url]);
+    assert!(said.contains("=> http://app"), "{said}");
+    let by_file = openclaw()
+        .args(["route", &url, "-c"])
+        .arg(&conf)
+        .output()
+        .expect("the program must be there");
+    assert_eq!(stdout(&by_file), said, "{}", stderr(&by_file));
+}
+
+#[test]
+fn a_peer_of_a_running_daemon_is_drained_and_put_back() {
+    let (server, _control) = daemon();
+    let (_, dead) = server.site().dead()[0];
+    let dead = format!("127.0.0.1:{dead}");
+    let state = || {
+        let upstreams: Upstreams =
+            serde_json::from_str(&told(&server, &["backends", "--json"])).expect("JSON");
+        let peers = upstreams.upstreams.into_iter().flat_map(|it| it.peers);
+        let peer = peers.into_iter().find(|peer| peer.address == dead);
+        let peer = peer.expect("configured");
+        (peer.traffic.state, peer.weight)
+    };
+    for (words, expected) in [
+        (
+            &["backends", "drain", "app", &dead][..],
+            (PeerState::Drain, 2),
+        ),
+        (&["backends", "down", "app", &dead], (PeerState::Down, 2)),
+        (&["backends", "up", "app", &dead], (PeerState::Up, 2)),
+        (
+            &["backends", "weight", "app", &dead, "9"],
+            (PeerState::Up, 9),
+        ),
+        (&["backends", "reset", "app", &dead], (PeerState::Up, 2)),
+    ] {
+        told(&server, words);
+        eventually("the peer is in that state", || {
+            (state() == expected).then_some(())
+        });
+    }
+}
+
+#[test]
+fn requests_are_followed_as_they_end() {
+    let (server, _control) = daemon();
+    let mut child = openclaw()
+        .args(["logs", "-f", "--status", "404", "--socket"])
+        .arg(server.site().prefix.join("state/control.sock"))
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("the program must be there");
+    let out = BufReader::new(child.stdout.take().expect("piped"));
+    let (tell, lines) = std::sync::mpsc::channel();
+    let reader = std::thread::spawn(move || {
+        for line in out.lines().map_while(Result::ok) {
+            if tell.send(line).is_err() {
+                return;
+            }
+        }
+    });
+    // When it looks on is not told: requests go on until it sees one.
+    let line = eventually("a request is seen", || {
+        status_of(&server, "/");
+        status_of(&server, "/missing/?a=\u{9b}31m");
+        lines.try_recv().ok()
+    });
+    assert!(
+        line.contains(" 404 ") && line.contains("GET site/missing/?a="),
+        "{line}"
+    );
+    assert!(!line.contains(char::is_control), "{line:?}");
+    child.kill().expect("ours");
+    child.wait().expect("ours");
+    reader.join().expect("it ends with the pipe");
+}
+
+#[test]
+fn a_configuration_is_edited_undone_and_reverted() {
+    let (server, _control) = daemon();
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let original = fs::read_to_string(server.site().conf_file()).expect("there");
+    let editor = editor(directory.path(), "200 hello", "200 changed");
+    let environment = [
+        ("EDITOR", editor.as_os_str()),
+        ("TMPDIR", directory.path().as_os_str()),
+    ];
+    let output = real(
+        &server,
+        &["config", "edit", "--yes", "-m", "why"],
+        &environment,
+    );
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    assert!(
+        stdout(&output).contains("revision 2 is in force"),
+        "{}",
+        stdout(&output)
+    );
+    assert_eq!(status_of(&server, "/"), "200 changed");
+    let history = told(&server, &["config", "history"]);
+    assert!(
+        history.contains("*    2") && history.contains("why"),
+        "{history}"
+    );
+    let diff = told(&server, &["config", "diff", "2"]);
+    assert!(
+        diff.contains("-             location / { return 200 hello; }"),
+        "{diff}"
+    );
+    // A broken edit is refused with the caret, and what runs goes on.
+    let broken = self::editor(directory.path(), "return 200 changed", "retrun 200 x");
+    let environment = [
+        ("EDITOR", broken.as_os_str()),
+        ("TMPDIR", directory.path().as_os_str()),
+    ];
+    let output = real(&server, &["config", "edit"], &environment);
+    assert_eq!(output.status.code(), Some(3), "{}", stderr(&output));
+    assert!(stderr(&output).contains("^^^^^^"), "{}", stderr(&output));
+    assert_eq!(status_of(&server, "/"), "200 changed");
+
+    told(&server, &["config", "undo", "--yes"]);
+    assert_eq!(status_of(&server, "/"), "200 hello");
+    assert_eq!(
+        fs::read_to_string(server.site().conf_file()).expect("there"),
+        original
+    );
+    told(&server, &["config", "revert", "2", "--yes"]);
+    assert_eq!(status_of(&server, "/"), "200 changed");
+    let output = real(&server, &["config", "revert", "99", "--yes"], &[]);
+    assert_eq!(output.status.code(), Some(1));
+
+    // A whole file in its place.
+    let file = directory.path().join("new.conf");
+    fs::write(&file, original.replace("200 hello", "200 applied")).expect("fresh");
+    let file = file.to_str().expect("UTF-8");
+    told(&server, &["config", "apply", file, "--yes"]);
+    assert_eq!(status_of(&server, "/"), "200 applied");
+}
+
+#[test]
+fn a_running_daemon_refuses_a_broken_file_and_takes_a_good_one() {
+    let server = site().tolerate("retrun").tolerate("is not applied").start();
+    let _control = Control::of(&server);
+    let conf = server.site().conf_file();
+    let text = fs::read_to_string(&conf).expect("there");
+    fs::write(&conf, text.replace("return 200 hello", "retrun 200 hello")).expect("ours");
+    let output = real(&server, &["reload"], &[]);
+    assert_eq!(output.status.code(), Some(3), "{}", stderr(&output));
+    assert!(
+        stderr(&output).contains("retrun 200 hello; }"),
+        "{}",
+        stderr(&output)
+    );
+    assert!(stderr(&output).contains("^^^^^^"), "{}", stderr(&output));
+    assert_eq!(
+        real(&server, &["config", "check"], &[]).status.code(),
+        Some(3)
+    );
+    assert_eq!(status_of(&server, "/"), "200 hello");
+    fs::write(&conf, text.replace("200 hello", "200 reloaded")).expect("ours");
+    let diff = told(&server, &["config", "diff"]);
+    assert!(
+        diff.contains("+             location / { return 200 reloaded; }"),
+        "{diff}"
+    );
+    told(&server, &["config", "check"]);
+    told(&server, &["reload"]);
+    assert_eq!(status_of(&server, "/"), "200 reloaded");
+}
+
+/// What the doctor says of a check: its level and its text.
+fn findings(output: &Output, check: &str) -> Vec<(String, String)> {
+    let answer = json(output);
+    let findings = answer["findings"].as_array().expect("a list");
+    findings
+        .iter()
+        .filter(|finding| finding["check"] == check)
+        .map(|finding| {
+            let text = |name: &str| finding[name].as_str().expect("text").to_owned();
+            (text("level"), text("text"))
+        })
+        .collect()
+}
+
+#[test]
+fn the_doctor_knows_the_daemon_and_its_ports() {
+    let (server, _control) = daemon();
+    let output = real(&server, &["doctor", "--json"], &[]);
+    let (level, text) = findings(&output, "daemon").remove(0);
+    assert_eq!(level, "ok", "{text}");
+    let port = format!(":{}", server.port(1));
+    let ports = findings(&output, "ports");
+    assert!(
+        ports
+            .iter()
+            .any(|(level, text)| level == "ok" && text.contains(&port)),
+        "{ports:?}"
+    );
+}
+
+#[test]
+fn the_doctor_names_who_has_the_port_and_ends_with_its_fault() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let conf = directory.path().join("openclaw.conf");
+    let doctor = || {
+        openclaw()
+            .args(["doctor", "--json", "-c"])
+            .arg(&conf)
+            .env("HOME", directory.path())
+            .output()
+            .expect("the program must be there")
+    };
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let port = taken.local_addr().expect("bound").port();
+    fs::write(
+        &conf,
+        format!("events {{ }}\nhttp {{ server {{ listen 127.0.0.1:{port}; return 200; }} }}\n"),
+    )
+    .expect("fresh");
+    let output = doctor();
+    assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
+    let process = format!("process {}", std::process::id());
+    let ports = findings(&output, "ports");
+    assert!(
+        ports
+            .iter()
+            .any(|(level, text)| level == "fail" && text.contains(&process)),
+        "{ports:?}"
+    );
+    assert_eq!(findings(&output, "daemon")[0].0, "warn");
+    assert_eq!(findings(&output, "configuration")[0].0, "ok");
+    assert!(!directory.path().join("logs").exists(), "it only looks");
+    fs::write(&conf, "events { }\nhttp { lisen 80; }\n").expect("ours");
+    let output = doctor();
+    assert_eq!(output.status.code(), Some(3));
+    assert_eq!(json(&output)["problems"][0]["line"], 2);
+    fs::remove_file(&conf).expect("ours");
+    assert_eq!(doctor().status.code(), Some(3));
+}
+
+#[test]
+fn bash_completes_words_and_the_manual_is_one() {
+    let output = openclaw().args(["completions", "bash"]).output();
+    let script = stdout(&output.expect("the program must be there"));
+    let asked = format!(
+        "{script}\nCOMP_WORDS=(openclaw backends dr); COMP_CWORD=2\n\
+         _openclaw openclaw dr backends\necho \"${{COMPREPLY[@]}}\""
+    );
+    let output = Command::new("bash").args(["-c", &asked]).output();
+    let output = output.expect("bash is everywhere");
+    assert_eq!(stdout(&output), "drain\n", "{}", stderr(&output));
+    let output = openclaw()
+        .arg("man")
+        .output()
+        .expect("the program must be there");
+    assert!(
+        stdout(&output).contains(".TH openclaw 8"),
+        "{}",
+        stdout(&output)
     );
 }

@@ -28,15 +28,12 @@ use super::paint::Paint;
 use super::session::{Failure, Session, print_json, setup};
 use super::socket::{self, name_of_user};
 use super::words::Daemon;
-use super::{print, problems};
-use crate::conf::check::check;
+use super::{conf_file, print, problems};
 use crate::conf::diagnostic::Severity;
-use crate::conf::include;
 use crate::conf::typed::Config;
 use crate::conf::typed::listen::Address;
 use crate::conf::typed::location::ServerName;
-use crate::conf::typed::log::{ErrorLog, Level as LogLevel, Target};
-use crate::conf::typed::lower::config::lower;
+use crate::conf::typed::log::Target;
 use crate::process::{Setup, places};
 use crate::protocol::Problem;
 use crate::unit::printable::escape;
@@ -253,13 +250,7 @@ fn configuration(setup: &Setup, findings: &mut Findings) -> Option<Config> {
         }
         return None;
     }
-    let mut loaded = include::load(&setup.conf, &setup.prefix, None);
-    check(&mut loaded);
-    let usual = ErrorLog {
-        target: Target::Stderr,
-        level: LogLevel::Error,
-    };
-    let config = lower(&mut loaded, &setup.prefix, &[usual]);
+    let (loaded, config) = conf_file::read(setup);
     for problem in &loaded.diagnostics {
         let span = problem.span();
         let sources = &loaded.sources;
