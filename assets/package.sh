@@ -61,7 +61,7 @@ install -m 755 "$program" "$top/openclaw"
 install -m 755 "$root/install.sh" "$top/install.sh"
 install -m 644 "$root/README.md" "$root/LICENSE" "$top/"
 for file in openclaw.conf mime.types openclaw.service openclaw.socket openclaw.logrotate \
-    compose.yaml; do
+    grafana-dashboard.json compose.yaml; do
     install -m 644 "$root/assets/$file" "$top/assets/$file"
 done
 [ ! -s "$manual" ] || install -m 644 "$manual" "$top/assets/openclaw.1"
@@ -89,6 +89,7 @@ sed 's#/usr/local/bin/#/usr/bin/#' "$root/assets/openclaw.logrotate" >"$work/log
 put 644 "$work/logrotate" /etc/logrotate.d/openclaw
 put 644 "$root/assets/openclaw.conf" /usr/share/openclaw/openclaw.conf
 put 644 "$root/assets/mime.types" /usr/share/openclaw/mime.types
+put 644 "$root/assets/grafana-dashboard.json" /usr/share/openclaw/grafana-dashboard.json
 put 644 "$root/assets/deb/sysusers.conf" /usr/lib/sysusers.d/openclaw.conf
 put 644 "$root/assets/deb/copyright" /usr/share/doc/openclaw-proxy/copyright
 put 644 "$root/README.md" /usr/share/doc/openclaw-proxy/README.md
