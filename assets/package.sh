@@ -10,8 +10,9 @@
 # Without --program it is built here with the profile `dist`. For another machine it is built there,
 # or with a linker and a C compiler for it and `cargo build --profile dist --locked --target
 # aarch64-unknown-linux-gnu` (armv7-unknown-linux-gnueabihf), and named with --program and --arch;
-# its manual page and completions are missing then, which install.sh makes from the program. The same inputs give the same bytes:
-# times come from SOURCE_DATE_EPOCH or else from the last commit.
+# its manual page and completions are missing then, which install.sh makes from the program.
+#
+# The same inputs give the same bytes: times come from SOURCE_DATE_EPOCH or else from the last commit.
 set -eu
 
 root=$(cd "$(dirname "$0")/.." && pwd)
