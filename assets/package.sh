@@ -7,8 +7,12 @@
 #
 #   assets/package.sh [--program FILE] [--arch x86_64|aarch64|armv7] [--out DIR]
 #
-# Without --program it is built here with the profile `dist`. The same inputs give the same bytes:
-# times come from SOURCE_DATE_EPOCH or else from the last commit.
+# Without --program it is built here with the profile `dist`. For another machine it is built there,
+# or with a linker and a C compiler for it and `cargo build --profile dist --locked --target
+# aarch64-unknown-linux-gnu` (armv7-unknown-linux-gnueabihf), and named with --program and --arch;
+# its manual page and completions are missing then, which install.sh makes from the program.
+#
+# The same inputs give the same bytes: times come from SOURCE_DATE_EPOCH or else from the last commit.
 set -eu
 
 root=$(cd "$(dirname "$0")/.." && pwd)
@@ -61,7 +65,7 @@ install -m 755 "$program" "$top/openclaw"
 install -m 755 "$root/install.sh" "$top/install.sh"
 install -m 644 "$root/README.md" "$root/LICENSE" "$top/"
 for file in openclaw.conf mime.types openclaw.service openclaw.socket openclaw.logrotate \
-    compose.yaml; do
+    grafana-dashboard.json compose.yaml; do
     install -m 644 "$root/assets/$file" "$top/assets/$file"
 done
 [ ! -s "$manual" ] || install -m 644 "$manual" "$top/assets/openclaw.1"
@@ -89,6 +93,7 @@ sed 's#/usr/local/bin/#/usr/bin/#' "$root/assets/openclaw.logrotate" >"$work/log
 put 644 "$work/logrotate" /etc/logrotate.d/openclaw
 put 644 "$root/assets/openclaw.conf" /usr/share/openclaw/openclaw.conf
 put 644 "$root/assets/mime.types" /usr/share/openclaw/mime.types
+put 644 "$root/assets/grafana-dashboard.json" /usr/share/openclaw/grafana-dashboard.json
 put 644 "$root/assets/deb/sysusers.conf" /usr/lib/sysusers.d/openclaw.conf
 put 644 "$root/assets/deb/copyright" /usr/share/doc/openclaw-proxy/copyright
 put 644 "$root/README.md" /usr/share/doc/openclaw-proxy/README.md

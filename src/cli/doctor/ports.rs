@@ -71,7 +71,8 @@ fn address(text: &str) -> Option<SocketAddr> {
     Some(SocketAddr::new(address, port))
 }
 
-/// The owners of sockets by their inodes, as far as this user may see them.
+/// The owners of sockets by their inodes, as far as this user may see them. Process 1 holds sockets
+/// for services, over their restarts or until they start; the service is the one that counts.
 pub fn owners(proc: &Path) -> HashMap<u64, Owner> {
     let mut owners = HashMap::new();
     let Ok(processes) = fs::read_dir(proc) else {
@@ -91,7 +92,15 @@ pub fn owners(proc: &Path) -> HashMap<u64, Owner> {
             if let Some(inode) = target.to_str().and_then(socket_inode) {
                 let name = fs::read_to_string(process.path().join("comm")).unwrap_or_default();
                 let name = name.trim_end().to_owned();
-                owners.entry(inode).or_insert(Owner { pid, name });
+                let owner = Owner { pid, name };
+                owners
+                    .entry(inode)
+                    .and_modify(|known: &mut Owner| {
+                        if known.pid == 1 {
+                            known.clone_from(&owner);
+                        }
+                    })
+                    .or_insert(owner);
             }
         }
     }
@@ -183,6 +192,20 @@ mod tests {
             .expect("it listens");
         let owner = &owners(Path::new("/proc"))[&ours.inode];
         assert_eq!(owner.pid, std::process::id());
+    }
+
+    #[test]
+    fn a_service_owns_what_the_manager_holds_for_it() {
+        let proc = tempfile::tempdir().expect("a directory");
+        for (pid, name) in [("1", "systemd"), ("20", "openclaw"), ("3", "nginx")] {
+            let files = proc.path().join(pid).join("fd");
+            fs::create_dir_all(&files).expect("a fresh directory");
+            fs::write(proc.path().join(pid).join("comm"), name).expect("a fresh file");
+            let inode = if pid == "3" { 8 } else { 7 };
+            std::os::unix::fs::symlink(format!("socket:[{inode}]"), files.join("5")).expect("ours");
+        }
+        let owners = owners(proc.path());
+        assert_eq!((owners[&7].pid, owners[&8].pid), (20, 3));
     }
 
     #[test]
