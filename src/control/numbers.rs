@@ -298,7 +298,7 @@ pub fn keep_minute(control: &Control) {
             time_sum_us: passed.time,
             p50_us: passed.p50,
             p99_us: passed.p99,
-            max_us: 0,
+            max_us: passed.max,
         };
         // The store counts what it has to drop.
         let _ = control.desk.store.try_put(Row::Rollup(Rollup {

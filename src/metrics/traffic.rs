@@ -109,9 +109,19 @@ pub fn count_attempt(peer: PeerId, ended: &Ended) {
     with(|writer| writer.count_attempt(peer, ended));
 }
 
-/// Counts what the balancer takes for a failure of a peer.
-pub fn count_failure(peer: PeerId) {
-    with_peer(peer, |peer| peer.failures.increase());
+/// A peer is in use by one more request, until [`end_use`].
+pub fn begin_use(peer: PeerId) {
+    with_peer(peer, |peer| peer.active.increase());
+}
+
+/// A request is through with a peer; has the peer failed, as the balancer sees it?
+pub fn end_use(peer: PeerId, has_failed: bool) {
+    with_peer(peer, |peer| {
+        peer.active.decrease();
+        if has_failed {
+            peer.failures.increase();
+        }
+    });
 }
 
 /// A peer is left out until a moment of [`crate::unit::clock::milliseconds`]; by this worker, or, if
@@ -130,24 +140,6 @@ pub fn leave_out(peer: PeerId, is_shared: bool, until: u64) {
 /// A peer is not left out any more.
 pub fn take_in(peer: PeerId, is_shared: bool) {
     leave_out(peer, is_shared, 0);
-}
-
-/// A request at a peer, counted as active while this lives.
-#[derive(Debug)]
-pub struct Active(PeerId);
-
-impl Active {
-    /// One more.
-    pub fn new(peer: PeerId) -> Self {
-        with_peer(peer, |peer| peer.active.increase());
-        Self(peer)
-    }
-}
-
-impl Drop for Active {
-    fn drop(&mut self) {
-        with_peer(self.0, |peer| peer.active.decrease());
-    }
 }
 
 /// A connection to a peer that is kept, counted while this lives.
@@ -850,13 +842,16 @@ mod tests {
         let gauges = || {
             let all = ledger().gauges(0);
             let found = all.into_iter().find(|(id, _)| *id == peer);
-            found.map(|(_, gauges)| (gauges.active, gauges.idle))
+            found.map(|(_, gauges)| (gauges.active, gauges.idle, gauges.failures))
         };
-        let active = (Active::new(peer), Active::new(peer));
+        begin_use(peer);
+        begin_use(peer);
         let kept = Kept::new(peer);
-        assert_eq!(gauges(), Some((2, 1)));
-        drop((active, kept));
-        assert_eq!(gauges(), Some((0, 0)));
+        assert_eq!(gauges(), Some((2, 1, 0)));
+        drop(kept);
+        end_use(peer, true);
+        end_use(peer, false);
+        assert_eq!(gauges(), Some((0, 0, 1)));
     }
 
     #[test]

@@ -188,6 +188,8 @@ pub struct Passed {
     pub p50: u64,
     /// As above.
     pub p99: u64,
+    /// As above.
+    pub max: u64,
 }
 
 /// Works out what happens from what was counted.
@@ -503,6 +505,7 @@ impl Passage {
             received,
             sent,
             time,
+            longest,
             ..
         } = self.figures;
         let [p50, p99] = self.percentiles([0.5, 0.99]);
@@ -514,6 +517,7 @@ impl Passage {
             time: time / 1000,
             p50,
             p99,
+            max: longest / 1000,
         }
     }
 
@@ -951,6 +955,7 @@ mod tests {
         assert_eq!((passed.count, passed.time, passed.sent), (3, 12_000, 6000));
         assert_eq!(passed.statuses, [0, 0, 0, 3, 0]);
         assert!((3_500..=4_000).contains(&passed.p99), "{passed:?}");
+        assert_eq!(passed.max, 4_000);
         assert_eq!(minute.peers[0].2.statuses, [0, 0, 0, 0, 3]);
         assert_eq!(aggregator.take_minute(), Minute::default());
         writer.count_request(RouteId::OTHER, &request(200, 4));

@@ -30,7 +30,7 @@ use crate::http::exchange::Exchange;
 use crate::log::{self, ErrorLogs, OpenAccessLog, error_log};
 use crate::metrics::prometheus::Listed;
 use crate::metrics::registry;
-use crate::metrics::traffic::{self, Kept, RouteId, RouteKey};
+use crate::metrics::traffic::{self, RouteId, RouteKey};
 use crate::net::resolver::Resolver;
 use crate::net::stream::Stream;
 use crate::route::table::RouteTable;
@@ -318,15 +318,7 @@ pub struct Local {
 pub struct LocalUpstream {
     /// The balance.
     pub group: Rc<Group>,
-    pool: RefCell<Pool<KeptStream>>,
-}
-
-/// A connection that waits in the pool, and is counted there.
-#[derive(Debug)]
-struct KeptStream {
-    stream: Stream,
-    #[expect(dead_code, reason = "counts for as long as it lives")]
-    kept: Kept,
+    pool: RefCell<Pool<Stream>>,
 }
 
 /// So many groups are made for computed addresses before all are forgotten.
@@ -343,35 +335,25 @@ impl LocalUpstream {
 
     /// A kept connection to a peer that is still good.
     pub fn checkout(&self, selected: &Selected, kind: u64) -> Option<Idle<Stream>> {
-        let found = self.pool.borrow_mut().checkout(
+        self.pool.borrow_mut().checkout(
             &selected.target().address,
             kind,
             clock::now(),
-            |waiting| waiting.stream.is_quiet(),
-        )?;
-        Some(Idle {
-            stream: found.stream.stream,
-            created: found.created,
-            requests: found.requests,
-        })
+            Stream::is_quiet,
+        )
     }
 
     /// Keeps a connection for the next request, if it may be kept.
     pub fn keep(&self, selected: &Selected, kind: u64, idle: Idle<Stream>) {
         let target = selected.target();
-        let waiting = Idle {
-            stream: KeptStream {
-                stream: idle.stream,
-                kept: Kept::new(target.traffic_id),
-            },
-            created: idle.created,
-            requests: idle.requests,
-        };
         // One that may not be kept is closed by being dropped.
-        let _ = self
-            .pool
-            .borrow_mut()
-            .checkin(&target.address, kind, waiting, clock::now());
+        let _ = self.pool.borrow_mut().checkin(
+            &target.address,
+            kind,
+            target.traffic_id,
+            idle,
+            clock::now(),
+        );
     }
 }
 

@@ -27,7 +27,7 @@ use crate::conf::typed::upstream::{
 };
 use crate::http::exchange::Exchange;
 use crate::http::variables;
-use crate::metrics::traffic::{self, Active, PeerId, PeerKey};
+use crate::metrics::traffic::{self, PeerId, PeerKey};
 use crate::unit::clock;
 
 /// One peer: an address of one `server` line.
@@ -533,9 +533,9 @@ impl Group {
                 if choice.is_probe {
                     self.leave_out(&target);
                 }
+                traffic::begin_use(target.traffic_id);
                 Ok(Selected {
                     group: Rc::clone(self),
-                    active: Active::new(target.traffic_id),
                     target,
                     choice,
                     started: now,
@@ -699,8 +699,6 @@ pub struct Selected {
     choice: Choice,
     started: Instant,
     is_over: bool,
-    #[expect(dead_code, reason = "counts for as long as it lives")]
-    active: Active,
 }
 
 impl Selected {
@@ -746,7 +744,6 @@ impl Selected {
 
     /// The attempt failed as `proxy_next_upstream` counts failures.
     pub fn fail(mut self, now: Instant) -> Option<Event> {
-        traffic::count_failure(self.target.traffic_id);
         self.end(Some(Verdict::Failed), now)
     }
 
@@ -769,6 +766,8 @@ impl Selected {
             return None;
         }
         self.is_over = true;
+        let has_failed = verdict == Some(Verdict::Failed);
+        traffic::end_use(self.target.traffic_id, has_failed);
         let event = self
             .group
             .with_state(|state| state.release(self.choice, self.started, verdict, now));

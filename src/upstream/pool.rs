@@ -11,6 +11,7 @@ use std::time::Instant;
 
 use crate::conf::typed::listen::Address;
 use crate::conf::typed::upstream::Keepalive;
+use crate::metrics::traffic::{Kept, PeerId};
 
 /// A connection that waits for a request.
 #[derive(Debug)]
@@ -39,6 +40,8 @@ pub struct Pool<S> {
 #[derive(Debug)]
 struct Slot<S> {
     idle: Option<Idle<S>>,
+    /// Counts it, while it is there.
+    kept: Option<Kept>,
     key: (Rc<Address>, u64),
     since: Instant,
     newer: u32,
@@ -99,11 +102,12 @@ impl<S> Pool<S> {
 
     /// Keeps a connection that has served `idle.requests` requests, or gives it back to be closed:
     /// it is too old or has served enough, or the group keeps none. One that had to make room is
-    /// dropped.
+    /// dropped. While it is kept it is counted for `peer`.
     pub fn checkin(
         &mut self,
         address: &Rc<Address>,
         kind: u64,
+        peer: PeerId,
         idle: Idle<S>,
         now: Instant,
     ) -> Result<(), Idle<S>> {
@@ -126,6 +130,7 @@ impl<S> Pool<S> {
         let behind = self.heads.get(&key).copied().unwrap_or(NONE);
         let slot = Slot {
             idle: Some(idle),
+            kept: Some(Kept::new(peer)),
             key: key.clone(),
             since: now,
             newer: NONE,
@@ -188,6 +193,7 @@ impl<S> Pool<S> {
     fn take(&mut self, slot: u32) -> Option<Idle<S>> {
         let links = self.slots.get_mut(slot as usize)?;
         let idle = links.idle.take()?;
+        links.kept = None;
         let (newer, older) = (links.newer, links.older);
         let (newer_of_peer, older_of_peer) = (links.newer_of_peer, links.older_of_peer);
         match newer {
@@ -226,6 +232,7 @@ mod tests {
 
     use super::*;
 
+    const PEER: PeerId = PeerId::OTHER;
     const SECOND: Duration = Duration::from_secs(1);
 
     fn limits(connections: usize) -> Keepalive {
@@ -255,10 +262,10 @@ mod tests {
         let now = Instant::now();
         let (one, two) = (peer(1), peer(2));
         for stream in 1..=3 {
-            assert!(pool.checkin(&one, 0, idle(stream, now), now).is_ok());
+            assert!(pool.checkin(&one, 0, PEER, idle(stream, now), now).is_ok());
         }
-        assert!(pool.checkin(&two, 0, idle(9, now), now).is_ok());
-        assert!(pool.checkin(&one, 7, idle(8, now), now).is_ok());
+        assert!(pool.checkin(&two, 0, PEER, idle(9, now), now).is_ok());
+        assert!(pool.checkin(&one, 7, PEER, idle(8, now), now).is_ok());
         let mut next = |peer, kind| {
             pool.checkout(peer, kind, now, |_| true)
                 .map(|idle| idle.stream)
@@ -276,7 +283,7 @@ mod tests {
         let now = Instant::now();
         for port in 1..=3 {
             assert!(
-                pool.checkin(&peer(port), 0, idle(port.into(), now), now)
+                pool.checkin(&peer(port), 0, PEER, idle(port.into(), now), now)
                     .is_ok()
             );
         }
@@ -293,11 +300,14 @@ mod tests {
             requests: 3,
             ..idle(1, now)
         };
-        assert!(pool.checkin(&peer(1), 0, spent, now).is_err());
+        assert!(pool.checkin(&peer(1), 0, PEER, spent, now).is_err());
         let old = idle(2, now);
-        assert!(pool.checkin(&peer(1), 0, old, now + 101 * SECOND).is_err());
+        assert!(
+            pool.checkin(&peer(1), 0, PEER, old, now + 101 * SECOND)
+                .is_err()
+        );
         let mut none = Pool::new(limits(0));
-        assert!(none.checkin(&peer(1), 0, idle(3, now), now).is_err());
+        assert!(none.checkin(&peer(1), 0, PEER, idle(3, now), now).is_err());
         assert!(pool.is_empty() && none.is_empty());
     }
 
@@ -307,7 +317,10 @@ mod tests {
         let start = Instant::now();
         for second in 0..4 {
             let now = start + second * SECOND;
-            assert!(pool.checkin(&peer(1), 0, idle(second, now), now).is_ok());
+            assert!(
+                pool.checkin(&peer(1), 0, PEER, idle(second, now), now)
+                    .is_ok()
+            );
         }
         pool.sweep(start + 11 * SECOND);
         assert_eq!(pool.len(), 2);
@@ -321,7 +334,10 @@ mod tests {
         let mut pool = Pool::new(limits(8));
         let now = Instant::now();
         for stream in 0..6 {
-            assert!(pool.checkin(&peer(1), 0, idle(stream, now), now).is_ok());
+            assert!(
+                pool.checkin(&peer(1), 0, PEER, idle(stream, now), now)
+                    .is_ok()
+            );
         }
         let found = pool.checkout(&peer(1), 0, now, |stream| *stream < 4);
         assert_eq!(found.map(|idle| idle.stream), Some(3));
@@ -341,7 +357,7 @@ mod tests {
                 created: now,
                 requests: 1,
             };
-            assert!(pool.checkin(&peer(1), 0, idle, now).is_ok());
+            assert!(pool.checkin(&peer(1), 0, PEER, idle, now).is_ok());
         }
         assert_eq!(Rc::strong_count(&stream), 2);
         pool.sweep(now + 60 * SECOND);
@@ -363,7 +379,7 @@ mod tests {
                 let is_fresh = |since: Instant| now.duration_since(since) < 10 * SECOND;
                 match step {
                     0 | 1 => {
-                        let kept = pool.checkin(&peer(port), kind, idle(number, now), now);
+                        let kept = pool.checkin(&peer(port), kind, PEER, idle(number, now), now);
                         prop_assert!(kept.is_ok());
                         if list.len() == connections {
                             list.remove(0);

@@ -19,8 +19,8 @@ use crate::support::server::{Server, Setup, eventually};
 
 /// A client that waits for each answer.
 pub struct Control {
-    client: Client,
-    runtime: tokio::runtime::Runtime,
+    pub client: Client,
+    pub runtime: tokio::runtime::Runtime,
 }
 
 impl Control {

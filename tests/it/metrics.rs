@@ -6,6 +6,9 @@ use std::thread;
 
 use nix::sys::signal::Signal;
 
+use openclaw::protocol::{Event, Request, Summary, Topic};
+
+use super::control::Control;
 use super::support::backend::Backend;
 use super::support::client::Client;
 use super::support::server::{Server, Setup, eventually};
@@ -321,6 +324,7 @@ fn the_page_is_right_at_every_moment_of_traffic() {
         "server {
             listen 127.0.0.1:%LISTEN1%;
             server_name one.example;
+            keepalive_requests 100000000;
             location / { return 200 x; }
             location /passed/ { proxy_pass http://%BACKEND%; }
         }",
@@ -396,4 +400,124 @@ fn a_wrong_argument_or_a_second_answer_is_refused() {
     }
     let outcome = Setup::http("server { listen %LISTEN1%; metrics; }").run(&["-t"]);
     assert!(!outcome.status.success(), "belongs into a location");
+}
+
+#[test]
+fn requests_over_http2_are_counted_like_others() {
+    let server =
+        Setup::new(conf("").replace("location =", "http2 on; location / { } location =")).start();
+    let url = format!("http://127.0.0.1:{}/missing", server.port(1));
+    let output = std::process::Command::new("curl")
+        .args(["--http2-prior-knowledge", "-s", "-o", "/dev/null", &url])
+        .status();
+    assert!(output.expect("`curl` must be installed").success());
+    let listen = format!("127.0.0.1:{}", server.port(1));
+    let place = format!(r#"server="",listen="{listen}",location="/",class="4xx""#);
+    wait_for(
+        &server,
+        &[
+            ("openclaw_http2_requests_total", 1.0),
+            (&format!("openclaw_requests_total{{{place}}}"), 1.0),
+        ],
+    );
+}
+
+#[test]
+fn the_control_socket_tells_the_same_numbers() {
+    let backend = Backend::start();
+    let server = Setup::new(conf(
+        "server {
+            listen 127.0.0.1:%LISTEN1%;
+            server_name one.example;
+            location / { proxy_pass http://%BACKEND%; }
+        }",
+    ))
+    .set("BACKEND", backend.address())
+    .start();
+    let control = Control::of(&server);
+    for _ in 0..5 {
+        assert_eq!(get(&server, "/"), 200);
+    }
+    let page = control
+        .runtime
+        .block_on(control.client.get_text("/v1/metrics"));
+    let samples = parse(&page.expect("a page"));
+    assert_eq!(samples["openclaw_config_revision"], 1.0);
+    assert_eq!(samples["openclaw_config_generation"], 1.0);
+    let summary = eventually("the next second was looked at", || {
+        let summary: Summary = control.must_get("/v1/summary");
+        (summary.total >= 5).then_some(summary)
+    });
+    let [route] = &summary.routes[..] else {
+        panic!("one route: {summary:?}");
+    };
+    assert_eq!((route.total, route.traffic.statuses), (5, [0, 5, 0, 0, 0]));
+    assert!(route.traffic.max >= route.traffic.p50, "{route:?}");
+    let [peer] = &summary.peers[..] else {
+        panic!("one peer: {summary:?}");
+    };
+    assert_eq!((peer.total, peer.failed, peer.active), (5, 0, 0));
+    assert!(peer.traffic.received > 0.0 && summary.peak >= 1.0);
+}
+
+#[test]
+fn who_watches_is_told_what_became_of_a_request() {
+    let backend = Backend::start();
+    let server = Setup::new(conf(
+        "upstream app { server %DEAD1%; server %BACKEND% backup; }
+        server {
+            listen 127.0.0.1:%LISTEN1%;
+            server_name one.example;
+            location /app/ { proxy_pass http://app; }
+        }",
+    ))
+    .set("BACKEND", backend.address())
+    .start();
+    let control = Control::of(&server);
+    let path = format!("/app/{}?x=%1b[2J", "x".repeat(3000));
+    let request = format!(
+        "GET {path} HTTP/1.1\r\nHost: One.example:80\r\nUser-Agent: {}\r\nConnection: close\r\n\r\n",
+        "a".repeat(1000)
+    );
+    let watch = async {
+        let stream = control.client.stream(&[Topic::Requests]).await;
+        let mut stream = stream.expect("room for one");
+        // Until the workers know that somebody watches, nothing is told.
+        loop {
+            let port = server.port(1);
+            let request = request.clone();
+            let asking = tokio::task::spawn_blocking(move || {
+                assert_eq!(Client::connect(port).ask(&request).status, 200);
+            });
+            asking.await.expect("it does not panic");
+            let next = tokio::time::timeout(std::time::Duration::from_secs(1), async {
+                loop {
+                    match stream.next().await.expect("the stream lives") {
+                        Some(Event::Requests { mut requests, .. }) => break requests.remove(0),
+                        Some(_) => {}
+                        None => panic!("the stream ended early"),
+                    }
+                }
+            });
+            if let Ok(told) = next.await {
+                return told;
+            }
+        }
+    };
+    let told: Request = control.runtime.block_on(watch);
+    assert_eq!((told.status, &*told.method), (200, "GET"));
+    assert_eq!((&*told.host, &*told.protocol), ("one.example", "HTTP/1.1"));
+    assert_eq!((&*told.server, &*told.location), ("one.example", "/app/"));
+    assert_eq!((told.target.len(), told.user_agent.len()), (2048, 256));
+    assert_eq!((&*told.client, told.is_complete), ("127.0.0.1", true));
+    assert!(told.received > 4000 && told.sent > 100, "{told:?}");
+    let peers: Vec<_> = (told.attempts.iter())
+        .map(|attempt| (attempt.status, attempt.header.is_some()))
+        .collect();
+    // The dead one may have been found dead by an earlier request.
+    assert_eq!(*peers.last().expect("an attempt"), (200, true), "{told:?}");
+    let last = &told.attempts[told.attempts.len() - 1];
+    assert_eq!(last.peer, backend.address());
+    assert!(last.connect <= last.header && last.header <= last.response);
+    assert!(told.duration >= last.started);
 }
