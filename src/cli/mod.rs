@@ -25,6 +25,7 @@ mod problems;
 mod routes;
 mod session;
 mod socket;
+mod start;
 mod status;
 mod table;
 mod test;
@@ -41,7 +42,6 @@ use crate::conf::check::closest;
 use crate::conf::directives::{all, render_help};
 use crate::conf::explain::{CODES, Code, explain};
 use crate::conf::modules::configure_arguments;
-use crate::control;
 use crate::process::{self, Setup};
 use crate::protocol::{Done, FileName};
 use crate::unit::printable::escape_lines;
@@ -225,6 +225,10 @@ fn server(options: Options) -> ExitCode {
             return ExitCode::SUCCESS;
         }
     }
+    let order = options.signal;
+    if !options.test && order.is_none() {
+        return start::run(&options);
+    }
     let surroundings = Surroundings::of_process();
     let paths = match paths::find(&options, &surroundings, |path| path.exists()) {
         Ok(paths) => paths,
@@ -236,15 +240,9 @@ fn server(options: Options) -> ExitCode {
         }
     };
     let setup = setup(&options, paths);
-    if options.test {
-        return test::run(&setup, &options);
-    }
-    if let Some(order) = options.signal {
-        return send(&setup, order);
-    }
-    match process::run(setup, control::attend) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(process::Failed) => ExitCode::FAILURE,
+    match order {
+        Some(order) if !options.test => send(&setup, order),
+        _ => test::run(&setup, &options),
     }
 }
 

@@ -47,6 +47,13 @@ impl Surroundings {
             home: path("HOME"),
         }
     }
+
+    /// The configuration of this user, whether it is there or not.
+    pub fn personal_conf(&self) -> Option<PathBuf> {
+        let home = self.home.as_ref().map(|home| home.join(".config"));
+        let personal = self.config_home.clone().or(home)?;
+        Some(personal.join("openclaw/openclaw.conf"))
+    }
 }
 
 /// No configuration was named, and none is at the default places.
@@ -89,15 +96,10 @@ pub fn find(
                     prefix.join("conf/openclaw.conf"),
                     prefix.join("openclaw.conf"),
                 ],
-                None => {
-                    let home = surroundings.home.as_ref().map(|home| home.join(".config"));
-                    let personal = surroundings.config_home.clone().or(home);
-                    [Some(PathBuf::from(SYSTEM))]
-                        .into_iter()
-                        .chain([personal.map(|home| home.join("openclaw/openclaw.conf"))])
-                        .flatten()
-                        .collect()
-                }
+                None => [Some(PathBuf::from(SYSTEM)), surroundings.personal_conf()]
+                    .into_iter()
+                    .flatten()
+                    .collect(),
             };
             match candidates.iter().position(|candidate| exists(candidate)) {
                 Some(position) => candidates[position].clone(),

@@ -103,13 +103,8 @@ impl Session {
     pub fn open(daemon: &Daemon) -> Result<Self, Failure> {
         let runtime = Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(|error| Failure::failed(error.to_string()))?;
-        let environment = std::env::var_os("OPENCLAW_SOCKET")
-            .filter(|path| !path.is_empty())
-            .map(PathBuf::from);
-        let configured = configured_socket(daemon)?;
         let mut tried = Tried::default();
-        let named = daemon.socket.clone().or(configured).or(environment);
-        for socket in socket::candidates(named) {
+        for socket in sockets(daemon)? {
             let client = Client::new(&socket);
             let asked = runtime.block_on(async {
                 tokio::time::timeout(PATIENCE, client.get::<Status>("/v1/status")).await
@@ -209,6 +204,16 @@ pub fn setup(daemon: &Daemon) -> Result<Setup, paths::NotFound> {
     let surroundings = paths::Surroundings::of_process();
     let places = paths::find(&options, &surroundings, |path| path.exists())?;
     Ok(super::setup(&options, places))
+}
+
+/// The sockets at which the daemon may be found, in the order in which they are tried.
+pub fn sockets(daemon: &Daemon) -> Result<Vec<PathBuf>, Failure> {
+    let environment = std::env::var_os("OPENCLAW_SOCKET")
+        .filter(|path| !path.is_empty())
+        .map(PathBuf::from);
+    let configured = configured_socket(daemon)?;
+    let named = daemon.socket.clone().or(configured).or(environment);
+    Ok(socket::candidates(named))
 }
 
 /// The socket of the configuration that was asked for with `-c` or `-p`, as far as one that may have

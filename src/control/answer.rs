@@ -257,7 +257,6 @@ async fn tell(control: &Control, visitor: &Visitor, request: Request<Incoming>) 
             audit(control, visitor, "restore", &path);
             json(&revisions::restore(control, absolute(&path)?).await?)
         }
-        ("GET", ["v1", "metrics"]) => Ok(numbers::prometheus(control).into_bytes()),
         ("POST", ["v1", "subscriptions", id]) => {
             let Lease { topics } = body(control, request).await?;
             match control.hub.renew(number(id)?, topics) {

@@ -10,7 +10,7 @@ use super::answer::millis;
 use crate::metrics::live::RequestSummary;
 use crate::metrics::traffic::{PeerId, RouteId, ledger};
 use crate::metrics::window::{self, Aggregator, Moment, Window};
-use crate::metrics::{prometheus, registry};
+use crate::metrics::registry;
 use crate::process::desk::{InForce, refusal};
 use crate::protocol::{
     Attempt, Explanation, History, Level, Millis, Occurrence, PeerState, PeerStates, PeerTraffic,
@@ -326,12 +326,6 @@ pub fn keep_minute(control: &Control) {
             passed,
         );
     }
-}
-
-/// Prometheus' text of all counters.
-pub fn prometheus(control: &Control) -> String {
-    let generation = &control.desk.in_force().generation;
-    prometheus::text(&generation.listed_peers(), Moment::now())
 }
 
 /// The route that an explained request is counted for.

@@ -11,6 +11,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
 use directories::ProjectDirs;
+use nix::unistd::geteuid;
 use sha2::{Digest as _, Sha256};
 
 use super::Setup;
@@ -62,19 +63,15 @@ pub fn usual(setup: &Setup) -> Places {
         };
     }
     let dirs = ProjectDirs::from("", "", "openclaw");
-    let (state, run) = match &dirs {
-        Some(dirs) => (
-            dirs.state_dir().unwrap_or(dirs.data_local_dir()).to_owned(),
-            dirs.runtime_dir().map(Path::to_owned),
-        ),
+    let state = match &dirs {
+        Some(dirs) => state_of(dirs),
         // A user without a home.
-        None => (setup.prefix.join("state"), None),
+        None => setup.prefix.join("state"),
     };
-    let is_personal = dirs
-        .as_ref()
-        .is_some_and(|dirs| setup.conf == dirs.config_dir().join("openclaw.conf"));
-    if is_personal {
-        let socket = run.unwrap_or_else(|| state.clone()).join("control.sock");
+    if let Some(dirs) = &dirs
+        && setup.conf == dirs.config_dir().join("openclaw.conf")
+    {
+        let socket = dirs.runtime_dir().unwrap_or(&state).join("control.sock");
         return Places {
             state,
             socket: Some(socket),
@@ -87,12 +84,25 @@ pub fn usual(setup: &Setup) -> Places {
     }
 }
 
+fn state_of(dirs: &ProjectDirs) -> PathBuf {
+    dirs.state_dir().unwrap_or(dirs.data_local_dir()).to_owned()
+}
+
+/// The directory for what a daemon of this user writes that has no other place.
+pub fn user_directory() -> PathBuf {
+    match ProjectDirs::from("", "", "openclaw") {
+        _ if geteuid().is_root() => "/var/lib/openclaw".into(),
+        Some(dirs) => state_of(&dirs),
+        None => env::temp_dir(),
+    }
+}
+
 /// The sockets at which a daemon may be found when nothing is said about it.
 pub fn usual_sockets() -> Vec<PathBuf> {
     let mut sockets = vec![PathBuf::from("/run/openclaw/control.sock")];
     if let Some(dirs) = ProjectDirs::from("", "", "openclaw") {
-        let state = dirs.state_dir().unwrap_or(dirs.data_local_dir());
-        sockets.push(dirs.runtime_dir().unwrap_or(state).join("control.sock"));
+        let state = state_of(&dirs);
+        sockets.push(dirs.runtime_dir().unwrap_or(&state).join("control.sock"));
     }
     sockets
 }
