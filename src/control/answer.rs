@@ -21,7 +21,6 @@ use tokio::sync::mpsc;
 
 use super::{Control, Visitor, explain, numbers, revisions, routes};
 use crate::conf::typed::listen::Address;
-use crate::conf::typed::location::MetricsFormat;
 use crate::conf::typed::log::Level;
 use crate::http::variables;
 use crate::log::error_log;
@@ -33,7 +32,6 @@ use crate::protocol::{
     PeerAction, PeerChange, Question, Refusal, RefusalCode, Revert, Review, Routes, Status, Topic,
     Upstreams, VERSION,
 };
-use crate::serve::metrics_page;
 use crate::upstream::group::{Mode, Override};
 
 /// How long a body may take to come.
@@ -176,14 +174,6 @@ async fn tell(control: &Control, visitor: &Visitor, request: Request<Incoming>) 
         )?),
         ("GET", ["v1", "routes"]) => json(&*control.routes.of(&desk.in_force())),
         ("GET", ["v1", "upstreams"]) => json(&all_upstreams(control)),
-        ("GET", ["v1", "metrics"]) => {
-            let in_force = desk.in_force();
-            let format = MetricsFormat::Prometheus;
-            match metrics_page::text(&in_force.generation, format).await {
-                Some((_, text)) => Ok(text.into_bytes()),
-                None => Err(refusal(RefusalCode::Failed, "the page could not be made")),
-            }
-        }
         ("GET", ["v1", "events"]) => {
             let limit = query.number("limit")?.unwrap_or(100) as usize;
             json(&revisions::events(control, limit.min(MOST_ROWS)).await?)

@@ -16,7 +16,6 @@ use crate::conf::include::Loaded;
 use crate::conf::source::Sources;
 use crate::conf::typed::Config;
 use crate::conf::typed::log::ErrorLog;
-use crate::metrics::registry;
 use crate::protocol::{Applied, Base, Occurrence, Problem, Refusal, RefusalCode};
 use crate::serve::generation::Generation;
 use crate::store::Store;
@@ -229,7 +228,6 @@ impl Desk {
 impl Counter {
     /// Shows what is in force from now on.
     pub fn show(&self, in_force: InForce) {
-        registry::set_revision(in_force.revision);
         self.in_force.send_replace(Arc::new(in_force));
     }
 }

@@ -400,7 +400,7 @@ static ABSENT: &[Lack] = &[
                 fancyindex_show_path fancyindex_time_format",
     },
     Lack {
-        why: "the module vhost_traffic_status is not supported; use `stub_status`",
+        why: "the module vhost_traffic_status is not supported; use `metrics`",
         names: "vhost_traffic_status vhost_traffic_status_zone vhost_traffic_status_display \
                 vhost_traffic_status_display_format vhost_traffic_status_filter \
                 vhost_traffic_status_filter_by_host vhost_traffic_status_filter_by_set_key \
