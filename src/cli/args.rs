@@ -332,7 +332,7 @@ Usage: openclaw [-?hvVtTq] [-s signal] [-c filename] [-p prefix]
 ";
 
 /// Words that go with nginx's options.
-const WORDS_AMONG_OPTIONS: &[(&str, &str)] = &[
+pub const WORDS_AMONG_OPTIONS: &[(&str, &str)] = &[
     ("check", "the same as -t"),
     (
         "dashboard",

@@ -1,22 +1,20 @@
-//! `openclaw logs`: requests as they ended, those that the daemon remembers and those that come.
+//! `openclaw logs`: requests as they end.
+//!
+//! The daemon tells them while somebody looks and remembers none: what was before is in the access
+//! log.
 
 use std::io::{self, Write as _};
 
 use jiff::tz::TimeZone;
 
 use super::complain;
-use super::exit::Exit;
 use super::figures::{bytes, micros, time};
 use super::follow::{Follower, Sight};
 use super::paint::Paint;
 use super::session::{Failure, Session};
 use super::words::{Network, StatusPattern};
-use crate::protocol::client::CallError;
-use crate::protocol::{Event, RefusalCode, Request, Requests, Topic};
+use crate::protocol::{Event, Request, Topic};
 use crate::unit::printable::{escape, escape_json};
-
-/// How many remembered requests are looked through when not all are wanted.
-const LOOKED_THROUGH: usize = 10_000;
 
 /// Which requests are wanted.
 #[derive(Clone, Debug, Default)]
@@ -36,15 +34,6 @@ pub struct Filter {
 }
 
 impl Filter {
-    fn is_empty(&self) -> bool {
-        self.statuses.is_empty()
-            && self.host.is_none()
-            && self.path.is_none()
-            && self.method.is_none()
-            && self.client.is_none()
-            && self.slow.is_none()
-    }
-
     /// Is this request wanted?
     fn takes(&self, request: &Request) -> bool {
         let host = request
@@ -86,51 +75,24 @@ impl Filter {
     }
 }
 
-/// Prints the newest `lines` requests, and with `follow` those that come.
-pub fn run(session: &Session, filter: &Filter, lines: usize, follow: bool) -> Result<(), Failure> {
+/// Prints requests as they end, for ever or until so many were printed.
+pub fn run(session: &Session, filter: &Filter, lines: Option<usize>) -> Result<(), Failure> {
     let mut out = Lines {
         json: session.json,
         paint: session.paint,
         zone: TimeZone::system(),
+        left: lines,
         reader_is_gone: false,
     };
     session.runtime.block_on(async {
-        // Opened before the past is asked for, so that nothing is missed between.
-        let mut follower = match follow {
-            true => Some(Follower::open(&session.client, &[Topic::Requests]).await?),
-            false => None,
-        };
-        let limit = match filter.is_empty() {
-            true => lines,
-            false => LOOKED_THROUGH.max(lines),
-        };
-        let path = format!("/v1/requests?limit={limit}");
-        let past = match session.client.get::<Requests>(&path).await {
-            Ok(past) => past.requests,
-            Err(CallError::Refused(refusal)) if refusal.code == RefusalCode::NotFound => {
-                if !follow {
-                    return Err(Failure::Told(
-                        Exit::Failed,
-                        "this daemon remembers no requests\n\
-                         hint: `openclaw logs -f` shows those that come"
-                            .to_owned(),
-                    ));
-                }
-                Vec::new()
-            }
-            Err(error) => return Err(error.into()),
-        };
-        let wanted: Vec<_> = past.iter().filter(|it| filter.takes(it)).collect();
-        for request in &wanted[wanted.len().saturating_sub(lines)..] {
-            out.put(request);
-        }
-        let Some(follower) = &mut follower else {
-            return Ok(());
-        };
-        while !out.reader_is_gone {
+        let mut follower = Follower::open(&session.client, &[Topic::Requests]).await?;
+        while !out.is_full() {
             match follower.next().await {
                 Sight::Event(Event::Requests { requests, dropped }) => {
                     for request in requests.iter().filter(|it| filter.takes(it)) {
+                        if out.is_full() {
+                            break;
+                        }
                         out.put(request);
                     }
                     if dropped > 0 {
@@ -156,11 +118,18 @@ struct Lines {
     json: bool,
     paint: Paint,
     zone: TimeZone,
+    /// How many may still be printed, if that is bounded.
+    left: Option<usize>,
     /// The pipe is closed: `| head` has seen enough.
     reader_is_gone: bool,
 }
 
 impl Lines {
+    /// Is nothing more wanted?
+    fn is_full(&self) -> bool {
+        self.reader_is_gone || self.left == Some(0)
+    }
+
     fn put(&mut self, request: &Request) {
         let mut line = match self.json {
             true => match serde_json::to_string(request) {
@@ -177,6 +146,9 @@ impl Lines {
             .is_err()
         {
             self.reader_is_gone = true;
+        }
+        if let Some(left) = &mut self.left {
+            *left -= 1;
         }
     }
 }

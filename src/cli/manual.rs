@@ -2,11 +2,13 @@
 
 use std::io;
 
+use clap::Args as _;
 use clap_mangen::Man;
 use clap_mangen::roff::{Roff, bold, italic, roman};
 
-use super::args::{USAGE, command};
+use super::args::{USAGE, WORDS_AMONG_OPTIONS, command};
 use super::exit::Exit;
+use super::words::Daemon;
 
 /// The whole page in the language of man(7).
 pub fn page() -> io::Result<Vec<u8>> {
@@ -23,8 +25,7 @@ pub fn page() -> io::Result<Vec<u8>> {
     roff.control("SH", ["SYNOPSIS"]);
     roff.control("nf", []);
     for line in USAGE.lines() {
-        let line = line.strip_prefix("Usage:").unwrap_or(line);
-        roff.text([roman(line.trim_start())]);
+        roff.text([roman(line.get("Usage: ".len()..).unwrap_or_default())]);
     }
     roff.control("fi", []);
     roff.control("SH", ["DESCRIPTION"]);
@@ -32,13 +33,16 @@ pub fn page() -> io::Result<Vec<u8>> {
         "A reverse proxy for a few sites that reads configuration files of nginx. Without a word \
          it serves; the words ask the daemon that runs, over its control socket.",
     )]);
-    roff.to_writer(&mut page)?;
-    man.render_options_section(&mut page)?;
-
-    let mut roff = Roff::new();
+    roff.control("SH", ["OPTIONS"]);
+    options(&command, &[], &mut roff);
     roff.control("SH", ["WORDS"]);
+    roff.text([roman(
+        "Every word that asks the daemon takes these options:",
+    )]);
+    let of_all = Daemon::augment_args(clap::Command::new("openclaw"));
+    options(&of_all, &[], &mut roff);
     for word in command.get_subcommands() {
-        word_section(word, "openclaw", &mut roff);
+        word_section(word, "openclaw", &of_all, &mut roff);
     }
     roff.control("SH", ["EXIT STATUS"]);
     roff.text([roman(
@@ -76,14 +80,12 @@ pub fn page() -> io::Result<Vec<u8>> {
     Ok(page)
 }
 
-/// A word, what it is for, its arguments, and the words behind it.
-fn word_section(word: &clap::Command, before: &str, roff: &mut Roff) {
+/// A word, what it is for, its arguments, and the words behind it. What was told of all is left out.
+fn word_section(word: &clap::Command, before: &str, told: &clap::Command, roff: &mut Roff) {
     let name = format!("{before} {}", word.get_name());
     let mut heading = name.clone();
     for argument in word.get_positionals() {
-        let values = argument.get_value_names().unwrap_or_default();
-        let values: Vec<&str> = values.iter().map(AsRef::as_ref).collect();
-        let values = values.join(" ");
+        let values = value_names(argument);
         heading.push_str(&match argument.is_required_set() {
             true => format!(" {values}"),
             false => format!(" [{values}]"),
@@ -93,35 +95,44 @@ fn word_section(word: &clap::Command, before: &str, roff: &mut Roff) {
     if let Some(about) = word.get_about() {
         roff.text([roman(about.to_string())]);
     }
-    // Those of `check` and `dashboard` stand above.
-    let options = word.get_opts().chain(
-        word.get_arguments()
-            .filter(|it| !it.is_positional() && !it.get_action().takes_values()),
-    );
-    for option in options.filter(|it| !it.is_global_set() && it.get_id() != "help") {
-        if super::args::OPTIONS
-            .iter()
-            .any(|row| row.id() == option.get_id().as_str())
-        {
-            continue;
-        }
+    // The options of `check` and `dashboard` stand above.
+    if !WORDS_AMONG_OPTIONS
+        .iter()
+        .any(|(it, _)| *it == word.get_name())
+    {
+        let told: Vec<_> = told.get_arguments().map(clap::Arg::get_id).collect();
+        options(word, &told, roff);
+    }
+    for word in word.get_subcommands() {
+        word_section(word, &name, told, roff);
+    }
+}
+
+/// The options of a command but for these.
+fn options(command: &clap::Command, told: &[&clap::Id], roff: &mut Roff) {
+    let options = command.get_arguments();
+    for option in options.filter(|it| !it.is_positional() && !told.contains(&it.get_id())) {
         let mut names = Vec::new();
         names.extend(option.get_short().map(|letter| format!("-{letter}")));
         names.extend(option.get_long().map(|long| format!("--{long}")));
-        let values = option.get_value_names().unwrap_or_default();
-        let values: Vec<&str> = values.iter().map(AsRef::as_ref).collect();
-        roff.control("TP", []);
         let mut line = vec![bold(names.join(", "))];
         if option.get_action().takes_values() {
-            line.extend([roman(" "), italic(values.join(" "))]);
+            line.extend([roman(" "), italic(value_names(option))]);
         }
+        roff.control("TP", []);
         roff.text(line);
         let help = option.get_help().map(ToString::to_string);
         roff.text([roman(help.unwrap_or_default())]);
     }
-    for word in word.get_subcommands() {
-        word_section(word, &name, roff);
-    }
+}
+
+fn value_names(argument: &clap::Arg) -> String {
+    let names = argument.get_value_names().unwrap_or_default();
+    names
+        .iter()
+        .map(|it| it.as_str())
+        .collect::<Vec<_>>()
+        .join(" ")
 }
 
 fn entry(roff: &mut Roff, name: &str, text: &str) {

@@ -107,7 +107,8 @@ fn word(word: Word) -> ExitCode {
             backends::change(&session, &change)
         }),
         Word::Logs {
-            follow,
+            // The other way to say that there is no end.
+            follow: _,
             status,
             host,
             path,
@@ -125,7 +126,7 @@ fn word(word: Word) -> ExitCode {
                 client,
                 slow,
             };
-            logs::run(&session, &filter, lines, follow)
+            logs::run(&session, &filter, lines)
         }),
         Word::Config { action } => config(action),
         Word::Reload { daemon } => ask(&daemon, |session| config::reload(&session)),

@@ -62,10 +62,10 @@ pub enum Word {
         #[command(flatten)]
         daemon: Daemon,
     },
-    /// Show requests as they ended
+    /// Show requests as they end
     Logs {
-        /// Go on with those that come
-        #[arg(short = 'f', long)]
+        /// Go on without end; so it is unless `-n` is given
+        #[arg(short = 'f', long, conflicts_with = "lines")]
         follow: bool,
         /// Only these statuses: 404, 5xx, 4xx,502
         #[arg(long, value_name = "STATUS", value_delimiter = ',')]
@@ -85,9 +85,9 @@ pub enum Word {
         /// Only requests that took at least so many milliseconds
         #[arg(long, value_name = "MS")]
         slow: Option<u64>,
-        /// At most so many of those before now
-        #[arg(short = 'n', value_name = "N", default_value_t = 20)]
-        lines: usize,
+        /// End after so many
+        #[arg(short = 'n', value_name = "N")]
+        lines: Option<usize>,
         #[command(flatten)]
         daemon: Daemon,
     },
@@ -465,6 +465,7 @@ mod tests {
 
     #[test]
     fn filters_of_the_log_are_typed() {
+        assert!(word("logs -f -n 5").is_err());
         let Ok(Word::Logs {
             follow,
             status,

@@ -20,7 +20,6 @@
 //! | `GET /v1/routes` | | [`Routes`] |
 //! | `GET /v1/upstreams` | | [`Upstreams`] |
 //! | `GET /v1/events?limit=N` | | [`Events`] |
-//! | `GET /v1/requests?limit=N` | | [`Requests`] |
 //! | `GET /v1/config` | | [`ConfigTexts`] |
 //! | `POST /v1/config/review` | [`Change`] | [`Review`] |
 //! | `POST /v1/config/apply` | [`Change`] | [`Applied`] |
@@ -755,14 +754,6 @@ pub struct Request {
     pub user_agent: String,
     /// Was the answer sent whole?
     pub is_complete: bool,
-}
-
-/// The newest requests that the daemon remembers, oldest first.
-#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
-#[serde(default)]
-pub struct Requests {
-    /// The requests.
-    pub requests: Vec<Request>,
 }
 
 /// A try at a peer.

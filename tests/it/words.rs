@@ -13,7 +13,7 @@ use std::process::{Command, Output, Stdio};
 
 use openclaw::protocol::{
     Applied, Base, ConfState, ConfigTexts, Event, Explanation, FileText, Outcome, Peer, PeerState,
-    PeerTraffic, Problem, Refusal, RefusalCode, Request, Requests, Review, Revision, RevisionDiff,
+    PeerTraffic, Problem, Refusal, RefusalCode, Request, Review, Revision, RevisionDiff,
     RevisionTexts, Revisions, Route, Routes, Status, Summary, Upstream, Upstreams, VERSION,
 };
 use tempfile::TempDir;
@@ -160,6 +160,7 @@ fn without_a_daemon_every_word_says_what_was_tried_and_ends_with_4() {
         &["config", "undo", "--yes"],
         &["reload"],
         &["backup", "x"],
+        &["restore", "x"],
     ] {
         let absent = runtime.join("absent.sock");
         let output = openclaw().args(words).arg("--socket").arg(&absent).output();
@@ -331,12 +332,6 @@ fn hostile_requests_do_not_reach_the_terminal_raw() {
     };
     let line = |event: &Event| serde_json::to_string(event).expect("plain data");
     let daemon = FakeDaemon::new()
-        .answer(
-            "GET /v1/requests",
-            &Requests {
-                requests: vec![request(404, "/before"), request(200, "/other")],
-            },
-        )
         .stream(
             "GET /v1/stream",
             &[
@@ -348,49 +343,24 @@ fn hostile_requests_do_not_reach_the_terminal_raw() {
             ],
         )
         .start();
-    let output = ask(&daemon, &["logs", "--status", "404"]);
-    assert!(stdout(&output).contains("/before"), "{}", stdout(&output));
-    assert!(!stdout(&output).contains("/other"), "{}", stdout(&output));
-    for words in [
-        &["logs", "-f", "--status", "4xx"][..],
-        &["logs", "-f", "--json", "--status", "4xx"],
-    ] {
-        let mut child = openclaw()
-            .args(words)
-            .arg("--socket")
-            .arg(daemon.socket())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("the program must be there");
-        let stdout = BufReader::new(child.stdout.take().expect("piped"));
-        let lines: Vec<String> = stdout
-            .lines()
-            .take(2)
-            .map(|line| line.expect("UTF-8"))
-            .collect();
-        child.kill().expect("ours");
-        child.wait().expect("ours");
-        assert!(lines[0].contains("/before"), "{lines:?}");
-        assert!(
-            !lines[1].contains(|it: char| it.is_control() || it == '\u{202e}'),
-            "{lines:?}"
-        );
-        if words.contains(&"--json") {
-            let told: Request = serde_json::from_str(&lines[1]).expect("JSON");
-            assert_eq!(told.target, EVIL);
-        } else {
-            assert!(lines[1].contains("/^[[2J^[]0;owned^G^M^J"), "{lines:?}");
-        }
-    }
-}
-
-#[test]
-fn a_daemon_that_remembers_nothing_says_how_to_follow() {
-    let daemon = FakeDaemon::new().start();
-    let output = ask(&daemon, &["logs"]);
-    assert_eq!(output.status.code(), Some(1));
-    assert!(stderr(&output).contains("logs -f"), "{}", stderr(&output));
+    // It ends by itself, although the stream does not.
+    let output = ask(&daemon, &["logs", "-n", "1", "--status", "404"]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    assert!(
+        stdout(&output).contains("/^[[2J^[]0;owned^G^M^J"),
+        "{}",
+        stdout(&output)
+    );
+    assert_harmless(&output);
+    assert!(
+        stderr(&output).contains("3 requests were too fast"),
+        "{}",
+        stderr(&output)
+    );
+    let output = ask(&daemon, &["logs", "-n", "1", "--json", "--status", "4xx"]);
+    assert_harmless(&output);
+    let told: Request = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!(told.target, EVIL);
 }
 
 #[test]
@@ -900,6 +870,20 @@ fn a_running_daemon_refuses_a_broken_file_and_takes_a_good_one() {
     told(&server, &["config", "check"]);
     told(&server, &["reload"]);
     assert_eq!(status_of(&server, "/"), "200 reloaded");
+}
+
+#[test]
+fn the_memory_of_a_running_daemon_is_written_and_taken_back() {
+    let (server, _control) = daemon();
+    let directory = &server.site().prefix;
+    let file = directory.join("state/backup.db");
+    let file = file.to_str().expect("UTF-8");
+    told(&server, &["backup", file]);
+    told(&server, &["restore", file]);
+    let history = told(&server, &["config", "history"]);
+    assert!(history.contains("*    1"), "{history}");
+    let output = real(&server, &["restore", "/no/such/file"], &[]);
+    assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
 }
 
 /// What the doctor says of a check: its level and its text.
