@@ -147,14 +147,19 @@ impl Sockets {
         (Self { bound }, warnings)
     }
 
-    /// The addresses that none of the endpoints has.
-    pub fn not_in(&self, endpoints: &[Endpoint]) -> impl Iterator<Item = &Address> {
-        let is_needed = |address: &Address| {
+    /// Closes the sockets whose address none of the endpoints has, and tells those addresses.
+    pub fn close_others(&mut self, endpoints: &[Endpoint]) -> Vec<Address> {
+        let is_needed = |bound: &Arc<Bound>| {
+            let address = &bound.endpoint.address;
             endpoints
                 .iter()
                 .any(|endpoint| endpoint.address == *address)
         };
-        self.addresses().filter(move |address| !is_needed(address))
+        let (kept, others) = self.bound.drain(..).partition(is_needed);
+        self.bound = kept;
+        let others: Vec<Arc<Bound>> = others;
+        let addresses = others.iter().map(|bound| bound.endpoint.address.clone());
+        addresses.collect()
     }
 
     /// The sockets for other endpoints: those of the same address are the same sockets, the others

@@ -168,17 +168,19 @@ pub fn run(setup: Setup, attend: impl FnOnce(&Desk, Option<ControlSocket>)) -> R
     for remark in inherited.remarks {
         error_log::report(Level::Warn, format_args!("{remark}"));
     }
-    let (given, given_warnings) = Sockets::inherited(inherited.sockets);
-    for unused in given.not_in(&endpoints) {
+    let (mut given, given_warnings) = Sockets::inherited(inherited.sockets);
+    let unused = given.close_others(&endpoints);
+    for address in &unused {
         error_log::report(
             Level::Warn,
             format_args!(
-                "the service manager listens on {unused}, for which no server has a \"listen\", \
+                "the service manager listens on {address}, for which no server has a \"listen\", \
                  its socket is closed here"
             ),
         );
-        notify::forget_socket(unused);
     }
+    // Before an address is bound that they would be in the way of.
+    notify::forget_sockets(&unused);
     let (sockets, warnings) =
         given
             .adapt(endpoints, process.workers)

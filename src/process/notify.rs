@@ -7,11 +7,12 @@
 //! program, so sockets that have one are not kept.
 
 use std::ffi::OsStr;
-use std::io::IoSlice;
-use std::os::fd::{AsRawFd as _, BorrowedFd};
+use std::io::{IoSlice, Read as _};
+use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd};
 use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::ffi::OsStrExt as _;
-use std::os::unix::net::{SocketAddr, UnixDatagram};
+use std::os::unix::net::{SocketAddr, UnixDatagram, UnixStream};
+use std::time::Duration;
 
 use nix::sys::socket::{ControlMessage, MsgFlags, UnixAddr, sendmsg};
 use nix::time::{ClockId, clock_gettime};
@@ -63,12 +64,30 @@ pub fn keep_sockets(before: &Sockets, now: &Sockets) {
     }
 }
 
-/// The manager shall close the socket of an address, which nobody serves any more.
-pub fn forget_socket(address: &Address) {
-    if let Some(name) = std::env::var_os("NOTIFY_SOCKET").filter(|_| is_store_offered()) {
+/// The manager shall close the sockets of these addresses, which nobody serves any more; waits until
+/// it has, as long as it does not take long.
+pub fn forget_sockets(addresses: &[Address]) {
+    let name = std::env::var_os("NOTIFY_SOCKET").filter(|_| is_store_offered());
+    let Some(name) = name.filter(|_| !addresses.is_empty()) else {
+        return;
+    };
+    for address in addresses {
         let _ = send(&name, &let_go(address));
     }
+    // It closes what comes with a barrier once it has read all that was sent before
+    // (sd_notify_barrier(3)).
+    let Ok((mut ours, theirs)) = UnixStream::pair() else {
+        return;
+    };
+    let is_sent = send_with(&name, "BARRIER=1", &[theirs.as_fd()]).is_ok();
+    drop(theirs);
+    if is_sent && ours.set_read_timeout(Some(PATIENCE)).is_ok() {
+        let _ = ours.read(&mut [0]);
+    }
 }
+
+/// How long the manager may take to close sockets.
+const PATIENCE: Duration = Duration::from_secs(3);
 
 /// What the kernel lets through in one message (`SCM_MAX_FD`).
 const MOST_AT_ONCE: usize = 253;

@@ -62,13 +62,27 @@ impl Service {
 
     /// Gives the program these sockets as descriptors 3 and 4.
     fn start_with(&mut self, first: impl Into<OwnedFd>, second: impl Into<OwnedFd>) {
+        self.start_with_all(first.into(), second.into(), &[]);
+    }
+
+    /// As [`Self::start_with`], by a manager that keeps sockets.
+    fn start_keeping(&mut self, first: impl Into<OwnedFd>, second: impl Into<OwnedFd>) {
+        self.start_with_all(first.into(), second.into(), &[("FDSTORE", "16")]);
+    }
+
+    fn start_with_all(&mut self, first: OwnedFd, second: OwnedFd, variables: &[(&str, &str)]) {
         let script = "exec 3<&0 4>&1 </dev/null >/dev/null; \
              LISTEN_PID=$$ LISTEN_FDS=2 LISTEN_FDNAMES=web:other \
              exec \"$0\" --daemon -p \"$1\"";
         let mut command = self.command("sh");
         command.args(["-c", script, PROGRAM]);
         command.arg(self.directory.path());
-        self.spawn(command.stdin(first.into()).stdout(second.into()));
+        self.spawn(
+            command
+                .envs(variables.iter().copied())
+                .stdin(first)
+                .stdout(second),
+        );
     }
 
     fn command(&self, program: &str) -> Command {
@@ -336,6 +350,29 @@ fn sockets_that_the_manager_keeps_outlive_a_crash_with_the_connections_in_them()
     assert_eq!(service.given().1.len(), 2);
     assert!(service.told().starts_with("READY=1\n"));
     assert_eq!(Client::connect(next.number).ask(GET).text(), "moved");
+}
+
+#[test]
+fn a_kept_socket_makes_way_for_an_address_that_it_overlaps() {
+    let web = TcpListener::bind("0.0.0.0:0").expect("a free port");
+    let port = local(&web).port();
+    let listen = format!("127.0.0.1:{port}");
+    let conf = answering(&listen, "text").replace("worker_processes 2", "worker_processes 1");
+    let mut service = Service::new(&conf);
+    let file = fs::File::open("/dev/null").expect("every system has it");
+    service.start_keeping(web.try_clone().expect("a descriptor"), file);
+    assert_eq!(
+        service.told(),
+        format!("FDSTOREREMOVE=1\nFDNAME=0.0.0.0-{port}")
+    );
+    let (barrier, theirs) = service.given();
+    assert_eq!((barrier.as_str(), theirs.len()), ("BARRIER=1", 1));
+    // The manager has closed it, and says so by closing this.
+    drop(web);
+    drop(theirs);
+    assert!(service.given().0.starts_with("FDSTORE=1\n"));
+    assert!(service.told().starts_with("READY=1\n"));
+    assert_eq!(Client::connect(port).ask(GET).text(), "text");
 }
 
 #[test]
