@@ -490,9 +490,9 @@ tell_who_listens() {
 
 # The manual page and the completions come from the program itself.
 put_manual() {
-    if $bin man >"$work/openclaw.1" 2>/dev/null && [ -s "$work/openclaw.1" ]; then
-        mkdir -p /usr/local/share/man/man1
-        put 644 "$work/openclaw.1" /usr/local/share/man/man1/openclaw.1
+    if $bin man >"$work/openclaw.8" 2>/dev/null && [ -s "$work/openclaw.8" ]; then
+        mkdir -p /usr/local/share/man/man8
+        put 644 "$work/openclaw.8" /usr/local/share/man/man8/openclaw.8
     fi
     for shell in bash zsh fish; do
         file=$(completion_file $shell)
@@ -552,7 +552,7 @@ uninstall_system() {
     elif [ -x $bin ] && [ -s /run/openclaw/openclaw.pid ]; then
         $bin -s quit 2>/dev/null || true
     fi
-    rm -f $unit /etc/logrotate.d/openclaw $bin /usr/local/share/man/man1/openclaw.1
+    rm -f $unit /etc/logrotate.d/openclaw $bin /usr/local/share/man/man8/openclaw.8
     for shell in bash zsh fish; do rm -f "$(completion_file $shell)"; done
     ! has_systemd || systemctl daemon-reload
     if [ -n "$purge" ]; then

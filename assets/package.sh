@@ -51,7 +51,7 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
 # A program for this machine can be asked for its manual page and its completions.
-manual=$work/openclaw.1
+manual=$work/openclaw.8
 "$program" man >"$manual" 2>/dev/null || rm -f "$manual"
 for shell in bash zsh fish; do
     "$program" completions $shell >"$work/completions.$shell" 2>/dev/null || rm -f "$work/completions.$shell"
@@ -68,7 +68,7 @@ for file in openclaw.conf mime.types openclaw.service openclaw.socket openclaw.l
     grafana-dashboard.json compose.yaml; do
     install -m 644 "$root/assets/$file" "$top/assets/$file"
 done
-[ ! -s "$manual" ] || install -m 644 "$manual" "$top/assets/openclaw.1"
+[ ! -s "$manual" ] || install -m 644 "$manual" "$top/assets/openclaw.8"
 tarball=openclaw-linux-$arch.tar.gz
 (cd "$work/release" &&
     tar --sort=name --mtime="@$time" --owner=0 --group=0 --numeric-owner --format=ustar -cf - "$name") |
@@ -103,7 +103,7 @@ printf 'openclaw-proxy (%s) stable; urgency=medium\n\n  * Release %s.\n\n -- %s 
 put 644 "$work/changelog.gz" /usr/share/doc/openclaw-proxy/changelog.gz
 if [ -s "$manual" ]; then
     gzip -9n "$manual"
-    put 644 "$manual.gz" /usr/share/man/man1/openclaw.1.gz
+    put 644 "$manual.gz" /usr/share/man/man8/openclaw.8.gz
 fi
 put_completions() { # SHELL TARGET
     if [ -s "$work/completions.$1" ]; then put 644 "$work/completions.$1" "$2"; fi
