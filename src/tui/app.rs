@@ -261,8 +261,10 @@ impl App {
 
     /// Which rows of the table of keys hold now.
     pub fn context(&self) -> Context {
-        if self.bottom.is_some() {
-            return Context::Prompt;
+        match self.bottom {
+            Some(Bottom::Filter(..)) => return Context::Prompt,
+            Some(Bottom::Command(_)) => return Context::Command,
+            None => {}
         }
         match self.overlays.last() {
             Some(overlay) => overlay.view.context(),
@@ -322,7 +324,11 @@ impl App {
             Action::LongerWindow => self.step_window(1),
             Action::ShorterWindow => self.step_window(-1),
             Action::Retry => match self.model.link {
-                Link::Live | Link::Old { .. } => self.say(Notice::plain("connected already")),
+                Link::Live | Link::Old { .. } => {
+                    self.ask_all();
+                    self.ask_history();
+                    self.say(Notice::plain("asked again"));
+                }
                 _ => self.outputs.push(Output::Order(LinkOrder::Retry)),
             },
             Action::Close if self.shows_banner() => self.is_banner_hidden = true,
@@ -351,7 +357,6 @@ impl App {
                 "The proxy runs in this process: it stops with the dashboard.".to_owned(),
                 connections,
                 "`openclaw --daemon` starts one that runs without it.".to_owned(),
-                String::new(),
             ],
             button: "Stop the proxy".to_owned(),
         };

@@ -79,7 +79,9 @@ fn lines(explanation: &Explanation) -> Vec<Vec<Span>> {
         fact("asks for", url);
     }
     fact("peers", &explanation.peers.join("  "));
-    lines.push(Vec::new());
+    if !lines.is_empty() {
+        lines.push(Vec::new());
+    }
     for step in &explanation.steps {
         // The text in lines beside its phase, its place below.
         let wrapped = text::wrap(&step.text, usize::from(WIDTH) - 14);

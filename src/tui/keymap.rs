@@ -162,6 +162,8 @@ pub enum Context {
     Review,
     /// A line of text at the bottom or in a dialog.
     Prompt,
+    /// A command at the bottom.
+    Command,
     /// A question with two buttons.
     Confirm,
     /// A text to read.
@@ -172,7 +174,7 @@ pub enum Context {
 
 impl Context {
     /// All of them.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Overview,
         Self::Routes,
         Self::Backends,
@@ -182,6 +184,7 @@ impl Context {
         Self::Field,
         Self::Review,
         Self::Prompt,
+        Self::Command,
         Self::Confirm,
         Self::Reader,
         Self::Offline,
@@ -198,6 +201,7 @@ impl Context {
             Self::Form | Self::Field => "Form",
             Self::Review => "Review",
             Self::Prompt => "Prompt",
+            Self::Command => "Command",
             Self::Confirm => "Question",
             Self::Reader => "Text",
             Self::Offline => "No daemon",
@@ -223,13 +227,14 @@ pub struct Binding {
 }
 
 use Context::{
-    Backends, Config, Confirm, Field, Form, Logs, Offline, Overview, Prompt, Reader, Review, Routes,
+    Backends, Command, Config, Confirm, Field, Form, Logs, Offline, Overview, Prompt, Reader,
+    Review, Routes,
 };
 
 const SCREENS: &[Context] = &[Overview, Routes, Backends, Logs, Config];
 /// Where rows are listed or text is read.
 const LISTS: &[Context] = &[Overview, Routes, Backends, Logs, Config, Reader, Review];
-const TEXT: &[Context] = &[Prompt, Field];
+const TEXT: &[Context] = &[Prompt, Command, Field];
 const FORMS: &[Context] = &[Form, Field];
 
 const fn row(
@@ -268,28 +273,28 @@ const fn changing(
 pub const TABLE: &[Binding] = &[
     row(Action::Help, &["?", "F1"], &[Overview, Routes, Backends, Logs, Config, Review, Offline], "help", "help for this screen"),
     // Own keys of screens.
-    row(Action::Open, &["Enter", "l", "Right"], &[Overview], "open", "go to the screen of the pane"),
+    row(Action::Open, &["Enter", "l", "Right"], &[Overview], "open", "go to its screen"),
     row(Action::Open, &["Enter", "l", "Right"], &[Routes], "detail", "open the route"),
     changing(Action::Add, &["a"], &[Routes], "add", "add a route"),
     changing(Action::Edit, &["e"], &[Routes], "edit", "edit in a form"),
     changing(Action::EditText, &["E"], &[Routes], "$EDITOR", "edit in $EDITOR"),
     changing(Action::Delete, &["d"], &[Routes], "delete", "delete (asks first)"),
-    row(Action::TestUrl, &["t"], &[Routes], "test", "test a URL: which location, which phases"),
+    row(Action::TestUrl, &["t"], &[Routes], "test", "test a URL"),
     changing(Action::MoveDown, &["J"], &[Routes], "", "move in its server"),
     changing(Action::MoveUp, &["K"], &[Routes], "", "move in its server"),
     row(Action::Open, &["Enter", "l", "Right"], &[Backends], "detail", "open the peer"),
-    changing(Action::Drain, &["D"], &[Backends], "drain", "drain: give it nothing new (asks first)"),
+    changing(Action::Drain, &["D"], &[Backends], "drain", "drain (asks first)"),
     changing(Action::PeerUp, &["U"], &[Backends], "up", "put it in (asks first)"),
     changing(Action::Weight, &["w"], &[Backends], "weight", "change its weight (asks first)"),
-    changing(Action::ResetPeer, &["x"], &[Backends], "reset", "as the configuration says (asks first)"),
-    row(Action::Open, &["Enter", "l", "Right"], &[Logs], "detail", "phases and timing of the request"),
-    row(Action::Follow, &["f"], &[Logs], "follow", "follow the newest request"),
-    row(Action::StatusClass, &["s"], &[Logs], "status", "show one class of statuses"),
-    row(Action::Write, &["w"], &[Logs], "save", "write what is shown to a file"),
-    row(Action::Open, &["Enter", "l", "Right"], &[Config], "diff", "show what the revision changed"),
-    row(Action::Validate, &["v"], &[Config], "validate", "check the files as they are"),
-    changing(Action::Apply, &["a"], &[Config], "apply", "put edits of the files into force"),
-    changing(Action::Revert, &["r"], &[Config], "revert to", "go back to this revision (asks first)"),
+    changing(Action::ResetPeer, &["x"], &[Backends], "reset", "reset (asks first)"),
+    row(Action::Open, &["Enter", "l", "Right"], &[Logs], "detail", "phases and timing"),
+    row(Action::Follow, &["f"], &[Logs], "follow", "follow the newest"),
+    row(Action::StatusClass, &["s"], &[Logs], "status", "one class of statuses"),
+    row(Action::Write, &["w"], &[Logs], "save", "write shown to a file"),
+    row(Action::Open, &["Enter", "l", "Right"], &[Config], "diff", "show what it changed"),
+    row(Action::Validate, &["v"], &[Config], "validate", "check the files"),
+    changing(Action::Apply, &["a"], &[Config], "apply", "apply edits of files"),
+    changing(Action::Revert, &["r"], &[Config], "revert to", "revert to this (asks)"),
     changing(Action::Edit, &["e"], &[Config], "edit", "edit in a form"),
     changing(Action::EditText, &["E"], &[Config], "$EDITOR", "edit in $EDITOR"),
     changing(Action::Undo, &["u"], &[Routes, Config], "undo", "undo, redo a change"),
@@ -306,10 +311,10 @@ pub const TABLE: &[Binding] = &[
     row(Action::HalfUp, &["C-u"], LISTS, "", "half page down, up"),
     row(Action::PageDown, &["PgDn"], LISTS, "", "page down, up"),
     row(Action::PageUp, &["PgUp"], LISTS, "", "page down, up"),
-    row(Action::Close, &["Esc", "h", "Left"], SCREENS, "", "back, clear the filter"),
+    row(Action::Close, &["Esc", "h", "Left"], SCREENS, "", "back, clear filter"),
     row(Action::Copy, &["y"], SCREENS, "", "copy the row"),
     // Everywhere.
-    row(Action::Filter, &["/"], &[Overview, Routes, Backends, Logs, Config], "filter", "show only rows with a text"),
+    row(Action::Filter, &["/"], &[Overview, Routes, Backends, Logs, Config], "filter", "show only some rows"),
     row(Action::NextMatch, &["n"], SCREENS, "", "next, previous match"),
     row(Action::PreviousMatch, &["N"], SCREENS, "", "next, previous match"),
     row(Action::Pause, &["Space"], SCREENS, "pause", "pause the display"),
@@ -329,11 +334,11 @@ pub const TABLE: &[Binding] = &[
     row(Action::PreviousField, &["S-Tab"], FORMS, "", "next, previous field"),
     row(Action::Down, &["Down"], FORMS, "", "one down, up"),
     row(Action::Up, &["Up"], FORMS, "", "one down, up"),
-    row(Action::Accept, &["Enter"], &[Form, Field, Prompt], "accept", "accept"),
+    row(Action::Accept, &["Enter"], &[Form, Field, Prompt, Command], "accept", "accept"),
     changing(Action::Review, &["C-s"], FORMS, "review", "review the change"),
     changing(Action::Apply, &["a", "Enter"], &[Review], "apply", "put it into force"),
     changing(Action::EditText, &["E"], &[Form], "$EDITOR", "the same in $EDITOR"),
-    row(Action::Complete, &["Tab"], &[Prompt], "complete", "complete the word"),
+    row(Action::Complete, &["Tab"], &[Command], "complete", "complete the word"),
     row(Action::LineStart, &["C-a", "Home"], TEXT, "", "start of the line"),
     row(Action::LineEnd, &["C-e", "End"], TEXT, "", "end of the line"),
     row(Action::LineLeft, &["Left", "C-b"], TEXT, "", "one letter left"),
@@ -342,12 +347,12 @@ pub const TABLE: &[Binding] = &[
     row(Action::DeleteForward, &["Delete"], TEXT, "", "delete the letter here"),
     row(Action::DeleteWord, &["C-w"], TEXT, "", "delete the word before"),
     row(Action::DeleteLine, &["C-u"], TEXT, "", "delete everything before"),
-    row(Action::Recall, &["C-r", "Up"], &[Prompt], "", "what was typed earlier"),
+    row(Action::Recall, &["C-r", "Up"], &[Prompt, Command], "", "what was typed earlier"),
     row(Action::NextField, &["Tab", "Right", "Left", "S-Tab"], &[Confirm], "other button", "the other button"),
     row(Action::Accept, &["Enter"], &[Confirm], "press", "press the button"),
     row(Action::Confirm, &["y"], &[Confirm], "yes", "yes"),
     row(Action::Deny, &["n", "Esc"], &[Confirm], "no", "no"),
-    row(Action::Close, &["Esc"], &[Form, Field, Prompt, Review], "leave", "leave"),
+    row(Action::Close, &["Esc"], &[Form, Field, Prompt, Command, Review], "leave", "leave"),
     row(Action::Close, &["Esc", "q", "?", "F1"], &[Reader], "close", "close"),
     row(Action::Filter, &["/"], &[Reader], "search", "search"),
     row(Action::Copy, &["y"], &[Reader, Review], "copy", "copy the text"),
@@ -362,7 +367,11 @@ pub const TABLE: &[Binding] = &[
 impl Binding {
     /// Does it hold on all screens?
     pub fn is_everywhere(&self) -> bool {
-        SCREENS.iter().all(|screen| self.contexts.contains(screen))
+        let is_same = |other: &Binding| (other.keys, other.help) == (self.keys, self.help);
+        SCREENS.iter().all(|screen| {
+            let mut rows = TABLE.iter().filter(|row| is_same(row));
+            rows.any(|row| row.contexts.contains(screen))
+        })
     }
 }
 

@@ -94,9 +94,10 @@ impl<'b> Painter<'b> {
 
     /// As [`Painter::put`], against the right end of the columns.
     pub fn put_right(&mut self, x: u16, y: u16, columns: u16, text: &str, role: Role) {
-        let used = text::width(text).min(usize::from(columns)) as u16;
+        let fitted = text::fit(text, usize::from(columns), self.glyphs.cut);
+        let used = (text::width(&fitted) as u16).min(columns);
         let start = x.saturating_add(columns - used);
-        self.put(start, y, used, text, role);
+        self.put(start, y, used, &fitted, role);
     }
 
     /// Puts pieces one after the other. Gives the column behind the last.
@@ -164,6 +165,8 @@ impl<'b> Painter<'b> {
         }
         // A corner, a line, the title, at least one line, the remark, a line, a corner.
         let room = usize::from(width).saturating_sub(4);
+        let title = &text::fit(title, room, self.glyphs.cut);
+        let remark = &text::fit(remark, room, self.glyphs.cut);
         let title_width = text::width(title) + 2;
         let remark_width = text::width(remark) + 2;
         if !title.is_empty() && room > 3 {

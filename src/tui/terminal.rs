@@ -23,6 +23,7 @@ use crossterm::terminal::{
 };
 use crossterm::{execute, queue};
 use ratatui::backend::CrosstermBackend;
+use ratatui::layout::{Position, Rect};
 use tokio::sync::Notify;
 
 /// How long the end waits for a write that blocks.
@@ -146,7 +147,9 @@ impl Screen {
 
     /// Forgets what the terminal shows: the next frame is drawn whole.
     pub fn forget(&mut self) -> io::Result<()> {
-        self.terminal.clear()
+        // `clear` would ask the terminal where its cursor is, and wait.
+        let size = self.terminal.size()?;
+        self.terminal.resize(Rect::from((Position::ORIGIN, size)))
     }
 
     /// Sends bytes that draw nothing, such as text for the clipboard, with the next frame.

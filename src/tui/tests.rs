@@ -5,19 +5,21 @@ use std::time::Duration;
 
 use jiff::tz::TimeZone;
 use ratatui::buffer::Buffer;
-use ratatui::layout::Rect;
+use ratatui::layout::{Position, Rect};
+use ratatui::style::{Color, Modifier};
 use tokio::sync::mpsc;
 use tokio::time::{sleep, timeout};
 
 use super::app::{App, Event, Look, Output};
 use super::fixture;
-use super::glyphs::{BLOCK, Glyphs};
+use super::glyphs::{ASCII, BLOCK, BRAILLE, Glyphs};
+use super::keymap::{self, Action, Context};
 use super::link::{self, LinkEvent, LinkOrder};
-use super::model::Link;
+use super::model::{self, Link};
 use super::theme::{THEMES, Theme};
 use super::view::{Answer, Call, Failure, Screen};
-use crate::protocol::{Event as DaemonEvent, Millis, Refusal};
-use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
+use crate::protocol::{Event as DaemonEvent, Millis, Occurrence, Refusal};
+use crossterm::event::{KeyCode, KeyEvent, KeyModifiers, MouseButton, MouseEvent, MouseEventKind};
 
 const SIZES: [(u16, u16); 4] = [(60, 16), (80, 24), (120, 40), (200, 60)];
 
@@ -25,6 +27,8 @@ const SIZES: [(u16, u16); 4] = [(60, 16), (80, 24), (120, 40), (200, 60)];
 struct Stage {
     app: App,
     now: Millis,
+    /// How many calls it made.
+    calls: usize,
 }
 
 impl Stage {
@@ -32,6 +36,7 @@ impl Stage {
         Self {
             app: App::new(look, 0),
             now: 0,
+            calls: 0,
         }
     }
 
@@ -71,6 +76,7 @@ impl Stage {
         while let Some(output) = outputs.pop() {
             match output {
                 Output::Order(LinkOrder::Call(ticket, call)) => {
+                    self.calls += 1;
                     let answer = LinkEvent::Answer(ticket, answer(&call));
                     outputs.extend(self.app.update(Event::Link(answer), self.now));
                 }
@@ -90,9 +96,13 @@ impl Stage {
     }
 
     fn picture(&mut self, width: u16, height: u16) -> String {
+        text(&self.looks(width, height).0)
+    }
+
+    fn looks(&mut self, width: u16, height: u16) -> (Buffer, Option<Position>) {
         let mut buffer = Buffer::empty(Rect::new(0, 0, width, height));
-        self.app.render(&mut buffer);
-        text(&buffer)
+        let cursor = self.app.render(&mut buffer);
+        (buffer, cursor)
     }
 }
 
@@ -219,6 +229,606 @@ fn every_screen_looks_as_it_should_at_all_sizes() {
             let name = screen.name().to_lowercase();
             let picture = stage.picture(width, height);
             snapshot(&format!("{name}-{width}x{height}"), &picture);
+        }
+    }
+}
+
+#[test]
+fn overlays_and_prompts_look_as_they_should() {
+    for (name, keys) in [
+        ("help", "2?"),
+        ("help-search", "2?/sort"),
+        ("confirm", "3jjjD"),
+        ("confirm-other-button", "3jjjD<Tab>"),
+        ("prompt", "3jjjw"),
+        ("explain", "2jt<Enter>"),
+        ("filter", "2/api"),
+        ("filter-nothing", "2/nothing<Enter>"),
+        ("command", ":w<Tab>"),
+        ("command-unknown", ":jump<Enter>"),
+        ("paused", "4<Space>"),
+        ("route-open", "2j<Enter>"),
+        ("peer-open", "3<Enter>"),
+        ("request-open", "4jj<Enter>"),
+        ("sorted", "2ssssS"),
+    ] {
+        let mut stage = Stage::live();
+        stage.keys(keys);
+        snapshot(name, &stage.picture(80, 24));
+    }
+}
+
+#[test]
+fn every_state_of_the_connection_is_told() {
+    let mut stage = Stage::new(look(BLOCK, THEMES[0]));
+    snapshot("connecting-at-once", &stage.picture(80, 24));
+    stage.now = 400;
+    stage.event(Event::Time);
+    snapshot("connecting", &stage.picture(80, 24));
+    let tried = vec![
+        (
+            "/run/openclaw/control.sock".into(),
+            "does not exist".to_owned(),
+        ),
+        (
+            "/home/alice/.local/state/openclaw/a/long/way/control.sock".into(),
+            "permission denied".to_owned(),
+        ),
+    ];
+    stage.link(LinkEvent::Failed(tried, Duration::from_secs(4)));
+    snapshot("offline", &stage.picture(80, 24));
+    snapshot("offline-small", &stage.picture(60, 16));
+
+    // Everything is being read.
+    let mut stage = Stage::new(look(BLOCK, THEMES[0]));
+    let status = Box::new(fixture::status());
+    let connected = LinkEvent::Connected("/run/openclaw/control.sock".into(), status);
+    stage.app.update(Event::Link(connected), 0);
+    snapshot("loading", &stage.picture(120, 40));
+
+    let mut stage = Stage::live();
+    stage.now = 4_200;
+    stage.event(Event::Time);
+    snapshot("old", &stage.picture(80, 24));
+    stage.now = 14_000;
+    stage.link(LinkEvent::Lost("silent for 10 s".to_owned()));
+    let tried = vec![(
+        "/run/openclaw/control.sock".into(),
+        "nobody listens there".to_owned(),
+    )];
+    stage.link(LinkEvent::Failed(tried, Duration::from_secs(4)));
+    stage.keys("2");
+    snapshot("lost", &stage.picture(80, 24));
+    stage.keys("<Esc>");
+    assert!(!stage.picture(80, 24).contains("does not answer"));
+}
+
+#[test]
+fn a_pane_that_could_not_be_read_says_so_and_keeps_what_it_had() {
+    for has_data in [false, true] {
+        let mut stage = Stage::new(look(BLOCK, THEMES[0]));
+        if has_data {
+            stage.connect();
+        }
+        let status = Box::new(fixture::status());
+        let connected = LinkEvent::Connected("/run/openclaw/control.sock".into(), status);
+        for output in stage.app.update(Event::Link(connected), 0) {
+            if let Output::Order(LinkOrder::Call(ticket, _)) = output {
+                let failure = Failure::Broken("too busy".to_owned());
+                let answer = LinkEvent::Answer(ticket, Err(failure));
+                stage.app.update(Event::Link(answer), 0);
+            }
+        }
+        stage.keys("2");
+        let picture = stage.picture(80, 24);
+        if has_data {
+            assert!(picture.contains("/api/"), "{picture}");
+        } else {
+            snapshot("failed", &picture);
+        }
+    }
+}
+
+#[test]
+fn nothing_configured_leads_to_a_sentence() {
+    let mut stage = Stage::live();
+    let empty = [
+        Answer::Routes(crate::protocol::Routes::default()),
+        Answer::Upstreams(crate::protocol::Upstreams::default()),
+    ];
+    for output in stage.app.update(
+        Event::Link(LinkEvent::Event(DaemonEvent::Changed { revision: 42 })),
+        0,
+    ) {
+        if let Output::Order(LinkOrder::Call(ticket, call)) = output {
+            let answer = match call {
+                Call::Routes => Ok(empty[0].clone()),
+                Call::Upstreams => Ok(empty[1].clone()),
+                call => answer(&call),
+            };
+            stage
+                .app
+                .update(Event::Link(LinkEvent::Answer(ticket, answer)), 0);
+        }
+    }
+    snapshot("empty-overview", &stage.picture(80, 24));
+    stage.keys("2");
+    snapshot("empty-routes", &stage.picture(80, 24));
+}
+
+#[test]
+fn a_terminal_without_colour_gets_none_and_one_without_letters_only_ascii() {
+    for (name, glyphs, theme) in [
+        ("colour", BLOCK, THEMES[0]),
+        ("no-colour", BLOCK, THEMES[0].without_colour()),
+        ("ascii", ASCII, THEMES[0]),
+        ("braille", BRAILLE, THEMES[0]),
+    ] {
+        let mut stage = Stage::new(look(glyphs, theme));
+        stage.connect();
+        let mut buffer = Buffer::empty(Rect::new(0, 0, 80, 24));
+        stage.app.render(&mut buffer);
+        let has_colour = buffer.content.iter().any(|cell| cell.fg != Color::Reset);
+        assert_eq!(has_colour, theme.has_colour(), "{name}");
+        assert!(buffer.content.iter().all(|cell| cell.bg == Color::Reset));
+        let picture = text(&buffer);
+        assert!(glyphs.is_unicode || picture.is_ascii());
+        snapshot(
+            &format!("overview-{name}"),
+            &format!("{picture}{}", styles(&buffer)),
+        );
+    }
+}
+
+/// The styles of a buffer: a letter for each colour, a capital one if reversed, `*` for bold.
+fn styles(buffer: &Buffer) -> String {
+    let area = buffer.area;
+    let mut text = String::new();
+    for y in area.top()..area.bottom() {
+        let line: String = (area.left()..area.right())
+            .map(|x| {
+                let cell = &buffer[(x, y)];
+                let letter = match cell.fg {
+                    Color::Reset if cell.modifier.contains(Modifier::BOLD) => '*',
+                    Color::Reset => '.',
+                    Color::Green => 'g',
+                    Color::Yellow => 'y',
+                    Color::Red => 'r',
+                    Color::Cyan => 'c',
+                    Color::DarkGray => 'd',
+                    _ => '?',
+                };
+                match cell.modifier.contains(Modifier::REVERSED) {
+                    true if letter == '.' => 'R',
+                    true => letter.to_ascii_uppercase(),
+                    false => letter,
+                }
+            })
+            .collect();
+        text.push_str(&line);
+        text.push('\n');
+    }
+    text
+}
+
+#[test]
+fn without_the_right_to_change_something_its_keys_are_gone() {
+    let mut stage = Stage::new(Look {
+        is_read_only: true,
+        ..look(BLOCK, THEMES[0])
+    });
+    stage.connect();
+    stage.keys("3D");
+    let picture = stage.picture(80, 24);
+    assert!(!picture.contains("Drain peer?"));
+    snapshot("read-only", &picture);
+    stage.keys("?");
+    assert!(!stage.picture(80, 24).contains("drain:"));
+}
+
+#[test]
+fn a_proxy_in_this_process_is_not_stopped_by_accident() {
+    let mut stage = Stage::new(Look {
+        owns_daemon: true,
+        ..look(BLOCK, THEMES[0])
+    });
+    stage.connect();
+    assert!(!stage.keys("q").contains(&Output::Quit));
+    snapshot("quit", &stage.picture(80, 24));
+    assert!(!stage.keys("<Enter>q<Esc>q").contains(&Output::Quit));
+    assert!(stage.keys("y").contains(&Output::Quit));
+    let mut stage = Stage::live();
+    assert!(stage.keys("q").contains(&Output::Quit));
+}
+
+#[test]
+fn a_terminal_that_is_too_small_is_told_how_much_is_needed() {
+    let mut stage = Stage::live();
+    snapshot("too-small", &stage.picture(52, 14));
+    for (width, height) in [(1, 1), (0, 0), (59, 500), (500, 15), (500, 200), (60, 200)] {
+        stage.picture(width, height);
+    }
+    assert!(stage.keys("q").contains(&Output::Quit));
+}
+
+#[test]
+fn the_mouse_presses_what_it_points_at() {
+    let mut stage = Stage::live();
+    let click = |stage: &mut Stage, column: u16, row: u16| {
+        stage.picture(80, 24);
+        stage.event(Event::Mouse(MouseEvent {
+            kind: MouseEventKind::Down(MouseButton::Left),
+            column,
+            row,
+            modifiers: KeyModifiers::NONE,
+        }));
+    };
+    click(&mut stage, 15, 1);
+    assert_eq!(stage.app.screen(), Screen::Routes);
+    click(&mut stage, 10, 6);
+    assert!(stage.picture(80, 24).contains("│>example.org       ~"));
+    // The head of the column with the rates sorts by it.
+    click(&mut stage, 62, 3);
+    assert!(stage.picture(80, 24).contains("sort: req/s"));
+    stage.event(Event::Mouse(MouseEvent {
+        kind: MouseEventKind::ScrollDown,
+        column: 10,
+        row: 10,
+        modifiers: KeyModifiers::NONE,
+    }));
+    assert!(stage.picture(80, 24).contains("│>_ (default)"));
+    // The hint for the help.
+    click(&mut stage, 2, 23);
+    assert!(stage.picture(80, 24).contains("Help: Routes"));
+    // What is below an overlay is not hit.
+    click(&mut stage, 15, 1);
+    assert!(stage.picture(80, 24).contains("Help: Routes"));
+}
+
+#[test]
+fn a_pause_stops_the_display_and_not_the_collection() {
+    let mut stage = Stage::live();
+    stage.keys("4<Space>");
+    let before = stage.picture(80, 24);
+    let requests = vec![fixture::requests()[0].clone(); 12];
+    stage.daemon(DaemonEvent::Requests {
+        requests,
+        dropped: 3,
+    });
+    stage.now = 41_000;
+    let after = stage.picture(80, 24);
+    assert_eq!(before.lines().nth(4), after.lines().nth(4));
+    assert!(after.contains("12 newer"), "{after}");
+    stage.keys("<Space>");
+    assert!(stage.picture(80, 24).contains("3 not shown"));
+}
+
+#[test]
+fn what_was_selected_stays_when_newer_requests_come() {
+    let mut stage = Stage::live();
+    stage.keys("4jj");
+    let line = |stage: &mut Stage| {
+        let picture = stage.picture(80, 24);
+        let selected = picture.lines().position(|line| line.starts_with("│>"));
+        let line = selected.and_then(|at| picture.lines().nth(at));
+        line.map(str::to_owned)
+    };
+    let before = line(&mut stage);
+    for _ in 0..40 {
+        stage.daemon(DaemonEvent::Requests {
+            requests: fixture::requests(),
+            dropped: 0,
+        });
+        assert_eq!(line(&mut stage), before);
+    }
+    stage.keys("f");
+    assert_ne!(line(&mut stage), before);
+}
+
+#[test]
+fn the_log_is_bounded_and_keeps_the_newest() {
+    let mut stage = Stage::live();
+    stage.keys("4/status=404<Enter>");
+    let mut requests = vec![fixture::requests()[0].clone(); model::LOG_ROWS];
+    requests[0].status = 404;
+    for _ in 0..3 {
+        stage.daemon(DaemonEvent::Requests {
+            requests: requests.clone(),
+            dropped: 0,
+        });
+        assert!(stage.picture(80, 24).contains("1 of 10000 match"));
+    }
+    assert_eq!(stage.app.model().live().log.len(), model::LOG_ROWS);
+}
+
+#[test]
+fn nothing_is_drawn_again_when_nothing_changed() {
+    let mut stage = Stage::live();
+    assert!(stage.app.take_dirty());
+    // Requests while another screen is shown.
+    stage.daemon(DaemonEvent::Requests {
+        requests: fixture::requests(),
+        dropped: 0,
+    });
+    assert!(!stage.app.take_dirty());
+    stage.daemon(DaemonEvent::Summary(Box::new(fixture::summary())));
+    assert!(stage.app.take_dirty());
+}
+
+/// What a test types before it presses a key, to be where the key means something.
+fn beginnings(context: Context) -> &'static [&'static str] {
+    match context {
+        Context::Overview => &["1", "1jj", "1/example<Enter>", "1+", "1<Tab>"],
+        Context::Routes => &["2", "2jj", "2/example<Enter>", "2+", "2s"],
+        Context::Backends => &["3", "3jj", "3/app<Enter>", "3+", "3s"],
+        Context::Logs => &["4", "4jj", "4/example<Enter>", "4+"],
+        Context::Prompt => &["2/ap", "2/ap<Left>", "3wx", "2t<Enter><Esc>jt"],
+        Context::Command => &[":rou", ":rou<Left>", ":logs<Enter>:"],
+        Context::Confirm => &["3jjjD"],
+        Context::Reader => &["?", "?jjj"],
+        Context::Offline => &[""],
+        // What belongs to changing the configuration has its own tests.
+        Context::Config | Context::Form | Context::Field | Context::Review => &[],
+    }
+}
+
+#[test]
+fn every_key_of_the_table_does_something_where_it_is_bound() {
+    let mut idle = Vec::new();
+    for context in Context::ALL {
+        let beginnings = beginnings(context);
+        if beginnings.is_empty() {
+            continue;
+        }
+        for binding in keymap::rows(context, false) {
+            let is_of_edit = matches!(
+                binding.action,
+                Action::Undo
+                    | Action::Redo
+                    | Action::Add
+                    | Action::Edit
+                    | Action::EditText
+                    | Action::Delete
+                    | Action::MoveDown
+                    | Action::MoveUp
+            );
+            if is_of_edit {
+                continue;
+            }
+            if let Action::Go(screen) = binding.action
+                && screen.name() == context.name()
+            {
+                continue;
+            }
+            for name in binding.keys {
+                let does = beginnings.iter().any(|beginning| {
+                    let mut stage = Stage::new(look(BLOCK, THEMES[0]));
+                    if context == Context::Offline {
+                        let tried = vec![("/run/a.sock".into(), "does not exist".to_owned())];
+                        stage.link(LinkEvent::Failed(tried, Duration::from_secs(1)));
+                    } else {
+                        stage.connect();
+                    }
+                    stage.keys(beginning);
+                    if stage.app.context() != context {
+                        return false;
+                    }
+                    // Small, so that there is something to scroll.
+                    let before = (stage.looks(60, 16), stage.looks(120, 40));
+                    let calls = stage.calls;
+                    let outputs = stage.event(Event::Key(key(name)));
+                    let after = (stage.looks(60, 16), stage.looks(120, 40));
+                    before != after || calls != stage.calls || !outputs.is_empty()
+                });
+                if !does {
+                    idle.push(format!("{name} in {context:?} ({:?})", binding.action));
+                }
+            }
+        }
+    }
+    assert!(idle.is_empty(), "{}", idle.join("\n"));
+}
+
+#[test]
+fn the_help_tells_every_key_of_its_screen() {
+    for (context, keys) in [
+        (Context::Overview, "1"),
+        (Context::Routes, "2"),
+        (Context::Backends, "3"),
+        (Context::Logs, "4"),
+        (Context::Config, "5"),
+    ] {
+        let mut stage = Stage::live();
+        stage.keys(keys);
+        stage.keys("?");
+        let picture = stage.picture(120, 60);
+        for binding in keymap::rows(context, false) {
+            for key in binding.keys {
+                let shown = keymap::shown(key, &BLOCK);
+                let is_told = picture
+                    .lines()
+                    .any(|line| line.contains(binding.help) && line.contains(shown));
+                assert!(
+                    is_told,
+                    "{key} of {context:?} is not in its help:\n{picture}"
+                );
+            }
+        }
+    }
+}
+
+/// Numbers that look like chance and are the same each time (xorshift).
+struct Chance(u64);
+
+impl Chance {
+    fn below(&mut self, limit: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0 % limit.max(1) as u64) as usize
+    }
+
+    fn pick<T: Clone>(&mut self, list: &[T]) -> T {
+        list[self.below(list.len())].clone()
+    }
+
+    /// A name that somebody chose to break the screen.
+    fn name(&mut self) -> String {
+        let parts = [
+            "example.org",
+            "\x1b[2J\x1b]0;owned\x07",
+            "\r\n\t\0\x7f",
+            "\u{9b}31m\u{85}",
+            "日本語👩‍👩‍👧",
+            "\u{202e}gro\u{200b}\u{feff}",
+            "e\u{301}\u{302}\u{303}",
+            "",
+            "/a/b?c=d&e=%00",
+        ];
+        let mut name = String::new();
+        for _ in 0..=self.below(3) {
+            name.push_str(self.pick(&parts));
+        }
+        match self.below(40) {
+            0 => name.repeat(10_000 / name.len().max(1) + 1),
+            1 => "\u{301}".repeat(5_000),
+            _ => name,
+        }
+    }
+}
+
+#[test]
+fn a_robot_presses_ten_thousand_keys_and_breaks_nothing() {
+    let mut chance = Chance(0x9e37_79b9_7f4a_7c15);
+    let mut keys: Vec<&str> = keymap::TABLE
+        .iter()
+        .flat_map(|binding| binding.keys)
+        .copied()
+        .filter(|key| !matches!(*key, "Q" | "C-c"))
+        .collect();
+    keys.extend(["ä", "日", "0", "x", "\u{301}", "Z"]);
+    let mut stage = Stage::live();
+    for step in 0..10_000 {
+        stage.now += chance.below(400) as Millis;
+        match chance.below(20) {
+            0..13 => {
+                let name = chance.pick(&keys);
+                stage.event(Event::Key(key(name)));
+            }
+            13 => {
+                let text = chance.name();
+                stage.event(Event::Paste(text));
+            }
+            14 => {
+                stage.event(Event::Mouse(MouseEvent {
+                    kind: chance.pick(&[
+                        MouseEventKind::Down(MouseButton::Left),
+                        MouseEventKind::ScrollDown,
+                        MouseEventKind::ScrollUp,
+                    ]),
+                    column: chance.below(130) as u16,
+                    row: chance.below(45) as u16,
+                    modifiers: KeyModifiers::NONE,
+                }));
+            }
+            15 => stage.link(chance_of_link(&mut chance)),
+            16 => {
+                stage.event(Event::Time);
+            }
+            _ => stage.daemon(chance_of_news(&mut chance)),
+        }
+        // Several things happen between two frames.
+        if chance.below(3) > 0 {
+            continue;
+        }
+        let (width, height) = match chance.below(200) {
+            0 => (500, 200),
+            1..20 => (chance.below(70) as u16, chance.below(20) as u16),
+            20..60 => (120, 40),
+            _ => (80, 24),
+        };
+        let mut buffer = Buffer::empty(Rect::new(0, 0, width, height));
+        stage.app.render(&mut buffer);
+        for cell in &buffer.content {
+            let symbol = cell.symbol();
+            if matches!(symbol.as_bytes(), [b' '..=b'~']) {
+                continue;
+            }
+            let is_safe = super::text::escape(symbol) == symbol && symbol.len() <= 32;
+            assert!(is_safe, "step {step}: {symbol:?} reached the screen");
+        }
+    }
+    // Whatever is open can be left, and then keys do what they always do.
+    stage.connect();
+    for _ in 0..40 {
+        stage.keys("<Esc>");
+    }
+    stage.keys("2");
+    assert_eq!(stage.app.screen(), Screen::Routes);
+    stage.keys("1");
+    assert_eq!(stage.app.screen(), Screen::Overview);
+}
+
+fn chance_of_link(chance: &mut Chance) -> LinkEvent {
+    match chance.below(4) {
+        0 => LinkEvent::Lost(chance.name()),
+        1 => LinkEvent::Failed(
+            vec![(chance.name().into(), chance.name())],
+            Duration::from_secs(2),
+        ),
+        _ => {
+            let mut status = fixture::status();
+            status.host = chance.name();
+            status.listens = vec![chance.name()];
+            LinkEvent::Connected(chance.name().into(), Box::new(status))
+        }
+    }
+}
+
+fn chance_of_news(chance: &mut Chance) -> DaemonEvent {
+    match chance.below(5) {
+        0 => DaemonEvent::Changed {
+            revision: chance.below(100) as u64,
+        },
+        1 => DaemonEvent::Occurred(Occurrence {
+            id: chance.below(1000) as u64,
+            at: u64::MAX / (1 + chance.below(9) as u64),
+            kind: "peer".to_owned(),
+            subject: chance.name(),
+            text: chance.name(),
+            ..Occurrence::default()
+        }),
+        2 => {
+            let mut summary = fixture::summary();
+            summary.warning = Some(chance.name());
+            summary.traffic.rate = chance.pick(&[0.0, f64::NAN, f64::INFINITY, -1.0, 1e300]);
+            summary.at = chance.pick(&[0, u64::MAX, fixture::NOW]);
+            summary.traffic.p99 = chance.pick(&[0, u64::MAX]);
+            for peer in &mut summary.peers {
+                peer.since = chance.pick(&[0, u64::MAX, 1]);
+                peer.traffic.rate = chance.pick(&[0.0, f64::NAN, 5.0]);
+            }
+            summary.routes.truncate(chance.below(6));
+            DaemonEvent::Summary(Box::new(summary))
+        }
+        _ => {
+            let mut requests = fixture::requests();
+            for request in &mut requests {
+                request.target = chance.name();
+                request.host = chance.name();
+                request.method = chance.name();
+                request.user_agent = chance.name();
+                request.duration = chance.pick(&[0, 1, u64::MAX]);
+                for attempt in &mut request.attempts {
+                    attempt.peer = chance.name();
+                    attempt.started = chance.pick(&[0, 1, u64::MAX]);
+                    attempt.response = chance.pick(&[None, Some(u64::MAX)]);
+                }
+            }
+            DaemonEvent::Requests {
+                requests,
+                dropped: chance.below(3) as u64,
+            }
         }
     }
 }

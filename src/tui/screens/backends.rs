@@ -292,7 +292,6 @@ impl Backends {
         } else {
             "The file stays as it is; `x` or a restart takes it back.".to_owned()
         });
-        lines.push(String::new());
         self.pending = Some(PeerChange {
             upstream: upstream.name.clone(),
             address: peer.address.clone(),

@@ -428,7 +428,7 @@ impl Overview {
         let inside = self.pane(painter, area, Pane::Routes, "Routes by traffic", &remark);
         let Some(list) = list.filter(|_| !self.shown.is_empty()) else {
             let empty = match all {
-                0 => "no routes yet: the configuration has no server".to_owned(),
+                0 => "no routes yet".to_owned(),
                 all => format!("0 of {all} match \"{}\" (Esc clears)", self.filter),
             };
             return render_state(painter, inside, &model.routes, model, &empty);
@@ -453,6 +453,9 @@ impl Overview {
     fn occurrences(&mut self, painter: &mut Painter<'_>, area: Rect, model: &Model) {
         let inside = self.pane(painter, area, Pane::Events, "Events", "newest first");
         let events = &model.live().events;
+        if model.live().summary.is_none() {
+            return loading(painter, inside);
+        }
         if events.is_empty() {
             return render_empty(painter, inside, "nothing happened yet");
         }

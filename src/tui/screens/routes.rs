@@ -266,8 +266,10 @@ impl RoutesScreen {
                 .value
                 .as_deref()
                 .map_or(0, |it| it.routes.len());
-            let empty = if all == 0 {
+            let empty = if all == 0 && model.is_read_only {
                 "no routes yet".to_owned()
+            } else if all == 0 {
+                "no routes yet: a adds one".to_owned()
             } else {
                 format!("0 of {all} match \"{}\" (Esc clears)", self.filter)
             };
@@ -566,5 +568,46 @@ fn url(route: &Route) -> String {
         Some(_) => "/",
     };
     let path = if path.starts_with('/') { path } else { "/" };
-    format!("http://{host}{path}")
+    let listen = route.listens.first().map_or("", String::as_str);
+    let mut words = listen.split_whitespace();
+    let address = words.next().unwrap_or("");
+    let port = address.rsplit(':').next().unwrap_or("");
+    let has_port = !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit());
+    let (scheme, usual) = match words.any(|word| word == "ssl") {
+        true => ("https", "443"),
+        false => ("http", "80"),
+    };
+    if has_port && port != usual {
+        format!("{scheme}://{host}:{port}{path}")
+    } else {
+        format!("{scheme}://{host}{path}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_url_for_a_test_leads_to_the_route() {
+        for (server, location, listen, expected) in [
+            ("example.org", "/api/", "80", "http://example.org/api/"),
+            (
+                "*.example.org",
+                "= /x",
+                "[::1]:8080",
+                "http://example.org:8080/x",
+            ),
+            ("_", r"~ \.php$", "443 ssl", "https://localhost/"),
+            ("", "", "10.0.0.1", "http://localhost/"),
+        ] {
+            let route = Route {
+                server: server.to_owned(),
+                location: location.to_owned(),
+                listens: vec![listen.to_owned()],
+                ..Route::default()
+            };
+            assert_eq!(url(&route), expected);
+        }
+    }
 }

@@ -10,7 +10,7 @@ use super::reader::Reader;
 const WIDTH: u16 = 76;
 
 /// The width of the keys.
-const KEYS: usize = 15;
+const KEYS: usize = 13;
 
 /// The help for a context.
 pub fn reader(context: Context, is_read_only: bool, glyphs: &Glyphs) -> Reader {
@@ -31,7 +31,7 @@ pub fn reader(context: Context, is_read_only: bool, glyphs: &Glyphs) -> Reader {
         for (position, left) in entries.iter().take(half).enumerate() {
             let mut line = vec![
                 Span::new(format!("{:KEYS$} ", left.0), Role::Accent),
-                Span::plain(format!("{:20} ", left.1)),
+                Span::plain(format!("{:21} ", left.1)),
             ];
             if let Some(right) = entries.get(half + position) {
                 line.push(Span::new(format!("{:11} ", right.0), Role::Accent));

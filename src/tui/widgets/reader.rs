@@ -105,29 +105,32 @@ impl View for Reader {
 
     fn render(&mut self, painter: &mut Painter<'_>, area: Rect, _model: &Model) {
         let rows = self.lines.len().min(usize::from(u16::MAX) / 2) as u16;
-        let inside = painter.dialog(area, self.width, rows.saturating_add(4), &self.title);
-        if inside.height < 2 {
-            return;
-        }
-        // The last row is for the search and the place.
-        self.page = usize::from(inside.height) - 2;
+        let has_search = self.is_searching || !self.search.text().is_empty();
+        let height = rows.saturating_add(2 + u16::from(has_search));
+        let inside = painter.dialog(area, self.width, height, &self.title);
         let found: Vec<&Vec<Span>> = self.found().collect();
-        let offset = self
-            .offset
-            .min(found.len().saturating_sub(self.page.max(1)));
-        for (line, y) in found.iter().skip(offset).take(self.page).zip(inside.y..) {
+        // The last row is for the search and the place, where one of them is wanted.
+        let has_place = found.len() > usize::from(inside.height);
+        let has_footer = has_search || has_place;
+        let page = usize::from(inside.height.saturating_sub(u16::from(has_footer)));
+        let offset = self.offset.min(found.len().saturating_sub(page.max(1)));
+        for (line, y) in found.iter().skip(offset).take(page).zip(inside.y..) {
             painter.put_spans(inside.x, y, inside.width, line);
         }
+        let last = (offset + page).min(found.len());
+        let place = format!("{last} of {}", found.len());
+        self.page = page;
+        if !has_footer || inside.height == 0 {
+            return;
+        }
         let y = inside.bottom() - 1;
-        let last = (offset + self.page).min(found.len());
-        if self.is_searching || !self.search.text().is_empty() {
+        if has_search {
             painter.put(inside.x, y, 1, "/", Role::Accent);
             let columns = inside.width.saturating_sub(14);
             self.search
                 .render(painter, inside.x + 1, y, columns, self.is_searching);
         }
-        if last - offset < found.len() {
-            let place = format!("{last} of {}", found.len());
+        if has_place {
             let columns = 13.min(inside.width);
             painter.put_right(inside.right() - columns, y, columns, &place, Role::Muted);
         }
