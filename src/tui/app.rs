@@ -16,6 +16,7 @@ use jiff::tz::TimeZone;
 use ratatui::layout::Position;
 
 use super::command;
+use super::edit;
 use super::glyphs::Glyphs;
 use super::keymap::{self, Action, Context};
 use super::link::{LinkEvent, LinkOrder, Ticket};
@@ -332,6 +333,8 @@ impl App {
                 _ => self.outputs.push(Output::Order(LinkOrder::Retry)),
             },
             Action::Close if self.shows_banner() => self.is_banner_hidden = true,
+            Action::Undo => self.apply(Origin::App, edit::undo(&self.model)),
+            Action::Redo => self.apply(Origin::App, edit::redo(&self.model)),
             Action::Back => self.quit(),
             action => self.input_top(Input::Action(action)),
         }

@@ -130,7 +130,7 @@ fn answer(call: &Call) -> Result<Answer, Failure> {
 }
 
 /// Keys from their names as the table writes them, in angle brackets if longer than a letter.
-fn parse(keys: &str) -> Vec<KeyEvent> {
+pub(super) fn parse(keys: &str) -> Vec<KeyEvent> {
     let mut parsed = Vec::new();
     let mut rest = keys;
     while let Some(letter) = rest.chars().next() {
@@ -178,7 +178,7 @@ fn key(name: &str) -> KeyEvent {
 }
 
 /// The letters of a buffer; what a wide letter covers is not told twice.
-fn text(buffer: &Buffer) -> String {
+pub(super) fn text(buffer: &Buffer) -> String {
     let area = buffer.area;
     let mut text = String::new();
     for y in area.top()..area.bottom() {
@@ -200,7 +200,7 @@ fn text(buffer: &Buffer) -> String {
 }
 
 /// Compares with the picture of this name; writes it with `UPDATE_SNAPSHOTS=1`.
-fn snapshot(name: &str, picture: &str) {
+pub(super) fn snapshot(name: &str, picture: &str) {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/tui");
     let path = directory.join(format!("{name}.txt"));
     if std::env::var_os("UPDATE_SNAPSHOTS").is_some() {

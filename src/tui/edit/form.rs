@@ -211,6 +211,12 @@ impl Form {
         &self.text
     }
 
+    /// The line of the file on which the block starts, from 1.
+    pub fn line(&self) -> u32 {
+        let before = self.text.get(..self.start as usize).unwrap_or_default();
+        before.matches('\n').count() as u32 + 1
+    }
+
     /// Is any value another than what is written?
     pub fn is_changed(&self) -> bool {
         self.fields.iter().any(Field::is_changed)

@@ -2,6 +2,7 @@
 
 use ratatui::layout::Rect;
 
+use super::super::edit;
 use super::super::glyphs::Glyphs;
 use super::super::keymap::{Action, Context};
 use super::super::model::Model;
@@ -329,6 +330,12 @@ impl Backends {
                     .map(|(_, peer)| Effect::Copy(peer_name(peer)))
                     .into_iter()
                     .collect();
+            }
+            Action::Edit => {
+                return match self.peer(model) {
+                    Some((upstream, _)) => edit::on_upstream(upstream),
+                    None => Vec::new(),
+                };
             }
             Action::Drain => return self.ask(PeerAction::Drain, None, model),
             Action::PeerUp => return self.ask(PeerAction::Up, None, model),

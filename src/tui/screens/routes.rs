@@ -5,6 +5,7 @@ use std::collections::HashMap;
 
 use ratatui::layout::Rect;
 
+use super::super::edit;
 use super::super::explain::Explain;
 use super::super::glyphs::Glyphs;
 use super::super::keymap::{Action, Context};
@@ -231,6 +232,12 @@ impl RoutesScreen {
                     return vec![Effect::Copy(text)];
                 }
             }
+            Action::Add
+            | Action::Edit
+            | Action::EditText
+            | Action::Delete
+            | Action::MoveUp
+            | Action::MoveDown => return edit::on_route(action, self.route(model), model),
             Action::TestUrl => {
                 let text = self.route(model).map(url).unwrap_or_default();
                 return vec![Effect::Prompt(Prompt {
