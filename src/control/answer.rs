@@ -21,6 +21,7 @@ use tokio::sync::mpsc;
 
 use super::{Control, Visitor, explain, numbers, revisions, routes};
 use crate::conf::typed::listen::Address;
+use crate::conf::typed::location::MetricsFormat;
 use crate::conf::typed::log::Level;
 use crate::http::variables;
 use crate::log::error_log;
@@ -32,6 +33,7 @@ use crate::protocol::{
     PeerAction, PeerChange, Question, Refusal, RefusalCode, Revert, Review, Routes, Status, Topic,
     Upstreams, VERSION,
 };
+use crate::serve::metrics_page;
 use crate::upstream::group::{Mode, Override};
 
 /// How long a body may take to come.
@@ -217,6 +219,7 @@ async fn tell(control: &Control, visitor: &Visitor, request: Request<Incoming>) 
         ("POST", ["v1", "peers"]) => {
             let change: PeerChange = body(control, request).await?;
             change_peer(control, &change)?;
+            numbers::watch_peers(control);
             audit(
                 control,
                 visitor,
@@ -246,6 +249,13 @@ async fn tell(control: &Control, visitor: &Visitor, request: Request<Incoming>) 
             let FileName { path } = body(control, request).await?;
             audit(control, visitor, "restore", &path);
             json(&revisions::restore(control, absolute(&path)?).await?)
+        }
+        ("GET", ["v1", "metrics"]) => {
+            let generation = Arc::clone(&desk.in_force().generation);
+            match metrics_page::text(&generation, MetricsFormat::Prometheus).await {
+                Some((_, text)) => Ok(text.into_bytes()),
+                None => Err(refusal(RefusalCode::Failed, "the page could not be made")),
+            }
         }
         ("POST", ["v1", "subscriptions", id]) => {
             let Lease { topics } = body(control, request).await?;

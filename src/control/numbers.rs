@@ -8,9 +8,9 @@ use parking_lot::Mutex;
 use super::Control;
 use super::answer::millis;
 use crate::metrics::live::RequestSummary;
+use crate::metrics::registry;
 use crate::metrics::traffic::{PeerId, RouteId, ledger};
 use crate::metrics::window::{self, Aggregator, Moment, Window};
-use crate::metrics::registry;
 use crate::process::desk::{InForce, refusal};
 use crate::protocol::{
     Attempt, Explanation, History, Level, Millis, Occurrence, PeerState, PeerStates, PeerTraffic,
@@ -54,7 +54,7 @@ pub fn tick(control: &Control) {
 }
 
 /// Looks for peers that have come into another state, and tells of each.
-fn watch_peers(control: &Control) {
+pub fn watch_peers(control: &Control) {
     let in_force = control.desk.in_force();
     let now = millis(SystemTime::now());
     let mut news = Vec::new();

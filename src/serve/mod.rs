@@ -12,7 +12,7 @@ pub mod downstream;
 mod fields;
 pub mod generation;
 mod http2;
-mod metrics_page;
+pub mod metrics_page;
 mod pace;
 mod proxy;
 mod proxy_fields;
