@@ -72,6 +72,67 @@ pub fn status() -> Status {
     }
 }
 
+/// Revisions, one of them refused, one an undo.
+pub fn revisions() -> Revisions {
+    let row = |id, ago_minutes: u64, author: &str, client: &str, note: &str| Revision {
+        id,
+        at: NOW - ago_minutes * 60_000,
+        author: author.to_owned(),
+        client: client.to_owned(),
+        note: note.to_owned(),
+        parent: id - 1,
+        added: 3,
+        removed: 1,
+        ..Revision::default()
+    };
+    Revisions {
+        current: 41,
+        revisions: vec![
+            Revision {
+                outcome: Outcome::Refused,
+                reason: Some("openclaw.conf:61: unknown directive `lisen`".to_owned()),
+                ..row(42, 2, "root", "cli", "edit openclaw.conf")
+            },
+            row(
+                41,
+                5,
+                "root",
+                "dashboard",
+                "example.org /api/: proxy_read_timeout 90s",
+            ),
+            Revision {
+                reverts: Some(39),
+                ..row(40, 93, "alice", "dashboard", "undo of revision 39")
+            },
+            row(
+                39,
+                1500,
+                "alice",
+                "dashboard",
+                "add git.example.org /: http://127.0.0.1:3000",
+            ),
+            row(38, 4500, "root", "reload", ""),
+        ],
+    }
+}
+
+/// What a revision changed.
+pub fn revision_diff(id: u64) -> RevisionDiff {
+    RevisionDiff {
+        revision: Revision {
+            id,
+            ..Revision::default()
+        },
+        diff: format!(
+            "--- /etc/openclaw/openclaw.conf\n+++ /etc/openclaw/openclaw.conf\n\
+             @@ -52,3 +52,3 @@ http / server \"example.org\" / location \"/api/\"\n     \
+             proxy_pass http://api;\n-    proxy_read_timeout 30s;\n\
+             +    proxy_read_timeout {id}s;\n }}\n"
+        ),
+        ..RevisionDiff::default()
+    }
+}
+
 fn traffic(rate: f64, statuses: [u64; 5], p50: u64, p99: u64) -> Traffic {
     Traffic {
         rate,

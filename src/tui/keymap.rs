@@ -285,7 +285,7 @@ pub const TABLE: &[Binding] = &[
     row(Action::Open, &["Enter", "l", "Right"], &[Backends], "detail", "open the peer"),
     changing(Action::Drain, &["D"], &[Backends], "drain", "drain (asks first)"),
     changing(Action::PeerUp, &["U"], &[Backends], "up", "put it in (asks first)"),
-    changing(Action::Weight, &["w"], &[Backends], "weight", "change its weight (asks first)"),
+    changing(Action::Weight, &["w"], &[Backends], "weight", "weight (asks first)"),
     changing(Action::ResetPeer, &["x"], &[Backends], "reset", "reset (asks first)"),
     row(Action::Open, &["Enter", "l", "Right"], &[Logs], "detail", "phases and timing"),
     row(Action::Follow, &["f"], &[Logs], "follow", "follow the newest"),

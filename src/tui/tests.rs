@@ -18,7 +18,7 @@ use super::link::{self, LinkEvent, LinkOrder};
 use super::model::{self, Link};
 use super::theme::{THEMES, Theme};
 use super::view::{Answer, Call, Failure, Screen};
-use crate::protocol::{Event as DaemonEvent, Millis, Occurrence, Refusal};
+use crate::protocol::{Event as DaemonEvent, Millis, Occurrence, Refusal, Revisions};
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers, MouseButton, MouseEvent, MouseEventKind};
 
 const SIZES: [(u16, u16); 4] = [(60, 16), (80, 24), (120, 40), (200, 60)];
@@ -124,6 +124,9 @@ fn answer(call: &Call) -> Result<Answer, Failure> {
         Call::Events => Answer::Events(fixture::events()),
         Call::History(..) => Answer::History(fixture::history()),
         Call::Config => Answer::Config(fixture::config()),
+        Call::Revisions(None) => Answer::Revisions(fixture::revisions()),
+        Call::Revisions(Some(_)) => Answer::Revisions(Revisions::default()),
+        Call::RevisionDiff(id) => Answer::RevisionDiff(fixture::revision_diff(*id)),
         Call::Explain(_) => Answer::Explanation(fixture::explanation()),
         _ => return Err(Failure::Broken("not in this play".to_owned())),
     })
@@ -221,6 +224,7 @@ fn every_screen_looks_as_it_should_at_all_sizes() {
         (Screen::Routes, "2j"),
         (Screen::Backends, "3"),
         (Screen::Logs, "4jj"),
+        (Screen::Config, "5j"),
     ];
     for (screen, keys) in screens {
         for (width, height) in SIZES {

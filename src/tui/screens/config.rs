@@ -447,7 +447,7 @@ mod tests {
 
     use super::super::super::fixture;
     use super::super::super::glyphs::BLOCK;
-    use super::super::super::tests::{snapshot, text};
+    use super::super::super::tests::text;
     use super::super::super::theme::THEMES;
     use super::super::super::view::Failure;
     use super::*;
@@ -459,70 +459,17 @@ mod tests {
         model
     }
 
-    fn revisions() -> Revisions {
-        let row = |id, ago_minutes: u64, author: &str, client: &str, note: &str| Revision {
-            id,
-            at: fixture::NOW - ago_minutes * 60_000,
-            author: author.to_owned(),
-            client: client.to_owned(),
-            note: note.to_owned(),
-            parent: id - 1,
-            added: 3,
-            removed: 1,
-            ..Revision::default()
-        };
-        Revisions {
-            current: 41,
-            revisions: vec![
-                Revision {
-                    outcome: Outcome::Refused,
-                    reason: Some("openclaw.conf:61: unknown directive `lisen`".to_owned()),
-                    ..row(42, 2, "root", "cli", "edit openclaw.conf")
-                },
-                row(
-                    41,
-                    5,
-                    "root",
-                    "dashboard",
-                    "example.org /api/: proxy_read_timeout 90s",
-                ),
-                Revision {
-                    reverts: Some(39),
-                    ..row(40, 93, "alice", "dashboard", "undo of revision 39")
-                },
-                row(
-                    39,
-                    1500,
-                    "alice",
-                    "dashboard",
-                    "add git.example.org /: http://127.0.0.1:3000",
-                ),
-                row(38, 4500, "root", "reload", ""),
-            ],
-        }
-    }
-
     /// Answers what a screen asks for.
     fn play(screen: &mut ConfigScreen, effects: Vec<Effect>, model: &Model) -> Vec<Effect> {
         let mut left = Vec::new();
         let mut effects = effects;
         while let Some(effect) = effects.pop() {
             let answer = match effect {
-                Effect::Call(Call::Revisions(None)) => Answer::Revisions(revisions()),
+                Effect::Call(Call::Revisions(None)) => Answer::Revisions(fixture::revisions()),
                 Effect::Call(Call::Revisions(Some(_))) => Answer::Revisions(Revisions::default()),
-                Effect::Call(Call::RevisionDiff(id)) => Answer::RevisionDiff(RevisionDiff {
-                    revision: Revision {
-                        id,
-                        ..Revision::default()
-                    },
-                    diff: format!(
-                        "--- /etc/openclaw/openclaw.conf\n+++ /etc/openclaw/openclaw.conf\n\
-                         @@ -52,3 +52,3 @@ http / server \"example.org\" / location \"/api/\"\n     \
-                         proxy_pass http://api;\n-    proxy_read_timeout 30s;\n\
-                         +    proxy_read_timeout {id}s;\n }}\n"
-                    ),
-                    ..RevisionDiff::default()
-                }),
+                Effect::Call(Call::RevisionDiff(id)) => {
+                    Answer::RevisionDiff(fixture::revision_diff(id))
+                }
                 other => {
                     left.push(other);
                     continue;
@@ -557,10 +504,6 @@ mod tests {
     fn revisions_are_listed_with_what_the_selected_one_changed() {
         let mut model = model();
         let mut screen = shown(&model);
-        for (width, height) in [(60, 16), (80, 24), (120, 40), (200, 60)] {
-            let picture = picture(&mut screen, &model, width, height);
-            snapshot(&format!("config-{width}x{height}"), &picture);
-        }
         act(&mut screen, Action::Down, &model);
         model.status.as_mut().expect("set").state = ConfState::Edited;
         let mut summary = fixture::summary();
