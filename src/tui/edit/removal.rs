@@ -205,7 +205,8 @@ fn target_of(node: &Node) -> Option<String> {
     let lines = || node.block.iter().flatten();
     let words = |line: &Node| {
         let words: Vec<&str> = line.arguments.iter().map(|word| &*word.text).collect();
-        words.join(" ")
+        // A text of several lines is told in one.
+        words.join(" ").replace('\n', "\\n").replace('\r', "\\r")
     };
     let named = |name: &str| lines().find(|line| &*line.name.text == name);
     if let Some(line) = named("return") {

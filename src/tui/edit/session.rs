@@ -338,7 +338,9 @@ impl Session {
                     }
                 }
             }
-            Verdict::Done(applied) => vec![done(&applied), Effect::Refresh, Effect::Close],
+            Verdict::Done(applied) => {
+                vec![done(&applied, &self.wish), Effect::Refresh, Effect::Close]
+            }
         }
     }
 
@@ -632,10 +634,16 @@ fn revert(texts: &Texts, revision: u64, undo: bool) -> Proposal {
 }
 
 /// What is said when a change is in force.
-fn done(applied: &Applied) -> Effect {
+fn done(applied: &Applied, wish: &Wish) -> Effect {
     match (applied.is_unchanged, applied.revision) {
         (true, _) => Notice::plain("nothing was different"),
         (false, 0) => Notice::good("it is saved"),
-        (false, revision) => Notice::good(format!("revision {revision} is in force; u undoes it")),
+        (false, revision) => {
+            let back = match wish {
+                Wish::Undo { is_redo: false, .. } => "C-r brings it back",
+                _ => "u undoes it",
+            };
+            Notice::good(format!("revision {revision} is in force; {back}"))
+        }
     }
 }

@@ -526,7 +526,10 @@ fn an_undo_shows_the_last_own_change_and_takes_it_back() {
         (revert.revision, revert.undo, revert.dry_run),
         (40, true, false)
     );
-    assert_eq!(play.notices, ["revision 42 is in force; u undoes it"]);
+    assert_eq!(
+        play.notices,
+        ["revision 42 is in force; C-r brings it back"]
+    );
 }
 
 #[test]
