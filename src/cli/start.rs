@@ -30,6 +30,9 @@ use crate::tui;
 /// The configuration that the program brings along.
 const FIRST_CONF: &str = include_str!("../../assets/openclaw.conf");
 
+/// The table of media types that it includes.
+const MIME_TYPES: &str = include_str!("../../assets/mime.types");
+
 /// How long requests under way may take when the dashboard that served them is left.
 const FINISH: Duration = Duration::from_secs(3);
 
@@ -252,6 +255,10 @@ fn write_first(options: &Options, surroundings: &Surroundings) -> Result<Paths, 
     };
     let text = first_conf(usable_port(), &places::user_directory(), has_own_user());
     write_new(&conf, &text)?;
+    let types = conf.with_file_name("mime.types");
+    if !types.exists() {
+        write_new(&types, MIME_TYPES)?;
+    }
     let sites = conf.with_file_name("sites");
     fs::create_dir_all(&sites).map_err(|error| format!("`{}`: {error}", sites.display()))?;
     complain(&format!(

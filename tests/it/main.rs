@@ -9,6 +9,7 @@ mod cli;
 mod conf_cases;
 mod connections;
 mod control;
+mod dashboard;
 mod floors;
 mod hop_by_hop;
 mod http2;
