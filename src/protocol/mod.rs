@@ -442,7 +442,7 @@ pub struct Events {
 pub struct Base {
     /// The revision in force.
     pub revision: u64,
-    /// [`ConfigTexts::digest`]
+    /// Tells the texts of all files from any others: `ConfigTexts::base` has that of the texts there.
     pub digest: String,
 }
 
