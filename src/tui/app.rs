@@ -662,7 +662,7 @@ impl App {
                 self.is_asking_history = false;
                 self.ask_all();
                 self.ask_history();
-                self.deliver(Origin::Screen(self.screen), Input::Shown);
+                self.show_again();
             }
             LinkEvent::Failed(tried, wait) => {
                 self.is_dirty = true;
@@ -749,8 +749,17 @@ impl App {
             DaemonEvent::Changed { .. } => {
                 self.is_dirty = true;
                 self.ask_all();
-                self.deliver(Origin::Screen(self.screen), Input::Shown);
+                self.show_again();
             }
+        }
+    }
+
+    /// Everything that is open asks again for what it shows, and a form whether its base is current.
+    fn show_again(&mut self) {
+        let overlays: Vec<u64> = self.overlays.iter().map(|overlay| overlay.id).collect();
+        self.deliver(Origin::Screen(self.screen), Input::Shown);
+        for id in overlays {
+            self.deliver(Origin::Overlay(id), Input::Shown);
         }
     }
 

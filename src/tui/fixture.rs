@@ -24,7 +24,7 @@ use crate::protocol::*;
 pub const NOW: Millis = 1_700_049_791_000;
 
 const CONF: &str = "\
-upstream app {
+http { upstream app {
     server 10.0.0.10:8080 weight=5;
     server 10.0.0.11:8080 weight=5;
     server 10.0.0.12:8080 weight=5;
@@ -43,7 +43,7 @@ server {
         # Slow, but they like it.
         gzip on;
     }
-}
+} }
 ";
 
 /// Who the daemon is.
@@ -233,8 +233,8 @@ pub fn routes() -> Routes {
         file: "/etc/openclaw/openclaw.conf".to_owned(),
         line,
         end_line: if id == 1 { line + 2 } else { line + 5 },
-        address: format!("/server[0]/location[{id}]"),
-        server_address: "/server[0]".to_owned(),
+        address: format!("http / server \"{server}\" / location \"{location}\""),
+        server_address: format!("http / server \"{server}\""),
         notes: vec!["gzip on".to_owned(), "allow 10.0.0.0/8".to_owned()],
     };
     let mut routes = Routes {
@@ -274,7 +274,11 @@ pub fn upstreams() -> Upstreams {
         method: "round robin".to_owned(),
         keepalive: 32,
         peers,
-        conf_address: String::new(),
+        conf_address: if is_implicit {
+            String::new()
+        } else {
+            format!("http / upstream \"{name}\"")
+        },
         routes: 1,
     };
     Upstreams {
@@ -647,19 +651,7 @@ async fn answer(
             generation: 4,
             ..Applied::default()
         }),
-        "/v1/revisions" => Answered::whole(&Revisions {
-            current: 41,
-            revisions: vec![Revision {
-                id: 41,
-                at: NOW - 309_000,
-                author: "root".to_owned(),
-                client: "dashboard".to_owned(),
-                note: "gzip for the API".to_owned(),
-                parent: 40,
-                added: 1,
-                ..Revision::default()
-            }],
-        }),
+        "/v1/revisions" => Answered::whole(&revisions()),
         _ if path.starts_with("/v1/revisions/") => Answered::whole(&RevisionDiff::default()),
         _ => Answered::whole(&Done::default()),
     };

@@ -18,7 +18,7 @@ use super::link::{self, LinkEvent, LinkOrder};
 use super::model::{self, Link};
 use super::theme::{THEMES, Theme};
 use super::view::{Answer, Call, Failure, Screen};
-use crate::protocol::{Event as DaemonEvent, Millis, Occurrence, Refusal, Revisions};
+use crate::protocol::{Event as DaemonEvent, Millis, Occurrence, Refusal, Review, Revisions};
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers, MouseButton, MouseEvent, MouseEventKind};
 
 const SIZES: [(u16, u16); 4] = [(60, 16), (80, 24), (120, 40), (200, 60)];
@@ -80,6 +80,11 @@ impl Stage {
                     let answer = LinkEvent::Answer(ticket, answer(&call));
                     outputs.extend(self.app.update(Event::Link(answer), self.now));
                 }
+                Output::Edit(job) => {
+                    // Somebody adds a line.
+                    let edited = Event::Edited(Ok(format!("{}# more\n", job.text)));
+                    outputs.extend(self.app.update(edited, self.now));
+                }
                 output => others.push(output),
             }
         }
@@ -128,6 +133,12 @@ fn answer(call: &Call) -> Result<Answer, Failure> {
         Call::Revisions(Some(_)) => Answer::Revisions(Revisions::default()),
         Call::RevisionDiff(id) => Answer::RevisionDiff(fixture::revision_diff(*id)),
         Call::Explain(_) => Answer::Explanation(fixture::explanation()),
+        Call::Review(_) | Call::Revert(_) => Answer::Review(Review {
+            diff: "--- a\n+++ b\n@@ -1 +1 @@\n-gzip off;\n+gzip on;\n".repeat(20),
+            effects: vec!["1 listener stays".to_owned()],
+            is_applicable: true,
+            ..Review::default()
+        }),
         _ => return Err(Failure::Broken("not in this play".to_owned())),
     })
 }
@@ -571,8 +582,24 @@ fn beginnings(context: Context) -> &'static [&'static str] {
         Context::Confirm => &["3jjjD"],
         Context::Reader => &["?", "?jjj"],
         Context::Offline => &[""],
-        // What belongs to changing the configuration has its own tests.
-        Context::Config | Context::Form | Context::Field | Context::Review => &[],
+        Context::Config => &[
+            "5",
+            "5jj",
+            "5/gzip<Enter>",
+            "5+",
+            "5/root<Enter>",
+            "5<Enter>",
+        ],
+        Context::Form => &[
+            "2je<S-Tab>",
+            "2je<Up><Up>",
+            "2je<Tab><Tab><Tab><Tab><Tab><Tab><Tab><Tab><Tab><Tab><Tab><Tab><Tab><Tab>",
+            "2je<Tab><Tab><Tab><Tab><Tab><Tab><Tab><Tab><Tab><Tab><Tab><Tab><Tab><Tab><Tab>",
+            "2je<Tab><Tab><Tab><Tab><Tab><Tab><Tab><Tab><Tab><Tab><Tab><Tab><Tab><Tab><Tab><Tab>",
+            "2je<Tab><Tab><Tab><Tab><Tab><Tab><Tab><Tab><Tab><Tab><Tab><Tab><Tab><Tab><Tab><Tab><Tab><Tab>",
+        ],
+        Context::Field => &["2axy", "2axy<Left>", "2ax<Tab>", "2je<Tab>x"],
+        Context::Review => &["3jje<C-s>", "2jdy", "2jE", "2jEjj"],
     }
 }
 
@@ -585,27 +612,17 @@ fn every_key_of_the_table_does_something_where_it_is_bound() {
             continue;
         }
         for binding in keymap::rows(context, false) {
-            let is_of_edit = matches!(
-                binding.action,
-                Action::Undo
-                    | Action::Redo
-                    | Action::Add
-                    | Action::Edit
-                    | Action::EditText
-                    | Action::Delete
-                    | Action::MoveDown
-                    | Action::MoveUp
-            );
-            if is_of_edit {
-                continue;
-            }
             if let Action::Go(screen) = binding.action
                 && screen.name() == context.name()
             {
                 continue;
             }
             for name in binding.keys {
-                let does = beginnings.iter().any(|beginning| {
+                // A small screen has something to scroll, a large one has all panes.
+                let starts = beginnings
+                    .iter()
+                    .flat_map(|beginning| [(beginning, (60, 16)), (beginning, (120, 40))]);
+                let does = starts.into_iter().any(|(beginning, (width, height))| {
                     let mut stage = Stage::new(look(BLOCK, THEMES[0]));
                     if context == Context::Offline {
                         let tried = vec![("/run/a.sock".into(), "does not exist".to_owned())];
@@ -613,16 +630,19 @@ fn every_key_of_the_table_does_something_where_it_is_bound() {
                     } else {
                         stage.connect();
                     }
-                    stage.keys(beginning);
+                    for key in parse(beginning) {
+                        stage.event(Event::Key(key));
+                        stage.looks(width, height);
+                    }
                     if stage.app.context() != context {
                         return false;
                     }
-                    // Small, so that there is something to scroll.
-                    let before = (stage.looks(60, 16), stage.looks(120, 40));
+                    let before = stage.looks(width, height);
                     let calls = stage.calls;
                     let outputs = stage.event(Event::Key(key(name)));
-                    let after = (stage.looks(60, 16), stage.looks(120, 40));
-                    before != after || calls != stage.calls || !outputs.is_empty()
+                    before != stage.looks(width, height)
+                        || calls != stage.calls
+                        || !outputs.is_empty()
                 });
                 if !does {
                     idle.push(format!("{name} in {context:?} ({:?})", binding.action));

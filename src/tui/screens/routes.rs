@@ -306,6 +306,12 @@ impl RoutesScreen {
         let inside = painter.frame(above, &title(route), &place, self.is_open);
         painter.hit(above, Target::Pane(DETAIL));
         let mut lines: Vec<Span> = block(model, route).into_iter().map(Span::plain).collect();
+        let summary = model.live().summary.as_deref();
+        if summary.is_some_and(|summary| summary.state == ConfState::Edited) {
+            // The lines are those of the revision in force, the text is that of today.
+            let text = "edited since, not applied: may be other lines";
+            lines.insert(0, Span::new(text, Role::Warn));
+        }
         if lines.is_empty() {
             lines.push(Span::new(place, Role::Muted));
         }
