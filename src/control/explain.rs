@@ -581,3 +581,88 @@ impl Url {
 fn shown(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::conf::check;
+    use crate::conf::include::load_text;
+    use crate::conf::typed::lower::config::lower;
+
+    /// Asks a configuration about a request.
+    fn ask(servers: &str, question: &Question) -> Result<Explanation, String> {
+        let text = format!("events {{}} http {{ {servers} }}");
+        let mut loaded = load_text(Path::new("test.conf"), text, Path::new("/"));
+        check::check(&mut loaded);
+        let config = lower(&mut loaded, Path::new("/"), &[]).expect("a good configuration");
+        explain(&Arc::new(config.http), &loaded.sources, question)
+    }
+
+    fn of(url: &str) -> Question {
+        Question {
+            method: "GET".to_owned(),
+            url: url.to_owned(),
+            ..Question::default()
+        }
+    }
+
+    const SERVERS: &str = "
+        upstream app { server 127.0.0.1:1; server 127.0.0.1:2 backup; }
+        server { listen 80; server_name a.test *.b.test;
+            location / { root /srv; }
+            location /app/ { proxy_pass http://app/; deny 10.0.0.0/8; allow all; }
+            location ^~ /fixed/ { internal; }
+            location ~ ^/u/(?<user>\\w+)$ { proxy_pass http://$user.test:8080; resolver 127.0.0.1; }
+            location /loop { rewrite ^ /loop last; }
+            location @named { return 418; } }
+        server { listen 8080 default_server; return 301 https://$host$request_uri; }";
+
+    #[test]
+    fn each_phase_says_what_it_decides() {
+        let told = ask(SERVERS, &of("http://x.b.test/app/y?z")).expect("a request");
+        assert_eq!(told.upstream_url.as_deref(), Some("http://app/y?z"));
+        assert_eq!(told.peers, ["127.0.0.1:1", "127.0.0.1:2"]);
+        let told = ask(SERVERS, &of("http://a.test/u/bob")).expect("a request");
+        assert_eq!(told.target, "http://bob.test:8080");
+        let told = ask(SERVERS, &of("http://a.test/fixed/x")).expect("a request");
+        assert_eq!(told.status, Some(404));
+        let told = ask(SERVERS, &of("http://a.test/loop")).expect("a request");
+        assert_eq!(told.status, Some(500));
+        let told = ask(SERVERS, &of("http://a.test/dir/../x//y")).expect("a request");
+        assert_eq!(told.target, "root /srv");
+        assert!(
+            told.steps.iter().any(|step| step.text.contains("/x/y")),
+            "{told:?}"
+        );
+        let told = ask(SERVERS, &of("http://any.test:8080/p?q")).expect("a request");
+        assert_eq!(told.target, "redirect to https://any.test/p?q");
+        for url in [
+            "",
+            "ftp://a/",
+            "http://",
+            "http://a:x/",
+            "http://a/ b",
+            "http://a/\u{7}",
+        ] {
+            ask(SERVERS, &of(url)).expect_err(url);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_question_can_do_harm(
+            method in "\\PC{0,8}",
+            url in "(https?://)?[a-b.:\\[\\]]{0,8}(:80|:8080)?\\PC{0,24}",
+            name in "\\PC{0,8}",
+            value in "[ -~\\r\\n]{0,12}",
+            client in "[0-9a-f:.]{0,12}",
+        ) {
+            let question = Question { method, url, fields: vec![(name, value)], client };
+            let _ = ask(SERVERS, &question);
+        }
+    }
+}

@@ -49,18 +49,39 @@ pub fn digest(loaded: &Loaded) -> String {
 
 /// The unified difference of two lists of files.
 pub fn difference(old: &[(PathBuf, String)], new: &[(PathBuf, String)]) -> String {
-    let text_in = |files: &[(PathBuf, String)], path: &Path| {
+    let diffs = pairs(old, new)
+        .map(|(path, before, after)| diff::unified(&path.display().to_string(), before, after));
+    diffs.collect()
+}
+
+/// How many lines came and how many went between two lists of files.
+pub fn changed_lines(old: &[(PathBuf, String)], new: &[(PathBuf, String)]) -> (u32, u32) {
+    let mut sums = (0, 0);
+    for (_, before, after) in pairs(old, new) {
+        let before: Vec<&str> = before.split_inclusive('\n').collect();
+        let after: Vec<&str> = after.split_inclusive('\n').collect();
+        for change in diff::changes(&before, &after) {
+            sums.0 += change.new.len() as u32;
+            sums.1 += change.old.len() as u32;
+        }
+    }
+    sums
+}
+
+/// Each file of two lists with both of its texts; one that is not there has none.
+fn pairs<'f>(
+    old: &'f [(PathBuf, String)],
+    new: &'f [(PathBuf, String)],
+) -> impl Iterator<Item = (&'f Path, &'f str, &'f str)> {
+    let text_in = |files: &'f [(PathBuf, String)], path: &Path| {
         let found = files.iter().find(|(other, _)| other == path);
-        found.map_or_else(String::new, |(_, text)| text.clone())
+        found.map_or("", |(_, text)| text.as_str())
     };
     let gone = old
         .iter()
         .filter(|(path, _)| !new.iter().any(|(other, _)| other == path));
-    let diffs = new.iter().chain(gone).map(|(path, _)| {
-        let name = path.display().to_string();
-        diff::unified(&name, &text_in(old, path), &text_in(new, path))
-    });
-    diffs.collect()
+    let all = new.iter().chain(gone);
+    all.map(move |(path, _)| (path.as_path(), text_in(old, path), text_in(new, path)))
 }
 
 /// Why the files cannot be changed; `None` if they can.

@@ -3,12 +3,11 @@
 //! Invariant: a revision has a number only once the store has it safely; while there is no store the
 //! program goes on and counts none.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::conf_files;
 use super::desk::{Author, InForce, Proposal};
-use crate::conf::diff;
 use crate::conf::include::Loaded;
 use crate::conf::typed::log::Level;
 use crate::log::error_log;
@@ -51,7 +50,7 @@ impl History {
     pub async fn record(&self, before: &InForce, attempt: &Attempt<'_>) -> u64 {
         let files = conf_files::texts(attempt.loaded);
         let old = conf_files::texts(&before.loaded);
-        let (added, removed) = changed_lines(&old, &files);
+        let (added, removed) = conf_files::changed_lines(&old, &files);
         let proposal = attempt.proposal;
         let revision = Revision {
             at: now(),
@@ -156,26 +155,4 @@ fn tell(error: &StoreError) {
 pub fn now() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
     since.unwrap_or_default().as_millis() as u64
-}
-
-/// How many lines came and went.
-fn changed_lines(old: &[(PathBuf, String)], new: &[(PathBuf, String)]) -> (u32, u32) {
-    let text_in = |files: &[(PathBuf, String)], path: &Path| {
-        let found = files.iter().find(|(other, _)| other == path);
-        found.map_or_else(String::new, |(_, text)| text.clone())
-    };
-    let gone = old
-        .iter()
-        .filter(|(path, _)| !new.iter().any(|(other, _)| other == path));
-    let mut sums = (0, 0);
-    for (path, _) in new.iter().chain(gone) {
-        let (before, after) = (text_in(old, path), text_in(new, path));
-        let before: Vec<&str> = before.split_inclusive('\n').collect();
-        let after: Vec<&str> = after.split_inclusive('\n').collect();
-        for change in diff::changes(&before, &after) {
-            sums.0 += change.new.len() as u32;
-            sums.1 += change.old.len() as u32;
-        }
-    }
-    sums
 }

@@ -240,6 +240,8 @@ impl Program {
         } else if kind == SignalKind::user_defined1() {
             announce(kind, ", reopening logs");
             reopen_logs(workers);
+        } else if kind == SignalKind::window_change() && self.desk.setup.has_screen {
+            // The terminal has another size, which is the dashboard's to know.
         } else {
             announce(kind, ", which is not supported, ignoring");
         }

@@ -246,7 +246,8 @@ async fn serve(options: &Options, look: Look) -> io::Result<()> {
                 Event::Time
             }
             _ = terminate.recv() => break,
-            _ = hangup.recv() => break,
+            // To a process that serves it means to reload; a terminal that is gone is seen anyway.
+            _ = hangup.recv(), if !options.owns_daemon => break,
             // While an editor runs it is meant for that.
             _ = interrupt.recv() => {
                 if shell.editor.is_some() {
