@@ -475,6 +475,19 @@ fn a_killed_daemon_leaves_a_whole_file_and_a_store_that_opens() {
     let conf = server.site().conf_file();
     let original = fs::read_to_string(&conf).expect("there");
     let mut seen = 0;
+    // Requests all the while, whatever becomes of them.
+    let is_over = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let traffic = {
+        let (port, is_over) = (server.port(1), std::sync::Arc::clone(&is_over));
+        std::thread::spawn(move || {
+            while !is_over.load(std::sync::atomic::Ordering::Relaxed) {
+                if let Ok(mut client) = crate::support::client::Client::try_connect(port) {
+                    client.send("GET / HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\n\r\n");
+                    let _ = client.next_answer("GET");
+                }
+            }
+        })
+    };
     for round in 0..rounds {
         let control = Control::of(&server);
         let change = control.change(|_| original.replace("200 root", &format!("200 round{round}")));
@@ -510,5 +523,7 @@ fn a_killed_daemon_leaves_a_whole_file_and_a_store_that_opens() {
             );
         }
     }
+    is_over.store(true, std::sync::atomic::Ordering::Relaxed);
+    traffic.join().expect("it does not panic");
     eprintln!("{seen} of {rounds} changes were answered before the kill");
 }
