@@ -15,7 +15,7 @@ use std::thread;
 use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
-use nix::unistd::{Pid, User, dup2_stderr, geteuid};
+use nix::unistd::{Pid, User, chown, dup2_stderr, geteuid};
 
 use super::args::{Color, Glyphs, Options, Quick};
 use super::paths::{self, Paths, Surroundings};
@@ -214,13 +214,14 @@ fn quick_setup(options: &Options, quick: &Quick) -> Result<Setup, String> {
         quick.upstream,
         places.display(),
         places.display(),
-        site::whole(&site),
+        // What is passed on has its type, and the dashboard shows the requests.
+        site::whole(&site).replacen("    include mime.types;\n", "    access_log off;\n", 1),
     );
     let surroundings = Surroundings::of_process();
     let (conf, text) = match &quick.save {
         Some(path) => {
             let path = surroundings.current.join(path);
-            write_new(&path, &text)?;
+            write_new(&path, &text, 0o644)?;
             (path, None)
         }
         None => (places.join("quick.conf"), Some(text)),
@@ -254,13 +255,23 @@ fn write_first(options: &Options, surroundings: &Surroundings) -> Result<Paths, 
             .ok_or("no configuration, and no home directory to write one to")?,
     };
     let text = first_conf(usable_port(), &places::user_directory(), has_own_user());
-    write_new(&conf, &text)?;
+    write_new(&conf, &text, 0o640)?;
     let types = conf.with_file_name("mime.types");
     if !types.exists() {
-        write_new(&types, MIME_TYPES)?;
+        write_new(&types, MIME_TYPES, 0o640)?;
     }
     let sites = conf.with_file_name("sites");
     fs::create_dir_all(&sites).map_err(|error| format!("`{}`: {error}", sites.display()))?;
+    // The user that root becomes reads them again at a reload, and changes them for the dashboard.
+    if geteuid().is_root()
+        && let Ok(Some(user)) = User::from_name(if has_own_user() { "openclaw" } else { "nobody" })
+    {
+        let directory = conf.parent().unwrap_or(Path::new("/"));
+        for path in [directory, &conf, &types, &sites] {
+            chown(path, Some(user.uid), Some(user.gid))
+                .map_err(|error| format!("`{}`: {error}", path.display()))?;
+        }
+    }
     complain(&format!(
         "openclaw: wrote a first configuration, {}",
         conf.display()
@@ -304,7 +315,7 @@ fn usable_port() -> u16 {
 }
 
 /// Writes a file that is not there yet.
-fn write_new(path: &Path, text: &str) -> Result<(), String> {
+fn write_new(path: &Path, text: &str, mode: u32) -> Result<(), String> {
     let told = |error: io::Error| format!("`{}` cannot be written: {error}", path.display());
     if let Some(directory) = path.parent() {
         fs::create_dir_all(directory).map_err(told)?;
@@ -312,7 +323,7 @@ fn write_new(path: &Path, text: &str) -> Result<(), String> {
     let mut file = OpenOptions::new()
         .write(true)
         .create_new(true)
-        .mode(0o640)
+        .mode(mode)
         .open(path)
         .map_err(told)?;
     file.write_all(text.as_bytes()).map_err(told)?;
@@ -344,8 +355,8 @@ mod tests {
     fn a_file_that_is_there_is_never_written_over() {
         let directory = tempfile::tempdir().expect("a directory");
         let path = directory.path().join("a/openclaw.conf");
-        write_new(&path, "mine").expect("a fresh path");
-        let refused = write_new(&path, "theirs").expect_err("it is there");
+        write_new(&path, "mine", 0o600).expect("a fresh path");
+        let refused = write_new(&path, "theirs", 0o600).expect_err("it is there");
         assert!(refused.contains("cannot be written"), "{refused}");
         assert_eq!(fs::read_to_string(&path).expect("there"), "mine");
     }
