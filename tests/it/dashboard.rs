@@ -5,6 +5,9 @@ use std::path::PathBuf;
 use std::process::{Command, Output};
 
 use crate::control::Control;
+use crate::support::backend::Backend;
+use crate::support::client::Client;
+use crate::support::ports::reserve;
 use crate::support::server::{Server, Setup, eventually, under_test};
 
 /// A terminal of its own, which ends with the test.
@@ -291,35 +294,36 @@ fn no_color_means_none_and_a_request_cannot_paint() {
     assert!(!raw.contains('\u{202e}') && !raw.contains('\u{9b}'));
 }
 
-#[test]
-fn without_anything_it_serves_a_first_page_and_ends_with_the_dashboard() {
+/// The program in a home of its own, as a user who is not root: root's configuration and memory are
+/// the machine's, and a test has no business there.
+fn at_home(arguments: &str) -> (tempfile::TempDir, Terminal) {
     let home = tempfile::tempdir().expect("a directory");
-    if nix::unistd::geteuid().is_root() {
-        // Root's configuration is the machine's; a test has no business there.
+    let is_root = nix::unistd::geteuid().is_root();
+    if is_root {
         let user = nix::unistd::User::from_name("nobody")
             .ok()
             .flatten()
             .expect("nobody");
-        std::os::unix::fs::chown(
-            home.path(),
-            Some(user.uid.as_raw()),
-            Some(user.gid.as_raw()),
-        )
-        .expect("root may");
+        let (user, group) = (user.uid.as_raw(), user.gid.as_raw());
+        std::os::unix::fs::chown(home.path(), Some(user), Some(group)).expect("root may");
     }
-    let program = home.path().join("openclaw");
-    fs::copy(under_test(), &program).expect("room");
+    fs::copy(under_test(), home.path().join("openclaw")).expect("room");
     let run = format!(
-        "cd {0}; HOME={0} XDG_CONFIG_HOME= XDG_STATE_HOME= XDG_RUNTIME_DIR= ./openclaw; echo ended with $?",
+        "cd {0}; HOME={0} XDG_CONFIG_HOME= XDG_STATE_HOME= XDG_RUNTIME_DIR= ./openclaw {arguments}; \
+         echo ended with $?",
         home.path().display()
     );
-    let command = match nix::unistd::geteuid().is_root() {
-        true => format!(
-            "setpriv --reuid nobody --regid nogroup --clear-groups sh -c '{run}'; sleep 1000"
-        ),
-        false => format!("sh -c '{run}'; sleep 1000"),
+    let run = match is_root {
+        true => format!("setpriv --reuid nobody --regid nogroup --clear-groups sh -c '{run}'"),
+        false => format!("sh -c '{run}'"),
     };
-    let terminal = Terminal::run(100, 30, &command);
+    let terminal = Terminal::run(100, 30, &format!("{run}; sleep 1000"));
+    (home, terminal)
+}
+
+#[test]
+fn without_anything_it_serves_a_first_page_and_ends_with_the_dashboard() {
+    let (home, terminal) = at_home("");
     let screen = terminal.shows("listens");
     let port = screen
         .split("0.0.0.0:")
@@ -327,8 +331,7 @@ fn without_anything_it_serves_a_first_page_and_ends_with_the_dashboard() {
         .and_then(|rest| rest.split(|letter: char| !letter.is_ascii_digit()).next())
         .and_then(|port| port.parse().ok())
         .expect("a port");
-    let page = crate::support::client::Client::connect(port)
-        .ask("GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+    let page = Client::connect(port).ask("GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
     assert_eq!(page.status, 200);
     assert!(page.text().contains("OpenClaw works"));
     assert!(home.path().join(".config/openclaw/openclaw.conf").is_file());
@@ -336,7 +339,28 @@ fn without_anything_it_serves_a_first_page_and_ends_with_the_dashboard() {
     terminal.shows("Quit");
     terminal.keys(&["y"]);
     terminal.shows("ended with 0");
-    crate::support::client::Client::try_connect(port)
-        .err()
-        .expect("it has ended");
+    Client::try_connect(port).err().expect("it has ended");
+}
+
+#[test]
+fn a_domain_and_an_upstream_are_served_without_any_file() {
+    let backend = Backend::start();
+    let port = reserve();
+    let (_home, terminal) = at_home(&format!(
+        "--domain a.test,b.test --upstream {} --port {}",
+        backend.address(),
+        port.number
+    ));
+    terminal.shows("● live");
+    let status = |host: &str| {
+        let request = format!("GET / HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
+        Client::connect(port.number).ask(&request).status
+    };
+    assert_eq!(
+        (status("a.test"), status("b.test"), status("c.test")),
+        (200, 200, 404)
+    );
+    // There is no file that an edit could be written to.
+    terminal.keys(&["2", "a"]);
+    terminal.shows("without a file");
 }
