@@ -43,6 +43,15 @@
 //! configuration itself, its fields and its body. What it leaves behind goes to [`log`] and
 //! [`metrics`]. Nothing on this way is shared between workers but what never changes.
 //!
+//! # A change
+//!
+//! Whoever wants something of the running program speaks the control protocol ([`protocol`]) over a
+//! Unix socket, the dashboard ([`tui`]) also when it shares the process. [`control`] answers on the
+//! main thread, beside requests and never on their way. What changes the configuration goes to the
+//! [`process::desk`]: the texts are checked and built before the files are written, and nothing of it
+//! is seen unless all goes well. What was in force is kept in the [`store`], whose one thread writes
+//! in batches; nobody waits for it but a revision.
+//!
 //! # Words
 //!
 //! | word | means |
@@ -55,6 +64,10 @@
 //! | template | text with variables, compiled once (nginx: complex value) |
 //! | generation | one configuration as it runs |
 //! | drain | finish what runs, take nothing new |
+//! | revision | one configuration that was put into force or refused, with its texts, as the store has it |
+//! | base | what a change starts from: a revision and the digest of the files; it must be current |
+//! | lease | how long a stream lives unless it is renewed |
+//! | route | a location of a server, or a server for what no location takes, as it is counted and shown |
 //! | diagnostic | what is wrong with a configuration, where, and the way out |
 
 pub mod access;
