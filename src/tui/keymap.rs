@@ -336,7 +336,7 @@ pub const TABLE: &[Binding] = &[
     row(Action::Up, &["Up"], FORMS, "", "one down, up"),
     row(Action::Accept, &["Enter"], &[Form, Field, Prompt, Command], "accept", "accept"),
     changing(Action::Review, &["C-s"], FORMS, "review", "review the change"),
-    changing(Action::Apply, &["a"], &[Review], "apply", "put it into force"),
+    changing(Action::Apply, &["a", "C-s"], &[Review], "apply", "put it into force"),
     changing(Action::EditText, &["E"], &[Form, Review], "$EDITOR", "the same in $EDITOR"),
     row(Action::Complete, &["Tab"], &[Command], "complete", "complete the word"),
     row(Action::LineStart, &["C-a", "Home"], TEXT, "", "start of the line"),

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use ratatui::layout::Rect;
 
-use super::super::keymap::{Action, Context};
+use super::super::keymap::{self, Action, Context};
 use super::super::model::Model;
 use super::super::paint::Painter;
 use super::super::text;
@@ -33,6 +33,9 @@ const WIDTH: u16 = 100;
 
 /// The widest that a question gets.
 const QUESTION: u16 = 60;
+
+/// So many inputs are kept until there is something that can take them.
+const HELD: usize = 256;
 
 /// What is to be changed.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -78,6 +81,8 @@ pub struct Session {
     edited: Option<String>,
     /// What the draft was made from is not current any more.
     is_outdated: bool,
+    /// What was typed before there was a draft.
+    held: Vec<Input>,
 }
 
 /// Where the change comes from.
@@ -111,6 +116,7 @@ impl Session {
             is_starting: false,
             edited: None,
             is_outdated: false,
+            held: Vec::new(),
         }
     }
 
@@ -231,6 +237,56 @@ impl Session {
         vec![Effect::Suspend(EditorJob { path, line, text })]
     }
 
+    /// Keeps what is typed before there is something that takes it.
+    fn hold(&mut self, input: &Input) -> Vec<Effect> {
+        match input {
+            Input::Action(Action::Close | Action::Back | Action::Deny) => vec![Effect::Close],
+            // A question is answered by who has read it, and an editor has keys of its own.
+            Input::Action(Action::Confirm | Action::Accept)
+                if self.context() == Context::Confirm =>
+            {
+                Vec::new()
+            }
+            Input::Key(_) | Input::Paste(_) | Input::Action(_)
+                if self.context() != Context::Reader && self.held.len() < HELD =>
+            {
+                self.held.push(input.clone());
+                Vec::new()
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    /// Gives the draft what was typed before it was there.
+    fn replay(&mut self, model: &Model) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        for input in std::mem::take(&mut self.held) {
+            // What the key means may be known only now.
+            let input = match input {
+                Input::Key(key) => keymap::find(self.context(), key, model.is_read_only)
+                    .map_or(input, Input::Action),
+                input => input,
+            };
+            let wanted = self.input(&input, model);
+            let is_elsewhere = wanted.iter().any(|effect| {
+                matches!(
+                    effect,
+                    Effect::Close | Effect::Ask(_) | Effect::Open(_) | Effect::Suspend(_)
+                )
+            });
+            effects.extend(wanted);
+            if is_elsewhere {
+                break;
+            }
+        }
+        effects
+    }
+
+    /// Is there nothing yet that takes keys?
+    fn is_loading(&self) -> bool {
+        self.review.is_none() && matches!(self.draft, Draft::Loading)
+    }
+
     /// Puts a review on top.
     fn show(&mut self, review: ReviewPane, directory: &Path) -> Vec<Effect> {
         let ours = match (review.change(), &self.texts) {
@@ -345,6 +401,17 @@ impl Session {
     }
 
     fn answered(&mut self, answer: &Result<Answer, Failure>, model: &Model) -> Vec<Effect> {
+        let mut effects = self.take_answer(answer, model);
+        match self.draft {
+            Draft::Loading => {}
+            // Nothing there is for what was typed.
+            Draft::Message(_) | Draft::Editor(..) => self.held.clear(),
+            _ => effects.extend(self.replay(model)),
+        }
+        effects
+    }
+
+    fn take_answer(&mut self, answer: &Result<Answer, Failure>, model: &Model) -> Vec<Effect> {
         match answer {
             Ok(Answer::Config(config)) if self.is_starting => {
                 self.is_starting = false;
@@ -449,6 +516,15 @@ impl View for Session {
             (None, Draft::Form(view)) => view.context(),
             (None, Draft::Site(view)) => view.context(),
             (None, Draft::Question(..)) => Context::Confirm,
+            (None, Draft::Loading) => match self.wish {
+                // Letters are letters, also those that come before the fields.
+                Wish::Add | Wish::Edit(_) => Context::Field,
+                Wish::Remove(..) => Context::Confirm,
+                Wish::Move(..) | Wish::Files | Wish::Revert(_) | Wish::Undo { .. } => {
+                    Context::Review
+                }
+                Wish::Text(..) | Wish::MainText => Context::Reader,
+            },
             _ => Context::Reader,
         }
     }
@@ -480,6 +556,9 @@ impl View for Session {
                 effects.push(Effect::Call(Call::Config));
             }
             return effects;
+        }
+        if self.is_loading() {
+            return self.hold(input);
         }
         let Some(texts) = &self.texts else {
             return match input {

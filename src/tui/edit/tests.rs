@@ -69,6 +69,9 @@ struct Play {
     editor: Vec<Result<String, String>>,
     suspended: Vec<(PathBuf, u32, String)>,
     revisions: Vec<Revision>,
+    /// Calls are answered by [`Play::answer_waiting`] only.
+    is_slow: bool,
+    waiting: Vec<(usize, Call)>,
 }
 
 fn write(files: &[(PathBuf, String)]) -> Result<(), String> {
@@ -106,9 +109,30 @@ impl Play {
             editor: Vec::new(),
             suspended: Vec::new(),
             revisions: Vec::new(),
+            is_slow: false,
+            waiting: Vec::new(),
         };
         play.input(Input::Shown);
         play
+    }
+
+    /// As [`Play::new`], with a daemon that takes its time.
+    fn slow(wish: Wish, title: &str) -> Self {
+        let mut play = Self::new(Wish::MainText, "");
+        play.is_slow = true;
+        play.views = vec![Box::new(Session::new(wish, title))];
+        play.calls.clear();
+        play.suspended.clear();
+        play.input(Input::Shown);
+        play
+    }
+
+    /// Answers what was asked so far.
+    fn answer_waiting(&mut self) {
+        for (at, call) in std::mem::take(&mut self.waiting) {
+            let answer = self.answer(&call);
+            self.deliver(at, Input::Answer(answer));
+        }
     }
 
     fn edit(address: &str) -> Self {
@@ -162,6 +186,10 @@ impl Play {
             match effect {
                 Effect::Call(call) => {
                     self.calls.push(call.clone());
+                    if self.is_slow {
+                        self.waiting.push((at, call));
+                        continue;
+                    }
                     let answer = self.answer(&call);
                     self.deliver(at, Input::Answer(answer));
                 }
@@ -357,6 +385,90 @@ fn a_site_is_added_by_the_short_form() {
         panic!("{:?}", play.calls);
     };
     assert_eq!(change.note, "add git.example.org /: http://127.0.0.1:3000");
+}
+
+#[test]
+fn what_is_typed_before_the_form_is_there_is_not_lost() {
+    let mut play = Play::slow(Wish::Add, "Add a site");
+    play.keys("q.example.org<Tab>");
+    play.input(Input::Paste(":3000".to_owned()));
+    play.answer_waiting();
+    assert_eq!(play.views.len(), 1);
+    let picture = play.picture(120, 40, &BLOCK, THEMES[0]);
+    assert!(
+        picture.contains("Domain    q.example.org") && picture.contains("Target    :3000"),
+        "{picture}"
+    );
+    // What is endless is cut.
+    let mut play = Play::slow(Wish::Add, "Add a site");
+    play.keys(&"x".repeat(1000));
+    play.answer_waiting();
+    let picture = play.picture(400, 40, &BLOCK, THEMES[0]);
+    assert!(!picture.contains("the daemon"), "{picture}");
+    // Leaving does not wait.
+    let mut play = Play::slow(Wish::Add, "Add a site");
+    play.keys("x<Esc>");
+    assert!(play.views.is_empty());
+}
+
+#[test]
+fn keys_that_come_early_mean_what_they_mean_in_the_form() {
+    let mut play = Play::slow(Wish::Edit(Address::parse(API).expect("one")), "a");
+    play.keys("<Tab><C-s>q");
+    play.answer_waiting();
+    assert_eq!(play.notices, ["nothing is changed"]);
+    assert_eq!(play.views.len(), 1);
+    // A question is not answered before it is read.
+    let wish = Wish::Remove(Address::parse(API).expect("one"), Vec::new());
+    let mut play = Play::slow(wish, "a");
+    play.keys("y<Enter>");
+    play.answer_waiting();
+    assert_eq!(play.views.len(), 1);
+    assert_eq!(play.difference(), [""; 0]);
+}
+
+#[test]
+fn a_change_that_is_wanted_before_it_is_checked_is_applied_if_it_is_right() {
+    let started = |keys: &str| {
+        let mut play = Play::edit(API);
+        play.go_to("proxy_read_timeout");
+        play.is_slow = true;
+        play.keys("<C-u>90s<C-s>");
+        play.keys(keys);
+        play
+    };
+    for key in ["<Enter>", "a"] {
+        let mut play = started(key);
+        let picture = play.picture(80, 24, &BLOCK, THEMES[0]);
+        assert!(
+            picture.contains("checking, will apply") && picture.contains("+            proxy_read"),
+            "{picture}"
+        );
+        play.answer_waiting();
+        play.answer_waiting();
+        assert_eq!(play.notices, ["it is saved"]);
+        assert!(play.text().contains("proxy_read_timeout 90s"));
+    }
+    // Taken back.
+    let mut play = started("a<Esc>");
+    play.answer_waiting();
+    play.answer_waiting();
+    assert_eq!(play.difference(), [""; 0]);
+    let picture = play.picture(80, 24, &BLOCK, THEMES[0]);
+    assert!(picture.contains("Apply"), "{picture}");
+    // Errors and refusals end the wish; trying again does not bring it back.
+    let mut play = started("a");
+    play.waiting.clear();
+    play.input(Input::Answer(Err(Failure::Broken("gone".to_owned()))));
+    play.keys("<Tab><Enter>");
+    play.answer_waiting();
+    play.answer_waiting();
+    assert_eq!(play.difference(), [""; 0]);
+    let mut play = started("a");
+    play.waiting.clear();
+    play.input(Input::Answer(Ok(Answer::Review(Review::default()))));
+    assert!(play.waiting.is_empty());
+    assert_eq!(play.difference(), [""; 0]);
 }
 
 #[test]
