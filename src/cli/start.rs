@@ -196,16 +196,11 @@ fn quick_setup(options: &Options, quick: &Quick) -> Result<Setup, String> {
         Some(port) => port,
         None => usable_port(),
     };
-    let site = site::Site::parse(
-        &quick.domains.join(" "),
-        &quick.upstream,
-        "/",
-        &port.to_string(),
-    )
-    .map_err(|problems| match problems.first() {
-        Some(problem) => problem.message.clone(),
-        None => "the site makes no sense".to_owned(),
-    })?;
+    let site = site::Site::parse(&quick.domains.join(" "), &quick.upstream, "/", "", port)
+        .map_err(|problems| match problems.first() {
+            Some(problem) => problem.message.clone(),
+            None => "the site makes no sense".to_owned(),
+        })?;
     let places = places::user_directory();
     let text = format!(
         "# Made by: openclaw --domain {} --upstream {} --port {port}\n\

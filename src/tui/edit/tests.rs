@@ -388,6 +388,25 @@ fn a_site_is_added_by_the_short_form() {
 }
 
 #[test]
+fn a_site_of_a_trial_is_asked_where_the_trial_is() {
+    let mut play = Play::new(Wish::Add, "Add a site");
+    let trial = SITE.replace("listen 80;", "listen 8080;");
+    std::fs::write(&play.offline.conf, &trial).expect("ours");
+    play.views = vec![Box::new(Session::new(Wish::Add, "Add a site"))];
+    play.input(Input::Shown);
+    play.keys("git.example.org<Tab>:3000<Tab>");
+    let picture = play.picture(120, 40, &BLOCK, THEMES[0]);
+    assert!(picture.contains("Port      8080"), "{picture}");
+    play.keys("<Tab>");
+    let picture = play.picture(120, 40, &BLOCK, THEMES[0]);
+    assert!(picture.contains("8080 if nothing is typed"), "{picture}");
+    play.keys("<Enter><Enter>");
+    let new = play.directory.path().join("sites/git.example.org.conf");
+    let new = std::fs::read_to_string(new).expect("written");
+    assert!(new.contains("listen 8080;"), "{new}");
+}
+
+#[test]
 fn what_is_typed_before_the_form_is_there_is_not_lost() {
     let mut play = Play::slow(Wish::Add, "Add a site");
     play.keys("q.example.org<Tab>");
