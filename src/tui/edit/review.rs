@@ -162,9 +162,9 @@ impl ReviewPane {
 
     /// The buttons: the one that leaves, and the one that does something, if there is one.
     fn words(&self, model: &Model) -> Vec<&'static str> {
-        let apply = match model.link {
-            Link::Absent { .. } => "Save",
-            _ => "Apply",
+        let apply = match saves(model) {
+            true => "Save",
+            false => "Apply",
         };
         match &self.state {
             State::Asking(_) | State::Applying(_) => vec![self.leave],
@@ -374,7 +374,8 @@ impl ReviewPane {
                         Span::plain(effect.as_str()),
                     ]);
                 }
-                if is_offline && review.is_applicable {
+                let is_change = matches!(self.proposal, Proposal::Change(_));
+                if is_offline && is_change && review.is_applicable {
                     say(
                         &mut out,
                         "no daemon runs: what is saved takes effect at start",
@@ -420,8 +421,7 @@ impl ReviewPane {
 
     /// Draws it into the inside of a dialog.
     pub fn render(&mut self, painter: &mut Painter<'_>, area: Rect, model: &Model) {
-        let is_offline = matches!(model.link, Link::Absent { .. });
-        let lines = self.lines(area.width, is_offline);
+        let lines = self.lines(area.width, saves(model));
         let page = area.height.saturating_sub(2);
         self.page = usize::from(page).max(1);
         self.count = lines.len();
@@ -441,6 +441,11 @@ impl ReviewPane {
         let focus = usize::from(self.is_on_action && words.len() > 1);
         buttons::render(painter, area, &words, focus);
     }
+}
+
+/// Is a change saved, because there is nobody who could put it into force?
+fn saves(model: &Model) -> bool {
+    model.conf.is_some() && matches!(model.link, Link::Absent { .. } | Link::Lost { .. })
 }
 
 /// The lines of a unified difference; the sign says what the colour says. Files of this directory are

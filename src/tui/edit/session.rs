@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use ratatui::layout::Rect;
 
 use super::super::keymap::{self, Action, Context};
-use super::super::model::Model;
+use super::super::model::{Link, Model};
 use super::super::paint::Painter;
 use super::super::text;
 use super::super::theme::Role;
@@ -186,7 +186,8 @@ impl Session {
                     &texts.directory(),
                 );
                 let revision = model.status.as_ref().map_or(0, |status| status.revision);
-                if revision > 0 {
+                let is_up = matches!(model.link, Link::Live | Link::Old { .. });
+                if revision > 0 && is_up {
                     effects.push(Effect::Call(Call::RevisionTexts(revision)));
                 }
                 effects

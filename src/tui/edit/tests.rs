@@ -690,6 +690,7 @@ fn what_cannot_be_changed_says_why() {
 #[test]
 fn without_a_daemon_the_change_is_saved() {
     let mut play = Play::edit(API);
+    play.model.conf = Some(play.offline.conf.clone());
     play.model.link = Link::Absent {
         tried: Vec::new(),
         retry: 0,
