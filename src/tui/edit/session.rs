@@ -22,11 +22,11 @@ use super::form_view::{FormView, Outcome};
 use super::removal::Removal;
 use super::review::{Proposal, ReviewPane, Verdict};
 use super::site_view::SiteView;
-use super::texts::Texts;
+use super::texts::{Texts, difference_of};
 use super::{history, removal};
 use crate::conf::address::Address;
 use crate::conf::diff;
-use crate::protocol::{Applied, ConfigTexts, Revert};
+use crate::protocol::{Applied, Change, ConfigTexts, Revert};
 
 /// The widest that a dialog gets, frame included.
 const WIDTH: u16 = 100;
@@ -155,7 +155,16 @@ impl Session {
             Wish::MainText => self.start_editor(&texts, texts.conf.clone(), 1),
             Wish::Remove(address, lines) => {
                 self.draft = match Removal::of(&texts.load(&HashMap::new()), &address, lines) {
-                    Ok(removal) => Draft::Question(removal, false),
+                    Ok(mut removal) => {
+                        if is_file_gone(&removal, &texts) {
+                            let name = removal.path.file_name().unwrap_or_default();
+                            let told = format!("Its file {} goes with it.", name.to_string_lossy());
+                            // Above the line on the revision, and the blank one at the end.
+                            let at = removal.lines.len().saturating_sub(2);
+                            removal.lines.insert(at, told);
+                        }
+                        Draft::Question(removal, false)
+                    }
                     Err(why) => Draft::Message(why),
                 };
                 Vec::new()
@@ -291,14 +300,7 @@ impl Session {
     /// Puts a review on top.
     fn show(&mut self, review: ReviewPane, directory: &Path) -> Vec<Effect> {
         let ours = match (review.change(), &self.texts) {
-            (Some(change), Some(texts)) => {
-                let files = change.files.iter();
-                let parts = files.map(|file| {
-                    let old = texts.text(Path::new(&file.path)).unwrap_or_default();
-                    diff::unified(&file.path, old, &file.text)
-                });
-                parts.collect()
-            }
+            (Some(change), Some(texts)) => difference_of(change, texts),
             _ => String::new(),
         };
         let review = review.in_directory(directory).with_difference(ours);
@@ -584,8 +586,17 @@ impl View for Session {
                 if !is_yes {
                     return vec![Effect::Close];
                 }
-                let changed = HashMap::from([(removal.path.clone(), removal.text.clone())]);
-                let change = texts.change(changed, format!("delete {}", self.title));
+                let note = format!("delete {}", self.title);
+                let change = match is_file_gone(removal, texts) {
+                    true => Change {
+                        removed: vec![removal.path.to_string_lossy().into_owned()],
+                        ..texts.change(HashMap::new(), note)
+                    },
+                    false => {
+                        let text = (removal.path.clone(), removal.text.clone());
+                        texts.change(HashMap::from([text]), note)
+                    }
+                };
                 let review = ReviewPane::agreed(Proposal::Change(change));
                 self.draft = Draft::Plain;
                 let directory = texts.directory();
@@ -693,6 +704,11 @@ fn difference(old: &HashMap<PathBuf, String>, new: &HashMap<PathBuf, String>) ->
         .into_iter()
         .map(|path| diff::unified(&path.to_string_lossy(), &text(old, path), &text(new, path)));
     parts.collect()
+}
+
+/// Does the file go too, because nothing is left in it and only a pattern finds it?
+fn is_file_gone(removal: &Removal, texts: &Texts) -> bool {
+    removal.text.trim().is_empty() && texts.may_go(&removal.path)
 }
 
 fn ask_to_discard(what: &str) -> Vec<Effect> {

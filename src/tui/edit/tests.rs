@@ -523,6 +523,35 @@ fn a_route_is_deleted_after_a_yes_only() {
 }
 
 #[test]
+fn the_file_of_a_site_goes_with_its_last_block() {
+    let site =
+        "server {\n    listen 80;\n    server_name b.example;\n    location / { return 404; }\n}\n";
+    let address = Address::parse("http / server b.example / location \"/\"").expect("an address");
+    let deleted = |text: &str| {
+        let mut play = Play::new(Wish::MainText, "");
+        let path = play.directory.path().join("sites/b.example.conf");
+        write(&[(path.clone(), text.to_owned())]).expect("ours");
+        let wish = Wish::Remove(address.clone(), Vec::new());
+        play.views = vec![Box::new(Session::new(wish, "b.example /"))];
+        play.input(Input::Shown);
+        let picture = play.picture(80, 24, &BLOCK, THEMES[0]);
+        play.keys("y");
+        assert!(play.views.is_empty(), "{:?}", play.notices);
+        (picture, std::fs::read_to_string(path).ok())
+    };
+    let (picture, left) = deleted(&format!("\n{site}\n"));
+    assert!(
+        picture.contains("Its file b.example.conf goes with it."),
+        "{picture}"
+    );
+    assert_eq!(left, None);
+    // What else is in it stays.
+    let (picture, left) = deleted(&format!("# Mine.\n\n{site}"));
+    assert!(!picture.contains("goes with it"), "{picture}");
+    assert_eq!(left.as_deref().map(str::trim), Some("# Mine."));
+}
+
+#[test]
 fn a_location_moves_up_after_a_look_at_it() {
     let php = "http / server example.org / location \"~ \\.php$\"";
     let address = Address::parse(php).expect("an address");
