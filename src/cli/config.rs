@@ -194,6 +194,7 @@ pub fn apply(
         files: vec![FileText { path, text }],
         note: note.to_owned(),
         client: CLIENT.to_owned(),
+        ..Change::default()
     };
     let review: Review = session.post("/v1/config/review", &change)?;
     show_review(session, &review);

@@ -72,6 +72,7 @@ pub fn run(
             }],
             note: note.to_owned(),
             client: CLIENT.to_owned(),
+            ..Change::default()
         };
         let review: Review = session
             .post("/v1/config/review", &change)

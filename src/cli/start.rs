@@ -127,7 +127,32 @@ fn screen(options: &Options, sockets: Vec<PathBuf>, owns_daemon: bool) -> tui::O
         theme: wanted.theme.clone(),
         no_mouse: wanted.no_mouse,
         owns_daemon,
+        offline: match owns_daemon {
+            true => None,
+            false => offline(options),
+        },
     }
+}
+
+/// The configuration that is meant while no daemon answers: the one that is named, or the usual one.
+/// A socket that is named alone says nothing of it.
+fn offline(options: &Options) -> Option<tui::Offline> {
+    if options.socket.is_some() && options.conf.is_none() {
+        return None;
+    }
+    let surroundings = Surroundings::of_process();
+    let paths = paths::find(options, &surroundings, |path| path.exists()).ok()?;
+    paths.conf.exists().then_some(tui::Offline {
+        conf: paths.conf,
+        prefix: paths.prefix,
+        write: |files| {
+            process::conf_files::write(files).map_err(|error| {
+                let cause = std::error::Error::source(&error);
+                let cause = cause.map_or_else(String::new, |cause| format!(": {cause}"));
+                format!("{error}{cause}")
+            })
+        },
+    })
 }
 
 /// Serves in this process, with the dashboard on the terminal. The dashboard is a client of the
@@ -196,16 +221,11 @@ fn quick_setup(options: &Options, quick: &Quick) -> Result<Setup, String> {
         Some(port) => port,
         None => usable_port(),
     };
-    let site = site::Site::parse(
-        &quick.domains.join(" "),
-        &quick.upstream,
-        "/",
-        &port.to_string(),
-    )
-    .map_err(|problems| match problems.first() {
-        Some(problem) => problem.message.clone(),
-        None => "the site makes no sense".to_owned(),
-    })?;
+    let site = site::Site::parse(&quick.domains.join(" "), &quick.upstream, "/", "", port)
+        .map_err(|problems| match problems.first() {
+            Some(problem) => problem.message.clone(),
+            None => "the site makes no sense".to_owned(),
+        })?;
     let places = places::user_directory();
     let text = format!(
         "# Made by: openclaw --domain {} --upstream {} --port {port}\n\

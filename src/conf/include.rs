@@ -95,9 +95,21 @@ pub fn load_texts(
     globals: Option<&str>,
     texts: HashMap<PathBuf, String>,
 ) -> Loaded {
+    load_changed(path, prefix, globals, texts, &[])
+}
+
+/// As [`load_texts`], as if files were not there, by the paths that [`Sources`] names.
+pub fn load_changed(
+    path: &Path,
+    prefix: &Path,
+    globals: Option<&str>,
+    texts: HashMap<PathBuf, String>,
+    removed: &[PathBuf],
+) -> Loaded {
     let path = prefix.join(path);
     let mut loader = Loader::new(&path);
     loader.texts = texts;
+    loader.removed = removed.to_vec();
     if let Some(text) = globals {
         loader.root(Path::new(COMMAND_LINE), text.to_owned());
     }
@@ -130,6 +142,8 @@ struct Loader {
     exhausted: bool,
     /// Texts that stand for those of their files.
     texts: HashMap<PathBuf, String>,
+    /// Files that are passed over as if they were not there.
+    removed: Vec<PathBuf>,
     /// Are includes expanded?
     follow: bool,
 }
@@ -145,6 +159,7 @@ impl Loader {
             bytes: 0,
             exhausted: false,
             texts: HashMap::new(),
+            removed: Vec::new(),
             follow: true,
         }
     }
@@ -166,6 +181,9 @@ impl Loader {
     }
 
     fn text(&self, path: &Path) -> Result<String, Unread> {
+        if self.removed.iter().any(|removed| removed == path) {
+            return Err(std::io::Error::from(std::io::ErrorKind::NotFound).into());
+        }
         match self.texts.get(path) {
             Some(text) if text.len() > MAX_FILE_BYTES => Err(Unread::too_large()),
             Some(text) => Ok(text.clone()),
@@ -303,6 +321,7 @@ impl Loader {
         });
         let unwritten: Vec<_> = unwritten.cloned().collect();
         found.paths.extend(unwritten);
+        found.paths.retain(|path| !self.removed.contains(path));
         found.sort();
         if found.truncated {
             self.exhaust(span, "the pattern matches too many files".to_owned());

@@ -21,7 +21,7 @@ use super::typed::hostnames::Pattern;
 use super::typed::lower::{listen, names};
 use super::variable::Names;
 
-/// The port of a site, if none is typed.
+/// The port of a URL that names none.
 pub const DEFAULT_PORT: u16 = 80;
 
 /// The longest name of a site (RFC 1035 section 2.3.4, without the root's dot).
@@ -157,14 +157,20 @@ impl std::error::Error for Refused {}
 
 impl Site {
     /// Reads what was typed: names with blanks or commas between them, a target (see
-    /// [`Target::parse`]), a path (`/` if empty) and a port ([`DEFAULT_PORT`] if empty). Everything
-    /// that is wrong is told at once.
-    pub fn parse(domain: &str, target: &str, path: &str, port: &str) -> Result<Self, Vec<Invalid>> {
+    /// [`Target::parse`]), a path (`/` if empty) and a port (`usual` if empty, see [`usual_port`]).
+    /// Everything that is wrong is told at once.
+    pub fn parse(
+        domain: &str,
+        target: &str,
+        path: &str,
+        port: &str,
+        usual: u16,
+    ) -> Result<Self, Vec<Invalid>> {
         let mut problems = Vec::new();
         let names = Name::parse_list(domain).map_err(|problem| problems.push(problem));
         let target_read = Target::parse(target).map_err(|problem| problems.push(problem));
         let path_read = UrlPath::parse(path).map_err(|problem| problems.push(problem));
-        let port = read_port(port).map_err(|problem| problems.push(problem));
+        let port = read_port(port, usual).map_err(|problem| problems.push(problem));
         if let (Ok(Target::Files(_)), Ok(path)) = (&target_read, &path_read)
             && !path.0.ends_with('/')
         {
@@ -685,19 +691,47 @@ fn group_without_port(site: &Site, http: &[Node]) -> Result<(), Refused> {
     }
 }
 
+/// The port on which a site is asked if none is typed: [`DEFAULT_PORT`], unless the configuration
+/// listens without TLS only elsewhere; then the first port where it does.
+pub fn usual_port(loaded: &Loaded) -> u16 {
+    let http = loaded
+        .nodes
+        .iter()
+        .find(|node| &*node.name.text == "http")
+        .and_then(|http| http.block.as_deref())
+        .unwrap_or_default();
+    let servers = http.iter().filter(|node| &*node.name.text == "server");
+    let is_plain = |line: &Node| {
+        let mut words = line.arguments.iter().skip(1);
+        !words.any(|word| matches!(&*word.text, "ssl" | "quic"))
+    };
+    let ports: Vec<u16> = servers
+        .flat_map(|server| listens_of(server, is_plain))
+        .map(|(_, port)| port)
+        .collect();
+    match ports.contains(&DEFAULT_PORT) {
+        true => DEFAULT_PORT,
+        false => ports.first().copied().unwrap_or(DEFAULT_PORT),
+    }
+}
+
 /// The addresses and ports of a server; an address is empty if all of IPv4 are meant.
 fn listens(server: &Node) -> Vec<(String, u16)> {
+    listens_of(server, |_| true)
+}
+
+/// As [`listens`], of those lines that are wanted.
+fn listens_of(server: &Node, is_wanted: impl Fn(&Node) -> bool) -> Vec<(String, u16)> {
     let lines = server.block.iter().flatten();
-    let words: Vec<&str> = lines
-        .filter(|line| &*line.name.text == "listen")
-        .filter_map(|line| line.arguments.first())
-        .map(|word| &*word.text)
-        .collect();
-    if words.is_empty() {
+    let lines: Vec<&Node> = lines.filter(|line| &*line.name.text == "listen").collect();
+    if lines.is_empty() {
         return vec![(String::new(), DEFAULT_PORT)];
     }
-    words
+    lines
         .into_iter()
+        .filter(|line| is_wanted(line))
+        .filter_map(|line| line.arguments.first())
+        .map(|word| &*word.text)
         .filter(|word| !word.starts_with("unix:"))
         .filter_map(|word| {
             if let Ok(port) = word.parse() {
@@ -888,10 +922,10 @@ fn place_text(loaded: &Loaded, span: Span) -> String {
     format!("{}:{line}", loaded.sources.path(span.file).display())
 }
 
-fn read_port(text: &str) -> Result<u16, Invalid> {
+fn read_port(text: &str, usual: u16) -> Result<u16, Invalid> {
     let text = text.trim_matches(' ');
     match text.is_empty() {
-        true => Ok(DEFAULT_PORT),
+        true => Ok(usual),
         false => port_number(text)
             .ok_or_else(|| Invalid::whole(Field::Port, text, "a port is a number from 1 to 65535")),
     }
@@ -1117,7 +1151,7 @@ mod tests {
     const MAIN: &str = "/nowhere/openclaw.conf";
 
     fn site(domain: &str, target: &str, path: &str, port: &str) -> Site {
-        Site::parse(domain, target, path, port).expect("it is right")
+        Site::parse(domain, target, path, port, DEFAULT_PORT).expect("it is right")
     }
 
     fn load(texts: &HashMap<PathBuf, String>) -> Loaded {
@@ -1287,6 +1321,34 @@ http {
     }
 
     #[test]
+    fn the_usual_port_is_one_where_the_configuration_listens() {
+        let usual = |servers: &str| {
+            usual_port(&load(&one(&format!(
+                "events {{ }}\nhttp {{ {servers} }}\n"
+            ))))
+        };
+        assert_eq!(usual_port(&load(&one(""))), 80);
+        assert_eq!(usual(""), 80);
+        assert_eq!(usual("server { }"), 80);
+        assert_eq!(usual("server { listen 8080 default_server; }"), 8080);
+        assert_eq!(
+            usual("server { listen 443 ssl; listen [::]:8081; listen 8080; }"),
+            8081
+        );
+        assert_eq!(
+            usual("server { listen 8080; } server { listen 127.0.0.1:80; }"),
+            80
+        );
+        assert_eq!(
+            usual("server { listen 8080; } server { listen 10.0.0.1; }"),
+            80
+        );
+        assert_eq!(usual("server { listen 443 ssl; listen unix:/a.sock; }"), 80);
+        let site = Site::parse("a.example", ":1", "", "", usual("server { listen 8080; }"));
+        assert_eq!(site.expect("it is right").port, 8080);
+    }
+
+    #[test]
     fn a_new_server_listens_where_the_others_do() {
         let listen = |lines: &str| {
             let text = format!("events {{ }} http {{ server {{ {lines} }} }}");
@@ -1328,7 +1390,8 @@ http {
     #[test]
     fn what_was_typed_is_told_with_its_place() {
         let problem = |domain: &str, target: &str, path: &str, port: &str| {
-            let problems = Site::parse(domain, target, path, port).expect_err("refused");
+            let problems =
+                Site::parse(domain, target, path, port, DEFAULT_PORT).expect_err("refused");
             let all = [domain, target, path, port];
             let shown = problems.iter().map(|problem| {
                 let typed = all[problem.field as usize];
@@ -1354,7 +1417,10 @@ http {
             "", " ", "a..b", "*", "a.*.b", "*a", "-a", "a-", "a\nb", "a\"", "$a", "_", "a.", "*.",
             ".", "a\u{0}", "a{b", "a'", "a a",
         ] {
-            assert!(Site::parse(name, ":1", "", "").is_err(), "{name}");
+            assert!(
+                Site::parse(name, ":1", "", "", DEFAULT_PORT).is_err(),
+                "{name}"
+            );
         }
         for name in [
             "a",
@@ -1608,7 +1674,7 @@ http {
             port in prop::sample::select(vec!["", "80", "8080"]),
             base in prop::sample::select(BASES.to_vec()),
         ) {
-            let Ok(site) = Site::parse(&domain, &target, &path, port) else {
+            let Ok(site) = Site::parse(&domain, &target, &path, port, DEFAULT_PORT) else {
                 return Ok(());
             };
             let texts = one(base);

@@ -471,7 +471,7 @@ impl ConfWatch {
         {
             return *state;
         }
-        let now = control.desk.read(&[]).loaded;
+        let now = control.desk.read(&[], &[]).loaded;
         let state = match conf_files::digest(&now) == in_force.digest {
             true => ConfState::Clean,
             false => ConfState::Edited,
@@ -484,7 +484,7 @@ impl ConfWatch {
 fn config_texts(control: &Control) -> ConfigTexts {
     let desk = &control.desk;
     let in_force = desk.in_force();
-    let now = desk.read(&[]).loaded;
+    let now = desk.read(&[], &[]).loaded;
     let digest = conf_files::digest(&now);
     ConfigTexts {
         state: match digest == in_force.digest {
@@ -519,9 +519,24 @@ fn proposal(change: Change) -> Proposal {
             .into_iter()
             .map(|file| (PathBuf::from(file.path), file.text))
             .collect(),
-        removed: Vec::new(),
+        removed: change.removed.into_iter().map(PathBuf::from).collect(),
         note: change.note.chars().take(200).collect(),
         reverts: None,
+    }
+}
+
+/// A file that is none of the configuration's.
+fn stranger(path: &Path, text: &str) -> crate::protocol::Problem {
+    crate::protocol::Problem {
+        code: "OC-E000".to_owned(),
+        is_error: true,
+        message: "this file is no part of the configuration".to_owned(),
+        hint: None,
+        file: path.display().to_string(),
+        line: 1,
+        column: 1,
+        width: 1,
+        source: text.lines().next().unwrap_or_default().to_owned(),
     }
 }
 
@@ -529,35 +544,34 @@ fn proposal(change: Change) -> Proposal {
 pub fn review(control: &Control, proposal: &Proposal) -> Result<Review, Refusal> {
     let desk = &control.desk;
     let in_force = desk.in_force();
-    let now = desk.read(&[]);
-    let emptied = proposal
-        .removed
-        .iter()
-        .map(|path| (path.clone(), String::new()));
-    let changed: Vec<_> = proposal.files.iter().cloned().chain(emptied).collect();
-    let next = desk.read(&changed);
+    let now = desk.read(&[], &[]);
+    let next = desk.read(&proposal.files, &proposal.removed);
     let texts = conf_files::texts(&next.loaded);
     let mut problems = desk::problems(&next.loaded.diagnostics, &next.loaded.sources);
     for (path, text) in &proposal.files {
         if !texts.iter().any(|(part, _)| part == path) {
+            let hint = "add an `include` that names it in the same change";
             problems.push(crate::protocol::Problem {
-                code: "OC-E000".to_owned(),
-                is_error: true,
-                message: "this file is no part of the configuration".to_owned(),
-                hint: Some("add an `include` that names it in the same change".to_owned()),
-                file: path.display().to_string(),
-                line: 1,
-                column: 1,
-                width: 1,
-                source: text.lines().next().unwrap_or_default().to_owned(),
+                hint: Some(hint.to_owned()),
+                ..stranger(path, text)
             });
+        }
+    }
+    for path in &proposal.removed {
+        let known = conf_files::texts(&now.loaded);
+        if !known.iter().any(|(part, _)| part == path) {
+            problems.push(stranger(path, ""));
         }
     }
     let is_sound = next.config.is_some() && problems.iter().all(|problem| !problem.is_error);
     Ok(Review {
         diff: conf_files::difference(&conf_files::texts(&now.loaded), &texts),
         effects: match &next.config {
-            Some(config) => effects(&in_force, config),
+            Some(config) => {
+                let removed = proposal.removed.iter();
+                let gone = removed.map(|path| format!("removes {}", path.display()));
+                effects(&in_force, config).into_iter().chain(gone).collect()
+            }
             None => Vec::new(),
         },
         is_applicable: is_sound && desk.read_only().is_none(),

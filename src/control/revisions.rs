@@ -66,7 +66,7 @@ pub async fn diff(control: &Control, id: u64) -> Result<RevisionDiff, Refusal> {
             Err(error) => return Err(error),
         },
     };
-    let now = conf_files::texts(&control.desk.read(&[]).loaded);
+    let now = conf_files::texts(&control.desk.read(&[], &[]).loaded);
     Ok(RevisionDiff {
         diff: conf_files::difference(&parent, &files),
         to_here: conf_files::difference(&now, &files),
@@ -108,7 +108,7 @@ fn told(kept: Kept<store::Revision>) -> Revision {
 /// The change that a revert asks for: back to the texts of a revision, or without what one changed.
 pub async fn proposal_of(control: &Control, revert: &Revert) -> Result<Proposal, Refusal> {
     let (wanted, files) = revision(control, revert.revision).await?;
-    let now = conf_files::texts(&control.desk.read(&[]).loaded);
+    let now = conf_files::texts(&control.desk.read(&[], &[]).loaded);
     let (target, note) = match revert.undo {
         false => (files, format!("back to revision {}", wanted.id)),
         true => {

@@ -23,29 +23,35 @@ pub struct Reading {
 }
 
 /// Reads the configuration; `usual_error_log` is used where it names none, and `texts` stand for
-/// those of their files.
-pub fn read(setup: &Setup, usual_error_log: &ErrorLog, texts: &[(PathBuf, String)]) -> Reading {
-    let mut loaded = load(setup, texts);
+/// those of their files, and `removed` are files that are passed over as if they were not there.
+pub fn read(
+    setup: &Setup,
+    usual_error_log: &ErrorLog,
+    texts: &[(PathBuf, String)],
+    removed: &[PathBuf],
+) -> Reading {
+    let mut loaded = load(setup, texts, removed);
     check::check(&mut loaded);
     let usual = std::slice::from_ref(usual_error_log);
     let config = lower(&mut loaded, &setup.prefix, usual);
     Reading { loaded, config }
 }
 
-/// Reads the texts and makes the tree of them.
-pub fn load(setup: &Setup, texts: &[(PathBuf, String)]) -> Loaded {
+/// Reads the texts and makes the tree of them; `texts` and `removed` as in [`read`].
+pub fn load(setup: &Setup, texts: &[(PathBuf, String)], removed: &[PathBuf]) -> Loaded {
     let own = setup
         .text
         .iter()
         .map(|text| (setup.conf.clone(), text.clone()));
     let texts: HashMap<_, _> = own.chain(texts.iter().cloned()).collect();
-    include::load_texts(&setup.conf, &setup.prefix, setup.globals.as_deref(), texts)
+    let globals = setup.globals.as_deref();
+    include::load_changed(&setup.conf, &setup.prefix, globals, texts, removed)
 }
 
 /// The file that holds the number of the running process, as far as a configuration that may have
 /// mistakes elsewhere tells it: a process must be stoppable while its file is being edited.
 pub fn pid_path(setup: &Setup) -> Option<PathBuf> {
-    let loaded = load(setup, &[]);
+    let loaded = load(setup, &[], &[]);
     let named = loaded
         .nodes
         .iter()

@@ -197,8 +197,8 @@ impl Desk {
     }
 
     /// Reads the configuration as its files are, but for those that have other texts.
-    pub fn read(&self, texts: &[(PathBuf, String)]) -> Read {
-        let reading = configuration::read(&self.setup, &self.usual_error_log, texts);
+    pub fn read(&self, texts: &[(PathBuf, String)], removed: &[PathBuf]) -> Read {
+        let reading = configuration::read(&self.setup, &self.usual_error_log, texts, removed);
         Read {
             loaded: reading.loaded,
             config: reading.config,

@@ -121,7 +121,7 @@ pub fn run(setup: Setup, attend: impl FnOnce(&Desk, Option<ControlSocket>)) -> R
     let _ = tracing::subscriber::set_global_default(Registry::default().with(error_log::layer()));
 
     // The text: all that is wrong with it is shown at once.
-    let reading = configuration::read(&setup, &usual_error_log, &[]);
+    let reading = configuration::read(&setup, &usual_error_log, &[], &[]);
     let loaded = reading.loaded;
     error_log::copy_to_stderr(false);
     configuration::log(&loaded.diagnostics, &loaded.sources);
@@ -314,7 +314,7 @@ pub fn run(setup: Setup, attend: impl FnOnce(&Desk, Option<ControlSocket>)) -> R
 pub fn test(setup: &Setup) -> Result<Tested, Failed> {
     let early = open_early_log(&setup.error_log)?;
     daemon::restrict_new_files();
-    let reading = configuration::read(setup, &early.log, &[]);
+    let reading = configuration::read(setup, &early.log, &[], &[]);
     let mut tested = Tested {
         loaded: reading.loaded,
         failure: None,

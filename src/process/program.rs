@@ -6,7 +6,7 @@
 use std::collections::HashSet;
 use std::fmt;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
@@ -333,19 +333,18 @@ impl Program {
         if let Some(proposal) = proposal {
             self.refuse_stale(&before, proposal)?;
         }
-        let changed: Vec<(PathBuf, String)> = proposal.map_or_else(Vec::new, |proposal| {
-            let removed = proposal.removed.iter().cloned();
-            let emptied = removed.map(|path| (path, String::new()));
-            proposal.files.iter().cloned().chain(emptied).collect()
+        let (changed, removed) = proposal.map_or((&[][..], &[][..]), |proposal| {
+            (&proposal.files[..], &proposal.removed[..])
         });
-        let reading = configuration::read(&self.desk.setup, &self.usual_error_log, &changed);
-        let mut loaded = reading.loaded;
+        let setup = &self.desk.setup;
+        let reading = configuration::read(setup, &self.usual_error_log, changed, removed);
+        let loaded = reading.loaded;
         // Who proposes a change is told what is wrong with it; a signal has only the log.
         if proposal.is_none() {
             configuration::log(&loaded.diagnostics, &loaded.sources);
         }
         let problems = desk::problems(&loaded.diagnostics, &loaded.sources);
-        let mut digest = conf_files::digest(&loaded);
+        let digest = conf_files::digest(&loaded);
         let done = match reading.config {
             None => Err(Refusal {
                 code: RefusalCode::Problems,
@@ -381,11 +380,6 @@ impl Program {
             );
         }
         let is_unchanged = digest == before.digest;
-        if done.is_ok() && proposal.is_some_and(|proposal| !proposal.removed.is_empty()) {
-            // Files that are gone are no part of it any more.
-            loaded = configuration::load(&self.desk.setup, &[]);
-            digest = conf_files::digest(&loaded);
-        }
         let revision = match (&done, is_unchanged) {
             (Ok(_), true) => before.revision,
             _ => {
@@ -427,7 +421,7 @@ impl Program {
                 )
             });
         }
-        let now = configuration::load(&self.desk.setup, &[]);
+        let now = configuration::load(&self.desk.setup, &[], &[]);
         let current = Base {
             revision: before.revision,
             digest: conf_files::digest(&now),
@@ -439,7 +433,14 @@ impl Program {
             .iter()
             .find(|(path, _)| is_new(path) && path.exists());
         if current == proposal.base && surprise.is_none() {
-            return Ok(());
+            // Whoever may change the configuration may not remove any other file.
+            return match proposal.removed.iter().find(|path| is_new(path)) {
+                None => Ok(()),
+                Some(path) => Err(desk::refusal(
+                    RefusalCode::Problems,
+                    format!("`{}` is no part of the configuration", path.display()),
+                )),
+            };
         }
         let message = match surprise {
             Some((path, _)) => format!(

@@ -482,6 +482,9 @@ pub struct Change {
     pub base: Base,
     /// The files that change, or are new.
     pub files: Vec<FileText>,
+    /// Files of the configuration that go, by their paths.
+    #[serde(default)]
+    pub removed: Vec<String>,
     /// What it is for, in a line.
     #[serde(default)]
     pub note: String,

@@ -131,6 +131,8 @@ pub struct Look {
     pub is_read_only: bool,
     /// The proxy runs in this process and ends with the dashboard.
     pub owns_daemon: bool,
+    /// The configuration that can be changed while no daemon answers.
+    pub conf: Option<PathBuf>,
 }
 
 /// The application.
@@ -166,6 +168,7 @@ impl App {
         let mut model = Model::new(look.zone, now);
         model.is_read_only = look.is_read_only;
         model.owns_daemon = look.owns_daemon;
+        model.conf = look.conf;
         Self {
             model,
             theme: look.theme,
@@ -269,6 +272,7 @@ impl App {
         }
         match self.overlays.last() {
             Some(overlay) => overlay.view.context(),
+            None if self.is_offline() && self.model.conf.is_some() => Context::OfflineConf,
             None if self.is_offline() => Context::Offline,
             None => self.screens.view(self.screen).context(),
         }
@@ -333,6 +337,8 @@ impl App {
                 _ => self.outputs.push(Output::Order(LinkOrder::Retry)),
             },
             Action::Close if self.shows_banner() => self.is_banner_hidden = true,
+            Action::EditText if self.is_offline() => self.apply(Origin::App, edit::main_file()),
+            Action::Validate if self.is_offline() => self.apply(Origin::App, edit::validate()),
             Action::Undo => self.apply(Origin::App, edit::undo(&self.model)),
             Action::Redo => self.apply(Origin::App, edit::redo(&self.model)),
             Action::Back => self.quit(),
@@ -510,6 +516,9 @@ impl App {
 
     /// Asks for everything that does not come by itself.
     fn ask_all(&mut self) {
+        if !matches!(self.model.link, Link::Live | Link::Old { .. }) {
+            return;
+        }
         for call in [
             Call::Status,
             Call::Routes,

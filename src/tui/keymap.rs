@@ -168,13 +168,15 @@ pub enum Context {
     Confirm,
     /// A text to read.
     Reader,
-    /// No daemon was found.
+    /// No daemon was found, and no configuration.
     Offline,
+    /// No daemon was found, but a configuration.
+    OfflineConf,
 }
 
 impl Context {
     /// All of them.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Overview,
         Self::Routes,
         Self::Backends,
@@ -188,6 +190,7 @@ impl Context {
         Self::Confirm,
         Self::Reader,
         Self::Offline,
+        Self::OfflineConf,
     ];
 
     /// Its name in the title of the help.
@@ -204,7 +207,7 @@ impl Context {
             Self::Command => "Command",
             Self::Confirm => "Question",
             Self::Reader => "Text",
-            Self::Offline => "No daemon",
+            Self::Offline | Self::OfflineConf => "No daemon",
         }
     }
 }
@@ -227,8 +230,8 @@ pub struct Binding {
 }
 
 use Context::{
-    Backends, Command, Config, Confirm, Field, Form, Logs, Offline, Overview, Prompt, Reader,
-    Review, Routes,
+    Backends, Command, Config, Confirm, Field, Form, Logs, Offline, OfflineConf, Overview, Prompt,
+    Reader, Review, Routes,
 };
 
 const SCREENS: &[Context] = &[Overview, Routes, Backends, Logs, Config];
@@ -271,7 +274,7 @@ const fn changing(
 /// The table.
 #[rustfmt::skip]
 pub const TABLE: &[Binding] = &[
-    row(Action::Help, &["?", "F1"], &[Overview, Routes, Backends, Logs, Config, Review, Offline], "help", "help for this screen"),
+    row(Action::Help, &["?", "F1"], &[Overview, Routes, Backends, Logs, Config, Review, Offline, OfflineConf], "help", "help for this screen"),
     // Own keys of screens.
     row(Action::Open, &["Enter", "l", "Right"], &[Overview], "open", "go to its screen"),
     row(Action::Open, &["Enter", "l", "Right"], &[Routes], "detail", "open the route"),
@@ -293,10 +296,10 @@ pub const TABLE: &[Binding] = &[
     row(Action::StatusClass, &["s"], &[Logs], "status", "one class of statuses"),
     row(Action::Write, &["w"], &[Logs], "save", "write shown to a file"),
     row(Action::Open, &["Enter", "l", "Right"], &[Config], "diff", "show what it changed"),
-    row(Action::Validate, &["v"], &[Config], "validate", "check the files"),
+    row(Action::Validate, &["v"], &[Config, OfflineConf], "validate", "check the files"),
     changing(Action::Apply, &["a"], &[Config], "apply", "apply edits of files"),
     changing(Action::Revert, &["r"], &[Config], "revert to", "revert to this (asks)"),
-    changing(Action::EditText, &["E", "e"], &[Config], "$EDITOR", "edit in $EDITOR"),
+    changing(Action::EditText, &["E", "e"], &[Config, OfflineConf], "$EDITOR", "edit in $EDITOR"),
     changing(Action::Undo, &["u"], &[Routes, Config], "undo", "undo, redo a change"),
     changing(Action::Undo, &["u"], &[Overview, Backends, Logs], "", "undo, redo a change"),
     changing(Action::Redo, &["C-r"], SCREENS, "", "undo, redo a change"),
@@ -327,8 +330,8 @@ pub const TABLE: &[Binding] = &[
     row(Action::Go(Screen::Backends), &["3"], SCREENS, "", "go to a screen"),
     row(Action::Go(Screen::Logs), &["4"], SCREENS, "", "go to a screen"),
     row(Action::Go(Screen::Config), &["5"], SCREENS, "", "go to a screen"),
-    row(Action::Command, &[":"], &[Overview, Routes, Backends, Logs, Config, Offline], "cmd", "command (Tab completes)"),
-    row(Action::Retry, &["r"], &[Overview, Routes, Backends, Logs, Offline], "", "try to connect now"),
+    row(Action::Command, &[":"], &[Overview, Routes, Backends, Logs, Config, Offline, OfflineConf], "cmd", "command (Tab completes)"),
+    row(Action::Retry, &["r"], &[Overview, Routes, Backends, Logs, Offline, OfflineConf], "", "try to connect now"),
     // Forms, prompts, questions.
     row(Action::NextField, &["Tab"], FORMS, "next field", "next, previous field"),
     row(Action::PreviousField, &["S-Tab"], FORMS, "", "next, previous field"),
@@ -336,7 +339,7 @@ pub const TABLE: &[Binding] = &[
     row(Action::Up, &["Up"], FORMS, "", "one down, up"),
     row(Action::Accept, &["Enter"], &[Form, Field, Prompt, Command], "accept", "accept"),
     changing(Action::Review, &["C-s"], FORMS, "review", "review the change"),
-    changing(Action::Apply, &["a"], &[Review], "apply", "put it into force"),
+    changing(Action::Apply, &["a", "C-s"], &[Review], "apply", "put it into force"),
     changing(Action::EditText, &["E"], &[Form, Review], "$EDITOR", "the same in $EDITOR"),
     row(Action::Complete, &["Tab"], &[Command], "complete", "complete the word"),
     row(Action::LineStart, &["C-a", "Home"], TEXT, "", "start of the line"),
@@ -359,8 +362,8 @@ pub const TABLE: &[Binding] = &[
     // Leaving.
     row(Action::Redraw, &["C-l"], &Context::ALL, "", "redraw"),
     row(Action::Suspend, &["C-z"], &Context::ALL, "", "suspend (fg comes back)"),
-    row(Action::Back, &["q"], &[Overview, Routes, Backends, Logs, Config, Review, Offline], "quit", "back, quit"),
-    row(Action::Quit, &["Q"], &[Overview, Routes, Backends, Logs, Config, Offline], "", "quit"),
+    row(Action::Back, &["q"], &[Overview, Routes, Backends, Logs, Config, Review, Offline, OfflineConf], "quit", "back, quit"),
+    row(Action::Quit, &["Q"], &[Overview, Routes, Backends, Logs, Config, Offline, OfflineConf], "", "quit"),
     row(Action::Quit, &["C-c"], &Context::ALL, "", "quit"),
 ];
 

@@ -1,5 +1,7 @@
 //! The connection to the daemon: found, kept, and found again.
 //!
+//! While there is none, calls about the configuration are answered by its files.
+//!
 //! One task. It tries the sockets in order, opens a stream, renews its lease, passes on what comes
 //! and makes the calls that it is told to. What it knows it tells as [`LinkEvent`]s; it shows nothing.
 //! The channel to the application is bounded: a dashboard that is stuck lets the daemon drop lines,
@@ -12,6 +14,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout};
 
+use super::edit::offline::Offline;
 use super::view::{Answer, Call, Failure};
 use crate::protocol::client::{CallError, Client, Stream};
 use crate::protocol::{Event, LEASE, Status, Topic, VERSION};
@@ -57,9 +60,10 @@ pub enum LinkOrder {
     Retry,
 }
 
-/// Runs until the application is gone.
+/// Runs until the application is gone; `offline` answers what it can while no daemon does.
 pub async fn run(
     sockets: Vec<PathBuf>,
+    mut offline: Option<Offline>,
     mut orders: mpsc::UnboundedReceiver<LinkOrder>,
     events: mpsc::Sender<LinkEvent>,
 ) {
@@ -71,6 +75,11 @@ pub async fn run(
             Ok((client, status, stream)) => {
                 failures = 0;
                 let socket = client.socket().to_owned();
+                // Once it is gone, it is its configuration that is meant.
+                if let Some(offline) = &mut offline {
+                    offline.conf = PathBuf::from(&status.conf);
+                    offline.prefix = PathBuf::from(&status.prefix);
+                }
                 if events
                     .send(LinkEvent::Connected(socket, status))
                     .await
@@ -111,9 +120,9 @@ pub async fn run(
                         None => return,
                         Some(LinkOrder::Retry) => break,
                         Some(LinkOrder::Topics(wanted)) => topics = wanted,
-                        Some(LinkOrder::Call(ticket, _)) => {
-                            let failure = Failure::Broken("not connected".to_owned());
-                            let answer = LinkEvent::Answer(ticket, Err(failure));
+                        Some(LinkOrder::Call(ticket, call)) => {
+                            let answer = without_daemon(offline.clone(), call).await;
+                            let answer = LinkEvent::Answer(ticket, answer);
                             if events.send(answer).await.is_err() {
                                 return;
                             }
@@ -122,6 +131,18 @@ pub async fn run(
                 }
             }
         }
+    }
+}
+
+/// What the files answer to a call.
+async fn without_daemon(offline: Option<Offline>, call: Call) -> Result<Answer, Failure> {
+    let Some(offline) = offline else {
+        return Err(Failure::Broken("not connected".to_owned()));
+    };
+    // Files may be slow, and a check takes a while.
+    match tokio::task::spawn_blocking(move || offline.answer(&call)).await {
+        Ok(answer) => answer,
+        Err(_) => Err(Failure::Broken("the check broke".to_owned())),
     }
 }
 

@@ -41,6 +41,7 @@ pub mod theme;
 pub mod view;
 pub mod widgets;
 
+pub use edit::offline::Offline;
 pub use run::{Choice, Error, Options, run};
 
 #[cfg(test)]

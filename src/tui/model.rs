@@ -113,6 +113,8 @@ pub struct Model {
     pub is_read_only: bool,
     /// The proxy runs in this process.
     pub owns_daemon: bool,
+    /// The configuration that can be changed while no daemon answers.
+    pub conf: Option<PathBuf>,
     /// The monotonic clock, in milliseconds.
     pub now: Millis,
     /// The zone that times are shown in.
@@ -134,6 +136,7 @@ impl Model {
             window: Window::default(),
             is_read_only: false,
             owns_daemon: false,
+            conf: None,
             now,
             zone,
             current: Live::default(),

@@ -20,6 +20,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until};
 
 use super::app::{App, Event, Look, Output};
+use super::edit::offline::Offline;
 use super::editor;
 use super::glyphs::Glyphs;
 use super::link::{self, LinkOrder};
@@ -51,6 +52,8 @@ pub struct Options {
     pub no_mouse: bool,
     /// The proxy runs in this process: it ends with the dashboard, which asks before it quits.
     pub owns_daemon: bool,
+    /// The configuration that is read, edited and saved while no daemon answers, if there is one.
+    pub offline: Option<Offline>,
 }
 
 /// Whether to do something that the surroundings have an opinion about.
@@ -175,13 +178,19 @@ fn look(options: &Options, environment: impl Fn(&str) -> String) -> Result<Look,
         zone: TimeZone::system(),
         is_read_only: options.is_read_only,
         owns_daemon: options.owns_daemon,
+        conf: options.offline.as_ref().map(|offline| offline.conf.clone()),
     })
 }
 
 async fn serve(options: &Options, look: Look) -> io::Result<()> {
     let (orders, ordered) = mpsc::unbounded_channel();
     let (told, mut link) = mpsc::channel(link::QUEUE);
-    let link_task = tokio::spawn(link::run(options.sockets.clone(), ordered, told));
+    let link_task = tokio::spawn(link::run(
+        options.sockets.clone(),
+        options.offline.clone(),
+        ordered,
+        told,
+    ));
     let mut shell = Shell {
         app: App::new(look, clock::milliseconds()),
         screen: Screen::new()?,

@@ -11,6 +11,7 @@ use tokio::sync::mpsc;
 use tokio::time::{sleep, timeout};
 
 use super::app::{App, Event, Look, Output};
+use super::edit::offline::Offline;
 use super::fixture;
 use super::glyphs::{ASCII, BLOCK, BRAILLE, Glyphs};
 use super::keymap::{self, Action, Context};
@@ -118,6 +119,7 @@ fn look(glyphs: Glyphs, theme: Theme) -> Look {
         zone: TimeZone::UTC,
         is_read_only: false,
         owns_daemon: false,
+        conf: None,
     }
 }
 
@@ -581,7 +583,7 @@ fn beginnings(context: Context) -> &'static [&'static str] {
         Context::Command => &[":rou", ":rou<Left>", ":logs<Enter>:"],
         Context::Confirm => &["3jjjD"],
         Context::Reader => &["?", "?jjj"],
-        Context::Offline => &[""],
+        Context::Offline | Context::OfflineConf => &[""],
         Context::Config => &[
             "5",
             "5jj",
@@ -623,8 +625,12 @@ fn every_key_of_the_table_does_something_where_it_is_bound() {
                     .iter()
                     .flat_map(|beginning| [(beginning, (60, 16)), (beginning, (120, 40))]);
                 let does = starts.into_iter().any(|(beginning, (width, height))| {
-                    let mut stage = Stage::new(look(BLOCK, THEMES[0]));
-                    if context == Context::Offline {
+                    let is_with_conf = context == Context::OfflineConf;
+                    let mut stage = Stage::new(Look {
+                        conf: is_with_conf.then(|| "/etc/openclaw/openclaw.conf".into()),
+                        ..look(BLOCK, THEMES[0])
+                    });
+                    if matches!(context, Context::Offline | Context::OfflineConf) {
                         let tried = vec![("/run/a.sock".into(), "does not exist".to_owned())];
                         stage.link(LinkEvent::Failed(tried, Duration::from_secs(1)));
                     } else {
@@ -867,19 +873,28 @@ struct Play {
 }
 
 impl Play {
-    async fn start(look: Look) -> Self {
+    /// With a daemon; the application is told of it by the link only.
+    fn new(look: Look, offline: Option<Offline>) -> Self {
         let daemon = fixture::Daemon::start();
         let (orders, ordered) = mpsc::unbounded_channel();
         let (told, events) = mpsc::channel(link::QUEUE);
         let absent = daemon.socket().with_file_name("absent.sock");
-        tokio::spawn(link::run(vec![absent, daemon.socket()], ordered, told));
-        let mut play = Self {
+        let sockets = match offline {
+            Some(_) => vec![absent],
+            None => vec![absent, daemon.socket()],
+        };
+        tokio::spawn(link::run(sockets, offline, ordered, told));
+        Self {
             app: App::new(look, 0),
             daemon,
             orders,
             events,
             others: Vec::new(),
-        };
+        }
+    }
+
+    async fn start(look: Look) -> Self {
+        let mut play = Self::new(look, None);
         play.until("connected", |play| {
             play.app.model().config.value.is_some() && play.app.model().routes.value.is_some()
         })
@@ -965,6 +980,96 @@ async fn a_lost_daemon_comes_back_with_everything_where_it_was() {
     let mut buffer = Buffer::empty(Rect::new(0, 0, 80, 24));
     play.app.render(&mut buffer);
     assert!(text(&buffer).contains("1 of 6 match \"api\""));
+}
+
+#[tokio::test]
+async fn without_a_daemon_the_configuration_is_edited_and_saved() {
+    const TEXT: &str = "events { }\nhttp {\n    server {\n        listen 8080;\n    }\n}\n";
+    let directory = tempfile::tempdir().expect("a directory");
+    let conf = directory.path().join("openclaw.conf");
+    std::fs::write(&conf, TEXT).expect("a fresh file");
+    let offline = Offline {
+        conf: conf.clone(),
+        prefix: directory.path().to_owned(),
+        write: |files| {
+            let mut files = files.iter();
+            files
+                .try_for_each(|(path, text)| std::fs::write(path, text))
+                .map_err(|error| error.to_string())
+        },
+    };
+    let look = Look {
+        conf: Some(conf.clone()),
+        ..look(BLOCK, THEMES[0])
+    };
+    let mut play = Play::new(look, Some(offline));
+    play.until("no daemon", |play| {
+        play.app.context() == Context::OfflineConf
+    })
+    .await;
+    let seen = |play: &mut Play| {
+        let mut buffer = Buffer::empty(Rect::new(0, 0, 100, 30));
+        play.app.render(&mut buffer);
+        text(&buffer)
+    };
+    let picture = seen(&mut play);
+    assert!(
+        picture.contains("e  edit   v  check") && picture.contains("openclaw.conf"),
+        "{picture}"
+    );
+    let is_editing = |play: &Play| {
+        let last = play.others.last();
+        matches!(last, Some(Output::Edit(job)) if job.text.contains("listen"))
+    };
+    // Broken: the place is shown, and there is nothing to press but to leave or to edit again.
+    play.keys("e");
+    play.until("the editor", is_editing).await;
+    play.others.clear();
+    let broken = TEXT.replace("listen 8080", "lisen 8081");
+    play.event(Event::Edited(Ok(broken)));
+    play.keys("<Enter>");
+    for _ in 0..1000 {
+        let picture = seen(&mut play);
+        if picture.contains("^^^^^") {
+            break;
+        }
+        let event = play.events.recv().await.expect("the link runs");
+        play.event(Event::Link(event));
+    }
+    let picture = seen(&mut play);
+    assert!(
+        picture.contains("openclaw.conf:4:9") && picture.contains("^^^^^"),
+        "{picture}"
+    );
+    assert!(!picture.contains("Save"), "{picture}");
+    assert_eq!(std::fs::read_to_string(&conf).expect("there"), TEXT);
+    // Right, on a second try.
+    play.keys("E");
+    let again = |play: &Play| matches!(play.others.last(), Some(Output::Edit(_)));
+    play.until("the editor again", again).await;
+    let right = TEXT.replace("listen 8080", "listen 8081");
+    play.event(Event::Edited(Ok(right.clone())));
+    play.keys("<Enter>");
+    play.until("it is saved", |play| {
+        play.app.notice_text() == Some("it is saved")
+    })
+    .await;
+    assert_eq!(std::fs::read_to_string(&conf).expect("there"), right);
+    assert_eq!(play.app.context(), Context::OfflineConf);
+    // Checking it says that it is right.
+    play.keys("v");
+    play.until("the files", |play| play.app.context() == Context::Review)
+        .await;
+    assert!(play.daemon.asked().is_empty());
+    // Without a configuration there is nothing of this.
+    let mut play = Play::new(self::look(BLOCK, THEMES[0]), None);
+    let tried = vec![("/run/a.sock".into(), "does not exist".to_owned())];
+    play.event(Event::Link(LinkEvent::Failed(
+        tried,
+        Duration::from_secs(1),
+    )));
+    assert_eq!(play.app.context(), Context::Offline);
+    assert!(!seen(&mut play).contains("edit"));
 }
 
 #[tokio::test]

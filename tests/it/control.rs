@@ -82,6 +82,7 @@ impl Control {
                 path: main.path.clone(),
                 text: edit(&main.text),
             }],
+            removed: Vec::new(),
             note: "a test".to_owned(),
             client: "test".to_owned(),
         }
@@ -224,6 +225,69 @@ fn a_broken_change_is_refused_with_its_place_and_changes_nothing() {
     assert_eq!(revisions.current, 1);
     assert_eq!(revisions.revisions[0].outcome, Outcome::Refused);
     assert!(revisions.revisions[0].reason.is_some());
+}
+
+#[test]
+fn a_file_is_removed_if_only_a_pattern_finds_it() {
+    let site = SITE.replace("location / ", "include plain.conf; location / ");
+    let server = Setup::http(&format!("{site}\n include sites/*.conf;\n"))
+        .file("conf/plain.conf", "location /plain { return 200 plain; }\n")
+        .file("conf/sites/b.conf", "map $host $b { default b; }\n")
+        .file("conf/other.conf", "mine\n")
+        .start();
+    let control = Control::of(&server);
+    let directory = server.site().conf_file();
+    let directory = directory.parent().expect("a file is in a directory");
+    let without = |name: &str| Change {
+        files: Vec::new(),
+        removed: vec![directory.join(name).display().to_string()],
+        ..control.change(str::to_owned)
+    };
+
+    // Named by itself it is missed, and what is no part of the configuration is not ours to remove.
+    let change = without("plain.conf");
+    let review: Review = control.post("/v1/config/review", &change).expect("read");
+    assert!(!review.is_applicable);
+    let refusal = control.refusal::<Applied>("/v1/config/apply", &change);
+    assert_eq!(refusal.code, RefusalCode::Problems);
+    assert!(
+        refusal.message.contains("plain.conf` does not exist"),
+        "{refusal}"
+    );
+    let refusal = control.refusal::<Applied>("/v1/config/apply", &without("other.conf"));
+    assert!(
+        refusal.message.contains("no part of the configuration"),
+        "{refusal}"
+    );
+    assert!(directory.join("plain.conf").exists() && directory.join("other.conf").exists());
+    assert_eq!(get(&server, "/plain"), "200 plain");
+
+    let change = without("sites/b.conf");
+    let review: Review = control.post("/v1/config/review", &change).expect("sound");
+    assert!(review.is_applicable, "{review:?}");
+    assert!(review.diff.contains("-map $host $b"), "{}", review.diff);
+    let told = review
+        .effects
+        .iter()
+        .any(|line| line.starts_with("removes "));
+    assert!(told, "{:?}", review.effects);
+    let applied: Applied = control.post("/v1/config/apply", &change).expect("sound");
+    assert!(!applied.is_unchanged);
+    assert!(!directory.join("sites/b.conf").exists());
+    let texts: ConfigTexts = control.must_get("/v1/config");
+    assert_eq!(texts.state, ConfState::Clean);
+    assert!(!texts.files.iter().any(|file| file.path.ends_with("b.conf")));
+
+    // It can be had back.
+    let revert = Revert {
+        base: texts.base,
+        revision: applied.revision,
+        undo: true,
+        client: "test".to_owned(),
+        ..Revert::default()
+    };
+    let _: Applied = control.post("/v1/config/revert", &revert).expect("undone");
+    assert!(directory.join("sites/b.conf").exists());
 }
 
 #[test]

@@ -352,11 +352,22 @@ impl App {
             }
         }
         lines.push(String::new());
+        if let Some(conf) = &self.model.conf {
+            let conf = text::fit_end(&conf.display().to_string(), columns - 15, cut);
+            lines.push(format!("configuration  {conf}"));
+        }
         lines.push("start one:              openclaw --daemon".to_owned());
         lines.push("check a configuration:  openclaw -t".to_owned());
         lines.push("permission denied? run as the user who runs the daemon".to_owned());
         lines.push(String::new());
-        lines.push("r  retry now (also by itself)   ?  help   q  quit".to_owned());
+        lines.push(
+            match (&self.model.conf, self.model.is_read_only) {
+                (Some(_), false) => "r  retry now   e  edit   v  check   ?  help   q  quit",
+                (Some(_), true) => "r  retry now   v  check   ?  help   q  quit",
+                (None, _) => "r  retry now (also by itself)   ?  help   q  quit",
+            }
+            .to_owned(),
+        );
         let height = lines.len() as u16 + 2;
         let inside = painter.dialog(area, width, height, "No running openclaw was found");
         for (line, y) in lines.iter().zip(inside.y..inside.bottom()) {

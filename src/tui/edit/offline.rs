@@ -11,7 +11,6 @@ use sha2::{Digest as _, Sha256};
 
 use super::super::view::{Answer, Call, Failure};
 use super::texts::{self, Texts};
-use crate::conf::diff;
 use crate::conf::include::{self, COMMAND_LINE, Loaded};
 use crate::protocol::{
     Applied, Base, Change, ConfState, ConfigTexts, FileText, Refusal, RefusalCode, Review,
@@ -66,7 +65,8 @@ impl Offline {
     /// The texts as they are, if the change starts from them.
     fn current(&self, change: &Change) -> Result<Texts, Failure> {
         let config = self.config()?;
-        if config.base == change.base {
+        // A form may have started from what a daemon told that is gone now.
+        if config.base.digest == change.base.digest {
             return Ok(Texts::new(&config));
         }
         Err(Failure::Refused(Box::new(Refusal {
@@ -84,19 +84,22 @@ impl Offline {
             .iter()
             .map(|file| (PathBuf::from(&file.path), file.text.clone()))
             .collect();
-        let loaded = texts.check(&changed);
+        let removed: Vec<PathBuf> = change.removed.iter().map(PathBuf::from).collect();
+        if let Some(path) = removed.iter().find(|path| texts.text(path).is_none()) {
+            let why = format!("`{}` is no part of the configuration", path.display());
+            return Err(Failure::Broken(why));
+        }
+        let loaded = texts.check_without(&changed, &removed);
         let mut review = Review {
+            diff: texts::difference_of(change, &texts),
+            effects: (change.removed.iter())
+                .map(|path| format!("removes {path}"))
+                .collect(),
             problems: (loaded.diagnostics.iter())
                 .map(|diagnostic| texts::problem(diagnostic, &loaded.sources))
                 .collect(),
             ..Review::default()
         };
-        for file in &change.files {
-            let old = texts.text(Path::new(&file.path)).unwrap_or_default();
-            review
-                .diff
-                .push_str(&diff::unified(&file.path, old, &file.text));
-        }
         review.is_applicable = !review.problems.iter().any(|problem| problem.is_error);
         Ok(review)
     }
@@ -117,9 +120,13 @@ impl Offline {
             .map(|file| (PathBuf::from(&file.path), file.text.clone()))
             .collect();
         (self.write)(&files).map_err(Failure::Broken)?;
+        for path in &change.removed {
+            std::fs::remove_file(path)
+                .map_err(|error| Failure::Broken(format!("{path} cannot be removed: {error}")))?;
+        }
         Ok(Applied {
             problems: review.problems,
-            is_unchanged: files.is_empty(),
+            is_unchanged: files.is_empty() && change.removed.is_empty(),
             ..Applied::default()
         })
     }

@@ -51,8 +51,8 @@ pub struct ReviewPane {
 
 #[derive(Clone, Debug)]
 enum State {
-    /// The daemon is asked.
-    Asking,
+    /// The daemon is asked; with true it is applied as soon as it is known to be right.
+    Asking(bool),
     /// It answered.
     Ready(Review),
     /// It is asked to do it.
@@ -85,7 +85,7 @@ impl ReviewPane {
         let is_on_action = matches!(proposal, Proposal::Change(_));
         Self {
             proposal,
-            state: State::Asking,
+            state: State::Asking(false),
             leave,
             may_edit: false,
             is_on_action,
@@ -162,12 +162,12 @@ impl ReviewPane {
 
     /// The buttons: the one that leaves, and the one that does something, if there is one.
     fn words(&self, model: &Model) -> Vec<&'static str> {
-        let apply = match model.link {
-            Link::Absent { .. } => "Save",
-            _ => "Apply",
+        let apply = match saves(model) {
+            true => "Save",
+            false => "Apply",
         };
         match &self.state {
-            State::Asking | State::Applying(_) => vec![self.leave],
+            State::Asking(_) | State::Applying(_) => vec![self.leave],
             State::Ready(review) if self.is_ready(review) && !model.is_read_only => {
                 vec![self.leave, apply]
             }
@@ -195,6 +195,10 @@ impl ReviewPane {
                     stay()
                 }
                 Action::Accept if self.is_on_action && has_action => self.press(),
+                Action::Accept | Action::Apply if self.may_wish(*action, model) => {
+                    self.state = State::Asking(true);
+                    stay()
+                }
                 Action::Accept if has_action || !matches!(self.state, State::Applying(_)) => {
                     Verdict::Leave
                 }
@@ -203,6 +207,10 @@ impl ReviewPane {
                     _ => stay(),
                 },
                 Action::EditText if self.may_edit && !self.is_applying() => Verdict::EditAgain,
+                Action::Close | Action::Back if matches!(self.state, State::Asking(true)) => {
+                    self.state = State::Asking(false);
+                    stay()
+                }
                 // What is being applied cannot be called back.
                 Action::Close | Action::Back if !self.is_applying() => Verdict::Leave,
                 Action::Copy => Verdict::Stay(vec![Effect::Copy(self.copied())]),
@@ -230,6 +238,14 @@ impl ReviewPane {
         review.is_applicable && is_known
     }
 
+    /// Does a key mean that it is to be applied once it is checked? Only of what is shown already.
+    fn may_wish(&self, action: Action, model: &Model) -> bool {
+        matches!(self.state, State::Asking(_))
+            && matches!(self.proposal, Proposal::Change(_))
+            && (self.is_on_action || action == Action::Apply)
+            && !model.is_read_only
+    }
+
     fn is_applying(&self) -> bool {
         matches!(self.state, State::Applying(_))
     }
@@ -249,10 +265,10 @@ impl ReviewPane {
                 Verdict::EditAgain
             }
             State::Failed(_) => {
-                self.state = State::Asking;
+                self.state = State::Asking(false);
                 Verdict::Stay(vec![self.ask()])
             }
-            State::Asking | State::Applying(_) => Verdict::Stay(Vec::new()),
+            State::Asking(_) | State::Applying(_) => Verdict::Stay(Vec::new()),
         }
     }
 
@@ -262,7 +278,12 @@ impl ReviewPane {
                 if !review.is_applicable {
                     self.is_on_action = false;
                 }
+                let is_wished = matches!(self.state, State::Asking(true));
                 self.state = State::Ready(review.clone());
+                if is_wished && self.is_ready(review) {
+                    self.offset = 0;
+                    return self.press();
+                }
             }
             Ok(Answer::Applied(applied)) => return Verdict::Done(applied.clone()),
             Ok(_) => {}
@@ -315,7 +336,17 @@ impl ReviewPane {
             }
         };
         match &self.state {
-            State::Asking => say(&mut out, "checking the change", Role::Muted),
+            State::Asking(is_wished) => {
+                out.extend(difference(&self.ours, &self.directory));
+                match is_wished {
+                    true => say(
+                        &mut out,
+                        "checking, will apply (Esc takes it back)",
+                        Role::Warn,
+                    ),
+                    false => say(&mut out, "checking the change", Role::Muted),
+                }
+            }
             State::Ready(review) | State::Applying(review) => {
                 let errors = review.problems.iter().filter(|problem| problem.is_error);
                 // What is in the way comes first.
@@ -343,7 +374,8 @@ impl ReviewPane {
                         Span::plain(effect.as_str()),
                     ]);
                 }
-                if is_offline && review.is_applicable {
+                let is_change = matches!(self.proposal, Proposal::Change(_));
+                if is_offline && is_change && review.is_applicable {
                     say(
                         &mut out,
                         "no daemon runs: what is saved takes effect at start",
@@ -389,8 +421,7 @@ impl ReviewPane {
 
     /// Draws it into the inside of a dialog.
     pub fn render(&mut self, painter: &mut Painter<'_>, area: Rect, model: &Model) {
-        let is_offline = matches!(model.link, Link::Absent { .. });
-        let lines = self.lines(area.width, is_offline);
+        let lines = self.lines(area.width, saves(model));
         let page = area.height.saturating_sub(2);
         self.page = usize::from(page).max(1);
         self.count = lines.len();
@@ -410,6 +441,11 @@ impl ReviewPane {
         let focus = usize::from(self.is_on_action && words.len() > 1);
         buttons::render(painter, area, &words, focus);
     }
+}
+
+/// Is a change saved, because there is nobody who could put it into force?
+fn saves(model: &Model) -> bool {
+    model.conf.is_some() && matches!(model.link, Link::Absent { .. } | Link::Lost { .. })
 }
 
 /// The lines of a unified difference; the sign says what the colour says. Files of this directory are

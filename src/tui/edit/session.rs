@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 
 use ratatui::layout::Rect;
 
-use super::super::keymap::{Action, Context};
-use super::super::model::Model;
+use super::super::keymap::{self, Action, Context};
+use super::super::model::{Link, Model};
 use super::super::paint::Painter;
 use super::super::text;
 use super::super::theme::Role;
@@ -22,17 +22,20 @@ use super::form_view::{FormView, Outcome};
 use super::removal::Removal;
 use super::review::{Proposal, ReviewPane, Verdict};
 use super::site_view::SiteView;
-use super::texts::Texts;
+use super::texts::{Texts, difference_of};
 use super::{history, removal};
 use crate::conf::address::Address;
 use crate::conf::diff;
-use crate::protocol::{Applied, ConfigTexts, Revert};
+use crate::protocol::{Applied, Change, ConfigTexts, Revert};
 
 /// The widest that a dialog gets, frame included.
 const WIDTH: u16 = 100;
 
 /// The widest that a question gets.
 const QUESTION: u16 = 60;
+
+/// So many inputs are kept until there is something that can take them.
+const HELD: usize = 256;
 
 /// What is to be changed.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -78,6 +81,8 @@ pub struct Session {
     edited: Option<String>,
     /// What the draft was made from is not current any more.
     is_outdated: bool,
+    /// What was typed before there was a draft.
+    held: Vec<Input>,
 }
 
 /// Where the change comes from.
@@ -111,6 +116,7 @@ impl Session {
             is_starting: false,
             edited: None,
             is_outdated: false,
+            held: Vec::new(),
         }
     }
 
@@ -149,7 +155,16 @@ impl Session {
             Wish::MainText => self.start_editor(&texts, texts.conf.clone(), 1),
             Wish::Remove(address, lines) => {
                 self.draft = match Removal::of(&texts.load(&HashMap::new()), &address, lines) {
-                    Ok(removal) => Draft::Question(removal, false),
+                    Ok(mut removal) => {
+                        if is_file_gone(&removal, &texts) {
+                            let name = removal.path.file_name().unwrap_or_default();
+                            let told = format!("Its file {} goes with it.", name.to_string_lossy());
+                            // Above the line on the revision, and the blank one at the end.
+                            let at = removal.lines.len().saturating_sub(2);
+                            removal.lines.insert(at, told);
+                        }
+                        Draft::Question(removal, false)
+                    }
                     Err(why) => Draft::Message(why),
                 };
                 Vec::new()
@@ -180,7 +195,8 @@ impl Session {
                     &texts.directory(),
                 );
                 let revision = model.status.as_ref().map_or(0, |status| status.revision);
-                if revision > 0 {
+                let is_up = matches!(model.link, Link::Live | Link::Old { .. });
+                if revision > 0 && is_up {
                     effects.push(Effect::Call(Call::RevisionTexts(revision)));
                 }
                 effects
@@ -231,17 +247,60 @@ impl Session {
         vec![Effect::Suspend(EditorJob { path, line, text })]
     }
 
+    /// Keeps what is typed before there is something that takes it.
+    fn hold(&mut self, input: &Input) -> Vec<Effect> {
+        match input {
+            Input::Action(Action::Close | Action::Back | Action::Deny) => vec![Effect::Close],
+            // A question is answered by who has read it, and an editor has keys of its own.
+            Input::Action(Action::Confirm | Action::Accept)
+                if self.context() == Context::Confirm =>
+            {
+                Vec::new()
+            }
+            Input::Key(_) | Input::Paste(_) | Input::Action(_)
+                if self.context() != Context::Reader && self.held.len() < HELD =>
+            {
+                self.held.push(input.clone());
+                Vec::new()
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    /// Gives the draft what was typed before it was there.
+    fn replay(&mut self, model: &Model) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        for input in std::mem::take(&mut self.held) {
+            // What the key means may be known only now.
+            let input = match input {
+                Input::Key(key) => keymap::find(self.context(), key, model.is_read_only)
+                    .map_or(input, Input::Action),
+                input => input,
+            };
+            let wanted = self.input(&input, model);
+            let is_elsewhere = wanted.iter().any(|effect| {
+                matches!(
+                    effect,
+                    Effect::Close | Effect::Ask(_) | Effect::Open(_) | Effect::Suspend(_)
+                )
+            });
+            effects.extend(wanted);
+            if is_elsewhere {
+                break;
+            }
+        }
+        effects
+    }
+
+    /// Is there nothing yet that takes keys?
+    fn is_loading(&self) -> bool {
+        self.review.is_none() && matches!(self.draft, Draft::Loading)
+    }
+
     /// Puts a review on top.
     fn show(&mut self, review: ReviewPane, directory: &Path) -> Vec<Effect> {
         let ours = match (review.change(), &self.texts) {
-            (Some(change), Some(texts)) => {
-                let files = change.files.iter();
-                let parts = files.map(|file| {
-                    let old = texts.text(Path::new(&file.path)).unwrap_or_default();
-                    diff::unified(&file.path, old, &file.text)
-                });
-                parts.collect()
-            }
+            (Some(change), Some(texts)) => difference_of(change, texts),
             _ => String::new(),
         };
         let review = review.in_directory(directory).with_difference(ours);
@@ -345,6 +404,17 @@ impl Session {
     }
 
     fn answered(&mut self, answer: &Result<Answer, Failure>, model: &Model) -> Vec<Effect> {
+        let mut effects = self.take_answer(answer, model);
+        match self.draft {
+            Draft::Loading => {}
+            // Nothing there is for what was typed.
+            Draft::Message(_) | Draft::Editor(..) => self.held.clear(),
+            _ => effects.extend(self.replay(model)),
+        }
+        effects
+    }
+
+    fn take_answer(&mut self, answer: &Result<Answer, Failure>, model: &Model) -> Vec<Effect> {
         match answer {
             Ok(Answer::Config(config)) if self.is_starting => {
                 self.is_starting = false;
@@ -449,6 +519,15 @@ impl View for Session {
             (None, Draft::Form(view)) => view.context(),
             (None, Draft::Site(view)) => view.context(),
             (None, Draft::Question(..)) => Context::Confirm,
+            (None, Draft::Loading) => match self.wish {
+                // Letters are letters, also those that come before the fields.
+                Wish::Add | Wish::Edit(_) => Context::Field,
+                Wish::Remove(..) => Context::Confirm,
+                Wish::Move(..) | Wish::Files | Wish::Revert(_) | Wish::Undo { .. } => {
+                    Context::Review
+                }
+                Wish::Text(..) | Wish::MainText => Context::Reader,
+            },
             _ => Context::Reader,
         }
     }
@@ -481,6 +560,9 @@ impl View for Session {
             }
             return effects;
         }
+        if self.is_loading() {
+            return self.hold(input);
+        }
         let Some(texts) = &self.texts else {
             return match input {
                 Input::Action(Action::Close | Action::Back | Action::Deny) => vec![Effect::Close],
@@ -504,8 +586,17 @@ impl View for Session {
                 if !is_yes {
                     return vec![Effect::Close];
                 }
-                let changed = HashMap::from([(removal.path.clone(), removal.text.clone())]);
-                let change = texts.change(changed, format!("delete {}", self.title));
+                let note = format!("delete {}", self.title);
+                let change = match is_file_gone(removal, texts) {
+                    true => Change {
+                        removed: vec![removal.path.to_string_lossy().into_owned()],
+                        ..texts.change(HashMap::new(), note)
+                    },
+                    false => {
+                        let text = (removal.path.clone(), removal.text.clone());
+                        texts.change(HashMap::from([text]), note)
+                    }
+                };
                 let review = ReviewPane::agreed(Proposal::Change(change));
                 self.draft = Draft::Plain;
                 let directory = texts.directory();
@@ -613,6 +704,11 @@ fn difference(old: &HashMap<PathBuf, String>, new: &HashMap<PathBuf, String>) ->
         .into_iter()
         .map(|path| diff::unified(&path.to_string_lossy(), &text(old, path), &text(new, path)));
     parts.collect()
+}
+
+/// Does the file go too, because nothing is left in it and only a pattern finds it?
+fn is_file_gone(removal: &Removal, texts: &Texts) -> bool {
+    removal.text.trim().is_empty() && texts.may_go(&removal.path)
 }
 
 fn ask_to_discard(what: &str) -> Vec<Effect> {

@@ -33,11 +33,7 @@ const FIELDS: [(Field, &str, &str); 4] = [
         "Path",
         "the path below which it answers; / if nothing is typed",
     ),
-    (
-        Field::Port,
-        "Port",
-        "the port on which it is asked; 80 if nothing is typed",
-    ),
+    (Field::Port, "Port", "the port on which it is asked"),
 ];
 
 /// The columns of the labels.
@@ -51,6 +47,8 @@ pub struct SiteView {
     /// What is wrong with a field, and whether anything was typed there.
     problems: HashMap<Field, String>,
     touched: [bool; 4],
+    /// The port if none is typed.
+    usual_port: u16,
     /// Why it cannot be added as it is.
     refused: Option<String>,
     /// What it adds.
@@ -121,8 +119,11 @@ impl SiteView {
         self.texts = None;
         self.difference.clear();
         self.directory = texts.directory();
+        let loaded = texts.load(&HashMap::new());
+        self.usual_port = site::usual_port(&loaded);
         let typed = |index: usize| self.lines[index].text();
-        let site = match Site::parse(typed(0), typed(1), typed(2), typed(3)) {
+        let site = Site::parse(typed(0), typed(1), typed(2), typed(3), self.usual_port);
+        let site = match site {
             Ok(site) => site,
             Err(problems) => {
                 for problem in problems {
@@ -132,7 +133,6 @@ impl SiteView {
                 return;
             }
         };
-        let loaded = texts.load(&HashMap::new());
         let addition = match site::add(&loaded, &site) {
             Ok(addition) => addition,
             Err(refused) => {
@@ -180,11 +180,11 @@ impl SiteView {
             self.lines[index].render(painter, value_x, y, columns, has_focus);
             if self.lines[index].text().is_empty() && !has_focus {
                 let usual = match field {
-                    Field::Path => "/",
-                    Field::Port => "80",
-                    Field::Domain | Field::Target => "",
+                    Field::Path => "/".to_owned(),
+                    Field::Port => self.usual_port.to_string(),
+                    Field::Domain | Field::Target => String::new(),
                 };
-                painter.put(value_x, y, columns, usual, Role::Muted);
+                painter.put(value_x, y, columns, &usual, Role::Muted);
             }
             y += 1;
             let is_shown = self.touched[index] || !self.lines[index].text().is_empty();
@@ -203,9 +203,13 @@ impl SiteView {
             painter.put(value_x, y, columns, told, Role::Muted);
             y += 1;
         }
-        let (_, _, help) = FIELDS[self.focus];
+        let (field, _, help) = FIELDS[self.focus];
         if area.height > 2 {
-            painter.put(area.x, end - 2, area.width, help, Role::Muted);
+            let help = match field {
+                Field::Port => format!("{help}; {} if nothing is typed", self.usual_port),
+                _ => help.to_owned(),
+            };
+            painter.put(area.x, end - 2, area.width, &help, Role::Muted);
             let keys = "Tab next field  C-s review  Esc leave (asks if something was typed)";
             painter.put(area.x, end - 1, area.width, keys, Role::Muted);
         }

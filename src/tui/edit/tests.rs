@@ -69,6 +69,9 @@ struct Play {
     editor: Vec<Result<String, String>>,
     suspended: Vec<(PathBuf, u32, String)>,
     revisions: Vec<Revision>,
+    /// Calls are answered by [`Play::answer_waiting`] only.
+    is_slow: bool,
+    waiting: Vec<(usize, Call)>,
 }
 
 fn write(files: &[(PathBuf, String)]) -> Result<(), String> {
@@ -106,9 +109,30 @@ impl Play {
             editor: Vec::new(),
             suspended: Vec::new(),
             revisions: Vec::new(),
+            is_slow: false,
+            waiting: Vec::new(),
         };
         play.input(Input::Shown);
         play
+    }
+
+    /// As [`Play::new`], with a daemon that takes its time.
+    fn slow(wish: Wish, title: &str) -> Self {
+        let mut play = Self::new(Wish::MainText, "");
+        play.is_slow = true;
+        play.views = vec![Box::new(Session::new(wish, title))];
+        play.calls.clear();
+        play.suspended.clear();
+        play.input(Input::Shown);
+        play
+    }
+
+    /// Answers what was asked so far.
+    fn answer_waiting(&mut self) {
+        for (at, call) in std::mem::take(&mut self.waiting) {
+            let answer = self.answer(&call);
+            self.deliver(at, Input::Answer(answer));
+        }
     }
 
     fn edit(address: &str) -> Self {
@@ -162,6 +186,10 @@ impl Play {
             match effect {
                 Effect::Call(call) => {
                     self.calls.push(call.clone());
+                    if self.is_slow {
+                        self.waiting.push((at, call));
+                        continue;
+                    }
                     let answer = self.answer(&call);
                     self.deliver(at, Input::Answer(answer));
                 }
@@ -360,6 +388,109 @@ fn a_site_is_added_by_the_short_form() {
 }
 
 #[test]
+fn a_site_of_a_trial_is_asked_where_the_trial_is() {
+    let mut play = Play::new(Wish::Add, "Add a site");
+    let trial = SITE.replace("listen 80;", "listen 8080;");
+    std::fs::write(&play.offline.conf, &trial).expect("ours");
+    play.views = vec![Box::new(Session::new(Wish::Add, "Add a site"))];
+    play.input(Input::Shown);
+    play.keys("git.example.org<Tab>:3000<Tab>");
+    let picture = play.picture(120, 40, &BLOCK, THEMES[0]);
+    assert!(picture.contains("Port      8080"), "{picture}");
+    play.keys("<Tab>");
+    let picture = play.picture(120, 40, &BLOCK, THEMES[0]);
+    assert!(picture.contains("8080 if nothing is typed"), "{picture}");
+    play.keys("<Enter><Enter>");
+    let new = play.directory.path().join("sites/git.example.org.conf");
+    let new = std::fs::read_to_string(new).expect("written");
+    assert!(new.contains("listen 8080;"), "{new}");
+}
+
+#[test]
+fn what_is_typed_before_the_form_is_there_is_not_lost() {
+    let mut play = Play::slow(Wish::Add, "Add a site");
+    play.keys("q.example.org<Tab>");
+    play.input(Input::Paste(":3000".to_owned()));
+    play.answer_waiting();
+    assert_eq!(play.views.len(), 1);
+    let picture = play.picture(120, 40, &BLOCK, THEMES[0]);
+    assert!(
+        picture.contains("Domain    q.example.org") && picture.contains("Target    :3000"),
+        "{picture}"
+    );
+    // What is endless is cut.
+    let mut play = Play::slow(Wish::Add, "Add a site");
+    play.keys(&"x".repeat(1000));
+    play.answer_waiting();
+    let picture = play.picture(400, 40, &BLOCK, THEMES[0]);
+    assert!(!picture.contains("the daemon"), "{picture}");
+    // Leaving does not wait.
+    let mut play = Play::slow(Wish::Add, "Add a site");
+    play.keys("x<Esc>");
+    assert!(play.views.is_empty());
+}
+
+#[test]
+fn keys_that_come_early_mean_what_they_mean_in_the_form() {
+    let mut play = Play::slow(Wish::Edit(Address::parse(API).expect("one")), "a");
+    play.keys("<Tab><C-s>q");
+    play.answer_waiting();
+    assert_eq!(play.notices, ["nothing is changed"]);
+    assert_eq!(play.views.len(), 1);
+    // A question is not answered before it is read.
+    let wish = Wish::Remove(Address::parse(API).expect("one"), Vec::new());
+    let mut play = Play::slow(wish, "a");
+    play.keys("y<Enter>");
+    play.answer_waiting();
+    assert_eq!(play.views.len(), 1);
+    assert_eq!(play.difference(), [""; 0]);
+}
+
+#[test]
+fn a_change_that_is_wanted_before_it_is_checked_is_applied_if_it_is_right() {
+    let started = |keys: &str| {
+        let mut play = Play::edit(API);
+        play.go_to("proxy_read_timeout");
+        play.is_slow = true;
+        play.keys("<C-u>90s<C-s>");
+        play.keys(keys);
+        play
+    };
+    for key in ["<Enter>", "a"] {
+        let mut play = started(key);
+        let picture = play.picture(80, 24, &BLOCK, THEMES[0]);
+        assert!(
+            picture.contains("checking, will apply") && picture.contains("+            proxy_read"),
+            "{picture}"
+        );
+        play.answer_waiting();
+        play.answer_waiting();
+        assert_eq!(play.notices, ["it is saved"]);
+        assert!(play.text().contains("proxy_read_timeout 90s"));
+    }
+    // Taken back.
+    let mut play = started("a<Esc>");
+    play.answer_waiting();
+    play.answer_waiting();
+    assert_eq!(play.difference(), [""; 0]);
+    let picture = play.picture(80, 24, &BLOCK, THEMES[0]);
+    assert!(picture.contains("Apply"), "{picture}");
+    // Errors and refusals end the wish; trying again does not bring it back.
+    let mut play = started("a");
+    play.waiting.clear();
+    play.input(Input::Answer(Err(Failure::Broken("gone".to_owned()))));
+    play.keys("<Tab><Enter>");
+    play.answer_waiting();
+    play.answer_waiting();
+    assert_eq!(play.difference(), [""; 0]);
+    let mut play = started("a");
+    play.waiting.clear();
+    play.input(Input::Answer(Ok(Answer::Review(Review::default()))));
+    assert!(play.waiting.is_empty());
+    assert_eq!(play.difference(), [""; 0]);
+}
+
+#[test]
 fn a_site_that_is_there_is_told_where() {
     let mut play = Play::new(Wish::Add, "Add a site");
     play.keys("example.org<Tab>:3000<Tab>/api/");
@@ -389,6 +520,35 @@ fn a_route_is_deleted_after_a_yes_only() {
         assert!(play.views.is_empty(), "{:?}", play.notices);
         assert!(!play.text().contains("location /api/"), "{keys}");
     }
+}
+
+#[test]
+fn the_file_of_a_site_goes_with_its_last_block() {
+    let site =
+        "server {\n    listen 80;\n    server_name b.example;\n    location / { return 404; }\n}\n";
+    let address = Address::parse("http / server b.example / location \"/\"").expect("an address");
+    let deleted = |text: &str| {
+        let mut play = Play::new(Wish::MainText, "");
+        let path = play.directory.path().join("sites/b.example.conf");
+        write(&[(path.clone(), text.to_owned())]).expect("ours");
+        let wish = Wish::Remove(address.clone(), Vec::new());
+        play.views = vec![Box::new(Session::new(wish, "b.example /"))];
+        play.input(Input::Shown);
+        let picture = play.picture(80, 24, &BLOCK, THEMES[0]);
+        play.keys("y");
+        assert!(play.views.is_empty(), "{:?}", play.notices);
+        (picture, std::fs::read_to_string(path).ok())
+    };
+    let (picture, left) = deleted(&format!("\n{site}\n"));
+    assert!(
+        picture.contains("Its file b.example.conf goes with it."),
+        "{picture}"
+    );
+    assert_eq!(left, None);
+    // What else is in it stays.
+    let (picture, left) = deleted(&format!("# Mine.\n\n{site}"));
+    assert!(!picture.contains("goes with it"), "{picture}");
+    assert_eq!(left.as_deref().map(str::trim), Some("# Mine."));
 }
 
 #[test]
@@ -559,6 +719,7 @@ fn what_cannot_be_changed_says_why() {
 #[test]
 fn without_a_daemon_the_change_is_saved() {
     let mut play = Play::edit(API);
+    play.model.conf = Some(play.offline.conf.clone());
     play.model.link = Link::Absent {
         tried: Vec::new(),
         retry: 0,

@@ -6,7 +6,8 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use crate::conf::check;
-use crate::conf::diagnostic::{Diagnostic, Severity};
+use crate::conf::diagnostic::{Diagnostic, Severity, any_error};
+use crate::conf::diff;
 use crate::conf::include::{self, Loaded};
 use crate::conf::source::Sources;
 use crate::conf::typed::lower::config::lower;
@@ -61,14 +62,29 @@ impl Texts {
 
     /// Reads the configuration, with other texts for some files.
     pub fn load(&self, changed: &HashMap<PathBuf, String>) -> Loaded {
+        self.load_without(changed, &[])
+    }
+
+    fn load_without(&self, changed: &HashMap<PathBuf, String>, removed: &[PathBuf]) -> Loaded {
         let mut texts = self.files.clone();
         texts.extend(changed.clone());
-        include::load_texts(&self.conf, &self.prefix, None, texts)
+        include::load_changed(&self.conf, &self.prefix, None, texts, removed)
+    }
+
+    /// Does nothing miss a file when it is gone? So it is if only a pattern finds it.
+    pub fn may_go(&self, path: &Path) -> bool {
+        let loaded = self.load_without(&HashMap::new(), &[path.to_owned()]);
+        self.files.contains_key(path) && !any_error(&loaded.diagnostics)
     }
 
     /// As [`Texts::load`], with everything that is wrong found.
     pub fn check(&self, changed: &HashMap<PathBuf, String>) -> Loaded {
-        let mut loaded = self.load(changed);
+        self.check_without(changed, &[])
+    }
+
+    /// As [`Texts::check`], as if these files were not there.
+    pub fn check_without(&self, changed: &HashMap<PathBuf, String>, removed: &[PathBuf]) -> Loaded {
+        let mut loaded = self.load_without(changed, removed);
         check::check(&mut loaded);
         // Only what is wrong is wanted of it.
         let _ = lower(&mut loaded, &self.prefix, &[]);
@@ -89,10 +105,22 @@ impl Texts {
         Change {
             base: self.base.clone(),
             files,
+            removed: Vec::new(),
             note,
             client: CLIENT.to_owned(),
         }
     }
+}
+
+/// The difference that a change makes to texts.
+pub fn difference_of(change: &Change, texts: &Texts) -> String {
+    let files = change.files.iter().map(|file| (&file.path, &*file.text));
+    let gone = change.removed.iter().map(|path| (path, ""));
+    let parts = files.chain(gone).map(|(path, text)| {
+        let old = texts.text(Path::new(path)).unwrap_or_default();
+        diff::unified(path, old, text)
+    });
+    parts.collect()
 }
 
 /// A problem as the protocol tells it.

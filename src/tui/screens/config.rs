@@ -145,9 +145,9 @@ impl ConfigScreen {
         if self.is_open {
             let page = 10;
             let offset = match action {
-                Action::Down => Some(self.offset + 1),
+                Action::Down => Some(self.offset.saturating_add(1)),
                 Action::Up => Some(self.offset.saturating_sub(1)),
-                Action::HalfDown | Action::PageDown => Some(self.offset + page),
+                Action::HalfDown | Action::PageDown => Some(self.offset.saturating_add(page)),
                 Action::HalfUp | Action::PageUp => Some(self.offset.saturating_sub(page)),
                 Action::First => Some(0),
                 Action::Last => Some(usize::MAX),
@@ -312,7 +312,7 @@ impl ConfigScreen {
         {
             painter.put_spans(inside.x, y, inside.width, line);
         }
-        let below = lines.len().saturating_sub(self.offset + page);
+        let below = lines.len().saturating_sub(self.offset.saturating_add(page));
         if below > 0 && inside.height > 1 {
             let more = format!("{below} more lines");
             painter.put_right(

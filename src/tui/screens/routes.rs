@@ -187,15 +187,15 @@ impl RoutesScreen {
     fn act(&mut self, action: Action, model: &Model) -> Vec<Effect> {
         if self.is_open {
             let offset = match action {
-                Action::Down => self.offset + 1,
-                Action::Up => self.offset.saturating_sub(1),
-                Action::HalfDown | Action::PageDown => self.offset + 10,
-                Action::HalfUp | Action::PageUp => self.offset.saturating_sub(10),
-                Action::First => 0,
-                Action::Last => usize::MAX,
-                _ => usize::MAX - 1,
+                Action::Down => Some(self.offset.saturating_add(1)),
+                Action::Up => Some(self.offset.saturating_sub(1)),
+                Action::HalfDown | Action::PageDown => Some(self.offset.saturating_add(10)),
+                Action::HalfUp | Action::PageUp => Some(self.offset.saturating_sub(10)),
+                Action::First => Some(0),
+                Action::Last => Some(usize::MAX),
+                _ => None,
             };
-            if offset != usize::MAX - 1 {
+            if let Some(offset) = offset {
                 self.offset = offset;
                 return Vec::new();
             }
