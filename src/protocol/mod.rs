@@ -483,7 +483,7 @@ pub struct Change {
     /// The files that change, or are new.
     pub files: Vec<FileText>,
     /// Files of the configuration that go, by their paths.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub removed: Vec<String>,
     /// What it is for, in a line.
     #[serde(default)]
