@@ -74,6 +74,12 @@ pub fn reopen_all() -> Vec<OpenError> {
     errors
 }
 
+/// Moves every log file away that has grown to so many bytes, and keeps so many of them (`LOG.1` is
+/// the newest); [`reopen_all`] is to follow if any was moved. Links, pipes and standard streams stay.
+pub fn rotate(size: u64, keep: u32) -> (usize, Vec<OpenError>) {
+    sink::rotate(size, keep)
+}
+
 /// Writes the lines of unbuffered logs that wait in this thread, with one write for each file.
 /// Costs a glance when none wait.
 pub fn flush_thread() {

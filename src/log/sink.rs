@@ -188,7 +188,63 @@ pub fn reopen_all() -> Vec<OpenError> {
     errors
 }
 
+/// See [`super::rotate`].
+pub fn rotate(size: u64, keep: u32) -> (usize, Vec<OpenError>) {
+    let files: Vec<_> = {
+        let registry = REGISTRY.lock();
+        registry.files.values().filter_map(Weak::upgrade).collect()
+    };
+    let (mut moved, mut errors) = (0, Vec::new());
+    for log in files.iter().filter(|log| !log.is_standard) {
+        match log.move_away(size, keep) {
+            Ok(true) => moved += 1,
+            Ok(false) => {}
+            Err(source) => errors.push(OpenError {
+                path: log.path.clone(),
+                source,
+            }),
+        }
+    }
+    (moved, errors)
+}
+
 impl LogFile {
+    /// Renames the file if it has grown to this size: `LOG` becomes `LOG.1`, that `LOG.2`, and so on.
+    fn move_away(&self, size: u64, keep: u32) -> io::Result<bool> {
+        let open = {
+            let handle = self.handle.read();
+            if !handle.is_regular {
+                return Ok(false);
+            }
+            handle.file.metadata()?
+        };
+        if open.len() < size {
+            return Ok(false);
+        }
+        // A link, or a name that is another file's by now, is in somebody else's hands.
+        let named = match self.path.symlink_metadata() {
+            Ok(named) => named,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+            Err(error) => return Err(error),
+        };
+        if (named.dev(), named.ino()) != (open.dev(), open.ino()) {
+            return Ok(false);
+        }
+        let numbered = |number: u32| {
+            let mut name = self.path.clone().into_os_string();
+            name.push(format!(".{number}"));
+            PathBuf::from(name)
+        };
+        for number in (1..keep).rev() {
+            match std::fs::rename(numbered(number), numbered(number + 1)) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+        }
+        std::fs::rename(&self.path, numbered(1))?;
+        Ok(true)
+    }
+
     /// Its name.
     pub fn path(&self) -> &Path {
         &self.path
@@ -1040,6 +1096,45 @@ mod tests {
         error_log.write(Piece::Lines(b"error\n")).ok().expect("ok");
         assert_eq!(read(&moved), "old\nbetween\n");
         assert_eq!(read(&path), "new\nerror\n");
+    }
+
+    #[test]
+    fn a_file_that_has_grown_is_moved_away_and_so_many_are_kept() {
+        let _alone = fixture::alone();
+        let (directory, path) = directory();
+        let log = channel(&path, None);
+        for text in ["first", "second", "third", "fourth"] {
+            put(&log, text);
+            flush_thread();
+            let (moved, errors) = rotate(4, 2);
+            assert!(moved >= 1 && errors.iter().all(|error| error.path != path));
+            assert!(reopen_all().iter().all(|error| error.path != path));
+        }
+        put(&log, "x");
+        flush_thread();
+        rotate(4, 2);
+        assert_eq!(read(&path), "x\n");
+        let of = |number: u32| directory.path().join(format!("access.log.{number}"));
+        assert_eq!(
+            (read(&of(1)), read(&of(2))),
+            ("fourth\n".into(), "third\n".into())
+        );
+        assert!(!of(3).exists());
+    }
+
+    #[test]
+    fn a_link_is_not_moved_away() {
+        let _alone = fixture::alone();
+        let (directory, path) = directory();
+        let target = directory.path().join("target");
+        std::fs::write(&target, "").expect("a fresh file");
+        symlink(&target, &path).expect("a fresh path");
+        let log = channel(&path, None);
+        put(&log, "line");
+        flush_thread();
+        rotate(1, 2);
+        assert_eq!(read(&target), "line\n");
+        assert!(path.is_symlink());
     }
 
     #[test]

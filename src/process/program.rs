@@ -26,7 +26,7 @@ use super::{chain, conf_files, configuration};
 use crate::conf::include::Loaded;
 use crate::conf::typed::Config;
 use crate::conf::typed::log::{ErrorLog, Level};
-use crate::conf::typed::process::Process;
+use crate::conf::typed::process::{LogRotation, Process};
 use crate::log::{self, error_log};
 use crate::net::listener::{self, ListenError, Share, Sockets};
 use crate::protocol::{Applied, Base, Refusal, RefusalCode};
@@ -38,6 +38,9 @@ const RESTART_PAUSE: Duration = Duration::from_secs(1);
 
 /// How long the names of upstreams may hold up a start or a reload.
 const NAMES_PATIENCE: Duration = Duration::from_secs(5);
+
+/// How often the sizes of log files are looked at, with `log_rotate`.
+const LOGS_SEEN: Duration = Duration::from_secs(5);
 
 /// As above, when a person waits for an edit.
 const EDIT_PATIENCE: Duration = Duration::from_millis(400);
@@ -148,9 +151,12 @@ impl Program {
             (revision, digest)
         });
         let mut has_begun = false;
+        let mut logs_seen = Instant::now();
 
         let ending = loop {
             let restart_at = workers.restarts.first().map(|restart| restart.at);
+            let rotation = self.generation.process.log_rotation;
+            let rotate_at = rotation.map(|_| logs_seen + LOGS_SEEN);
             let watchdog_at = workers.watchdog.as_ref().map(Watchdog::due);
             tokio::select! {
                 biased;
@@ -178,6 +184,12 @@ impl Program {
                     self.serve_order(order, &mut workers).await;
                 }
                 () = at(restart_at) => self.restart_worker(&mut workers),
+                () = at(rotate_at) => {
+                    if let Some(rotation) = self.generation.process.log_rotation {
+                        rotate_logs(rotation, &mut workers);
+                    }
+                    logs_seen = Instant::now();
+                }
                 () = at(watchdog_at) => workers.ask_for_signs_of_life(),
             }
         };
@@ -858,6 +870,20 @@ fn reopen_logs(workers: &mut Workers) {
         error_log::report(Level::Emerg, format_args!("{}", chain(&error)));
     }
     workers.tell_all(|| Order::LogsReopened);
+}
+
+/// Moves log files away that have grown too large.
+fn rotate_logs(rotation: LogRotation, workers: &mut Workers) {
+    let (moved, errors) = log::rotate(rotation.size, rotation.keep);
+    for error in errors {
+        error_log::report(
+            Level::Error,
+            format_args!("the log cannot be moved away: {}", chain(&error)),
+        );
+    }
+    if moved > 0 {
+        reopen_logs(workers);
+    }
 }
 
 /// Waits for a time that may never come.

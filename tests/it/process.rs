@@ -416,3 +416,40 @@ fn a_missing_file_is_refused() {
         outcome.stderr
     );
 }
+
+/// `log_rotate`: nothing else is needed on the machine to keep logs small.
+#[test]
+fn logs_that_have_grown_are_moved_away_while_requests_are_served() {
+    let server = Setup::new(
+        "log_rotate 2k keep=99;\nevents {}\nhttp {\n%COMMON%\nserver { listen %LISTEN1%; return 200 x; }\n}\n",
+    )
+    .start();
+    let mut sent = 0;
+    eventually("a log was moved away", || {
+        for _ in 0..50 {
+            let mut client = server.connect(1);
+            client.ask("GET /line HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+            sent += 1;
+        }
+        server
+            .site()
+            .prefix
+            .join("logs/access.log.1")
+            .exists()
+            .then_some(())
+    });
+    let lines = || {
+        let moved = (1..=99).map(|number| server.read(&format!("logs/access.log.{number}")));
+        let logs: String = moved.chain([server.read("logs/access.log")]).collect();
+        logs.matches("GET /line").count()
+    };
+    eventually("every request has its line", || {
+        (lines() == sent).then_some(())
+    });
+    let refused = Setup::new("log_rotate 2k keep=0; events {}").run(&["-t"]);
+    assert!(
+        refused.stderr.contains("`0` is not a number of files"),
+        "{}",
+        refused.stderr
+    );
+}

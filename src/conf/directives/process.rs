@@ -68,6 +68,9 @@ pub(super) const ROWS: &[Directive] = &[
     .many()
     .default("logs/error.log error")
     .help("where messages go and the lowest level that is written"),
+    row(CORE, "log_rotate", MAIN, &[Offset, Parameter(&["keep="])])
+        .takes(1, 2)
+        .help("moves a log file that has grown to this size away, and keeps so many of them"),
     row(CORE, "pid", MAIN, &[Path])
         .default("logs/openclaw.pid")
         .help("file that holds the process id while the server runs"),

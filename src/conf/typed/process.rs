@@ -31,6 +31,8 @@ pub struct Process {
     pub state_directory: Option<PathBuf>,
     /// `control_socket`
     pub control_socket: ControlSocket,
+    /// `log_rotate SIZE [keep=N]`; without it somebody else rotates, if anybody does.
+    pub log_rotation: Option<LogRotation>,
     /// `error_log` of the main context.
     pub error_logs: Vec<ErrorLog>,
     /// `working_directory`
@@ -48,4 +50,13 @@ pub enum ControlSocket {
     Path(PathBuf),
     /// `off`
     Off,
+}
+
+/// When log files are moved away, and how many stay.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LogRotation {
+    /// Bytes that a file has grown to; at least 1.
+    pub size: u64,
+    /// Files that are kept besides the one written to, from 1 to 999; 5 by default.
+    pub keep: u32,
 }

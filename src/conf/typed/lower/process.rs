@@ -4,10 +4,11 @@ use std::path::PathBuf;
 
 use super::Cx;
 use super::log;
-use super::scope::Scope;
+use super::scope::{Scope, parameter};
 use crate::conf::diagnostic::{Code, Diagnostic};
 use crate::conf::typed::log::ErrorLog;
-use crate::conf::typed::process::{ControlSocket, Process};
+use crate::conf::typed::process::{ControlSocket, LogRotation, Process};
+use crate::unit;
 
 /// What concerns the process.
 pub fn process(main: &Scope<'_>, usual_error_logs: &[ErrorLog], cx: &mut Cx) -> Process {
@@ -60,6 +61,7 @@ pub fn process(main: &Scope<'_>, usual_error_logs: &[ErrorLog], cx: &mut Cx) -> 
         daemon: main.nearest("daemon").map(|_| main.flag("daemon")),
         master_process: main.flag("master_process"),
         pid: main.path(main.text("pid")),
+        log_rotation: log_rotation(main, cx),
         state_directory: path_of(main, "state_directory"),
         control_socket: match main.nearest("control_socket") {
             None => ControlSocket::Usual,
@@ -72,6 +74,38 @@ pub fn process(main: &Scope<'_>, usual_error_logs: &[ErrorLog], cx: &mut Cx) -> 
         working_directory: path_of(main, "working_directory"),
         multi_accept: events.flag("multi_accept"),
     }
+}
+
+/// `log_rotate`
+fn log_rotation(main: &Scope<'_>, cx: &mut Cx) -> Option<LogRotation> {
+    let line = main.nearest("log_rotate")?;
+    let word = line.arguments.first()?;
+    // A size that is none was told already.
+    let size = unit::size::offset(&word.text).unwrap_or(1);
+    let mut report = |span, message: String, hint: &str| {
+        cx.report(Diagnostic::error(Code::OUT_OF_RANGE, span, message).hint(hint));
+    };
+    if size == 0 {
+        report(
+            word.span,
+            "a log file cannot be moved away at no size".to_owned(),
+            "write a size such as `64m`, or leave the line out",
+        );
+    }
+    let keep = match parameter(line, "keep").map(|text| (text, text.parse())) {
+        None => 5,
+        Some((_, Ok(keep @ 1..=999))) => keep,
+        Some((text, _)) => {
+            let span = line.arguments.last().map_or(word.span, |word| word.span);
+            report(
+                span,
+                format!("`{text}` is not a number of files"),
+                "write a number from 1 to 999",
+            );
+            5
+        }
+    };
+    Some(LogRotation { size, keep })
 }
 
 /// The path that a line names, absolute; `None` without one.
