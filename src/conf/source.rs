@@ -169,13 +169,6 @@ impl Sources {
         let end = lines.get(line).map_or(text.len(), |&at| at as usize - 1);
         Span::new(file, start..end.max(start))
     }
-
-    /// How many lines a file has; a line end at the very end starts one more.
-    pub fn line_count(&self, file: FileId) -> usize {
-        self.files
-            .get(usize::from(file.0))
-            .map_or(0, |file| file.lines.len())
-    }
 }
 
 #[cfg(test)]
@@ -199,7 +192,6 @@ mod tests {
         assert_eq!(at(8), (2, 4));
         assert_eq!(at(10), (3, 1));
         assert_eq!(sources.slice(sources.line_span(file, 2)), "üß x");
-        assert_eq!(sources.line_count(file), 3);
     }
 
     #[test]

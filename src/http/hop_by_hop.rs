@@ -6,23 +6,6 @@
 use super::h1::framing::connection_options;
 use super::head::{Fields, Known};
 
-/// Does a field of this name stay on the connection it came on? Of requests and responses alike.
-/// As in nginx, Proxy-Authenticate and Proxy-Authorization pass: RFC 9110 section 11.7 leaves that to
-/// the proxy, and a backend may be what asks for them.
-pub fn is_hop_by_hop(known: Known) -> bool {
-    matches!(
-        known,
-        Known::Connection
-            | Known::KeepAlive
-            | Known::ProxyConnection
-            | Known::Te
-            | Known::Trailer
-            | Known::TransferEncoding
-            | Known::Upgrade
-            | Known::Http2Settings
-    )
-}
-
 /// Does a Connection field of this head name this field as one that is not to be forwarded?
 ///
 /// A client cannot so take away what the backend must be told: the name of the host, the length,
@@ -99,23 +82,5 @@ mod tests {
         let fields = connection(&[&"a,".repeat(MOST_OPTIONS - 1), "X-One, X-Two"]);
         assert!(is_nominated(&fields, b"X-One"));
         assert!(!is_nominated(&fields, b"X-Two"));
-    }
-
-    #[test]
-    fn fields_of_the_connection_stay_and_others_pass() {
-        for &known in Known::ALL {
-            let stays = [
-                "Connection",
-                "Keep-Alive",
-                "Proxy-Connection",
-                "TE",
-                "Trailer",
-                "Transfer-Encoding",
-                "Upgrade",
-                "HTTP2-Settings",
-            ]
-            .contains(&known.name());
-            assert_eq!(is_hop_by_hop(known), stays, "{}", known.name());
-        }
     }
 }

@@ -227,13 +227,6 @@ pub fn push_escaped(out: &mut Vec<u8>, text: &[u8], escape: Escape) {
     out.extend_from_slice(rest);
 }
 
-/// Would [`push_escaped`] escape anything?
-pub fn needs_escape(text: &[u8], escape: Escape) -> bool {
-    let bit = escape.bit();
-    text.iter()
-        .any(|&byte| ESCAPED[usize::from(byte)] & bit != 0)
-}
-
 /// Appends a text with what HTML reads as markup replaced (`ngx_escape_html`).
 pub fn push_html(out: &mut Vec<u8>, text: &[u8]) {
     for &byte in text {
@@ -308,16 +301,6 @@ pub fn split_query(uri: &[u8]) -> (&[u8], Option<&[u8]>) {
     match memchr::memchr(b'?', uri) {
         Some(mark) => (&uri[..mark], Some(&uri[mark + 1..])),
         None => (uri, None),
-    }
-}
-
-/// Appends a query to a URI that begins at `start` of the output: behind a `?`, or a `&` if it has
-/// a query already. Nothing is appended for an empty query.
-pub fn push_query(out: &mut Vec<u8>, start: usize, query: &[u8]) {
-    if !query.is_empty() {
-        let has_query = out[start..].contains(&b'?');
-        out.push(if has_query { b'&' } else { b'?' });
-        out.extend_from_slice(query);
     }
 }
 
@@ -571,7 +554,6 @@ mod tests {
     fn escaped(text: &[u8], escape: Escape) -> String {
         let mut out = Vec::new();
         push_escaped(&mut out, text, escape);
-        assert_eq!(needs_escape(text, escape), out != text);
         String::from_utf8(out).expect("ASCII")
     }
 
@@ -649,19 +631,9 @@ mod tests {
     }
 
     #[test]
-    fn queries_are_split_off_and_added() {
+    fn queries_are_split_off() {
         assert_eq!(split_query(b"/a?b?c"), (&b"/a"[..], Some(&b"b?c"[..])));
         assert_eq!(split_query(b"/a"), (&b"/a"[..], None));
-        for (uri, query, expected) in [
-            ("/a", "b=c", "/a?b=c"),
-            ("/a?x", "b=c", "/a?x&b=c"),
-            ("/a?", "b", "/a?&b"),
-            ("/a", "", "/a"),
-        ] {
-            let mut out = format!("?{uri}").into_bytes();
-            push_query(&mut out, 1, query.as_bytes());
-            assert_eq!(out[1..], *expected.as_bytes(), "{uri} {query}");
-        }
     }
 
     #[test]

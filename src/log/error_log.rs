@@ -24,7 +24,7 @@ use super::{DROPPED, OpenError};
 use crate::conf::typed::location::Handler;
 use crate::conf::typed::log::Level;
 use crate::conf::typed::proxy;
-use crate::http::exchange::{Attempt, Connection, Exchange};
+use crate::http::exchange::{Attempt, Exchange};
 use crate::http::head::Known;
 use crate::http::{uri, variables};
 use crate::unit::clock;
@@ -87,28 +87,6 @@ pub fn write(
         && level != Level::Debug
     {
         line.push_exchange(exchange);
-    }
-    finish(logs, level, line);
-}
-
-/// Writes a line about a connection that has no request yet.
-pub fn write_connection(
-    logs: &ErrorLogs,
-    level: Level,
-    connection: &Connection,
-    message: fmt::Arguments,
-) {
-    if !logs.enabled(level) {
-        return;
-    }
-    let mut line = Line::new();
-    line.begin(level, Some(connection.serial));
-    line.push_message(message);
-    if level != Level::Debug {
-        line.push_message(format_args!(
-            ", client: {}, server: {}",
-            connection.remote_text, connection.local
-        ));
     }
     finish(logs, level, line);
 }
@@ -740,22 +718,6 @@ mod tests {
         assert_eq!(
             uri(&exchange, "10.0.0.1:80"),
             "http://10.0.0.1:80/pu/a%20b%0A?c=1"
-        );
-    }
-
-    #[test]
-    fn a_connection_without_a_request_names_client_and_listener() {
-        let log = Temporary::new(Level::Info);
-        let exchange = fixture::exchange("", &[]);
-        write_connection(
-            &log.logs,
-            Level::Info,
-            &exchange.connection,
-            format_args!("client timed out"),
-        );
-        assert_eq!(
-            log.messages(),
-            ["*31 client timed out, client: 192.0.2.7, server: 127.0.0.1:80"]
         );
     }
 

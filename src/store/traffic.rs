@@ -154,39 +154,6 @@ impl Reader {
         }
         Ok(steps.into_iter().collect())
     }
-
-    /// The routes with the most requests from one time up to another, in seconds since 1970; at most
-    /// so many, the busiest first.
-    pub fn busiest_routes(
-        &self,
-        from: u64,
-        until: u64,
-        limit: u32,
-    ) -> Result<Vec<(Series, Numbers)>, StoreError> {
-        self.ask(|connection| {
-            connection
-                .prepare(
-                    "SELECT first, second, third,
-                            sum(requests) AS requests, sum(s1), sum(s2), sum(s3), sum(s4), sum(s5),
-                            sum(received), sum(sent), sum(time_sum_us),
-                            CAST(sum(1.0 * p50_us * requests) / max(sum(requests), 1) AS INTEGER),
-                            CAST(sum(1.0 * p99_us * requests) / max(sum(requests), 1) AS INTEGER),
-                            max(max_us)
-                     FROM traffic JOIN names ON names.id = traffic.name
-                     WHERE step IN (0, 1, 2) AND start >= ?1 AND start < ?2 AND kind = 1
-                     GROUP BY name ORDER BY 4 DESC, name LIMIT ?3",
-                )?
-                .query_map(params![integer(from), integer(until), limit], |row| {
-                    let series = Series::Route {
-                        server: row.get(0)?,
-                        listen: row.get(1)?,
-                        location: row.get(2)?,
-                    };
-                    Ok((series, numbers(row, 3)?))
-                })?
-                .collect()
-        })
-    }
 }
 
 /// The columns of `names`.
@@ -496,43 +463,6 @@ mod tests {
     }
 
     #[test]
-    fn the_busiest_routes_come_first_over_rows_of_every_step() {
-        let (_directory, opened, reader) = scratch();
-        for (series, days_ago, requests) in [
-            (route("/a"), 0, 5),
-            (route("/b"), 0, 4),
-            (route("/b"), 3, 4),
-            (route("/c"), 70, 7),
-            (route("/d"), 0, 1),
-            (Series::Total, 0, 99),
-        ] {
-            insert(
-                &opened.connection,
-                &rollup(series, TODAY - days_ago * DAY, requests),
-            )
-            .expect("kept");
-        }
-        while thin(&opened.connection, TODAY, &THINNING).expect("thinned") {}
-        let steps: Vec<u8> = steps(&opened).iter().map(|(step, _)| *step).collect();
-        assert_eq!(steps, [0, 0, 0, 0, 1, 2]);
-        let busiest = |from, limit| -> Vec<(Series, u64)> {
-            let found = reader.busiest_routes(from, u64::MAX, limit);
-            found
-                .expect("routes")
-                .into_iter()
-                .map(|(series, numbers)| (series, numbers.requests))
-                .collect()
-        };
-        assert_eq!(
-            busiest(0, 3),
-            [(route("/b"), 8), (route("/c"), 7), (route("/a"), 5)]
-        );
-        assert_eq!(busiest(TODAY, 1), [(route("/a"), 5)]);
-        let (_, numbers) = &reader.busiest_routes(0, u64::MAX, 1).expect("routes")[0];
-        assert_eq!(*numbers, rollup(route("/b"), 0, 8).numbers);
-    }
-
-    #[test]
     fn an_hour_is_folded_when_all_of_it_is_old_and_days_go_after_years() {
         let (_directory, opened, _reader) = scratch();
         for start in [
@@ -628,7 +558,6 @@ mod tests {
         reader
             .traffic(&route("/"), 0, u64::MAX, u64::MAX)
             .expect("traffic");
-        reader.busiest_routes(0, u64::MAX, 9).expect("routes");
     }
 
     proptest! {
