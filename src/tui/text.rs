@@ -8,8 +8,12 @@ use std::borrow::Cow;
 use unicode_segmentation::UnicodeSegmentation as _;
 use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
 
+use crate::unit::printable;
+
 /// A letter with more marks than a terminal can be trusted with is shown as unknown.
 const LONGEST_GRAPHEME: usize = 32;
+
+const ZERO_WIDTH_JOINER: char = '\u{200d}';
 
 /// How many columns a text takes once it is escaped.
 pub fn width(text: &str) -> usize {
@@ -22,7 +26,7 @@ pub fn width(text: &str) -> usize {
 }
 
 /// The text with everything visible that would move the cursor, change its direction or vanish:
-/// `^X` for control characters of ASCII, `\x9b` and `\u{202e}` for others.
+/// `^X` for control characters of ASCII, `\u{9b}` and `\u{202e}` for others.
 pub fn escape(text: &str) -> String {
     graphemes(text).collect()
 }
@@ -127,6 +131,8 @@ fn grapheme_width(grapheme: &str) -> usize {
 }
 
 fn shown(grapheme: &str) -> Cow<'_, str> {
+    // The joiner holds letters together that are one; alone it has no width.
+    let is_dangerous = |letter| letter != ZERO_WIDTH_JOINER && printable::is_unsafe(letter);
     let is_plain = grapheme.len() <= LONGEST_GRAPHEME
         && grapheme.width() > 0
         && !grapheme.chars().any(is_dangerous);
@@ -138,30 +144,16 @@ fn shown(grapheme: &str) -> Cow<'_, str> {
     }
     let mut escaped = String::new();
     for letter in grapheme.chars() {
-        match letter {
-            '\0'..='\x1f' => {
-                escaped.push('^');
-                escaped.push(char::from(letter as u8 ^ 0x40));
-            }
-            '\x7f' => escaped.push_str("^?"),
-            '\u{80}'..='\u{9f}' => escaped.push_str(&format!("\\x{:02x}", u32::from(letter))),
+        if printable::is_unsafe(letter) {
+            escaped.push_str(&printable::escape(letter.encode_utf8(&mut [0; 4])));
+        } else if letter.width().unwrap_or(0) == 0 {
             // On its own it has no width and would hang on what stands before it.
-            letter if is_dangerous(letter) || letter.width().unwrap_or(0) == 0 => {
-                escaped.push_str(&format!("\\u{{{:x}}}", u32::from(letter)));
-            }
-            letter => escaped.push(letter),
+            escaped.push_str(&format!("\\u{{{:x}}}", u32::from(letter)));
+        } else {
+            escaped.push(letter);
         }
     }
     Cow::Owned(escaped)
-}
-
-/// Control characters, and those that change the direction or cannot be seen.
-fn is_dangerous(letter: char) -> bool {
-    letter.is_control()
-        || matches!(letter,
-            '\u{ad}' | '\u{61c}' | '\u{200b}' | '\u{200c}' | '\u{200e}' | '\u{200f}'
-            | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}'
-            | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
 }
 
 #[cfg(test)]
@@ -172,7 +164,7 @@ mod tests {
     fn nothing_that_moves_the_cursor_stays() {
         assert_eq!(
             escape("a\x1b[2Jb\r\n\t\x7f\u{9b}x"),
-            "a^[[2Jb^M^J^I^?\\x9bx"
+            "a^[[2Jb^M^J^I^?\\u{9b}x"
         );
         assert_eq!(escape("x\u{202e}y\u{200b}z"), "x\\u{202e}y\\u{200b}z");
         assert_eq!(escape("\u{301}a"), "\\u{301}a");
