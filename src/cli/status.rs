@@ -165,6 +165,10 @@ fn text(overview: &Overview, paint: Paint, zone: &TimeZone) -> String {
         let dropped = format!("{} rows dropped, the disk did not keep up", store.dropped);
         line("", &paint.warn(&dropped));
     }
+    if status.dropped_log_lines > 0 {
+        let dropped = format!("{} lines lost, see the error log", status.dropped_log_lines);
+        line("logs", &paint.warn(&dropped));
+    }
     if summary.panics > 0 {
         line(
             "panics",

@@ -402,6 +402,7 @@ async fn status(control: &Control) -> Status {
             .collect(),
         resident: numbers::resident(),
         store: revisions::store_status(control),
+        dropped_log_lines: crate::log::dropped_lines(),
         may_change: true,
     }
 }

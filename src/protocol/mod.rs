@@ -101,6 +101,8 @@ pub struct Status {
     pub resident: u64,
     /// The store.
     pub store: StoreStatus,
+    /// Lines of logs that were lost since the start, because a disk was full or a reader too slow.
+    pub dropped_log_lines: u64,
     /// May this client change anything?
     pub may_change: bool,
 }

@@ -400,6 +400,10 @@ impl Overview {
             let text = format!("{} rows were dropped", status.store.dropped);
             lines.push(("", Span::new(text, Role::Warn)));
         }
+        if status.dropped_log_lines > 0 {
+            let text = format!("{} lines were lost", status.dropped_log_lines);
+            lines.push(("logs", Span::new(text, Role::Warn)));
+        }
         if let Some(why) = &status.read_only {
             lines.push(("edits", Span::new(why, Role::Warn)));
         }
