@@ -169,11 +169,18 @@ async fn tell(control: &Control, visitor: &Visitor, request: Request<Incoming>) 
     match (method.as_str(), path.as_slice()) {
         ("GET", ["v1", "status"]) => json(&status(control).await),
         ("GET", ["v1", "summary"]) => json(&numbers::summary(control, true, true)),
-        ("GET", ["v1", "history"]) => json(&numbers::history(
-            control,
-            query.text("window").unwrap_or("5m"),
-            query.number("route")?,
-        )?),
+        ("GET", ["v1", "history"]) => {
+            const HOUR: u64 = 3600;
+            const DAY: u64 = 24 * HOUR;
+            let route = query.number("route")?;
+            // What is longer than a day, or before the start, the store remembers.
+            match query.text("window").unwrap_or("5m") {
+                "7d" => json(&numbers::long_history(control, 7 * DAY, HOUR, route).await?),
+                "30d" => json(&numbers::long_history(control, 30 * DAY, HOUR, route).await?),
+                "1y" => json(&numbers::long_history(control, 365 * DAY, DAY, route).await?),
+                window => json(&numbers::history(control, window, route)?),
+            }
+        }
         ("GET", ["v1", "routes"]) => json(&*control.routes.of(&desk.in_force())),
         ("GET", ["v1", "upstreams"]) => json(&all_upstreams(control)),
         ("GET", ["v1", "events"]) => {

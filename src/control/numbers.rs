@@ -5,11 +5,11 @@ use std::time::SystemTime;
 
 use parking_lot::Mutex;
 
-use super::Control;
 use super::answer::millis;
+use super::{Control, revisions};
 use crate::metrics::live::RequestSummary;
 use crate::metrics::registry;
-use crate::metrics::traffic::{PeerId, RouteId, ledger};
+use crate::metrics::traffic::{PeerId, RouteId, RouteKey, ledger};
 use crate::metrics::window::{self, Aggregator, Moment, Window};
 use crate::process::desk::{InForce, refusal};
 use crate::protocol::{
@@ -255,7 +255,10 @@ pub fn history(control: &Control, window: &str, route: Option<u64>) -> Result<Hi
         other => {
             return Err(refusal(
                 RefusalCode::Invalid,
-                format!("`{}` is not 5m, 1h or 1d", other.escape_debug()),
+                format!(
+                    "`{}` is not 5m, 1h, 1d, 7d, 30d or 1y",
+                    other.escape_debug()
+                ),
             ));
         }
     };
@@ -286,20 +289,19 @@ pub fn history(control: &Control, window: &str, route: Option<u64>) -> Result<Hi
 
 /// Hands what passed in the last minute to the store.
 pub fn keep_minute(control: &Control) {
-    let now = millis(SystemTime::now());
-    let start = (now / 60_000).saturating_sub(1) * 60_000;
+    let start = last_minute(millis(SystemTime::now()));
     let minute = control.numbers.0.lock().aggregator.take_minute();
-    let keep = |series: Series, passed: &window::Passed| {
-        let numbers = Rolled {
-            requests: passed.count,
-            statuses: passed.statuses,
-            received: passed.received,
-            sent: passed.sent,
-            time_sum_us: passed.time,
-            p50_us: passed.p50,
-            p99_us: passed.p99,
-            max_us: passed.max,
-        };
+    let rolled = |passed: &window::Passed| Rolled {
+        requests: passed.count,
+        statuses: passed.statuses,
+        received: passed.received,
+        sent: passed.sent,
+        time_sum_us: passed.time,
+        p50_us: passed.p50,
+        p99_us: passed.p99,
+        max_us: passed.max,
+    };
+    let keep = |series: Series, numbers: Rolled| {
         // The store counts what it has to drop.
         let _ = control.desk.store.try_put(Row::Rollup(Rollup {
             series,
@@ -307,15 +309,13 @@ pub fn keep_minute(control: &Control) {
             numbers,
         }));
     };
+    let mut total = Rolled::default();
     for (_, key, passed) in &minute.routes {
-        keep(
-            Series::Route {
-                server: key.server.to_string(),
-                listen: key.listen.to_string(),
-                location: key.location.to_string(),
-            },
-            passed,
-        );
+        total.add(&rolled(passed));
+        keep(series_of(key), rolled(passed));
+    }
+    if total.requests > 0 {
+        keep(Series::Total, total);
     }
     for (_, key, passed) in &minute.peers {
         keep(
@@ -323,9 +323,68 @@ pub fn keep_minute(control: &Control) {
                 upstream: key.upstream.to_string(),
                 address: key.address.to_string(),
             },
-            passed,
+            rolled(passed),
         );
     }
+}
+
+/// When the minute before the one that a time is in began, in seconds since 1970.
+fn last_minute(now: Millis) -> u64 {
+    (now / 60_000).saturating_sub(1) * 60
+}
+
+/// A route as the store knows it.
+fn series_of(key: &RouteKey) -> Series {
+    Series::Route {
+        server: key.server.to_string(),
+        listen: key.listen.to_string(),
+        location: key.location.to_string(),
+    }
+}
+
+/// Numbers over so many seconds in the store, of everything or of one route.
+pub async fn long_history(
+    control: &Control,
+    seconds: u64,
+    step: u64,
+    route: Option<u64>,
+) -> Result<History, Refusal> {
+    let series = match route {
+        None => Series::Total,
+        Some(route) => {
+            let id = u32::try_from(route).unwrap_or(u32::MAX);
+            let key = ledger().route(RouteId(id)).ok_or_else(|| {
+                refusal(RefusalCode::NotFound, format!("there is no route {route}"))
+            })?;
+            series_of(&key)
+        }
+    };
+    let now = millis(SystemTime::now());
+    // The step that is not over yet is the last one.
+    let until = (now / 1000 / step + 1) * step;
+    let from = until - seconds / step * step;
+    let kept = revisions::read(control, move |reader| {
+        reader.traffic(&series, from, until, step)
+    })
+    .await?;
+    let mut points = vec![Point::default(); (seconds / step) as usize];
+    for (start, numbers) in kept {
+        let Some(point) = points.get_mut((start.saturating_sub(from) / step) as usize) else {
+            continue;
+        };
+        *point = Point {
+            rate: numbers.requests as f64 / step as f64,
+            errors: numbers.statuses[4] as f64 / step as f64,
+            p50: numbers.p50_us,
+            p99: numbers.p99_us,
+            sent: numbers.sent as f64 / step as f64,
+        };
+    }
+    Ok(History {
+        at: now,
+        step_seconds: step as u32,
+        points,
+    })
 }
 
 /// The route that an explained request is counted for.
@@ -387,4 +446,16 @@ pub fn resident() -> u64 {
             .ok()
             .flatten()
             .map_or(4096, |size| size as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_minute_is_kept_under_the_second_in_which_it_began() {
+        assert_eq!(last_minute(1_700_000_125_999), 1_700_000_040);
+        assert_eq!(last_minute(1_700_000_125_999) % 60, 0);
+        assert_eq!(last_minute(5), 0);
+    }
 }

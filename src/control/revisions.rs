@@ -17,7 +17,7 @@ use crate::protocol::{
 use crate::store::{self, Audit, Kept, Reader, Row, State, StoreError};
 
 /// Reads from the store on a thread that may wait.
-async fn read<T: Send + 'static>(
+pub async fn read<T: Send + 'static>(
     control: &Control,
     run: impl FnOnce(&Reader) -> Result<T, StoreError> + Send + 'static,
 ) -> Result<T, Refusal> {

@@ -16,7 +16,7 @@
 //! | --- | --- | --- |
 //! | `GET /v1/status` | | [`Status`] |
 //! | `GET /v1/summary` | | [`Summary`] |
-//! | `GET /v1/history?window=5m\|1h\|1d[&route=ID]` | | [`History`] |
+//! | `GET /v1/history?window=5m\|1h\|1d\|7d\|30d\|1y[&route=ID]` | | [`History`] |
 //! | `GET /v1/routes` | | [`Routes`] |
 //! | `GET /v1/upstreams` | | [`Upstreams`] |
 //! | `GET /v1/events?limit=N` | | [`Events`] |

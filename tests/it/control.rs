@@ -10,9 +10,9 @@ use std::time::Duration;
 use nix::sys::signal::Signal;
 use openclaw::protocol::client::{CallError, Client};
 use openclaw::protocol::{
-    Applied, Change, ConfState, ConfigTexts, Event, Explanation, FileText, Outcome, PeerAction,
-    PeerChange, PeerState, Question, Refusal, RefusalCode, Revert, Review, RevisionDiff, Revisions,
-    Routes, Status, Topic, Upstreams,
+    Applied, Change, ConfState, ConfigTexts, Event, Explanation, FileText, History, Outcome,
+    PeerAction, PeerChange, PeerState, Question, Refusal, RefusalCode, Revert, Review,
+    RevisionDiff, Revisions, Routes, Status, Topic, Upstreams,
 };
 
 use crate::support::server::{Server, Setup, eventually};
@@ -131,6 +131,20 @@ fn the_socket_is_for_its_owner_and_tells_what_runs() {
     assert_eq!((&*route.server, &*route.location), ("a.test", "/"));
     assert_eq!(route.target, "return 200 root");
     assert!(route.address.contains("location"), "{}", route.address);
+}
+
+#[test]
+fn a_long_history_is_as_long_as_asked_for_also_before_anything_was_kept() {
+    let server = Setup::http(SITE).start();
+    let control = Control::of(&server);
+    for (window, step, points) in [("7d", 3600, 168), ("30d", 3600, 720), ("1y", 86_400, 365)] {
+        let history: History = control.must_get(&format!("/v1/history?window={window}"));
+        assert_eq!((history.step_seconds, history.points.len()), (step, points));
+    }
+    for query in ["window=2w", "window=7d&route=4000000000"] {
+        let answer = control.get::<History>(&format!("/v1/history?{query}"));
+        assert!(matches!(answer, Err(CallError::Refused(_))), "{query}");
+    }
 }
 
 #[test]
