@@ -14,6 +14,7 @@
 //! | 1 | [`store`] | what outlives the process: one SQLite file, one thread that writes it |
 //! | 2 | [`protocol`] | the control protocol: its types and its client |
 //! | 2 | [`net`] | bytes: listening sockets, streams, deadlines, names of hosts |
+//! | 3 | [`tls`] | TLS towards clients and peers, certificates as things that are held |
 //! | 3 | [`http`] | the protocol without policy: heads, framing, bodies, variables |
 //! | 4 | [`access`] | may a request pass |
 //! | 4 | [`files`] | answers from files |
@@ -21,6 +22,7 @@
 //! | 4 | [`log`] | what a request leaves behind, and what went wrong |
 //! | 4 | [`route`] | which server and which location, rewrites |
 //! | 4 | [`upstream`] | to which peer: groups, balance, health, kept connections |
+//! | 5 | [`acme`] | getting certificates: accounts, orders, challenges, renewal |
 //! | 6 | [`serve`] | THE way of a request: the phases in order, in one function |
 //! | 7 | [`process`] | the running program: start, signals, reload, workers, end |
 //! | 8 | [`control`] | the daemon's side of the control protocol |
@@ -71,6 +73,7 @@
 //! | diagnostic | what is wrong with a configuration, where, and the way out |
 
 pub mod access;
+pub mod acme;
 pub mod cli;
 pub mod conf;
 pub mod control;
@@ -85,6 +88,7 @@ pub mod protocol;
 pub mod route;
 pub mod serve;
 pub mod store;
+pub mod tls;
 pub mod tui;
 pub mod unit;
 pub mod upstream;

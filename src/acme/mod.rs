@@ -1,0 +1,4 @@
+//! Getting certificates: accounts, orders, challenges and renewal (RFC 8555), and the own small
+//! authority for names that no public one certifies.
+//!
+//! Runs beside requests and never on their way. What it gets it hands over as slots of [`crate::tls`].

@@ -1,0 +1,4 @@
+//! TLS towards clients and towards peers, and certificates as things that are held.
+//!
+//! Owns handshakes, what a certificate file must be, and which certificate a name is served with.
+//! Does not know requests, nor where certificates come from that are not files.
