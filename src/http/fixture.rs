@@ -43,7 +43,7 @@ pub fn exchange(settings: Settings, target: &str, fields: &[(&str, &str)]) -> Ex
         remote: Address::Ip(([192, 0, 2, 7], 50_000).into()),
         remote_text: "192.0.2.7".into(),
         local: Address::Ip(([127, 0, 0, 1], 80).into()),
-        is_secure: false,
+        secured: None,
         accepted: Instant::now(),
         descriptor: -1,
     });

@@ -73,7 +73,7 @@ pub fn exchange(http: &Arc<Http>, target: &str) -> Exchange {
         remote: address.clone(),
         remote_text: "127.0.0.1".into(),
         local: address,
-        is_secure: false,
+        secured: None,
         accepted: Instant::now(),
         descriptor: -1,
     };

@@ -2,3 +2,10 @@
 //!
 //! Owns handshakes, what a certificate file must be, and which certificate a name is served with.
 //! Does not know requests, nor where certificates come from that are not files.
+
+pub mod openssl;
+pub mod placeholder;
+pub mod provider;
+pub mod slot;
+pub mod stream;
+pub mod terminator;
