@@ -8,6 +8,7 @@ pub mod exchange;
 #[cfg(test)]
 pub mod fixture;
 pub mod h1;
+pub mod h2;
 pub mod head;
 pub mod hop_by_hop;
 pub mod range;
