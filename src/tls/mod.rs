@@ -2,3 +2,5 @@
 //!
 //! Owns handshakes, what a certificate file must be, and which certificate a name is served with.
 //! Does not know requests, nor where certificates come from that are not files.
+
+pub mod fetch;
