@@ -4,3 +4,9 @@
 //! Does not know requests, nor where certificates come from that are not files.
 
 pub mod fetch;
+pub mod openssl;
+pub mod placeholder;
+pub mod provider;
+pub mod slot;
+pub mod stream;
+pub mod terminator;
