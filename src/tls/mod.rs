@@ -2,3 +2,8 @@
 //!
 //! Owns handshakes, what a certificate file must be, and which certificate a name is served with.
 //! Does not know requests, nor where certificates come from that are not files.
+
+mod der;
+pub mod file;
+pub mod password;
+pub mod pem;
