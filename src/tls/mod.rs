@@ -4,6 +4,9 @@
 //! Does not know requests, nor where certificates come from that are not files.
 
 mod der;
+pub mod distinguished_name;
+pub mod facts;
 pub mod file;
 pub mod password;
 pub mod pem;
+pub mod presented;
