@@ -7,6 +7,8 @@ mod der;
 pub mod distinguished_name;
 pub mod facts;
 pub mod file;
+pub mod material;
 pub mod password;
 pub mod pem;
+pub mod pfx;
 pub mod presented;
