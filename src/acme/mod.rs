@@ -2,3 +2,6 @@
 //! authority for names that no public one certifies.
 //!
 //! Runs beside requests and never on their way. What it gets it hands over as slots of [`crate::tls`].
+
+pub mod challenges;
+pub mod manager;

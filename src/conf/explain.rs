@@ -532,6 +532,12 @@ codes! {
         "http { upstream app { least_conn; ip_hash; server 10.0.0.1; } }",
         "http { upstream app { ip_hash; server 10.0.0.1; } }"
     }
+    "E200" NO_CERTIFICATE_KEY "a certificate without its key" {
+        "Every `ssl_certificate` belongs together with the `ssl_certificate_key` that has the same \
+         position among its kind.",
+        "http { server { listen 8443 ssl; ssl_certificate a.pem; } }",
+        "http { server { listen 8443 ssl; ssl_certificate a.pem; ssl_certificate_key a.key; } }"
+    }
 }
 
 #[cfg(test)]

@@ -75,7 +75,7 @@ pub fn explain(
         remote: Address::Ip(SocketAddr::new(client, 50_000)),
         remote_text: client.to_string().into(),
         local: http.listens[listen].address.clone(),
-        is_secure: url.is_secure,
+        secured: url.is_secure.then(Box::default),
         accepted: clock::now(),
         descriptor: -1,
     };

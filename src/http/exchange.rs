@@ -23,7 +23,7 @@ use crate::metrics::traffic::PeerId;
 use crate::unit::clock;
 
 /// What all requests of one connection share.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Connection {
     /// `$connection`: counts up over the life of the process.
     pub serial: u64,
@@ -33,15 +33,37 @@ pub struct Connection {
     pub remote_text: Box<str>,
     /// The address that accepted it (the socket's own, also when bound to `*`).
     pub local: Address,
-    /// TLS.
-    pub is_secure: bool,
+    /// What TLS came to, if the connection is secured by it.
+    pub secured: Option<Box<Secured>>,
     /// When it was accepted.
     pub accepted: Instant,
     /// The descriptor, for `$tcpinfo_*`.
     pub descriptor: i32,
 }
 
+/// What a handshake with a client came to, for `$ssl_*`.
+#[derive(Debug, Clone, Default)]
+pub struct Secured {
+    /// `$ssl_protocol`: `TLSv1.3`.
+    pub protocol: &'static str,
+    /// `$ssl_cipher`, in OpenSSL's spelling.
+    pub cipher: &'static str,
+    /// `$ssl_curve`, in OpenSSL's spelling.
+    pub curve: &'static str,
+    /// `$ssl_server_name`: the name that the client asked for, in lower case; empty if none.
+    pub server_name: Box<str>,
+    /// `$ssl_alpn_protocol`
+    pub alpn_protocol: Box<str>,
+    /// `$ssl_session_reused`
+    pub is_resumed: bool,
+}
+
 impl Connection {
+    /// Is it secured by TLS?
+    pub fn is_secure(&self) -> bool {
+        self.secured.is_some()
+    }
+
     /// The client's address, if it has one.
     pub fn remote_ip(&self) -> Option<IpAddr> {
         match &self.remote {

@@ -26,6 +26,7 @@ pub fn exchange(settings: Settings, target: &str, fields: &[(&str, &str)]) -> Ex
         settings: Arc::new(settings),
         statements: Vec::new(),
         locations: Vec::new(),
+        tls: None,
         reading: Reading {
             header_timeout: Duration::ZERO,
             large_header_buffers: (0, 0),
@@ -34,6 +35,7 @@ pub fn exchange(settings: Settings, target: &str, fields: &[(&str, &str)]) -> Ex
             underscores: false,
             merge_slashes: true,
             http2: false,
+            http2_over_tls: true,
             http2_streams: 0,
         },
         span: Span::default(),
@@ -43,7 +45,7 @@ pub fn exchange(settings: Settings, target: &str, fields: &[(&str, &str)]) -> Ex
         remote: Address::Ip(([192, 0, 2, 7], 50_000).into()),
         remote_text: "192.0.2.7".into(),
         local: Address::Ip(([127, 0, 0, 1], 80).into()),
-        is_secure: false,
+        secured: None,
         accepted: Instant::now(),
         descriptor: -1,
     });

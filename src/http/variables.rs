@@ -9,7 +9,7 @@ use std::io::Write as _;
 use std::net::IpAddr;
 
 use super::date;
-use super::exchange::{Attempt, Exchange, Slot};
+use super::exchange::{Attempt, Connection, Exchange, Slot};
 use super::head::{Fields, Known, Method, Version};
 use super::uri;
 use crate::conf::regex::Groups;
@@ -308,6 +308,23 @@ fn set_cookie_value<'a>(field: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
         .then(|| &pair[equals + 1..])
 }
 
+/// `$ssl_*`; none of them has a value without TLS.
+fn secured(core: Core, connection: &Connection, out: &mut Vec<u8>) -> bool {
+    let Some(secured) = &connection.secured else {
+        return false;
+    };
+    let text = match core {
+        Core::SslAlpnProtocol => &*secured.alpn_protocol,
+        Core::SslCipher => secured.cipher,
+        Core::SslCurve => secured.curve,
+        Core::SslProtocol => secured.protocol,
+        Core::SslServerName => &*secured.server_name,
+        Core::SslSessionReused => return append(out, if secured.is_resumed { b"r" } else { b"." }),
+        _ => "",
+    };
+    !text.is_empty() && append(out, text.as_bytes())
+}
+
 fn write_core(core: Core, exchange: &Exchange, out: &mut Vec<u8>) -> bool {
     let connection = &exchange.connection;
     let head = &exchange.head;
@@ -350,10 +367,24 @@ fn write_core(core: Core, exchange: &Exchange, out: &mut Vec<u8>) -> bool {
             }
         }
         Core::Hostname => append(out, hostname()),
+        Core::SslAlpnProtocol
+        | Core::SslCipher
+        | Core::SslCurve
+        | Core::SslProtocol
+        | Core::SslServerName
+        | Core::SslSessionReused => secured(core, connection, out),
         Core::Http2 => {
-            !exchange.is_http2 || append(out, if connection.is_secure { b"h2" } else { b"h2c" })
+            !exchange.is_http2
+                || append(
+                    out,
+                    if connection.is_secure() {
+                        b"h2"
+                    } else {
+                        b"h2c"
+                    },
+                )
         }
-        Core::Https => !connection.is_secure || append(out, b"on"),
+        Core::Https => !connection.is_secure() || append(out, b"on"),
         Core::IsArgs => exchange.args.is_empty() || append(out, b"?"),
         Core::IsRequestPort => request_port(exchange).is_none() || append(out, b":"),
         Core::LimitRate => {
@@ -434,7 +465,7 @@ fn write_core(core: Core, exchange: &Exchange, out: &mut Vec<u8>) -> bool {
         Core::RequestUri => append_received(out, head.bytes(head.path_and_query)),
         Core::Scheme => append(
             out,
-            if connection.is_secure {
+            if connection.is_secure() {
                 b"https"
             } else {
                 b"http"

@@ -197,7 +197,7 @@ mod fixture {
             remote: Address::Ip(([192, 0, 2, 7], 50_000).into()),
             remote_text: "192.0.2.7".into(),
             local: Address::Ip(([127, 0, 0, 1], 80).into()),
-            is_secure: false,
+            secured: None,
             accepted: Instant::now(),
             descriptor: -1,
         });

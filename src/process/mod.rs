@@ -36,6 +36,7 @@ use tokio::runtime::{Builder, Runtime};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::registry::Registry;
 
+use crate::acme::manager::Manager;
 use crate::conf::diagnostic::any_error;
 use crate::conf::include::Loaded;
 use crate::conf::typed::log::{ErrorLog, Level, Target};
@@ -148,7 +149,7 @@ pub fn run(setup: Setup, attend: impl FnOnce(&Desk, Option<ControlSocket>)) -> R
     }
 
     // What serves, but for its sockets: logs are opened here.
-    let generation = Generation::build(config, 1, None, runtime.handle())
+    let generation = Generation::build(config, 1, None, runtime.handle(), &Manager::new())
         .map_err(|error| fail(format_args!("{}", chain(&error))))?;
     for warning in &generation.warnings {
         error_log::report(Level::Warn, format_args!("{warning}"));
@@ -334,7 +335,7 @@ pub fn test(setup: &Setup) -> Result<Tested, Failed> {
         }
     }
     let runtime = runtime()?;
-    match Generation::build(config, 1, None, runtime.handle()) {
+    match Generation::build(config, 1, None, runtime.handle(), &Manager::new()) {
         Ok(generation) => {
             for warning in &generation.warnings {
                 error_log::report(Level::Warn, format_args!("{warning}"));

@@ -503,7 +503,13 @@ impl Program {
         let before = Arc::clone(&self.generation);
         self.tell_fixed(&config.process);
         let background = tokio::runtime::Handle::current();
-        let next = Generation::build(config, before.number + 1, Some(&before), &background);
+        let next = Generation::build(
+            config,
+            before.number + 1,
+            Some(&before),
+            &background,
+            &before.acme,
+        );
         let next = next.map_err(|error| failed(error.to_string()))?;
         for warning in &next.warnings {
             error_log::report(Level::Warn, format_args!("{warning}"));

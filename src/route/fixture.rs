@@ -31,6 +31,7 @@ pub fn http(text: &str) -> Arc<Http> {
             settings: Arc::new(settings()),
             statements: rewrite::statements(block, &mut cx, &mut |_, _| None),
             locations: located(placed, &mut cx),
+            tls: None,
             reading: Reading {
                 header_timeout: Duration::ZERO,
                 large_header_buffers: (0, 0),
@@ -39,6 +40,7 @@ pub fn http(text: &str) -> Arc<Http> {
                 underscores: false,
                 merge_slashes: true,
                 http2: false,
+                http2_over_tls: true,
                 http2_streams: 0,
             },
             span: node.span,
@@ -73,7 +75,7 @@ pub fn exchange(http: &Arc<Http>, target: &str) -> Exchange {
         remote: address.clone(),
         remote_text: "127.0.0.1".into(),
         local: address,
-        is_secure: false,
+        secured: None,
         accepted: Instant::now(),
         descriptor: -1,
     };

@@ -52,7 +52,7 @@ pub fn absolute(exchange: &Exchange, target: &[u8]) -> Vec<u8> {
     let mut location = Vec::with_capacity(target.len() + 64);
     let settings = &exchange.settings;
     if target.starts_with(b"/") && settings.absolute_redirect {
-        location.extend_from_slice(if exchange.connection.is_secure {
+        location.extend_from_slice(if exchange.connection.is_secure() {
             b"https://"
         } else {
             b"http://"
@@ -65,7 +65,7 @@ pub fn absolute(exchange: &Exchange, target: &[u8]) -> Vec<u8> {
             location.extend_from_slice(&exchange.host);
         }
         let port = exchange.connection.local_port();
-        let usual = if exchange.connection.is_secure {
+        let usual = if exchange.connection.is_secure() {
             443
         } else {
             80
@@ -244,7 +244,8 @@ async fn send_file(
         let mut at = part.range.start;
         let length = part.range.end - at;
         // Large parts go from the file to the socket inside the kernel.
-        let may_bypass = downstream.raw_queue().is_some() && !downstream.is_paced();
+        let may_bypass =
+            downstream.is_plain() && downstream.raw_queue().is_some() && !downstream.is_paced();
         if sendfile && length > COPY_FILE && may_bypass {
             exchange.bytes_sent += downstream.flush(timeout).await?;
             let Some(http1) = downstream.as_http1() else {

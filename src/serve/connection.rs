@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use super::downstream::{Downstream, Http1};
 use super::generation::Local;
+use super::handshake::{self, Accepted};
 use super::worker::Worker;
 use super::{http2, serve};
 use crate::conf::typed::listen::Address;
@@ -25,8 +26,9 @@ use crate::http::head::{Known, Method, Slice};
 use crate::http::{buffer, uri};
 use crate::log;
 use crate::metrics::registry;
+use crate::net;
 use crate::net::deadline::Deadline;
-use crate::net::stream::Stream;
+use crate::tls::stream::Stream;
 use crate::unit::clock;
 
 /// How long after an answer a connection keeps its memory. A client in full flight sends its next
@@ -50,7 +52,7 @@ enum End {
 }
 
 /// Serves one client's connection.
-pub async fn run(worker: Rc<Worker>, mut stream: Stream, listen: Rc<Address>) {
+pub async fn run(worker: Rc<Worker>, stream: net::stream::Stream, listen: Rc<Address>) {
     let _guard = worker.enter();
     let remote = stream.peer_address();
     let remote_text = match &remote {
@@ -62,15 +64,39 @@ pub async fn run(worker: Rc<Worker>, mut stream: Stream, listen: Rc<Address>) {
         Address::Unix(_) => (*listen).clone(),
         Address::Ip(_) => stream.local_address(),
     };
-    let connection = Rc::new(Connection {
+    let mut connection = Connection {
         serial: SERIAL.fetch_add(1, Ordering::Relaxed),
         remote,
         remote_text: remote_text.into(),
         local: local_address,
-        is_secure: false,
+        secured: None,
         accepted: clock::now(),
         descriptor: stream.descriptor(),
-    });
+    };
+    let mut stream = Stream::from(stream);
+    let mut read = Vec::new();
+    let mut is_misplaced = false;
+    if worker
+        .local()
+        .generation
+        .is_secure(&listen, &connection.local)
+    {
+        let Stream::Plain(plain) = stream else { return };
+        match Box::pin(handshake::accept(&worker, plain, &mut connection, &listen)).await {
+            Some(Accepted::Http1(secure)) => stream = secure,
+            Some(Accepted::Http2(secure)) => {
+                let connection = Rc::new(connection);
+                return Box::pin(http2::run(&worker, secure, read, &connection, &listen)).await;
+            }
+            Some(Accepted::Plain { io, read: bytes }) => {
+                stream = io.into();
+                read = bytes;
+                is_misplaced = true;
+            }
+            None => return,
+        }
+    }
+    let connection = Rc::new(connection);
     let mut requests = 0;
     // A fresh connection has the time of a request head; a kept one that of keep-alive.
     let mut patience = None;
@@ -83,12 +109,25 @@ pub async fn run(worker: Rc<Worker>, mut stream: Stream, listen: Rc<Address>) {
             patience.unwrap_or(default_server(&local, position).1.reading.header_timeout)
         };
         registry::with(|counters| counters.waiting.increase());
-        let is_readable = wait(&worker, &stream, first, requests == 0).await;
+        let is_readable =
+            !read.is_empty() || wait(&worker, &mut stream, first, requests == 0).await;
         registry::with(|counters| counters.waiting.decrease());
         if !is_readable {
+            stream.say_goodbye();
             return;
         }
-        match Box::pin(busy(&worker, stream, &connection, &listen, &mut requests)).await {
+        let began = std::mem::take(&mut read);
+        match Box::pin(busy(
+            &worker,
+            stream,
+            began,
+            is_misplaced,
+            &connection,
+            &listen,
+            &mut requests,
+        ))
+        .await
+        {
             End::Park {
                 stream: parked,
                 keepalive,
@@ -107,7 +146,12 @@ pub async fn run(worker: Rc<Worker>, mut stream: Stream, listen: Rc<Address>) {
 /// Waits for something to read; `false` if the time passed or the worker drains. A client whose
 /// first request is still on its way was promised an answer when its connection was accepted, so
 /// that one is waited for even then, as nginx does.
-async fn wait(worker: &Rc<Worker>, stream: &Stream, patience: Duration, is_fresh: bool) -> bool {
+async fn wait(
+    worker: &Rc<Worker>,
+    stream: &mut Stream,
+    patience: Duration,
+    is_fresh: bool,
+) -> bool {
     let deadline = Deadline::new();
     deadline.set(patience);
     std::future::poll_fn(|context| {
@@ -130,10 +174,13 @@ pub(super) fn default_server(local: &Local, listen: usize) -> (usize, &Arc<Serve
     (position, &http.servers[position])
 }
 
-/// Requests one after another, for as long as they come without a pause.
+/// Requests one after another, for as long as they come without a pause. `read` was read already; a
+/// client `is_misplaced` that speaks plain HTTP where TLS is spoken.
 async fn busy(
     worker: &Rc<Worker>,
     stream: Stream,
+    read: Vec<u8>,
+    is_misplaced: bool,
     connection: &Rc<Connection>,
     listen: &Rc<Address>,
     requests: &mut u64,
@@ -148,6 +195,7 @@ async fn busy(
         Arc::clone(&local.generation.http),
         server,
     );
+    exchange.head.fields.bytes = read;
     let mut downstream = Downstream::Http1(Box::new(Http1::new(stream)));
     let mut parser = HeadParser::default();
     let mut patience = None;
@@ -260,7 +308,16 @@ async fn busy(
             counters.requests.increase();
             counters.writing.increase();
         });
-        let prepared = first.and_then(|()| prepare(&local, &mut exchange, http1, listening));
+        let mut prepared = first.and_then(|()| prepare(&local, &mut exchange, http1, listening));
+        if is_misplaced {
+            exchange.keep_alive = false;
+            local.log(
+                &exchange,
+                Level::Info,
+                format_args!("client sent plain HTTP request to HTTPS port while reading client request headers"),
+            );
+            prepared = prepared.and(Err(497));
+        }
         let is_whole = serve(&local, &mut exchange, &mut downstream, prepared).await;
         local.finish(&exchange);
         registry::with(|counters| counters.writing.decrease());
@@ -276,7 +333,9 @@ async fn busy(
             let Downstream::Http1(http1) = &mut downstream else {
                 return End::Closed;
             };
-            if settings.reset_timed_out && !is_whole {
+            if is_whole {
+                http1.stream.say_goodbye();
+            } else if settings.reset_timed_out {
                 http1.stream.reset_on_close();
             }
             buffer::release(&mut exchange.head.fields.bytes);
@@ -357,7 +416,7 @@ async fn read_head(
     let limits = limits(reading);
     let http2_allowed = reading.http2;
     let mut has_begun = !exchange.head.fields.bytes.is_empty();
-    exchange.is_pipelined = has_begun;
+    exchange.is_pipelined = has_begun && exchange.request_count > 0;
     let is_first = keepalive.is_none() && exchange.request_count == 0;
     if !has_begun {
         registry::with(|counters| counters.waiting.increase());

@@ -21,8 +21,9 @@ use crate::http::exchange::Exchange;
 use crate::http::h1::chunked::{self, ChunkError, Decoder};
 use crate::http::h1::framing::BodyLength;
 use crate::http::head::{Fields, Version};
+use crate::net;
 use crate::net::deadline::Deadline;
-use crate::net::stream::Stream;
+use crate::tls::stream::Stream;
 
 /// How much of a body is read from a client at once.
 const READ: usize = 16 << 10;
@@ -141,14 +142,17 @@ impl Http1 {
         }
     }
 
-    /// Repeats a system call that writes to the client until it did something.
+    /// Repeats a system call that writes to the client until it did something; for a stream without
+    /// TLS only.
     pub async fn write_with<T>(
         &mut self,
         timeout: Duration,
-        mut call: impl FnMut(&Stream) -> io::Result<T>,
+        mut call: impl FnMut(&net::stream::Stream) -> io::Result<T>,
     ) -> Result<T, ClientError> {
         self.deadline.set(timeout);
-        let stream = &self.stream;
+        let Some(stream) = self.stream.plain() else {
+            return Err(ClientError::Closed(Some(io::ErrorKind::Unsupported.into())));
+        };
         match self
             .deadline
             .guard(|context| stream.poll_write_with(context, || call(stream)))
@@ -440,6 +444,11 @@ impl Downstream {
             Self::Http1(http1) if http1.framing == Framing::Raw => Some(&mut http1.out),
             _ => None,
         }
+    }
+
+    /// Do bytes go to the client's socket as they are?
+    pub fn is_plain(&self) -> bool {
+        matches!(self, Self::Http1(http1) if http1.stream.plain().is_some())
     }
 
     /// Queues the end of the body, with trailer fields where the framing has room for them.

@@ -20,10 +20,12 @@ use tokio::runtime::Handle;
 use super::account;
 use super::proxy::Plan;
 use super::proxy_fields::Url;
+use crate::acme::manager::Manager;
 use crate::conf::typed::listen::Address;
 use crate::conf::typed::location::{Handler, Location, Server, Settings, Statement};
 use crate::conf::typed::log::Level;
 use crate::conf::typed::process::Process;
+use crate::conf::typed::tls::Certificate;
 use crate::conf::typed::upstream as conf;
 use crate::conf::typed::{Config, Http};
 use crate::http::exchange::Exchange;
@@ -32,8 +34,11 @@ use crate::metrics::prometheus::Listed;
 use crate::metrics::registry;
 use crate::metrics::traffic::{self, RouteId, RouteKey};
 use crate::net::resolver::Resolver;
-use crate::net::stream::Stream;
 use crate::route::table::RouteTable;
+use crate::tls::placeholder::placeholder;
+use crate::tls::slot::{self, Slot};
+use crate::tls::stream::Stream;
+use crate::tls::terminator::Terminator;
 use crate::unit::clock;
 use crate::upstream::group::{Group, Peers, Selected};
 use crate::upstream::pool::{Idle, Pool};
@@ -57,6 +62,10 @@ pub struct Generation {
     /// Names of groups in lower case, for `proxy_pass` with variables.
     groups: HashMap<Box<[u8]>, usize>,
     listens: HashMap<Address, usize>,
+    /// By position in [`Http::servers`]: what servers with TLS offer.
+    terminators: Vec<Option<Terminator>>,
+    /// The certificates that we get ourselves.
+    pub acme: Arc<Manager>,
     /// One for each `resolver` that was written.
     resolvers: Vec<(Arc<conf::Resolver>, Resolver)>,
     system_resolver: Resolver,
@@ -90,12 +99,13 @@ impl std::error::Error for BuildError {}
 impl Generation {
     /// Builds everything that a configuration needs to serve, but for its sockets. What is known of
     /// the peers of the generation before is taken over.
-    /// Names are asked for on the runtime `background`.
+    /// Names are asked for on the runtime `background`; `acme` holds the certificates that no file has.
     pub fn build(
         config: Config,
         number: u64,
         previous: Option<&Self>,
         background: &Handle,
+        acme: &Arc<Manager>,
     ) -> Result<Arc<Self>, BuildError> {
         let http = Arc::new(config.http);
         let mut all: Vec<(RouteId, Arc<Settings>)> = Vec::new();
@@ -174,6 +184,11 @@ impl Generation {
             .map(|(position, listen)| (listen.address.clone(), position))
             .collect();
         opened.dedup_by_key(|warning| warning.to_string());
+        let mut warnings: Vec<_> = opened.iter().map(ToString::to_string).collect();
+        let mut terminators = Vec::with_capacity(http.servers.len());
+        for server in &http.servers {
+            terminators.push(terminator(server, acme, &mut warnings)?);
+        }
         Ok(Arc::new(Self {
             number,
             routes: RouteTable::new(&http),
@@ -183,9 +198,11 @@ impl Generation {
             peers,
             groups,
             listens,
+            terminators,
+            acme: Arc::clone(acme),
             resolvers,
             system_resolver: Resolver::new(None, background.clone()),
-            warnings: opened.iter().map(ToString::to_string).collect(),
+            warnings,
             has_served: AtomicBool::new(false),
         }))
     }
@@ -198,6 +215,17 @@ impl Generation {
             return find(socket);
         }
         find(local).or_else(|| find(socket))
+    }
+
+    /// Is TLS spoken where this connection came in?
+    pub fn is_secure(&self, socket: &Address, local: &Address) -> bool {
+        let listen = self.listen(socket, local);
+        listen.is_some_and(|listen| self.http.listens[listen].options.ssl)
+    }
+
+    /// What a server offers to clients with TLS.
+    pub fn terminator(&self, server: usize) -> Option<&Terminator> {
+        self.terminators.get(server)?.as_ref()
     }
 
     /// The names in the `upstream {}` blocks: to be looked up before the generation is used, then kept.
@@ -256,6 +284,38 @@ impl Drop for Generation {
             );
         }
     }
+}
+
+/// What a server offers to clients with TLS. A certificate that cannot be used harms no other server:
+/// a placeholder stands in for it.
+fn terminator(
+    server: &Server,
+    acme: &Manager,
+    warnings: &mut Vec<String>,
+) -> Result<Option<Terminator>, BuildError> {
+    let Some(tls) = &server.tls else {
+        return Ok(None);
+    };
+    let mut slots = Vec::new();
+    for certificate in &tls.certificates {
+        match certificate {
+            Certificate::Files(files) => match slot::load(files) {
+                Ok(held) => slots.push(Slot::new(held)),
+                Err(error) => warnings.push(error),
+            },
+            Certificate::Managed(order) => slots.extend(acme.slot(order)),
+            Certificate::Computed { .. } => {}
+        }
+    }
+    if slots.is_empty() {
+        let name = String::from_utf8_lossy(&server.primary_name);
+        let why = format!("no certificate for server \"{name}\", a placeholder is served");
+        warnings.push(why.clone());
+        slots.extend(placeholder(why).map(Slot::new));
+    }
+    Terminator::new(tls, slots, server.reading.http2_over_tls)
+        .map(Some)
+        .map_err(|error| BuildError(format!("TLS of a server cannot be set up: {error}")))
 }
 
 /// The number of a route of a server.

@@ -28,7 +28,7 @@ use crate::http::head::{Fields, Known, Method, RequestHead, Slice, Version};
 use crate::log;
 use crate::metrics::registry;
 use crate::net::deadline::Deadline;
-use crate::net::stream::Stream;
+use crate::tls::stream::Stream;
 use crate::unit::clock;
 
 /// Bytes of an answer that may wait for the client before the peer has to wait.

@@ -11,6 +11,7 @@ pub mod connection;
 pub mod downstream;
 mod fields;
 pub mod generation;
+mod handshake;
 mod http2;
 pub mod metrics_page;
 mod pace;

@@ -41,7 +41,7 @@ use crate::http::uri::{self, Escape};
 use crate::http::{hop_by_hop, range, variables};
 use crate::metrics::traffic::PeerId;
 use crate::net::deadline::Deadline;
-use crate::net::stream::Stream;
+use crate::tls::stream::Stream;
 use crate::unit::clock;
 use crate::upstream::balance::{Event, Tried};
 use crate::upstream::group::{NoPeer, Selected};
@@ -697,7 +697,7 @@ async fn connect(
     .await?;
     stream.set_nodelay();
     Ok(Link {
-        stream,
+        stream: stream.into(),
         requests: 0,
         created: clock::now(),
         kind: pool_kind(bind),

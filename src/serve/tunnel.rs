@@ -22,7 +22,7 @@ use crate::http::exchange::Exchange;
 use crate::http::h1::write;
 use crate::http::head::Known;
 use crate::net::deadline::Deadline;
-use crate::net::stream::Stream;
+use crate::tls::stream::Stream;
 use crate::unit::clock;
 
 /// One direction of a tunnel. It holds a buffer only while it holds bytes.

@@ -90,7 +90,7 @@ pub fn exchange(remote: IpAddr, args: &str, fields: &[(&str, &str)]) -> Exchange
         remote: Address::Ip(SocketAddr::new(remote, 50_000)),
         remote_text: remote.to_string().into(),
         local: Address::Ip(([127, 0, 0, 1], 80).into()),
-        is_secure: false,
+        secured: None,
         accepted: Instant::now(),
         descriptor: -1,
     });

@@ -84,7 +84,7 @@ impl<S> Pool<S> {
         address: &Rc<Address>,
         kind: u64,
         now: Instant,
-        mut is_usable: impl FnMut(&S) -> bool,
+        mut is_usable: impl FnMut(&mut S) -> bool,
     ) -> Option<Idle<S>> {
         if self.length == 0 {
             return None;
@@ -92,8 +92,8 @@ impl<S> Pool<S> {
         let key = (Rc::clone(address), kind);
         while let Some(&slot) = self.heads.get(&key) {
             let is_expired = self.is_expired(slot, now);
-            let idle = self.take(slot)?;
-            if !is_expired && is_usable(&idle.stream) {
+            let mut idle = self.take(slot)?;
+            if !is_expired && is_usable(&mut idle.stream) {
                 return Some(idle);
             }
         }
@@ -169,14 +169,14 @@ impl<S> Pool<S> {
     }
 
     /// Closes what `is_usable` refuses: connections that the peer closed meanwhile.
-    pub fn retain(&mut self, mut is_usable: impl FnMut(&S) -> bool) {
+    pub fn retain(&mut self, mut is_usable: impl FnMut(&mut S) -> bool) {
         let mut slot = self.oldest;
         while slot != NONE {
             let newer = self.slots[slot as usize].newer;
             let is_kept = self.slots[slot as usize]
                 .idle
-                .as_ref()
-                .is_some_and(|idle| is_usable(&idle.stream));
+                .as_mut()
+                .is_some_and(|idle| is_usable(&mut idle.stream));
             if !is_kept {
                 self.take(slot);
             }

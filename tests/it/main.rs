@@ -23,4 +23,5 @@ mod process;
 mod service;
 mod smuggling;
 mod support;
+mod tls;
 mod words;

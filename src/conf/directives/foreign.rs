@@ -30,7 +30,7 @@ struct Lack {
 static COMING: &[Lack] = &[
     Lack {
         why: "TLS for clients (nginx's http_ssl) is not available in this version",
-        names: "ssl_certificate ssl_certificate_key ssl_certificate_cache ssl_password_file \
+        names: "ssl_certificate_cache ssl_password_file \
                 ssl_dhparam ssl_ecdh_curve ssl_protocols ssl_ciphers ssl_buffer_size \
                 ssl_verify_client ssl_verify_depth ssl_client_certificate ssl_trusted_certificate \
                 ssl_prefer_server_ciphers ssl_session_cache ssl_session_tickets \
@@ -547,7 +547,7 @@ mod tests {
 
     #[test]
     fn a_planned_feature_says_that_this_version_lacks_it() {
-        for name in ["ssl_certificate", "gzip", "limit_req", "proxy_cache"] {
+        for name in ["gzip", "limit_req", "proxy_cache"] {
             let why = foreign(name).expect("known");
             assert!(why.ends_with("not available in this version"), "{why}");
         }

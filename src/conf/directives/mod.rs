@@ -14,6 +14,7 @@ mod process;
 mod proxy;
 mod response;
 mod routing;
+mod tls;
 mod upstream;
 
 use std::sync::LazyLock;
@@ -182,6 +183,7 @@ const AREAS: &[&[Directive]] = &[
     http_core::ROWS,
     routing::ROWS,
     response::ROWS,
+    tls::ROWS,
     proxy::ROWS,
     upstream::ROWS,
 ];

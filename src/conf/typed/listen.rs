@@ -45,6 +45,8 @@ pub struct Listen {
 /// Parameters of `listen`; `None` leaves it to the system.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Options {
+    /// `ssl`
+    pub ssl: bool,
     /// `http2` on the line (deprecated in nginx in favour of the directive).
     pub http2: bool,
     /// `backlog=N`; nginx's default is 511.

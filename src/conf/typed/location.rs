@@ -7,6 +7,7 @@ use super::hostnames::Pattern;
 use super::listen::Address;
 use super::log::{AccessLog, ErrorLog};
 use super::proxy::Proxy;
+use super::tls::ServerTls;
 use crate::conf::regex::Regex;
 use crate::conf::source::Span;
 use crate::conf::template::Template;
@@ -29,6 +30,8 @@ pub struct Server {
     pub locations: Vec<Location>,
     /// How requests are read.
     pub reading: Reading,
+    /// What it offers where it listens with `ssl`; `None` if it does so nowhere.
+    pub tls: Option<ServerTls>,
     /// The `server` word.
     pub span: Span,
 }
@@ -76,8 +79,10 @@ pub struct Reading {
     pub underscores: bool,
     /// `merge_slashes`
     pub merge_slashes: bool,
-    /// `http2`
+    /// `http2 on`: clients without TLS may speak HTTP/2 at once.
     pub http2: bool,
+    /// Clients with TLS are offered HTTP/2: unless `http2 off` is written.
+    pub http2_over_tls: bool,
     /// `http2_max_concurrent_streams`
     pub http2_streams: u32,
 }

@@ -4,6 +4,7 @@
 //! Inheritance is nginx's: a value that a level does not set comes from the level around it; a list
 //! is inherited whole, and only if the level sets none.
 
+pub mod acme;
 pub mod hostnames;
 pub mod listen;
 pub mod location;
@@ -12,6 +13,7 @@ pub mod lower;
 pub mod map;
 pub mod process;
 pub mod proxy;
+pub mod tls;
 pub mod upstream;
 
 use std::sync::Arc;

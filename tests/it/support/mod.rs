@@ -1,6 +1,7 @@
 //! What tests of the running program share: servers, clients, backends, all on real sockets.
 
 pub mod backend;
+pub mod certificate;
 pub mod client;
 pub mod fake_daemon;
 pub mod fixture;

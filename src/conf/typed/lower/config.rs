@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use super::scope::Scope;
 use super::settings::{self, Maker};
-use super::{Cx, listen, location, log, map, process, rewrite, upstream};
+use super::{Cx, listen, location, log, map, process, rewrite, tls, upstream};
 use crate::conf::diagnostic::{Code, Diagnostic, any_error, arrange};
 use crate::conf::include::Loaded;
+use crate::conf::typed::listen::Listen;
 use crate::conf::typed::location::Server;
 use crate::conf::typed::log::ErrorLog;
 use crate::conf::typed::upstream::Upstream;
@@ -65,11 +66,20 @@ pub fn lower(loaded: &mut Loaded, prefix: &Path, usual_error_logs: &[ErrorLog]) 
                 statements,
                 locations,
                 reading,
+                tls: None,
                 span: node.name.span,
             });
             names.push(placed);
         }
         listen::mark_covered(&mut http.listens);
+        for (position, node) in scope.own("server").iter().enumerate() {
+            let is_secure =
+                |listen: &Listen| listen.options.ssl && listen.servers.contains(&position);
+            if http.listens.iter().any(is_secure) {
+                let inner = scope.inside(node.block.as_deref().unwrap_or_default());
+                servers[position].tls = Some(tls::server(&inner, &mut cx));
+            }
+        }
         for listen in &http.listens {
             let servers: Vec<_> = listen
                 .servers

@@ -97,7 +97,11 @@ pub fn add(
                     options.http2 = true;
                     true
                 }
-                ("ssl" | "quic" | "proxy_protocol", None) => {
+                ("ssl", None) => {
+                    options.ssl = true;
+                    true
+                }
+                ("quic" | "proxy_protocol", None) => {
                     cx.report(
                         Diagnostic::error(
                             Code::FOREIGN_DIRECTIVE,
@@ -220,20 +224,22 @@ fn place(
         return;
     }
     listen.servers.push(server);
+    // These two hold for the address if any of its servers says so.
     listen.options.http2 |= options.http2;
+    listen.options.ssl |= options.ssl;
     if has_options {
-        let http2 = listen.options.http2;
+        let (http2, ssl) = (listen.options.http2, listen.options.ssl);
         let plain = Options {
             http2,
+            ssl,
             ..Options::default()
         };
-        if listen.options != plain
-            && listen.options
-                != (Options {
-                    http2,
-                    ..options.clone()
-                })
-        {
+        let options = Options {
+            http2,
+            ssl,
+            ..options
+        };
+        if listen.options != plain && listen.options != options {
             cx.report(
                 Diagnostic::error(
                     Code::CONFLICTING_LISTEN,
@@ -243,7 +249,7 @@ fn place(
                 .label(listen.span, "first given here"),
             );
         }
-        listen.options = Options { http2, ..options };
+        listen.options = options;
     }
     if is_default {
         if listen.has_explicit_default {

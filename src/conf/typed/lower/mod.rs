@@ -17,6 +17,7 @@ pub mod proxy;
 pub mod rewrite;
 pub mod scope;
 pub mod settings;
+pub mod tls;
 pub mod upstream;
 
 use crate::conf::diagnostic::{Code, Diagnostic};

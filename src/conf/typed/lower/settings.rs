@@ -684,6 +684,7 @@ pub fn reading(scope: &Scope<'_>) -> crate::conf::typed::location::Reading {
         underscores: scope.flag("underscores_in_headers"),
         merge_slashes: scope.flag("merge_slashes"),
         http2: scope.flag("http2"),
+        http2_over_tls: scope.nearest("http2").is_none() || scope.flag("http2"),
         http2_streams: u32::try_from(scope.number("http2_max_concurrent_streams")).unwrap_or(128),
     }
 }
