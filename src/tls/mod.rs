@@ -3,7 +3,16 @@
 //! Owns handshakes, what a certificate file must be, and which certificate a name is served with.
 //! Does not know requests, nor where certificates come from that are not files.
 
+mod der;
+pub mod distinguished_name;
+pub mod facts;
 pub mod fetch;
+pub mod file;
+pub mod material;
+pub mod password;
+pub mod pem;
+pub mod pfx;
+pub mod presented;
 pub mod openssl;
 pub mod placeholder;
 pub mod provider;
