@@ -72,13 +72,16 @@ pub fn lower(loaded: &mut Loaded, prefix: &Path, usual_error_logs: &[ErrorLog]) 
             names.push(placed);
         }
         listen::mark_covered(&mut http.listens);
+        let mut zones = tls::Zones::default();
         for (position, node) in scope.own("server").iter().enumerate() {
             let is_secure =
                 |listen: &Listen| listen.options.ssl && listen.servers.contains(&position);
-            if http.listens.iter().any(is_secure) {
+            let is_secure = http.listens.iter().any(is_secure);
+            if is_secure {
                 let inner = scope.inside(node.block.as_deref().unwrap_or_default());
-                servers[position].tls = Some(tls::server(&inner, &mut cx));
+                servers[position].tls = Some(tls::server(&inner, &mut zones, &mut cx));
             }
+            tls::lint_hsts(node, &scope, is_secure, &mut cx);
         }
         for listen in &http.listens {
             let servers: Vec<_> = listen
