@@ -441,6 +441,21 @@ codes! {
         "http { server { location = /m { metrics; } location = /s { stub_status; } } }"
     }
 
+    // Certificates: providers of DNS.
+    "E170" BAD_DNS_PROVIDER "a DNS provider that cannot be used as it is written" {
+        "Each provider needs parameters of its own, and takes no others: a token here, a pair of keys \
+         there. The message names what is missing or needless, and what the provider takes. A block \
+         has one `provider` or one `exec`.",
+        "http { dns_provider zone { provider cloudflare; api_key env:TOKEN; } }",
+        "http { dns_provider zone { provider cloudflare; api_token env:TOKEN; } }"
+    }
+    "E171" BAD_SECRET "not a place where a secret is" {
+        "A secret is `env:NAME` (a variable of the environment), `file:PATH` (the text of a file) or \
+         `credential:NAME` (what `LoadCredential=` of systemd puts at hand).",
+        "http { dns_provider zone { provider desec; api_token env:; } }",
+        "http { dns_provider zone { provider desec; api_token env:DESEC_TOKEN; } }"
+    }
+
     // What can be used and is probably a mistake.
     "W001" BUILTIN_MIME_TYPES "the built-in table of media types is used" {
         "The file of media types does not exist. Its usual content is built in and is used instead; \
@@ -531,6 +546,12 @@ codes! {
         "A group has one method; the last line wins.",
         "http { upstream app { least_conn; ip_hash; server 10.0.0.1; } }",
         "http { upstream app { ip_hash; server 10.0.0.1; } }"
+    }
+    "W170" SECRET_IN_TEXT "a secret in the configuration" {
+        "A configuration is read, copied, sent and kept in its history; a token written into it goes \
+         along. Keep it elsewhere and name the place: `env:NAME`, `file:PATH` or `credential:NAME`.",
+        "http { dns_provider zone { provider desec; api_token 9f86d081884c7d65; } }",
+        "http { dns_provider zone { provider desec; api_token file:/etc/openclaw/desec.token; } }"
     }
     "E200" NO_CERTIFICATE_KEY "a certificate without its key" {
         "Every `ssl_certificate` belongs together with the `ssl_certificate_key` that has the same \

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::scope::Scope;
 use super::settings::{self, Maker};
-use super::{Cx, listen, location, log, map, process, rewrite, tls, upstream};
+use super::{Cx, acme_dns, listen, location, log, map, process, rewrite, tls, upstream};
 use crate::conf::diagnostic::{Code, Diagnostic, any_error, arrange};
 use crate::conf::include::Loaded;
 use crate::conf::typed::listen::Listen;
@@ -91,6 +91,7 @@ pub fn lower(loaded: &mut Loaded, prefix: &Path, usual_error_logs: &[ErrorLog]) 
                 .collect();
             location::warn_of_conflicts(&listen.address.to_string(), &servers, &mut cx);
         }
+        http.dns_providers = acme_dns::providers(&scope, &mut cx);
         http.upstreams = maker.upstreams;
         http.maps = lookups.maps;
         http.geos = lookups.geos;
