@@ -635,6 +635,37 @@ codes! {
         "http { server {\n    listen 8443 ssl; ssl_certificate a.pem; ssl_certificate_key a.key;\n    add_header Strict-Transport-Security max-age=9 always; location /a { add_header X-A b; }\n} }",
         "http { server {\n    listen 8443 ssl; ssl_certificate a.pem; ssl_certificate_key a.key;\n    add_header Strict-Transport-Security max-age=9 always; location /a { add_header_inherit merge; add_header X-A b; }\n} }"
     }
+    "E260" CERTIFICATE_CACHE "a cache for certificates without a size" {
+        "`ssl_certificate_cache` keeps certificates whose paths have variables; `max` says how many.",
+        "http { ssl_certificate_cache valid=1m; }",
+        "http { ssl_certificate_cache max=1000 valid=1m; }"
+    }
+    "E261" KEY_ELSEWHERE "a key that is not in a file" {
+        "nginx can use keys that OpenSSL finds by itself (`engine:`, `store:`), in a card or a device \
+         for instance. This version takes keys from files.",
+        "http { server { listen 8443 ssl; ssl_certificate a.pem; ssl_certificate_key engine:e:id; } }",
+        "http { server { listen 8443 ssl; ssl_certificate a.pem; ssl_certificate_key a.key; } }"
+    }
+    "W262" CERTIFICATE_UNUSABLE "a certificate that cannot be used" {
+        "Something is wrong with the files of a certificate and its key. Only the names of this server \
+         are harmed: they are served with a placeholder that no client trusts, or, after a reload, \
+         with the certificate that was there before. As soon as the files are good they are taken \
+         into use, without a reload.",
+        "",
+        ""
+    }
+    "W263" CERTIFICATE_DOUBTFUL "a certificate that is not as it should be" {
+        "The certificate is served, but some clients may refuse it, or somebody else could use its key: \
+         it has expired, the certificate of who signed it is missing, or others can read the key.",
+        "",
+        ""
+    }
+    "W264" CERTIFICATE_FOR_OTHERS "a certificate for other names" {
+        "None of the certificates of a server is for one of its names: clients that ask for that name \
+         refuse what they get. A `*` in a certificate stands for exactly one label.",
+        "",
+        ""
+    }
 }
 
 #[cfg(test)]

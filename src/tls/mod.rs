@@ -4,11 +4,14 @@
 //! Does not know requests, nor where certificates come from that are not files.
 
 pub mod clients;
+pub mod computed;
 mod der;
 pub mod distinguished_name;
+pub mod examine;
 pub mod facts;
 pub mod fetch;
 pub mod file;
+pub mod files;
 pub mod material;
 pub mod openssl;
 pub mod password;

@@ -5,6 +5,7 @@
 
 mod assets;
 mod bodies;
+mod certificates;
 mod cli;
 mod conf_cases;
 mod connections;

@@ -30,9 +30,8 @@ struct Lack {
 static COMING: &[Lack] = &[
     Lack {
         why: "TLS for clients (nginx's http_ssl) is not available in this version",
-        names: "ssl_certificate_cache ssl_password_file ssl_ocsp ssl_ocsp_responder \
-                ssl_ocsp_cache ssl_ech_file ssl_certificate_compression ssl_key_log ssl_engine \
-                ssl_object_cache_inheritable",
+        names: "ssl_ocsp ssl_ocsp_responder ssl_ocsp_cache ssl_ech_file \
+                ssl_certificate_compression ssl_key_log ssl_engine",
     },
     Lack {
         why: "TLS to peers (part of nginx's http_proxy) is not available in this version",

@@ -15,6 +15,8 @@ pub struct ServerTls {
     /// Its certificates; a client gets the first that it understands. Empty when nothing says where
     /// one comes from: then the server serves a placeholder and says so.
     pub certificates: Vec<Certificate>,
+    /// `ssl_certificate_cache`, for those whose paths are computed; `None` is `off`.
+    pub certificate_cache: Option<CertificateCache>,
     /// `ssl_protocols`
     pub protocols: Protocols,
     /// `ssl_ciphers`, `ssl_conf_command Ciphersuites`, in the order of preference.
@@ -67,9 +69,24 @@ pub enum Certificate {
         certificate: Template,
         /// `ssl_certificate_key`
         key: Template,
+        /// Where relative paths start.
+        directory: PathBuf,
+        /// `ssl_password_file`
+        passwords: Option<PathBuf>,
         /// The line.
         span: Span,
     },
+}
+
+/// `ssl_certificate_cache`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct CertificateCache {
+    /// `max`: how many are kept; what was used longest ago goes first.
+    pub most: usize,
+    /// `inactive`: what nobody used for so long is forgotten.
+    pub inactive: Duration,
+    /// `valid`: after so long it is loaded again.
+    pub valid: Duration,
 }
 
 /// A pair of files; also what tells one such pair from another.

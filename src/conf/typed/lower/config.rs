@@ -7,7 +7,7 @@ use super::scope::Scope;
 use super::settings::{self, Maker};
 use super::{Cx, acme_dns, listen, location, log, map, process, rewrite, tls, upstream};
 use crate::conf::diagnostic::{Code, Diagnostic, any_error, arrange};
-use crate::conf::include::Loaded;
+use crate::conf::include::{COMMAND_LINE, Loaded};
 use crate::conf::typed::listen::Listen;
 use crate::conf::typed::location::Server;
 use crate::conf::typed::log::ErrorLog;
@@ -19,7 +19,12 @@ use crate::conf::typed::{Config, Http};
 /// `usual_error_logs` are used where the configuration names none.
 pub fn lower(loaded: &mut Loaded, prefix: &Path, usual_error_logs: &[ErrorLog]) -> Option<Config> {
     let mut cx = Cx::new(&loaded.nodes);
-    let main = Scope::outermost(&loaded.nodes, prefix);
+    // What `-g` says stands before the main file.
+    let main_file = (loaded.sources.ids())
+        .map(|file| loaded.sources.path(file))
+        .find(|path| *path != Path::new(COMMAND_LINE));
+    let conf_directory = main_file.and_then(Path::parent).unwrap_or(prefix);
+    let main = Scope::outermost(&loaded.nodes, prefix).of_directory(conf_directory);
     let process = process::process(&main, usual_error_logs, &mut cx);
     let mut http = Http::default();
     if let Some(node) = main.own("http").first() {

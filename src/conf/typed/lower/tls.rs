@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use super::Cx;
 use super::ciphers;
-use super::scope::Scope;
+use super::scope::{Scope, parameter};
 use crate::conf::diagnostic::{Code, Diagnostic};
 use crate::conf::include::{Node, Word};
 use crate::conf::source::Span;
 use crate::conf::typed::tls::{
-    Certificate, CertificateFiles, Group, Protocols, ServerTls, SessionCache, Stapling, Suite,
-    VerifyClient,
+    Certificate, CertificateCache, CertificateFiles, Group, Protocols, ServerTls, SessionCache,
+    Stapling, Suite, VerifyClient,
 };
 use crate::unit;
 
@@ -82,6 +82,7 @@ pub fn server<'a>(scope: &Scope<'a>, zones: &mut Zones<'a>, cx: &mut Cx) -> Serv
     let early_data = early_data(scope, offer.protocols, cx);
     ServerTls {
         certificates: certificates(scope, cx),
+        certificate_cache: certificate_cache(scope, cx),
         protocols: offer.protocols,
         suites: offer.suites,
         prefers_own_order: offer.prefers_own_order,
@@ -97,7 +98,7 @@ pub fn server<'a>(scope: &Scope<'a>, zones: &mut Zones<'a>, cx: &mut Cx) -> Serv
         ticket_keys: scope
             .all("ssl_session_ticket_key")
             .iter()
-            .filter_map(|line| Some((scope.path(&line.arguments.first()?.text), line.name.span)))
+            .filter_map(|line| Some((scope.path_beside_conf(&line.arguments.first()?.text), line.name.span)))
             .collect(),
         verify_client,
         verify_depth: u32::try_from(scope.number("ssl_verify_depth")).unwrap_or(u32::MAX),
@@ -133,7 +134,7 @@ fn file(scope: &Scope<'_>, name: &str) -> Option<(PathBuf, Span)> {
     let line = scope.nearest(name)?;
     let word = line.arguments.first()?;
     // An empty name takes back what a level above says.
-    (!word.text.is_empty()).then(|| (scope.path(&word.text), line.name.span))
+    (!word.text.is_empty()).then(|| (scope.path_beside_conf(&word.text), line.name.span))
 }
 
 fn protocols(scope: &Scope<'_>, cx: &mut Cx) -> Protocols {
@@ -560,6 +561,10 @@ pub fn lint_hsts(node: &Node, scope: &Scope<'_>, is_secure: bool, cx: &mut Cx) {
 fn certificates(scope: &Scope<'_>, cx: &mut Cx) -> Vec<Certificate> {
     let certificates = scope.all("ssl_certificate");
     let keys = scope.all("ssl_certificate_key");
+    let passwords = scope
+        .nearest("ssl_password_file")
+        .and_then(|line| line.arguments.first())
+        .map(|path| scope.path_beside_conf(&path.text));
     let mut found = Vec::new();
     for (position, line) in certificates.iter().enumerate() {
         let Some(certificate) = line.arguments.first() else {
@@ -579,12 +584,68 @@ fn certificates(scope: &Scope<'_>, cx: &mut Cx) -> Vec<Certificate> {
             );
             continue;
         };
-        found.push(Certificate::Files(CertificateFiles {
-            certificate: scope.path(&certificate.text),
-            key: scope.path(&key.text),
-            passwords: None,
-            span: line.name.span,
-        }));
+        if let Some(scheme) =
+            (["engine:", "store:"].into_iter()).find(|scheme| key.text.starts_with(scheme))
+        {
+            cx.report(
+                Diagnostic::error(
+                    Code::KEY_ELSEWHERE,
+                    key.span,
+                    format!("keys that are not in files (`{scheme}`) are not supported"),
+                )
+                .hint("name the file of the key"),
+            );
+            continue;
+        }
+        let is_computed = |text: &str| text.contains('$') || text.starts_with("data:");
+        found.push(
+            if is_computed(&certificate.text) || is_computed(&key.text) {
+                Certificate::Computed {
+                    certificate: cx.template(certificate),
+                    key: cx.template(key),
+                    directory: scope.path_beside_conf(""),
+                    passwords: passwords.clone(),
+                    span: certificate.span,
+                }
+            } else {
+                Certificate::Files(CertificateFiles {
+                    certificate: scope.path_beside_conf(&certificate.text),
+                    key: scope.path_beside_conf(&key.text),
+                    passwords: passwords.clone(),
+                    span: certificate.span,
+                })
+            },
+        );
     }
     found
+}
+
+/// `ssl_certificate_cache off | max=N [inactive=TIME] [valid=TIME]`.
+fn certificate_cache(scope: &Scope<'_>, cx: &mut Cx) -> Option<CertificateCache> {
+    let line = scope.nearest("ssl_certificate_cache")?;
+    if line.arguments.iter().any(|word| &*word.text == "off") {
+        return None;
+    }
+    let time = |name, usual| {
+        parameter(line, name)
+            .and_then(unit::time::seconds)
+            .unwrap_or(Duration::from_secs(usual))
+    };
+    let most = parameter(line, "max").and_then(|most| most.parse().ok());
+    let Some(most) = most.filter(|most| *most > 0) else {
+        cx.report(
+            Diagnostic::error(
+                Code::CERTIFICATE_CACHE,
+                line.name.span,
+                "`ssl_certificate_cache` needs `max=` with a number from 1 on",
+            )
+            .hint("as in `ssl_certificate_cache max=1000 inactive=20s valid=1m`"),
+        );
+        return None;
+    };
+    Some(CertificateCache {
+        most,
+        inactive: time("inactive", 10),
+        valid: time("valid", 60),
+    })
 }
