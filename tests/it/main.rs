@@ -20,6 +20,7 @@ mod load;
 mod metrics;
 mod oracle;
 mod process;
+mod proxied;
 mod service;
 mod smuggling;
 mod support;
