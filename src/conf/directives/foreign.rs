@@ -100,10 +100,6 @@ static COMING: &[Lack] = &[
                 limit_conn_dry_run",
     },
     Lack {
-        why: "the client's address behind a proxy (nginx's http_realip) is not available in this version",
-        names: "set_real_ip_from real_ip_header real_ip_recursive",
-    },
-    Lack {
         why: "replacing text in answers (nginx's http_sub) is not available in this version",
         names: "sub_filter sub_filter_types sub_filter_once sub_filter_last_modified",
     },
@@ -339,7 +335,7 @@ static ABSENT: &[Lack] = &[
         names: "mail auth_http auth_http_timeout auth_http_header auth_http_pass_client_cert \
                 protocol timeout max_errors imap_client_buffer imap_capabilities imap_auth \
                 pop3_capabilities pop3_auth proxy proxy_buffer proxy_timeout \
-                proxy_pass_error_message xclient proxy_smtp_auth proxy_protocol smtp_client_buffer \
+                proxy_pass_error_message xclient proxy_smtp_auth smtp_client_buffer \
                 smtp_greeting_delay smtp_capabilities smtp_auth starttls",
     },
     Lack {
