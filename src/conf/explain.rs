@@ -665,6 +665,7 @@ codes! {
          refuse what they get. A `*` in a certificate stands for exactly one label.",
         "",
         ""
+    }
     "W260" UNKNOWN_PROXY "a trusted proxy that has no address" {
         "`set_real_ip_from` takes a name as well as an address, and looks it up when the configuration \
          is read. This name was not found, so no request is believed to come through that proxy: its \

@@ -98,7 +98,12 @@ pub fn server<'a>(scope: &Scope<'a>, zones: &mut Zones<'a>, cx: &mut Cx) -> Serv
         ticket_keys: scope
             .all("ssl_session_ticket_key")
             .iter()
-            .filter_map(|line| Some((scope.path_beside_conf(&line.arguments.first()?.text), line.name.span)))
+            .filter_map(|line| {
+                Some((
+                    scope.path_beside_conf(&line.arguments.first()?.text),
+                    line.name.span,
+                ))
+            })
             .collect(),
         verify_client,
         verify_depth: u32::try_from(scope.number("ssl_verify_depth")).unwrap_or(u32::MAX),
