@@ -112,7 +112,7 @@ pub async fn accept(
                 let http = Arc::clone(&local.generation.http);
                 let server = Arc::clone(&http.servers[position]);
                 let mut asking = connection.clone();
-                asking.secured = Some(Box::new(Secured {
+                asking.secured = Some(Rc::new(Secured {
                     server_name: name.clone(),
                     ..Secured::default()
                 }));
