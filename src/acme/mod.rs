@@ -5,3 +5,4 @@
 
 pub mod challenges;
 pub mod manager;
+pub mod status;

@@ -8,6 +8,7 @@ mod der;
 pub mod distinguished_name;
 pub mod examine;
 pub mod facts;
+pub mod fetch;
 pub mod file;
 pub mod files;
 pub mod material;

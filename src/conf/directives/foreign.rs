@@ -30,14 +30,8 @@ struct Lack {
 static COMING: &[Lack] = &[
     Lack {
         why: "TLS for clients (nginx's http_ssl) is not available in this version",
-        names: "\
-                ssl_dhparam ssl_ecdh_curve ssl_protocols ssl_ciphers ssl_buffer_size \
-                ssl_verify_client ssl_verify_depth ssl_client_certificate ssl_trusted_certificate \
-                ssl_prefer_server_ciphers ssl_session_cache ssl_session_tickets \
-                ssl_session_ticket_key ssl_session_timeout ssl_crl ssl_ocsp ssl_ocsp_responder \
-                ssl_ocsp_cache ssl_stapling ssl_stapling_file ssl_stapling_responder \
-                ssl_stapling_verify ssl_early_data ssl_conf_command ssl_reject_handshake \
-                ssl_ech_file ssl_certificate_compression ssl_key_log ssl_engine",
+        names: "ssl_ocsp ssl_ocsp_responder \
+                ssl_ocsp_cache ssl_ech_file ssl_certificate_compression ssl_key_log ssl_engine",
     },
     Lack {
         why: "TLS to peers (part of nginx's http_proxy) is not available in this version",

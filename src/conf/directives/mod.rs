@@ -7,6 +7,7 @@
 //! the names of nginx that this version lacks ([`foreign()`]). Invariant: a name has at most one row for
 //! each context, so [`find`] has one answer.
 
+mod acme_dns;
 mod foreign;
 mod help;
 mod http_core;
@@ -19,6 +20,7 @@ mod upstream;
 
 use std::sync::LazyLock;
 
+pub use acme_dns::PROVIDERS;
 pub use foreign::foreign;
 pub use help::{Entry, entries, render_help};
 
@@ -47,6 +49,8 @@ impl Contexts {
     pub const UPSTREAM: Self = Self(1 << 8);
     /// Inside `types {}`, `map {}`, `geo {}`, `split_clients {}`: entries, not directives.
     pub const ENTRIES: Self = Self(1 << 9);
+    /// Inside `dns_provider {}`.
+    pub const DNS_PROVIDER: Self = Self(1 << 12);
     /// Everywhere (`include`).
     pub const ANY: Self = Self(u32::MAX);
 
@@ -186,6 +190,7 @@ const AREAS: &[&[Directive]] = &[
     tls::ROWS,
     proxy::ROWS,
     upstream::ROWS,
+    acme_dns::ROWS,
 ];
 
 const fn count(areas: &[&[Directive]]) -> usize {
@@ -302,7 +307,7 @@ impl Directive {
 mod tests {
     use super::*;
 
-    const SINGLE_CONTEXTS: [Contexts; 10] = [
+    const SINGLE_CONTEXTS: [Contexts; 11] = [
         Contexts::MAIN,
         Contexts::EVENTS,
         Contexts::HTTP,
@@ -313,6 +318,7 @@ mod tests {
         Contexts::LIMIT_EXCEPT,
         Contexts::UPSTREAM,
         Contexts::ENTRIES,
+        Contexts::DNS_PROVIDER,
     ];
 
     /// A look at the shape only; the checker's own rules are stricter.

@@ -278,6 +278,8 @@ pub struct Settings {
     pub add_headers: Arc<[AddHeader]>,
     /// `add_trailer`
     pub add_trailers: Arc<[AddHeader]>,
+    /// `hsts`: the value of `Strict-Transport-Security`, sent over TLS whatever the status.
+    pub hsts: Option<Box<[u8]>>,
     /// `expires`
     pub expires: Option<Expires>,
     /// `etag`

@@ -23,8 +23,13 @@ pub struct ServerTls {
     pub suites: Vec<Suite>,
     /// `ssl_prefer_server_ciphers`
     pub prefers_own_order: bool,
+    /// `ssl_conf_command Options PrioritizeChaCha`: where our order counts, a client that has ChaCha20
+    /// first gets it, because it has no AES in hardware.
+    pub prioritizes_chacha: bool,
     /// `ssl_ecdh_curve`, in the order of preference.
     pub groups: Vec<Group>,
+    /// `ssl_buffer_size`: the most bytes of content in a record, at most 16384.
+    pub buffer_size: usize,
     /// `ssl_session_cache`
     pub session_cache: SessionCache,
     /// `ssl_session_timeout`

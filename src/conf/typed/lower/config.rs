@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::scope::Scope;
 use super::settings::{self, Maker};
-use super::{Cx, listen, location, log, map, process, rewrite, tls, upstream};
+use super::{Cx, acme_dns, listen, location, log, map, process, rewrite, tls, upstream};
 use crate::conf::diagnostic::{Code, Diagnostic, any_error, arrange};
 use crate::conf::include::{COMMAND_LINE, Loaded};
 use crate::conf::typed::listen::Listen;
@@ -77,13 +77,16 @@ pub fn lower(loaded: &mut Loaded, prefix: &Path, usual_error_logs: &[ErrorLog]) 
             names.push(placed);
         }
         listen::mark_covered(&mut http.listens);
+        let mut zones = tls::Zones::default();
         for (position, node) in scope.own("server").iter().enumerate() {
             let is_secure =
                 |listen: &Listen| listen.options.ssl && listen.servers.contains(&position);
-            if http.listens.iter().any(is_secure) {
+            let is_secure = http.listens.iter().any(is_secure);
+            if is_secure {
                 let inner = scope.inside(node.block.as_deref().unwrap_or_default());
-                servers[position].tls = Some(tls::server(&inner, &mut cx));
+                servers[position].tls = Some(tls::server(&inner, &mut zones, &mut cx));
             }
+            tls::lint_hsts(node, &scope, is_secure, &mut cx);
         }
         for listen in &http.listens {
             let servers: Vec<_> = listen
@@ -93,6 +96,7 @@ pub fn lower(loaded: &mut Loaded, prefix: &Path, usual_error_logs: &[ErrorLog]) 
                 .collect();
             location::warn_of_conflicts(&listen.address.to_string(), &servers, &mut cx);
         }
+        http.dns_providers = acme_dns::providers(&scope, &mut cx);
         http.upstreams = maker.upstreams;
         http.maps = lookups.maps;
         http.geos = lookups.geos;

@@ -74,6 +74,7 @@ pub fn settings() -> Settings {
         default_type: Box::default(),
         add_headers: Arc::default(),
         add_trailers: Arc::default(),
+        hsts: None,
         expires: None,
         etag: true,
         gzip_static: GzipStatic::Off,

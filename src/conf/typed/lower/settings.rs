@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::location::PlacedLocation;
 use super::log::{self, Formats};
 use super::scope::{Scope, parameter};
-use super::{Cx, map, proxy, rewrite, upstream};
+use super::{Cx, map, proxy, rewrite, tls, upstream};
 use crate::conf::diagnostic::{Code, Diagnostic};
 use crate::conf::include::{self, Node};
 use crate::conf::template::Template;
@@ -254,6 +254,7 @@ impl Maker<'_> {
             default_type: scope.text("default_type").as_bytes().into(),
             add_headers: add_headers("add_header", scope, cx).into(),
             add_trailers: add_headers("add_trailer", scope, cx).into(),
+            hsts: tls::hsts(scope, cx),
             expires: expires(scope, cx),
             etag: scope.flag("etag"),
             gzip_static: match scope.text("gzip_static") {
