@@ -666,6 +666,20 @@ codes! {
         "",
         ""
     }
+    "W260" UNKNOWN_PROXY "a trusted proxy that has no address" {
+        "`set_real_ip_from` takes a name as well as an address, and looks it up when the configuration \
+         is read. This name was not found, so no request is believed to come through that proxy: its \
+         own address is taken for the client's until a reload finds it.",
+        "",
+        ""
+    }
+    "W261" MIXED_PROXY_PROTOCOL "the PROXY protocol for some servers of an address" {
+        "The header comes before the first byte of a connection, so it cannot depend on the server: if \
+         one `listen` line of an address has `proxy_protocol`, it is awaited for all of them, and who \
+         connects without it is refused.",
+        "http { server { listen 8080 proxy_protocol; } server { listen 8080; server_name b; } }",
+        "http { server { listen 8080 proxy_protocol; } server { listen 8080 proxy_protocol; server_name b; } }"
+    }
 }
 
 #[cfg(test)]

@@ -230,6 +230,12 @@ impl Generation {
         listen.is_some_and(|listen| self.http.listens[listen].options.ssl)
     }
 
+    /// Does a connection that came in here begin with a header of the PROXY protocol?
+    pub fn is_proxied(&self, socket: &Address, local: &Address) -> bool {
+        let listen = self.listen(socket, local);
+        listen.is_some_and(|listen| self.http.listens[listen].options.proxy_protocol)
+    }
+
     /// What a server offers to clients with TLS.
     pub fn terminator(&self, server: usize) -> Option<&Terminator> {
         self.terminators.get(server)?.as_ref()

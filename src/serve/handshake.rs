@@ -39,11 +39,13 @@ pub enum Accepted {
     },
 }
 
-/// Reads what a client begins with, chooses the server that it names and shakes hands; within the
-/// time that a request's head has. `None` when there is nothing more to be done with it.
+/// Reads what a client begins with, of which `read` was read already, chooses the server that it
+/// names and shakes hands; within the time that a request's head has. `None` when there is nothing
+/// more to be done with it.
 pub async fn accept(
     worker: &Rc<Worker>,
     io: net::stream::Stream,
+    read: Vec<u8>,
     connection: &mut Connection,
     listen: &Rc<Address>,
 ) -> Option<Accepted> {
@@ -61,7 +63,7 @@ pub async fn accept(
             ),
         );
     };
-    let mut greeting = Greeting::new(io, Vec::new());
+    let mut greeting = Greeting::new(io, read);
     let hello = match deadline.guard(|context| greeting.poll(context)).await {
         Some(Ok(Greeted::Hello(hello))) => hello,
         Some(Ok(Greeted::Plain { io, read })) => return Some(Accepted::Plain { io, read }),
@@ -110,7 +112,7 @@ pub async fn accept(
                 let http = Arc::clone(&local.generation.http);
                 let server = Arc::clone(&http.servers[position]);
                 let mut asking = connection.clone();
-                asking.secured = Some(Box::new(Secured {
+                asking.secured = Some(Rc::new(Secured {
                     server_name: name.clone(),
                     ..Secured::default()
                 }));
@@ -149,7 +151,7 @@ pub async fn accept(
     }
     let session = secure.session();
     let is_http2 = session.alpn_protocol() == Some(b"h2");
-    connection.secured = Some(Box::new(Secured {
+    connection.secured = Some(Rc::new(Secured {
         protocol: session.protocol_version().map_or("", openssl::version),
         cipher: (session.negotiated_cipher_suite())
             .map_or("", |suite| openssl::suite(suite.suite())),

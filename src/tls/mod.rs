@@ -3,6 +3,7 @@
 //! Owns handshakes, what a certificate file must be, and which certificate a name is served with.
 //! Does not know requests, nor where certificates come from that are not files.
 
+pub mod clients;
 pub mod computed;
 mod der;
 pub mod distinguished_name;
@@ -19,6 +20,11 @@ pub mod pfx;
 pub mod placeholder;
 pub mod presented;
 pub mod provider;
+pub mod resumption;
+pub mod revocation;
+pub mod sessions;
+pub mod signature;
 pub mod slot;
 pub mod stream;
 pub mod terminator;
+pub mod tickets;

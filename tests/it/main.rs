@@ -21,6 +21,7 @@ mod load;
 mod metrics;
 mod oracle;
 mod process;
+mod proxied;
 mod service;
 mod smuggling;
 mod support;

@@ -15,21 +15,6 @@ pub(super) const ROWS: &[Directive] = &[
     row(SSL, "ssl_certificate_key", HTTP_SERVER, &[PathTemplate])
         .many()
         .help("file with the private key of the certificate"),
-    row(SSL, "ssl_password_file", HTTP_SERVER, &[Path])
-        .help("file with a password for encrypted keys on each line"),
-    row(
-        SSL,
-        "ssl_certificate_cache",
-        HTTP_SERVER,
-        &[Parameter(&["off", "max=", "inactive=", "valid="])],
-    )
-    .takes(1, 3)
-    .default("off")
-    .help("keep certificates whose paths have variables"),
-    row(SSL, "ssl_object_cache_inheritable", Contexts::MAIN, &[Flag])
-        .default("on")
-        .no_effect("a file that did not change is not taken into use again")
-        .help("take unchanged certificates over when the configuration is loaded again"),
     row(
         SSL,
         "ssl_protocols",
@@ -105,4 +90,19 @@ pub(super) const ROWS: &[Directive] = &[
     row(OWN, "hsts", HTTP_SERVER_LOCATION, &[Free])
         .takes(1, 3)
         .help("tells browsers to use TLS only: `[max-age=TIME] [includeSubDomains] [preload]`, `off`"),
+    row(SSL, "ssl_password_file", HTTP_SERVER, &[Path])
+        .help("file with a password for encrypted keys on each line"),
+    row(
+        SSL,
+        "ssl_certificate_cache",
+        HTTP_SERVER,
+        &[Parameter(&["off", "max=", "inactive=", "valid="])],
+    )
+    .takes(1, 3)
+    .default("off")
+    .help("keep certificates whose paths have variables"),
+    row(SSL, "ssl_object_cache_inheritable", Contexts::MAIN, &[Flag])
+        .default("on")
+        .no_effect("a file that did not change is not taken into use again")
+        .help("take unchanged certificates over when the configuration is loaded again"),
 ];

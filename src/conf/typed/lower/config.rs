@@ -38,6 +38,7 @@ pub fn lower(loaded: &mut Loaded, prefix: &Path, usual_error_logs: &[ErrorLog]) 
             upstreams: upstreams(&scope, &mut cx),
             has_built_in_types: (loaded.diagnostics.iter())
                 .any(|problem| problem.code == Code::BUILTIN_MIME_TYPES),
+            proxies: std::collections::HashMap::default(),
             count: 0,
         };
         let mut servers = Vec::new();
