@@ -6,7 +6,7 @@ use super::secret::SecretSource;
 use crate::conf::source::Span;
 
 /// A provider of DNS, by the name that issuers use for it.
-#[derive(Debug)]
+#[derive(PartialEq, Eq, Debug)]
 pub struct DnsProvider {
     /// The block's name.
     pub name: Box<str>,
@@ -22,7 +22,7 @@ pub struct DnsProvider {
 }
 
 /// An interface to change records. `url` is where it is reached, without a `/` at the end.
-#[derive(Debug)]
+#[derive(PartialEq, Eq, Debug)]
 #[expect(
     missing_docs,
     reason = "the fields are named as in each provider's own words"
