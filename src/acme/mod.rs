@@ -4,5 +4,7 @@
 //! Runs beside requests and never on their way. What it gets it hands over as slots of [`crate::tls`].
 
 pub mod challenges;
+pub mod dns;
 pub mod manager;
+pub mod secret;
 pub mod status;
