@@ -138,6 +138,7 @@ impl Program {
             }
         }
         started();
+        self.generation.acme.attend(&self.generation.orders());
         workers.watchdog = Watchdog::of_process();
         notify::keep_sockets(&Sockets::default(), &self.sockets);
         notify::tell(&State::Ready(self.status()));
@@ -581,6 +582,7 @@ impl Program {
             workers.install(index, &self.generation, shares);
         }
         workers.shrink_to(count);
+        next.acme.attend(&next.orders());
         Ok(next)
     }
 

@@ -1,19 +1,21 @@
 //! `ssl_*`: what a server offers its clients.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use super::Cx;
 use super::scope::Scope;
+use super::{Cx, acme};
 use crate::conf::diagnostic::{Code, Diagnostic};
+use crate::conf::typed::acme::Order;
 use crate::conf::typed::tls::{
     Certificate, CertificateFiles, Group, Protocols, ServerTls, SessionCache, Stapling, Suite,
     VerifyClient,
 };
 
-/// What a server offers on its addresses with `ssl`.
-pub fn server(scope: &Scope<'_>, cx: &mut Cx) -> ServerTls {
+/// What a server offers on its addresses with `ssl`; `orders` are what `$acme_certificate` stands for.
+pub fn server(scope: &Scope<'_>, orders: &[Arc<Order>], cx: &mut Cx) -> ServerTls {
     ServerTls {
-        certificates: certificates(scope, cx),
+        certificates: certificates(scope, orders, cx),
         protocols: Protocols {
             tls12: true,
             tls13: true,
@@ -37,7 +39,7 @@ pub fn server(scope: &Scope<'_>, cx: &mut Cx) -> ServerTls {
 }
 
 /// Pairs of `ssl_certificate` and `ssl_certificate_key`, in order, as nginx pairs them.
-fn certificates(scope: &Scope<'_>, cx: &mut Cx) -> Vec<Certificate> {
+fn certificates(scope: &Scope<'_>, orders: &[Arc<Order>], cx: &mut Cx) -> Vec<Certificate> {
     let certificates = scope.all("ssl_certificate");
     let keys = scope.all("ssl_certificate_key");
     let mut found = Vec::new();
@@ -45,6 +47,11 @@ fn certificates(scope: &Scope<'_>, cx: &mut Cx) -> Vec<Certificate> {
         let Some(certificate) = line.arguments.first() else {
             continue;
         };
+        if &*certificate.text == acme::VARIABLE {
+            acme::stands_for(certificate, scope, orders, cx);
+            found.extend(orders.iter().cloned().map(Certificate::Managed));
+            continue;
+        }
         let Some(key) = keys.get(position).and_then(|line| line.arguments.first()) else {
             cx.report(
                 Diagnostic::error(
