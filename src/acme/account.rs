@@ -21,8 +21,8 @@ use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use zeroize::Zeroizing;
 
-use super::failure::{Failure, is_kind};
 use super::again;
+use super::failure::{Failure, is_kind};
 use super::storage;
 use super::transport::Transport;
 use crate::conf::typed::acme::{Issuer, MacKey};
@@ -134,8 +134,12 @@ impl Authority {
             Some(kept) if kept.id.is_some() => {
                 let id = kept.id.clone().unwrap_or_default();
                 let key = kept.key().ok_or_else(|| damaged(&path))?;
-                let opened = self.builder()?.from_parts(id, key, self.issuer.uri.to_string());
-                let account = opened.await.map_err(|error| failed("asking for the directory", error))?;
+                let opened = self
+                    .builder()?
+                    .from_parts(id, key, self.issuer.uri.to_string());
+                let account = opened
+                    .await
+                    .map_err(|error| failed("asking for the directory", error))?;
                 self.update_contacts(&account, kept, &path).await?;
                 account
             }
@@ -190,7 +194,12 @@ impl Authority {
     /// Whom the authority may write to.
     fn contacts(&self) -> Vec<String> {
         if !self.issuer.contacts.is_empty() {
-            return self.issuer.contacts.iter().map(ToString::to_string).collect();
+            return self
+                .issuer
+                .contacts
+                .iter()
+                .map(ToString::to_string)
+                .collect();
         }
         let agreed = storage::read(&self.agreement()).ok().flatten();
         let text = agreed.map(|bytes| String::from_utf8_lossy(&bytes).trim().to_owned());
@@ -250,7 +259,9 @@ impl Authority {
             && let (Some(id), Some(key)) = (&kept.id, kept.key())
         {
             let opened = self.builder()?.from_parts(id.clone(), key, uri);
-            return opened.await.map_err(|error| failed("asking for the directory", error));
+            return opened
+                .await
+                .map_err(|error| failed("asking for the directory", error));
         }
         let contacts = self.contacts();
         if let Some(external) = &self.issuer.external_account {
@@ -398,7 +409,10 @@ fn encoded(key: &PrivatePkcs8KeyDer<'_>) -> String {
 /// The key of an account in a file that somebody wrote: ECDSA on P-256, as PEM.
 fn key_in(path: &Path) -> Result<PrivatePkcs8KeyDer<'static>, Failure> {
     let wrong = |reason: &dyn fmt::Display| {
-        Failure::new(format!("cannot use `account_key` `{}`: {reason}", path.display()))
+        Failure::new(format!(
+            "cannot use `account_key` `{}`: {reason}",
+            path.display()
+        ))
     };
     let (text, _) = file::read(path).map_err(|problem| wrong(&problem))?;
     let key = PrivateKeyDer::from_pem_slice(&text).map_err(|_| wrong(&"there is no key in it"))?;
@@ -426,7 +440,9 @@ fn mac_key(key: &MacKey) -> Result<Zeroizing<Vec<u8>>, Failure> {
         MacKey::File(path) => {
             let wrong = |reason: &dyn fmt::Display| {
                 let path = path.display();
-                Failure::new(format!("cannot use `external_account_key` `{path}`: {reason}"))
+                Failure::new(format!(
+                    "cannot use `external_account_key` `{path}`: {reason}"
+                ))
             };
             let (text, _) = file::read(path).map_err(|problem| wrong(&problem))?;
             std::str::from_utf8(&text)

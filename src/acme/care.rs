@@ -98,7 +98,10 @@ async fn order(
         }
         return LOOK_AGAIN;
     }
-    if !matches!(certificate.state(), State::Unagreed { .. } | State::Elsewhere) {
+    if !matches!(
+        certificate.state(),
+        State::Unagreed { .. } | State::Elsewhere
+    ) {
         certificate.set_state(State::Waiting);
     }
     let Ok(_turn) = authority.turns.acquire().await else {
@@ -132,7 +135,9 @@ async fn order(
         .get(attempts as usize % kinds.len().max(1))
         .copied()
         .unwrap_or(ChallengeKind::Http01);
-    let replaces = certificate.facts().and_then(|facts| facts.renewal_identifier);
+    let replaces = certificate
+        .facts()
+        .and_then(|facts| facts.renewal_identifier);
     let issued = certificate.record().issued;
     let is_its_own = issued.is_some_and(|issued| issued.directory == issuer.uri);
     let is_renewal = certificate.is_there();
@@ -195,7 +200,11 @@ fn failed(certificate: &Certificate, authority: &Authority, failure: Failure) ->
         true => store::Level::Warn,
         false => store::Level::Bad,
     };
-    certificate.tell(Level::Error, grade, &format!("{trouble} (issuer `{}`)", issuer.name));
+    certificate.tell(
+        Level::Error,
+        grade,
+        &format!("{trouble} (issuer `{}`)", issuer.name),
+    );
     let attempts = certificate.record().attempts.saturating_add(1);
     let own = renewal::pause(attempts, issuer.retry.least, issuer.retry.most);
     let next = trouble.at + own;
@@ -204,7 +213,9 @@ fn failed(certificate: &Certificate, authority: &Authority, failure: Failure) ->
     if let Err(Failure::Trouble { trouble, .. }) = certificate.fail(trouble, unproven, next) {
         certificate.tell(Level::Error, store::Level::Bad, &trouble.to_string());
     }
-    next.duration_since(SystemTime::now()).unwrap_or_default().min(LOOK_AGAIN)
+    next.duration_since(SystemTime::now())
+        .unwrap_or_default()
+        .min(LOOK_AGAIN)
 }
 
 /// Asks the authority when it wants the certificate renewed, if it is time to (RFC 9773).
@@ -235,8 +246,7 @@ async fn ask(certificate: &Certificate, authorities: &[Arc<Authority>], now: Sys
             Ok(said) => Some(said),
             Err(Error::Unsupported(_)) => None,
             Err(error) => {
-                if let Failure::Trouble { trouble, .. } =
-                    Failure::of("asking when to renew", error)
+                if let Failure::Trouble { trouble, .. } = Failure::of("asking when to renew", error)
                 {
                     certificate.say(trouble.to_string());
                 }

@@ -173,8 +173,8 @@ impl Certificate {
         record.names.clone_from(&self.order.names);
         known.record = record;
         known.seen = modified;
-        known.challenge = (known.record.issued.as_ref())
-            .and_then(|issued| kind(issued.challenge.as_deref()?));
+        known.challenge =
+            (known.record.issued.as_ref()).and_then(|issued| kind(issued.challenge.as_deref()?));
         self.serve(&mut known, &material);
         if known.record.attempts == 0 {
             known.state = State::Valid;
@@ -399,7 +399,11 @@ pub enum Plan {
 fn renewal_of(known: &Known) -> Option<SystemTime> {
     let facts = known.facts.as_ref()?;
     let issued = known.record.issued.as_ref().map(|issued| issued.at);
-    Some(renewal::due(facts, issued, known.record.suggestion.as_ref()))
+    Some(renewal::due(
+        facts,
+        issued,
+        known.record.suggestion.as_ref(),
+    ))
 }
 
 /// Is a certificate for all names of an order? Tells which one it lacks.
@@ -440,11 +444,7 @@ pub fn nearest(homes: &[Home], order: &Order) -> Option<Material> {
 }
 
 /// Reads a certificate with its key that a person brings for an order.
-pub fn brought(
-    order: &Order,
-    certificate: &[u8],
-    key: &[u8],
-) -> Result<Material, String> {
+pub fn brought(order: &Order, certificate: &[u8], key: &[u8]) -> Result<Material, String> {
     let material = storage::material(certificate, key).map_err(|error| error.to_string())?;
     match covers(&material.facts, order) {
         Ok(()) => Ok(material),

@@ -12,6 +12,7 @@ use parking_lot::RwLock;
 use rcgen::{CertificateParams, CustomExtension, KeyPair};
 use rustls::ServerConfig;
 use rustls::pki_types::PrivateKeyDer;
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
 
 use crate::tls::provider;
 
@@ -52,7 +53,9 @@ impl Challenges {
     /// Puts out the answer for a token.
     pub fn offer_token(self: &Arc<Self>, token: &str, answer: &str) -> Offer {
         let mut tokens = self.tokens.write();
-        let entry = tokens.entry(token.into()).or_insert_with(|| (answer.into(), 0));
+        let entry = tokens
+            .entry(token.into())
+            .or_insert_with(|| (answer.into(), 0));
         entry.0 = answer.into();
         entry.1 += 1;
         self.count.store(tokens.len(), Relaxed);
@@ -68,7 +71,9 @@ impl Challenges {
         let config = Arc::new(proof(name, digest)?);
         let name = server_name(name);
         let mut handshakes = self.handshakes.write();
-        let entry = handshakes.entry(name.clone()).or_insert_with(|| (Arc::clone(&config), 0));
+        let entry = handshakes
+            .entry(name.clone())
+            .or_insert_with(|| (Arc::clone(&config), 0));
         entry.0 = config;
         entry.1 += 1;
         Some(Offer {
@@ -145,12 +150,17 @@ fn proof(name: &str, digest: &[u8; 32]) -> Option<ServerConfig> {
         .push(CustomExtension::new_acme_identifier(digest));
     let certificate = parameters.self_signed(&key).ok()?;
     let key = PrivateKeyDer::Pkcs8(key.serialize_der().into());
+    let key = provider::provider()
+        .key_provider
+        .load_private_key(key)
+        .ok()?;
+    // Not from DER: what is read of it then must know every critical extension, and the proof is one.
+    let certified = CertifiedKey::new(vec![certificate.der().clone()], key);
     let mut config = ServerConfig::builder_with_provider(provider::provider())
         .with_safe_default_protocol_versions()
         .ok()?
         .with_no_client_auth()
-        .with_single_cert(vec![certificate.der().clone()], key)
-        .ok()?;
+        .with_cert_resolver(Arc::new(SingleCertAndKey::from(certified)));
     config.alpn_protocols.push(PROTOCOL.to_vec());
     Some(config)
 }

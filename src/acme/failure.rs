@@ -151,7 +151,8 @@ mod tests {
         }"#;
         let problem: instant_acme::Problem = serde_json::from_str(document).expect("a problem");
         assert!(is_kind(&problem, "malformed"));
-        let Failure::Trouble { trouble, .. } = Failure::of("placing the order", Error::Api(problem))
+        let Failure::Trouble { trouble, .. } =
+            Failure::of("placing the order", Error::Api(problem))
         else {
             panic!("it is trouble");
         };

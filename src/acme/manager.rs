@@ -285,10 +285,16 @@ impl Manager {
             challenge: None,
             at: std::time::SystemTime::now(),
         };
-        first.take(&material, issued).map_err(|failure| match failure {
-            super::failure::Failure::Trouble { trouble, .. } => Refused::new(trouble.to_string()),
-            super::failure::Failure::Unagreed { .. } => Refused::new("the terms are not agreed to"),
-        })?;
+        first
+            .take(&material, issued)
+            .map_err(|failure| match failure {
+                super::failure::Failure::Trouble { trouble, .. } => {
+                    Refused::new(trouble.to_string())
+                }
+                super::failure::Failure::Unagreed { .. } => {
+                    Refused::new("the terms are not agreed to")
+                }
+            })?;
         first.say("a certificate was imported");
         first.wake.notify_one();
         Ok(())

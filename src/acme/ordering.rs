@@ -122,11 +122,14 @@ impl Attempt<'_> {
             match again!(account.order(pending.url.to_string())) {
                 Ok(mut order) => {
                     if order.state().status != OrderStatus::Invalid {
-                        self.certificate.say("going on with the order that was begun");
+                        self.certificate
+                            .say("going on with the order that was begun");
                         return Ok(Some(order));
                     }
                 }
-                Err(Error::Api(problem)) if !is_kind(&problem, "rateLimited") && heard().status < 500 => {
+                Err(Error::Api(problem))
+                    if !is_kind(&problem, "rateLimited") && heard().status < 500 =>
+                {
                     let told = own(problem);
                     self.certificate
                         .say(format!("the order that was begun is gone: {told}"));
@@ -168,7 +171,9 @@ impl Attempt<'_> {
             if let Some(profile) = &profile {
                 new = new.profile(profile);
             }
-            if let Some((key, serial)) = self.replaces.as_deref().and_then(|own| own.split_once('.')) {
+            if let Some((key, serial)) =
+                self.replaces.as_deref().and_then(|own| own.split_once('.'))
+            {
                 new = new.replaces(CertificateIdentifier {
                     authority_key_identifier: key.into(),
                     serial: serial.into(),
@@ -227,7 +232,11 @@ impl Attempt<'_> {
                 continue;
             }
             let name = found.identifier().to_string();
-            let offered: Vec<_> = found.challenges.iter().map(|one| word(&one.r#type).to_owned()).collect();
+            let offered: Vec<_> = found
+                .challenges
+                .iter()
+                .map(|one| word(&one.r#type).to_owned())
+                .collect();
             let Some(challenge) = found.challenge(wanted.clone()) else {
                 return Err(Failure::new(format!(
                     "`{name}` cannot be proven by {}: the authority offers {}",
@@ -237,9 +246,10 @@ impl Attempt<'_> {
             };
             let answer = challenge.key_authorization();
             let offer = match self.challenge {
-                ChallengeKind::Http01 => {
-                    Some(self.challenges.offer_token(&challenge.token, answer.as_str()))
-                }
+                ChallengeKind::Http01 => Some(
+                    self.challenges
+                        .offer_token(&challenge.token, answer.as_str()),
+                ),
                 ChallengeKind::TlsAlpn01 => {
                     let digest = answer.digest();
                     let digest: Option<&[u8; 32]> = digest.as_ref().try_into().ok();
@@ -252,10 +262,8 @@ impl Attempt<'_> {
             };
             offers.push(offer);
         }
-        self.certificate.say(format!(
-            "asking the authority to look ({})",
-            self.challenge
-        ));
+        self.certificate
+            .say(format!("asking the authority to look ({})", self.challenge));
         let mut authorizations = order.authorizations();
         while let Some(found) = authorizations.next().await {
             let mut found = found.map_err(|error| Failure::of("asking what to prove", error))?;
@@ -316,7 +324,9 @@ impl Attempt<'_> {
         let mut pause = FIRST_LOOK;
         while is_same(order.state().status) {
             let now = SystemTime::now();
-            let wanted = heard().retry_after.and_then(|at| at.duration_since(now).ok());
+            let wanted = heard()
+                .retry_after
+                .and_then(|at| at.duration_since(now).ok());
             let at = Instant::now() + wanted.unwrap_or(pause).max(pause).min(PATIENCE);
             if at >= until {
                 let told = format!("{what}: the authority takes its time, the order stays");
@@ -414,7 +424,10 @@ impl Attempt<'_> {
             }
             Err(Error::Api(problem)) if is_kind(&problem, "badCSR") => {
                 self.forget()?;
-                Err(Failure::of("asking for the certificate", Error::Api(problem)))
+                Err(Failure::of(
+                    "asking for the certificate",
+                    Error::Api(problem),
+                ))
             }
             Err(error) => Err(Failure::of("asking for the certificate", error)),
         }
@@ -446,8 +459,9 @@ impl Attempt<'_> {
                 }
             }
             if !is_found {
-                self.certificate
-                    .say(format!("no chain is issued by `{wanted}`, the usual one is used"));
+                self.certificate.say(format!(
+                    "no chain is issued by `{wanted}`, the usual one is used"
+                ));
             }
         }
         let disk = |error: std::io::Error| Failure::of_disk(home.directory(), &error);
@@ -465,7 +479,8 @@ impl Attempt<'_> {
                 let leaf = pem::sections(chain.as_bytes()).next().and_then(Result::ok);
                 let kept = kept.filter(|kept| {
                     let own = kept.chain.first();
-                    own.zip(leaf.as_ref()).is_some_and(|(own, leaf)| **own == *leaf.der)
+                    own.zip(leaf.as_ref())
+                        .is_some_and(|(own, leaf)| **own == *leaf.der)
                 });
                 match kept {
                     Some(kept) => kept,
@@ -565,7 +580,9 @@ fn generate(kind: KeyKind) -> Result<KeyPair, rcgen::Error> {
 
 /// The common name of who issued the topmost certificate of a chain.
 fn top(chain: &str) -> Option<String> {
-    let last = pem::sections(chain.as_bytes()).filter_map(Result::ok).last()?;
+    let last = pem::sections(chain.as_bytes())
+        .filter_map(Result::ok)
+        .last()?;
     Facts::read(&last.der)?.issuer_common_name
 }
 

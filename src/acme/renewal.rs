@@ -59,7 +59,8 @@ pub fn due(
         None => ordinary,
     };
     let own = |suggestion: &&Suggestion| {
-        suggestion.window.is_some() && facts.renewal_identifier.as_ref() == Some(&suggestion.certificate)
+        suggestion.window.is_some()
+            && facts.renewal_identifier.as_ref() == Some(&suggestion.certificate)
     };
     match suggestion.filter(own) {
         // A wish for the time after its end is none.
@@ -124,7 +125,9 @@ pub fn random() -> f64 {
 
 /// A time in seconds since 1970; what lies before is 1970, what lies behind all clocks is not.
 fn moment(seconds: i64) -> SystemTime {
-    let seconds = u64::try_from(seconds).unwrap_or(0).min(u64::from(u32::MAX) * 4);
+    let seconds = u64::try_from(seconds)
+        .unwrap_or(0)
+        .min(u64::from(u32::MAX) * 4);
     UNIX_EPOCH + Duration::from_secs(seconds)
 }
 

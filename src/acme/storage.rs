@@ -96,7 +96,9 @@ impl Home {
         match found {
             Ok(material) => Ok(Some(material)),
             Err(error) => {
-                if let Ok(material) = material::load(&path("next.certificate.pem"), &path("key.pem"), None) {
+                if let Ok(material) =
+                    material::load(&path("next.certificate.pem"), &path("key.pem"), None)
+                {
                     return Ok(Some(material));
                 }
                 let is_missing = |problem: &Problem| {
@@ -141,7 +143,10 @@ impl Home {
     pub fn put(&self, material: &Material) -> io::Result<()> {
         let path = |name: &str| self.directory.join(name);
         write(&path("next.key.pem"), material.key_pem().as_bytes())?;
-        write(&path("next.certificate.pem"), material.chain_pem().as_bytes())?;
+        write(
+            &path("next.certificate.pem"),
+            material.chain_pem().as_bytes(),
+        )?;
         // From the first renaming on, `load` finds the new pair; before it, the old one.
         fs::rename(path("next.key.pem"), path("key.pem"))?;
         fs::rename(path("next.certificate.pem"), path("certificate.pem"))?;
@@ -157,7 +162,10 @@ impl Home {
     /// What is known of it.
     pub fn record<T: DeserializeOwned + Default>(&self) -> T {
         // A record that cannot be read costs an order more, and no certificate.
-        read_json(&self.directory.join("order.json")).ok().flatten().unwrap_or_default()
+        read_json(&self.directory.join("order.json"))
+            .ok()
+            .flatten()
+            .unwrap_or_default()
     }
 
     /// Keeps what is known of it.
@@ -269,7 +277,11 @@ fn sync(directory: &Path) -> io::Result<()> {
 /// Reads a certificate with its key that are at hand as PEM.
 pub fn material(certificate: &[u8], key: &[u8]) -> Result<Material, MaterialError> {
     let source = |name, bytes| Source::Text { name, bytes };
-    material::load_from(source("the certificate", certificate), source("the key", key), None)
+    material::load_from(
+        source("the certificate", certificate),
+        source("the key", key),
+        None,
+    )
 }
 
 /// A time as milliseconds since 1970.

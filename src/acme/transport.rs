@@ -135,7 +135,10 @@ mod tests {
     fn alternate_chains_are_found_among_other_links() {
         let response = Response::builder()
             .header("Link", "<https://ca/dir>;rel=\"index\"")
-            .header("Link", "<https://ca/c/1>; rel=\"alternate\", <https://ca/c/2>;rel=alternate")
+            .header(
+                "Link",
+                "<https://ca/c/1>; rel=\"alternate\", <https://ca/c/2>;rel=alternate",
+            )
             .header("Retry-After", "7")
             .body(Bytes::from_static(b"pem"))
             .expect("a response");

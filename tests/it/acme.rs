@@ -82,9 +82,16 @@ fn a_name_gets_its_certificate_over_port_80_and_keeps_it() {
     eventually("the certificate is served", || {
         is_served(&pebble, "a.example.com").then_some(())
     });
-    assert_eq!(answer(&pebble, "a.example.com").as_deref(), Some("a.example.com\n"));
+    assert_eq!(
+        answer(&pebble, "a.example.com").as_deref(),
+        Some("a.example.com\n")
+    );
     let kept = server.site().prefix.join("state/acme/pebble");
-    for name in ["account.json", "a.example.com/key.pem", "a.example.com/order.json"] {
+    for name in [
+        "account.json",
+        "a.example.com/key.pem",
+        "a.example.com/order.json",
+    ] {
         use std::os::unix::fs::PermissionsExt as _;
         let mode = |path: &std::path::Path| {
             fs::metadata(path).expect("it is kept").permissions().mode() & 0o777
@@ -96,6 +103,9 @@ fn a_name_gets_its_certificate_over_port_80_and_keeps_it() {
     assert_eq!(pebble.orders(), 1);
     server.quit();
     server.start_again();
-    assert!(is_served(&pebble, "a.example.com"), "it is there from the first moment on");
+    assert!(
+        is_served(&pebble, "a.example.com"),
+        "it is there from the first moment on"
+    );
     assert_eq!(pebble.orders(), 1);
 }

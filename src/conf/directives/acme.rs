@@ -33,17 +33,20 @@ pub(super) const ROWS: &[Directive] = &[
     row(ACME, "ssl_verify", ISSUER, &[Flag])
         .default("on")
         .help("is the certificate of the authority verified"),
-    row(ACME, "state_path", ISSUER, &[Text])
-        .help("directory of the account and the certificates"),
-    row(ACME, "accept_terms_of_service", ISSUER, &[])
-        .help("agrees to the terms of the authority"),
+    row(ACME, "state_path", ISSUER, &[Text]).help("directory of the account and the certificates"),
+    row(ACME, "accept_terms_of_service", ISSUER, &[]).help("agrees to the terms of the authority"),
     row(OWN, "retry", ISSUER, &[Milliseconds])
         .takes(1, 2)
         .default("1m 24h")
         .help("how long to wait after a failed attempt, and after many"),
-    row(ACME, "acme_shared_zone", Contexts::HTTP, &[Parameter(&["zone="])])
-        .no_effect("workers share certificates without a zone")
-        .help("memory for certificates"),
+    row(
+        ACME,
+        "acme_shared_zone",
+        Contexts::HTTP,
+        &[Parameter(&["zone="])],
+    )
+    .no_effect("workers share certificates without a zone")
+    .help("memory for certificates"),
     row(ACME, "acme_certificate", Contexts::SERVER, &[Text])
         .takes(1, ANY_NUMBER)
         .many()

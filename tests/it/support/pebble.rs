@@ -53,8 +53,11 @@ impl Pebble {
     pub fn start_with(options: Options) -> Self {
         let directory = tempfile::tempdir().expect("a directory");
         let path = |name: &str| directory.path().join(name);
-        let [listen, management, dns, dns_management, http, tls] = std::array::from_fn(|_| reserve());
+        let [listen, management, dns, dns_management, http, tls] =
+            std::array::from_fn(|_| reserve());
         let local = |port: &Port| format!("127.0.0.1:{}", port.number);
+        // A reservation is a UDP socket itself, so DNS has another address of this machine.
+        let dns_address = format!("127.0.0.2:{}", dns.number);
         let authority = Authority::new();
         let own = authority.issue(&["127.0.0.1", "localhost"]);
         fs::write(path("ca.pem"), authority.pem()).expect("written");
@@ -79,7 +82,7 @@ impl Pebble {
         let resolver = Command::new("pebble-challtestsrv")
             .args(["-http01", "", "-https01", "", "-tlsalpn01", ""])
             .args(["-defaultIPv4", "127.0.0.1", "-defaultIPv6", ""])
-            .args(["-dns01", &local(&dns)])
+            .args(["-dns01", &dns_address])
             .args(["-management", &local(&dns_management)])
             .stdin(Stdio::null())
             .stdout(log("dns.log"))
@@ -89,7 +92,7 @@ impl Pebble {
         let pebble = Command::new("pebble")
             .arg("-config")
             .arg(path("pebble.json"))
-            .args(["-strict=false", "-dnsserver", &local(&dns)])
+            .args(["-strict=false", "-dnsserver", &dns_address])
             .env("PEBBLE_VA_NOSLEEP", "1")
             .env("PEBBLE_WFE_NONCEREJECT", "50")
             .env("PEBBLE_ALTERNATE_ROOTS", options.alternates.to_string())
@@ -109,7 +112,11 @@ impl Pebble {
             tls,
             _dns: dns,
         };
-        for port in [&started.listen, &started.management, &started.dns_management] {
+        for port in [
+            &started.listen,
+            &started.management,
+            &started.dns_management,
+        ] {
             eventually("the authority listens", || {
                 TcpStream::connect((Ipv4Addr::LOCALHOST, port.number)).ok()
             });
@@ -148,7 +155,10 @@ impl Pebble {
 
     /// What its management says.
     pub fn ask(&self, path: &str) -> String {
-        curl(&[&format!("https://127.0.0.1:{}/{path}", self.management.number)])
+        curl(&[&format!(
+            "https://127.0.0.1:{}/{path}",
+            self.management.number
+        )])
     }
 
     /// Tells the DNS server something.
@@ -175,7 +185,14 @@ impl Pebble {
 
 fn curl(arguments: &[&str]) -> String {
     let output = Command::new("curl")
-        .args(["--silent", "--show-error", "--insecure", "--fail", "--max-time", "20"])
+        .args([
+            "--silent",
+            "--show-error",
+            "--insecure",
+            "--fail",
+            "--max-time",
+            "20",
+        ])
         .args(arguments)
         .output()
         .expect("curl runs");
@@ -192,7 +209,10 @@ impl Drop for Pebble {
         if std::thread::panicking() {
             let log = self.log();
             let tail = log.len().saturating_sub(6000);
-            eprintln!("the authority said:\n{}", &log[log.ceil_char_boundary(tail)..]);
+            eprintln!(
+                "the authority said:\n{}",
+                &log[log.ceil_char_boundary(tail)..]
+            );
         }
     }
 }

@@ -8,10 +8,10 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::Cx;
 use super::location::PlacedNames;
 use super::scope::Scope;
 use super::upstream;
-use super::Cx;
 use crate::conf::check::closest;
 use crate::conf::diagnostic::{Code, Diagnostic};
 use crate::conf::include::{Node, Word};
@@ -34,11 +34,7 @@ const LONGEST_NAME: usize = 253;
 const MOST_NAMES: usize = 100;
 
 /// Every `acme_issuer {}`, and the one that is there without being written.
-pub fn issuers(
-    http: &Scope<'_>,
-    providers: &[Arc<DnsProvider>],
-    cx: &mut Cx,
-) -> Vec<Arc<Issuer>> {
+pub fn issuers(http: &Scope<'_>, providers: &[Arc<DnsProvider>], cx: &mut Cx) -> Vec<Arc<Issuer>> {
     let mut issuers: Vec<Arc<Issuer>> = Vec::new();
     for node in http.own("acme_issuer") {
         let Some(found) = issuer(node, http, providers, cx) else {
@@ -56,7 +52,10 @@ pub fn issuers(
             None => issuers.push(Arc::new(found)),
         }
     }
-    if !issuers.iter().any(|issuer| &*issuer.name == Issuer::BUILT_IN) {
+    if !issuers
+        .iter()
+        .any(|issuer| &*issuer.name == Issuer::BUILT_IN)
+    {
         issuers.push(Arc::new(Issuer {
             resolver: upstream::resolver(http, cx),
             ..built_in()
@@ -108,7 +107,11 @@ fn issuer(
     }
     let mut issuer = Issuer {
         name: name.text.clone(),
-        contacts: scope.own("contact").iter().filter_map(|line| contact(line)).collect(),
+        contacts: scope
+            .own("contact")
+            .iter()
+            .filter_map(|line| contact(line))
+            .collect(),
         accepts_terms: line("accept_terms_of_service").is_some(),
         verify: word("ssl_verify").is_none_or(|word| word.text.eq_ignore_ascii_case("on")),
         trusted: word("ssl_trusted_certificate").map(|word| scope.path(&word.text)),
@@ -143,7 +146,9 @@ fn issuer(
             if kind != Some(KeyKind::EcdsaP256) {
                 let told = format!("a key `{}` is not made for accounts", word.text);
                 let problem = Diagnostic::warning(Code::ACCOUNT_KEY, word.span, told);
-                cx.report(problem.hint("the account has one of `ecdsa:256`, which all authorities take"));
+                cx.report(
+                    problem.hint("the account has one of `ecdsa:256`, which all authorities take"),
+                );
             }
         } else {
             issuer.account_key = Some(scope.path(&word.text));
@@ -221,7 +226,9 @@ fn contact(line: &Node) -> Option<Box<str>> {
     let scheme = text.split(':').next().unwrap_or_default();
     let has_scheme = text.contains(':')
         && scheme.starts_with(|first: char| first.is_ascii_alphabetic())
-        && scheme.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte));
+        && scheme
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte));
     Some(match has_scheme {
         true => text.into(),
         false => format!("mailto:{text}").into(),
@@ -406,7 +413,9 @@ pub fn automatic(
     };
     // An address needs a kind of certificate that lives for days only; names do better without.
     let has_name = named().any(|(_, text, _)| text.parse::<IpAddr>().is_err() && !is_local(&text));
-    let is_wild = chosen.iter().all(|issuer| issuer.challenge == Some(ChallengeKind::Dns01));
+    let is_wild = chosen
+        .iter()
+        .all(|issuer| issuer.challenge == Some(ChallengeKind::Dns01));
     let mut public = Names::default();
     let mut local: Vec<Box<str>> = Vec::new();
     for (name, text, span) in named() {
@@ -525,11 +534,9 @@ impl Names {
                 Some(rest) => vec![rest.to_owned(), format!("*.{rest}")],
                 None if text.starts_with("*.") && !is_wild => {
                     self.is_refused = true;
-                    cx.report(
-                        refused("a wildcard is proven by `dns-01` only").hint(
-                            "set `challenge dns-01 PROVIDER;` in the issuer, or list names instead",
-                        ),
-                    );
+                    cx.report(refused("a wildcard is proven by `dns-01` only").hint(
+                        "set `challenge dns-01 PROVIDER;` in the issuer, or list names instead",
+                    ));
                     return;
                 }
                 None => vec![text],
@@ -553,7 +560,10 @@ impl Names {
 
 /// Could this be a name in a certificate? With a dot or a `*.` before it, perhaps.
 fn check(text: &str) -> Result<(), &'static str> {
-    let name = text.strip_prefix("*.").or(text.strip_prefix('.')).unwrap_or(text);
+    let name = text
+        .strip_prefix("*.")
+        .or(text.strip_prefix('.'))
+        .unwrap_or(text);
     if !text.is_ascii() {
         return Err("it must be written as browsers send it, with `xn--`");
     }
@@ -607,8 +617,20 @@ fn is_local(text: &str) -> bool {
     let last = name.rsplit('.').next().unwrap_or_default();
     // RFC 6761, RFC 6762, RFC 7686, RFC 9476, and what people call the network at home.
     const LOCAL: &[&str] = &[
-        "alt", "corp", "example", "home", "internal", "intranet", "invalid", "lan", "local",
-        "localdomain", "localhost", "onion", "private", "test",
+        "alt",
+        "corp",
+        "example",
+        "home",
+        "internal",
+        "intranet",
+        "invalid",
+        "lan",
+        "local",
+        "localdomain",
+        "localhost",
+        "onion",
+        "private",
+        "test",
     ];
     // RFC 8375.
     let is_home = name == "home.arpa" || name.ends_with(".home.arpa");
