@@ -6,6 +6,7 @@
 mod acme;
 mod assets;
 mod bodies;
+mod certificates;
 mod cli;
 mod conf_cases;
 mod connections;
@@ -21,6 +22,7 @@ mod load;
 mod metrics;
 mod oracle;
 mod process;
+mod proxied;
 mod service;
 mod smuggling;
 mod support;

@@ -9,4 +9,5 @@ pub mod pebble;
 pub mod ports;
 pub mod process_tree;
 pub mod server;
+pub mod tls_client;
 pub mod wire;
