@@ -64,6 +64,8 @@ pub struct Generation {
     listens: HashMap<Address, usize>,
     /// By position in [`Http::servers`]: what servers with TLS offer.
     terminators: Vec<Option<Terminator>>,
+    /// By position in [`Http::servers`]: the certificates of servers with TLS, see [`Self::slot`].
+    slots: Vec<Vec<Arc<Slot>>>,
     /// The certificates that we get ourselves.
     pub acme: Arc<Manager>,
     /// One for each `resolver` that was written.
@@ -186,8 +188,11 @@ impl Generation {
         opened.dedup_by_key(|warning| warning.to_string());
         let mut warnings: Vec<_> = opened.iter().map(ToString::to_string).collect();
         let mut terminators = Vec::with_capacity(http.servers.len());
+        let mut slots = Vec::with_capacity(http.servers.len());
         for server in &http.servers {
-            terminators.push(terminator(server, acme, &mut warnings)?);
+            let mut held = Vec::new();
+            terminators.push(terminator(server, acme, &mut held, &mut warnings)?);
+            slots.push(held);
         }
         Ok(Arc::new(Self {
             number,
@@ -199,6 +204,7 @@ impl Generation {
             groups,
             listens,
             terminators,
+            slots,
             acme: Arc::clone(acme),
             resolvers,
             system_resolver: Resolver::new(None, background.clone()),
@@ -228,12 +234,28 @@ impl Generation {
         self.terminators.get(server)?.as_ref()
     }
 
+    /// What holds a certificate of a server, by its position in [`ServerTls::certificates`]; without
+    /// one, the placeholder of a server that has none.
+    ///
+    /// [`ServerTls::certificates`]: crate::conf::typed::tls::ServerTls::certificates
+    pub fn slot(&self, server: usize, certificate: Option<usize>) -> Option<&Arc<Slot>> {
+        self.slots.get(server)?.get(certificate.unwrap_or(0))
+    }
+
     /// The names in the `upstream {}` blocks: to be looked up before the generation is used, then kept.
     pub fn names(&self) -> Names {
         Names::new(&self.peers, |written| match written {
             Some(written) => self.resolver(written),
             None => self.system_resolver.clone(),
         })
+    }
+
+    /// The resolver of a place: its own, or the system's.
+    pub fn resolver_of(&self, settings: &Settings) -> Resolver {
+        match &settings.resolver {
+            Some(written) => self.resolver(written),
+            None => self.system_resolver.clone(),
+        }
     }
 
     /// The resolver made for a `resolver` line.
@@ -291,6 +313,7 @@ impl Drop for Generation {
 fn terminator(
     server: &Server,
     acme: &Manager,
+    held: &mut Vec<Arc<Slot>>,
     warnings: &mut Vec<String>,
 ) -> Result<Option<Terminator>, BuildError> {
     let Some(tls) = &server.tls else {
@@ -298,13 +321,21 @@ fn terminator(
     };
     let mut slots = Vec::new();
     for certificate in &tls.certificates {
-        match certificate {
+        let slot = match certificate {
             Certificate::Files(files) => match slot::load(files) {
-                Ok(held) => slots.push(Slot::new(held)),
-                Err(error) => warnings.push(error),
+                Ok(held) => Some(Slot::new(held)),
+                Err(error) => {
+                    held.extend(placeholder(error.as_str()).map(Slot::new));
+                    warnings.push(error);
+                    continue;
+                }
             },
-            Certificate::Managed(order) => slots.extend(acme.slot(order)),
-            Certificate::Computed { .. } => {}
+            Certificate::Managed(order) => acme.slot(order),
+            Certificate::Computed { .. } => placeholder("").map(Slot::new),
+        };
+        held.extend(slot.clone());
+        if !matches!(certificate, Certificate::Computed { .. }) {
+            slots.extend(slot);
         }
     }
     if slots.is_empty() {
@@ -312,6 +343,9 @@ fn terminator(
         let why = format!("no certificate for server \"{name}\", a placeholder is served");
         warnings.push(why.clone());
         slots.extend(placeholder(why).map(Slot::new));
+        if held.is_empty() {
+            held.extend(slots.iter().cloned());
+        }
     }
     Terminator::new(tls, slots, server.reading.http2_over_tls)
         .map(Some)
