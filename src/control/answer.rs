@@ -28,6 +28,7 @@ use crate::conf::typed::log::Level;
 use crate::http::variables;
 use crate::log::error_log;
 use crate::metrics::prometheus;
+use crate::process;
 use crate::process::conf_files;
 use crate::process::desk::{self, InForce, Proposal, refusal};
 use crate::protocol::{
@@ -578,7 +579,10 @@ pub fn review(control: &Control, proposal: &Proposal) -> Result<Review, Refusal>
     let desk = &control.desk;
     let in_force = desk.in_force();
     let now = desk.read(&[], &[]);
-    let next = desk.read(&proposal.files, &proposal.removed);
+    let mut next = desk.read(&proposal.files, &proposal.removed);
+    if let Some(config) = &next.config {
+        process::examine(config, &mut next.loaded);
+    }
     let texts = conf_files::texts(&next.loaded);
     let mut problems = desk::problems(&next.loaded.diagnostics, &next.loaded.sources);
     for (path, text) in &proposal.files {

@@ -26,6 +26,7 @@ use crate::protocol::{
 };
 use crate::serve::generation::Generation;
 use crate::tls::facts::Facts;
+use crate::tls::files::{self, Pair};
 use crate::tls::material;
 use crate::tls::slot::Held;
 
@@ -71,13 +72,17 @@ pub fn list(control: &Control) -> Certificates {
 /// The certificates that a configuration names, as its files have them.
 pub fn of_files(http: &Http, sources: &Sources, now: Millis) -> Certificates {
     let found = wanted(http, sources).into_iter().map(|wanted| {
-        let held = match &wanted.kind {
-            Kind::Files(files) => read(files),
-            Kind::Managed(_) => Err("it is got by the daemon, which does not run".to_owned()),
-            Kind::Computed => Ok(None),
-            Kind::Nothing => Err(NOWHERE.to_owned()),
+        let lacking = |why: &str| Holding {
+            chain: None,
+            lacking: Some(why.to_owned()),
         };
-        judge(&wanted, held, None, now)
+        let holding = match &wanted.kind {
+            Kind::Files(files) => read(files),
+            Kind::Managed(_) => lacking("it is got by the daemon, which does not run"),
+            Kind::Computed => Holding::default(),
+            Kind::Nothing => lacking(NOWHERE),
+        };
+        judge(&wanted, holding, None, now)
     });
     Certificates {
         revision: 0,
@@ -231,9 +236,15 @@ struct Wanted {
     /// The names of its servers that can be in a certificate.
     names: Vec<String>,
     used_by: Vec<CertificateUse>,
-    /// The first server and the position in [`tls::ServerTls::certificates`]; `None` for a server
-    /// without any.
-    place: (usize, Option<usize>),
+}
+
+/// What is held for a wanted certificate.
+#[derive(Debug, Default)]
+struct Holding {
+    /// What is served; `None` for a placeholder, and for what is read for each handshake.
+    chain: Option<Arc<Chain>>,
+    /// Why nothing better is served.
+    lacking: Option<String>,
 }
 
 /// What a configuration wants, each certificate once.
@@ -243,9 +254,8 @@ fn wanted(http: &Http, sources: &Sources) -> Vec<Wanted> {
         let Some(tls) = &server.tls else {
             continue;
         };
-        let certificates = tls.certificates.iter().enumerate();
-        let mut here: Vec<(Option<usize>, Kind, String, Span)> = certificates
-            .map(|(at, certificate)| {
+        let mut here: Vec<(Kind, String, Span)> = (tls.certificates.iter())
+            .map(|certificate| {
                 let (kind, id, span) = match certificate {
                     tls::Certificate::Files(files) => {
                         let id = format!("{} {}", files.certificate.display(), files.key.display());
@@ -261,14 +271,14 @@ fn wanted(http: &Http, sources: &Sources) -> Vec<Wanted> {
                         (Kind::Computed, format!("{file}:{line}"), *span)
                     }
                 };
-                (Some(at), kind, id, span)
+                (kind, id, span)
             })
             .collect();
         if here.is_empty() && !tls.rejects {
             let (file, line) = place_of(server.span, sources);
-            here.push((None, Kind::Nothing, format!("{file}:{line}"), server.span));
+            here.push((Kind::Nothing, format!("{file}:{line}"), server.span));
         }
-        for (at, kind, id, span) in here {
+        for (kind, id, span) in here {
             let (file, line) = place_of(span, sources);
             let user = CertificateUse {
                 server: String::from_utf8_lossy(&server.primary_name).into_owned(),
@@ -288,7 +298,6 @@ fn wanted(http: &Http, sources: &Sources) -> Vec<Wanted> {
                     kind,
                     names,
                     used_by: vec![user],
-                    place: (position, at),
                 }),
             }
         }
@@ -337,14 +346,20 @@ pub fn names_of(server: &Server) -> Vec<String> {
 }
 
 /// Reads a pair of files.
-fn read(files: &CertificateFiles) -> Result<Option<Arc<Chain>>, String> {
+fn read(files: &CertificateFiles) -> Holding {
     let passwords = files.passwords.as_deref();
     match material::load(&files.certificate, &files.key, passwords) {
         Ok(material) => {
             let chain = material.chain.iter().filter_map(|der| Facts::read(der));
-            Ok(Some(Arc::new(chain.collect())))
+            Holding {
+                chain: Some(Arc::new(chain.collect())),
+                lacking: None,
+            }
         }
-        Err(error) => Err(error.to_string()),
+        Err(error) => Holding {
+            chain: None,
+            lacking: Some(error.to_string()),
+        },
     }
 }
 
@@ -354,41 +369,69 @@ impl Watch {
         let generation = &in_force.generation;
         let wanted = wanted(&generation.http, &in_force.loaded.sources);
         let statuses = generation.acme.statuses();
+        let files = generation.files.list();
         let now = millis(now);
         let all = wanted.iter().map(|wanted| {
             let status = match &wanted.kind {
                 Kind::Managed(order) => statuses.iter().find(|status| is_of(status, order)),
                 _ => None,
             };
-            judge(wanted, self.held(wanted, generation), status, now)
+            let holding = self.holding(wanted, generation, &files);
+            judge(wanted, holding, status, now)
         });
         sorted(all.collect())
     }
 
-    /// What is served for a wanted certificate, or why nothing is.
-    fn held(&self, wanted: &Wanted, generation: &Generation) -> Result<Option<Arc<Chain>>, String> {
-        if matches!(wanted.kind, Kind::Computed) {
-            return Ok(None);
-        }
-        let (server, at) = wanted.place;
-        let Some(slot) = generation.slot(server, at) else {
-            return Err(NOWHERE.to_owned());
+    /// What is served for a wanted certificate.
+    fn holding(
+        &self,
+        wanted: &Wanted,
+        generation: &Generation,
+        files: &[files::Status],
+    ) -> Holding {
+        let (held, trouble) = match &wanted.kind {
+            Kind::Computed => return Holding::default(),
+            Kind::Nothing => (None, Some(NOWHERE.to_owned())),
+            Kind::Managed(order) => (generation.acme.slot(order).map(|slot| slot.held()), None),
+            Kind::Files(named) => {
+                let pair = Pair::from(named);
+                let status = files.iter().find(|status| status.pair == pair);
+                let trouble = status.and_then(|status| status.trouble.as_ref());
+                (
+                    status.map(|status| Arc::clone(&status.held)),
+                    trouble.map(ToString::to_string),
+                )
+            }
         };
-        let held = slot.held();
+        let Some(held) = held else {
+            return Holding {
+                chain: None,
+                lacking: trouble,
+            };
+        };
         if let Some(lacking) = &held.lacking {
-            return Err(lacking.clone());
+            return Holding {
+                chain: None,
+                lacking: trouble.or_else(|| Some(lacking.clone())),
+            };
         }
         let mut known = self.0.lock();
-        if let Some((before, chain)) = known.chains.get(&wanted.id)
-            && Arc::ptr_eq(before, &held)
-        {
-            return Ok(Some(Arc::clone(chain)));
+        let entry = known.chains.get(&wanted.id);
+        let chain = match entry.filter(|(before, _)| Arc::ptr_eq(before, &held)) {
+            Some((_, chain)) => Arc::clone(chain),
+            None => {
+                let chain = held.certified.cert.iter();
+                let chain: Chain = chain.filter_map(|der| Facts::read(der)).collect();
+                let chain = Arc::new(chain);
+                let entry = (held, Arc::clone(&chain));
+                known.chains.insert(wanted.id.clone(), entry);
+                chain
+            }
+        };
+        Holding {
+            chain: Some(chain),
+            lacking: trouble,
         }
-        let chain = held.certified.cert.iter();
-        let chain: Arc<Chain> = Arc::new(chain.filter_map(|der| Facts::read(der)).collect());
-        let entry = (held, Arc::clone(&chain));
-        known.chains.insert(wanted.id.clone(), entry);
-        Ok(Some(chain))
     }
 
     /// Keeps how all of them do, and gives what is news.
@@ -497,14 +540,11 @@ fn count(all: &[Certificate]) -> CertificateStates {
 /// Puts together what is wanted, what is held and what is done about it, and says how it does.
 fn judge(
     wanted: &Wanted,
-    held: Result<Option<Arc<Chain>>, String>,
+    holding: Holding,
     status: Option<&Status>,
     now: Millis,
 ) -> Certificate {
-    let (chain, lacking) = match held {
-        Ok(chain) => (chain, None),
-        Err(why) => (None, Some(why)),
-    };
+    let Holding { chain, lacking } = holding;
     let seconds = i64::try_from(now / 1000).unwrap_or(i64::MAX);
     let facts = chain.as_ref().and_then(|chain| chain.first());
     let served = chain.as_ref().and_then(|chain| served(chain, seconds));
@@ -515,7 +555,14 @@ fn judge(
             "its files depend on variables and are read for each handshake".to_owned(),
         ),
         (None, _) => without(status, lacking, now),
-        (Some(facts), _) => with(facts, wanted, status, now),
+        (Some(facts), _) => match (with(facts, wanted, status, now), lacking) {
+            // That the files are no good any more is worse than that what they held ends soon.
+            ((state, _), Some(lacking)) if state > CertificateState::Placeholder => (
+                CertificateState::Failed,
+                format!("{lacking}; the one from before is served on"),
+            ),
+            (found, _) => found,
+        },
     };
     let names = match (&wanted.kind, &served) {
         (Kind::Managed(order), _) => order.names.iter().map(ToString::to_string).collect(),

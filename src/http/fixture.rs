@@ -46,6 +46,7 @@ pub fn exchange(settings: Settings, target: &str, fields: &[(&str, &str)]) -> Ex
         remote_text: "192.0.2.7".into(),
         local: Address::Ip(([127, 0, 0, 1], 80).into()),
         secured: None,
+        proxied: None,
         accepted: Instant::now(),
         descriptor: -1,
     });

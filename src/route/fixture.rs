@@ -76,6 +76,7 @@ pub fn exchange(http: &Arc<Http>, target: &str) -> Exchange {
         remote_text: "127.0.0.1".into(),
         local: address,
         secured: None,
+        proxied: None,
         accepted: Instant::now(),
         descriptor: -1,
     };

@@ -35,8 +35,10 @@ use crate::metrics::registry;
 use crate::metrics::traffic::{self, RouteId, RouteKey};
 use crate::net::resolver::Resolver;
 use crate::route::table::RouteTable;
+use crate::tls::computed::Computed;
+use crate::tls::files::Files;
 use crate::tls::placeholder::placeholder;
-use crate::tls::slot::{self, Slot};
+use crate::tls::slot::Slot;
 use crate::tls::stream::Stream;
 use crate::tls::terminator::Terminator;
 use crate::unit::clock;
@@ -64,10 +66,10 @@ pub struct Generation {
     listens: HashMap<Address, usize>,
     /// By position in [`Http::servers`]: what servers with TLS offer.
     terminators: Vec<Option<Terminator>>,
-    /// By position in [`Http::servers`]: the certificates of servers with TLS, see [`Self::slot`].
-    slots: Vec<Vec<Arc<Slot>>>,
     /// The certificates that we get ourselves.
     pub acme: Arc<Manager>,
+    /// The certificates that stand in files.
+    pub files: Arc<Files>,
     /// One for each `resolver` that was written.
     resolvers: Vec<(Arc<conf::Resolver>, Resolver)>,
     system_resolver: Resolver,
@@ -101,12 +103,14 @@ impl std::error::Error for BuildError {}
 impl Generation {
     /// Builds everything that a configuration needs to serve, but for its sockets. What is known of
     /// the peers of the generation before is taken over.
-    /// Names are asked for on the runtime `background`; `acme` holds the certificates that no file has.
+    /// Names are asked for on the runtime `background`; `files` holds the certificates that stand in
+    /// files, `acme` those that do not.
     pub fn build(
         config: Config,
         number: u64,
         previous: Option<&Self>,
         background: &Handle,
+        files: &Arc<Files>,
         acme: &Arc<Manager>,
     ) -> Result<Arc<Self>, BuildError> {
         let http = Arc::new(config.http);
@@ -188,11 +192,8 @@ impl Generation {
         opened.dedup_by_key(|warning| warning.to_string());
         let mut warnings: Vec<_> = opened.iter().map(ToString::to_string).collect();
         let mut terminators = Vec::with_capacity(http.servers.len());
-        let mut slots = Vec::with_capacity(http.servers.len());
         for server in &http.servers {
-            let mut held = Vec::new();
-            terminators.push(terminator(server, acme, &mut held, &mut warnings)?);
-            slots.push(held);
+            terminators.push(terminator(server, files, acme, &mut warnings)?);
         }
         Ok(Arc::new(Self {
             number,
@@ -204,8 +205,8 @@ impl Generation {
             groups,
             listens,
             terminators,
-            slots,
             acme: Arc::clone(acme),
+            files: Arc::clone(files),
             resolvers,
             system_resolver: Resolver::new(None, background.clone()),
             warnings,
@@ -229,17 +230,15 @@ impl Generation {
         listen.is_some_and(|listen| self.http.listens[listen].options.ssl)
     }
 
+    /// Does a connection that came in here begin with a header of the PROXY protocol?
+    pub fn is_proxied(&self, socket: &Address, local: &Address) -> bool {
+        let listen = self.listen(socket, local);
+        listen.is_some_and(|listen| self.http.listens[listen].options.proxy_protocol)
+    }
+
     /// What a server offers to clients with TLS.
     pub fn terminator(&self, server: usize) -> Option<&Terminator> {
         self.terminators.get(server)?.as_ref()
-    }
-
-    /// What holds a certificate of a server, by its position in [`ServerTls::certificates`]; without
-    /// one, the placeholder of a server that has none.
-    ///
-    /// [`ServerTls::certificates`]: crate::conf::typed::tls::ServerTls::certificates
-    pub fn slot(&self, server: usize, certificate: Option<usize>) -> Option<&Arc<Slot>> {
-        self.slots.get(server)?.get(certificate.unwrap_or(0))
     }
 
     /// The names in the `upstream {}` blocks: to be looked up before the generation is used, then kept.
@@ -312,43 +311,56 @@ impl Drop for Generation {
 /// a placeholder stands in for it.
 fn terminator(
     server: &Server,
+    files: &Files,
     acme: &Manager,
-    held: &mut Vec<Arc<Slot>>,
     warnings: &mut Vec<String>,
 ) -> Result<Option<Terminator>, BuildError> {
     let Some(tls) = &server.tls else {
         return Ok(None);
     };
     let mut slots = Vec::new();
+    let mut computed = Vec::new();
     for certificate in &tls.certificates {
-        let slot = match certificate {
-            Certificate::Files(files) => match slot::load(files) {
-                Ok(held) => Some(Slot::new(held)),
-                Err(error) => {
-                    held.extend(placeholder(error.as_str()).map(Slot::new));
-                    warnings.push(error);
+        match certificate {
+            Certificate::Files(named) => {
+                let Some((slot, trouble)) = files.slot(named) else {
                     continue;
+                };
+                if let Some(error) = trouble
+                    && slot.held().lacking.is_none()
+                {
+                    warnings.push(format!("{error}; the one from before is served on"));
                 }
-            },
-            Certificate::Managed(order) => acme.slot(order),
-            Certificate::Computed { .. } => placeholder("").map(Slot::new),
-        };
-        held.extend(slot.clone());
-        if !matches!(certificate, Certificate::Computed { .. }) {
-            slots.extend(slot);
+                slots.push(slot);
+            }
+            Certificate::Managed(order) => slots.extend(acme.slot(order)),
+            Certificate::Computed {
+                certificate,
+                key,
+                directory,
+                passwords,
+                span: _,
+            } => computed.push(Computed::new(
+                certificate.clone(),
+                key.clone(),
+                directory.clone(),
+                passwords.clone(),
+                tls.certificate_cache,
+            )),
         }
     }
-    if slots.is_empty() {
+    let is_managed = |certificate: &Certificate| matches!(certificate, Certificate::Managed(_));
+    let is_lacking = slots.iter().all(|slot| slot.held().lacking.is_some());
+    if is_lacking && computed.is_empty() && !tls.certificates.iter().any(is_managed) {
         let name = String::from_utf8_lossy(&server.primary_name);
         let why = format!("no certificate for server \"{name}\", a placeholder is served");
         warnings.push(why.clone());
-        slots.extend(placeholder(why).map(Slot::new));
-        if held.is_empty() {
-            held.extend(slots.iter().cloned());
+        if slots.is_empty() {
+            slots.extend(placeholder(why).map(Slot::new));
         }
     }
     Terminator::new(tls, slots, server.reading.http2_over_tls)
-        .map(Some)
+        .map(|terminator| Some(terminator.with_computed(computed)))
         .map_err(|error| BuildError(format!("TLS of a server cannot be set up: {error}")))
 }
 

@@ -5,6 +5,7 @@
 
 mod assets;
 mod bodies;
+mod certificates;
 mod cli;
 mod conf_cases;
 mod connections;
@@ -20,6 +21,7 @@ mod load;
 mod metrics;
 mod oracle;
 mod process;
+mod proxied;
 mod service;
 mod smuggling;
 mod support;

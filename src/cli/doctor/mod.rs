@@ -33,7 +33,7 @@ use crate::conf::typed::listen::Address;
 use crate::conf::typed::location::ServerName;
 use crate::conf::typed::log::Target;
 use crate::control::firewall::{self, Firewall, Passage, Rules};
-use crate::process::{Setup, places};
+use crate::process::{self, Setup, places};
 use crate::protocol::Problem;
 use crate::unit::printable::escape;
 use machine::Clock;
@@ -247,7 +247,10 @@ fn configuration(setup: &Setup, findings: &mut Findings) -> Option<Config> {
         }
         return None;
     }
-    let (loaded, config) = conf_file::read(setup);
+    let (mut loaded, config) = conf_file::read(setup);
+    if let Some(config) = &config {
+        process::examine(config, &mut loaded);
+    }
     for problem in &loaded.diagnostics {
         let span = problem.span();
         let sources = &loaded.sources;

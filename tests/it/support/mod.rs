@@ -8,4 +8,5 @@ pub mod fixture;
 pub mod ports;
 pub mod process_tree;
 pub mod server;
+pub mod tls_client;
 pub mod wire;

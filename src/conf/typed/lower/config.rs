@@ -7,7 +7,7 @@ use super::scope::Scope;
 use super::settings::{self, Maker};
 use super::{Cx, acme_dns, listen, location, log, map, process, rewrite, tls, upstream};
 use crate::conf::diagnostic::{Code, Diagnostic, any_error, arrange};
-use crate::conf::include::Loaded;
+use crate::conf::include::{COMMAND_LINE, Loaded};
 use crate::conf::typed::listen::Listen;
 use crate::conf::typed::location::Server;
 use crate::conf::typed::log::ErrorLog;
@@ -19,7 +19,12 @@ use crate::conf::typed::{Config, Http};
 /// `usual_error_logs` are used where the configuration names none.
 pub fn lower(loaded: &mut Loaded, prefix: &Path, usual_error_logs: &[ErrorLog]) -> Option<Config> {
     let mut cx = Cx::new(&loaded.nodes);
-    let main = Scope::outermost(&loaded.nodes, prefix);
+    // What `-g` says stands before the main file.
+    let main_file = (loaded.sources.ids())
+        .map(|file| loaded.sources.path(file))
+        .find(|path| *path != Path::new(COMMAND_LINE));
+    let conf_directory = main_file.and_then(Path::parent).unwrap_or(prefix);
+    let main = Scope::outermost(&loaded.nodes, prefix).of_directory(conf_directory);
     let process = process::process(&main, usual_error_logs, &mut cx);
     let mut http = Http::default();
     if let Some(node) = main.own("http").first() {
@@ -33,6 +38,7 @@ pub fn lower(loaded: &mut Loaded, prefix: &Path, usual_error_logs: &[ErrorLog]) 
             upstreams: upstreams(&scope, &mut cx),
             has_built_in_types: (loaded.diagnostics.iter())
                 .any(|problem| problem.code == Code::BUILTIN_MIME_TYPES),
+            proxies: std::collections::HashMap::default(),
             count: 0,
         };
         let mut servers = Vec::new();
@@ -72,13 +78,16 @@ pub fn lower(loaded: &mut Loaded, prefix: &Path, usual_error_logs: &[ErrorLog]) 
             names.push(placed);
         }
         listen::mark_covered(&mut http.listens);
+        let mut zones = tls::Zones::default();
         for (position, node) in scope.own("server").iter().enumerate() {
             let is_secure =
                 |listen: &Listen| listen.options.ssl && listen.servers.contains(&position);
-            if http.listens.iter().any(is_secure) {
+            let is_secure = http.listens.iter().any(is_secure);
+            if is_secure {
                 let inner = scope.inside(node.block.as_deref().unwrap_or_default());
-                servers[position].tls = Some(tls::server(&inner, &mut cx));
+                servers[position].tls = Some(tls::server(&inner, &mut zones, &mut cx));
             }
+            tls::lint_hsts(node, &scope, is_secure, &mut cx);
         }
         for listen in &http.listens {
             let servers: Vec<_> = listen

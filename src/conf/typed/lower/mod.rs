@@ -5,6 +5,7 @@
 //! configuration with a reported error is never used.
 
 pub mod acme_dns;
+pub mod ciphers;
 pub mod config;
 #[cfg(test)]
 pub mod fixture;
