@@ -263,6 +263,14 @@ impl Generation {
         })
     }
 
+    /// The resolver of a place: its own, or the system's.
+    pub fn resolver_of(&self, settings: &Settings) -> Resolver {
+        match &settings.resolver {
+            Some(written) => self.resolver(written),
+            None => self.system_resolver.clone(),
+        }
+    }
+
     /// The resolver made for a `resolver` line.
     fn resolver(&self, written: &Arc<conf::Resolver>) -> Resolver {
         let known = self.resolvers.iter().find(|(known, _)| known == written);
