@@ -21,6 +21,7 @@ use super::account;
 use super::proxy::Plan;
 use super::proxy_fields::Url;
 use crate::acme::manager::Manager;
+use crate::conf::typed::acme::Order;
 use crate::conf::typed::listen::Address;
 use crate::conf::typed::location::{Handler, Location, Server, Settings, Statement};
 use crate::conf::typed::log::Level;
@@ -241,12 +242,33 @@ impl Generation {
         self.terminators.get(server)?.as_ref()
     }
 
+    /// The certificates that its servers want from elsewhere than files.
+    pub fn orders(&self) -> Vec<Arc<Order>> {
+        let servers = self.http.servers.iter();
+        let offered = servers.filter_map(|server| server.tls.as_ref());
+        offered
+            .flat_map(|tls| &tls.certificates)
+            .filter_map(|certificate| match certificate {
+                Certificate::Managed(order) => Some(Arc::clone(order)),
+                Certificate::Files(_) | Certificate::Computed { .. } => None,
+            })
+            .collect()
+    }
+
     /// The names in the `upstream {}` blocks: to be looked up before the generation is used, then kept.
     pub fn names(&self) -> Names {
         Names::new(&self.peers, |written| match written {
             Some(written) => self.resolver(written),
             None => self.system_resolver.clone(),
         })
+    }
+
+    /// The resolver of a place: its own, or the system's.
+    pub fn resolver_of(&self, settings: &Settings) -> Resolver {
+        match &settings.resolver {
+            Some(written) => self.resolver(written),
+            None => self.system_resolver.clone(),
+        }
     }
 
     /// The resolver made for a `resolver` line.
