@@ -637,8 +637,8 @@ codes! {
     }
     "E260" CERTIFICATE_CACHE "a cache for certificates without a size" {
         "`ssl_certificate_cache` keeps certificates whose paths have variables; `max` says how many.",
-        "http { ssl_certificate_cache valid=1m; }",
-        "http { ssl_certificate_cache max=1000 valid=1m; }"
+        "http { server { listen 8443 ssl; ssl_certificate_cache valid=1m; } }",
+        "http { server { listen 8443 ssl; ssl_certificate_cache max=1000 valid=1m; } }"
     }
     "E261" KEY_ELSEWHERE "a key that is not in a file" {
         "nginx can use keys that OpenSSL finds by itself (`engine:`, `store:`), in a card or a device \

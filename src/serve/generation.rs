@@ -29,7 +29,7 @@ use crate::conf::typed::process::Process;
 use crate::conf::typed::tls::Certificate;
 use crate::conf::typed::upstream as conf;
 use crate::conf::typed::{Config, Http};
-use crate::http::exchange::Exchange;
+use crate::http::exchange::{Connection, Exchange};
 use crate::log::{self, ErrorLogs, OpenAccessLog, error_log};
 use crate::metrics::prometheus::Listed;
 use crate::metrics::registry;
@@ -261,6 +261,14 @@ impl Generation {
             Some(written) => self.resolver(written),
             None => self.system_resolver.clone(),
         })
+    }
+
+    /// The resolver of a place: its own, or the system's.
+    pub fn resolver_of(&self, settings: &Settings) -> Resolver {
+        match &settings.resolver {
+            Some(written) => self.resolver(written),
+            None => self.system_resolver.clone(),
+        }
     }
 
     /// The resolver made for a `resolver` line.
@@ -564,6 +572,28 @@ impl Local {
     pub fn log(&self, exchange: &Exchange, level: Level, message: fmt::Arguments<'_>) {
         if let Some(place) = self.generation.places.get(exchange.settings.id) {
             error_log::write(&place.errors, level, None, message, Some(exchange));
+        }
+    }
+
+    /// Writes a line about a connection as a whole to the log of its default server.
+    pub fn log_connection(
+        &self,
+        server: &Server,
+        connection: &Connection,
+        level: Level,
+        message: fmt::Arguments<'_>,
+    ) {
+        if let Some(place) = self.generation.places.get(server.settings.id) {
+            error_log::write(
+                &place.errors,
+                level,
+                Some(connection.serial),
+                format_args!(
+                    "{message}, client: {}, server: {}",
+                    connection.remote_text, connection.local
+                ),
+                None,
+            );
         }
     }
 

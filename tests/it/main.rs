@@ -15,6 +15,8 @@ mod dashboard;
 mod floors;
 mod hop_by_hop;
 mod http2;
+mod http2_conformance;
+mod http2_limits;
 mod install;
 mod life;
 mod limits;

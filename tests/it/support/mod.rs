@@ -5,6 +5,7 @@ pub mod certificate;
 pub mod client;
 pub mod fake_daemon;
 pub mod fixture;
+pub mod frames;
 pub mod front;
 pub mod pebble;
 pub mod ports;
