@@ -538,12 +538,7 @@ fn count(all: &[Certificate]) -> CertificateStates {
 }
 
 /// Puts together what is wanted, what is held and what is done about it, and says how it does.
-fn judge(
-    wanted: &Wanted,
-    holding: Holding,
-    status: Option<&Status>,
-    now: Millis,
-) -> Certificate {
+fn judge(wanted: &Wanted, holding: Holding, status: Option<&Status>, now: Millis) -> Certificate {
     let Holding { chain, lacking } = holding;
     let seconds = i64::try_from(now / 1000).unwrap_or(i64::MAX);
     let facts = chain.as_ref().and_then(|chain| chain.first());
