@@ -689,7 +689,7 @@ pub fn hostname() -> &'static [u8] {
 }
 
 /// 128 bits that nobody can guess, from a generator that the system seeds per thread.
-fn random_id() -> u128 {
+pub fn random_id() -> u128 {
     use std::hash::{BuildHasher as _, Hasher as _};
     thread_local! {
         static STATE: (std::hash::RandomState, std::hash::RandomState) =

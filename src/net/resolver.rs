@@ -97,6 +97,15 @@ pub struct Endpoint {
     pub is_backup: bool,
 }
 
+/// A record that holds the name of something else.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pointer {
+    /// CNAME: the name is another one's.
+    Alias,
+    /// NS: a server of the zone of this name.
+    NameServer,
+}
+
 /// A CAA record: who may certify a name (RFC 8659).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Authorization {
@@ -229,6 +238,39 @@ impl Resolver {
         }
         self.ask(Question::Service(name.to_ascii_lowercase().into()))
             .await
+    }
+
+    /// The names that the records of a host hold, in lower case and without a dot at the end; asked
+    /// afresh, as what follows them must not act on an old answer. None is no error.
+    pub async fn pointers(&self, host: &str, kind: Pointer) -> Result<Vec<Box<str>>, ResolveError> {
+        let name = question_name(host)?;
+        let kind = match kind {
+            Pointer::Alias => RecordType::CNAME,
+            Pointer::NameServer => RecordType::NS,
+        };
+        let ask = async {
+            let client = self.inner.client().await?;
+            match client.lookup(name, kind).await {
+                Ok(lookup) => Ok(lookup),
+                Err(error) => Err(ResolveError::from(&error)),
+            }
+        };
+        let asked = tokio::time::timeout(self.inner.timeout, ask).await;
+        let lookup = match asked.unwrap_or(Err(ResolveError::TimedOut)) {
+            Ok(lookup) => lookup,
+            Err(ResolveError::NotFound) => return Ok(Vec::new()),
+            Err(error) => return Err(error),
+        };
+        let names = lookup.answers().iter().filter_map(|record| {
+            let name = match &record.data {
+                RData::CNAME(name) if kind == RecordType::CNAME => &name.0,
+                RData::NS(name) if kind == RecordType::NS => &name.0,
+                _ => return None,
+            };
+            let name = name.to_ascii().to_ascii_lowercase();
+            Some(name.trim_end_matches('.').into())
+        });
+        Ok(names.collect())
     }
 
     /// The CAA records of this very name, asked for afresh; none is no error.

@@ -142,6 +142,7 @@ impl Program {
             }
         }
         started();
+        self.generation.acme.attend(&self.generation.orders());
         let files = Arc::clone(&self.generation.files);
         let watching = tokio::spawn(watch_certificates(files));
         workers.watchdog = Watchdog::of_process();
@@ -590,6 +591,7 @@ impl Program {
             workers.install(index, &self.generation, shares);
         }
         workers.shrink_to(count);
+        next.acme.attend(&next.orders());
         Ok(next)
     }
 

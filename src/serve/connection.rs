@@ -508,7 +508,8 @@ async fn read_head(
     read
 }
 
-fn limits(reading: &Reading) -> HeadLimits {
+/// The limits of a head.
+pub(super) fn limits(reading: &Reading) -> HeadLimits {
     let (count, size) = reading.large_header_buffers;
     HeadLimits {
         line: size,
@@ -520,7 +521,7 @@ fn limits(reading: &Reading) -> HeadLimits {
 }
 
 /// The status that a refused head is answered with.
-fn status_of(error: RequestError) -> u16 {
+pub(super) fn status_of(error: RequestError) -> u16 {
     match error {
         RequestError::UriTooLong => 414,
         RequestError::HeaderTooLarge | RequestError::TooManyFields => 494,

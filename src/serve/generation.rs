@@ -21,6 +21,7 @@ use super::account;
 use super::proxy::Plan;
 use super::proxy_fields::Url;
 use crate::acme::manager::Manager;
+use crate::conf::typed::acme::Order;
 use crate::conf::typed::listen::Address;
 use crate::conf::typed::location::{Handler, Location, Server, Settings, Statement};
 use crate::conf::typed::log::Level;
@@ -28,7 +29,7 @@ use crate::conf::typed::process::Process;
 use crate::conf::typed::tls::Certificate;
 use crate::conf::typed::upstream as conf;
 use crate::conf::typed::{Config, Http};
-use crate::http::exchange::Exchange;
+use crate::http::exchange::{Connection, Exchange};
 use crate::log::{self, ErrorLogs, OpenAccessLog, error_log};
 use crate::metrics::prometheus::Listed;
 use crate::metrics::registry;
@@ -239,6 +240,19 @@ impl Generation {
     /// What a server offers to clients with TLS.
     pub fn terminator(&self, server: usize) -> Option<&Terminator> {
         self.terminators.get(server)?.as_ref()
+    }
+
+    /// The certificates that its servers want from elsewhere than files.
+    pub fn orders(&self) -> Vec<Arc<Order>> {
+        let servers = self.http.servers.iter();
+        let offered = servers.filter_map(|server| server.tls.as_ref());
+        offered
+            .flat_map(|tls| &tls.certificates)
+            .filter_map(|certificate| match certificate {
+                Certificate::Managed(order) => Some(Arc::clone(order)),
+                Certificate::Files(_) | Certificate::Computed { .. } => None,
+            })
+            .collect()
     }
 
     /// The names in the `upstream {}` blocks: to be looked up before the generation is used, then kept.
@@ -558,6 +572,28 @@ impl Local {
     pub fn log(&self, exchange: &Exchange, level: Level, message: fmt::Arguments<'_>) {
         if let Some(place) = self.generation.places.get(exchange.settings.id) {
             error_log::write(&place.errors, level, None, message, Some(exchange));
+        }
+    }
+
+    /// Writes a line about a connection as a whole to the log of its default server.
+    pub fn log_connection(
+        &self,
+        server: &Server,
+        connection: &Connection,
+        level: Level,
+        message: fmt::Arguments<'_>,
+    ) {
+        if let Some(place) = self.generation.places.get(server.settings.id) {
+            error_log::write(
+                &place.errors,
+                level,
+                Some(connection.serial),
+                format_args!(
+                    "{message}, client: {}, server: {}",
+                    connection.remote_text, connection.local
+                ),
+                None,
+            );
         }
     }
 

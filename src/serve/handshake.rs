@@ -10,6 +10,7 @@ use rustls::HandshakeKind;
 
 use super::connection;
 use super::worker::Worker;
+use crate::acme::challenges;
 use crate::conf::typed::listen::Address;
 use crate::conf::typed::log::Level;
 use crate::http::exchange::{Connection, Exchange, Secured};
@@ -20,9 +21,6 @@ use crate::net::deadline::Deadline;
 use crate::tls::stream::{Secure, Stream};
 use crate::tls::terminator::{Greeted, Greeting, HandshakeError, Hello, Terminator};
 use crate::tls::{computed, openssl};
-
-/// The protocol of a challenge (RFC 8737 section 6.2).
-const ACME: &[u8] = b"acme-tls/1";
 
 /// What a client's connection became.
 pub enum Accepted {
@@ -84,7 +82,7 @@ pub async fn accept(
     let asks_for_proof = hello
         .client()
         .alpn()
-        .is_some_and(|mut offered| offered.any(|protocol| protocol == ACME));
+        .is_some_and(|mut offered| offered.any(|protocol| protocol == challenges::PROTOCOL));
     let challenged = match asks_for_proof {
         true => local.generation.acme.challenges().handshake(&name),
         false => None,

@@ -47,10 +47,6 @@ static COMING: &[Lack] = &[
                 quic_gso quic_host_key quic_active_connection_id_limit quic_bpf",
     },
     Lack {
-        why: "automatic certificates (nginx's http_acme) are not available in this version",
-        names: "acme_issuer acme_shared_zone acme_certificate",
-    },
-    Lack {
         why: "caching of answers (part of nginx's http_proxy) is not available in this version",
         names: "proxy_cache proxy_cache_key proxy_cache_path proxy_cache_bypass proxy_no_cache \
                 proxy_cache_valid proxy_cache_min_uses proxy_cache_max_range_offset \

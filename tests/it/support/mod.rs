@@ -5,6 +5,8 @@ pub mod certificate;
 pub mod client;
 pub mod fake_daemon;
 pub mod fixture;
+pub mod frames;
+pub mod pebble;
 pub mod ports;
 pub mod process_tree;
 pub mod server;

@@ -732,6 +732,11 @@ fn disable_symlinks(scope: &Scope<'_>, cx: &mut Cx) -> DisableSymlinks {
     }
 }
 
+/// The least window of an HTTP/2 stream: one frame.
+const LEAST_WINDOW: usize = 16 << 10;
+/// RFC 9113 section 6.9.1.
+const MOST_WINDOW: usize = (1 << 31) - 1;
+
 /// How a server reads requests.
 pub fn reading(scope: &Scope<'_>) -> crate::conf::typed::location::Reading {
     let large = scope
@@ -757,5 +762,8 @@ pub fn reading(scope: &Scope<'_>) -> crate::conf::typed::location::Reading {
         http2: scope.flag("http2"),
         http2_over_tls: scope.nearest("http2").is_none() || scope.flag("http2"),
         http2_streams: u32::try_from(scope.number("http2_max_concurrent_streams")).unwrap_or(128),
+        http2_window: scope
+            .size("http2_body_preread_size")
+            .clamp(LEAST_WINDOW, MOST_WINDOW) as u32,
     }
 }
