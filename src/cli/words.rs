@@ -62,7 +62,7 @@ pub enum Word {
         #[command(flatten)]
         daemon: Daemon,
     },
-    /// List certificates, renew and import them, find out why one does not come
+    /// List certificates, renew them, find what is in their way
     Cert {
         /// What to do; without it they are listed
         #[command(subcommand)]
