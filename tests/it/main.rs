@@ -25,4 +25,6 @@ mod service;
 mod smuggling;
 mod support;
 mod tls;
+mod tls_offer;
+mod tls_sessions;
 mod words;
