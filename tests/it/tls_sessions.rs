@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use nix::sys::signal::Signal;
 
 use crate::support::certificate::Authority;
-use crate::support::openssl::request;
+use crate::support::openssl::{request, talk};
 use crate::support::server::{Server, Setup, eventually};
 
 /// Servers at one address, each with directives of its own; two workers.
@@ -18,7 +18,7 @@ fn start(servers: &[(&str, &str)], files: &[(&str, Vec<u8>)]) -> Server {
         conf.push_str(&format!(
             "server {{ listen %LISTEN1% ssl; server_name {name};
             ssl_certificate %PREFIX%/{name}.pem; ssl_certificate_key %PREFIX%/{name}.key;
-            return 200 \"$ssl_session_reused\\n\";
+            location / {{ return 200 \"$ssl_session_reused\\n\"; }}
             {directives} }}\n"
         ));
         setup_files.push((format!("{name}.pem"), pair.certificate.into_bytes()));
@@ -242,4 +242,83 @@ fn a_broken_ticket_key_harms_nobody() {
         let session = Session::begin(&server, "a.test", version, &[]);
         assert!(session.resumes(&server, "a.test", &[]));
     }
+}
+
+#[test]
+fn early_data_is_answered_before_the_handshake_ends_and_only_once() {
+    let server = start(
+        &[
+            (
+                "early.test",
+                "ssl_early_data on; location /e { return 200 \"e$ssl_early_data$ssl_session_reused\\n\"; }",
+            ),
+            (
+                "late.test",
+                "location /e { return 200 \"e$ssl_early_data$ssl_session_reused\\n\"; }",
+            ),
+        ],
+        &[],
+    );
+    let prefix = &server.site().prefix;
+    let path = |name: &str| prefix.join(name).display().to_string();
+    std::fs::write(
+        path("whole"),
+        "GET /e HTTP/1.1\r\nHost: early.test\r\nConnection: close\r\n\r\n",
+    )
+    .expect("written");
+    std::fs::write(path("part"), "GET /e HTTP/1.1\r\nHost: early.test\r\nX: ").expect("written");
+    let ask = |name: &str, session: &str, early: &str, text: &str| {
+        let arguments = ["-sess_in", session, "-early_data", early, "-ign_eof"];
+        talk(server.port(1), name, &arguments, text)
+    };
+    let begin = |name| {
+        let session = Session::begin(&server, name, "-tls1_3", &[]);
+        session.file.display().to_string()
+    };
+
+    let session = begin("early.test");
+    let first = ask("early.test", &session, &path("whole"), "");
+    assert!(
+        first.said.contains("Early data was accepted"),
+        "{}",
+        first.said
+    );
+    assert_eq!(first.body(), Some("e1r"), "{}", first.said);
+    // Whoever recorded it sends it again: the session is used up, and the data is not looked at.
+    let again = ask(
+        "early.test",
+        &session,
+        &path("whole"),
+        "GET / HTTP/1.1\r\nHost: early.test\r\nConnection: close\r\n\r\n",
+    );
+    assert!(
+        again.said.contains("Early data was rejected"),
+        "{}",
+        again.said
+    );
+    assert_eq!(again.body(), Some("."), "{}", again.said);
+
+    // What ends behind the handshake is no replay.
+    let session = begin("early.test");
+    let part = ask(
+        "early.test",
+        &session,
+        &path("part"),
+        "y\r\nConnection: close\r\n\r\n",
+    );
+    assert!(
+        part.said.contains("Early data was accepted"),
+        "{}",
+        part.said
+    );
+    assert_eq!(part.body(), Some("er"), "{}", part.said);
+
+    let session = begin("late.test");
+    let late = ask(
+        "late.test",
+        &session,
+        &path("part"),
+        "GET /e HTTP/1.1\r\nHost: late.test\r\nConnection: close\r\n\r\n",
+    );
+    assert_eq!(late.body(), Some("er"), "{}", late.said);
 }

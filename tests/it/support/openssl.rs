@@ -22,7 +22,8 @@ pub fn request(port: u16, name: &str, arguments: &[&str]) -> Handshake {
     talk(port, name, &[arguments, &["-ign_eof"]].concat(), &text)
 }
 
-fn talk(port: u16, name: &str, arguments: &[&str], text: &str) -> Handshake {
+/// As [`shake_hands`], then sends some text.
+pub fn talk(port: u16, name: &str, arguments: &[&str], text: &str) -> Handshake {
     let mut command = Command::new("openssl");
     command.args(["s_client", "-connect", &format!("127.0.0.1:{port}")]);
     match name {
