@@ -637,8 +637,8 @@ codes! {
     }
     "E260" CERTIFICATE_CACHE "a cache for certificates without a size" {
         "`ssl_certificate_cache` keeps certificates whose paths have variables; `max` says how many.",
-        "http { ssl_certificate_cache valid=1m; }",
-        "http { ssl_certificate_cache max=1000 valid=1m; }"
+        "http { server { listen 8443 ssl; ssl_certificate_cache valid=1m; } }",
+        "http { server { listen 8443 ssl; ssl_certificate_cache max=1000 valid=1m; } }"
     }
     "E261" KEY_ELSEWHERE "a key that is not in a file" {
         "nginx can use keys that OpenSSL finds by itself (`engine:`, `store:`), in a card or a device \
@@ -665,6 +665,72 @@ codes! {
          refuse what they get. A `*` in a certificate stands for exactly one label.",
         "",
         ""
+    }
+    "W260" UNKNOWN_PROXY "a trusted proxy that has no address" {
+        "`set_real_ip_from` takes a name as well as an address, and looks it up when the configuration \
+         is read. This name was not found, so no request is believed to come through that proxy: its \
+         own address is taken for the client's until a reload finds it.",
+        "",
+        ""
+    }
+    "W261" MIXED_PROXY_PROTOCOL "the PROXY protocol for some servers of an address" {
+        "The header comes before the first byte of a connection, so it cannot depend on the server: if \
+         one `listen` line of an address has `proxy_protocol`, it is awaited for all of them, and who \
+         connects without it is refused.",
+        "http { server { listen 8080 proxy_protocol; } server { listen 8080; server_name b; } }",
+        "http { server { listen 8080 proxy_protocol; } server { listen 8080 proxy_protocol; server_name b; } }"
+    }
+
+    // Certificates that are got automatically.
+    "E220" BAD_ISSUER "an issuer of certificates that cannot be used as it is written" {
+        "An `acme_issuer` needs the address of the authority's directory, and each of its parameters a \
+         value that makes sense; the message names what does not.",
+        "http { acme_issuer ca { contact admin@example.com; } }",
+        "http { acme_issuer ca { uri https://acme.example.com/directory; } }"
+    }
+    "E221" UNKNOWN_ISSUER "an issuer that is not defined" {
+        "Certificates are got from an `acme_issuer` of this name in `http`; `letsencrypt` is there without \
+         being defined.",
+        "http { server { listen 8443 ssl; server_name a.example.com; acme letsencrypd; } }",
+        "http { server { listen 8443 ssl; server_name a.example.com; acme letsencrypt; } }"
+    }
+    "E222" NO_IDENTIFIER "no name that the certificate could be for" {
+        "A certificate is for names of DNS and for addresses. Regular expressions and names with `*` at \
+         their end cannot be in one, and a name with `*.` before it needs `challenge dns-01`.",
+        "http { server { listen 8443 ssl; server_name *.example.com; acme_certificate letsencrypt; } }",
+        "http { server { listen 8443 ssl; server_name example.com; acme_certificate letsencrypt; } }"
+    }
+    "E223" BAD_KEY_KIND "a kind of key that is not known" {
+        "Keys of certificates are `ecdsa:256`, `ecdsa:384`, `ecdsa:521`, `rsa:2048`, `rsa:3072` or \
+         `rsa:4096`.",
+        "http { server { listen 8443 ssl; acme_certificate letsencrypt a.example.com key=rsa:512; } }",
+        "http { server { listen 8443 ssl; acme_certificate letsencrypt a.example.com key=rsa:2048; } }"
+    }
+    "E224" NO_ACME_CERTIFICATE "`$acme_certificate` where no certificate is got" {
+        "`$acme_certificate` stands for what `acme_certificate` gets in the same server.",
+        "http { server { listen 8443 ssl; ssl_certificate $acme_certificate; \
+         ssl_certificate_key $acme_certificate_key; } }",
+        "http { server { listen 8443 ssl; acme_certificate letsencrypt a.example.com; \
+         ssl_certificate $acme_certificate; ssl_certificate_key $acme_certificate_key; } }"
+    }
+    "W220" NAME_LEFT_OUT "a name of a server that its certificate is not for" {
+        "A public authority certifies names and addresses that it can look at. A regular expression, a \
+         name with `*` at its end, a wildcard without `challenge dns-01` and an address beside names are \
+         left out; clients that ask for them get a certificate for the other names.",
+        "http { server { listen 8443 ssl; server_name example.com ~^x; } }",
+        "http { server { listen 8443 ssl; server_name example.com x.example.com; } }"
+    }
+    "W221" ACCOUNT_KEY "a kind of account key that is not made" {
+        "The key of an account at an authority is `ecdsa:256`, which every authority takes; it has nothing \
+         to do with the keys of certificates.",
+        "http { acme_issuer ca { uri https://acme.example.com/directory; account_key rsa:4096; } }",
+        "http { acme_issuer ca { uri https://acme.example.com/directory; account_key ecdsa:256; } }"
+    }
+    "W222" STATE_IS_KEPT "`state_path off` is not followed" {
+        "Accounts and certificates that are forgotten at every start are ordered again at every start, \
+         until the authority refuses; they are kept in the state directory.",
+        "http { acme_issuer ca { uri https://acme.example.com/directory; state_path off; } }",
+        "http { acme_issuer ca { uri https://acme.example.com/directory; } }"
     }
 }
 

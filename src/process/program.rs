@@ -143,6 +143,7 @@ impl Program {
             }
         }
         started();
+        self.generation.acme.attend(&self.generation.orders());
         let files = Arc::clone(&self.generation.files);
         let watching = tokio::spawn(watch_certificates(files));
         workers.watchdog = Watchdog::of_process();
@@ -591,6 +592,7 @@ impl Program {
             workers.install(index, &self.generation, shares);
         }
         workers.shrink_to(count);
+        next.acme.attend(&next.orders());
         Ok(next)
     }
 

@@ -21,6 +21,7 @@ use super::account;
 use super::proxy::Plan;
 use super::proxy_fields::Url;
 use crate::acme::manager::Manager;
+use crate::conf::typed::acme::Order;
 use crate::conf::typed::listen::Address;
 use crate::conf::typed::location::{Handler, Location, Server, Settings, Statement};
 use crate::conf::typed::log::Level;
@@ -28,7 +29,7 @@ use crate::conf::typed::process::Process;
 use crate::conf::typed::tls::Certificate;
 use crate::conf::typed::upstream as conf;
 use crate::conf::typed::{Config, Http};
-use crate::http::exchange::Exchange;
+use crate::http::exchange::{Connection, Exchange};
 use crate::log::{self, ErrorLogs, OpenAccessLog, error_log};
 use crate::metrics::prometheus::Listed;
 use crate::metrics::registry;
@@ -243,9 +244,28 @@ impl Generation {
         listen.is_some_and(|listen| self.http.listens[listen].options.ssl)
     }
 
+    /// Does a connection that came in here begin with a header of the PROXY protocol?
+    pub fn is_proxied(&self, socket: &Address, local: &Address) -> bool {
+        let listen = self.listen(socket, local);
+        listen.is_some_and(|listen| self.http.listens[listen].options.proxy_protocol)
+    }
+
     /// What a server offers to clients with TLS.
     pub fn terminator(&self, server: usize) -> Option<&Terminator> {
         self.terminators.get(server)?.as_ref()
+    }
+
+    /// The certificates that its servers want from elsewhere than files.
+    pub fn orders(&self) -> Vec<Arc<Order>> {
+        let servers = self.http.servers.iter();
+        let offered = servers.filter_map(|server| server.tls.as_ref());
+        offered
+            .flat_map(|tls| &tls.certificates)
+            .filter_map(|certificate| match certificate {
+                Certificate::Managed(order) => Some(Arc::clone(order)),
+                Certificate::Files(_) | Certificate::Computed { .. } => None,
+            })
+            .collect()
     }
 
     /// The names in the `upstream {}` blocks: to be looked up before the generation is used, then kept.
@@ -254,6 +274,14 @@ impl Generation {
             Some(written) => self.resolver(written),
             None => self.system_resolver.clone(),
         })
+    }
+
+    /// The resolver of a place: its own, or the system's.
+    pub fn resolver_of(&self, settings: &Settings) -> Resolver {
+        match &settings.resolver {
+            Some(written) => self.resolver(written),
+            None => self.system_resolver.clone(),
+        }
     }
 
     /// The resolver made for a `resolver` line.
@@ -561,6 +589,28 @@ impl Local {
     pub fn log(&self, exchange: &Exchange, level: Level, message: fmt::Arguments<'_>) {
         if let Some(place) = self.generation.places.get(exchange.settings.id) {
             error_log::write(&place.errors, level, None, message, Some(exchange));
+        }
+    }
+
+    /// Writes a line about a connection as a whole to the log of its default server.
+    pub fn log_connection(
+        &self,
+        server: &Server,
+        connection: &Connection,
+        level: Level,
+        message: fmt::Arguments<'_>,
+    ) {
+        if let Some(place) = self.generation.places.get(server.settings.id) {
+            error_log::write(
+                &place.errors,
+                level,
+                Some(connection.serial),
+                format_args!(
+                    "{message}, client: {}, server: {}",
+                    connection.remote_text, connection.local
+                ),
+                None,
+            );
         }
     }
 

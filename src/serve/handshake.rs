@@ -14,6 +14,7 @@ use rustls::{HandshakeKind, SignatureScheme};
 use super::connection;
 use super::generation::Local;
 use super::worker::Worker;
+use crate::acme::challenges;
 use crate::conf::typed::listen::Address;
 use crate::conf::typed::log::Level;
 use crate::http::exchange::{ClientCertificate, ClientFact, Connection, Exchange, Judged, Secured};
@@ -27,9 +28,6 @@ use crate::tls::stream::{Secure, Stream};
 use crate::tls::terminator::{Greeted, Greeting, HandshakeError, Hello, Terminator};
 use crate::tls::{computed, openssl};
 use crate::unit::clock;
-
-/// The protocol of a challenge (RFC 8737 section 6.2).
-const ACME: &[u8] = b"acme-tls/1";
 
 /// What a client's connection became.
 pub enum Accepted {
@@ -46,11 +44,13 @@ pub enum Accepted {
     },
 }
 
-/// Reads what a client begins with, chooses the server that it names and shakes hands; within the
-/// time that a request's head has. `None` when there is nothing more to be done with it.
+/// Reads what a client begins with, of which `read` was read already, chooses the server that it
+/// names and shakes hands; within the time that a request's head has. `None` when there is nothing
+/// more to be done with it.
 pub async fn accept(
     worker: &Rc<Worker>,
     io: net::stream::Stream,
+    read: Vec<u8>,
     connection: &mut Connection,
     listen: &Rc<Address>,
 ) -> Option<Accepted> {
@@ -68,7 +68,7 @@ pub async fn accept(
             ),
         );
     };
-    let mut greeting = Greeting::new(io, Vec::new());
+    let mut greeting = Greeting::new(io, read);
     let hello = match deadline.guard(|context| greeting.poll(context)).await {
         Some(Ok(Greeted::Hello(hello))) => hello,
         Some(Ok(Greeted::Plain { io, read })) => return Some(Accepted::Plain { io, read }),
@@ -92,7 +92,7 @@ pub async fn accept(
     let asks_for_proof = hello
         .client()
         .alpn()
-        .is_some_and(|mut offered| offered.any(|protocol| protocol == ACME));
+        .is_some_and(|mut offered| offered.any(|protocol| protocol == challenges::PROTOCOL));
     let challenged = match asks_for_proof {
         true => local.generation.acme.challenges().handshake(&name),
         false => None,
@@ -122,7 +122,7 @@ pub async fn accept(
                 let http = Arc::clone(&local.generation.http);
                 let server = Arc::clone(&http.servers[position]);
                 let mut asking = connection.clone();
-                asking.secured = Some(Box::new(Secured {
+                asking.secured = Some(Rc::new(Secured {
                     server_name: name.clone(),
                     ..Secured::default()
                 }));
@@ -170,7 +170,7 @@ pub async fn accept(
             describe: client_certificate,
         })
     });
-    connection.secured = Some(Box::new(Secured {
+    connection.secured = Some(Rc::new(Secured {
         protocol: session.protocol_version().map_or("", openssl::version),
         cipher: (session.negotiated_cipher_suite())
             .map_or("", |suite| openssl::suite(suite.suite())),

@@ -652,7 +652,12 @@ impl MaterialError {
                         .to_owned()
                 }
                 FileProblem::Denied => {
-                    format!("let the program read it, and enter all directories before `{}`", path(*part))
+                    let user = reader();
+                    let path = path(*part);
+                    format!(
+                        "it is read as `{user}`: `setfacl -m u:{user}:r {path}` lets it, and every \
+                         directory before it must let `{user}` pass (`x`)"
+                    )
                 }
                 FileProblem::Directory => match part {
                     Part::Certificate => "name the file in it, as `fullchain.pem`".to_owned(),
@@ -735,6 +740,13 @@ impl MaterialError {
             }
         })
     }
+}
+
+/// Whom files are read as: a name where there is one.
+fn reader() -> String {
+    let user = nix::unistd::geteuid();
+    let known = nix::unistd::User::from_uid(user).ok().flatten();
+    known.map_or_else(|| user.to_string(), |known| known.name)
 }
 
 fn list(labels: &[String]) -> String {

@@ -47,10 +47,6 @@ static COMING: &[Lack] = &[
                 quic_gso quic_host_key quic_active_connection_id_limit quic_bpf",
     },
     Lack {
-        why: "automatic certificates (nginx's http_acme) are not available in this version",
-        names: "acme_issuer acme_shared_zone acme_certificate",
-    },
-    Lack {
         why: "caching of answers (part of nginx's http_proxy) is not available in this version",
         names: "proxy_cache proxy_cache_key proxy_cache_path proxy_cache_bypass proxy_no_cache \
                 proxy_cache_valid proxy_cache_min_uses proxy_cache_max_range_offset \
@@ -98,10 +94,6 @@ static COMING: &[Lack] = &[
         why: "limits on connections (nginx's http_limit_conn) are not available in this version",
         names: "limit_conn_zone limit_conn limit_conn_log_level limit_conn_status \
                 limit_conn_dry_run",
-    },
-    Lack {
-        why: "the client's address behind a proxy (nginx's http_realip) is not available in this version",
-        names: "set_real_ip_from real_ip_header real_ip_recursive",
     },
     Lack {
         why: "replacing text in answers (nginx's http_sub) is not available in this version",
@@ -339,7 +331,7 @@ static ABSENT: &[Lack] = &[
         names: "mail auth_http auth_http_timeout auth_http_header auth_http_pass_client_cert \
                 protocol timeout max_errors imap_client_buffer imap_capabilities imap_auth \
                 pop3_capabilities pop3_auth proxy proxy_buffer proxy_timeout \
-                proxy_pass_error_message xclient proxy_smtp_auth proxy_protocol smtp_client_buffer \
+                proxy_pass_error_message xclient proxy_smtp_auth smtp_client_buffer \
                 smtp_greeting_delay smtp_capabilities smtp_auth starttls",
     },
     Lack {

@@ -2,14 +2,16 @@
 
 use std::collections::HashMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
-use super::Cx;
 use super::ciphers;
 use super::scope::{Scope, parameter};
+use super::{Cx, acme};
 use crate::conf::diagnostic::{Code, Diagnostic};
 use crate::conf::include::{Node, Word};
 use crate::conf::source::Span;
+use crate::conf::typed::acme::Order;
 use crate::conf::typed::tls::{
     Certificate, CertificateCache, CertificateFiles, Group, Protocols, ServerTls, SessionCache,
     Stapling, Suite, VerifyClient,
@@ -31,8 +33,13 @@ pub struct Zones<'a> {
     known: HashMap<&'a str, (u64, Span)>,
 }
 
-/// What a server offers on its addresses with `ssl`.
-pub fn server<'a>(scope: &Scope<'a>, zones: &mut Zones<'a>, cx: &mut Cx) -> ServerTls {
+/// What a server offers on its addresses with `ssl`; `orders` are what `$acme_certificate` stands for.
+pub fn server<'a>(
+    scope: &Scope<'a>,
+    orders: &[Arc<Order>],
+    zones: &mut Zones<'a>,
+    cx: &mut Cx,
+) -> ServerTls {
     let protocols = protocols(scope, cx);
     let mut offer = Offer {
         protocols,
@@ -90,7 +97,7 @@ pub fn server<'a>(scope: &Scope<'a>, zones: &mut Zones<'a>, cx: &mut Cx) -> Serv
         // Who refuses all handshakes shows none.
         certificates: match rejects {
             true => Vec::new(),
-            false => certificates(scope, cx),
+            false => certificates(scope, orders, cx),
         },
         certificate_cache: certificate_cache(scope, cx),
         protocols: offer.protocols,
@@ -594,7 +601,7 @@ pub fn lint_hsts(node: &Node, scope: &Scope<'_>, is_secure: bool, cx: &mut Cx) {
 }
 
 /// Pairs of `ssl_certificate` and `ssl_certificate_key`, in order, as nginx pairs them.
-fn certificates(scope: &Scope<'_>, cx: &mut Cx) -> Vec<Certificate> {
+fn certificates(scope: &Scope<'_>, orders: &[Arc<Order>], cx: &mut Cx) -> Vec<Certificate> {
     let certificates = scope.all("ssl_certificate");
     let keys = scope.all("ssl_certificate_key");
     let passwords = scope
@@ -606,6 +613,11 @@ fn certificates(scope: &Scope<'_>, cx: &mut Cx) -> Vec<Certificate> {
         let Some(certificate) = line.arguments.first() else {
             continue;
         };
+        if &*certificate.text == acme::VARIABLE {
+            acme::stands_for(certificate, scope, orders, cx);
+            found.extend(orders.iter().cloned().map(Certificate::Managed));
+            continue;
+        }
         let Some(key) = keys.get(position).and_then(|line| line.arguments.first()) else {
             cx.report(
                 Diagnostic::error(
