@@ -3,6 +3,7 @@
 //!
 //! Runs beside requests and never on their way. What it gets it hands over as slots of [`crate::tls`].
 
+pub mod authority;
 pub mod challenges;
 pub mod dns;
 pub mod manager;
