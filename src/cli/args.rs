@@ -487,6 +487,7 @@ const WORDS: &[&str] = &[
     "reload",
     "backup",
     "restore",
+    "ca",
     "doctor",
     "fmt",
     "help",
