@@ -30,6 +30,7 @@ use sha2::{Digest as _, Sha256};
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
+use super::ordering::generate;
 use crate::conf::typed::acme::KeyKind;
 
 /// What the root calls itself.
@@ -247,19 +248,7 @@ impl Authority {
         let epoch = rcgen::date_time_ymd(1970, 1, 1);
         parameters.not_before = epoch + since_epoch(now - EARLIER);
         parameters.not_after = epoch + since_epoch(not_after);
-        let key = match kind {
-            KeyKind::EcdsaP256 => KeyPair::generate(),
-            KeyKind::EcdsaP384 => KeyPair::generate_for(&rcgen::PKCS_ECDSA_P384_SHA384),
-            KeyKind::Rsa(bits) => KeyPair::generate_rsa_for(
-                &rcgen::PKCS_RSA_SHA256,
-                match bits {
-                    ..=2048 => rcgen::RsaKeySize::_2048,
-                    ..=3072 => rcgen::RsaKeySize::_3072,
-                    _ => rcgen::RsaKeySize::_4096,
-                },
-            ),
-        };
-        let key = key.map_err(signing)?;
+        let key = generate(kind).map_err(signing)?;
         let leaf = parameters.signed_by(&key, &self.issuer).map_err(signing)?;
         let life = not_after.duration_since(now).unwrap_or_default();
         Ok(Issued {
@@ -647,7 +636,12 @@ mod tests {
             "192.168.7.1",
             "fd00::7",
         ];
-        for kind in [KeyKind::EcdsaP256, KeyKind::EcdsaP384, KeyKind::Rsa(2048)] {
+        for kind in [
+            KeyKind::EcdsaP256,
+            KeyKind::EcdsaP384,
+            KeyKind::EcdsaP521,
+            KeyKind::Rsa(2048),
+        ] {
             let issued = authority.issue(&names, kind).expect("issued");
             let verifies =
                 |name| verifies(directory.path(), &authority.facts().path, &issued, name);

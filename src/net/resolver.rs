@@ -106,6 +106,17 @@ pub enum Pointer {
     NameServer,
 }
 
+/// A CAA record: who may certify a name (RFC 8659).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Authorization {
+    /// Who does not understand it must not certify.
+    pub is_critical: bool,
+    /// What it is about, in lower case: `issue`, `issuewild`, `iodef`.
+    pub tag: String,
+    /// What it says.
+    pub value: String,
+}
+
 /// Why there is no answer. Shown with the number and words that nginx logs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ResolveError {
@@ -260,6 +271,32 @@ impl Resolver {
             Some(name.trim_end_matches('.').into())
         });
         Ok(names.collect())
+    }
+
+    /// The CAA records of this very name, asked for afresh; none is no error.
+    pub async fn authorizations(&self, host: &str) -> Result<Vec<Authorization>, ResolveError> {
+        let name = question_name(host)?;
+        let ask = async {
+            let client = self.inner.client().await?;
+            let lookup = client.lookup(name, RecordType::CAA).await;
+            lookup.map_err(|error| ResolveError::from(&error))
+        };
+        let asked = tokio::time::timeout(self.inner.timeout, ask).await;
+        let lookup = match asked.unwrap_or(Err(ResolveError::TimedOut)) {
+            Ok(lookup) => lookup,
+            Err(ResolveError::NotFound) => return Ok(Vec::new()),
+            Err(error) => return Err(error),
+        };
+        let records = lookup.answers().iter();
+        let records = records.filter_map(|record| match &record.data {
+            RData::CAA(record) => Some(Authorization {
+                is_critical: record.issuer_critical,
+                tag: record.tag.to_ascii_lowercase(),
+                value: String::from_utf8_lossy(&record.value).into_owned(),
+            }),
+            _ => None,
+        });
+        Ok(records.take(MOST_ADDRESSES).collect())
     }
 
     async fn ask(&self, question: Question) -> Outcome {

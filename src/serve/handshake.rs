@@ -1,6 +1,8 @@
 //! The beginning of a client's connection where TLS is spoken: which server answers, and what the
 //! handshake came to.
 
+use std::future::Future as _;
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -8,18 +10,17 @@ use rustls::HandshakeKind;
 
 use super::connection;
 use super::worker::Worker;
+use crate::acme::challenges;
 use crate::conf::typed::listen::Address;
 use crate::conf::typed::log::Level;
 use crate::http::exchange::{Connection, Exchange, Secured};
+use crate::http::variables;
 use crate::log::error_log;
 use crate::net;
 use crate::net::deadline::Deadline;
-use crate::tls::openssl;
 use crate::tls::stream::{Secure, Stream};
-use crate::tls::terminator::{Greeted, Greeting, HandshakeError, Hello};
-
-/// The protocol of a challenge (RFC 8737 section 6.2).
-const ACME: &[u8] = b"acme-tls/1";
+use crate::tls::terminator::{Greeted, Greeting, HandshakeError, Hello, Terminator};
+use crate::tls::{computed, openssl};
 
 /// What a client's connection became.
 pub enum Accepted {
@@ -36,11 +37,13 @@ pub enum Accepted {
     },
 }
 
-/// Reads what a client begins with, chooses the server that it names and shakes hands; within the
-/// time that a request's head has. `None` when there is nothing more to be done with it.
+/// Reads what a client begins with, of which `read` was read already, chooses the server that it
+/// names and shakes hands; within the time that a request's head has. `None` when there is nothing
+/// more to be done with it.
 pub async fn accept(
     worker: &Rc<Worker>,
     io: net::stream::Stream,
+    read: Vec<u8>,
     connection: &mut Connection,
     listen: &Rc<Address>,
 ) -> Option<Accepted> {
@@ -58,7 +61,7 @@ pub async fn accept(
             ),
         );
     };
-    let mut greeting = Greeting::new(io, Vec::new());
+    let mut greeting = Greeting::new(io, read);
     let hello = match deadline.guard(|context| greeting.poll(context)).await {
         Some(Ok(Greeted::Hello(hello))) => hello,
         Some(Ok(Greeted::Plain { io, read })) => return Some(Accepted::Plain { io, read }),
@@ -79,7 +82,7 @@ pub async fn accept(
     let asks_for_proof = hello
         .client()
         .alpn()
-        .is_some_and(|mut offered| offered.any(|protocol| protocol == ACME));
+        .is_some_and(|mut offered| offered.any(|protocol| protocol == challenges::PROTOCOL));
     let challenged = match asks_for_proof {
         true => local.generation.acme.challenges().handshake(&name),
         false => None,
@@ -100,7 +103,35 @@ pub async fn accept(
                         .server(listening, name.as_bytes(), &exchange)
                 }
             };
-            Arc::clone(local.generation.terminator(position)?.config())
+            let terminator = local.generation.terminator(position)?;
+            if terminator.computed().is_empty() {
+                Arc::clone(terminator.config())
+            } else {
+                let http = Arc::clone(&local.generation.http);
+                let server = Arc::clone(&http.servers[position]);
+                let mut asking = connection.clone();
+                asking.secured = Some(Rc::new(Secured {
+                    server_name: name.clone(),
+                    ..Secured::default()
+                }));
+                let exchange = Exchange::new(Rc::new(asking), http, server);
+                let mut loading = pin!(computed(terminator, &name, &exchange));
+                match deadline
+                    .guard(|context| loading.as_mut().poll(context))
+                    .await
+                {
+                    Some(Ok(config)) => config,
+                    Some(Err(error)) => {
+                        let message = format_args!("{error} while SSL handshaking");
+                        local.log(&exchange, Level::Error, message);
+                        return None;
+                    }
+                    None => {
+                        told(&HandshakeError::Io(std::io::ErrorKind::TimedOut.into()));
+                        return None;
+                    }
+                }
+            }
         }
     };
     let mut secure = match shake_hands(hello, config, &deadline).await {
@@ -118,7 +149,7 @@ pub async fn accept(
     }
     let session = secure.session();
     let is_http2 = session.alpn_protocol() == Some(b"h2");
-    connection.secured = Some(Box::new(Secured {
+    connection.secured = Some(Rc::new(Secured {
         protocol: session.protocol_version().map_or("", openssl::version),
         cipher: (session.negotiated_cipher_suite())
             .map_or("", |suite| openssl::suite(suite.suite())),
@@ -134,6 +165,56 @@ pub async fn accept(
         true => Accepted::Http2(stream),
         false => Accepted::Http1(stream),
     })
+}
+
+/// What is offered to a client where certificates stand at computed paths: those that could be loaded.
+async fn computed(
+    terminator: &Terminator,
+    name: &str,
+    exchange: &Exchange,
+) -> Result<Arc<rustls::ServerConfig>, String> {
+    if !computed::is_plain_name(name) {
+        return Err("the name that was asked for cannot be a part of a path".to_owned());
+    }
+    let mut loaded = Vec::new();
+    let mut failure = None;
+    for computed in terminator.computed() {
+        let (mut certificate, mut key) = (Vec::new(), Vec::new());
+        variables::expand(&computed.certificate, exchange, &mut certificate);
+        variables::expand(&computed.key, exchange, &mut key);
+        let wanted = match computed.wanted(&certificate, &key) {
+            Ok(wanted) => wanted,
+            Err(error) => {
+                failure.get_or_insert(error.to_string());
+                continue;
+            }
+        };
+        if let Some(kept) = computed.kept(&wanted) {
+            loaded.push(kept);
+            continue;
+        }
+        // Files are read on a thread of their own, and by few at a time: a slow disk holds only those
+        // who wait for it.
+        let permit = Arc::clone(&computed.loading).acquire_owned().await;
+        let computed = Arc::clone(computed);
+        let loading = tokio::task::spawn_blocking(move || {
+            let _permit = permit;
+            computed.load(&wanted)
+        });
+        match loading.await {
+            Ok(Ok(certified)) => loaded.push(certified),
+            Ok(Err(error)) => {
+                failure.get_or_insert(error.to_string());
+            }
+            Err(error) => {
+                failure.get_or_insert(error.to_string());
+            }
+        }
+    }
+    match failure {
+        Some(failure) if loaded.is_empty() => Err(failure),
+        _ => Ok(terminator.config_with(loaded)),
+    }
 }
 
 async fn shake_hands(

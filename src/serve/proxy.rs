@@ -8,17 +8,17 @@
 //! answer then breaks off, the client's connection is cut, so that it sees the answer as cut.
 
 use std::future::poll_fn;
-use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::hash::{BuildHasher as _, RandomState};
 use std::io;
 use std::net::SocketAddr;
 use std::ops::Range;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use tokio::io::AsyncWrite as _;
+use tokio::io::{AsyncWrite as _, AsyncWriteExt as _};
 
 use super::downstream::{ClientError, Downstream, Framing, framing_for};
 use super::fields::FieldSet;
@@ -28,6 +28,7 @@ use super::proxy_fields;
 use super::request_body::RequestBody;
 use super::{answer, tunnel};
 use crate::conf::template::Template;
+use crate::conf::typed::listen::Address;
 use crate::conf::typed::log::Level;
 use crate::conf::typed::proxy::{HttpVersion, NextUpstream, Proxy, Target};
 use crate::http::buffer;
@@ -41,6 +42,7 @@ use crate::http::uri::{self, Escape};
 use crate::http::{hop_by_hop, range, variables};
 use crate::metrics::traffic::PeerId;
 use crate::net::deadline::Deadline;
+use crate::net::proxy_protocol;
 use crate::tls::stream::Stream;
 use crate::unit::clock;
 use crate::upstream::balance::{Event, Tried};
@@ -308,11 +310,7 @@ async fn attempts(
     body: &mut RequestBody,
 ) -> Result<Outcome, ClientError> {
     let proxy = &*plan.proxy;
-    let bind = proxy
-        .bind
-        .as_ref()
-        .and_then(|bind| proxy_fields::bind_address(bind, exchange));
-    let kind = pool_kind(bind);
+    let opening = Opening::of(proxy, exchange);
     let began = clock::now();
     let mut tried = Tried::with_limit(proxy.next_upstream_tries);
     let first_attempt = exchange.attempts.len();
@@ -342,13 +340,13 @@ async fn attempts(
                 first_attempt,
             );
             let idle = if may_reuse {
-                upstream.checkout(&selected, kind)
+                upstream.checkout(&selected, opening.kind)
             } else {
                 None
             };
             let is_reused = idle.is_some();
             let link = attempt(
-                &selected, idle, bind, exchange, downstream, plan, request, head_end, body,
+                &selected, idle, &opening, exchange, downstream, plan, request, head_end, body,
             )
             .await;
             let failure = match link {
@@ -430,14 +428,41 @@ fn log_event(local: &Local, exchange: &Exchange, event: Option<Event>) {
     }
 }
 
-/// Connections from one local address do not stand in for those from another (`proxy_bind`).
-fn pool_kind(bind: Option<SocketAddr>) -> u64 {
-    bind.map_or(0, |address| {
-        let mut hasher = DefaultHasher::new();
-        address.hash(&mut hasher);
-        hasher.finish()
-    })
+/// How a connection to a peer begins.
+struct Opening {
+    /// `proxy_bind`
+    bind: Option<SocketAddr>,
+    /// `proxy_protocol`: the header that goes before everything else, TLS too; empty if none.
+    header: Vec<u8>,
+    /// Kept connections that began otherwise do not stand in for this one: they come from another
+    /// address, or are another client's.
+    kind: u64,
 }
+
+impl Opening {
+    fn of(proxy: &Proxy, exchange: &Exchange) -> Self {
+        let bind =
+            (proxy.bind.as_ref()).and_then(|bind| proxy_fields::bind_address(bind, exchange));
+        let mut header = Vec::new();
+        if let Some(version) = proxy.proxy_protocol {
+            let connection = &exchange.connection;
+            let ends = match (&connection.remote, &connection.local) {
+                (Address::Ip(client), Address::Ip(local)) => Some((*client, *local)),
+                _ => None,
+            };
+            proxy_protocol::write(version, ends, &mut header);
+        }
+        let kind = match (bind, header.is_empty()) {
+            (None, true) => 0,
+            // With a key of our own: clients choose some of what is hashed, and one that found a
+            // second client with the same number would speak in its name.
+            _ => KEY.hash_one((bind, &header)),
+        };
+        Self { bind, header, kind }
+    }
+}
+
+static KEY: LazyLock<RandomState> = LazyLock::new(RandomState::new);
 
 /// May a request that may already have been acted upon be sent again?
 fn may_repeat(exchange: &Exchange, proxy: &Proxy, body: &RequestBody) -> bool {
@@ -459,7 +484,7 @@ fn is_in_time(proxy: &Proxy, began: Instant) -> bool {
 async fn attempt(
     selected: &Selected,
     idle: Option<Idle<Stream>>,
-    bind: Option<SocketAddr>,
+    opening: &Opening,
     exchange: &mut Exchange,
     downstream: &mut Downstream,
     plan: &Plan,
@@ -477,11 +502,11 @@ async fn attempt(
             stream,
             requests,
             created,
-            kind: pool_kind(bind),
+            kind: opening.kind,
             deadline: Deadline::new(),
             is_armed: false,
         },
-        None => connect(selected, bind, downstream, proxy).await?,
+        None => connect(selected, opening, downstream, proxy).await?,
     };
     link.requests += 1;
     let now = clock::now();
@@ -616,8 +641,7 @@ async fn attempt(
                 // Interim answers are passed on (RFC 9110 section 15.2), but for 100, which is ours to
                 // say and was said; a client of HTTP/1.0 knows none.
                 if status != 100 && exchange.head.version >= Version::Http11 {
-                    let bytes = head.fields.bytes[..head.length].to_vec();
-                    downstream.queue_interim(|out| out.extend_from_slice(&bytes));
+                    downstream.queue_interim(head);
                     downstream
                         .flush(exchange.settings.send_timeout)
                         .await
@@ -671,12 +695,21 @@ async fn read_what_is_there(link: &mut Link, exchange: &mut Exchange) -> Option<
 /// A fresh connection to a peer.
 async fn connect(
     selected: &Selected,
-    bind: Option<SocketAddr>,
+    opening: &Opening,
     downstream: &mut Downstream,
     proxy: &Proxy,
 ) -> Result<Link, Failure> {
-    let connecting =
-        crate::net::connect::connect(&selected.target().address, bind, proxy.socket_keepalive);
+    let connecting = async {
+        let address = &selected.target().address;
+        let mut stream =
+            crate::net::connect::connect(address, opening.bind, proxy.socket_keepalive).await?;
+        stream.set_nodelay();
+        if !opening.header.is_empty() {
+            // There is room for it in a socket that is new.
+            stream.write_all(&opening.header).await?;
+        }
+        io::Result::Ok(stream)
+    };
     let mut connecting = std::pin::pin!(connecting);
     let deadline = Deadline::new();
     deadline.set(proxy.connect_timeout);
@@ -695,12 +728,11 @@ async fn connect(
             .map(|()| Err(Failure::Peer(PeerError::ConnectTimedOut)))
     })
     .await?;
-    stream.set_nodelay();
     Ok(Link {
         stream: stream.into(),
         requests: 0,
         created: clock::now(),
-        kind: pool_kind(bind),
+        kind: opening.kind,
         deadline,
         is_armed: false,
     })
@@ -980,9 +1012,7 @@ async fn relay_answer(
         }
     };
     if status == 101 {
-        let is_wanted =
-            framing::wants_upgrade(&exchange.head).is_some() && downstream.as_http1().is_some();
-        if !is_wanted {
+        if !downstream.wants_tunnel(exchange) {
             local.log(
                 exchange,
                 Level::Error,

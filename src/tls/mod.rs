@@ -3,10 +3,28 @@
 //! Owns handshakes, what a certificate file must be, and which certificate a name is served with.
 //! Does not know requests, nor where certificates come from that are not files.
 
+pub mod clients;
+pub mod computed;
+mod der;
+pub mod distinguished_name;
+pub mod examine;
+pub mod facts;
 pub mod fetch;
+pub mod file;
+pub mod files;
+pub mod material;
 pub mod openssl;
+pub mod password;
+pub mod pem;
+pub mod pfx;
 pub mod placeholder;
+pub mod presented;
 pub mod provider;
+pub mod resumption;
+pub mod revocation;
+pub mod sessions;
+pub mod signature;
 pub mod slot;
 pub mod stream;
 pub mod terminator;
+pub mod tickets;

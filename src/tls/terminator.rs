@@ -8,12 +8,14 @@ use std::io;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use rustls::ServerConfig;
 use rustls::server::{Accepted, Acceptor, ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
+use rustls::{ServerConfig, SignatureScheme};
+use smallvec::SmallVec;
 
+use super::computed::Computed;
 use super::provider;
-use super::slot::Slot;
+use super::slot::{Held, Slot};
 use super::stream::Secure;
 use crate::conf::typed::tls::ServerTls;
 use crate::net;
@@ -28,6 +30,8 @@ const HANDSHAKE: u8 = 22;
 /// What one server offers.
 pub struct Terminator {
     config: Arc<ServerConfig>,
+    slots: Vec<Arc<Slot>>,
+    computed: Vec<Arc<Computed>>,
 }
 
 impl fmt::Debug for Terminator {
@@ -43,7 +47,10 @@ impl Terminator {
         let mut config = ServerConfig::builder_with_provider(provider)
             .with_protocol_versions(provider::versions(tls.protocols))?
             .with_no_client_auth()
-            .with_cert_resolver(Arc::new(Certificates { slots }));
+            .with_cert_resolver(Arc::new(Certificates {
+                slots: slots.clone(),
+                computed: Vec::new(),
+            }));
         config.ignore_client_order = tls.prefers_own_order;
         if http2 {
             config.alpn_protocols.push(b"h2".to_vec());
@@ -51,7 +58,29 @@ impl Terminator {
         config.alpn_protocols.push(b"http/1.1".to_vec());
         Ok(Self {
             config: Arc::new(config),
+            slots,
+            computed: Vec::new(),
         })
+    }
+
+    /// With certificates whose paths have yet to be computed for each client.
+    pub fn with_computed(self, computed: Vec<Arc<Computed>>) -> Self {
+        Self { computed, ..self }
+    }
+
+    /// The certificates to be computed before the handshake.
+    pub fn computed(&self) -> &[Arc<Computed>] {
+        &self.computed
+    }
+
+    /// What rustls is told for a client for which these certificates were computed.
+    pub fn config_with(&self, computed: Vec<Arc<CertifiedKey>>) -> Arc<ServerConfig> {
+        let mut config = ServerConfig::clone(&self.config);
+        config.cert_resolver = Arc::new(Certificates {
+            slots: self.slots.clone(),
+            computed,
+        });
+        Arc::new(config)
     }
 
     /// What rustls is told.
@@ -63,6 +92,7 @@ impl Terminator {
 /// The certificates of a server.
 struct Certificates {
     slots: Vec<Arc<Slot>>,
+    computed: Vec<Arc<CertifiedKey>>,
 }
 
 impl fmt::Debug for Certificates {
@@ -72,13 +102,33 @@ impl fmt::Debug for Certificates {
 }
 
 impl ResolvesServerCert for Certificates {
-    /// The first that the client understands.
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        let schemes = hello.signature_schemes();
-        let mut held = self.slots.iter().map(|slot| slot.held());
-        let found = held.find(|held| held.certified.key.choose_scheme(schemes).is_some());
-        found.map(|held| Arc::clone(&held.certified))
+        let held: SmallVec<[Arc<Held>; 2]> = self.slots.iter().map(|slot| slot.held()).collect();
+        let good = held.iter().filter(|held| held.lacking.is_none());
+        let good: SmallVec<[&Arc<CertifiedKey>; 2]> = (self.computed.iter())
+            .chain(good.map(|held| &held.certified))
+            .collect();
+        choose(&good, hello.signature_schemes())
+            .or_else(|| held.first().map(|held| &held.certified))
+            .map(Arc::clone)
     }
+}
+
+/// The certificate that a client likes best: the order is the client's, as it is with OpenSSL. What it
+/// does not understand is better than a placeholder that it understands, and is what it gets.
+fn choose<'a>(
+    certificates: &[&'a Arc<CertifiedKey>],
+    schemes: &[SignatureScheme],
+) -> Option<&'a Arc<CertifiedKey>> {
+    if let [only] = certificates {
+        return Some(only);
+    }
+    let liked = schemes.iter().find_map(|scheme| {
+        let scheme = std::slice::from_ref(scheme);
+        let mut all = certificates.iter();
+        all.find(|certified| certified.key.choose_scheme(scheme).is_some())
+    });
+    liked.or(certificates.first()).copied()
 }
 
 /// A connection of which the first message is being read.

@@ -3,8 +3,10 @@
 //! `support` holds servers, clients and backends; every other module is a subject. All of them run
 //! against `openclaw`, or against the program that `OPENCLAW_UNDER_TEST` names.
 
+mod acme;
 mod assets;
 mod bodies;
+mod certificates;
 mod cli;
 mod conf_cases;
 mod connections;
@@ -13,6 +15,8 @@ mod dashboard;
 mod floors;
 mod hop_by_hop;
 mod http2;
+mod http2_conformance;
+mod http2_limits;
 mod install;
 mod life;
 mod limits;
@@ -20,6 +24,7 @@ mod load;
 mod metrics;
 mod oracle;
 mod process;
+mod proxied;
 mod service;
 mod smuggling;
 mod support;

@@ -7,6 +7,7 @@
 //! the names of nginx that this version lacks ([`foreign()`]). Invariant: a name has at most one row for
 //! each context, so [`find`] has one answer.
 
+mod acme;
 mod acme_dns;
 mod foreign;
 mod help;
@@ -49,6 +50,8 @@ impl Contexts {
     pub const UPSTREAM: Self = Self(1 << 8);
     /// Inside `types {}`, `map {}`, `geo {}`, `split_clients {}`: entries, not directives.
     pub const ENTRIES: Self = Self(1 << 9);
+    /// Inside `acme_issuer {}`.
+    pub const ACME_ISSUER: Self = Self(1 << 11);
     /// Inside `dns_provider {}`.
     pub const DNS_PROVIDER: Self = Self(1 << 12);
     /// Everywhere (`include`).
@@ -190,6 +193,7 @@ const AREAS: &[&[Directive]] = &[
     tls::ROWS,
     proxy::ROWS,
     upstream::ROWS,
+    acme::ROWS,
     acme_dns::ROWS,
 ];
 
@@ -307,7 +311,7 @@ impl Directive {
 mod tests {
     use super::*;
 
-    const SINGLE_CONTEXTS: [Contexts; 11] = [
+    const SINGLE_CONTEXTS: [Contexts; 12] = [
         Contexts::MAIN,
         Contexts::EVENTS,
         Contexts::HTTP,
@@ -318,6 +322,7 @@ mod tests {
         Contexts::LIMIT_EXCEPT,
         Contexts::UPSTREAM,
         Contexts::ENTRIES,
+        Contexts::ACME_ISSUER,
         Contexts::DNS_PROVIDER,
     ];
 

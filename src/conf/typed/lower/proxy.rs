@@ -10,7 +10,7 @@ use crate::conf::include::{Node, Word};
 use crate::conf::template::Template;
 use crate::conf::typed::proxy::{
     Bind, BindAddress, CookieEdit, CookieFlags, CookieName, HttpVersion, NextUpstream, Proxy,
-    Redirect, SetField, Target,
+    ProxyProtocol, Redirect, SetField, Target,
 };
 use crate::conf::typed::upstream::{PeerAddress, Upstream};
 use crate::conf::variable::{Core, Variable};
@@ -114,6 +114,11 @@ pub fn proxy(
         pass_trailers: scope.flag("proxy_pass_trailers"),
         bind: bind(scope, cx),
         socket_keepalive: scope.flag("proxy_socket_keepalive"),
+        proxy_protocol: match scope.text("proxy_protocol") {
+            "on" | "v1" => Some(ProxyProtocol::Text),
+            "v2" => Some(ProxyProtocol::Binary),
+            _ => None,
+        },
         connect_timeout: scope.time("proxy_connect_timeout"),
         send_timeout: scope.time("proxy_send_timeout"),
         read_timeout: scope.time("proxy_read_timeout"),
