@@ -8,6 +8,7 @@
 //! an [`ordering::Attempt`] do it. All that must survive is on the disk, as [`storage`] has it.
 
 mod account;
+pub mod authority;
 mod care;
 mod certificate;
 pub mod challenges;
