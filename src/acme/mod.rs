@@ -14,6 +14,7 @@ mod certificate;
 pub mod challenges;
 pub mod dns;
 mod failure;
+mod local;
 pub mod manager;
 mod ordering;
 mod renewal;
