@@ -6,7 +6,7 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use rustls::HandshakeKind;
+use rustls::{HandshakeKind, ProtocolVersion};
 
 use super::connection;
 use super::worker::Worker;
@@ -16,6 +16,7 @@ use crate::conf::typed::log::Level;
 use crate::http::exchange::{Connection, Exchange, Secured};
 use crate::http::variables;
 use crate::log::error_log;
+use crate::metrics::registry;
 use crate::net;
 use crate::net::deadline::Deadline;
 use crate::tls::stream::{Secure, Stream};
@@ -53,6 +54,7 @@ pub async fn accept(
     let deadline = Deadline::new();
     deadline.set(server.reading.header_timeout);
     let told = |error: &HandshakeError| {
+        registry::with(|counters| counters.tls_failed.increase());
         error_log::report(
             Level::Info,
             format_args!(
@@ -149,6 +151,16 @@ pub async fn accept(
     }
     let session = secure.session();
     let is_http2 = session.alpn_protocol() == Some(b"h2");
+    let is_resumed = session.handshake_kind() == Some(HandshakeKind::Resumed);
+    registry::with(|counters| {
+        match session.protocol_version() {
+            Some(ProtocolVersion::TLSv1_2) => counters.tls12.increase(),
+            _ => counters.tls13.increase(),
+        }
+        if is_resumed {
+            counters.tls_resumed.increase();
+        }
+    });
     connection.secured = Some(Rc::new(Secured {
         protocol: session.protocol_version().map_or("", openssl::version),
         cipher: (session.negotiated_cipher_suite())
@@ -157,7 +169,7 @@ pub async fn accept(
             .map_or("", |group| openssl::group(group.name())),
         server_name: name,
         alpn_protocol: String::from_utf8_lossy(session.alpn_protocol().unwrap_or_default()).into(),
-        is_resumed: session.handshake_kind() == Some(HandshakeKind::Resumed),
+        is_resumed,
     }));
     secure.session_mut().set_buffer_limit(Some(64 << 10));
     let stream = Stream::Secure(Box::new(secure));
