@@ -5,7 +5,7 @@
 //!
 //! A [`manager::Manager`] holds one [`certificate::Certificate`] for each that is wanted, and for each
 //! of those one task runs [`care::care`]: it waits until there is something to do, and then lets
-//! [`ordering::obtain`] do it. All that must survive is on the disk, as [`storage`] has it.
+//! an [`ordering::Attempt`] do it. All that must survive is on the disk, as [`storage`] has it.
 
 mod account;
 mod care;

@@ -32,6 +32,7 @@ use crate::net::listener::{self, ListenError, Share, Sockets};
 use crate::protocol::{Applied, Base, Refusal, RefusalCode};
 use crate::serve::generation::Generation;
 use crate::tls::files::{Change, Files};
+use crate::tls::tickets;
 use crate::upstream::refresh::{NameEvent, NameEventKind};
 
 /// A worker whose thread ended by itself is started again, after this long.
@@ -903,14 +904,21 @@ fn rotate_logs(rotation: LogRotation, workers: &mut Workers) {
     }
 }
 
-/// Takes changed files of certificates into use, for ever. Files are read on a thread of its own:
+/// Takes changed files of certificates and of keys for tickets into use, for ever. Files are read on a thread of its own:
 /// neither a slow disk nor a costly password holds the main thread.
 async fn watch_certificates(files: Arc<Files>) {
     loop {
         tokio::time::sleep(CERTIFICATES_SEEN).await;
         let looking = Arc::clone(&files);
-        let looked = tokio::task::spawn_blocking(move || looking.look()).await;
-        for change in looked.unwrap_or_default() {
+        let looked = tokio::task::spawn_blocking(move || (looking.look(), tickets::look())).await;
+        let (looked, troubles) = looked.unwrap_or_default();
+        for trouble in troubles {
+            error_log::report(
+                Level::Error,
+                format_args!("{trouble}; the keys from before are used on"),
+            );
+        }
+        for change in looked {
             match change {
                 Change::Loaded {
                     certificate,

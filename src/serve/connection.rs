@@ -567,6 +567,8 @@ pub(super) fn prepare(
 
 /// What HTTP/1 and HTTP/2 have in common behind the choice of the server.
 pub(super) fn route(local: &Rc<Local>, exchange: &mut Exchange) -> Result<(), u16> {
+    // Before anything is done for a client, it must be one that may ask this server.
+    handshake::check_client(local, exchange)?;
     // An open proxy would serve these; a reverse proxy has no use for them (nginx answers 405).
     if matches!(exchange.method, Method::Connect | Method::Trace) {
         let name = if exchange.method == Method::Connect {

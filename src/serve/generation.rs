@@ -41,6 +41,7 @@ use crate::tls::computed::Computed;
 use crate::tls::facts::Facts;
 use crate::tls::files::Files;
 use crate::tls::placeholder::placeholder;
+use crate::tls::resumption::{self, Resumption};
 use crate::tls::slot::Slot;
 use crate::tls::stream::Stream;
 use crate::tls::terminator::Terminator;
@@ -69,6 +70,8 @@ pub struct Generation {
     listens: HashMap<Address, usize>,
     /// By position in [`Http::servers`]: what servers with TLS offer.
     terminators: Vec<Option<Terminator>>,
+    /// What lets clients take up their sessions again.
+    pub resumption: Resumption,
     /// The certificates that we get ourselves.
     pub acme: Arc<Manager>,
     /// The certificates that stand in files.
@@ -194,9 +197,18 @@ impl Generation {
             .collect();
         opened.dedup_by_key(|warning| warning.to_string());
         let mut warnings: Vec<_> = opened.iter().map(ToString::to_string).collect();
+        let mut resumption = Resumption::following(previous.map(|previous| &previous.resumption));
         let mut terminators = Vec::with_capacity(http.servers.len());
         for server in &http.servers {
-            terminators.push(terminator(server, files, acme, &mut warnings)?);
+            let before = previous.map(|previous| &previous.resumption);
+            terminators.push(terminator(
+                server,
+                files,
+                acme,
+                &mut resumption,
+                before,
+                &mut warnings,
+            )?);
         }
         Ok(Arc::new(Self {
             number,
@@ -208,6 +220,7 @@ impl Generation {
             groups,
             listens,
             terminators,
+            resumption,
             acme: Arc::clone(acme),
             files: Arc::clone(files),
             resolvers,
@@ -363,6 +376,8 @@ fn terminator(
     server: &Server,
     files: &Files,
     acme: &Manager,
+    resumption: &mut Resumption,
+    previous: Option<&Resumption>,
     warnings: &mut Vec<String>,
 ) -> Result<Option<Terminator>, BuildError> {
     let Some(tls) = &server.tls else {
@@ -400,7 +415,7 @@ fn terminator(
         }
     }
     let is_managed = |certificate: &Certificate| matches!(certificate, Certificate::Managed(_));
-    let is_lacking = slots.iter().all(|slot| slot.held().lacking.is_some());
+    let is_lacking = !tls.rejects && slots.iter().all(|slot| slot.held().lacking.is_some());
     if is_lacking && computed.is_empty() && !tls.certificates.iter().any(is_managed) {
         let name = String::from_utf8_lossy(&server.primary_name);
         let why = format!("no certificate for server \"{name}\", a placeholder is served");
@@ -409,7 +424,9 @@ fn terminator(
             slots.extend(placeholder(why).map(Slot::new));
         }
     }
-    Terminator::new(tls, slots, server.reading.http2_over_tls)
+    let identity = resumption::identity(server, tls);
+    let http2 = server.reading.http2_over_tls;
+    Terminator::new(tls, slots, http2, identity, resumption, previous, warnings)
         .map(|terminator| Some(terminator.with_computed(computed)))
         .map_err(|error| BuildError(format!("TLS of a server cannot be set up: {error}")))
 }

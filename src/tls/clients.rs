@@ -324,9 +324,8 @@ fn reason(
         Error::CertRevoked => "certificate revoked",
         Error::CrlExpired { .. } => "CRL has expired",
         Error::UnknownRevocationStatus => "unable to get certificate CRL",
-        Error::MaximumPathDepthExceeded | Error::MaximumPathBuildCallsExceeded => {
-            "certificate chain too long"
-        }
+        // OpenSSL does not look further, and finds no issuer there.
+        Error::MaximumPathDepthExceeded | Error::MaximumPathBuildCallsExceeded => NO_LOCAL_ISSUER,
         Error::InvalidSignatureForPublicKey => "certificate signature failure",
         Error::NameConstraintViolation => "permitted subtree violation",
         Error::PathLenConstraintViolated => "path length constraint exceeded",

@@ -30,4 +30,7 @@ mod service;
 mod smuggling;
 mod support;
 mod tls;
+mod tls_clients;
+mod tls_offer;
+mod tls_sessions;
 mod words;

@@ -142,6 +142,18 @@ impl Suite {
     ];
 }
 
+impl Suite {
+    /// Is ChaCha20 what it encrypts with?
+    pub fn is_chacha(self) -> bool {
+        matches!(
+            self,
+            Self::TLS13_CHACHA20_POLY1305_SHA256
+                | Self::TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256
+                | Self::TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256
+        )
+    }
+}
+
 /// A way to exchange keys.
 #[expect(missing_docs, reason = "the names of the registry")]
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]

@@ -86,9 +86,19 @@ pub fn server<'a>(
             .hint("suites with finite fields are not offered: every client has better ones"),
         );
     }
-    let early_data = early_data(scope, offer.protocols, cx);
+    let mut session_cache = session_cache(scope, zones, cx);
+    let early_data = early_data(scope, offer.protocols, &mut session_cache, cx);
+    if early_data {
+        // What is replayed must find nothing: a session is used once, so it is kept here.
+        offer.tickets = false;
+    }
+    let rejects = scope.flag("ssl_reject_handshake");
     ServerTls {
-        certificates: certificates(scope, orders, cx),
+        // Who refuses all handshakes shows none.
+        certificates: match rejects {
+            true => Vec::new(),
+            false => certificates(scope, orders, cx),
+        },
         certificate_cache: certificate_cache(scope, cx),
         protocols: offer.protocols,
         suites: offer.suites,
@@ -98,7 +108,7 @@ pub fn server<'a>(
         buffer_size: scope
             .size("ssl_buffer_size")
             .clamp(LEAST_BUFFER, MOST_BUFFER),
-        session_cache: session_cache(scope, zones, cx),
+        session_cache,
         session_timeout: unit::time::seconds(scope.text("ssl_session_timeout"))
             .unwrap_or(Duration::from_secs(300)),
         tickets: offer.tickets,
@@ -127,7 +137,7 @@ pub fn server<'a>(
                 .map_or_else(Span::default, |line| line.name.span),
         },
         early_data,
-        rejects: scope.flag("ssl_reject_handshake"),
+        rejects,
     }
 }
 
@@ -426,21 +436,42 @@ fn session_cache<'a>(scope: &Scope<'a>, zones: &mut Zones<'a>, cx: &mut Cx) -> S
     cache
 }
 
-fn early_data(scope: &Scope<'_>, protocols: Protocols, cx: &mut Cx) -> bool {
+fn early_data(
+    scope: &Scope<'_>,
+    protocols: Protocols,
+    cache: &mut SessionCache,
+    cx: &mut Cx,
+) -> bool {
     let is_on = scope.flag("ssl_early_data");
     let Some(line) = scope.nearest("ssl_early_data").filter(|_| is_on) else {
         return false;
     };
-    if !protocols.tls13 {
+    let lacks = |what: &str, hint: &str, cx: &mut Cx| {
         cx.report(
             Diagnostic::warning(
                 Code::EARLY_DATA_WITHOUT_EFFECT,
                 line.name.span,
-                "there is no early data without `TLSv1.3`",
+                format!("there is no early data without {what}"),
             )
-            .hint("name it in `ssl_protocols`"),
+            .hint(hint),
         );
+    };
+    if !protocols.tls13 {
+        lacks("`TLSv1.3`", "name it in `ssl_protocols`", cx);
         return false;
+    }
+    if *cache == SessionCache::Off {
+        if scope.text("ssl_session_cache") == "off" {
+            lacks(
+                "a session cache",
+                "write `ssl_session_cache shared:tls:1m`",
+                cx,
+            );
+            return false;
+        }
+        *cache = SessionCache::Own {
+            sessions: OWN_SESSIONS,
+        };
     }
     true
 }
