@@ -1127,3 +1127,66 @@ fn bash_completes_words_and_the_manual_is_one() {
         stdout(&output)
     );
 }
+
+#[test]
+fn the_own_authority_is_shown_and_explained_and_nothing_is_made_for_that() {
+    use openclaw::acme::authority::Authority;
+    let directory = TempDir::new().expect("a directory");
+    let conf = directory.path().join("openclaw.conf");
+    fs::write(&conf, "events { }\nhttp { }\nstate_directory memory;\n").expect("written");
+    let ca = |words: &[&str]| {
+        openclaw()
+            .arg("ca")
+            .args(words)
+            .arg("-c")
+            .arg(&conf)
+            .output()
+            .expect("the program must be there")
+    };
+    let output = ca(&["show"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stderr(&output).contains("there is no authority in"));
+    assert!(!directory.path().join("memory").exists());
+
+    let place = directory.path().join("memory/authority");
+    let made = Authority::open(&place, &["nas"]).expect("made");
+    let facts = made.facts();
+    let output = ca(&["show"]);
+    let text = stdout(&output);
+    for part in [
+        &facts.fingerprint,
+        &facts.path.display().to_string(),
+        "home.arpa",
+        "nas",
+        "not by this machine",
+    ] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+    assert_eq!(stdout(&ca(&["show", "--pem"])), facts.pem);
+    let output = ca(&["show", "--json"]);
+    assert_eq!(json(&output)["fingerprint"], facts.fingerprint.as_str());
+    assert_eq!(json(&output)["trusted"], serde_json::Value::Null);
+    let text = stdout(&ca(&["trust"]));
+    for part in [
+        &*facts.fingerprint,
+        "--install",
+        "Firefox",
+        "Android",
+        "Windows",
+    ] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+    let output = ca(&["untrust"]);
+    assert!(output.status.success());
+    assert_eq!(stdout(&output), "this machine does not trust it\n");
+
+    fs::write(&facts.path, "garbage").expect("written");
+    let output = ca(&["trust"]);
+    assert_eq!(output.status.code(), Some(1));
+    let told = stderr(&output);
+    assert!(
+        told.contains("cannot be used: it is no certificate"),
+        "{told}"
+    );
+    assert_eq!(fs::read_to_string(&facts.path).expect("there"), "garbage");
+}
