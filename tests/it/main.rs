@@ -32,4 +32,5 @@ mod tls;
 mod tls_clients;
 mod tls_offer;
 mod tls_sessions;
+mod tls_stapling;
 mod words;
