@@ -489,6 +489,7 @@ const WORDS: &[&str] = &[
     "backup",
     "restore",
     "doctor",
+    "audit",
     "fmt",
     "help",
     "explain",

@@ -7,6 +7,7 @@
 //! Invariant: text that the daemon sends is escaped before it is printed, whoever wrote it.
 
 pub mod args;
+mod audit;
 mod backends;
 mod certificates;
 mod completion;
@@ -142,6 +143,9 @@ fn word(word: Word) -> ExitCode {
             move_memory(&session, "/v1/restore", &file)
         }),
         Word::Doctor { daemon } => doctor::run(&daemon),
+        Word::Audit { what, ca, daemon } => {
+            end(&daemon, audit::run(what.as_deref(), ca.as_deref(), &daemon))
+        }
         Word::Fmt { check, files } => fmt::run(check, &files),
         Word::Help { directive } => help(directive.as_deref()),
         Word::Explain { code } => explain_code(&code),

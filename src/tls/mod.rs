@@ -3,6 +3,7 @@
 //! Owns handshakes, what a certificate file must be, and which certificate a name is served with.
 //! Does not know requests, nor where certificates come from that are not files.
 
+pub mod audit;
 pub mod clients;
 pub mod computed;
 mod der;

@@ -29,6 +29,7 @@ mod service;
 mod smuggling;
 mod support;
 mod tls;
+mod tls_audit;
 mod tls_clients;
 mod tls_offer;
 mod tls_sessions;
