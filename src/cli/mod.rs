@@ -8,6 +8,7 @@
 
 pub mod args;
 mod authority;
+mod audit;
 mod backends;
 mod certificates;
 mod completion;
@@ -145,6 +146,9 @@ fn word(word: Word) -> ExitCode {
         }),
         Word::Ca { action } => end(action.daemon(), authority::run(&action)),
         Word::Doctor { daemon } => doctor::run(&daemon),
+        Word::Audit { what, ca, daemon } => {
+            end(&daemon, audit::run(what.as_deref(), ca.as_deref(), &daemon))
+        }
         Word::Fmt { check, files } => fmt::run(check, &files),
         Word::Help { directive } => help(directive.as_deref()),
         Word::Explain { code } => explain_code(&code),

@@ -43,6 +43,7 @@ use crate::tls::files::Files;
 use crate::tls::placeholder::placeholder;
 use crate::tls::resumption::{self, Resumption};
 use crate::tls::slot::Slot;
+use crate::tls::stapling::Staple;
 use crate::tls::stream::Stream;
 use crate::tls::terminator::Terminator;
 use crate::unit::clock;
@@ -268,6 +269,24 @@ impl Generation {
                 Certificate::Files(_) | Certificate::Computed { .. } => None,
             })
             .collect()
+    }
+
+    /// The certificates whose status is sent along, each once.
+    pub fn staples(&self) -> Vec<Staple> {
+        let mut staples: Vec<Staple> = Vec::new();
+        for (server, terminator) in self.http.servers.iter().zip(&self.terminators) {
+            let (Some(tls), Some(terminator)) = (&server.tls, terminator) else {
+                continue;
+            };
+            let written = server.settings.resolver.as_ref();
+            let resolver = written.map(|written| self.resolver(written));
+            for staple in Staple::of(tls, terminator.slots(), resolver.as_ref()) {
+                if !staples.iter().any(|known| known.has_slot_of(&staple)) {
+                    staples.push(staple);
+                }
+            }
+        }
+        staples
     }
 
     /// The names in the `upstream {}` blocks: to be looked up before the generation is used, then kept.
