@@ -35,6 +35,7 @@ use crate::metrics::registry;
 use crate::metrics::traffic::{self, RouteId, RouteKey};
 use crate::net::resolver::Resolver;
 use crate::route::table::RouteTable;
+use crate::tls::client::Connectors;
 use crate::tls::placeholder::placeholder;
 use crate::tls::slot::{self, Slot};
 use crate::tls::stream::Stream;
@@ -118,6 +119,7 @@ impl Generation {
         all.sort_by_key(|(_, settings)| settings.id);
         all.dedup_by_key(|(_, settings)| settings.id);
         let mut opened = Vec::new();
+        let mut connectors = Connectors::default();
         let mut places = Vec::with_capacity(all.len());
         for (route, settings) in &all {
             let failed = |error: log::OpenError| BuildError(error.to_string());
@@ -126,7 +128,7 @@ impl Generation {
                 access: log::open_access(&settings.access_logs, &mut opened).map_err(failed)?,
                 errors: log::open_errors(&settings.error_logs, &mut opened).map_err(failed)?,
                 plan: match &settings.handler {
-                    Handler::Proxy(proxy) => Some(Plan::new(proxy)),
+                    Handler::Proxy(proxy) => Some(Plan::new(proxy, &mut connectors)),
                     Handler::Files | Handler::StubStatus | Handler::Metrics(_) => None,
                 },
             };
@@ -185,6 +187,7 @@ impl Generation {
             .collect();
         opened.dedup_by_key(|warning| warning.to_string());
         let mut warnings: Vec<_> = opened.iter().map(ToString::to_string).collect();
+        warnings.extend(connectors.failures().map(str::to_owned));
         let mut terminators = Vec::with_capacity(http.servers.len());
         for server in &http.servers {
             terminators.push(terminator(server, acme, &mut warnings)?);

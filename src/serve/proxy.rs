@@ -41,7 +41,9 @@ use crate::http::uri::{self, Escape};
 use crate::http::{hop_by_hop, range, variables};
 use crate::metrics::traffic::PeerId;
 use crate::net::deadline::Deadline;
+use crate::tls::client::{self, Connector, Connectors};
 use crate::tls::stream::Stream;
+use crate::tls::terminator::HandshakeError;
 use crate::unit::clock;
 use crate::upstream::balance::{Event, Tried};
 use crate::upstream::group::{NoPeer, Selected};
@@ -63,13 +65,18 @@ pub struct Plan {
     pub hidden: FieldSet,
     /// `X-Accel-…` and others that have no effect.
     pub ignored: FieldSet,
+    /// What begins TLS with a peer, where requests may go to one over TLS.
+    connector: Option<client::Made>,
 }
 
 impl Plan {
-    /// Compiles the names that a request would otherwise compare.
-    pub fn new(proxy: &Arc<Proxy>) -> Self {
+    /// Compiles the names that a request would otherwise compare, and takes what it needs of the
+    /// generation's `connectors`.
+    pub fn new(proxy: &Arc<Proxy>, connectors: &mut Connectors) -> Self {
         let set = |names: &[Box<[u8]>]| FieldSet::new(names.iter().map(|name| &**name));
+        let tls = proxy.tls.as_ref();
         Self {
+            connector: tls.map(|tls| connectors.connector(tls, false)),
             proxy: Arc::clone(proxy),
             replaced: set(&proxy.replaced),
             hidden: set(&proxy.hidden),
@@ -99,6 +106,8 @@ pub enum Outcome {
 enum PeerError {
     Connect(io::Error),
     ConnectTimedOut,
+    Handshake(client::Failure),
+    HandshakeTimedOut,
     Send(io::Error),
     SendTimedOut,
     Closed,
@@ -111,9 +120,10 @@ enum PeerError {
 impl PeerError {
     fn condition(&self) -> NextUpstream {
         match self {
-            Self::ConnectTimedOut | Self::SendTimedOut | Self::ReadTimedOut => {
-                NextUpstream::TIMEOUT
-            }
+            Self::ConnectTimedOut
+            | Self::HandshakeTimedOut
+            | Self::SendTimedOut
+            | Self::ReadTimedOut => NextUpstream::TIMEOUT,
             Self::Head(_) => NextUpstream::INVALID_HEADER,
             _ => NextUpstream::ERROR,
         }
@@ -127,10 +137,19 @@ impl PeerError {
         }
     }
 
+    /// Did it fail before a byte of the request was sent?
+    fn is_before_request(&self) -> bool {
+        matches!(
+            self,
+            Self::Connect(_) | Self::ConnectTimedOut | Self::Handshake(_) | Self::HandshakeTimedOut
+        )
+    }
+
     /// What we were doing, in nginx's words.
     fn doing(&self) -> &'static str {
         match self {
             Self::Connect(_) | Self::ConnectTimedOut => "connecting to upstream",
+            Self::Handshake(_) | Self::HandshakeTimedOut => "SSL handshaking to upstream",
             Self::Send(_) | Self::SendTimedOut => "sending request to upstream",
             _ => "reading response header from upstream",
         }
@@ -150,13 +169,24 @@ impl std::fmt::Display for PeerError {
                         nix::errno::Errno::from_raw(number).desc()
                     )
                 }
+                None if error
+                    .get_ref()
+                    .is_some_and(|inner| inner.is::<rustls::Error>()) =>
+                {
+                    let call = if call == "recv" { "read" } else { "write" };
+                    write!(formatter, "SSL_{call}() failed ({error})")
+                }
                 None => write!(formatter, "{call}() failed ({error})"),
             };
         match self {
             Self::Connect(error) => system(formatter, "connect", error),
             Self::Send(error) => system(formatter, "send", error),
             Self::Receive(error) => system(formatter, "recv", error),
-            Self::ConnectTimedOut | Self::SendTimedOut | Self::ReadTimedOut => {
+            Self::Handshake(failure) => write!(formatter, "{failure}"),
+            Self::ConnectTimedOut
+            | Self::HandshakeTimedOut
+            | Self::SendTimedOut
+            | Self::ReadTimedOut => {
                 formatter.write_str("upstream timed out (110: Connection timed out)")
             }
             Self::Closed => formatter.write_str("upstream prematurely closed connection"),
@@ -218,6 +248,21 @@ pub async fn proxy(
     let (upstream, uri) = match resolve_target(local, exchange, proxy).await {
         Ok(found) => found,
         Err(status) => return Ok(Outcome::Failed(status)),
+    };
+
+    let secure = match (&plan.connector, &proxy.tls) {
+        (Some(connector), Some(tls)) if exchange.proxy_scheme.is_secure() => match connector {
+            Ok(connector) => Some(proxy_fields::secure(connector, &tls.name, exchange)),
+            Err(reason) => {
+                local.log(
+                    exchange,
+                    Level::Error,
+                    format_args!("{reason} while connecting to upstream"),
+                );
+                return Ok(Outcome::Failed(502));
+            }
+        },
+        _ => None,
     };
 
     // The whole body is read before a peer is asked, unless it may stream: so a slow client holds no
@@ -283,8 +328,17 @@ pub async fn proxy(
         request.extend_from_slice(bytes);
     }
 
+    let bind = proxy
+        .bind
+        .as_ref()
+        .and_then(|bind| proxy_fields::bind_address(bind, exchange));
+    let way = Way {
+        kind: pool_kind(bind, secure.as_ref()),
+        bind,
+        secure,
+    };
     let outcome = attempts(
-        local, &upstream, exchange, downstream, plan, &request, head_end, &mut body,
+        local, &upstream, &way, exchange, downstream, plan, &request, head_end, &mut body,
     )
     .await;
     buffer::give_back(request);
@@ -300,6 +354,7 @@ pub async fn proxy(
 async fn attempts(
     local: &Rc<Local>,
     upstream: &Rc<LocalUpstream>,
+    way: &Way,
     exchange: &mut Exchange,
     downstream: &mut Downstream,
     plan: &Plan,
@@ -308,11 +363,6 @@ async fn attempts(
     body: &mut RequestBody,
 ) -> Result<Outcome, ClientError> {
     let proxy = &*plan.proxy;
-    let bind = proxy
-        .bind
-        .as_ref()
-        .and_then(|bind| proxy_fields::bind_address(bind, exchange));
-    let kind = pool_kind(bind);
     let began = clock::now();
     let mut tried = Tried::with_limit(proxy.next_upstream_tries);
     let first_attempt = exchange.attempts.len();
@@ -342,13 +392,13 @@ async fn attempts(
                 first_attempt,
             );
             let idle = if may_reuse {
-                upstream.checkout(&selected, kind)
+                upstream.checkout(&selected, way.kind)
             } else {
                 None
             };
             let is_reused = idle.is_some();
             let link = attempt(
-                &selected, idle, bind, exchange, downstream, plan, request, head_end, body,
+                &selected, idle, way, exchange, downstream, plan, request, head_end, body,
             )
             .await;
             let failure = match link {
@@ -388,10 +438,9 @@ async fn attempts(
                 format_args!("{failure} while {}", failure.doing()),
             );
             finish_attempt(exchange, failure.status());
-            let is_connect = matches!(failure, PeerError::Connect(_) | PeerError::ConnectTimedOut);
             let may_go_on = proxy.next_upstream.has(failure.condition())
                 && body.can_repeat()
-                && (is_connect || may_repeat(exchange, proxy, body))
+                && (failure.is_before_request() || may_repeat(exchange, proxy, body))
                 && is_in_time(proxy, began);
             // A connection that was kept may have been closed by the peer at any time: that says
             // nothing about the peer, and the request is owed a fresh connection.
@@ -430,13 +479,39 @@ fn log_event(local: &Local, exchange: &Exchange, event: Option<Event>) {
     }
 }
 
-/// Connections from one local address do not stand in for those from another (`proxy_bind`).
-fn pool_kind(bind: Option<SocketAddr>) -> u64 {
-    bind.map_or(0, |address| {
-        let mut hasher = DefaultHasher::new();
-        address.hash(&mut hasher);
-        hasher.finish()
-    })
+/// How connections for a request are made.
+struct Way {
+    /// The local address (`proxy_bind`).
+    bind: Option<SocketAddr>,
+    /// Over TLS?
+    secure: Option<Secure>,
+    /// Tells apart kept connections that were made otherwise.
+    kind: u64,
+}
+
+/// TLS with a peer, as a request needs it.
+pub struct Secure {
+    /// What begins it.
+    pub connector: Arc<Connector>,
+    /// Whom the certificate must name.
+    pub name: Vec<u8>,
+}
+
+/// Connections from one local address do not stand in for those from another (`proxy_bind`), nor
+/// those to a peer of one name for those to another.
+fn pool_kind(bind: Option<SocketAddr>, secure: Option<&Secure>) -> u64 {
+    if bind.is_none() && secure.is_none() {
+        return 0;
+    }
+    let mut hasher = DefaultHasher::new();
+    bind.hash(&mut hasher);
+    if let Some(secure) = secure {
+        // No other connector comes to its place while connections made with it are kept: both live
+        // as long as the generation.
+        Arc::as_ptr(&secure.connector).hash(&mut hasher);
+        secure.name.hash(&mut hasher);
+    }
+    hasher.finish()
 }
 
 /// May a request that may already have been acted upon be sent again?
@@ -459,7 +534,7 @@ fn is_in_time(proxy: &Proxy, began: Instant) -> bool {
 async fn attempt(
     selected: &Selected,
     idle: Option<Idle<Stream>>,
-    bind: Option<SocketAddr>,
+    way: &Way,
     exchange: &mut Exchange,
     downstream: &mut Downstream,
     plan: &Plan,
@@ -477,11 +552,11 @@ async fn attempt(
             stream,
             requests,
             created,
-            kind: pool_kind(bind),
+            kind: way.kind,
             deadline: Deadline::new(),
             is_armed: false,
         },
-        None => connect(selected, bind, downstream, proxy).await?,
+        None => connect(selected, way, downstream, proxy).await?,
     };
     link.requests += 1;
     let now = clock::now();
@@ -671,23 +746,25 @@ async fn read_what_is_there(link: &mut Link, exchange: &mut Exchange) -> Option<
 /// A fresh connection to a peer.
 async fn connect(
     selected: &Selected,
-    bind: Option<SocketAddr>,
+    way: &Way,
     downstream: &mut Downstream,
     proxy: &Proxy,
 ) -> Result<Link, Failure> {
     let connecting =
-        crate::net::connect::connect(&selected.target().address, bind, proxy.socket_keepalive);
+        crate::net::connect::connect(&selected.target().address, way.bind, proxy.socket_keepalive);
     let mut connecting = std::pin::pin!(connecting);
     let deadline = Deadline::new();
     deadline.set(proxy.connect_timeout);
+    let mut is_gone = |context: &mut Context<'_>| {
+        !proxy.ignore_client_abort
+            && downstream.is_body_complete()
+            && downstream.poll_gone(context).is_ready()
+    };
     let stream = poll_fn(|context| {
         if let Poll::Ready(result) = connecting.as_mut().poll(context) {
             return Poll::Ready(result.map_err(|error| Failure::Peer(PeerError::Connect(error))));
         }
-        if !proxy.ignore_client_abort
-            && downstream.is_body_complete()
-            && downstream.poll_gone(context).is_ready()
-        {
+        if is_gone(context) {
             return Poll::Ready(Err(Failure::Client(ClientError::Closed(None))));
         }
         deadline
@@ -696,11 +773,42 @@ async fn connect(
     })
     .await?;
     stream.set_nodelay();
+    let stream = match &way.secure {
+        None => stream.into(),
+        Some(secure) => {
+            let failed = |error: HandshakeError| {
+                Failure::Peer(PeerError::Handshake(client::Failure {
+                    name: secure.name.as_slice().into(),
+                    error,
+                }))
+            };
+            let mut stream = secure
+                .connector
+                .begin(stream, &secure.name)
+                .map_err(failed)?;
+            // As in nginx the handshake has as long as the connection had.
+            deadline.set(proxy.connect_timeout);
+            poll_fn(|context| {
+                if let Poll::Ready(result) = stream.poll_handshake(context) {
+                    let result = result.map_err(|error| failed(HandshakeError::of(error)));
+                    return Poll::Ready(result);
+                }
+                if is_gone(context) {
+                    return Poll::Ready(Err(Failure::Client(ClientError::Closed(None))));
+                }
+                deadline
+                    .poll_expired(context)
+                    .map(|()| Err(Failure::Peer(PeerError::HandshakeTimedOut)))
+            })
+            .await?;
+            Stream::Secure(Box::new(stream))
+        }
+    };
     Ok(Link {
-        stream: stream.into(),
+        stream,
         requests: 0,
         created: clock::now(),
-        kind: pool_kind(bind),
+        kind: way.kind,
         deadline,
         is_armed: false,
     })
@@ -746,11 +854,13 @@ async fn resolve_target(
 ) -> Result<(Rc<LocalUpstream>, Option<Vec<u8>>), u16> {
     match &proxy.target {
         Target::Group {
+            scheme,
             upstream,
             host,
             port,
             uri,
         } => {
+            exchange.proxy_scheme = *scheme;
             exchange.proxy_host.clear();
             exchange.proxy_host.extend_from_slice(host);
             exchange.proxy_port.clear();
@@ -786,6 +896,7 @@ async fn resolve_target(
                 );
                 return Err(500);
             };
+            exchange.proxy_scheme = target.scheme;
             exchange.proxy_host.clear();
             exchange.proxy_host.extend_from_slice(target.host_and_port);
             exchange.proxy_port.clear();

@@ -3,17 +3,19 @@
 //! Owns handshakes, what a certificate file must be, and which certificate a name is served with.
 //! Does not know requests, nor where certificates come from that are not files.
 
+pub mod client;
 mod der;
 pub mod distinguished_name;
 pub mod facts;
 pub mod file;
 pub mod material;
+pub mod openssl;
 pub mod password;
+pub mod peer_verifier;
 pub mod pem;
 pub mod pfx;
-pub mod presented;
-pub mod openssl;
 pub mod placeholder;
+pub mod presented;
 pub mod provider;
 pub mod slot;
 pub mod stream;

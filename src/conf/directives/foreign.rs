@@ -41,14 +41,6 @@ static COMING: &[Lack] = &[
                 ssl_object_cache_inheritable",
     },
     Lack {
-        why: "TLS to peers (part of nginx's http_proxy) is not available in this version",
-        names: "proxy_ssl_session_reuse proxy_ssl_protocols proxy_ssl_ciphers proxy_ssl_name \
-                proxy_ssl_server_name proxy_ssl_verify proxy_ssl_verify_depth \
-                proxy_ssl_trusted_certificate proxy_ssl_crl proxy_ssl_certificate \
-                proxy_ssl_certificate_key proxy_ssl_certificate_cache proxy_ssl_password_file \
-                proxy_ssl_conf_command proxy_ssl_key_log",
-    },
-    Lack {
         why: "HTTP/3 (nginx's http_v3) is not available in this version",
         names: "http3 http3_hq http3_max_concurrent_streams http3_stream_buffer_size quic_retry \
                 quic_gso quic_host_key quic_active_connection_id_limit quic_bpf",
@@ -202,6 +194,10 @@ static COMING: &[Lack] = &[
 
 /// What is not meant to come.
 static ABSENT: &[Lack] = &[
+    Lack {
+        why: "files with the keys of TLS sessions are not supported: whoever has one can read along",
+        names: "proxy_ssl_key_log",
+    },
     Lack {
         why: "FastCGI (nginx's http_fastcgi) is not supported; have the application speak HTTP and use `proxy_pass`",
         names: "fastcgi_pass fastcgi_index fastcgi_split_path_info fastcgi_store \

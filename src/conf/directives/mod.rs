@@ -10,6 +10,7 @@
 mod foreign;
 mod help;
 mod http_core;
+mod peer_tls;
 mod process;
 mod proxy;
 mod response;
@@ -185,6 +186,7 @@ const AREAS: &[&[Directive]] = &[
     response::ROWS,
     tls::ROWS,
     proxy::ROWS,
+    peer_tls::PROXY,
     upstream::ROWS,
 ];
 

@@ -1,8 +1,10 @@
 //! `proxy_pass` and the proxy_* family of one location.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
+use super::tls::PeerTls;
 use crate::conf::regex::Regex;
 use crate::conf::template::Template;
 
@@ -11,6 +13,8 @@ use crate::conf::template::Template;
 pub struct Proxy {
     /// Where to.
     pub target: Target,
+    /// What is asked of peers over TLS; `None` where no request can go to one.
+    pub tls: Option<Arc<PeerTls>>,
     /// `proxy_set_header` and the defaults, in the order sent; a field with an empty value is not sent.
     pub set_fields: Vec<SetField>,
     /// Lower-case names of request fields that are not passed on because they are set or never pass.
@@ -78,6 +82,8 @@ pub struct Proxy {
 pub enum Target {
     /// No variable in it: a group known at start.
     Group {
+        /// How its peers are spoken to.
+        scheme: Scheme,
         /// Position in [`super::Http::upstreams`].
         upstream: usize,
         /// `$proxy_host`: name or address with the port if it is not the scheme's own.
@@ -89,6 +95,48 @@ pub enum Target {
     },
     /// With variables: evaluated for each request, then looked up among the groups by name, else resolved.
     Dynamic(Template),
+}
+
+/// How a peer is spoken to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Scheme {
+    /// `http`: as it is.
+    #[default]
+    Http,
+    /// `https`: over TLS.
+    Https,
+}
+
+impl Scheme {
+    /// The scheme that a URL begins with, and what follows `://`.
+    pub fn split(url: &[u8]) -> Option<(Self, &[u8])> {
+        [Self::Http, Self::Https].into_iter().find_map(|scheme| {
+            let (begin, rest) = url.split_at_checked(scheme.prefix().len())?;
+            let is_it = begin.eq_ignore_ascii_case(scheme.prefix().as_bytes());
+            is_it.then_some((scheme, rest))
+        })
+    }
+
+    /// What a URL begins with.
+    pub const fn prefix(self) -> &'static str {
+        match self {
+            Self::Http => "http://",
+            Self::Https => "https://",
+        }
+    }
+
+    /// The port where none is written.
+    pub const fn usual_port(self) -> u16 {
+        match self {
+            Self::Http => 80,
+            Self::Https => 443,
+        }
+    }
+
+    /// Is it spoken over TLS?
+    pub const fn is_secure(self) -> bool {
+        matches!(self, Self::Https)
+    }
 }
 
 /// One field to send to the peer.

@@ -7,5 +7,6 @@ pub mod fake_daemon;
 pub mod fixture;
 pub mod ports;
 pub mod process_tree;
+pub mod secure_backend;
 pub mod server;
 pub mod wire;

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::Cx;
+use super::peer_tls;
 use super::scope::Scope;
 use super::upstream;
 use crate::conf::diagnostic::{Code, Diagnostic};
@@ -10,7 +11,7 @@ use crate::conf::include::{Node, Word};
 use crate::conf::template::Template;
 use crate::conf::typed::proxy::{
     Bind, BindAddress, CookieEdit, CookieFlags, CookieName, HttpVersion, NextUpstream, Proxy,
-    Redirect, SetField, Target,
+    Redirect, Scheme, SetField, Target,
 };
 use crate::conf::typed::upstream::{PeerAddress, Upstream};
 use crate::conf::variable::{Core, Variable};
@@ -62,6 +63,16 @@ pub fn proxy(
 ) -> Option<Proxy> {
     let word = line.arguments.first()?;
     let (target, url) = target(word, scope, place, upstreams, cx)?;
+    let may_be_secure = match &target {
+        Target::Group { scheme, .. } => scheme.is_secure(),
+        Target::Dynamic(_) => {
+            !Scheme::split(url.as_bytes()).is_some_and(|(scheme, _)| !scheme.is_secure())
+        }
+    };
+    let tls = may_be_secure.then(|| Arc::new(peer_tls::peer_tls("proxy", scope, cx)));
+    if let (Some(tls), Target::Group { upstream, .. }) = (&tls, &target) {
+        peer_tls::warn_unless_verified(tls, &upstreams[*upstream], word, cx);
+    }
     let is_http10 = scope.text("proxy_http_version") == "1.0";
     let set_fields = set_fields(scope, cx);
     let mut replaced: Vec<Box<[u8]>> = REPLACED.iter().map(|name| name.as_bytes().into()).collect();
@@ -84,6 +95,7 @@ pub fn proxy(
     Some(Proxy {
         redirects: redirects(scope, &target, url, place, cx),
         target,
+        tls,
         set_fields,
         replaced,
         method: scope
@@ -137,25 +149,17 @@ fn target<'a>(
     if text.contains('$') {
         return Some((Target::Dynamic(cx.template(word)), text));
     }
-    let Some(rest) = text
-        .get(..7)
-        .filter(|scheme| scheme.eq_ignore_ascii_case("http://"))
-        .map(|_| &text[7..])
-    else {
+    let Some((scheme, rest)) = Scheme::split(text.as_bytes()) else {
         let problem = Diagnostic::error(
             Code::BAD_ADDRESS,
             word.span,
             format!("invalid URL prefix in `{text}`"),
         );
-        let is_https = text
-            .get(..8)
-            .is_some_and(|scheme| scheme.eq_ignore_ascii_case("https://"));
-        cx.report(problem.hint(match is_https {
-            true => "peers over TLS are not available in this version; the address must begin with `http://`",
-            false => "the address must begin with `http://`",
-        }));
+        cx.report(problem.hint("the address must begin with `http://` or `https://`"));
         return None;
     };
+    // The prefix is ASCII, so the rest begins at a character.
+    let rest = &text[text.len() - rest.len()..];
     let (authority, uri) = match rest.strip_prefix("unix:") {
         Some(path) => match path.split_once(':') {
             Some((path, uri)) => (&rest[..5 + path.len()], uri),
@@ -179,7 +183,7 @@ fn target<'a>(
         );
         return None;
     }
-    let Some(address) = upstream::peer_address(authority, 80) else {
+    let Some(address) = upstream::peer_address(authority, scheme.usual_port()) else {
         cx.error(
             Code::BAD_ADDRESS,
             word.span,
@@ -187,16 +191,17 @@ fn target<'a>(
         );
         return None;
     };
-    let (host, port): (String, &str) = match &address {
-        PeerAddress::Unix(_) => ("localhost".to_owned(), ""),
-        _ => {
-            let bare = authority.strip_suffix(":80").unwrap_or(authority);
-            let port = match authority.rsplit_once(':') {
-                Some((_, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => port,
-                _ => "80",
-            };
-            (bare.to_owned(), port)
-        }
+    let usual = scheme.usual_port();
+    let written = match (&address, authority.rsplit_once(':')) {
+        (PeerAddress::Unix(_), _) => None,
+        (_, Some((host, port))) => port.parse::<u16>().ok().map(|port| (host, port)),
+        _ => None,
+    };
+    let (host, port) = match (&address, written) {
+        (PeerAddress::Unix(_), _) => ("localhost", String::new()),
+        (_, Some((host, port))) if port == usual => (host, port.to_string()),
+        (_, Some((_, port))) => (authority, port.to_string()),
+        (_, None) => (authority, usual.to_string()),
     };
     let name = match &address {
         PeerAddress::Name { host, .. } => &**host,
@@ -221,13 +226,19 @@ fn target<'a>(
             position
         }
         None => {
+            // `http://a` and `https://a` are two groups, which are told apart by their ports.
+            let is_socket = matches!(address, PeerAddress::Unix(_));
+            let name = match scheme.is_secure() && written.is_none() && !is_socket {
+                true => format!("{authority}:{port}"),
+                false => authority.to_owned(),
+            };
             let same = upstreams
                 .iter()
-                .position(|upstream| upstream.is_implicit && *upstream.name == *authority);
+                .position(|upstream| upstream.is_implicit && *upstream.name == *name);
             same.unwrap_or_else(|| {
                 let resolver = upstream::resolver(scope, cx);
                 upstreams.push(Arc::new(upstream::implicit(
-                    authority, address, resolver, word.span,
+                    &name, address, resolver, word.span,
                 )));
                 upstreams.len() - 1
             })
@@ -239,9 +250,10 @@ fn target<'a>(
         uri => Some(uri.as_bytes().into()),
     };
     let target = Target::Group {
+        scheme,
         upstream,
-        host: host.into_bytes().into(),
-        port: port.as_bytes().into(),
+        host: host.as_bytes().into(),
+        port: port.into_bytes().into(),
         uri,
     };
     Some((target, text))
