@@ -5,7 +5,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::answer;
-use super::proxy::{Plan, Secure};
+use super::peer::Secure;
+use super::proxy::Plan;
 use crate::conf::regex::Groups;
 use crate::conf::template::Template;
 use crate::conf::typed::proxy::{
