@@ -18,6 +18,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use tokio::runtime::Handle;
 
 use super::account;
+use super::peer_http2::Connection;
 use super::proxy::Plan;
 use super::proxy_fields::Url;
 use crate::acme::manager::Manager;
@@ -42,6 +43,7 @@ use crate::tls::stream::Stream;
 use crate::tls::terminator::Terminator;
 use crate::unit::clock;
 use crate::upstream::group::{Group, Peers, Selected};
+use crate::upstream::multiplexed::Multiplexed;
 use crate::upstream::pool::{Idle, Pool};
 use crate::upstream::refresh::Names;
 
@@ -382,6 +384,8 @@ pub struct LocalUpstream {
     /// The balance.
     pub group: Rc<Group>,
     pool: RefCell<Pool<Stream>>,
+    /// Connections that carry many requests at a time.
+    pub multiplexed: Multiplexed<Connection>,
 }
 
 /// So many groups are made for computed addresses before all are forgotten.
@@ -389,10 +393,13 @@ const MOST_DYNAMIC: usize = 1024;
 
 impl LocalUpstream {
     fn new(peers: Arc<Peers>) -> Rc<Self> {
-        let pool = RefCell::new(Pool::new(peers.upstream().keepalive.clone()));
+        let limits = &peers.upstream().keepalive;
+        let pool = RefCell::new(Pool::new(limits.clone()));
+        let multiplexed = Multiplexed::new(limits.clone());
         Rc::new(Self {
             group: Group::new(peers),
             pool,
+            multiplexed,
         })
     }
 
@@ -535,11 +542,10 @@ impl Local {
     /// Closes kept connections that were idle for too long.
     pub fn sweep(&self) {
         let now = clock::now();
-        for upstream in &self.upstreams {
+        let dynamic = self.dynamic.borrow();
+        for upstream in self.upstreams.iter().chain(dynamic.values()) {
             upstream.pool.borrow_mut().sweep(now);
-        }
-        for upstream in self.dynamic.borrow().values() {
-            upstream.pool.borrow_mut().sweep(now);
+            upstream.multiplexed.sweep(now, Connection::is_over);
         }
     }
 
@@ -547,6 +553,7 @@ impl Local {
     pub fn close_idle_peers(&self) {
         for upstream in &self.upstreams {
             upstream.pool.borrow_mut().retain(|_| false);
+            upstream.multiplexed.close();
         }
         self.dynamic.borrow_mut().clear();
     }
@@ -555,7 +562,7 @@ impl Local {
     pub fn idle_peers(&self) -> usize {
         self.upstreams
             .iter()
-            .map(|upstream| upstream.pool.borrow().len())
+            .map(|upstream| upstream.pool.borrow().len() + upstream.multiplexed.idle())
             .sum()
     }
 }

@@ -17,6 +17,7 @@ pub mod metrics_page;
 mod pace;
 mod peer;
 mod peer_http1;
+mod peer_http2;
 mod proxy;
 mod proxy_fields;
 mod proxy_request;

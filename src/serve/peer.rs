@@ -6,15 +6,22 @@ use std::future::poll_fn;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::io;
 use std::net::SocketAddr;
+use std::ops::Range;
+use std::rc::Rc;
 use std::sync::Arc;
-use std::task::Context;
-use std::task::Poll;
+use std::task::{Context, Poll};
+use std::time::Duration;
 
 use super::downstream::{ClientError, Downstream};
+use super::generation::LocalUpstream;
 use super::peer_http1::Link;
+use super::peer_http2;
+use super::proxy::Plan;
 use crate::conf::typed::proxy::{NextUpstream, Proxy};
+use crate::http::exchange::Exchange;
 use crate::http::h1::chunked::ChunkError;
 use crate::http::h1::parse::ResponseError;
+use crate::net;
 use crate::net::deadline::Deadline;
 use crate::tls::client::{self, Connector};
 use crate::tls::stream::Stream;
@@ -36,6 +43,16 @@ pub enum PeerError {
     ReadTimedOut,
     Head(ResponseError),
     Chunk(ChunkError),
+    /// The peer did not agree to HTTP/2 in the handshake.
+    NoHttp2,
+    /// HTTP/2: the connection took no request any more.
+    Unsent(h2::Error),
+    /// HTTP/2: the peer says that it did nothing for the request.
+    Refused(h2::Reason),
+    /// HTTP/2: the peer gave the request up.
+    Reset(h2::Reason),
+    /// The peer broke the rules of HTTP/2.
+    Http2(h2::Error),
 }
 
 impl PeerError {
@@ -46,7 +63,7 @@ impl PeerError {
             | Self::HandshakeTimedOut
             | Self::SendTimedOut
             | Self::ReadTimedOut => NextUpstream::TIMEOUT,
-            Self::Head(_) => NextUpstream::INVALID_HEADER,
+            Self::Head(_) | Self::Reset(_) | Self::Http2(_) => NextUpstream::INVALID_HEADER,
             _ => NextUpstream::ERROR,
         }
     }
@@ -60,11 +77,17 @@ impl PeerError {
         }
     }
 
-    /// Did it fail before a byte of the request was sent?
+    /// Did it fail before the peer could begin to do something for the request?
     pub fn is_before_request(&self) -> bool {
         matches!(
             self,
-            Self::Connect(_) | Self::ConnectTimedOut | Self::Handshake(_) | Self::HandshakeTimedOut
+            Self::Connect(_)
+                | Self::ConnectTimedOut
+                | Self::Handshake(_)
+                | Self::HandshakeTimedOut
+                | Self::NoHttp2
+                | Self::Unsent(_)
+                | Self::Refused(_)
         )
     }
 
@@ -72,8 +95,10 @@ impl PeerError {
     pub fn doing(&self) -> &'static str {
         match self {
             Self::Connect(_) | Self::ConnectTimedOut => "connecting to upstream",
-            Self::Handshake(_) | Self::HandshakeTimedOut => "SSL handshaking to upstream",
-            Self::Send(_) | Self::SendTimedOut => "sending request to upstream",
+            Self::Handshake(_) | Self::HandshakeTimedOut | Self::NoHttp2 => {
+                "SSL handshaking to upstream"
+            }
+            Self::Send(_) | Self::SendTimedOut | Self::Unsent(_) => "sending request to upstream",
             _ => "reading response header from upstream",
         }
     }
@@ -117,14 +142,48 @@ impl std::fmt::Display for PeerError {
             Self::Chunk(error) => {
                 write!(formatter, "upstream sent invalid chunked response: {error}")
             }
+            Self::NoHttp2 => formatter.write_str("upstream did not agree to HTTP/2"),
+            Self::Refused(reason) | Self::Reset(reason) => {
+                let number = u32::from(*reason);
+                write!(
+                    formatter,
+                    "upstream rejected request with error {number} ({reason})"
+                )
+            }
+            Self::Unsent(error) => write!(formatter, "{error}"),
+            Self::Http2(error) => write!(formatter, "upstream sent invalid HTTP/2: {error}"),
         }
     }
+}
+
+/// A peer that began to answer: the head is in the exchange, the body is still to come.
+pub enum Answering {
+    /// Over a connection of its own.
+    Http1(Link),
+    /// Over a stream of a connection that is shared.
+    Http2(Box<peer_http2::Stream>),
 }
 
 /// Why an attempt ended without an answer.
 pub enum Failure {
     Peer(PeerError),
     Client(ClientError),
+}
+
+/// What is asked of peers for a request: the same of each that is tried.
+pub struct Question<'a> {
+    /// The group of peers with what this worker keeps of them.
+    pub upstream: &'a Rc<LocalUpstream>,
+    /// The place's own.
+    pub plan: &'a Plan,
+    /// How connections are made.
+    pub way: Way,
+    /// The head as HTTP/1 has it, and with it a small body.
+    pub request: &'a [u8],
+    /// Where in `request` the head ends.
+    pub head_end: usize,
+    /// The head as HTTP/2 has it, where that is spoken.
+    pub http2: Option<http::Request<()>>,
 }
 
 /// How connections for a request are made.
@@ -168,67 +227,102 @@ pub async fn connect(
     way: &Way,
     downstream: &mut Downstream,
     proxy: &Proxy,
-) -> Result<Link, Failure> {
-    let connecting =
-        crate::net::connect::connect(&selected.target().address, way.bind, proxy.socket_keepalive);
+) -> Result<Stream, Failure> {
+    let address = &selected.target().address;
+    let connecting = net::connect::connect(address, way.bind, proxy.socket_keepalive);
     let mut connecting = std::pin::pin!(connecting);
+    let stream = before_request(
+        downstream,
+        proxy,
+        || PeerError::ConnectTimedOut,
+        |context| {
+            let connected = connecting.as_mut().poll(context);
+            connected.map_err(PeerError::Connect)
+        },
+    )
+    .await?;
+    stream.set_nodelay();
+    let Some(secure) = &way.secure else {
+        return Ok(stream.into());
+    };
+    let failed = |error: HandshakeError| {
+        PeerError::Handshake(client::Failure {
+            name: secure.name.as_slice().into(),
+            error,
+        })
+    };
+    let mut stream = secure
+        .connector
+        .begin(stream, &secure.name)
+        .map_err(|error| Failure::Peer(failed(error)))?;
+    // As in nginx the handshake has as long as the connection had.
+    before_request(
+        downstream,
+        proxy,
+        || PeerError::HandshakeTimedOut,
+        |context| {
+            let driven = stream.poll_handshake(context);
+            driven.map_err(|error| failed(HandshakeError::of(error)))
+        },
+    )
+    .await?;
+    Ok(Stream::Secure(Box::new(stream)))
+}
+
+/// Runs what comes before a request for `proxy_connect_timeout`, and no longer than the client waits.
+pub async fn before_request<T>(
+    downstream: &mut Downstream,
+    proxy: &Proxy,
+    timed_out: fn() -> PeerError,
+    mut poll: impl FnMut(&mut Context<'_>) -> Poll<Result<T, PeerError>>,
+) -> Result<T, Failure> {
     let deadline = Deadline::new();
     deadline.set(proxy.connect_timeout);
-    let mut is_gone = |context: &mut Context<'_>| {
-        !proxy.ignore_client_abort
+    poll_fn(|context| {
+        if let Poll::Ready(result) = poll(context) {
+            return Poll::Ready(result.map_err(Failure::Peer));
+        }
+        if !proxy.ignore_client_abort
             && downstream.is_body_complete()
             && downstream.poll_gone(context).is_ready()
-    };
-    let stream = poll_fn(|context| {
-        if let Poll::Ready(result) = connecting.as_mut().poll(context) {
-            return Poll::Ready(result.map_err(|error| Failure::Peer(PeerError::Connect(error))));
-        }
-        if is_gone(context) {
+        {
             return Poll::Ready(Err(Failure::Client(ClientError::Closed(None))));
         }
         deadline
             .poll_expired(context)
-            .map(|()| Err(Failure::Peer(PeerError::ConnectTimedOut)))
+            .map(|()| Err(Failure::Peer(timed_out())))
     })
-    .await?;
-    stream.set_nodelay();
-    let stream = match &way.secure {
-        None => stream.into(),
-        Some(secure) => {
-            let failed = |error: HandshakeError| {
-                Failure::Peer(PeerError::Handshake(client::Failure {
-                    name: secure.name.as_slice().into(),
-                    error,
-                }))
-            };
-            let mut stream = secure
-                .connector
-                .begin(stream, &secure.name)
-                .map_err(failed)?;
-            // As in nginx the handshake has as long as the connection had.
-            deadline.set(proxy.connect_timeout);
-            poll_fn(|context| {
-                if let Poll::Ready(result) = stream.poll_handshake(context) {
-                    let result = result.map_err(|error| failed(HandshakeError::of(error)));
-                    return Poll::Ready(result);
-                }
-                if is_gone(context) {
-                    return Poll::Ready(Err(Failure::Client(ClientError::Closed(None))));
-                }
-                deadline
-                    .poll_expired(context)
-                    .map(|()| Err(Failure::Peer(PeerError::HandshakeTimedOut)))
-            })
-            .await?;
-            Stream::Secure(Box::new(stream))
-        }
+    .await
+}
+
+/// Queues bytes of an answer's body for the client, of which `position` bytes came before them: all
+/// of them, or what lies in the `window` that it asked for.
+pub fn deliver(
+    window: Option<&Range<u64>>,
+    position: u64,
+    bytes: &[u8],
+    downstream: &mut Downstream,
+) {
+    let Some(window) = window else {
+        downstream.queue(bytes);
+        return;
     };
-    Ok(Link {
-        stream,
-        requests: 0,
-        created: clock::now(),
-        kind: way.kind,
-        deadline,
-        is_armed: false,
-    })
+    let end = position + bytes.len() as u64;
+    let (from, to) = (window.start.max(position), window.end.min(end));
+    if from < to {
+        let at = |place: u64| (place - position) as usize;
+        downstream.queue(&bytes[at(from)..at(to)]);
+    }
+}
+
+/// The head of an answer was read.
+pub fn head_received(exchange: &mut Exchange, selected: &Selected) {
+    let now = clock::now();
+    let mut time = Duration::ZERO;
+    if let Some(attempt) = exchange.attempts.last_mut() {
+        time = now.saturating_duration_since(attempt.started);
+        attempt.status = exchange.upstream_head.status;
+        attempt.header_time = Some(time);
+    }
+    selected.head_received(exchange, time, now);
 }

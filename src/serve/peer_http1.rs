@@ -9,8 +9,7 @@ use std::time::{Duration, Instant};
 use tokio::io::AsyncWrite as _;
 
 use super::downstream::{ClientError, Downstream};
-use super::peer::{Failure, PeerError, Way, connect};
-use super::proxy::Plan;
+use super::peer::{Failure, PeerError, Question, connect, deliver, head_received};
 use super::request_body::RequestBody;
 use crate::conf::typed::proxy::Proxy;
 use crate::http::buffer;
@@ -36,7 +35,7 @@ pub struct Link {
     pub requests: u64,
     /// When it was made.
     pub created: Instant,
-    /// See [`Way::kind`].
+    /// See [`super::peer::Way::kind`].
     pub kind: u64,
     /// For what is awaited of the peer.
     pub deadline: Deadline,
@@ -68,36 +67,37 @@ impl Link {
 }
 
 /// One try: connect, or take the kept connection, send, read the head of the answer.
-#[expect(
-    clippy::too_many_arguments,
-    reason = "one call; a structure would only rename them"
-)]
 pub async fn attempt(
+    question: &Question<'_>,
     selected: &Selected,
     idle: Option<Idle<Stream>>,
-    way: &Way,
     exchange: &mut Exchange,
     downstream: &mut Downstream,
-    plan: &Plan,
-    request: &[u8],
-    head_end: usize,
     body: &mut RequestBody,
 ) -> Result<Link, Failure> {
+    let Question {
+        plan,
+        way,
+        request,
+        head_end,
+        ..
+    } = question;
     let proxy = &*plan.proxy;
-    let mut link = match idle {
-        Some(Idle {
-            stream,
-            created,
-            requests,
-        }) => Link {
-            stream,
-            requests,
-            created,
-            kind: way.kind,
-            deadline: Deadline::new(),
-            is_armed: false,
+    let idle = match idle {
+        Some(idle) => idle,
+        None => Idle {
+            stream: connect(selected, way, downstream, proxy).await?,
+            created: clock::now(),
+            requests: 0,
         },
-        None => connect(selected, way, downstream, proxy).await?,
+    };
+    let mut link = Link {
+        stream: idle.stream,
+        requests: idle.requests,
+        created: idle.created,
+        kind: way.kind,
+        deadline: Deadline::new(),
+        is_armed: false,
     };
     link.requests += 1;
     let now = clock::now();
@@ -112,7 +112,7 @@ pub async fn attempt(
     exchange.upstream_trailers.clear();
 
     let mut sent = 0;
-    let mut sending = body.sender(request.len() > head_end);
+    let mut sending = body.sender(request.len() > *head_end, true);
     let mut is_sent = false;
     let mut parser = HeadParser::default();
     let limits = HeadLimits {
@@ -145,16 +145,16 @@ pub async fn attempt(
                         Poll::Pending => break,
                     }
                 }
-                match sending.poll_next(context, exchange, downstream, body_timeout) {
+                match sending.poll_next(body, context, exchange, downstream, body_timeout) {
                     Poll::Ready(Ok(false)) => {
                         is_sent = true;
                     }
                     Poll::Ready(Ok(true)) => {
                         match link.poll_timed(context, proxy.send_timeout, |stream, context| {
-                            Pin::new(stream).poll_write(context, sending.pending())
+                            Pin::new(stream).poll_write(context, sending.pending(body))
                         }) {
                             Poll::Ready(Some(Ok(count))) => {
-                                sending.advance(count);
+                                sending.advance(body, count);
                                 count_sent(exchange, count);
                             }
                             Poll::Ready(Some(Err(error))) => {
@@ -251,16 +251,7 @@ pub async fn attempt(
                 // An early answer: the rest of the request is not sent, and the connection is done.
                 link.requests = u64::MAX;
             }
-            let now = clock::now();
-            if let Some(attempt) = exchange.attempts.last_mut() {
-                attempt.status = status;
-                attempt.header_time = Some(now.saturating_duration_since(attempt.started));
-            }
-            let time = exchange
-                .attempts
-                .last()
-                .and_then(|attempt| attempt.header_time);
-            selected.head_received(exchange, time.unwrap_or_default(), now);
+            head_received(exchange, selected);
             return Ok(link);
         }
     }
@@ -319,20 +310,6 @@ impl Source {
         }
     }
 
-    /// Queues body bytes, of which `self.received` is the position, or what the client asked for.
-    fn deliver(&self, bytes: &[u8], downstream: &mut Downstream) {
-        let Some(window) = &self.window else {
-            downstream.queue(bytes);
-            return;
-        };
-        let end = self.received + bytes.len() as u64;
-        let (from, to) = (window.start.max(self.received), window.end.min(end));
-        if from < to {
-            let at = |position: u64| (position - self.received) as usize;
-            downstream.queue(&bytes[at(from)..at(to)]);
-        }
-    }
-
     /// Did the answer end exactly where the peer stopped sending? Otherwise the next answer on this
     /// connection would begin with bytes that belong to nobody.
     pub fn leaves_connection_clean(&self, bytes: &[u8]) -> bool {
@@ -354,12 +331,18 @@ impl Source {
             BodyLength::Length(_) => {
                 let count = (bytes.len() - self.unread)
                     .min(usize::try_from(self.remaining).unwrap_or(usize::MAX));
-                self.deliver(&bytes[self.unread..self.unread + count], downstream);
+                let found = &bytes[self.unread..self.unread + count];
+                deliver(self.window.as_ref(), self.received, found, downstream);
                 self.unread += count;
                 self.took(count);
             }
             BodyLength::UntilClose => {
-                self.deliver(&bytes[self.unread..], downstream);
+                deliver(
+                    self.window.as_ref(),
+                    self.received,
+                    &bytes[self.unread..],
+                    downstream,
+                );
                 self.received += (bytes.len() - self.unread) as u64;
                 self.unread = bytes.len();
             }
@@ -370,7 +353,8 @@ impl Source {
                         .decoder
                         .decode(input, &mut exchange.upstream_trailers)
                         .map_err(PeerError::Chunk)?;
-                    self.deliver(&input[decoded.data.clone()], downstream);
+                    let found = &input[decoded.data.clone()];
+                    deliver(self.window.as_ref(), self.received, found, downstream);
                     self.received += decoded.data.len() as u64;
                     self.unread += decoded.consumed;
                     if decoded.consumed == 0 {

@@ -1,7 +1,7 @@
 //! `proxy_pass`: the exchange with a peer, from choosing one to the last byte of its answer.
 //!
 //! Owns the order of attempts, and what is sent to a peer. How a peer is spoken to is in
-//! [`super::peer_http1`], what becomes of its answer in [`super::relay`].
+//! [`super::peer_http1`] and [`super::peer_http2`], what becomes of its answer in [`super::relay`].
 //!
 //! Invariant: once a byte of an answer's head was queued for the client, no other peer is asked.
 
@@ -12,12 +12,12 @@ use std::time::Instant;
 use super::downstream::{ClientError, Downstream};
 use super::fields::FieldSet;
 use super::generation::{Local, LocalUpstream};
-use super::peer::{Failure, Way, pool_kind};
-use super::peer_http1::attempt;
+use super::peer::{Answering, Failure, PeerError, Question, Way, pool_kind};
 use super::proxy_fields;
 use super::proxy_request::write_request_head;
 use super::relay::relay_answer;
 use super::request_body::RequestBody;
+use super::{peer_http1, peer_http2};
 use crate::conf::typed::log::Level;
 use crate::conf::typed::proxy::{HttpVersion, NextUpstream, Proxy, Target};
 use crate::http::buffer;
@@ -33,6 +33,8 @@ use crate::upstream::group::NoPeer;
 
 /// A request body up to this size travels in one write with its head.
 const BODY_WITH_HEAD: usize = 16 << 10;
+/// How often a request goes to a peer of HTTP/2 again that refused it.
+const MOST_REFUSALS: u8 = 3;
 
 /// What a proxied location needs at run time, compiled from its typed value.
 #[derive(Debug)]
@@ -56,7 +58,8 @@ impl Plan {
         let set = |names: &[Box<[u8]>]| FieldSet::new(names.iter().map(|name| &**name));
         let tls = proxy.tls.as_ref();
         Self {
-            connector: tls.map(|tls| connectors.connector(tls, false)),
+            connector: tls
+                .map(|tls| connectors.connector(tls, proxy.http_version == HttpVersion::Http2)),
             proxy: Arc::clone(proxy),
             replaced: set(&proxy.replaced),
             hidden: set(&proxy.hidden),
@@ -181,32 +184,49 @@ pub async fn proxy(
         bind,
         secure,
     };
-    let outcome = attempts(
-        local, &upstream, &way, exchange, downstream, plan, &request, head_end, &mut body,
-    )
-    .await;
+    let http2 = match proxy.http_version {
+        HttpVersion::Http10 | HttpVersion::Http11 => Ok(None),
+        HttpVersion::Http2 => {
+            let secure = exchange.proxy_scheme.is_secure();
+            peer_http2::request(&request[..head_end], secure).map(Some)
+        }
+    };
+    let outcome = match http2 {
+        Ok(http2) => {
+            let question = Question {
+                upstream: &upstream,
+                plan,
+                way,
+                request: &request,
+                head_end,
+                http2,
+            };
+            attempts(local, &question, exchange, downstream, &mut body).await
+        }
+        Err(reason) => {
+            local.log(
+                exchange,
+                Level::Error,
+                format_args!("{reason} while preparing a request to upstream"),
+            );
+            Ok(Outcome::Failed(500))
+        }
+    };
     buffer::give_back(request);
     kept.unwrap_or(body).give_back(exchange);
     outcome
 }
 
 /// Asks peers until one answers, and relays that answer.
-#[expect(
-    clippy::too_many_arguments,
-    reason = "one call; a structure would only rename them"
-)]
 async fn attempts(
     local: &Rc<Local>,
-    upstream: &Rc<LocalUpstream>,
-    way: &Way,
+    question: &Question<'_>,
     exchange: &mut Exchange,
     downstream: &mut Downstream,
-    plan: &Plan,
-    request: &[u8],
-    head_end: usize,
     body: &mut RequestBody,
 ) -> Result<Outcome, ClientError> {
-    let proxy = &*plan.proxy;
+    let proxy = &*question.plan.proxy;
+    let upstream = question.upstream;
     let began = clock::now();
     let mut tried = Tried::with_limit(proxy.next_upstream_tries);
     let first_attempt = exchange.attempts.len();
@@ -226,6 +246,7 @@ async fn attempts(
             }
         };
         let mut may_reuse = true;
+        let mut refusals = 0;
         loop {
             let target = selected.target();
             push_attempt(
@@ -235,18 +256,35 @@ async fn attempts(
                 Some(target.traffic_id),
                 first_attempt,
             );
-            let idle = if may_reuse {
-                upstream.checkout(&selected, way.kind)
+            let is_reused;
+            let answering = if let Some(head) = &question.http2 {
+                let lease = peer_http2::lease(question, &selected, may_reuse, downstream).await;
+                match lease {
+                    Ok((lease, is_shared)) => {
+                        is_reused = is_shared;
+                        peer_http2::attempt(
+                            question, head, &selected, lease, exchange, downstream, body,
+                        )
+                        .await
+                        .map(Answering::Http2)
+                    }
+                    Err(failure) => {
+                        is_reused = false;
+                        Err(failure)
+                    }
+                }
             } else {
-                None
+                let idle = match may_reuse {
+                    true => upstream.checkout(&selected, question.way.kind),
+                    false => None,
+                };
+                is_reused = idle.is_some();
+                peer_http1::attempt(question, &selected, idle, exchange, downstream, body)
+                    .await
+                    .map(Answering::Http1)
             };
-            let is_reused = idle.is_some();
-            let link = attempt(
-                &selected, idle, way, exchange, downstream, plan, request, head_end, body,
-            )
-            .await;
-            let failure = match link {
-                Ok(link) => {
+            let failure = match answering {
+                Ok(answering) => {
                     let status = exchange.upstream_head.status;
                     let repeats = NextUpstream::of_status(status)
                         .is_some_and(|condition| proxy.next_upstream.has(condition))
@@ -265,7 +303,7 @@ async fn attempts(
                         continue 'peers;
                     }
                     return relay_answer(
-                        local, upstream, selected, exchange, downstream, plan, link,
+                        local, question, selected, exchange, downstream, body, answering,
                     )
                     .await;
                 }
@@ -286,6 +324,18 @@ async fn attempts(
                 && body.can_repeat()
                 && (failure.is_before_request() || may_repeat(exchange, proxy, body))
                 && is_in_time(proxy, began);
+            // A peer that said that it did nothing, because it carries as much as it can or is about to
+            // go, is asked again a few times: there may be room on another connection.
+            if matches!(failure, PeerError::Refused(_) | PeerError::Unsent(_))
+                && may_go_on
+                && refusals < MOST_REFUSALS
+            {
+                refusals += 1;
+                if let Some(attempt) = exchange.attempts.last_mut() {
+                    attempt.peer = None;
+                }
+                continue;
+            }
             // A connection that was kept may have been closed by the peer at any time: that says
             // nothing about the peer, and the request is owed a fresh connection.
             if is_reused && failure.condition() == NextUpstream::ERROR && may_go_on {

@@ -55,7 +55,8 @@ pub fn write_request_head(
     }
     out.extend_from_slice(match proxy.http_version {
         HttpVersion::Http10 => b" HTTP/1.0\r\n",
-        HttpVersion::Http11 => b" HTTP/1.1\r\n",
+        // For HTTP/2 the head is made of this one.
+        HttpVersion::Http11 | HttpVersion::Http2 => b" HTTP/1.1\r\n",
     });
     let mut closes = false;
     for field in &proxy.set_fields {

@@ -11,12 +11,13 @@ use std::rc::Rc;
 use std::task::Poll;
 
 use super::downstream::{ClientError, Downstream, Framing, framing_for};
-use super::generation::{Local, LocalUpstream};
+use super::generation::Local;
 use super::pace::Pace;
-use super::peer::PeerError;
-use super::peer_http1::{Link, Source, poll_source};
-use super::proxy::{Outcome, Plan, finish_attempt, log_event};
-use super::{answer, proxy_fields, tunnel};
+use super::peer::{Answering, Failure, PeerError, Question};
+use super::peer_http1::{Link, poll_source};
+use super::proxy::{Outcome, finish_attempt, log_event};
+use super::request_body::RequestBody;
+use super::{answer, peer_http1, peer_http2, proxy_fields, tunnel};
 use crate::conf::typed::log::Level;
 use crate::conf::typed::proxy::{HttpVersion, Proxy};
 use crate::http::buffer;
@@ -31,13 +32,14 @@ use crate::upstream::pool::Idle;
 /// A peer's head was read: turns it into the answer, sends that, and relays the body.
 pub async fn relay_answer(
     local: &Rc<Local>,
-    upstream: &Rc<LocalUpstream>,
+    question: &Question<'_>,
     selected: Selected,
     exchange: &mut Exchange,
     downstream: &mut Downstream,
-    plan: &Plan,
-    mut link: Link,
+    body: &mut RequestBody,
+    answering: Answering,
 ) -> Result<Outcome, ClientError> {
+    let plan = question.plan;
     let proxy = &*plan.proxy;
     let status = exchange.upstream_head.status;
     let method = if exchange.method == Method::Head || exchange.head.method == Method::Head {
@@ -66,19 +68,22 @@ pub async fn relay_answer(
     if status == 101 {
         let is_wanted =
             framing::wants_upgrade(&exchange.head).is_some() && downstream.as_http1().is_some();
-        if !is_wanted {
-            local.log(
-                exchange,
-                Level::Error,
-                format_args!(
-                    "upstream sent unexpected 101 while reading response header from upstream"
-                ),
-            );
-            finish_attempt(exchange, 502);
-            let event = selected.fail(clock::now());
-            log_event(local, exchange, event);
-            return Ok(Outcome::Failed(502));
-        }
+        let link = match answering {
+            Answering::Http1(link) if is_wanted => link,
+            _ => {
+                local.log(
+                    exchange,
+                    Level::Error,
+                    format_args!(
+                        "upstream sent unexpected 101 while reading response header from upstream"
+                    ),
+                );
+                finish_attempt(exchange, 502);
+                let event = selected.fail(clock::now());
+                log_event(local, exchange, event);
+                return Ok(Outcome::Failed(502));
+            }
+        };
         let outcome = tunnel::run(local, exchange, downstream, plan, link.stream).await;
         // Until here the tunnel counted as a connection to its peer.
         succeed(local, exchange, selected);
@@ -103,7 +108,16 @@ pub async fn relay_answer(
         BodyLength::None => proxy_fields::told_length(exchange, method),
         BodyLength::Chunked | BodyLength::UntilClose => None,
     };
-    let has_body = !matches!(length, BodyLength::None | BodyLength::Length(0));
+    let has_body = match &answering {
+        // Without a length in the fields it is the frames that tell.
+        Answering::Http2(stream) if stream.is_complete => {
+            if length == BodyLength::UntilClose {
+                exchange.answer_length = Some(0);
+            }
+            false
+        }
+        _ => !matches!(length, BodyLength::None | BodyLength::Length(0)),
+    };
     let has_trailers = answer::complete(exchange, None);
     if has_trailers && has_body && exchange.head.version == Version::Http11 {
         exchange.answer_length = None;
@@ -131,29 +145,38 @@ pub async fn relay_answer(
     };
     answer::start(local, exchange, downstream, framing, has_body);
 
-    let mut source = Source::new(length, exchange.upstream_head.length);
-    source.window = window;
+    let mut source = match answering {
+        Answering::Http1(link) => {
+            let mut body = peer_http1::Source::new(length, exchange.upstream_head.length);
+            body.window = window;
+            Source::Http1(link, body)
+        }
+        Answering::Http2(mut stream) => {
+            stream.window = window;
+            Source::Http2(stream)
+        }
+    };
     let limit = if buffering {
         proxy.buffers.max(buffer::SMALL)
     } else {
         0
     };
-    let relayed = relay(exchange, downstream, &mut link, &mut source, limit, proxy).await;
+    let relayed = relay(exchange, downstream, body, &mut source, limit, proxy).await;
     if let Some(attempt) = exchange.attempts.last_mut() {
-        attempt.response_length = source.received;
+        attempt.response_length = source.received();
     }
     finish_attempt(exchange, status);
     match relayed {
         Ok(()) => {
-            let is_clean = source.leaves_connection_clean(&exchange.upstream_head.fields.bytes);
             // A peer that was asked in HTTP/1.0, or to close, closes, whatever it says.
-            if is_clean
+            if let Source::Http1(link, body) = source
+                && body.leaves_connection_clean(&exchange.upstream_head.fields.bytes)
                 && !exchange.peer_closes
                 && proxy.http_version == HttpVersion::Http11
                 && link.requests != u64::MAX
                 && framing::keeps_response_connection(&exchange.upstream_head)
             {
-                upstream.keep(
+                question.upstream.keep(
                     &selected,
                     link.kind,
                     Idle {
@@ -217,20 +240,45 @@ enum RelayError {
     Peer(PeerError),
 }
 
+/// Where the body of an answer comes from.
+enum Source {
+    Http1(Link, peer_http1::Source),
+    Http2(Box<peer_http2::Stream>),
+}
+
+impl Source {
+    /// Body bytes received.
+    fn received(&self) -> u64 {
+        match self {
+            Self::Http1(_, body) => body.received,
+            Self::Http2(stream) => stream.received,
+        }
+    }
+
+    /// Was all of the answer received?
+    fn is_complete(&self) -> bool {
+        match self {
+            Self::Http1(_, body) => body.is_complete,
+            Self::Http2(stream) => stream.is_complete,
+        }
+    }
+}
+
 /// Moves the body from the peer to the client. `limit` is how much may wait for a slow client
 /// before the peer has to wait too; 0 reads on only when all was written.
 async fn relay(
     exchange: &mut Exchange,
     downstream: &mut Downstream,
-    link: &mut Link,
+    body: &mut RequestBody,
     source: &mut Source,
     limit: usize,
     proxy: &Proxy,
 ) -> Result<(), RelayError> {
     let send_timeout = exchange.settings.send_timeout;
-    source
-        .take_read(exchange, downstream, proxy.pass_trailers)
-        .map_err(RelayError::Peer)?;
+    if let Source::Http1(_, body) = source {
+        body.take_read(exchange, downstream, proxy.pass_trailers)
+            .map_err(RelayError::Peer)?;
+    }
     let mut is_ended = false;
     let mut is_client_gone = None;
     let mut pace = match proxy.limit_rate.literal() {
@@ -242,7 +290,25 @@ async fn relay(
     poll_fn(|context| {
         loop {
             let mut progress = false;
-            if source.is_complete && !is_ended {
+            // Both bodies pass at the same time; what the client still sends is part of the exchange.
+            if let Source::Http2(stream) = source
+                && !stream.is_complete
+                && is_client_gone.is_none()
+            {
+                match stream.poll_request(context, exchange, downstream, body, proxy) {
+                    Poll::Ready(Err(Failure::Client(error))) if proxy.ignore_client_abort => {
+                        is_client_gone = Some(error)
+                    }
+                    Poll::Ready(Err(Failure::Client(error))) => {
+                        return Poll::Ready(Err(RelayError::Client(error)));
+                    }
+                    Poll::Ready(Err(Failure::Peer(error))) => {
+                        return Poll::Ready(Err(RelayError::Peer(error)));
+                    }
+                    Poll::Ready(Ok(())) | Poll::Pending => {}
+                }
+            }
+            if source.is_complete() && !is_ended {
                 is_ended = true;
                 answer::add_trailers(exchange);
                 downstream.queue_end(&exchange.answer_trailers);
@@ -267,36 +333,51 @@ async fn relay(
                 });
             }
             let queued = downstream.queued();
-            let received = source.received;
+            let received = source.received();
             let is_allowed = pace
                 .as_mut()
-                .is_none_or(|pace| source.is_complete || pace.poll_allowance(context).is_ready());
+                .is_none_or(|pace| source.is_complete() || pace.poll_allowance(context).is_ready());
             if is_allowed
-                && !source.is_complete
+                && !source.is_complete()
                 && (queued == 0 || queued < limit || is_client_gone.is_some())
             {
-                match poll_source(
-                    context,
-                    exchange,
-                    downstream,
-                    link,
-                    source,
-                    proxy,
-                    is_client_gone.is_some(),
-                ) {
+                let polled = match source {
+                    Source::Http1(link, body) => poll_source(
+                        context,
+                        exchange,
+                        downstream,
+                        link,
+                        body,
+                        proxy,
+                        is_client_gone.is_some(),
+                    ),
+                    Source::Http2(stream) => {
+                        stream.poll_answer(context, exchange, downstream, proxy)
+                    }
+                };
+                match polled {
                     Poll::Ready(Ok(())) => {
                         progress = true;
                         if let Some(pace) = &mut pace {
-                            pace.note((source.received - received) as usize);
+                            pace.note((source.received() - received) as usize);
                         }
                     }
                     Poll::Ready(Err(error)) => return Poll::Ready(Err(RelayError::Peer(error))),
                     Poll::Pending => {}
                 }
             }
-            if !progress {
-                return Poll::Pending;
+            if progress {
+                continue;
             }
+            // A stream may be silent for hours; the peer is to know that nobody listens any more.
+            if matches!(source, Source::Http2(_))
+                && !proxy.ignore_client_abort
+                && downstream.is_body_complete()
+                && downstream.poll_gone(context).is_ready()
+            {
+                return Poll::Ready(Err(RelayError::Client(ClientError::Closed(None))));
+            }
+            return Poll::Pending;
         }
     })
     .await

@@ -19,6 +19,7 @@ mod limits;
 mod load;
 mod metrics;
 mod oracle;
+mod peer_http2;
 mod peer_tls;
 mod process;
 mod service;

@@ -52,7 +52,7 @@ pub(super) const ROWS: &[Directive] = &[
         PROXY,
         "proxy_http_version",
         HTTP_SERVER_LOCATION,
-        &[OneOf(&["1.0", "1.1"])],
+        &[OneOf(&["1.0", "1.1", "2"])],
     )
     .default("1.1")
     .help("version of HTTP that peers are spoken to in"),

@@ -154,6 +154,7 @@ pub struct SetField {
 pub enum HttpVersion {
     Http10,
     Http11,
+    Http2,
 }
 
 /// One `proxy_redirect`.

@@ -5,6 +5,7 @@ pub mod certificate;
 pub mod client;
 pub mod fake_daemon;
 pub mod fixture;
+pub mod http2_backend;
 pub mod ports;
 pub mod process_tree;
 pub mod secure_backend;

@@ -73,7 +73,6 @@ pub fn proxy(
     if let (Some(tls), Target::Group { upstream, .. }) = (&tls, &target) {
         peer_tls::warn_unless_verified(tls, &upstreams[*upstream], word, cx);
     }
-    let is_http10 = scope.text("proxy_http_version") == "1.0";
     let set_fields = set_fields(scope, cx);
     let mut replaced: Vec<Box<[u8]>> = REPLACED.iter().map(|name| name.as_bytes().into()).collect();
     replaced.extend(
@@ -106,10 +105,10 @@ pub fn proxy(
             .map(|_| scope.template("proxy_set_body", cx)),
         pass_request_headers: scope.flag("proxy_pass_request_headers"),
         pass_request_body: scope.flag("proxy_pass_request_body"),
-        http_version: if is_http10 {
-            HttpVersion::Http10
-        } else {
-            HttpVersion::Http11
+        http_version: match scope.text("proxy_http_version") {
+            "1.0" => HttpVersion::Http10,
+            "2" => HttpVersion::Http2,
+            _ => HttpVersion::Http11,
         },
         hidden,
         ignored: lower("proxy_ignore_headers"),
