@@ -459,7 +459,7 @@ async fn resolve_target(
         Target::Dynamic(template) => {
             let mut text = Vec::new();
             variables::expand(template, exchange, &mut text);
-            let Some(target) = proxy_fields::split_url(&text) else {
+            let Some(target) = proxy_fields::split_url(proxy.schemes, &text) else {
                 local.log(
                     exchange,
                     Level::Error,

@@ -35,9 +35,9 @@ pub struct Url<'a> {
     pub unix: Option<&'a [u8]>,
 }
 
-/// Takes `http://host[:port][/uri]` or `http://unix:path[:/uri]` apart; `https` likewise.
-pub fn split_url(text: &[u8]) -> Option<Url<'_>> {
-    let (scheme, rest) = Scheme::split(text)?;
+/// Takes `http://host[:port][/uri]` or `http://unix:path[:/uri]` apart, with one of these schemes.
+pub fn split_url(schemes: [Scheme; 2], text: &[u8]) -> Option<Url<'_>> {
+    let (scheme, rest) = Scheme::split(schemes, text)?;
     if let Some(path) = rest.strip_prefix(b"unix:") {
         let (path, uri) = match memchr::memchr(b':', path) {
             Some(colon) => (&path[..colon], &path[colon + 1..]),
@@ -441,19 +441,20 @@ mod tests {
 
     #[test]
     fn urls_are_taken_apart() {
-        let url = split_url(b"http://[::1]:8080/a?b").expect("valid");
+        let of_proxy = |text| split_url(Scheme::OF_PROXY, text);
+        let url = of_proxy(b"http://[::1]:8080/a?b").expect("valid");
         assert_eq!(
             (url.host, url.port, url.uri),
             (&b"::1"[..], 8080, &b"/a?b"[..])
         );
-        let url = split_url(b"HTTP://example.org").expect("valid");
+        let url = of_proxy(b"HTTP://example.org").expect("valid");
         assert_eq!(
             (url.host, url.port, url.uri),
             (&b"example.org"[..], 80, &b""[..])
         );
-        let url = split_url(b"https://example.org/a").expect("valid");
+        let url = of_proxy(b"https://example.org/a").expect("valid");
         assert_eq!((url.scheme, url.port), (Scheme::Https, 443));
-        let url = split_url(b"http://unix:/run/x.sock:/y").expect("valid");
+        let url = of_proxy(b"http://unix:/run/x.sock:/y").expect("valid");
         assert_eq!((url.unix, url.uri), (Some(&b"/run/x.sock"[..]), &b"/y"[..]));
         for wrong in [
             &b"ftp://x"[..],
@@ -463,7 +464,14 @@ mod tests {
             b"http://x:99999",
             b"x",
         ] {
-            assert_eq!(split_url(wrong), None);
+            assert_eq!(of_proxy(wrong), None);
         }
+        let of_grpc = |text| {
+            let url = split_url(Scheme::OF_GRPC, text)?;
+            Some((url.scheme, url.host, url.port))
+        };
+        assert_eq!(of_grpc(b"grpcs://a"), Some((Scheme::Grpcs, &b"a"[..], 443)));
+        assert_eq!(of_grpc(b"a:50051"), Some((Scheme::Grpc, &b"a"[..], 50051)));
+        assert_eq!(of_grpc(b"http://a"), None);
     }
 }

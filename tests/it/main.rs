@@ -11,6 +11,7 @@ mod connections;
 mod control;
 mod dashboard;
 mod floors;
+mod grpc;
 mod hop_by_hop;
 mod http2;
 mod install;

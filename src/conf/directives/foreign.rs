@@ -111,17 +111,6 @@ static COMING: &[Lack] = &[
         names: "mirror mirror_request_body",
     },
     Lack {
-        why: "gRPC to peers (nginx's http_grpc) is not available in this version",
-        names: "grpc_pass grpc_bind grpc_socket_keepalive grpc_connect_timeout grpc_send_timeout \
-                grpc_intercept_errors grpc_buffer_size grpc_read_timeout grpc_next_upstream \
-                grpc_next_upstream_tries grpc_next_upstream_timeout grpc_set_header \
-                grpc_pass_header grpc_hide_header grpc_ignore_headers grpc_ssl_session_reuse \
-                grpc_ssl_protocols grpc_ssl_ciphers grpc_ssl_name grpc_ssl_server_name \
-                grpc_ssl_verify grpc_ssl_verify_depth grpc_ssl_trusted_certificate grpc_ssl_crl \
-                grpc_ssl_certificate grpc_ssl_certificate_key grpc_ssl_certificate_cache \
-                grpc_ssl_password_file grpc_ssl_conf_command grpc_socket_rcvbuf grpc_socket_sndbuf",
-    },
-    Lack {
         why: "checks by referrer (nginx's http_referer) are not available in this version",
         names: "valid_referers referer_hash_max_size referer_hash_bucket_size",
     },
@@ -149,8 +138,8 @@ static COMING: &[Lack] = &[
                 otel_span_attr otel_resource_attr",
     },
     Lack {
-        why: "sizes of socket buffers to peers (part of nginx's http_proxy) are not available in this version",
-        names: "proxy_socket_rcvbuf proxy_socket_sndbuf",
+        why: "sizes of socket buffers to peers (part of nginx's http_proxy and http_grpc) are not available in this version",
+        names: "proxy_socket_rcvbuf proxy_socket_sndbuf grpc_socket_rcvbuf grpc_socket_sndbuf",
     },
     Lack {
         why: "limits on the size of core files (part of nginx's core) are not available in this version",
@@ -196,7 +185,7 @@ static COMING: &[Lack] = &[
 static ABSENT: &[Lack] = &[
     Lack {
         why: "files with the keys of TLS sessions are not supported: whoever has one can read along",
-        names: "proxy_ssl_key_log",
+        names: "proxy_ssl_key_log grpc_ssl_key_log",
     },
     Lack {
         why: "FastCGI (nginx's http_fastcgi) is not supported; have the application speak HTTP and use `proxy_pass`",

@@ -8,6 +8,7 @@
 //! each context, so [`find`] has one answer.
 
 mod foreign;
+mod grpc;
 mod help;
 mod http_core;
 mod peer_tls;
@@ -187,6 +188,8 @@ const AREAS: &[&[Directive]] = &[
     tls::ROWS,
     proxy::ROWS,
     peer_tls::PROXY,
+    grpc::ROWS,
+    peer_tls::GRPC,
     upstream::ROWS,
 ];
 

@@ -122,3 +122,4 @@ macro_rules! rows {
 }
 
 pub(super) const PROXY: &[Directive] = rows!("http_proxy", "proxy");
+pub(super) const GRPC: &[Directive] = rows!("http_grpc", "grpc");

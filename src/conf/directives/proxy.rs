@@ -10,7 +10,7 @@ const PROXY: &str = "http_proxy";
 const NO_ANSWERS_ON_DISK: &str =
     "an answer waits for a slow client in memory (`proxy_buffers`), then its peer waits";
 
-const NEXT_UPSTREAM: Argument = OneOf(&[
+pub(super) const NEXT_UPSTREAM: Argument = OneOf(&[
     "error",
     "timeout",
     "invalid_header",

@@ -68,16 +68,18 @@ pub fn peer_tls(family: &str, scope: &Scope<'_>, cx: &mut Cx) -> PeerTls {
 }
 
 /// Tells of a peer on the Internet that anybody on the way to it could stand in for.
-pub fn warn_unless_verified(tls: &PeerTls, upstream: &Upstream, word: &Word, cx: &mut Cx) {
+pub fn warn_unless_verified(
+    family: &str,
+    tls: &PeerTls,
+    upstream: &Upstream,
+    word: &Word,
+    cx: &mut Cx,
+) {
     if tls.verify {
         return;
     }
     let public = (upstream.servers.iter()).find(|server| is_public(&server.address));
     if let Some(server) = public {
-        let verify = match word.text.starts_with("grpc") {
-            true => "grpc_ssl_verify",
-            false => "proxy_ssl_verify",
-        };
         let of_whom = match &server.address {
             PeerAddress::Name { host, .. } => host.to_string(),
             _ => server.name.to_string(),
@@ -89,9 +91,8 @@ pub fn warn_unless_verified(tls: &PeerTls, upstream: &Upstream, word: &Word, cx:
                 format!("the certificate of `{of_whom}` is not verified"),
             )
             .hint(format!(
-                "`{verify} on;` verifies it, with the authorities that the system trusts unless \
-                 `{}_trusted_certificate` names others",
-                verify.trim_end_matches("_verify")
+                "`{family}_ssl_verify on;` verifies it, with the authorities that the system trusts \
+                 unless `{family}_ssl_trusted_certificate` names others",
             )),
         );
     }

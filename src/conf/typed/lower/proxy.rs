@@ -1,4 +1,4 @@
-//! `proxy_pass` and the proxy_* family.
+//! `proxy_pass` and `grpc_pass` with their families.
 
 use std::sync::Arc;
 
@@ -13,6 +13,7 @@ use crate::conf::typed::proxy::{
     Bind, BindAddress, CookieEdit, CookieFlags, CookieName, HttpVersion, NextUpstream, Proxy,
     Redirect, Scheme, SetField, Target,
 };
+use crate::conf::typed::tls::PeerTls;
 use crate::conf::typed::upstream::{PeerAddress, Upstream};
 use crate::conf::variable::{Core, Variable};
 
@@ -62,36 +63,17 @@ pub fn proxy(
     cx: &mut Cx,
 ) -> Option<Proxy> {
     let word = line.arguments.first()?;
-    let (target, url) = target(word, scope, place, upstreams, cx)?;
-    let may_be_secure = match &target {
-        Target::Group { scheme, .. } => scheme.is_secure(),
-        Target::Dynamic(_) => {
-            !Scheme::split(url.as_bytes()).is_some_and(|(scheme, _)| !scheme.is_secure())
-        }
-    };
-    let tls = may_be_secure.then(|| Arc::new(peer_tls::peer_tls("proxy", scope, cx)));
-    if let (Some(tls), Target::Group { upstream, .. }) = (&tls, &target) {
-        peer_tls::warn_unless_verified(tls, &upstreams[*upstream], word, cx);
-    }
-    let set_fields = set_fields(scope, cx);
+    let (target, url) = target(word, Scheme::OF_PROXY, scope, place, upstreams, cx)?;
+    let tls = tls("proxy", word, &target, scope, upstreams, cx);
+    let set_fields = set_fields("proxy_set_header", scope, cx);
     let mut replaced: Vec<Box<[u8]>> = REPLACED.iter().map(|name| name.as_bytes().into()).collect();
     replaced.extend(
         set_fields
             .iter()
             .map(|field| field.name.to_ascii_lowercase().into()),
     );
-    let lower = |name: &str| -> Vec<Box<[u8]>> {
-        let lines = scope.all(name).iter();
-        lines
-            .flat_map(|line| &line.arguments)
-            .map(|word| word.text.to_ascii_lowercase().into_bytes().into())
-            .collect()
-    };
-    let passed = lower("proxy_pass_header");
-    let mut hidden: Vec<Box<[u8]>> = HIDDEN.iter().map(|name| name.as_bytes().into()).collect();
-    hidden.extend(lower("proxy_hide_header"));
-    hidden.retain(|name| !passed.contains(name));
     Some(Proxy {
+        schemes: Scheme::OF_PROXY,
         redirects: redirects(scope, &target, url, place, cx),
         target,
         tls,
@@ -110,8 +92,8 @@ pub fn proxy(
             "2" => HttpVersion::Http2,
             _ => HttpVersion::Http11,
         },
-        hidden,
-        ignored: lower("proxy_ignore_headers"),
+        hidden: hidden("proxy", scope),
+        ignored: lower_case("proxy_ignore_headers", scope),
         cookie_domains: cookie_edits("proxy_cookie_domain", scope, cx),
         cookie_paths: cookie_edits("proxy_cookie_path", scope, cx),
         cookie_flags: cookie_flags(scope, cx),
@@ -123,22 +105,132 @@ pub fn proxy(
         ignore_client_abort: scope.flag("proxy_ignore_client_abort"),
         force_ranges: scope.flag("proxy_force_ranges"),
         pass_trailers: scope.flag("proxy_pass_trailers"),
-        bind: bind(scope, cx),
+        bind: bind("proxy_bind", scope, cx),
         socket_keepalive: scope.flag("proxy_socket_keepalive"),
         connect_timeout: scope.time("proxy_connect_timeout"),
         send_timeout: scope.time("proxy_send_timeout"),
         read_timeout: scope.time("proxy_read_timeout"),
         limit_rate: scope.template("proxy_limit_rate", cx),
-        next_upstream: next_upstream(scope),
+        next_upstream: next_upstream("proxy_next_upstream", scope),
         next_upstream_tries: usize::try_from(scope.number("proxy_next_upstream_tries"))
             .unwrap_or_default(),
         next_upstream_timeout: scope.time("proxy_next_upstream_timeout"),
     })
 }
 
+/// The proxy of a place where `grpc_pass` is in force: HTTP/2 in which both bodies stream and trailers
+/// pass.
+pub fn grpc(
+    line: &Node,
+    scope: &Scope<'_>,
+    upstreams: &mut Vec<Arc<Upstream>>,
+    cx: &mut Cx,
+) -> Option<Proxy> {
+    let word = line.arguments.first()?;
+    let place = Place {
+        name: b"",
+        refuses_path: Some("with `grpc_pass`: the client's own names the method"),
+    };
+    let (target, _) = target(word, Scheme::OF_GRPC, scope, place, upstreams, cx)?;
+    let tls = tls("grpc", word, &target, scope, upstreams, cx);
+    let set_fields = set_fields("grpc_set_header", scope, cx);
+    let replaced = REPLACED.iter().filter(|name| **name != "te");
+    let replaced = replaced.map(|name| name.as_bytes().into());
+    let set = (set_fields.iter()).map(|field| field.name.to_ascii_lowercase().into());
+    Some(Proxy {
+        schemes: Scheme::OF_GRPC,
+        replaced: replaced.chain(set).collect(),
+        target,
+        tls,
+        set_fields,
+        method: None,
+        body: None,
+        pass_request_headers: true,
+        pass_request_body: true,
+        http_version: HttpVersion::Http2,
+        hidden: hidden("grpc", scope),
+        ignored: lower_case("grpc_ignore_headers", scope),
+        redirects: Vec::new(),
+        cookie_domains: Vec::new(),
+        cookie_paths: Vec::new(),
+        cookie_flags: Vec::new(),
+        buffering: false,
+        buffer_size: scope.size("grpc_buffer_size").max(1024),
+        buffers: 0,
+        request_buffering: false,
+        intercept_errors: scope.flag("grpc_intercept_errors"),
+        ignore_client_abort: false,
+        force_ranges: false,
+        pass_trailers: true,
+        bind: bind("grpc_bind", scope, cx),
+        socket_keepalive: scope.flag("grpc_socket_keepalive"),
+        connect_timeout: scope.time("grpc_connect_timeout"),
+        send_timeout: scope.time("grpc_send_timeout"),
+        read_timeout: scope.time("grpc_read_timeout"),
+        limit_rate: Template::from_text(b"0"),
+        next_upstream: next_upstream("grpc_next_upstream", scope),
+        next_upstream_tries: usize::try_from(scope.number("grpc_next_upstream_tries"))
+            .unwrap_or_default(),
+        next_upstream_timeout: scope.time("grpc_next_upstream_timeout"),
+    })
+}
+
+/// What is asked of peers over TLS, where any request can go to one.
+fn tls(
+    family: &str,
+    word: &Word,
+    target: &Target,
+    scope: &Scope<'_>,
+    upstreams: &[Arc<Upstream>],
+    cx: &mut Cx,
+) -> Option<Arc<PeerTls>> {
+    let upstream = match target {
+        Target::Group {
+            scheme, upstream, ..
+        } => match scheme.is_secure() {
+            true => Some(&upstreams[*upstream]),
+            false => return None,
+        },
+        Target::Dynamic(_) => {
+            let schemes = [Scheme::Http, Scheme::Grpc];
+            let is_plain = schemes
+                .iter()
+                .any(|scheme| word.text.starts_with(scheme.prefix()));
+            if is_plain {
+                return None;
+            }
+            None
+        }
+    };
+    let tls = peer_tls::peer_tls(family, scope, cx);
+    if let Some(upstream) = upstream {
+        peer_tls::warn_unless_verified(family, &tls, upstream, word, cx);
+    }
+    Some(Arc::new(tls))
+}
+
+/// Names in lower case.
+fn lower_case(name: &str, scope: &Scope<'_>) -> Vec<Box<[u8]>> {
+    let lines = scope.all(name).iter();
+    lines
+        .flat_map(|line| &line.arguments)
+        .map(|word| word.text.to_ascii_lowercase().into_bytes().into())
+        .collect()
+}
+
+/// The fields of a peer that are not passed on.
+fn hidden(family: &str, scope: &Scope<'_>) -> Vec<Box<[u8]>> {
+    let passed = lower_case(&format!("{family}_pass_header"), scope);
+    let mut hidden: Vec<Box<[u8]>> = HIDDEN.iter().map(|name| name.as_bytes().into()).collect();
+    hidden.extend(lower_case(&format!("{family}_hide_header"), scope));
+    hidden.retain(|name| !passed.contains(name));
+    hidden
+}
+
 /// Where `proxy_pass` points to, and its URL as far as `proxy_redirect default` needs it.
 fn target<'a>(
     word: &'a Word,
+    schemes: [Scheme; 2],
     scope: &Scope<'_>,
     place: Place<'_>,
     upstreams: &mut Vec<Arc<Upstream>>,
@@ -148,13 +240,16 @@ fn target<'a>(
     if text.contains('$') {
         return Some((Target::Dynamic(cx.template(word)), text));
     }
-    let Some((scheme, rest)) = Scheme::split(text.as_bytes()) else {
+    let Some((scheme, rest)) = Scheme::split(schemes, text.as_bytes()) else {
         let problem = Diagnostic::error(
             Code::BAD_ADDRESS,
             word.span,
             format!("invalid URL prefix in `{text}`"),
         );
-        cx.report(problem.hint("the address must begin with `http://` or `https://`"));
+        let [plain, secure] = schemes.map(Scheme::prefix);
+        cx.report(problem.hint(format!(
+            "the address must begin with `{plain}` or `{secure}`"
+        )));
         return None;
     };
     // The prefix is ASCII, so the rest begins at a character.
@@ -176,7 +271,10 @@ fn target<'a>(
             Diagnostic::error(
                 Code::PATH_WITHOUT_PREFIX,
                 word.span,
-                format!("`proxy_pass` cannot have a path {reason}"),
+                match schemes {
+                    Scheme::OF_GRPC => format!("an address cannot have a path {reason}"),
+                    _ => format!("`proxy_pass` cannot have a path {reason}"),
+                },
             )
             .hint("leave out everything behind the host, or use `rewrite … break;` to change the path"),
         );
@@ -258,10 +356,10 @@ fn target<'a>(
     Some((target, text))
 }
 
-/// `proxy_set_header` in force, then what nginx would add.
-fn set_fields(scope: &Scope<'_>, cx: &mut Cx) -> Vec<SetField> {
+/// `proxy_set_header` or its like in force, then what nginx would add.
+fn set_fields(name: &str, scope: &Scope<'_>, cx: &mut Cx) -> Vec<SetField> {
     let mut fields: Vec<SetField> = scope
-        .all("proxy_set_header")
+        .all(name)
         .iter()
         .filter_map(|line| {
             let [name, value] = line.arguments.as_slice() else {
@@ -459,8 +557,8 @@ fn buffers(scope: &Scope<'_>) -> usize {
     size.saturating_mul(count.unwrap_or(8))
 }
 
-fn bind(scope: &Scope<'_>, cx: &mut Cx) -> Option<Bind> {
-    let line = scope.nearest("proxy_bind")?;
+fn bind(name: &str, scope: &Scope<'_>, cx: &mut Cx) -> Option<Bind> {
+    let line = scope.nearest(name)?;
     let word = line.arguments.first()?;
     if &*word.text == "off" {
         return None;
@@ -470,7 +568,7 @@ fn bind(scope: &Scope<'_>, cx: &mut Cx) -> Option<Bind> {
             Diagnostic::error(
                 Code::FOREIGN_DIRECTIVE,
                 word.span,
-                "`transparent` of `proxy_bind` is not available in this version",
+                format!("`transparent` of `{name}` is not available in this version"),
             )
             .hint("bind an address of this machine, and pass the client's in a field"),
         );
@@ -497,8 +595,8 @@ fn bind(scope: &Scope<'_>, cx: &mut Cx) -> Option<Bind> {
     Some(Bind { address })
 }
 
-fn next_upstream(scope: &Scope<'_>) -> NextUpstream {
-    let Some(line) = scope.nearest("proxy_next_upstream") else {
+fn next_upstream(name: &str, scope: &Scope<'_>) -> NextUpstream {
+    let Some(line) = scope.nearest(name) else {
         return NextUpstream::ERROR.or(NextUpstream::TIMEOUT);
     };
     line.arguments
