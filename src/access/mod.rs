@@ -1,3 +1,4 @@
 //! May a request pass?
 
 pub mod ip_rules;
+pub mod real_ip;

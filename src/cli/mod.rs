@@ -8,6 +8,7 @@
 
 pub mod args;
 mod backends;
+mod certificates;
 mod completion;
 mod conf_file;
 mod config;
@@ -106,6 +107,10 @@ fn word(word: Word) -> ExitCode {
         } => ask(&backends::daemon(&change).or(&daemon), |session| {
             backends::change(&session, &change)
         }),
+        Word::Cert { action, daemon } => end(
+            &certificates::daemon(action.as_ref(), &daemon),
+            certificates::run(action.as_ref(), &daemon),
+        ),
         Word::Logs {
             // The other way to say that there is no end.
             follow: _,

@@ -62,6 +62,14 @@ pub enum Word {
         #[command(flatten)]
         daemon: Daemon,
     },
+    /// List certificates, renew them, find what is in their way
+    Cert {
+        /// What to do; without it they are listed
+        #[command(subcommand)]
+        action: Option<CertificateWord>,
+        #[command(flatten)]
+        daemon: Daemon,
+    },
     /// Show requests as they end
     Logs {
         /// Go on without end; so it is unless `-n` is given
@@ -214,6 +222,59 @@ pub struct PeerName {
     pub upstream: String,
     /// Its address, or its name as the configuration has it
     pub peer: String,
+    #[command(flatten)]
+    pub daemon: Daemon,
+}
+
+/// What may be done with certificates.
+#[derive(Subcommand, Clone, PartialEq, Eq, Debug)]
+pub enum CertificateWord {
+    /// List them, those that end soonest first; without a daemon those of the files
+    List {
+        #[command(flatten)]
+        daemon: Daemon,
+    },
+    /// Tell everything about one: its chain, who serves it, its last error, what was done
+    Show(CertificateName),
+    /// Get a new one now, without waiting for its time
+    Renew {
+        #[command(flatten)]
+        certificate: CertificateName,
+        #[command(flatten)]
+        agreement: Agreement,
+    },
+    /// Serve a certificate from a file; it is checked, kept, and written into the configuration
+    Import {
+        #[command(flatten)]
+        certificate: CertificateName,
+        /// The certificate and its chain (PEM)
+        #[arg(long, value_name = "FILE")]
+        cert: PathBuf,
+        /// Its key (PEM)
+        #[arg(long, value_name = "FILE")]
+        key: PathBuf,
+        #[command(flatten)]
+        agreement: Agreement,
+    },
+    /// Look for what keeps a certificate from coming: addresses, ports, CAA, limits, clock
+    Why(CertificateName),
+    /// Agree to the terms of the authority, so that certificates can be got
+    Agree {
+        /// Where the authority may write to when something is wrong
+        #[arg(long, value_name = "ADDRESS")]
+        email: Option<String>,
+        #[command(flatten)]
+        agreement: Agreement,
+        #[command(flatten)]
+        daemon: Daemon,
+    },
+}
+
+/// A certificate.
+#[derive(Args, Clone, PartialEq, Eq, Debug)]
+pub struct CertificateName {
+    /// A name that it is for
+    pub name: String,
     #[command(flatten)]
     pub daemon: Daemon,
 }

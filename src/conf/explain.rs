@@ -441,6 +441,21 @@ codes! {
         "http { server { location = /m { metrics; } location = /s { stub_status; } } }"
     }
 
+    // Certificates: providers of DNS.
+    "E170" BAD_DNS_PROVIDER "a DNS provider that cannot be used as it is written" {
+        "Each provider needs parameters of its own, and takes no others: a token here, a pair of keys \
+         there. The message names what is missing or needless, and what the provider takes. A block \
+         has one `provider` or one `exec`.",
+        "http { dns_provider zone { provider cloudflare; api_key env:TOKEN; } }",
+        "http { dns_provider zone { provider cloudflare; api_token env:TOKEN; } }"
+    }
+    "E171" BAD_SECRET "not a place where a secret is" {
+        "A secret is `env:NAME` (a variable of the environment), `file:PATH` (the text of a file) or \
+         `credential:NAME` (what `LoadCredential=` of systemd puts at hand).",
+        "http { dns_provider zone { provider desec; api_token env:; } }",
+        "http { dns_provider zone { provider desec; api_token env:DESEC_TOKEN; } }"
+    }
+
     // What can be used and is probably a mistake.
     "W001" BUILTIN_MIME_TYPES "the built-in table of media types is used" {
         "The file of media types does not exist. Its usual content is built in and is used instead; \
@@ -532,6 +547,12 @@ codes! {
         "http { upstream app { least_conn; ip_hash; server 10.0.0.1; } }",
         "http { upstream app { ip_hash; server 10.0.0.1; } }"
     }
+    "W170" SECRET_IN_TEXT "a secret in the configuration" {
+        "A configuration is read, copied, sent and kept in its history; a token written into it goes \
+         along. Keep it elsewhere and name the place: `env:NAME`, `file:PATH` or `credential:NAME`.",
+        "http { dns_provider zone { provider desec; api_token 9f86d081884c7d65; } }",
+        "http { dns_provider zone { provider desec; api_token file:/etc/openclaw/desec.token; } }"
+    }
     "E200" NO_CERTIFICATE_KEY "a certificate without its key" {
         "Every `ssl_certificate` belongs together with the `ssl_certificate_key` that has the same \
          position among its kind.",
@@ -562,12 +583,6 @@ codes! {
         "http { server { location / { proxy_pass https://10.0.0.1; proxy_ssl_ciphers AES256-SHA; } } }",
         "http { server { location / { proxy_pass https://10.0.0.1; proxy_ssl_ciphers DEFAULT; } } }"
     }
-    "E244" PEER_CONF_COMMAND "a command of OpenSSL without a meaning here" {
-        "TLS is not spoken by OpenSSL here, and few of the commands of its configuration have a \
-         meaning.",
-        "http { server { location / { proxy_pass https://10.0.0.1; proxy_ssl_conf_command Options KTLS; } } }",
-        "http { server { location / { proxy_pass https://10.0.0.1; proxy_ssl_conf_command MinProtocol TLSv1.3; } } }"
-    }
     "W240" UNVERIFIED_PEER "a peer on the Internet that is not verified" {
         "TLS without a look at the certificate keeps out who only listens. Whoever can change what is \
          sent, anywhere on the way, can answer in the place of the peer, and reads everything, \
@@ -579,6 +594,179 @@ codes! {
         "SSL and TLS before 1.2 are broken and not spoken. The other versions of the list are.",
         "http { server { location / { proxy_pass https://10.0.0.1; proxy_ssl_protocols TLSv1.1 TLSv1.2; } } }",
         "http { server { location / { proxy_pass https://10.0.0.1; proxy_ssl_protocols TLSv1.2; } } }"
+    }
+    "E210" NO_PROTOCOL "no protocol that is spoken" {
+        "Versions of TLS before 1.2 are broken and not spoken; a server must name at least one of the two \
+         that are.",
+        "http { server {\n    listen 8443 ssl; ssl_certificate a.pem; ssl_certificate_key a.key;\n    ssl_protocols TLSv1 TLSv1.1;\n} }",
+        "http { server {\n    listen 8443 ssl; ssl_certificate a.pem; ssl_certificate_key a.key;\n    ssl_protocols TLSv1.2 TLSv1.3;\n} }"
+    }
+    "E211" NO_CIPHER "no cipher suite that is offered" {
+        "There are the suites with forward secrecy and authenticated encryption: ECDHE with AES-GCM or \
+         ChaCha20. A list without any of them would refuse every client.",
+        "http { server {\n    listen 8443 ssl; ssl_certificate a.pem; ssl_certificate_key a.key;\n    ssl_ciphers AES128-SHA;\n} }",
+        "http { server {\n    listen 8443 ssl; ssl_certificate a.pem; ssl_certificate_key a.key;\n    ssl_ciphers HIGH:!aNULL;\n} }"
+    }
+    "E212" NO_GROUP "no group that is offered" {
+        "Keys are exchanged with X25519MLKEM768, SecP256r1MLKEM768, X25519, prime256v1 or secp384r1. A \
+         list without any of them would refuse every client.",
+        "http { server {\n    listen 8443 ssl; ssl_certificate a.pem; ssl_certificate_key a.key;\n    ssl_ecdh_curve secp521r1;\n} }",
+        "http { server {\n    listen 8443 ssl; ssl_certificate a.pem; ssl_certificate_key a.key;\n    ssl_ecdh_curve X25519:prime256v1;\n} }"
+    }
+    "E213" CONFLICTING_SESSION_CACHE "a session cache with two sizes" {
+        "Servers that name the same cache share it, so it has one size.",
+        "http { server {\n    listen 8443 ssl; ssl_certificate a.pem; ssl_certificate_key a.key;\n    ssl_session_cache shared:a:1m; } server { listen 8444 ssl; ssl_certificate a.pem; ssl_certificate_key a.key; ssl_session_cache shared:a:2m;\n} }",
+        "http { server {\n    listen 8443 ssl; ssl_certificate a.pem; ssl_certificate_key a.key;\n    ssl_session_cache shared:a:1m; } server { listen 8444 ssl; ssl_certificate a.pem; ssl_certificate_key a.key; ssl_session_cache shared:a:1m;\n} }"
+    }
+    "E214" NO_CLIENT_AUTHORITY "clients must show certificates, of whom is not said" {
+        "`ssl_verify_client` needs to know whose certificates count; `optional_no_ca` alone takes any.",
+        "http { server {\n    listen 8443 ssl; ssl_certificate a.pem; ssl_certificate_key a.key;\n    ssl_verify_client on;\n} }",
+        "http { server {\n    listen 8443 ssl; ssl_certificate a.pem; ssl_certificate_key a.key;\n    ssl_verify_client on; ssl_client_certificate ca.pem;\n} }"
+    }
+    "E215" BAD_RESPONDER "not the address of an OCSP responder" {
+        "A responder is asked over HTTP; its address begins with `http://` or `https://`.",
+        "http { server {\n    listen 8443 ssl; ssl_certificate a.pem; ssl_certificate_key a.key;\n    ssl_stapling_responder ocsp.example;\n} }",
+        "http { server {\n    listen 8443 ssl; ssl_certificate a.pem; ssl_certificate_key a.key;\n    ssl_stapling_responder http://ocsp.example/;\n} }"
+    }
+    "W210" OLD_PROTOCOL "a protocol that is no longer spoken" {
+        "Versions of TLS before 1.2 are broken (RFC 8996); the others on the line are spoken.",
+        "http { server {\n    listen 8443 ssl; ssl_certificate a.pem; ssl_certificate_key a.key;\n    ssl_protocols TLSv1.1 TLSv1.2;\n} }",
+        "http { server {\n    listen 8443 ssl; ssl_certificate a.pem; ssl_certificate_key a.key;\n    ssl_protocols TLSv1.2;\n} }"
+    }
+    "W211" UNKNOWN_CIPHER "an unknown cipher suite" {
+        "The word is left out of the list, as OpenSSL does; it may be misspelt.",
+        "http { server {\n    listen 8443 ssl; ssl_certificate a.pem; ssl_certificate_key a.key;\n    ssl_ciphers HIHG:ECDHE;\n} }",
+        "http { server {\n    listen 8443 ssl; ssl_certificate a.pem; ssl_certificate_key a.key;\n    ssl_ciphers HIGH:ECDHE;\n} }"
+    }
+    "W212" UNKNOWN_GROUP "a group that is not offered" {
+        "The word is left out of the list.",
+        "http { server {\n    listen 8443 ssl; ssl_certificate a.pem; ssl_certificate_key a.key;\n    ssl_ecdh_curve X25519:X448;\n} }",
+        "http { server {\n    listen 8443 ssl; ssl_certificate a.pem; ssl_certificate_key a.key;\n    ssl_ecdh_curve X25519;\n} }"
+    }
+    "W213" COMMAND_WITHOUT_EFFECT "a setting of OpenSSL without a meaning here" {
+        "It sets what is fixed here, or what only OpenSSL has.",
+        "http { server {\n    listen 8443 ssl; ssl_certificate a.pem; ssl_certificate_key a.key;\n    ssl_conf_command Options Bugs;\n} }",
+        "http { server {\n    listen 8443 ssl; ssl_certificate a.pem; ssl_certificate_key a.key;\n    ssl_conf_command Options PrioritizeChaCha;\n} }"
+    }
+    "W214" EARLY_DATA_WITHOUT_EFFECT "early data that no client can send" {
+        "Requests before the end of a handshake exist in TLS 1.3 only.",
+        "http { server {\n    listen 8443 ssl; ssl_certificate a.pem; ssl_certificate_key a.key;\n    ssl_early_data on; ssl_protocols TLSv1.2;\n} }",
+        "http { server {\n    listen 8443 ssl; ssl_certificate a.pem; ssl_certificate_key a.key;\n    ssl_early_data on; ssl_protocols TLSv1.2 TLSv1.3;\n} }"
+    }
+    "W215" HSTS_NOT_PRELOADED "a name that no list takes for preloading" {
+        "The lists that browsers bring along ask for `includeSubDomains` and a `max-age` of at least a \
+         year beside `preload`.",
+        "http { server {\n    listen 8443 ssl; ssl_certificate a.pem; ssl_certificate_key a.key;\n    hsts max-age=30d preload;\n} }",
+        "http { server {\n    listen 8443 ssl; ssl_certificate a.pem; ssl_certificate_key a.key;\n    hsts max-age=2y includeSubDomains preload;\n} }"
+    }
+    "W216" HSTS_WITHOUT_TLS "a field of TLS on a server without it" {
+        "A browser ignores `Strict-Transport-Security` on a plain connection, and it must not be sent \
+         there (RFC 6797 section 7.2).",
+        "http { server { listen 8080; add_header Strict-Transport-Security max-age=9; } }",
+        "http { server { listen 8080; return 301 https://$host$request_uri; } }"
+    }
+    "W217" HSTS_LOST "a place that does not send what the level above does" {
+        "A place with an `add_header` of its own sends only that one. `add_header_inherit merge` adds \
+         to those of the level above; `hsts` is not lost.",
+        "http { server {\n    listen 8443 ssl; ssl_certificate a.pem; ssl_certificate_key a.key;\n    add_header Strict-Transport-Security max-age=9 always; location /a { add_header X-A b; }\n} }",
+        "http { server {\n    listen 8443 ssl; ssl_certificate a.pem; ssl_certificate_key a.key;\n    add_header Strict-Transport-Security max-age=9 always; location /a { add_header_inherit merge; add_header X-A b; }\n} }"
+    }
+    "E260" CERTIFICATE_CACHE "a cache for certificates without a size" {
+        "`ssl_certificate_cache` keeps certificates whose paths have variables; `max` says how many.",
+        "http { server { listen 8443 ssl; ssl_certificate_cache valid=1m; } }",
+        "http { server { listen 8443 ssl; ssl_certificate_cache max=1000 valid=1m; } }"
+    }
+    "E261" KEY_ELSEWHERE "a key that is not in a file" {
+        "nginx can use keys that OpenSSL finds by itself (`engine:`, `store:`), in a card or a device \
+         for instance. This version takes keys from files.",
+        "http { server { listen 8443 ssl; ssl_certificate a.pem; ssl_certificate_key engine:e:id; } }",
+        "http { server { listen 8443 ssl; ssl_certificate a.pem; ssl_certificate_key a.key; } }"
+    }
+    "W262" CERTIFICATE_UNUSABLE "a certificate that cannot be used" {
+        "Something is wrong with the files of a certificate and its key. Only the names of this server \
+         are harmed: they are served with a placeholder that no client trusts, or, after a reload, \
+         with the certificate that was there before. As soon as the files are good they are taken \
+         into use, without a reload.",
+        "",
+        ""
+    }
+    "W263" CERTIFICATE_DOUBTFUL "a certificate that is not as it should be" {
+        "The certificate is served, but some clients may refuse it, or somebody else could use its key: \
+         it has expired, the certificate of who signed it is missing, or others can read the key.",
+        "",
+        ""
+    }
+    "W264" CERTIFICATE_FOR_OTHERS "a certificate for other names" {
+        "None of the certificates of a server is for one of its names: clients that ask for that name \
+         refuse what they get. A `*` in a certificate stands for exactly one label.",
+        "",
+        ""
+    }
+    "W260" UNKNOWN_PROXY "a trusted proxy that has no address" {
+        "`set_real_ip_from` takes a name as well as an address, and looks it up when the configuration \
+         is read. This name was not found, so no request is believed to come through that proxy: its \
+         own address is taken for the client's until a reload finds it.",
+        "",
+        ""
+    }
+    "W261" MIXED_PROXY_PROTOCOL "the PROXY protocol for some servers of an address" {
+        "The header comes before the first byte of a connection, so it cannot depend on the server: if \
+         one `listen` line of an address has `proxy_protocol`, it is awaited for all of them, and who \
+         connects without it is refused.",
+        "http { server { listen 8080 proxy_protocol; } server { listen 8080; server_name b; } }",
+        "http { server { listen 8080 proxy_protocol; } server { listen 8080 proxy_protocol; server_name b; } }"
+    }
+
+    // Certificates that are got automatically.
+    "E220" BAD_ISSUER "an issuer of certificates that cannot be used as it is written" {
+        "An `acme_issuer` needs the address of the authority's directory, and each of its parameters a \
+         value that makes sense; the message names what does not.",
+        "http { acme_issuer ca { contact admin@example.com; } }",
+        "http { acme_issuer ca { uri https://acme.example.com/directory; } }"
+    }
+    "E221" UNKNOWN_ISSUER "an issuer that is not defined" {
+        "Certificates are got from an `acme_issuer` of this name in `http`; `letsencrypt` is there without \
+         being defined.",
+        "http { server { listen 8443 ssl; server_name a.example.com; acme letsencrypd; } }",
+        "http { server { listen 8443 ssl; server_name a.example.com; acme letsencrypt; } }"
+    }
+    "E222" NO_IDENTIFIER "no name that the certificate could be for" {
+        "A certificate is for names of DNS and for addresses. Regular expressions and names with `*` at \
+         their end cannot be in one, and a name with `*.` before it needs `challenge dns-01`.",
+        "http { server { listen 8443 ssl; server_name *.example.com; acme_certificate letsencrypt; } }",
+        "http { server { listen 8443 ssl; server_name example.com; acme_certificate letsencrypt; } }"
+    }
+    "E223" BAD_KEY_KIND "a kind of key that is not known" {
+        "Keys of certificates are `ecdsa:256`, `ecdsa:384`, `ecdsa:521`, `rsa:2048`, `rsa:3072` or \
+         `rsa:4096`.",
+        "http { server { listen 8443 ssl; acme_certificate letsencrypt a.example.com key=rsa:512; } }",
+        "http { server { listen 8443 ssl; acme_certificate letsencrypt a.example.com key=rsa:2048; } }"
+    }
+    "E224" NO_ACME_CERTIFICATE "`$acme_certificate` where no certificate is got" {
+        "`$acme_certificate` stands for what `acme_certificate` gets in the same server.",
+        "http { server { listen 8443 ssl; ssl_certificate $acme_certificate; \
+         ssl_certificate_key $acme_certificate_key; } }",
+        "http { server { listen 8443 ssl; acme_certificate letsencrypt a.example.com; \
+         ssl_certificate $acme_certificate; ssl_certificate_key $acme_certificate_key; } }"
+    }
+    "W220" NAME_LEFT_OUT "a name of a server that its certificate is not for" {
+        "A public authority certifies names and addresses that it can look at. A regular expression, a \
+         name with `*` at its end, a wildcard without `challenge dns-01` and an address beside names are \
+         left out; clients that ask for them get a certificate for the other names.",
+        "http { server { listen 8443 ssl; server_name example.com ~^x; } }",
+        "http { server { listen 8443 ssl; server_name example.com x.example.com; } }"
+    }
+    "W221" ACCOUNT_KEY "a kind of account key that is not made" {
+        "The key of an account at an authority is `ecdsa:256`, which every authority takes; it has nothing \
+         to do with the keys of certificates.",
+        "http { acme_issuer ca { uri https://acme.example.com/directory; account_key rsa:4096; } }",
+        "http { acme_issuer ca { uri https://acme.example.com/directory; account_key ecdsa:256; } }"
+    }
+    "W222" STATE_IS_KEPT "`state_path off` is not followed" {
+        "Accounts and certificates that are forgotten at every start are ordered again at every start, \
+         until the authority refuses; they are kept in the state directory.",
+        "http { acme_issuer ca { uri https://acme.example.com/directory; state_path off; } }",
+        "http { acme_issuer ca { uri https://acme.example.com/directory; } }"
     }
 }
 

@@ -26,8 +26,53 @@ pub enum Variable {
     Argument(Box<[u8]>),
     /// `$cookie_NAME`: a cookie of the request.
     Cookie(Box<[u8]>),
+    /// `$proxy_protocol_tlv_NAME`: a further value of the PROXY protocol.
+    ProxyProtocol(ProxyValue),
     /// A variable that the configuration defines: index into [`Names::slots`].
     Slot(u16),
+}
+
+/// One of the further values that version 2 of the PROXY protocol may carry.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ProxyValue {
+    /// By its type.
+    Plain(u8),
+    /// One that describes TLS between the client and the proxy, by its type.
+    Ssl(u8),
+    /// What the verification of the client's certificate came to: 0 if it is good.
+    SslVerify,
+}
+
+impl ProxyValue {
+    /// The type of the value that holds all those about TLS (`PP2_TYPE_SSL`).
+    pub const SSL: u8 = 0x20;
+
+    /// What follows `$proxy_protocol_tlv_`: a name that nginx knows or a number as `0x05`; `ssl_` in
+    /// front of a number means one about TLS.
+    pub fn named(name: &str) -> Option<Self> {
+        let number = |text: &str| {
+            let digits = text.strip_prefix("0x")?;
+            let is_number = digits.bytes().all(|byte| byte.is_ascii_hexdigit());
+            u8::from_str_radix(digits, 16).ok().filter(|_| is_number)
+        };
+        Some(match name {
+            "alpn" => Self::Plain(0x01),
+            "authority" => Self::Plain(0x02),
+            "unique_id" => Self::Plain(0x05),
+            "ssl" => Self::Plain(Self::SSL),
+            "netns" => Self::Plain(0x30),
+            "ssl_verify" => Self::SslVerify,
+            "ssl_version" => Self::Ssl(0x21),
+            "ssl_cn" => Self::Ssl(0x22),
+            "ssl_cipher" => Self::Ssl(0x23),
+            "ssl_sig_alg" => Self::Ssl(0x24),
+            "ssl_key_alg" => Self::Ssl(0x25),
+            _ => match name.strip_prefix("ssl_") {
+                Some(name) => Self::Ssl(number(name)?),
+                None => Self::Plain(number(name)?),
+            },
+        })
+    }
 }
 
 macro_rules! core_variables {
@@ -72,7 +117,13 @@ core_variables! {
     "proxy_add_x_forwarded_for" => ProxyAddXForwardedFor,
     "proxy_host" => ProxyHost,
     "proxy_port" => ProxyPort,
+    "proxy_protocol_addr" => ProxyProtocolAddr,
+    "proxy_protocol_port" => ProxyProtocolPort,
+    "proxy_protocol_server_addr" => ProxyProtocolServerAddr,
+    "proxy_protocol_server_port" => ProxyProtocolServerPort,
     "query_string" => QueryString,
+    "realip_remote_addr" => RealipRemoteAddr,
+    "realip_remote_port" => RealipRemotePort,
     "realpath_root" => RealpathRoot,
     "remote_addr" => RemoteAddr,
     "remote_port" => RemotePort,
@@ -95,10 +146,29 @@ core_variables! {
     "server_protocol" => ServerProtocol,
     "ssl_alpn_protocol" => SslAlpnProtocol,
     "ssl_cipher" => SslCipher,
+    "ssl_ciphers" => SslCiphers,
+    "ssl_client_cert" => SslClientCert,
+    "ssl_client_escaped_cert" => SslClientEscapedCert,
+    "ssl_client_fingerprint" => SslClientFingerprint,
+    "ssl_client_i_dn" => SslClientIDn,
+    "ssl_client_i_dn_legacy" => SslClientIDnLegacy,
+    "ssl_client_raw_cert" => SslClientRawCert,
+    "ssl_client_s_dn" => SslClientSDn,
+    "ssl_client_s_dn_legacy" => SslClientSDnLegacy,
+    "ssl_client_serial" => SslClientSerial,
+    "ssl_client_sigalg" => SslClientSigalg,
+    "ssl_client_v_end" => SslClientVEnd,
+    "ssl_client_v_remain" => SslClientVRemain,
+    "ssl_client_v_start" => SslClientVStart,
+    "ssl_client_verify" => SslClientVerify,
     "ssl_curve" => SslCurve,
+    "ssl_curves" => SslCurves,
+    "ssl_early_data" => SslEarlyData,
     "ssl_protocol" => SslProtocol,
     "ssl_server_name" => SslServerName,
+    "ssl_session_id" => SslSessionId,
     "ssl_session_reused" => SslSessionReused,
+    "ssl_sigalg" => SslSigalg,
     "status" => Status,
     "tcpinfo_rcv_space" => TcpinfoRcvSpace,
     "tcpinfo_rtt" => TcpinfoRtt,
@@ -171,6 +241,9 @@ impl Names {
         if let Ok(position) = CORE.binary_search_by(|(known, _)| (*known).cmp(&name)) {
             return Some(Variable::Core(CORE[position].1));
         }
+        if let Some(value) = name.strip_prefix("proxy_protocol_tlv_") {
+            return ProxyValue::named(value).map(Variable::ProxyProtocol);
+        }
         let rest = |prefix: &str| name.strip_prefix(prefix).map(|rest| rest.as_bytes().into());
         rest("http_")
             .map(Variable::Http)
@@ -203,5 +276,20 @@ mod tests {
             Some(Variable::Http((*b"y").into()))
         );
         assert_eq!(names.resolve("nothing"), None);
+    }
+
+    #[test]
+    fn values_of_the_proxy_protocol_have_names_or_numbers() {
+        let names = Names::default();
+        let resolve = |name: &str| names.resolve(&format!("proxy_protocol_tlv_{name}"));
+        let plain = |kind| Some(Variable::ProxyProtocol(ProxyValue::Plain(kind)));
+        let ssl = |kind| Some(Variable::ProxyProtocol(ProxyValue::Ssl(kind)));
+        assert_eq!(resolve("authority"), plain(2));
+        assert_eq!(resolve("0xEE"), plain(0xee));
+        assert_eq!(resolve("ssl_cn"), ssl(0x22));
+        assert_eq!(resolve("ssl_0x3"), ssl(3));
+        for unknown in ["", "other", "0x", "0x100", "0x+1", "ssl_", "ssl_x", "2"] {
+            assert_eq!(resolve(unknown), None, "{unknown}");
+        }
     }
 }

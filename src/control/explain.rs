@@ -9,6 +9,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use crate::access::ip_rules::{self, Verdict};
+use crate::access::real_ip;
 use crate::conf::source::{Sources, Span};
 use crate::conf::typed::Http;
 use crate::conf::typed::listen::Address;
@@ -75,7 +76,8 @@ pub fn explain(
         remote: Address::Ip(SocketAddr::new(client, 50_000)),
         remote_text: client.to_string().into(),
         local: http.listens[listen].address.clone(),
-        secured: url.is_secure.then(Box::default),
+        secured: url.is_secure.then(Rc::default),
+        proxied: None,
         accepted: clock::now(),
         descriptor: -1,
     };
@@ -88,6 +90,7 @@ pub fn explain(
     let position = routes.server(listen, &exchange.host, &exchange);
     exchange.enter_server(&http.servers[position], position);
     walk.server(listen, position, &exchange.host);
+    walk.real_ip(&mut exchange);
     if matches!(exchange.method, Method::Connect | Method::Trace) {
         walk.step("server", "this method is not served".to_owned(), None);
         walk.told.status = Some(405);
@@ -201,6 +204,8 @@ pub fn explain(
         }
     }
     let settings = Arc::clone(&exchange.settings);
+    walk.real_ip(&mut exchange);
+    let client = &exchange.connection.remote_text;
     if !settings.access.is_empty() {
         let verdict = ip_rules::judge(&settings.access, &exchange.connection.remote);
         let text = match verdict {
@@ -249,6 +254,17 @@ impl Walk<'_> {
             text,
             place,
         });
+    }
+
+    fn real_ip(&mut self, exchange: &mut Exchange) {
+        let is_known = exchange.has_other_client();
+        real_ip::apply(exchange);
+        if exchange.has_other_client() && !is_known {
+            let client = &exchange.connection.remote_text;
+            let proxy = &exchange.accepted().remote_text;
+            let text = format!("the client is {client}: {proxy} says so and is trusted");
+            self.step("client", text, None);
+        }
     }
 
     fn listen(&mut self, url: &Url) -> Option<usize> {
@@ -651,6 +667,26 @@ mod tests {
         ] {
             ask(SERVERS, &of(url)).expect_err(url);
         }
+    }
+
+    #[test]
+    fn rules_are_judged_by_the_client_that_a_trusted_proxy_names() {
+        let servers = "set_real_ip_from 127.0.0.1; real_ip_header X-Forwarded-For;
+            server { listen 80; location / { allow 192.0.2.0/24; deny all; root /srv; } }";
+        let forwarded = |client: &str| Question {
+            fields: vec![("X-Forwarded-For".to_owned(), "192.0.2.7".to_owned())],
+            client: client.to_owned(),
+            ..of("http://a.test/")
+        };
+        let told = ask(servers, &forwarded("127.0.0.1")).expect("a request");
+        let said = |text: &str| told.steps.iter().any(|step| step.text.contains(text));
+        assert!(
+            said("the client is 192.0.2.7: 127.0.0.1 says so"),
+            "{told:?}"
+        );
+        assert!(said("192.0.2.7 is allowed"), "{told:?}");
+        let told = ask(servers, &forwarded("203.0.113.1")).expect("a request");
+        assert_eq!(told.status, Some(403));
     }
 
     proptest! {

@@ -1,5 +1,5 @@
 //! `add_header`, `add_trailer`, `expires` and `server_tokens` (nginx
-//! `ngx_http_headers_filter_module`).
+//! `ngx_http_headers_filter_module`), and our own `hsts`.
 //!
 //! Owns the fields that the configuration adds to an answer; those that describe the content are the
 //! content's. Call [`apply`] once for an answer that is sent, when its status and its own fields are
@@ -34,6 +34,18 @@ pub fn apply(exchange: &mut Exchange, modified: Option<i64>, scratch: &mut Vec<u
             let header = &exchange.settings.add_headers[position];
             add(&mut exchange.answer, header, scratch);
         }
+    }
+    // RFC 6797 section 7.2: never without TLS.
+    if let Some(value) = &exchange.settings.hsts
+        && exchange.connection.is_secure()
+    {
+        const NAME: &[u8] = b"Strict-Transport-Security";
+        // Clients heed the first one only (section 8.1), and this one is meant.
+        let is_name = |name: &[u8]| name.eq_ignore_ascii_case(NAME);
+        if exchange.answer.iter().any(|(_, name, _)| is_name(name)) {
+            exchange.answer.retain(|_, name, _| !is_name(name));
+        }
+        exchange.answer.push_known(None, NAME, value);
     }
     let mut trailers = exchange.settings.add_trailers.iter();
     trailers.any(|trailer| is_usual || trailer.always)

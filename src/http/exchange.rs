@@ -6,9 +6,10 @@
 //! evaluating a template needs only `&Exchange`.
 
 use std::cell::{Cell, RefCell};
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use smallvec::SmallVec;
@@ -21,6 +22,7 @@ use crate::conf::typed::listen::Address;
 use crate::conf::typed::location::{Server, Settings};
 use crate::conf::typed::proxy::Scheme;
 use crate::metrics::traffic::PeerId;
+use crate::net::proxy_protocol::Header;
 use crate::unit::clock;
 
 /// What all requests of one connection share.
@@ -35,7 +37,9 @@ pub struct Connection {
     /// The address that accepted it (the socket's own, also when bound to `*`).
     pub local: Address,
     /// What TLS came to, if the connection is secured by it.
-    pub secured: Option<Box<Secured>>,
+    pub secured: Option<Rc<Secured>>,
+    /// What a proxy said of it before its first byte (`listen … proxy_protocol`).
+    pub proxied: Option<Rc<Header>>,
     /// When it was accepted.
     pub accepted: Instant,
     /// The descriptor, for `$tcpinfo_*`.
@@ -57,9 +61,71 @@ pub struct Secured {
     pub alpn_protocol: Box<str>,
     /// `$ssl_session_reused`
     pub is_resumed: bool,
+    /// `$ssl_ciphers`: what the client offered, by the numbers of the registry.
+    pub ciphers: Box<[u16]>,
+    /// `$ssl_curves`, likewise.
+    pub curves: Box<[u16]>,
+    /// `$ssl_early_data`: is set for as long as what the client says may be a replay.
+    pub early: Option<Arc<AtomicBool>>,
+    /// What tells the server of the handshake from others.
+    pub server: [u8; 16],
+    /// What the client showed.
+    pub certificate: Option<Box<ClientCertificate>>,
+    /// What is thought of it.
+    pub judged: RefCell<Option<Judged>>,
+}
+
+/// The certificate of a client.
+#[derive(Debug, Clone)]
+pub struct ClientCertificate {
+    /// The certificate and those that came with it, as DER.
+    pub chain: Vec<Box<[u8]>>,
+    /// `$ssl_client_sigalg`; empty where the session was taken up again.
+    pub proof: &'static str,
+    /// Writes what a certificate says. Who reads certificates stands beside this floor.
+    pub describe: fn(&[u8], ClientFact, &mut Vec<u8>) -> bool,
+}
+
+/// What can be asked of a client's certificate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(missing_docs, reason = "each variant is named after its variable")]
+pub enum ClientFact {
+    Raw,
+    Folded,
+    Escaped,
+    Fingerprint,
+    Subject,
+    SubjectLegacy,
+    Issuer,
+    IssuerLegacy,
+    Serial,
+    NotBefore,
+    NotAfter,
+    DaysLeft,
+}
+
+/// What is thought of a client.
+#[derive(Debug, Clone)]
+pub struct Judged {
+    /// Who thinks so: another configuration may think otherwise.
+    pub by: u64,
+    /// `$ssl_client_verify`
+    pub verdict: Box<str>,
+    /// What its requests are answered with, if not with what they ask for.
+    pub status: Option<u16>,
+    /// The reason for that.
+    pub why: &'static str,
 }
 
 impl Connection {
+    /// An address as `$remote_addr` tells it; IPv4 in IPv6 is IPv4.
+    pub fn text_of(address: &Address) -> Box<str> {
+        match address {
+            Address::Ip(address) => address.ip().to_canonical().to_string().into(),
+            Address::Unix(_) => "unix:".into(),
+        }
+    }
+
     /// Is it secured by TLS?
     pub fn is_secure(&self) -> bool {
         self.secured.is_some()
@@ -134,8 +200,12 @@ pub enum Slot {
 /// One request and its answer.
 #[derive(Debug)]
 pub struct Exchange {
-    /// The connection it came over.
+    /// The connection it came over, with the client that it is for.
     pub connection: Rc<Connection>,
+    /// The connection as it was accepted, once `real_ip` has put another client in its place.
+    accepted: Option<Rc<Connection>>,
+    /// What was in its place for the request before, which is often for the same client.
+    replaced: Option<Rc<Connection>>,
     /// The configuration in force for it.
     pub http: Arc<Http>,
     /// The server that its name chose.
@@ -249,6 +319,8 @@ impl Exchange {
         let settings = Arc::clone(&server.settings);
         Self {
             connection,
+            accepted: None,
+            replaced: None,
             http,
             server,
             server_position: 0,
@@ -305,6 +377,9 @@ impl Exchange {
     /// Makes ready for the next request of the connection; buffers keep their room. The bytes of
     /// the request head stay: the next request may already stand behind it.
     pub fn reset(&mut self) {
+        if let Some(accepted) = self.accepted.take() {
+            self.replaced = Some(std::mem::replace(&mut self.connection, accepted));
+        }
         self.head.reset();
         self.method = Method::Get;
         self.path.clear();
@@ -347,6 +422,31 @@ impl Exchange {
         self.has_peer_reason = false;
         self.passes_server = false;
         self.passes_date = false;
+    }
+
+    /// The connection as it was accepted, whoever it is for.
+    pub fn accepted(&self) -> &Rc<Connection> {
+        self.accepted.as_ref().unwrap_or(&self.connection)
+    }
+
+    /// Has [`Exchange::replace_client`] been called for this request?
+    pub fn has_other_client(&self) -> bool {
+        self.accepted.is_some()
+    }
+
+    /// From here on the request is one of this client. It is no longer so for the next request.
+    pub fn replace_client(&mut self, client: SocketAddr) {
+        let client = Address::Ip(client);
+        let known = self.replaced.take().filter(|known| known.remote == client);
+        let replaced = known.unwrap_or_else(|| {
+            Rc::new(Connection {
+                remote_text: Connection::text_of(&client),
+                remote: client,
+                ..Connection::clone(self.accepted())
+            })
+        });
+        let before = std::mem::replace(&mut self.connection, replaced);
+        self.accepted.get_or_insert(before);
     }
 
     /// The version spoken by the client.

@@ -37,6 +37,7 @@ pub fn exchange(settings: Settings, target: &str, fields: &[(&str, &str)]) -> Ex
             http2: false,
             http2_over_tls: true,
             http2_streams: 0,
+            http2_window: 0,
         },
         span: Span::default(),
     });
@@ -46,6 +47,7 @@ pub fn exchange(settings: Settings, target: &str, fields: &[(&str, &str)]) -> Ex
         remote_text: "192.0.2.7".into(),
         local: Address::Ip(([127, 0, 0, 1], 80).into()),
         secured: None,
+        proxied: None,
         accepted: Instant::now(),
         descriptor: -1,
     });

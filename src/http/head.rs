@@ -154,6 +154,13 @@ impl Fields {
             .map(|&field| self.value(field))
     }
 
+    /// The values of `X-Forwarded-For`, those added last first.
+    pub fn forwarded_for(&self) -> impl Iterator<Item = &[u8]> {
+        let is_one = |field: &&Field| field.known == Some(Known::XForwardedFor);
+        let fields = self.list.iter().rev().filter(is_one);
+        fields.map(|&field| self.value(field))
+    }
+
     /// The values of all fields whose name is this one, without regard to case.
     pub fn named<'a>(&'a self, name: &'a [u8]) -> impl Iterator<Item = &'a [u8]> {
         self.list

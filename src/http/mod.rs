@@ -7,7 +7,9 @@ pub mod date;
 pub mod exchange;
 #[cfg(test)]
 pub mod fixture;
+pub mod forwarded;
 pub mod h1;
+pub mod h2;
 pub mod head;
 pub mod hop_by_hop;
 pub mod range;

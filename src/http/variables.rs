@@ -6,18 +6,22 @@
 
 use std::cell::RefCell;
 use std::io::Write as _;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::Ordering::Relaxed;
 
 use super::date;
-use super::exchange::{Attempt, Connection, Exchange, Slot};
+use super::exchange::{Attempt, ClientFact, Connection, Exchange, Secured, Slot};
+use super::forwarded;
 use super::head::{Fields, Known, Method, Version};
 use super::uri;
+use crate::conf::openssl;
 use crate::conf::regex::Groups;
 use crate::conf::template::{Part, Template};
 use crate::conf::typed::listen::Address;
 use crate::conf::typed::location::Root;
 use crate::conf::variable::{Core, Source, Variable};
 use crate::metrics::registry;
+use crate::net::proxy_protocol::Header;
 use crate::unit::clock;
 
 /// Map values that ask for map values that ask for … stop here.
@@ -96,6 +100,9 @@ fn write_at(variable: &Variable, exchange: &Exchange, out: &mut Vec<u8>, depth: 
             .all(Known::Cookie)
             .find_map(|value| cookie_value(value, name))
             .is_some_and(|value| append(out, value)),
+        Variable::ProxyProtocol(value) => {
+            (exchange.connection.proxied.as_ref()).is_some_and(|header| header.write(*value, out))
+        }
         Variable::Slot(slot) => write_slot(*slot, exchange, out, depth),
     }
 }
@@ -189,50 +196,19 @@ fn write_slot(slot: u16, exchange: &Exchange, out: &mut Vec<u8>, depth: u8) -> b
     found
 }
 
-/// The client's address when the peer is a trusted proxy: the last address of `X-Forwarded-For`, or
-/// with `recursive` the last one that is not itself a trusted proxy (nginx `ngx_http_get_forwarded_addr`).
+/// The client's address when the peer is a trusted proxy that names it.
 fn behind_proxies(
     address: IpAddr,
     proxies: &[ipnet::IpNet],
     recursive: bool,
     fields: &Fields,
 ) -> IpAddr {
-    let mut address = address;
-    let trusted = |address: &IpAddr| proxies.iter().any(|network| network.contains(address));
-    if proxies.is_empty() || !trusted(&address) {
+    let trusted = |address: IpAddr| proxies.iter().any(|network| network.contains(&address));
+    if proxies.is_empty() || !trusted(address) {
         return address;
     }
-    let values: smallvec::SmallVec<[&[u8]; 4]> = fields.all(Known::XForwardedFor).collect();
-    for value in values.into_iter().rev() {
-        for item in value
-            .rsplit(|&byte| byte == b',' || byte == b' ')
-            .filter(|item| !item.is_empty())
-        {
-            let Some(next) = std::str::from_utf8(item)
-                .ok()
-                .and_then(parse_forwarded_address)
-            else {
-                return address;
-            };
-            address = next;
-            if !recursive || !trusted(&address) {
-                return address;
-            }
-        }
-    }
-    address
-}
-
-/// An address as proxies write it: bare, in brackets, or with a port.
-fn parse_forwarded_address(text: &str) -> Option<IpAddr> {
-    text.parse()
-        .ok()
-        .or_else(|| {
-            text.parse::<std::net::SocketAddr>()
-                .ok()
-                .map(|address| address.ip())
-        })
-        .or_else(|| text.strip_prefix('[')?.strip_suffix(']')?.parse().ok())
+    forwarded::client(fields.forwarded_for(), trusted, recursive)
+        .map_or(address, |client| client.ip())
 }
 
 /// Appends the values of all fields of a variable's name, joined by `, ` (cookies by `; `).
@@ -320,9 +296,88 @@ fn secured(core: Core, connection: &Connection, out: &mut Vec<u8>) -> bool {
         Core::SslProtocol => secured.protocol,
         Core::SslServerName => &*secured.server_name,
         Core::SslSessionReused => return append(out, if secured.is_resumed { b"r" } else { b"." }),
-        _ => "",
+        Core::SslCiphers => return offered(&secured.ciphers, openssl::suite, out),
+        Core::SslCurves => return offered(&secured.curves, openssl::group, out),
+        Core::SslEarlyData => match &secured.early {
+            Some(is_early) if is_early.load(Relaxed) => "1",
+            _ => "",
+        },
+        Core::SslClientSigalg => secured.certificate.as_ref().map_or("", |shown| shown.proof),
+        Core::SslClientVerify => {
+            let judged = secured.judged.borrow();
+            let verdict = judged.as_ref().map(|judged| &*judged.verdict);
+            return append(out, verdict.unwrap_or("NONE").as_bytes());
+        }
+        // rustls does not tell.
+        Core::SslSessionId | Core::SslSigalg => "",
+        _ => return shown(core, secured, out),
     };
     !text.is_empty() && append(out, text.as_bytes())
+}
+
+/// `$ssl_client_*` of a certificate that was shown.
+fn shown(core: Core, secured: &Secured, out: &mut Vec<u8>) -> bool {
+    let fact = match core {
+        Core::SslClientCert => ClientFact::Folded,
+        Core::SslClientRawCert => ClientFact::Raw,
+        Core::SslClientEscapedCert => ClientFact::Escaped,
+        Core::SslClientFingerprint => ClientFact::Fingerprint,
+        Core::SslClientSDn => ClientFact::Subject,
+        Core::SslClientSDnLegacy => ClientFact::SubjectLegacy,
+        Core::SslClientIDn => ClientFact::Issuer,
+        Core::SslClientIDnLegacy => ClientFact::IssuerLegacy,
+        Core::SslClientSerial => ClientFact::Serial,
+        Core::SslClientVStart => ClientFact::NotBefore,
+        Core::SslClientVEnd => ClientFact::NotAfter,
+        Core::SslClientVRemain => ClientFact::DaysLeft,
+        _ => return false,
+    };
+    let Some(certificate) = &secured.certificate else {
+        return false;
+    };
+    let own = certificate.chain.first();
+    own.is_some_and(|own| (certificate.describe)(own, fact, out))
+}
+
+/// A list of what a client offered; numbers that nobody named are written as such.
+fn offered(numbers: &[u16], name: fn(u16) -> Option<&'static str>, out: &mut Vec<u8>) -> bool {
+    for (position, &number) in numbers.iter().enumerate() {
+        if position > 0 {
+            out.push(b':');
+        }
+        match name(number) {
+            Some(name) => out.extend_from_slice(name.as_bytes()),
+            // Writing to a vector cannot fail.
+            None => {
+                let _ = write!(out, "0x{number:04x}");
+            }
+        }
+    }
+    !numbers.is_empty()
+}
+
+/// The address of an end that a proxy named.
+fn proxied(
+    connection: &Connection,
+    out: &mut Vec<u8>,
+    end: impl FnOnce(&Header) -> SocketAddr,
+) -> bool {
+    connection.proxied.as_ref().is_some_and(|header| {
+        let _ = write!(out, "{}", end(header).ip());
+        true
+    })
+}
+
+/// The port of an end that a proxy named; there is no port 0.
+fn proxied_port(
+    connection: &Connection,
+    out: &mut Vec<u8>,
+    end: impl FnOnce(&Header) -> SocketAddr,
+) -> bool {
+    (connection.proxied.as_ref()).is_some_and(|header| match end(header).port() {
+        0 => true,
+        port => decimal(out, u64::from(port)),
+    })
 }
 
 fn write_core(core: Core, exchange: &Exchange, out: &mut Vec<u8>) -> bool {
@@ -369,10 +424,29 @@ fn write_core(core: Core, exchange: &Exchange, out: &mut Vec<u8>) -> bool {
         Core::Hostname => append(out, hostname()),
         Core::SslAlpnProtocol
         | Core::SslCipher
+        | Core::SslCiphers
+        | Core::SslClientCert
+        | Core::SslClientEscapedCert
+        | Core::SslClientFingerprint
+        | Core::SslClientIDn
+        | Core::SslClientIDnLegacy
+        | Core::SslClientRawCert
+        | Core::SslClientSDn
+        | Core::SslClientSDnLegacy
+        | Core::SslClientSerial
+        | Core::SslClientSigalg
+        | Core::SslClientVEnd
+        | Core::SslClientVRemain
+        | Core::SslClientVStart
+        | Core::SslClientVerify
         | Core::SslCurve
+        | Core::SslCurves
+        | Core::SslEarlyData
         | Core::SslProtocol
         | Core::SslServerName
-        | Core::SslSessionReused => secured(core, connection, out),
+        | Core::SslSessionId
+        | Core::SslSessionReused
+        | Core::SslSigalg => secured(core, connection, out),
         Core::Http2 => {
             !exchange.is_http2
                 || append(
@@ -412,6 +486,15 @@ fn write_core(core: Core, exchange: &Exchange, out: &mut Vec<u8>) -> bool {
         }
         Core::ProxyHost => !exchange.proxy_host.is_empty() && append(out, &exchange.proxy_host),
         Core::ProxyPort => !exchange.proxy_port.is_empty() && append(out, &exchange.proxy_port),
+        Core::ProxyProtocolAddr => proxied(connection, out, |header| header.source),
+        Core::ProxyProtocolPort => proxied_port(connection, out, |header| header.source),
+        Core::ProxyProtocolServerAddr => proxied(connection, out, |header| header.destination),
+        Core::ProxyProtocolServerPort => proxied_port(connection, out, |header| header.destination),
+        Core::RealipRemoteAddr => append(out, exchange.accepted().remote_text.as_bytes()),
+        Core::RealipRemotePort => match exchange.accepted().remote_port() {
+            0 => true,
+            port => decimal(out, u64::from(port)),
+        },
         Core::RealpathRoot => {
             let start = out.len();
             document_root(exchange, out);
@@ -682,7 +765,7 @@ pub fn hostname() -> &'static [u8] {
 }
 
 /// 128 bits that nobody can guess, from a generator that the system seeds per thread.
-fn random_id() -> u128 {
+pub fn random_id() -> u128 {
     use std::hash::{BuildHasher as _, Hasher as _};
     thread_local! {
         static STATE: (std::hash::RandomState, std::hash::RandomState) =

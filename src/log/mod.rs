@@ -198,6 +198,7 @@ mod fixture {
             remote_text: "192.0.2.7".into(),
             local: Address::Ip(([127, 0, 0, 1], 80).into()),
             secured: None,
+            proxied: None,
             accepted: Instant::now(),
             descriptor: -1,
         });

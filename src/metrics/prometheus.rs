@@ -20,6 +20,7 @@
 //! | `openclaw_connections_accepted_total` | counter | | accepted |
 //! | `openclaw_connections_handled_total` | counter | | of these, not refused for want of room |
 //! | `openclaw_http2_requests_total` | counter | | requests begun over HTTP/2 |
+//! | `openclaw_http2_floods_total` | counter | | HTTP/2 connections ended because their client asked for much and wanted nothing |
 //! | `openclaw_requests_total` | counter | server, listen, location, class | requests that ended |
 //! | `openclaw_received_bytes_total` | counter | server, listen, location | from clients, heads and bodies |
 //! | `openclaw_sent_bytes_total` | counter | server, listen, location | to clients, heads and bodies |
@@ -106,6 +107,7 @@ struct Numbers {
     process: Process,
     connections: Connections,
     http2_requests: u64,
+    http2_floods: u64,
     panics: u64,
     live_dropped: u64,
     routes: Vec<Route>,
@@ -255,6 +257,7 @@ impl Numbers {
                 waiting: total(|counters| &counters.waiting),
             },
             http2_requests: total(|counters| &counters.http2_requests),
+            http2_floods: total(|counters| &counters.http2_floods),
             panics: total(|counters| &counters.panics),
             live_dropped: live::dropped(),
             routes: routes.collect(),
@@ -321,6 +324,12 @@ impl Numbers {
             "counter",
             "requests begun over HTTP/2",
             self.http2_requests,
+        );
+        out.single(
+            "http2_floods_total",
+            "counter",
+            "HTTP/2 connections ended because of a flood of frames",
+            self.http2_floods,
         );
         self.write_routes(&mut out);
         self.write_peers(&mut out);

@@ -32,6 +32,8 @@ pub struct Counters {
     pub waiting: Counter,
     /// Of the requests, those over HTTP/2.
     pub http2_requests: Counter,
+    /// Connections of HTTP/2 that were ended because of a flood of frames.
+    pub http2_floods: Counter,
     /// Panics caught.
     pub panics: Counter,
 }

@@ -3,6 +3,7 @@
 pub mod connect;
 pub mod deadline;
 pub mod listener;
+pub mod proxy_protocol;
 pub mod resolver;
 pub mod stream;
 pub mod tcp_info;

@@ -6,12 +6,13 @@ use std::path::{Path, PathBuf};
 
 use super::Setup;
 use crate::conf::check;
-use crate::conf::diagnostic::{self, Diagnostic, Severity};
+use crate::conf::diagnostic::{self, Diagnostic, Severity, arrange};
 use crate::conf::include::{self, Loaded};
 use crate::conf::source::{Sources, Span};
 use crate::conf::typed::log::{ErrorLog, Level};
 use crate::conf::typed::{Config, lower::config::lower};
 use crate::log::error_log;
+use crate::tls::examine;
 
 /// What reading a configuration yields.
 #[derive(Debug)]
@@ -35,6 +36,25 @@ pub fn read(
     let usual = std::slice::from_ref(usual_error_log);
     let config = lower(&mut loaded, &setup.prefix, usual);
     Reading { loaded, config }
+}
+
+impl Reading {
+    /// With what is wrong with the certificates that it names, whose files are read for it.
+    pub fn examined(mut self) -> Self {
+        if let Some(config) = &self.config {
+            examine(config, &mut self.loaded);
+        }
+        self
+    }
+}
+
+/// Adds what is wrong with the certificates that a good configuration names.
+pub fn examine(config: &Config, loaded: &mut Loaded) {
+    let mut found = examine::examine(&config.http);
+    if !found.is_empty() {
+        loaded.diagnostics.append(&mut found);
+        arrange(&mut loaded.diagnostics);
+    }
 }
 
 /// Reads the texts and makes the tree of them; `texts` and `removed` as in [`read`].

@@ -45,6 +45,7 @@ use crate::log::{self, error_log};
 use crate::net::listener::{self, Sockets};
 use crate::serve::generation::Generation;
 use crate::store::Store;
+use crate::tls::files::Files;
 use control_socket::ControlSocket;
 use desk::{Desk, InForce};
 use history::History;
@@ -52,7 +53,7 @@ use pid_file::{PidFile, PidFileError};
 use privileges::Identity;
 use program::{Program, Signals};
 
-pub use configuration::{pid_path, show};
+pub use configuration::{examine, pid_path, show};
 
 /// The file of the store in its directory.
 const STORE_FILE: &str = "openclaw.db";
@@ -122,7 +123,7 @@ pub fn run(setup: Setup, attend: impl FnOnce(&Desk, Option<ControlSocket>)) -> R
     let _ = tracing::subscriber::set_global_default(Registry::default().with(error_log::layer()));
 
     // The text: all that is wrong with it is shown at once.
-    let reading = configuration::read(&setup, &usual_error_log, &[], &[]);
+    let reading = configuration::read(&setup, &usual_error_log, &[], &[]).examined();
     let loaded = reading.loaded;
     error_log::copy_to_stderr(false);
     configuration::log(&loaded.diagnostics, &loaded.sources);
@@ -148,8 +149,10 @@ pub fn run(setup: Setup, attend: impl FnOnce(&Desk, Option<ControlSocket>)) -> R
         })?;
     }
 
-    // What serves, but for its sockets: logs are opened here.
-    let generation = Generation::build(config, 1, None, runtime.handle(), &Manager::new())
+    // What serves, but for its sockets: logs are opened here, and certificates read.
+    let places = places::of(&setup, &config.process);
+    let acme = Manager::start(places.state.clone(), runtime.handle());
+    let generation = Generation::build(config, 1, None, runtime.handle(), &Files::new(), &acme)
         .map_err(|error| fail(format_args!("{}", chain(&error))))?;
     for warning in &generation.warnings {
         error_log::report(Level::Warn, format_args!("{warning}"));
@@ -220,7 +223,6 @@ pub fn run(setup: Setup, attend: impl FnOnce(&Desk, Option<ControlSocket>)) -> R
         .map_err(|error| fail(format_args!("{error}")))?;
 
     // Where people reach it and where it remembers. It serves without both.
-    let places = places::of(&setup, process);
     let owner = identity
         .as_ref()
         .map(|identity| (identity.user, identity.group));
@@ -272,6 +274,7 @@ pub fn run(setup: Setup, attend: impl FnOnce(&Desk, Option<ControlSocket>)) -> R
     let store = starting
         .join()
         .map_err(|_| fail(format_args!("the thread of the store does not start")))?;
+    acme.remember(store.clone());
 
     let first = InForce {
         generation: Arc::clone(&generation),
@@ -315,7 +318,7 @@ pub fn run(setup: Setup, attend: impl FnOnce(&Desk, Option<ControlSocket>)) -> R
 pub fn test(setup: &Setup) -> Result<Tested, Failed> {
     let early = open_early_log(&setup.error_log)?;
     daemon::restrict_new_files();
-    let reading = configuration::read(setup, &early.log, &[], &[]);
+    let reading = configuration::read(setup, &early.log, &[], &[]).examined();
     let mut tested = Tested {
         loaded: reading.loaded,
         failure: None,
@@ -335,7 +338,14 @@ pub fn test(setup: &Setup) -> Result<Tested, Failed> {
         }
     }
     let runtime = runtime()?;
-    match Generation::build(config, 1, None, runtime.handle(), &Manager::new()) {
+    match Generation::build(
+        config,
+        1,
+        None,
+        runtime.handle(),
+        &Files::new(),
+        &Manager::new(),
+    ) {
         Ok(generation) => {
             for warning in &generation.warnings {
                 error_log::report(Level::Warn, format_args!("{warning}"));

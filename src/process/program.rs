@@ -31,6 +31,8 @@ use crate::log::{self, error_log};
 use crate::net::listener::{self, ListenError, Share, Sockets};
 use crate::protocol::{Applied, Base, Refusal, RefusalCode};
 use crate::serve::generation::Generation;
+use crate::tls::files::{Change, Files};
+use crate::tls::tickets;
 use crate::upstream::refresh::{NameEvent, NameEventKind};
 
 /// A worker whose thread ended by itself is started again, after this long.
@@ -41,6 +43,9 @@ const NAMES_PATIENCE: Duration = Duration::from_secs(5);
 
 /// How often the sizes of log files are looked at, with `log_rotate`.
 const LOGS_SEEN: Duration = Duration::from_secs(5);
+
+/// How often the files of certificates are looked at.
+const CERTIFICATES_SEEN: Duration = Duration::from_secs(2);
 
 /// As above, when a person waits for an edit.
 const EDIT_PATIENCE: Duration = Duration::from_millis(400);
@@ -138,6 +143,9 @@ impl Program {
             }
         }
         started();
+        self.generation.acme.attend(&self.generation.orders());
+        let files = Arc::clone(&self.generation.files);
+        let watching = tokio::spawn(watch_certificates(files));
         workers.watchdog = Watchdog::of_process();
         notify::keep_sockets(&Sockets::default(), &self.sockets);
         notify::tell(&State::Ready(self.status()));
@@ -194,6 +202,7 @@ impl Program {
             }
         };
 
+        watching.abort();
         notify::tell(&State::Stopping);
         if ending == Ending::Graceful {
             error_log::report(Level::Notice, format_args!("gracefully shutting down"));
@@ -349,7 +358,8 @@ impl Program {
             (&proposal.files[..], &proposal.removed[..])
         });
         let setup = &self.desk.setup;
-        let reading = configuration::read(setup, &self.usual_error_log, changed, removed);
+        let reading =
+            configuration::read(setup, &self.usual_error_log, changed, removed).examined();
         let loaded = reading.loaded;
         // Who proposes a change is told what is wrong with it; a signal has only the log.
         if proposal.is_none() {
@@ -508,6 +518,7 @@ impl Program {
             before.number + 1,
             Some(&before),
             &background,
+            &before.files,
             &before.acme,
         );
         let next = next.map_err(|error| failed(error.to_string()))?;
@@ -581,6 +592,7 @@ impl Program {
             workers.install(index, &self.generation, shares);
         }
         workers.shrink_to(count);
+        next.acme.attend(&next.orders());
         Ok(next)
     }
 
@@ -889,6 +901,54 @@ fn rotate_logs(rotation: LogRotation, workers: &mut Workers) {
     }
     if moved > 0 {
         reopen_logs(workers);
+    }
+}
+
+/// Takes changed files of certificates and of keys for tickets into use, for ever. Files are read on a thread of its own:
+/// neither a slow disk nor a costly password holds the main thread.
+async fn watch_certificates(files: Arc<Files>) {
+    loop {
+        tokio::time::sleep(CERTIFICATES_SEEN).await;
+        let looking = Arc::clone(&files);
+        let looked = tokio::task::spawn_blocking(move || (looking.look(), tickets::look())).await;
+        let (looked, troubles) = looked.unwrap_or_default();
+        for trouble in troubles {
+            error_log::report(
+                Level::Error,
+                format_args!("{trouble}; the keys from before are used on"),
+            );
+        }
+        for change in looked {
+            match change {
+                Change::Loaded {
+                    certificate,
+                    warnings,
+                } => {
+                    let certificate = certificate.display();
+                    error_log::report(
+                        Level::Notice,
+                        format_args!("certificate \"{certificate}\" has changed, it is served now"),
+                    );
+                    for warning in warnings {
+                        error_log::report(
+                            Level::Warn,
+                            format_args!("certificate \"{certificate}\": {warning}"),
+                        );
+                    }
+                }
+                Change::Refused { error, is_served } => {
+                    let consequence = match is_served {
+                        true => "the one from before is served on",
+                        false => "a placeholder is served",
+                    };
+                    let hint = match error.hint() {
+                        Some(hint) => format!(" (hint: {hint})"),
+                        None => String::new(),
+                    };
+                    error_log::report(Level::Error, format_args!("{error}; {consequence}{hint}"));
+                }
+            }
+        }
     }
 }
 

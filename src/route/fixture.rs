@@ -42,6 +42,7 @@ pub fn http(text: &str) -> Arc<Http> {
                 http2: false,
                 http2_over_tls: true,
                 http2_streams: 0,
+                http2_window: 0,
             },
             span: node.span,
         }));
@@ -76,6 +77,7 @@ pub fn exchange(http: &Arc<Http>, target: &str) -> Exchange {
         remote_text: "127.0.0.1".into(),
         local: address,
         secured: None,
+        proxied: None,
         accepted: Instant::now(),
         descriptor: -1,
     };

@@ -15,7 +15,7 @@ use super::downstream::{Downstream, Http1};
 use super::generation::Local;
 use super::handshake::{self, Accepted};
 use super::worker::Worker;
-use super::{http2, serve};
+use super::{http2, proxy_protocol, serve};
 use crate::conf::typed::listen::Address;
 use crate::conf::typed::location::{Lingering, LingeringMode, Reading, Server};
 use crate::conf::typed::log::Level;
@@ -55,10 +55,6 @@ enum End {
 pub async fn run(worker: Rc<Worker>, stream: net::stream::Stream, listen: Rc<Address>) {
     let _guard = worker.enter();
     let remote = stream.peer_address();
-    let remote_text = match &remote {
-        Address::Ip(address) => address.ip().to_canonical().to_string(),
-        Address::Unix(_) => "unix:".to_owned(),
-    };
     let local_address = match &*listen {
         Address::Ip(address) if !address.ip().is_unspecified() => (*listen).clone(),
         Address::Unix(_) => (*listen).clone(),
@@ -66,23 +62,39 @@ pub async fn run(worker: Rc<Worker>, stream: net::stream::Stream, listen: Rc<Add
     };
     let mut connection = Connection {
         serial: SERIAL.fetch_add(1, Ordering::Relaxed),
+        remote_text: Connection::text_of(&remote),
         remote,
-        remote_text: remote_text.into(),
         local: local_address,
         secured: None,
+        proxied: None,
         accepted: clock::now(),
         descriptor: stream.descriptor(),
     };
-    let mut stream = Stream::from(stream);
+    let mut stream = stream;
     let mut read = Vec::new();
     let mut is_misplaced = false;
-    if worker
-        .local()
-        .generation
-        .is_secure(&listen, &connection.local)
-    {
+    let (is_proxied, is_secure) = {
+        let local = worker.local();
+        let (generation, to) = (&local.generation, &connection.local);
+        (
+            generation.is_proxied(&listen, to),
+            generation.is_secure(&listen, to),
+        )
+    };
+    // Before all else, TLS too: it is the proxy that speaks.
+    if is_proxied {
+        let reading = proxy_protocol::read(&worker, &mut stream, &mut connection, &listen);
+        match Box::pin(reading).await {
+            Some(behind) => read = behind,
+            None => return,
+        }
+    }
+    let mut stream = Stream::from(stream);
+    if is_secure {
         let Stream::Plain(plain) = stream else { return };
-        match Box::pin(handshake::accept(&worker, plain, &mut connection, &listen)).await {
+        let accepting = handshake::accept(&worker, plain, read, &mut connection, &listen);
+        read = Vec::new();
+        match Box::pin(accepting).await {
             Some(Accepted::Http1(secure)) => stream = secure,
             Some(Accepted::Http2(secure)) => {
                 let connection = Rc::new(connection);
@@ -496,7 +508,8 @@ async fn read_head(
     read
 }
 
-fn limits(reading: &Reading) -> HeadLimits {
+/// The limits of a head.
+pub(super) fn limits(reading: &Reading) -> HeadLimits {
     let (count, size) = reading.large_header_buffers;
     HeadLimits {
         line: size,
@@ -508,7 +521,7 @@ fn limits(reading: &Reading) -> HeadLimits {
 }
 
 /// The status that a refused head is answered with.
-fn status_of(error: RequestError) -> u16 {
+pub(super) fn status_of(error: RequestError) -> u16 {
     match error {
         RequestError::UriTooLong => 414,
         RequestError::HeaderTooLarge | RequestError::TooManyFields => 494,
@@ -554,6 +567,8 @@ pub(super) fn prepare(
 
 /// What HTTP/1 and HTTP/2 have in common behind the choice of the server.
 pub(super) fn route(local: &Rc<Local>, exchange: &mut Exchange) -> Result<(), u16> {
+    // Before anything is done for a client, it must be one that may ask this server.
+    handshake::check_client(local, exchange)?;
     // An open proxy would serve these; a reverse proxy has no use for them (nginx answers 405).
     if matches!(exchange.method, Method::Connect | Method::Trace) {
         let name = if exchange.method == Method::Connect {

@@ -18,10 +18,11 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use tokio::runtime::Handle;
 
 use super::account;
-use super::peer_http2::Connection;
+use super::peer_http2;
 use super::proxy::Plan;
 use super::proxy_fields::Url;
 use crate::acme::manager::Manager;
+use crate::conf::typed::acme::Order;
 use crate::conf::typed::listen::Address;
 use crate::conf::typed::location::{Handler, Location, Server, Settings, Statement};
 use crate::conf::typed::log::Level;
@@ -29,7 +30,7 @@ use crate::conf::typed::process::Process;
 use crate::conf::typed::tls::Certificate;
 use crate::conf::typed::upstream as conf;
 use crate::conf::typed::{Config, Http};
-use crate::http::exchange::Exchange;
+use crate::http::exchange::{Connection, Exchange};
 use crate::log::{self, ErrorLogs, OpenAccessLog, error_log};
 use crate::metrics::prometheus::Listed;
 use crate::metrics::registry;
@@ -37,8 +38,11 @@ use crate::metrics::traffic::{self, RouteId, RouteKey};
 use crate::net::resolver::Resolver;
 use crate::route::table::RouteTable;
 use crate::tls::client::Connectors;
+use crate::tls::computed::Computed;
+use crate::tls::files::Files;
 use crate::tls::placeholder::placeholder;
-use crate::tls::slot::{self, Slot};
+use crate::tls::resumption::{self, Resumption};
+use crate::tls::slot::Slot;
 use crate::tls::stream::Stream;
 use crate::tls::terminator::Terminator;
 use crate::unit::clock;
@@ -67,8 +71,12 @@ pub struct Generation {
     listens: HashMap<Address, usize>,
     /// By position in [`Http::servers`]: what servers with TLS offer.
     terminators: Vec<Option<Terminator>>,
+    /// What lets clients take up their sessions again.
+    pub resumption: Resumption,
     /// The certificates that we get ourselves.
     pub acme: Arc<Manager>,
+    /// The certificates that stand in files.
+    pub files: Arc<Files>,
     /// One for each `resolver` that was written.
     resolvers: Vec<(Arc<conf::Resolver>, Resolver)>,
     system_resolver: Resolver,
@@ -102,12 +110,14 @@ impl std::error::Error for BuildError {}
 impl Generation {
     /// Builds everything that a configuration needs to serve, but for its sockets. What is known of
     /// the peers of the generation before is taken over.
-    /// Names are asked for on the runtime `background`; `acme` holds the certificates that no file has.
+    /// Names are asked for on the runtime `background`; `files` holds the certificates that stand in
+    /// files, `acme` those that do not.
     pub fn build(
         config: Config,
         number: u64,
         previous: Option<&Self>,
         background: &Handle,
+        files: &Arc<Files>,
         acme: &Arc<Manager>,
     ) -> Result<Arc<Self>, BuildError> {
         let http = Arc::new(config.http);
@@ -190,9 +200,18 @@ impl Generation {
         opened.dedup_by_key(|warning| warning.to_string());
         let mut warnings: Vec<_> = opened.iter().map(ToString::to_string).collect();
         warnings.extend(connectors.failures().map(str::to_owned));
+        let mut resumption = Resumption::following(previous.map(|previous| &previous.resumption));
         let mut terminators = Vec::with_capacity(http.servers.len());
         for server in &http.servers {
-            terminators.push(terminator(server, acme, &mut warnings)?);
+            let before = previous.map(|previous| &previous.resumption);
+            terminators.push(terminator(
+                server,
+                files,
+                acme,
+                &mut resumption,
+                before,
+                &mut warnings,
+            )?);
         }
         Ok(Arc::new(Self {
             number,
@@ -204,7 +223,9 @@ impl Generation {
             groups,
             listens,
             terminators,
+            resumption,
             acme: Arc::clone(acme),
+            files: Arc::clone(files),
             resolvers,
             system_resolver: Resolver::new(None, background.clone()),
             warnings,
@@ -228,9 +249,28 @@ impl Generation {
         listen.is_some_and(|listen| self.http.listens[listen].options.ssl)
     }
 
+    /// Does a connection that came in here begin with a header of the PROXY protocol?
+    pub fn is_proxied(&self, socket: &Address, local: &Address) -> bool {
+        let listen = self.listen(socket, local);
+        listen.is_some_and(|listen| self.http.listens[listen].options.proxy_protocol)
+    }
+
     /// What a server offers to clients with TLS.
     pub fn terminator(&self, server: usize) -> Option<&Terminator> {
         self.terminators.get(server)?.as_ref()
+    }
+
+    /// The certificates that its servers want from elsewhere than files.
+    pub fn orders(&self) -> Vec<Arc<Order>> {
+        let servers = self.http.servers.iter();
+        let offered = servers.filter_map(|server| server.tls.as_ref());
+        offered
+            .flat_map(|tls| &tls.certificates)
+            .filter_map(|certificate| match certificate {
+                Certificate::Managed(order) => Some(Arc::clone(order)),
+                Certificate::Files(_) | Certificate::Computed { .. } => None,
+            })
+            .collect()
     }
 
     /// The names in the `upstream {}` blocks: to be looked up before the generation is used, then kept.
@@ -239,6 +279,14 @@ impl Generation {
             Some(written) => self.resolver(written),
             None => self.system_resolver.clone(),
         })
+    }
+
+    /// The resolver of a place: its own, or the system's.
+    pub fn resolver_of(&self, settings: &Settings) -> Resolver {
+        match &settings.resolver {
+            Some(written) => self.resolver(written),
+            None => self.system_resolver.clone(),
+        }
     }
 
     /// The resolver made for a `resolver` line.
@@ -295,31 +343,60 @@ impl Drop for Generation {
 /// a placeholder stands in for it.
 fn terminator(
     server: &Server,
+    files: &Files,
     acme: &Manager,
+    resumption: &mut Resumption,
+    previous: Option<&Resumption>,
     warnings: &mut Vec<String>,
 ) -> Result<Option<Terminator>, BuildError> {
     let Some(tls) = &server.tls else {
         return Ok(None);
     };
     let mut slots = Vec::new();
+    let mut computed = Vec::new();
     for certificate in &tls.certificates {
         match certificate {
-            Certificate::Files(files) => match slot::load(files) {
-                Ok(held) => slots.push(Slot::new(held)),
-                Err(error) => warnings.push(error),
-            },
+            Certificate::Files(named) => {
+                let Some((slot, trouble)) = files.slot(named) else {
+                    continue;
+                };
+                if let Some(error) = trouble
+                    && slot.held().lacking.is_none()
+                {
+                    warnings.push(format!("{error}; the one from before is served on"));
+                }
+                slots.push(slot);
+            }
             Certificate::Managed(order) => slots.extend(acme.slot(order)),
-            Certificate::Computed { .. } => {}
+            Certificate::Computed {
+                certificate,
+                key,
+                directory,
+                passwords,
+                span: _,
+            } => computed.push(Computed::new(
+                certificate.clone(),
+                key.clone(),
+                directory.clone(),
+                passwords.clone(),
+                tls.certificate_cache,
+            )),
         }
     }
-    if slots.is_empty() {
+    let is_managed = |certificate: &Certificate| matches!(certificate, Certificate::Managed(_));
+    let is_lacking = !tls.rejects && slots.iter().all(|slot| slot.held().lacking.is_some());
+    if is_lacking && computed.is_empty() && !tls.certificates.iter().any(is_managed) {
         let name = String::from_utf8_lossy(&server.primary_name);
         let why = format!("no certificate for server \"{name}\", a placeholder is served");
         warnings.push(why.clone());
-        slots.extend(placeholder(why).map(Slot::new));
+        if slots.is_empty() {
+            slots.extend(placeholder(why).map(Slot::new));
+        }
     }
-    Terminator::new(tls, slots, server.reading.http2_over_tls)
-        .map(Some)
+    let identity = resumption::identity(server, tls);
+    let http2 = server.reading.http2_over_tls;
+    Terminator::new(tls, slots, http2, identity, resumption, previous, warnings)
+        .map(|terminator| Some(terminator.with_computed(computed)))
         .map_err(|error| BuildError(format!("TLS of a server cannot be set up: {error}")))
 }
 
@@ -385,7 +462,7 @@ pub struct LocalUpstream {
     pub group: Rc<Group>,
     pool: RefCell<Pool<Stream>>,
     /// Connections that carry many requests at a time.
-    pub multiplexed: Multiplexed<Connection>,
+    pub multiplexed: Multiplexed<peer_http2::Connection>,
 }
 
 /// So many groups are made for computed addresses before all are forgotten.
@@ -525,6 +602,28 @@ impl Local {
         }
     }
 
+    /// Writes a line about a connection as a whole to the log of its default server.
+    pub fn log_connection(
+        &self,
+        server: &Server,
+        connection: &Connection,
+        level: Level,
+        message: fmt::Arguments<'_>,
+    ) {
+        if let Some(place) = self.generation.places.get(server.settings.id) {
+            error_log::write(
+                &place.errors,
+                level,
+                Some(connection.serial),
+                format_args!(
+                    "{message}, client: {}, server: {}",
+                    connection.remote_text, connection.local
+                ),
+                None,
+            );
+        }
+    }
+
     /// What a request leaves behind that ended: its lines in the access log, and itself among what is
     /// counted, both in the place where it stands now.
     pub fn finish(&self, exchange: &Exchange) {
@@ -545,7 +644,9 @@ impl Local {
         let dynamic = self.dynamic.borrow();
         for upstream in self.upstreams.iter().chain(dynamic.values()) {
             upstream.pool.borrow_mut().sweep(now);
-            upstream.multiplexed.sweep(now, Connection::is_over);
+            upstream
+                .multiplexed
+                .sweep(now, peer_http2::Connection::is_over);
         }
     }
 

@@ -20,6 +20,7 @@ mod peer_http1;
 mod peer_http2;
 mod proxy;
 mod proxy_fields;
+mod proxy_protocol;
 mod proxy_request;
 mod relay;
 mod request_body;
@@ -31,6 +32,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use crate::access::ip_rules::{self, Verdict};
+use crate::access::real_ip;
 use crate::conf::typed::location::{ErrorPageStatus, Handler, Settings, Statement};
 use crate::conf::typed::log::Level;
 use crate::files::serve::{self as files, Content, FileError, TryOutcome};
@@ -72,7 +74,12 @@ pub async fn serve(
     first: Result<(), u16>,
 ) -> bool {
     let mut next = match first {
-        Ok(()) => Next::Server,
+        Ok(()) => {
+            // Who asks is clear before anything is decided by it. A request that was not understood
+            // is its sender's.
+            real_ip::apply(exchange);
+            Next::Server
+        }
         Err(status) => Next::Fail(status),
     };
     loop {
@@ -82,6 +89,19 @@ pub async fn serve(
             Next::Server => {
                 let server = Arc::clone(&exchange.server);
                 exchange.enter(&server.settings);
+                // Before any rewrite: a server that redirects all of its requests shall not keep an
+                // authority from what it came to see.
+                if let Some(answer) = local.generation.acme.challenges().at(&exchange.path)
+                    && matches!(exchange.method, Method::Get | Method::Head)
+                {
+                    exchange.status = 200;
+                    exchange
+                        .answer
+                        .push(b"Content-Type", b"application/octet-stream");
+                    exchange.answer_length = Some(answer.len() as u64);
+                    next = Next::Send(plain(Body::Bytes(answer.as_bytes().to_vec())));
+                    continue;
+                }
                 match run_statements(local, exchange, &server.statements) {
                     // The path changed or not: now it is searched.
                     Outcome::Continue | Outcome::SearchAgain => Next::Search,
@@ -195,6 +215,9 @@ async fn enter_location(
             outcome => return rewritten(local, exchange, outcome),
         }
     }
+
+    // The location may trust proxies that its server does not; only now is it the one that answers.
+    real_ip::apply(exchange);
 
     // Access, before any content is made.
     if !exchange.settings.access.is_empty()

@@ -3,26 +3,31 @@
 //! Owns connections up to the first byte of a request, over TLS too, and the words for failures.
 
 use std::future::poll_fn;
-use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::hash::{BuildHasher as _, RandomState};
 use std::io;
 use std::net::SocketAddr;
 use std::ops::Range;
 use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::task::{Context, Poll};
 use std::time::Duration;
+
+use tokio::io::AsyncWriteExt as _;
 
 use super::downstream::{ClientError, Downstream};
 use super::generation::LocalUpstream;
 use super::peer_http1::Link;
 use super::peer_http2;
 use super::proxy::Plan;
+use super::proxy_fields;
+use crate::conf::typed::listen::Address;
 use crate::conf::typed::proxy::{NextUpstream, Proxy};
 use crate::http::exchange::Exchange;
 use crate::http::h1::chunked::ChunkError;
 use crate::http::h1::parse::ResponseError;
 use crate::net;
 use crate::net::deadline::Deadline;
+use crate::net::proxy_protocol;
 use crate::tls::client::{self, Connector};
 use crate::tls::stream::Stream;
 use crate::tls::terminator::HandshakeError;
@@ -190,6 +195,8 @@ pub struct Question<'a> {
 pub struct Way {
     /// The local address (`proxy_bind`).
     pub bind: Option<SocketAddr>,
+    /// `proxy_protocol`: the header that goes before everything else, TLS too; empty if none.
+    pub header: Vec<u8>,
     /// Over TLS?
     pub secure: Option<Secure>,
     /// Tells apart kept connections that were made otherwise.
@@ -204,22 +211,44 @@ pub struct Secure {
     pub name: Vec<u8>,
 }
 
-/// Connections from one local address do not stand in for those from another (`proxy_bind`), nor
-/// those to a peer of one name for those to another.
-pub fn pool_kind(bind: Option<SocketAddr>, secure: Option<&Secure>) -> u64 {
-    if bind.is_none() && secure.is_none() {
-        return 0;
+impl Way {
+    /// The way of a request. Connections that were made otherwise do not stand in for each other:
+    /// they come from another address, are another client's, or lead to a peer of another name.
+    pub fn of(proxy: &Proxy, secure: Option<Secure>, exchange: &Exchange) -> Self {
+        let bind =
+            (proxy.bind.as_ref()).and_then(|bind| proxy_fields::bind_address(bind, exchange));
+        let mut header = Vec::new();
+        if let Some(version) = proxy.proxy_protocol {
+            let connection = &exchange.connection;
+            let ends = match (&connection.remote, &connection.local) {
+                (Address::Ip(client), Address::Ip(local)) => Some((*client, *local)),
+                _ => None,
+            };
+            proxy_protocol::write(version, ends, &mut header);
+        }
+        let kind = match (bind, header.is_empty(), &secure) {
+            (None, true, None) => 0,
+            // With a key of our own: clients choose some of what is hashed, and one that found a
+            // second client with the same number would speak in its name.
+            (bind, _, secure) => {
+                // No other connector comes to the place of one while connections made with it are
+                // kept: both live as long as the generation.
+                let secure = secure
+                    .as_ref()
+                    .map(|secure| (Arc::as_ptr(&secure.connector), &secure.name));
+                KEY.hash_one((bind, &header, secure))
+            }
+        };
+        Self {
+            bind,
+            header,
+            secure,
+            kind,
+        }
     }
-    let mut hasher = DefaultHasher::new();
-    bind.hash(&mut hasher);
-    if let Some(secure) = secure {
-        // No other connector comes to its place while connections made with it are kept: both live
-        // as long as the generation.
-        Arc::as_ptr(&secure.connector).hash(&mut hasher);
-        secure.name.hash(&mut hasher);
-    }
-    hasher.finish()
 }
+
+static KEY: LazyLock<RandomState> = LazyLock::new(RandomState::new);
 
 /// A fresh connection to a peer.
 pub async fn connect(
@@ -229,7 +258,15 @@ pub async fn connect(
     proxy: &Proxy,
 ) -> Result<Stream, Failure> {
     let address = &selected.target().address;
-    let connecting = net::connect::connect(address, way.bind, proxy.socket_keepalive);
+    let connecting = async {
+        let mut stream = net::connect::connect(address, way.bind, proxy.socket_keepalive).await?;
+        stream.set_nodelay();
+        if !way.header.is_empty() {
+            // There is room for it in a socket that is new.
+            stream.write_all(&way.header).await?;
+        }
+        io::Result::Ok(stream)
+    };
     let mut connecting = std::pin::pin!(connecting);
     let stream = before_request(
         downstream,
@@ -241,7 +278,6 @@ pub async fn connect(
         },
     )
     .await?;
-    stream.set_nodelay();
     let Some(secure) = &way.secure else {
         return Ok(stream.into());
     };

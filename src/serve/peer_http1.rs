@@ -232,8 +232,7 @@ pub async fn attempt(
                 // Interim answers are passed on (RFC 9110 section 15.2), but for 100, which is ours to
                 // say and was said; a client of HTTP/1.0 knows none.
                 if status != 100 && exchange.head.version >= Version::Http11 {
-                    let bytes = head.fields.bytes[..head.length].to_vec();
-                    downstream.queue_interim(|out| out.extend_from_slice(&bytes));
+                    downstream.queue_interim(head);
                     downstream
                         .flush(exchange.settings.send_timeout)
                         .await

@@ -28,7 +28,7 @@ use crate::http::exchange::Exchange;
 use crate::http::h1::chunked::may_trail;
 use crate::http::h1::parse::ResponseError;
 use crate::http::h1::write;
-use crate::http::head::{Fields, Known, Version};
+use crate::http::head::{Fields, Known, ResponseHead, Version};
 use crate::net::deadline::Deadline;
 use crate::tls;
 use crate::unit::clock;
@@ -503,13 +503,24 @@ async fn pass_interim(
     if parts.status == http::StatusCode::CONTINUE || exchange.head.version < Version::Http11 {
         return Ok(());
     }
-    downstream.queue_interim(|out| {
-        write::push_status_line(out, parts.status.as_u16());
-        for (name, value) in &parts.headers {
-            write::push_field(out, name.as_str().as_bytes(), value.as_bytes());
-        }
-        out.extend_from_slice(b"\r\n");
-    });
+    // As it would have been read of a peer of HTTP/1.
+    let mut head = ResponseHead {
+        status: parts.status.as_u16(),
+        ..ResponseHead::default()
+    };
+    let fields = &mut head.fields;
+    write::push_status_line(&mut fields.bytes, head.status);
+    for (name, value) in &parts.headers {
+        let name = name.as_str().as_bytes();
+        let start = fields.bytes.len();
+        write::push_field(&mut fields.bytes, name, value.as_bytes());
+        // Behind a name stand a colon and a blank, behind a value the end of the line.
+        let (name_end, end) = (start + name.len(), fields.bytes.len() - 2);
+        fields.add(Known::of(name), start..name_end, name_end + 2..end);
+    }
+    fields.bytes.extend_from_slice(b"\r\n");
+    head.length = fields.bytes.len();
+    downstream.queue_interim(&head);
     downstream
         .flush(exchange.settings.send_timeout)
         .await

@@ -12,7 +12,7 @@ use std::time::Instant;
 use super::downstream::{ClientError, Downstream};
 use super::fields::FieldSet;
 use super::generation::{Local, LocalUpstream};
-use super::peer::{Answering, Failure, PeerError, Question, Way, pool_kind};
+use super::peer::{Answering, Failure, PeerError, Question, Way};
 use super::proxy_fields;
 use super::proxy_request::write_request_head;
 use super::relay::relay_answer;
@@ -175,15 +175,7 @@ pub async fn proxy(
         request.extend_from_slice(bytes);
     }
 
-    let bind = proxy
-        .bind
-        .as_ref()
-        .and_then(|bind| proxy_fields::bind_address(bind, exchange));
-    let way = Way {
-        kind: pool_kind(bind, secure.as_ref()),
-        bind,
-        secure,
-    };
+    let way = Way::of(proxy, secure, exchange);
     let http2 = match proxy.http_version {
         HttpVersion::Http10 | HttpVersion::Http11 => Ok(None),
         HttpVersion::Http2 => {

@@ -66,8 +66,7 @@ pub async fn relay_answer(
         }
     };
     if status == 101 {
-        let is_wanted =
-            framing::wants_upgrade(&exchange.head).is_some() && downstream.as_http1().is_some();
+        let is_wanted = downstream.wants_tunnel(exchange);
         let link = match answering {
             Answering::Http1(link) if is_wanted => link,
             _ => {

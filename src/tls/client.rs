@@ -16,7 +16,7 @@ use super::peer_verifier::{self, refusal};
 use super::stream::Secure;
 use super::terminator::HandshakeError;
 use super::{material, provider};
-use crate::conf::typed::tls::{Group, PeerTls};
+use crate::conf::typed::tls::PeerTls;
 use crate::net;
 
 /// Names of which sessions are kept; with each of them, eight tickets.
@@ -37,7 +37,7 @@ impl fmt::Debug for Connector {
 impl Connector {
     /// Offers what is written, and HTTP/2 if `http2`. The error says which file cannot be used.
     pub fn new(tls: &PeerTls, http2: bool) -> Result<Self, String> {
-        let provider = provider::restricted(&tls.suites, &Group::USUAL);
+        let provider = provider::restricted(&tls.suites, &tls.groups);
         let verifier = peer_verifier::verifier(tls, &provider)?;
         let unusable = |error: Error| format!("TLS to peers cannot be set up: {error}");
         let builder = ClientConfig::builder_with_provider(provider)
@@ -133,6 +133,7 @@ fn offers_the_same(one: &PeerTls, other: &PeerTls) -> bool {
     };
     parts(one) == parts(other)
         && one.suites == other.suites
+        && one.groups == other.groups
         && one.trusted == other.trusted
         && one.revoked == other.revoked
         && one.certificate == other.certificate

@@ -56,6 +56,15 @@ impl fmt::Display for FileProblem {
 ///
 /// If it cannot be read, is empty or larger than [`MAX_BYTES`].
 pub fn read(path: &Path) -> Result<(Zeroizing<Vec<u8>>, Metadata), FileProblem> {
+    read_at_most(path, MAX_BYTES)
+}
+
+/// As [`read`] with another limit.
+///
+/// # Errors
+///
+/// If it cannot be read, is empty or larger than `most` bytes.
+pub fn read_at_most(path: &Path, most: u64) -> Result<(Zeroizing<Vec<u8>>, Metadata), FileProblem> {
     // A pipe that nobody writes to would hold whoever opens it.
     let file = OpenOptions::new()
         .read(true)
@@ -69,17 +78,17 @@ pub fn read(path: &Path) -> Result<(Zeroizing<Vec<u8>>, Metadata), FileProblem> 
     if !metadata.is_file() {
         return Err(FileProblem::Special);
     }
-    if metadata.len() > MAX_BYTES {
+    if metadata.len() > most {
         return Err(FileProblem::TooLarge);
     }
     // With room for all of it, so that no half of a key stays behind where the buffer was.
     let mut bytes = Zeroizing::new(Vec::with_capacity(metadata.len() as usize + 1));
-    file.take(MAX_BYTES + 1)
+    file.take(most + 1)
         .read_to_end(&mut bytes)
         .map_err(|error| problem(&error))?;
     match bytes.len() as u64 {
         0 => Err(FileProblem::Empty),
-        1..=MAX_BYTES => Ok((bytes, metadata)),
+        length if length <= most => Ok((bytes, metadata)),
         _ => Err(FileProblem::TooLarge),
     }
 }

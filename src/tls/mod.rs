@@ -4,10 +4,15 @@
 //! Does not know requests, nor where certificates come from that are not files.
 
 pub mod client;
+pub mod clients;
+pub mod computed;
 mod der;
 pub mod distinguished_name;
+pub mod examine;
 pub mod facts;
+pub mod fetch;
 pub mod file;
+pub mod files;
 pub mod material;
 pub mod openssl;
 pub mod password;
@@ -17,6 +22,11 @@ pub mod pfx;
 pub mod placeholder;
 pub mod presented;
 pub mod provider;
+pub mod resumption;
+pub mod revocation;
+pub mod sessions;
+pub mod signature;
 pub mod slot;
 pub mod stream;
 pub mod terminator;
+pub mod tickets;

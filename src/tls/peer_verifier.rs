@@ -25,21 +25,14 @@ use webpki::{
 };
 
 use super::facts::Facts;
-use super::file;
+use super::{fetch, file};
 use crate::conf::typed::tls::PeerTls;
 
 /// Sub-authorities in a chain beyond which webpki looks no further.
 const MOST_DEPTH: u32 = 6;
 
-/// What the system trusts, read once; what Mozilla trusts where the system has nothing.
-static SYSTEM: LazyLock<Vec<TrustAnchor<'static>>> = LazyLock::new(|| {
-    let mut store = RootCertStore::empty();
-    store.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-    match store.is_empty() {
-        true => webpki_roots::TLS_SERVER_ROOTS.to_vec(),
-        false => store.roots,
-    }
-});
+/// What the system trusts, read once.
+static SYSTEM: LazyLock<Vec<TrustAnchor<'static>>> = LazyLock::new(|| fetch::system_roots().roots);
 
 /// A verifier for what is asked of a peer; the error says which file is at fault.
 pub fn verifier(

@@ -7,11 +7,9 @@
 use std::sync::Arc;
 
 use parking_lot::RwLock;
-use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
 
-use super::provider;
+use super::material;
 use crate::conf::typed::tls::CertificateFiles;
 
 /// Holds one certificate.
@@ -48,22 +46,14 @@ impl Slot {
     }
 }
 
-/// The certificate in two files.
+/// The certificate in two files, for those who do not wait for them to change.
 pub fn load(files: &CertificateFiles) -> Result<Held, String> {
-    let failed = |path: &std::path::Path, error: &dyn std::fmt::Display| {
-        format!("cannot load certificate \"{}\": {error}", path.display())
-    };
-    let chain = CertificateDer::pem_file_iter(&files.certificate)
-        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
-        .map_err(|error| failed(&files.certificate, &error))?;
-    let key =
-        PrivateKeyDer::from_pem_file(&files.key).map_err(|error| failed(&files.key, &error))?;
-    let key = provider::provider()
-        .key_provider
-        .load_private_key(key)
-        .map_err(|error| failed(&files.key, &error))?;
-    Ok(Held {
-        certified: Arc::new(CertifiedKey::new(chain, key)),
-        lacking: None,
-    })
+    let passwords = files.passwords.as_deref();
+    match material::load(&files.certificate, &files.key, passwords) {
+        Ok(material) => Ok(Held {
+            certified: material.certified_key(),
+            lacking: None,
+        }),
+        Err(error) => Err(error.to_string()),
+    }
 }

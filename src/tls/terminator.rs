@@ -8,14 +8,19 @@ use std::io;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use rustls::ServerConfig;
 use rustls::server::{Accepted, Acceptor, ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
+use rustls::{CipherSuite, ServerConfig, SignatureScheme};
+use smallvec::SmallVec;
 
+use super::clients::Clients;
+use super::computed::Computed;
 use super::provider;
-use super::slot::Slot;
+use super::resumption::Resumption;
+use super::sessions::Identity;
+use super::slot::{Held, Slot};
 use super::stream::Secure;
-use crate::conf::typed::tls::ServerTls;
+use crate::conf::typed::tls::{ServerTls, Suite};
 use crate::net;
 
 /// The longest first message. Browsers stay below 2 KiB, with hybrid key exchange.
@@ -25,9 +30,30 @@ const READ: usize = 4 << 10;
 /// The type of a record that carries a handshake (RFC 8446 section 5.1).
 const HANDSHAKE: u8 = 22;
 
+/// What a client may send before the end of a handshake: one request.
+const MOST_EARLY_DATA: u32 = 16 << 10;
+/// What rustls counts into the size of a record beside its content.
+const RECORD_HEAD: usize = 5;
+/// The most content of a record (RFC 8446 section 5.1).
+const MOST_CONTENT: usize = 16 << 10;
+
+/// The suites with ChaCha20, as clients name them.
+const CHACHA: [CipherSuite; 3] = [
+    CipherSuite::TLS13_CHACHA20_POLY1305_SHA256,
+    CipherSuite::TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256,
+    CipherSuite::TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256,
+];
+
 /// What one server offers.
 pub struct Terminator {
     config: Arc<ServerConfig>,
+    /// The same with ChaCha20 first, for clients that have it first.
+    chacha_first: Option<Arc<ServerConfig>>,
+    slots: Vec<Arc<Slot>>,
+    computed: Vec<Arc<Computed>>,
+    identity: Identity,
+    clients: Option<Clients>,
+    rejects: bool,
 }
 
 impl fmt::Debug for Terminator {
@@ -37,32 +63,136 @@ impl fmt::Debug for Terminator {
 }
 
 impl Terminator {
-    /// Offers what is written, with the certificates in these slots; HTTP/2 if `http2`.
-    pub fn new(tls: &ServerTls, slots: Vec<Arc<Slot>>, http2: bool) -> Result<Self, rustls::Error> {
-        let provider = provider::restricted(&tls.suites, &tls.groups);
-        let mut config = ServerConfig::builder_with_provider(provider)
-            .with_protocol_versions(provider::versions(tls.protocols))?
-            .with_no_client_auth()
-            .with_cert_resolver(Arc::new(Certificates { slots }));
-        config.ignore_client_order = tls.prefers_own_order;
-        if http2 {
-            config.alpn_protocols.push(b"h2".to_vec());
-        }
-        config.alpn_protocols.push(b"http/1.1".to_vec());
+    /// Offers what is written, with the certificates in these slots; HTTP/2 if `http2`. Sessions of the
+    /// server `identity` are found in `resumption`, where what those before had is found (`previous`).
+    /// What cannot be read is told.
+    pub fn new(
+        tls: &ServerTls,
+        slots: Vec<Arc<Slot>>,
+        http2: bool,
+        identity: Identity,
+        resumption: &mut Resumption,
+        previous: Option<&Resumption>,
+        warnings: &mut Vec<String>,
+    ) -> Result<Self, rustls::Error> {
+        let clients = Clients::load(tls, warnings);
+        let config = |suites: &[Suite]| {
+            let provider = provider::restricted(suites, &tls.groups);
+            let builder = ServerConfig::builder_with_provider(provider)
+                .with_protocol_versions(provider::versions(tls.protocols))?;
+            let builder = match &clients {
+                Some(clients) => builder.with_client_cert_verifier(clients.verifier()),
+                None => builder.with_no_client_auth(),
+            };
+            Ok::<_, rustls::Error>(builder.with_cert_resolver(Arc::new(Certificates {
+                slots: slots.clone(),
+                computed: Vec::new(),
+            })))
+        };
+        let storage = resumption.storage(tls, identity, previous);
+        let ticketer = resumption.ticketer(tls, identity, previous, warnings);
+        let finish = |mut config: ServerConfig| {
+            config.ignore_client_order = tls.prefers_own_order;
+            config.max_fragment_size =
+                (tls.buffer_size < MOST_CONTENT).then_some(tls.buffer_size + RECORD_HEAD);
+            if tls.early_data {
+                config.max_early_data_size = MOST_EARLY_DATA;
+                config.send_half_rtt_data = true;
+            }
+            if ticketer.is_none() && !storage.can_cache() {
+                config.send_tls13_tickets = 0;
+            }
+            if let Some(ticketer) = &ticketer {
+                config.ticketer = Arc::clone(ticketer);
+            }
+            config.session_storage = Arc::clone(&storage);
+            let older: [&[u8]; 3] = [b"http/1.1", b"http/1.0", b"http/0.9"];
+            let http2: &[&[u8]] = if http2 { &[b"h2"] } else { &[] };
+            config.alpn_protocols = (http2.iter().chain(&older))
+                .map(|name| name.to_vec())
+                .collect();
+            Arc::new(config)
+        };
+        let chacha_first = match tls.prefers_own_order && tls.prioritizes_chacha {
+            true => {
+                let (mut suites, rest): (Vec<Suite>, Vec<Suite>) =
+                    tls.suites.iter().partition(|suite| suite.is_chacha());
+                suites.extend(rest);
+                Some(finish(config(&suites)?))
+            }
+            false => None,
+        };
         Ok(Self {
-            config: Arc::new(config),
+            config: finish(config(&tls.suites)?),
+            chacha_first,
+            slots,
+            computed: Vec::new(),
+            identity,
+            clients,
+            rejects: tls.rejects,
         })
     }
 
-    /// What rustls is told.
-    pub fn config(&self) -> &Arc<ServerConfig> {
-        &self.config
+    /// With certificates whose paths have yet to be computed for each client.
+    pub fn with_computed(self, computed: Vec<Arc<Computed>>) -> Self {
+        Self { computed, ..self }
+    }
+
+    /// The certificates to be computed before the handshake.
+    pub fn computed(&self) -> &[Arc<Computed>] {
+        &self.computed
+    }
+
+    /// What rustls is told for a client for which these certificates were computed; `config` is what it
+    /// would be told otherwise.
+    pub fn config_with(
+        &self,
+        config: &ServerConfig,
+        computed: Vec<Arc<CertifiedKey>>,
+    ) -> Arc<ServerConfig> {
+        let mut config = config.clone();
+        config.cert_resolver = Arc::new(Certificates {
+            slots: self.slots.clone(),
+            computed,
+        });
+        Arc::new(config)
+    }
+
+    /// What rustls is told for this client.
+    pub fn config(&self, client: &ClientHello<'_>) -> &Arc<ServerConfig> {
+        let likes_chacha = || {
+            let offered = client.cipher_suites().iter();
+            // Values that mean nothing and are there to keep servers from choking (RFC 8701).
+            let mut offered = offered.filter(|suite| u16::from(**suite) & 0x0f0f != 0x0a0a);
+            let first = offered.next().copied();
+            first.is_some_and(|first| CHACHA.contains(&first))
+        };
+        match &self.chacha_first {
+            Some(config) if likes_chacha() => config,
+            _ => &self.config,
+        }
+    }
+
+    /// What tells the server from others, also after the next reload.
+    pub fn identity(&self) -> Identity {
+        self.identity
+    }
+
+    /// What is asked of clients, if anything is.
+    pub fn clients(&self) -> Option<&Clients> {
+        self.clients.as_ref()
+    }
+
+    /// Are all handshakes refused?
+    pub fn rejects(&self) -> bool {
+        self.rejects
     }
 }
 
 /// The certificates of a server.
 struct Certificates {
     slots: Vec<Arc<Slot>>,
+    computed: Vec<Arc<CertifiedKey>>,
 }
 
 impl fmt::Debug for Certificates {
@@ -72,13 +202,33 @@ impl fmt::Debug for Certificates {
 }
 
 impl ResolvesServerCert for Certificates {
-    /// The first that the client understands.
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        let schemes = hello.signature_schemes();
-        let mut held = self.slots.iter().map(|slot| slot.held());
-        let found = held.find(|held| held.certified.key.choose_scheme(schemes).is_some());
-        found.map(|held| Arc::clone(&held.certified))
+        let held: SmallVec<[Arc<Held>; 2]> = self.slots.iter().map(|slot| slot.held()).collect();
+        let good = held.iter().filter(|held| held.lacking.is_none());
+        let good: SmallVec<[&Arc<CertifiedKey>; 2]> = (self.computed.iter())
+            .chain(good.map(|held| &held.certified))
+            .collect();
+        choose(&good, hello.signature_schemes())
+            .or_else(|| held.first().map(|held| &held.certified))
+            .map(Arc::clone)
     }
+}
+
+/// The certificate that a client likes best: the order is the client's, as it is with OpenSSL. What it
+/// does not understand is better than a placeholder that it understands, and is what it gets.
+fn choose<'a>(
+    certificates: &[&'a Arc<CertifiedKey>],
+    schemes: &[SignatureScheme],
+) -> Option<&'a Arc<CertifiedKey>> {
+    if let [only] = certificates {
+        return Some(only);
+    }
+    let liked = schemes.iter().find_map(|scheme| {
+        let scheme = std::slice::from_ref(scheme);
+        let mut all = certificates.iter();
+        all.find(|certified| certified.key.choose_scheme(scheme).is_some())
+    });
+    liked.or(certificates.first()).copied()
 }
 
 /// A connection of which the first message is being read.
@@ -125,6 +275,8 @@ pub enum HandshakeError {
     Io(io::Error),
     /// What was said is not acceptable.
     Tls(rustls::Error),
+    /// The server has `ssl_reject_handshake`.
+    Rejected,
 }
 
 impl fmt::Display for HandshakeError {
@@ -135,6 +287,7 @@ impl fmt::Display for HandshakeError {
             }
             Self::Io(error) => write!(formatter, "SSL_do_handshake() failed ({error})"),
             Self::Tls(error) => write!(formatter, "SSL_do_handshake() failed ({error})"),
+            Self::Rejected => formatter.write_str("handshake rejected"),
         }
     }
 }
@@ -218,13 +371,28 @@ impl Hello {
     /// Answers as a server; the handshake has yet to be driven.
     pub fn answer(mut self, config: Arc<ServerConfig>) -> Result<Secure, HandshakeError> {
         match self.accepted.into_connection(config) {
-            Ok(session) => Ok(Secure::new(self.io, session.into())),
+            Ok(session) => {
+                let mut secure = Secure::new(self.io, session.into());
+                secure.take_read().map_err(HandshakeError::of)?;
+                Ok(secure)
+            }
             Err((error, mut alert)) => {
                 let mut context = Context::from_waker(std::task::Waker::noop());
                 send(&mut self.io, &mut |out| alert.write(out), &mut context);
                 Err(HandshakeError::Tls(error))
             }
         }
+    }
+}
+
+impl Hello {
+    /// Refuses it: there is nobody of that name (RFC 6066 section 3).
+    pub fn refuse(mut self) -> HandshakeError {
+        /// A record of version 1.2 with an alert of two bytes: fatal, `unrecognized_name`.
+        const ALERT: [u8; 7] = [21, 3, 3, 0, 2, 2, 112];
+        let mut context = Context::from_waker(std::task::Waker::noop());
+        send(&mut self.io, &mut |out| out.write(&ALERT), &mut context);
+        HandshakeError::Rejected
     }
 }
 

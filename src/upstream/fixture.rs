@@ -91,6 +91,7 @@ pub fn exchange(remote: IpAddr, args: &str, fields: &[(&str, &str)]) -> Exchange
         remote_text: remote.to_string().into(),
         local: Address::Ip(([127, 0, 0, 1], 80).into()),
         secured: None,
+        proxied: None,
         accepted: Instant::now(),
         descriptor: -1,
     });

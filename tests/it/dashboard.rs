@@ -263,7 +263,7 @@ fn no_color_means_none_and_a_request_cannot_paint() {
     let _ready = Control::of(&server);
     let terminal = dashboard(&server, 100, 30, "NO_COLOR=1");
     terminal.shows("● live");
-    terminal.keys(&["4"]);
+    terminal.keys(&["5"]);
     terminal.shows("Logs");
     let request = "GET /evil%1b%5b2J?q=%9b HTTP/1.1\r\nHost: a.test\r\nUser-Agent: a\u{9b}31mb\u{202e}c\r\nConnection: close\r\n\r\n";
     eventually("the request is shown", || {

@@ -30,24 +30,13 @@ struct Lack {
 static COMING: &[Lack] = &[
     Lack {
         why: "TLS for clients (nginx's http_ssl) is not available in this version",
-        names: "ssl_certificate_cache ssl_password_file \
-                ssl_dhparam ssl_ecdh_curve ssl_protocols ssl_ciphers ssl_buffer_size \
-                ssl_verify_client ssl_verify_depth ssl_client_certificate ssl_trusted_certificate \
-                ssl_prefer_server_ciphers ssl_session_cache ssl_session_tickets \
-                ssl_session_ticket_key ssl_session_timeout ssl_crl ssl_ocsp ssl_ocsp_responder \
-                ssl_ocsp_cache ssl_stapling ssl_stapling_file ssl_stapling_responder \
-                ssl_stapling_verify ssl_early_data ssl_conf_command ssl_reject_handshake \
-                ssl_ech_file ssl_certificate_compression ssl_key_log ssl_engine \
-                ssl_object_cache_inheritable",
+        names: "ssl_ocsp ssl_ocsp_responder ssl_ocsp_cache ssl_ech_file \
+                ssl_certificate_compression ssl_key_log ssl_engine",
     },
     Lack {
         why: "HTTP/3 (nginx's http_v3) is not available in this version",
         names: "http3 http3_hq http3_max_concurrent_streams http3_stream_buffer_size quic_retry \
                 quic_gso quic_host_key quic_active_connection_id_limit quic_bpf",
-    },
-    Lack {
-        why: "automatic certificates (nginx's http_acme) are not available in this version",
-        names: "acme_issuer acme_shared_zone acme_certificate",
     },
     Lack {
         why: "caching of answers (part of nginx's http_proxy) is not available in this version",
@@ -97,10 +86,6 @@ static COMING: &[Lack] = &[
         why: "limits on connections (nginx's http_limit_conn) are not available in this version",
         names: "limit_conn_zone limit_conn limit_conn_log_level limit_conn_status \
                 limit_conn_dry_run",
-    },
-    Lack {
-        why: "the client's address behind a proxy (nginx's http_realip) is not available in this version",
-        names: "set_real_ip_from real_ip_header real_ip_recursive",
     },
     Lack {
         why: "replacing text in answers (nginx's http_sub) is not available in this version",
@@ -331,7 +316,7 @@ static ABSENT: &[Lack] = &[
         names: "mail auth_http auth_http_timeout auth_http_header auth_http_pass_client_cert \
                 protocol timeout max_errors imap_client_buffer imap_capabilities imap_auth \
                 pop3_capabilities pop3_auth proxy proxy_buffer proxy_timeout \
-                proxy_pass_error_message xclient proxy_smtp_auth proxy_protocol smtp_client_buffer \
+                proxy_pass_error_message xclient proxy_smtp_auth smtp_client_buffer \
                 smtp_greeting_delay smtp_capabilities smtp_auth starttls",
     },
     Lack {

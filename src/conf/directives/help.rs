@@ -161,6 +161,7 @@ fn context_names(contexts: Contexts) -> String {
         (Contexts::LIMIT_EXCEPT, "limit_except"),
         (Contexts::UPSTREAM, "upstream"),
         (Contexts::ENTRIES, "entries"),
+        (Contexts::DNS_PROVIDER, "dns_provider"),
     ]
     .into_iter()
     .filter(|(context, _)| contexts.contains(*context))

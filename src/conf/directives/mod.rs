@@ -7,6 +7,8 @@
 //! the names of nginx that this version lacks ([`foreign()`]). Invariant: a name has at most one row for
 //! each context, so [`find`] has one answer.
 
+mod acme;
+mod acme_dns;
 mod foreign;
 mod grpc;
 mod help;
@@ -21,6 +23,7 @@ mod upstream;
 
 use std::sync::LazyLock;
 
+pub use acme_dns::PROVIDERS;
 pub use foreign::foreign;
 pub use help::{Entry, entries, render_help};
 
@@ -49,6 +52,10 @@ impl Contexts {
     pub const UPSTREAM: Self = Self(1 << 8);
     /// Inside `types {}`, `map {}`, `geo {}`, `split_clients {}`: entries, not directives.
     pub const ENTRIES: Self = Self(1 << 9);
+    /// Inside `acme_issuer {}`.
+    pub const ACME_ISSUER: Self = Self(1 << 11);
+    /// Inside `dns_provider {}`.
+    pub const DNS_PROVIDER: Self = Self(1 << 12);
     /// Everywhere (`include`).
     pub const ANY: Self = Self(u32::MAX);
 
@@ -191,6 +198,8 @@ const AREAS: &[&[Directive]] = &[
     grpc::ROWS,
     peer_tls::GRPC,
     upstream::ROWS,
+    acme::ROWS,
+    acme_dns::ROWS,
 ];
 
 const fn count(areas: &[&[Directive]]) -> usize {
@@ -307,7 +316,7 @@ impl Directive {
 mod tests {
     use super::*;
 
-    const SINGLE_CONTEXTS: [Contexts; 10] = [
+    const SINGLE_CONTEXTS: [Contexts; 12] = [
         Contexts::MAIN,
         Contexts::EVENTS,
         Contexts::HTTP,
@@ -318,6 +327,8 @@ mod tests {
         Contexts::LIMIT_EXCEPT,
         Contexts::UPSTREAM,
         Contexts::ENTRIES,
+        Contexts::ACME_ISSUER,
+        Contexts::DNS_PROVIDER,
     ];
 
     /// A look at the shape only; the checker's own rules are stricter.

@@ -74,6 +74,14 @@ pub(super) const ROWS: &[Directive] = &[
     .help("whether the system probes idle connections to peers"),
     row(
         PROXY,
+        "proxy_protocol",
+        HTTP_SERVER_LOCATION,
+        &[OneOf(&["off", "on", "v1", "v2"])],
+    )
+    .default("off")
+    .help("the header that names the client to the peer before anything else; `on` is `v1`"),
+    row(
+        PROXY,
         "proxy_connect_timeout",
         HTTP_SERVER_LOCATION,
         &[Milliseconds],

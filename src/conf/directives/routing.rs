@@ -7,6 +7,7 @@ use super::{
 
 const REWRITE: &str = "http_rewrite";
 const MAP: &str = "http_map";
+const REAL_IP: &str = "http_realip";
 const AUTOINDEX: &str = "http_autoindex";
 const SERVER: Contexts = Contexts::SERVER;
 const LOCATION: Contexts = Contexts::LOCATION;
@@ -24,6 +25,15 @@ pub(super) const ROWS: &[Directive] = &[
     row("http_access", "deny", LIMITED, &[Free])
         .many()
         .help("refuses an address, a network, `unix:` or `all` with 403; the first rule that fits decides"),
+    row(REAL_IP, "set_real_ip_from", HTTP_SERVER_LOCATION, &[Free])
+        .many()
+        .help("a proxy that is believed who the client is: an address, network, name or `unix:`"),
+    row(REAL_IP, "real_ip_header", HTTP_SERVER_LOCATION, &[Free])
+        .default("X-Real-IP")
+        .help("the field that names the client, or `proxy_protocol`"),
+    row(REAL_IP, "real_ip_recursive", HTTP_SERVER_LOCATION, &[Flag])
+        .default("off")
+        .help("whether addresses of trusted proxies in the field are passed over"),
     row(
         REWRITE,
         "rewrite",

@@ -47,6 +47,8 @@ pub struct Listen {
 pub struct Options {
     /// `ssl`
     pub ssl: bool,
+    /// `proxy_protocol`: connections begin with a header that names the client.
+    pub proxy_protocol: bool,
     /// `http2` on the line (deprecated in nginx in favour of the directive).
     pub http2: bool,
     /// `backlog=N`; nginx's default is 511.

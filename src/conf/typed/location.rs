@@ -85,6 +85,8 @@ pub struct Reading {
     pub http2_over_tls: bool,
     /// `http2_max_concurrent_streams`
     pub http2_streams: u32,
+    /// `http2_body_preread_size`: the window of a stream, bytes.
+    pub http2_window: u32,
 }
 
 /// One `location {}`.
@@ -256,6 +258,8 @@ pub struct Settings {
     pub limit_except: Option<LimitExcept>,
     /// `allow`, `deny`, in order.
     pub access: Arc<[AccessRule]>,
+    /// `set_real_ip_from` and what belongs to it; `None` if nobody is trusted.
+    pub real_ip: Option<Arc<RealIp>>,
     /// `internal`
     pub internal: bool,
     /// `root` or `alias`.
@@ -278,6 +282,8 @@ pub struct Settings {
     pub add_headers: Arc<[AddHeader]>,
     /// `add_trailer`
     pub add_trailers: Arc<[AddHeader]>,
+    /// `hsts`: the value of `Strict-Transport-Security`, sent over TLS whatever the status.
+    pub hsts: Option<Box<[u8]>>,
     /// `expires`
     pub expires: Option<Expires>,
     /// `etag`
@@ -394,6 +400,30 @@ pub enum AccessSubject {
     Unix,
     /// An address or a network.
     Network(ipnet::IpNet),
+}
+
+/// Whom to believe who a request is from.
+#[derive(Debug, PartialEq, Eq)]
+pub struct RealIp {
+    /// `set_real_ip_from`: the proxies.
+    pub networks: Box<[ipnet::IpNet]>,
+    /// `set_real_ip_from unix:`
+    pub trusts_unix: bool,
+    /// `real_ip_header`
+    pub source: RealIpSource,
+    /// `real_ip_recursive`
+    pub recursive: bool,
+}
+
+/// `real_ip_header`: what names the client.
+#[derive(Debug, PartialEq, Eq)]
+pub enum RealIpSource {
+    /// `X-Forwarded-For`, all of its fields together.
+    ForwardedFor,
+    /// The first field of this name.
+    Field(Box<[u8]>),
+    /// `proxy_protocol`
+    ProxyProtocol,
 }
 
 /// `root` or `alias`.

@@ -5,6 +5,7 @@
 //! is inherited whole, and only if the level sets none.
 
 pub mod acme;
+pub mod acme_dns;
 pub mod hostnames;
 pub mod listen;
 pub mod location;
@@ -13,12 +14,14 @@ pub mod lower;
 pub mod map;
 pub mod process;
 pub mod proxy;
+pub mod secret;
 pub mod tls;
 pub mod upstream;
 
 use std::sync::Arc;
 
 use super::variable::Names;
+use acme_dns::DnsProvider;
 use listen::Listen;
 use location::Server;
 use map::{Geo, Map, SplitClients};
@@ -49,6 +52,8 @@ pub struct Http {
     pub geos: Vec<Geo>,
     /// `split_clients {}` blocks.
     pub splits: Vec<SplitClients>,
+    /// Every `dns_provider {}`.
+    pub dns_providers: Vec<Arc<DnsProvider>>,
     /// The variables that the configuration defines.
     pub names: Names,
 }

@@ -63,6 +63,8 @@ pub struct Proxy {
     pub bind: Option<Bind>,
     /// `proxy_socket_keepalive`
     pub socket_keepalive: bool,
+    /// `proxy_protocol`: a connection begins with a header that names the client.
+    pub proxy_protocol: Option<ProxyProtocol>,
     /// `proxy_connect_timeout`
     pub connect_timeout: Duration,
     /// `proxy_send_timeout`
@@ -174,6 +176,15 @@ pub enum HttpVersion {
     Http10,
     Http11,
     Http2,
+}
+
+/// A version of the PROXY protocol.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ProxyProtocol {
+    /// `v1`: a line of text.
+    Text,
+    /// `v2`: the binary form.
+    Binary,
 }
 
 /// One `proxy_redirect`.

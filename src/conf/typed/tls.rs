@@ -15,14 +15,21 @@ pub struct ServerTls {
     /// Its certificates; a client gets the first that it understands. Empty when nothing says where
     /// one comes from: then the server serves a placeholder and says so.
     pub certificates: Vec<Certificate>,
+    /// `ssl_certificate_cache`, for those whose paths are computed; `None` is `off`.
+    pub certificate_cache: Option<CertificateCache>,
     /// `ssl_protocols`
     pub protocols: Protocols,
     /// `ssl_ciphers`, `ssl_conf_command Ciphersuites`, in the order of preference.
     pub suites: Vec<Suite>,
     /// `ssl_prefer_server_ciphers`
     pub prefers_own_order: bool,
+    /// `ssl_conf_command Options PrioritizeChaCha`: where our order counts, a client that has ChaCha20
+    /// first gets it, because it has no AES in hardware.
+    pub prioritizes_chacha: bool,
     /// `ssl_ecdh_curve`, in the order of preference.
     pub groups: Vec<Group>,
+    /// `ssl_buffer_size`: the most bytes of content in a record, at most 16384.
+    pub buffer_size: usize,
     /// `ssl_session_cache`
     pub session_cache: SessionCache,
     /// `ssl_session_timeout`
@@ -62,9 +69,24 @@ pub enum Certificate {
         certificate: Template,
         /// `ssl_certificate_key`
         key: Template,
+        /// Where relative paths start.
+        directory: PathBuf,
+        /// `ssl_password_file`
+        passwords: Option<PathBuf>,
         /// The line.
         span: Span,
     },
+}
+
+/// `ssl_certificate_cache`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct CertificateCache {
+    /// `max`: how many are kept; what was used longest ago goes first.
+    pub most: usize,
+    /// `inactive`: what nobody used for so long is forgotten.
+    pub inactive: Duration,
+    /// `valid`: after so long it is loaded again.
+    pub valid: Duration,
 }
 
 /// A pair of files; also what tells one such pair from another.
@@ -118,6 +140,18 @@ impl Suite {
         Self::TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,
         Self::TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256,
     ];
+}
+
+impl Suite {
+    /// Is ChaCha20 what it encrypts with?
+    pub fn is_chacha(self) -> bool {
+        matches!(
+            self,
+            Self::TLS13_CHACHA20_POLY1305_SHA256
+                | Self::TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256
+                | Self::TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256
+        )
+    }
 }
 
 /// A way to exchange keys.
@@ -195,6 +229,8 @@ pub struct PeerTls {
     pub protocols: Protocols,
     /// `proxy_ssl_ciphers`
     pub suites: Vec<Suite>,
+    /// `proxy_ssl_conf_command Groups`, in the order of preference.
+    pub groups: Vec<Group>,
     /// `proxy_ssl_name`: whom the certificate must name; the host of `proxy_pass` by default.
     pub name: Template,
     /// `proxy_ssl_server_name`: is the name sent (SNI)?

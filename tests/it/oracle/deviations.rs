@@ -140,6 +140,10 @@ pub const NAMED: &[Deviation] = &[
         reason: "the scheme of an absolute-form target is one that we serve",
     },
     Deviation {
+        id: "ipv4-in-ipv6",
+        reason: "an IPv4 address is told the same, whichever way the client or a proxy wrote it",
+    },
+    Deviation {
         id: "connect",
         reason: "CONNECT has its own form of target, RFC 9112 section 3.2.3: it is understood and not allowed",
     },

@@ -95,6 +95,7 @@ cases! {
     proxy_http10_upstream
     proxy_next_upstream
     proxy_pass_forms
+    proxy_protocol
     proxy_redirect
     proxy_request_bodies
     proxy_request_fields
@@ -103,6 +104,7 @@ cases! {
     proxy_upstreams
     proxy_websocket
     ranges
+    real_ip
     redirects
     repeated_fields
     return_codes

@@ -13,6 +13,7 @@
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs::{self, File};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
@@ -236,7 +237,12 @@ impl Setup {
             let path = site.prefix.join(path);
             let parent = path.parent().expect("below the prefix");
             fs::create_dir_all(parent).expect("a fresh directory");
-            fs::write(path, content).expect("a fresh file");
+            fs::write(&path, content).expect("a fresh file");
+            // Others being able to read a key is worth a warning.
+            if path.extension() == Some(OsStr::new("key")) {
+                let private = fs::Permissions::from_mode(0o600);
+                fs::set_permissions(&path, private).expect("a file of ours");
+            }
         }
         lay_out(&self.tree, &site.prefix);
         let conf = site.fill(&self.conf);

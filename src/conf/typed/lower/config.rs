@@ -5,12 +5,13 @@ use std::sync::Arc;
 
 use super::scope::Scope;
 use super::settings::{self, Maker};
-use super::{Cx, listen, location, log, map, process, rewrite, tls, upstream};
+use super::{Cx, acme, acme_dns, listen, location, log, map, process, rewrite, tls, upstream};
 use crate::conf::diagnostic::{Code, Diagnostic, any_error, arrange};
-use crate::conf::include::Loaded;
+use crate::conf::include::{COMMAND_LINE, Loaded};
 use crate::conf::typed::listen::Listen;
 use crate::conf::typed::location::Server;
 use crate::conf::typed::log::ErrorLog;
+use crate::conf::typed::tls::Certificate;
 use crate::conf::typed::upstream::Upstream;
 use crate::conf::typed::{Config, Http};
 
@@ -19,7 +20,12 @@ use crate::conf::typed::{Config, Http};
 /// `usual_error_logs` are used where the configuration names none.
 pub fn lower(loaded: &mut Loaded, prefix: &Path, usual_error_logs: &[ErrorLog]) -> Option<Config> {
     let mut cx = Cx::new(&loaded.nodes);
-    let main = Scope::outermost(&loaded.nodes, prefix);
+    // What `-g` says stands before the main file.
+    let main_file = (loaded.sources.ids())
+        .map(|file| loaded.sources.path(file))
+        .find(|path| *path != Path::new(COMMAND_LINE));
+    let conf_directory = main_file.and_then(Path::parent).unwrap_or(prefix);
+    let main = Scope::outermost(&loaded.nodes, prefix).of_directory(conf_directory);
     let process = process::process(&main, usual_error_logs, &mut cx);
     let mut http = Http::default();
     if let Some(node) = main.own("http").first() {
@@ -33,6 +39,7 @@ pub fn lower(loaded: &mut Loaded, prefix: &Path, usual_error_logs: &[ErrorLog]) 
             upstreams: upstreams(&scope, &mut cx),
             has_built_in_types: (loaded.diagnostics.iter())
                 .any(|problem| problem.code == Code::BUILTIN_MIME_TYPES),
+            proxies: std::collections::HashMap::default(),
             count: 0,
         };
         let mut servers = Vec::new();
@@ -72,13 +79,34 @@ pub fn lower(loaded: &mut Loaded, prefix: &Path, usual_error_logs: &[ErrorLog]) 
             names.push(placed);
         }
         listen::mark_covered(&mut http.listens);
+        http.dns_providers = acme_dns::providers(&scope, &mut cx);
+        let issuers = acme::issuers(&scope, &http.dns_providers, &mut cx);
+        let mut zones = tls::Zones::default();
         for (position, node) in scope.own("server").iter().enumerate() {
             let is_secure =
                 |listen: &Listen| listen.options.ssl && listen.servers.contains(&position);
-            if http.listens.iter().any(is_secure) {
+            let is_secure = http.listens.iter().any(is_secure);
+            if is_secure {
                 let inner = scope.inside(node.block.as_deref().unwrap_or_default());
-                servers[position].tls = Some(tls::server(&inner, &mut cx));
+                let identity = acme::Identity {
+                    names: &names[position],
+                    position,
+                    listens: &http.listens,
+                };
+                let mut orders = acme::written(&inner, identity, &issuers, &mut cx);
+                let mut offered = tls::server(&inner, &orders, &mut zones, &mut cx);
+                if inner.all("ssl_certificate").is_empty() && !offered.rejects {
+                    if orders.is_empty() && inner.own("acme_certificate").is_empty() {
+                        let server = node.name.span;
+                        orders = acme::automatic(&inner, identity, server, &issuers, &mut cx);
+                    }
+                    offered
+                        .certificates
+                        .extend(orders.into_iter().map(Certificate::Managed));
+                }
+                servers[position].tls = Some(offered);
             }
+            tls::lint_hsts(node, &scope, is_secure, &mut cx);
         }
         for listen in &http.listens {
             let servers: Vec<_> = listen

@@ -101,7 +101,11 @@ pub fn add(
                     options.ssl = true;
                     true
                 }
-                ("quic" | "proxy_protocol", None) => {
+                ("proxy_protocol", None) => {
+                    options.proxy_protocol = true;
+                    true
+                }
+                ("quic", None) => {
                     cx.report(
                         Diagnostic::error(
                             Code::FOREIGN_DIRECTIVE,
@@ -224,21 +228,37 @@ fn place(
         return;
     }
     listen.servers.push(server);
-    // These two hold for the address if any of its servers says so.
+    if listen.options.proxy_protocol != options.proxy_protocol {
+        let problem = Diagnostic::warning(
+            Code::MIXED_PROXY_PROTOCOL,
+            word.span,
+            format!("protocol options redefined for `{}`", listen.address),
+        );
+        let (says, lacks) = ("`proxy_protocol` is said here", "and not here");
+        let (here, before) = match options.proxy_protocol {
+            true => (says, lacks),
+            false => (lacks, says),
+        };
+        cx.report(
+            problem
+                .label(word.span, here)
+                .label(listen.span, before)
+                .hint("it holds for all servers of the address: say it for each, or for none"),
+        );
+    }
+    // These hold for the address if any of its servers says so.
     listen.options.http2 |= options.http2;
     listen.options.ssl |= options.ssl;
+    listen.options.proxy_protocol |= options.proxy_protocol;
     if has_options {
-        let (http2, ssl) = (listen.options.http2, listen.options.ssl);
-        let plain = Options {
-            http2,
-            ssl,
-            ..Options::default()
-        };
-        let options = Options {
-            http2,
-            ssl,
+        let with_protocols = |options| Options {
+            http2: listen.options.http2,
+            ssl: listen.options.ssl,
+            proxy_protocol: listen.options.proxy_protocol,
             ..options
         };
+        let plain = with_protocols(Options::default());
+        let options = with_protocols(options);
         if listen.options != plain && listen.options != options {
             cx.report(
                 Diagnostic::error(

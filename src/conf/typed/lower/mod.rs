@@ -4,6 +4,9 @@
 //! problem is reported to the [`Cx`] and lowering goes on with a harmless value in its place; a
 //! configuration with a reported error is never used.
 
+pub mod acme;
+pub mod acme_dns;
+pub mod ciphers;
 pub mod config;
 #[cfg(test)]
 pub mod fixture;
@@ -17,6 +20,7 @@ pub mod process;
 pub mod proxy;
 pub mod rewrite;
 pub mod scope;
+pub mod secret;
 pub mod settings;
 pub mod tls;
 pub mod upstream;

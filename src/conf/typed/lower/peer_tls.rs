@@ -2,13 +2,12 @@
 
 use std::net::IpAddr;
 
-use super::Cx;
 use super::scope::Scope;
+use super::{Cx, ciphers, tls};
 use crate::conf::diagnostic::{Code, Diagnostic};
 use crate::conf::include::{Node, Word};
-use crate::conf::source::Span;
 use crate::conf::template::Template;
-use crate::conf::typed::tls::{CertificateFiles, PeerTls, Protocols, Suite};
+use crate::conf::typed::tls::{CertificateFiles, Group, PeerTls, Protocols, Suite};
 use crate::conf::typed::upstream::{PeerAddress, Upstream};
 use crate::conf::variable::{Core, Variable};
 
@@ -35,10 +34,7 @@ const LOCAL_NAMES: [&str; 14] = [
 /// `proxy` or `grpc`.
 pub fn peer_tls(family: &str, scope: &Scope<'_>, cx: &mut Cx) -> PeerTls {
     let name = |end: &str| format!("{family}_ssl_{end}");
-    let file = |end: &str| {
-        let word = scope.nearest(&name(end))?.arguments.first()?;
-        Some((scope.path(&word.text), word.span))
-    };
+    let file = |end: &str| tls::file(scope, &name(end));
     let mut protocols = match scope.nearest(&name("protocols")) {
         Some(line) => protocols(line, cx),
         None => BOTH,
@@ -47,12 +43,14 @@ pub fn peer_tls(family: &str, scope: &Scope<'_>, cx: &mut Cx) -> PeerTls {
         Some(line) => suites(line, cx),
         None => Suite::ALL.to_vec(),
     };
+    let mut groups = Group::USUAL.to_vec();
     for line in scope.all(&name("conf_command")) {
-        conf_command(line, &mut protocols, &mut suites, cx);
+        conf_command(line, &mut protocols, &mut suites, &mut groups, cx);
     }
     PeerTls {
         protocols,
         suites,
+        groups,
         name: match scope.nearest(&name("name")) {
             Some(_) => scope.template(&name("name"), cx),
             None => Template::from_variable(Variable::Core(Core::ProxyHost)),
@@ -183,9 +181,9 @@ fn certificate(family: &str, scope: &Scope<'_>, cx: &mut Cx) -> Option<Certifica
         .nearest(&name("password_file"))
         .and_then(|line| line.arguments.first());
     Some(CertificateFiles {
-        certificate: scope.path(&certificate.text),
-        key: scope.path(&key.text),
-        passwords: passwords.map(|word| scope.path(&word.text)),
+        certificate: scope.path_beside_conf(&certificate.text),
+        key: scope.path_beside_conf(&key.text),
+        passwords: passwords.map(|word| scope.path_beside_conf(&word.text)),
         span: line.name.span,
     })
 }
@@ -224,45 +222,14 @@ fn protocols(line: &Node, cx: &mut Cx) -> Protocols {
     found
 }
 
-/// OpenSSL's name of a suite.
-fn openssl_name(suite: Suite) -> &'static str {
-    match suite {
-        Suite::TLS13_AES_256_GCM_SHA384 => "TLS_AES_256_GCM_SHA384",
-        Suite::TLS13_AES_128_GCM_SHA256 => "TLS_AES_128_GCM_SHA256",
-        Suite::TLS13_CHACHA20_POLY1305_SHA256 => "TLS_CHACHA20_POLY1305_SHA256",
-        Suite::TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384 => "ECDHE-ECDSA-AES256-GCM-SHA384",
-        Suite::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256 => "ECDHE-ECDSA-AES128-GCM-SHA256",
-        Suite::TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256 => "ECDHE-ECDSA-CHACHA20-POLY1305",
-        Suite::TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384 => "ECDHE-RSA-AES256-GCM-SHA384",
-        Suite::TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256 => "ECDHE-RSA-AES128-GCM-SHA256",
-        Suite::TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256 => "ECDHE-RSA-CHACHA20-POLY1305",
-    }
-}
-
 /// The suites of a list as OpenSSL writes it. Those of TLS 1.3 are not chosen by such a list.
 fn suites(line: &Node, cx: &mut Cx) -> Vec<Suite> {
     let Some(word) = line.arguments.first() else {
         return Suite::ALL.to_vec();
     };
-    let of_tls13 = |suite: &Suite| openssl_name(*suite).starts_with("TLS_");
-    let mut found: Vec<Suite> = Suite::ALL.into_iter().filter(of_tls13).collect();
-    let always = found.len();
-    for name in word.text.split([':', ',', ' ']) {
-        let named = |suite: &Suite| name.eq_ignore_ascii_case(openssl_name(*suite));
-        let wanted = |suite: &Suite| match name {
-            "DEFAULT" | "ALL" | "HIGH" => !of_tls13(suite),
-            _ => named(suite) && !of_tls13(suite),
-        };
-        for suite in Suite::ALL.into_iter().filter(wanted) {
-            if !found.contains(&suite) {
-                found.push(suite);
-            }
-        }
-        if let Some(name) = name.strip_prefix(['!', '-']) {
-            found.retain(|suite| of_tls13(suite) || openssl_name(*suite) != name);
-        }
-    }
-    if found.len() == always {
+    let selection = ciphers::list(&word.text);
+    tls::unknown(Code::UNKNOWN_CIPHER, word, "cipher", &selection.unknown, cx);
+    if selection.tls12.is_empty() && selection.tls13.is_empty() {
         cx.report(
             Diagnostic::error(
                 Code::NO_PEER_CIPHER,
@@ -271,65 +238,51 @@ fn suites(line: &Node, cx: &mut Cx) -> Vec<Suite> {
             )
             .hint("`DEFAULT` offers all of them"),
         );
+        return Suite::ALL.to_vec();
     }
-    found
+    let tls13 = match selection.tls13.is_empty() {
+        true => ciphers::TLS13.to_vec(),
+        false => selection.tls13,
+    };
+    tls13.into_iter().chain(selection.tls12).collect()
 }
 
-/// A command of OpenSSL's configuration that has a meaning here.
-fn conf_command(line: &Node, protocols: &mut Protocols, suites: &mut Vec<Suite>, cx: &mut Cx) {
+/// One command of OpenSSL's configuration (`SSL_CONF_cmd`).
+fn conf_command(
+    line: &Node,
+    protocols: &mut Protocols,
+    suites: &mut Vec<Suite>,
+    groups: &mut Vec<Group>,
+    cx: &mut Cx,
+) {
     let [command, value] = line.arguments.as_slice() else {
         return;
     };
-    let is_known = match &*command.text {
-        "Ciphersuites" => {
-            let named: Vec<Suite> = value
-                .text
-                .split(':')
-                .filter_map(|name| {
-                    Suite::ALL
-                        .into_iter()
-                        .find(|suite| openssl_name(*suite) == name && name.starts_with("TLS_"))
-                })
-                .collect();
-            let is_known = !named.is_empty();
-            if is_known {
-                suites.retain(|suite| !openssl_name(*suite).starts_with("TLS_"));
-                suites.splice(0..0, named);
+    match (
+        command.text.to_ascii_lowercase().as_str(),
+        &*value.text,
+    ) {
+        ("ciphersuites", text) => {
+            let (chosen, not_known) = ciphers::ciphersuites(text);
+            tls::unknown(Code::UNKNOWN_CIPHER, value, "cipher", &not_known, cx);
+            if !chosen.is_empty() {
+                suites.retain(|suite| !ciphers::TLS13.contains(suite));
+                suites.splice(0..0, chosen);
             }
-            is_known
         }
-        "MinProtocol" => match &*value.text {
-            "TLSv1.3" => {
-                protocols.tls12 = false;
-                protocols.tls13
-            }
-            "TLSv1" | "TLSv1.1" | "TLSv1.2" => true,
-            _ => false,
-        },
-        "MaxProtocol" => match &*value.text {
-            "TLSv1.2" => {
-                protocols.tls13 = false;
-                protocols.tls12
-            }
-            "TLSv1.3" => true,
-            _ => false,
-        },
-        _ => false,
-    };
-    if !is_known {
-        refuse_command(line.span, &command.text, &value.text, cx);
+        ("groups" | "curves", text) => *groups = tls::groups_of(value, text, cx),
+        ("minprotocol", "TLSv1.3") if protocols.tls13 => protocols.tls12 = false,
+        ("maxprotocol", "TLSv1.2") if protocols.tls12 => protocols.tls13 = false,
+        ("minprotocol", "TLSv1" | "TLSv1.1" | "TLSv1.2") | ("maxprotocol", "TLSv1.3") => {}
+        _ => cx.report(
+            Diagnostic::warning(
+                Code::COMMAND_WITHOUT_EFFECT,
+                line.span,
+                format!("`{} {}` has no effect here", command.text, value.text),
+            )
+            .hint("TLS is not OpenSSL's here; `Ciphersuites`, `Groups`, `MinProtocol` and `MaxProtocol` are understood"),
+        ),
     }
-}
-
-fn refuse_command(span: Span, command: &str, value: &str, cx: &mut Cx) {
-    cx.report(
-        Diagnostic::error(
-            Code::PEER_CONF_COMMAND,
-            span,
-            format!("the command `{command} {value}` of OpenSSL has no meaning here"),
-        )
-        .hint("`Ciphersuites`, `MinProtocol` and `MaxProtocol` are understood"),
-    );
 }
 
 #[cfg(test)]

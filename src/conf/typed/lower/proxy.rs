@@ -11,7 +11,7 @@ use crate::conf::include::{Node, Word};
 use crate::conf::template::Template;
 use crate::conf::typed::proxy::{
     Bind, BindAddress, CookieEdit, CookieFlags, CookieName, HttpVersion, NextUpstream, Proxy,
-    Redirect, Scheme, SetField, Target,
+    ProxyProtocol, Redirect, Scheme, SetField, Target,
 };
 use crate::conf::typed::tls::PeerTls;
 use crate::conf::typed::upstream::{PeerAddress, Upstream};
@@ -107,6 +107,11 @@ pub fn proxy(
         pass_trailers: scope.flag("proxy_pass_trailers"),
         bind: bind("proxy_bind", scope, cx),
         socket_keepalive: scope.flag("proxy_socket_keepalive"),
+        proxy_protocol: match scope.text("proxy_protocol") {
+            "on" | "v1" => Some(ProxyProtocol::Text),
+            "v2" => Some(ProxyProtocol::Binary),
+            _ => None,
+        },
         connect_timeout: scope.time("proxy_connect_timeout"),
         send_timeout: scope.time("proxy_send_timeout"),
         read_timeout: scope.time("proxy_read_timeout"),
@@ -164,6 +169,7 @@ pub fn grpc(
         pass_trailers: true,
         bind: bind("grpc_bind", scope, cx),
         socket_keepalive: scope.flag("grpc_socket_keepalive"),
+        proxy_protocol: None,
         connect_timeout: scope.time("grpc_connect_timeout"),
         send_timeout: scope.time("grpc_send_timeout"),
         read_timeout: scope.time("grpc_read_timeout"),

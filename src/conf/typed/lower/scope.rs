@@ -20,6 +20,9 @@ pub struct Scope<'a> {
     around: Option<&'a Self>,
     /// Where relative paths start (nginx's prefix).
     pub prefix: &'a Path,
+    /// Where those of certificates, keys and the like start: the directory of the main file (nginx's
+    /// `conf_prefix`).
+    conf_directory: &'a Path,
 }
 
 impl<'a> Scope<'a> {
@@ -29,6 +32,15 @@ impl<'a> Scope<'a> {
             lines: lines(nodes),
             around: None,
             prefix,
+            conf_directory: prefix,
+        }
+    }
+
+    /// The same level of a configuration whose main file is in this directory.
+    pub fn of_directory(self, conf_directory: &'a Path) -> Self {
+        Self {
+            conf_directory,
+            ..self
         }
     }
 
@@ -38,6 +50,7 @@ impl<'a> Scope<'a> {
             lines: lines(block),
             around: Some(self),
             prefix: self.prefix,
+            conf_directory: self.conf_directory,
         }
     }
 
@@ -140,6 +153,12 @@ impl<'a> Scope<'a> {
     /// A path below the prefix, unless it is absolute.
     pub fn path(&self, text: &str) -> PathBuf {
         self.prefix.join(text)
+    }
+
+    /// A path beside the configuration, unless it is absolute: of a certificate, a key, a list of
+    /// revoked ones.
+    pub fn path_beside_conf(&self, text: &str) -> PathBuf {
+        self.conf_directory.join(text)
     }
 
     /// A path as text.

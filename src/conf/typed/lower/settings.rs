@@ -1,22 +1,25 @@
 //! Everything that holds in one place: a server, a location, an `if`, a `limit_except`.
 
 use std::collections::HashMap;
+use std::net::{IpAddr, ToSocketAddrs as _};
 use std::path::Path;
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
+use ipnet::IpNet;
+
 use super::location::PlacedLocation;
 use super::log::{self, Formats};
 use super::scope::{Scope, parameter};
-use super::{Cx, map, proxy, rewrite, upstream};
+use super::{Cx, map, proxy, rewrite, tls, upstream};
 use crate::conf::diagnostic::{Code, Diagnostic};
 use crate::conf::include::{self, Node};
 use crate::conf::template::Template;
 use crate::conf::typed::location::{
     AccessRule, AccessSubject, AddHeader, Autoindex, AutoindexFormat, BodyInFile, DisableSymlinks,
     ErrorPage, ErrorPageStatus, Expires, Fallback, GzipStatic, Handler, IfModifiedSince,
-    LimitExcept, Lingering, LingeringMode, Location, LocationKind, MetricsFormat, Root,
-    ServerTokens, Settings, TryFiles, Types,
+    LimitExcept, Lingering, LingeringMode, Location, LocationKind, MetricsFormat, RealIp,
+    RealIpSource, Root, ServerTokens, Settings, TryFiles, Types,
 };
 use crate::conf::typed::log::ErrorLog;
 use crate::conf::typed::upstream::Upstream;
@@ -36,6 +39,8 @@ pub struct Maker<'a> {
     pub upstreams: Vec<Arc<Upstream>>,
     /// A `mime.types` that is not there is included: the table that we bring along stands for it.
     pub has_built_in_types: bool,
+    /// The addresses of proxies that `set_real_ip_from` gives by their names.
+    pub proxies: HashMap<Box<str>, Vec<IpAddr>>,
     /// Settings made so far.
     pub count: usize,
 }
@@ -252,6 +257,7 @@ impl Maker<'_> {
             statements: Vec::new(),
             limit_except: None,
             access: access(scope, cx).into(),
+            real_ip: self.real_ip(scope, cx).map(Arc::new),
             internal: !scope.all("internal").is_empty(),
             root: root(scope, place, cx),
             index: index(scope, cx).into(),
@@ -272,6 +278,7 @@ impl Maker<'_> {
             default_type: scope.text("default_type").as_bytes().into(),
             add_headers: add_headers("add_header", scope, cx).into(),
             add_trailers: add_headers("add_trailer", scope, cx).into(),
+            hsts: tls::hsts(scope, cx),
             expires: expires(scope, cx),
             etag: scope.flag("etag"),
             gzip_static: match scope.text("gzip_static") {
@@ -330,6 +337,78 @@ impl Maker<'_> {
             resolver: upstream::resolver(scope, cx),
             disable_symlinks: disable_symlinks(scope, cx),
         }
+    }
+}
+
+impl Maker<'_> {
+    fn real_ip(&mut self, scope: &Scope<'_>, cx: &mut Cx) -> Option<RealIp> {
+        let mut networks = Vec::new();
+        let mut trusts_unix = false;
+        for word in scope
+            .all("set_real_ip_from")
+            .iter()
+            .flat_map(|line| &line.arguments)
+        {
+            let text = &*word.text;
+            let may_be_name = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
+            let is_name = text.bytes().all(may_be_name)
+                && text.bytes().any(|byte| byte.is_ascii_alphabetic());
+            if text == "unix:" {
+                trusts_unix = true;
+            } else if is_name {
+                networks.extend(self.addresses_of(word, cx).iter().copied().map(IpNet::from));
+            } else {
+                networks.extend(map::network(word, Code::BAD_ADDRESS, cx));
+            }
+        }
+        let source = match scope.text("real_ip_header") {
+            "X-Forwarded-For" => RealIpSource::ForwardedFor,
+            "proxy_protocol" => RealIpSource::ProxyProtocol,
+            name => RealIpSource::Field(name.to_ascii_lowercase().into_bytes().into()),
+        };
+        if let Some(word) =
+            (scope.nearest("real_ip_header")).and_then(|line| line.arguments.first())
+        {
+            check_field_name(word, cx);
+        }
+        (trusts_unix || !networks.is_empty()).then(|| RealIp {
+            networks: networks.into(),
+            trusts_unix,
+            source,
+            recursive: scope.flag("real_ip_recursive"),
+        })
+    }
+
+    /// The addresses of a proxy that is given by its name, which is looked up once. One that has none
+    /// is not trusted; the sites work on (nginx would not start).
+    fn addresses_of(&mut self, word: &include::Word, cx: &mut Cx) -> &[IpAddr] {
+        self.proxies.entry(word.text.clone()).or_insert_with(|| {
+            match (&*word.text, 0).to_socket_addrs() {
+                Ok(found) => found.map(|address| address.ip()).collect(),
+                Err(_) => {
+                    let problem = Diagnostic::warning(
+                        Code::UNKNOWN_PROXY,
+                        word.span,
+                        format!("host not found in set_real_ip_from `{}`", word.text),
+                    );
+                    cx.report(problem.hint(
+                        "no request is believed to come through it until a reload finds it; an address needs no look-up",
+                    ));
+                    Vec::new()
+                }
+            }
+        })
+    }
+}
+
+fn check_field_name(word: &include::Word, cx: &mut Cx) {
+    let is_token = |byte: u8| byte.is_ascii_graphic() && !b"()<>@,;:\\\"/[]?={}".contains(&byte);
+    if word.text.is_empty() || !word.text.bytes().all(is_token) {
+        cx.error(
+            Code::BAD_FIELD_NAME,
+            word.span,
+            format!("`{}` is not the name of a header field", word.text),
+        );
     }
 }
 
@@ -544,15 +623,7 @@ fn add_headers(name: &str, scope: &Scope<'_>, cx: &mut Cx) -> Vec<AddHeader> {
         .filter_map(|line| {
             let name = line.arguments.first()?;
             let value = line.arguments.get(1)?;
-            let is_token =
-                |byte: u8| byte.is_ascii_graphic() && !b"()<>@,;:\\\"/[]?={}".contains(&byte);
-            if name.text.is_empty() || !name.text.bytes().all(is_token) {
-                cx.error(
-                    Code::BAD_FIELD_NAME,
-                    name.span,
-                    format!("`{}` is not the name of a header field", name.text),
-                );
-            }
+            check_field_name(name, cx);
             let always = match line.arguments.get(2) {
                 None => false,
                 Some(word) if &*word.text == "always" => true,
@@ -679,6 +750,11 @@ fn disable_symlinks(scope: &Scope<'_>, cx: &mut Cx) -> DisableSymlinks {
     }
 }
 
+/// The least window of an HTTP/2 stream: one frame.
+const LEAST_WINDOW: usize = 16 << 10;
+/// RFC 9113 section 6.9.1.
+const MOST_WINDOW: usize = (1 << 31) - 1;
+
 /// How a server reads requests.
 pub fn reading(scope: &Scope<'_>) -> crate::conf::typed::location::Reading {
     let large = scope
@@ -704,5 +780,8 @@ pub fn reading(scope: &Scope<'_>) -> crate::conf::typed::location::Reading {
         http2: scope.flag("http2"),
         http2_over_tls: scope.nearest("http2").is_none() || scope.flag("http2"),
         http2_streams: u32::try_from(scope.number("http2_max_concurrent_streams")).unwrap_or(128),
+        http2_window: scope
+            .size("http2_body_preread_size")
+            .clamp(LEAST_WINDOW, MOST_WINDOW) as u32,
     }
 }
