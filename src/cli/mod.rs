@@ -7,8 +7,8 @@
 //! Invariant: text that the daemon sends is escaped before it is printed, whoever wrote it.
 
 pub mod args;
-mod authority;
 mod audit;
+mod authority;
 mod backends;
 mod certificates;
 mod completion;
