@@ -136,7 +136,7 @@ pub async fn accept(
             }
         }
     };
-    let mut secure = match shake_hands(hello, config, &deadline).await {
+    let secure = match shake_hands(hello, config, &deadline).await {
         Ok(secure) => secure,
         Err(error) => {
             told(&error);
@@ -161,7 +161,6 @@ pub async fn accept(
         alpn_protocol: String::from_utf8_lossy(session.alpn_protocol().unwrap_or_default()).into(),
         is_resumed: session.handshake_kind() == Some(HandshakeKind::Resumed),
     }));
-    secure.session_mut().set_buffer_limit(Some(64 << 10));
     let stream = Stream::Secure(Box::new(secure));
     Some(match is_http2 {
         true => Accepted::Http2(stream),
