@@ -5,7 +5,7 @@
 
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair};
@@ -22,6 +22,7 @@ use tokio::sync::Semaphore;
 use zeroize::Zeroizing;
 
 use super::again;
+use super::dns::Provider;
 use super::failure::{Failure, is_kind};
 use super::storage;
 use super::transport::Transport;
@@ -52,6 +53,7 @@ pub struct Authority {
     runtime: Handle,
     fetcher: Mutex<Option<Fetcher>>,
     account: tokio::sync::Mutex<Option<Account>>,
+    zones: OnceLock<Provider>,
 }
 
 impl fmt::Debug for Authority {
@@ -109,6 +111,7 @@ impl Authority {
             runtime,
             fetcher: Mutex::default(),
             account: tokio::sync::Mutex::default(),
+            zones: OnceLock::new(),
         })
     }
 
@@ -173,6 +176,24 @@ impl Authority {
     pub async fn close_account(&self) {
         *self.account.lock().await = None;
         *self.fetcher.lock() = None;
+    }
+
+    /// Who puts records into zones for it.
+    pub fn zones(&self) -> Result<&Provider, Failure> {
+        if let Some(provider) = self.zones.get() {
+            return Ok(provider);
+        }
+        let Some(conf) = &self.issuer.provider else {
+            return Err(Failure::new("the issuer has no DNS provider"));
+        };
+        let resolver = || Resolver::new(self.issuer.resolver.as_deref(), self.runtime.clone());
+        let fetcher = match &self.issuer.resolver {
+            None => Fetcher::new(Trust::System),
+            Some(_) => Fetcher::with_resolver(Trust::System, resolver()),
+        };
+        let fetcher = fetcher.map_err(|error| Failure::of_fetch("preparing to ask", &error))?;
+        let made = Provider::new(Arc::clone(conf), fetcher, resolver());
+        Ok(self.zones.get_or_init(|| made))
     }
 
     /// Are the terms agreed to, by the configuration or by a person?

@@ -178,7 +178,7 @@ fn failed(certificate: &Certificate, authority: &Authority, failure: Failure) ->
             if certificate.state() != state {
                 let terms = terms.map_or_else(String::new, |terms| format!(" ({terms})"));
                 certificate.tell(
-                    Level::Warn,
+                    Level::Error,
                     store::Level::Warn,
                     &format!(
                         "the terms of `{}`{terms} have to be agreed to first: \

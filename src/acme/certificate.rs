@@ -21,7 +21,7 @@ use crate::tls::material::{Material, MaterialError};
 use crate::tls::slot::{Held, Slot};
 
 /// So many lines are kept of what happened.
-const LINES: usize = 50;
+pub const LINES: usize = 50;
 
 /// Authorities count failed proofs of a name for this long, and refuse after five.
 const COUNTED: Duration = Duration::from_secs(3600);

@@ -5,14 +5,16 @@
 //!
 //! A [`manager::Manager`] holds one [`certificate::Certificate`] for each that is wanted, and for each
 //! of those one task runs [`care::care`]: it waits until there is something to do, and then lets
-//! [`ordering::obtain`] do it. All that must survive is on the disk, as [`storage`] has it.
+//! an [`ordering::Attempt`] do it. All that must survive is on the disk, as [`storage`] has it.
 
 mod account;
+pub mod authority;
 mod care;
 mod certificate;
 pub mod challenges;
 pub mod dns;
 mod failure;
+mod local;
 pub mod manager;
 mod ordering;
 mod renewal;

@@ -19,6 +19,7 @@ use super::account::Authority;
 use super::again;
 use super::certificate::{Certificate, Issued, Pending, covers};
 use super::challenges::{Challenges, Offer};
+use super::dns;
 use super::failure::{Failure, is_kind, own};
 use super::status::{PartialProblem, Problem, Step};
 use super::storage;
@@ -217,14 +218,39 @@ impl Attempt<'_> {
 
     /// Proves the names that are not proven yet.
     async fn prove(&self, order: &mut instant_acme::Order) -> Result<(), Failure> {
-        let wanted = match self.challenge {
-            ChallengeKind::Http01 => ChallengeType::Http01,
-            ChallengeKind::TlsAlpn01 => ChallengeType::TlsAlpn01,
-            ChallengeKind::Dns01 => ChallengeType::Dns01,
-        };
-        self.learn(order).await?;
         // All answers are out before the authority is told of the first.
-        let mut offers: Vec<Offer> = Vec::new();
+        let mut records = Vec::new();
+        let proven = match self.answer(order, &mut records).await {
+            Ok(_offers) => self.ask_to_look(order).await,
+            Err(failure) => Err(failure),
+        };
+        for record in records {
+            let removed = match self.authority.zones() {
+                Ok(zones) => zones.remove(record).await,
+                Err(failure) => return Err(failure),
+            };
+            if let Err(error) = removed {
+                self.certificate
+                    .say(format!("a record is left behind: {error}"));
+            }
+        }
+        proven?;
+        match order.state().status {
+            OrderStatus::Pending | OrderStatus::Invalid => {
+                Err(self.lost(order, "proving the names").await)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Puts out the answers: they are there as long as what is returned; `records` have to be removed.
+    async fn answer(
+        &self,
+        order: &mut instant_acme::Order,
+        records: &mut Vec<dns::Handle>,
+    ) -> Result<Vec<Offer>, Failure> {
+        self.learn(order).await?;
+        let mut offers = Vec::new();
         let mut authorizations = order.authorizations();
         while let Some(found) = authorizations.next().await {
             let mut found = found.map_err(|error| Failure::of("asking what to prove", error))?;
@@ -232,12 +258,9 @@ impl Attempt<'_> {
                 continue;
             }
             let name = found.identifier().to_string();
-            let offered: Vec<_> = found
-                .challenges
-                .iter()
-                .map(|one| word(&one.r#type).to_owned())
-                .collect();
-            let Some(challenge) = found.challenge(wanted.clone()) else {
+            let all = found.challenges.iter();
+            let offered: Vec<_> = all.map(|one| word(&one.r#type).to_owned()).collect();
+            let Some(challenge) = found.challenge(kind(self.challenge)) else {
                 return Err(Failure::new(format!(
                     "`{name}` cannot be proven by {}: the authority offers {}",
                     self.challenge,
@@ -245,23 +268,41 @@ impl Attempt<'_> {
                 )));
             };
             let answer = challenge.key_authorization();
-            let offer = match self.challenge {
-                ChallengeKind::Http01 => Some(
-                    self.challenges
-                        .offer_token(&challenge.token, answer.as_str()),
-                ),
+            match self.challenge {
+                ChallengeKind::Http01 => {
+                    offers.push(
+                        self.challenges
+                            .offer_token(&challenge.token, answer.as_str()),
+                    );
+                }
                 ChallengeKind::TlsAlpn01 => {
                     let digest = answer.digest();
                     let digest: Option<&[u8; 32]> = digest.as_ref().try_into().ok();
-                    digest.and_then(|digest| self.challenges.offer_handshake(&name, digest))
+                    let offer =
+                        digest.and_then(|digest| self.challenges.offer_handshake(&name, digest));
+                    let told =
+                        || Failure::new(format!("`{name}` cannot be proven here: no key is made"));
+                    offers.push(offer.ok_or_else(told)?);
                 }
-                ChallengeKind::Dns01 => None,
-            };
-            let Some(offer) = offer else {
-                return Err(Failure::new(format!("`{name}` cannot be proven here")));
-            };
-            offers.push(offer);
+                ChallengeKind::Dns01 => {
+                    let base = name.strip_prefix("*.").unwrap_or(&name);
+                    let record = format!("_acme-challenge.{base}");
+                    let value = answer.dns_value();
+                    let put = self.authority.zones()?.present(&record, &value).await;
+                    let put = put.map_err(|error| {
+                        Failure::new(format!("putting the record `{record}`: {error}"))
+                    })?;
+                    self.certificate
+                        .say(format!("the record `{record}` is there"));
+                    records.push(put);
+                }
+            }
         }
+        Ok(offers)
+    }
+
+    /// Asks the authority to look, and waits until it has.
+    async fn ask_to_look(&self, order: &mut instant_acme::Order) -> Result<(), Failure> {
         self.certificate
             .say(format!("asking the authority to look ({})", self.challenge));
         let mut authorizations = order.authorizations();
@@ -270,7 +311,7 @@ impl Attempt<'_> {
             if found.status != AuthorizationStatus::Pending {
                 continue;
             }
-            let Some(mut challenge) = found.challenge(wanted.clone()) else {
+            let Some(mut challenge) = found.challenge(kind(self.challenge)) else {
                 continue;
             };
             if challenge.status != ChallengeStatus::Pending {
@@ -288,17 +329,9 @@ impl Attempt<'_> {
                 Err(error) => return Err(Failure::of("asking the authority to look", error)),
             }
         }
-        self.wait(order, "waiting for the authority to look", |status| {
-            status == OrderStatus::Pending
-        })
-        .await?;
-        drop(offers);
-        match order.state().status {
-            OrderStatus::Pending | OrderStatus::Invalid => {
-                Err(self.lost(order, "proving the names").await)
-            }
-            _ => Ok(()),
-        }
+        let waiting = "waiting for the authority to look";
+        self.wait(order, waiting, |status| status == OrderStatus::Pending)
+            .await
     }
 
     /// Asks for what is to be proven; the list is not complete before.
@@ -562,7 +595,8 @@ fn profile(
     }
 }
 
-fn generate(kind: KeyKind) -> Result<KeyPair, rcgen::Error> {
+/// A new key.
+pub fn generate(kind: KeyKind) -> Result<KeyPair, rcgen::Error> {
     match kind {
         KeyKind::EcdsaP256 => KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256),
         KeyKind::EcdsaP384 => KeyPair::generate_for(&rcgen::PKCS_ECDSA_P384_SHA384),
@@ -584,6 +618,14 @@ fn top(chain: &str) -> Option<String> {
         .filter_map(Result::ok)
         .last()?;
     Facts::read(&last.der)?.issuer_common_name
+}
+
+fn kind(kind: ChallengeKind) -> ChallengeType {
+    match kind {
+        ChallengeKind::Http01 => ChallengeType::Http01,
+        ChallengeKind::TlsAlpn01 => ChallengeType::TlsAlpn01,
+        ChallengeKind::Dns01 => ChallengeType::Dns01,
+    }
 }
 
 fn word(kind: &ChallengeType) -> &str {

@@ -488,6 +488,7 @@ const WORDS: &[&str] = &[
     "reload",
     "backup",
     "restore",
+    "ca",
     "doctor",
     "audit",
     "fmt",

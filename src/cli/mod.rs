@@ -8,6 +8,7 @@
 
 pub mod args;
 mod audit;
+mod authority;
 mod backends;
 mod certificates;
 mod completion;
@@ -32,6 +33,7 @@ mod status;
 mod table;
 mod test;
 mod top;
+mod trust_store;
 mod words;
 
 use std::ffi::OsString;
@@ -142,6 +144,7 @@ fn word(word: Word) -> ExitCode {
         Word::Restore { file, daemon } => ask(&daemon, |session| {
             move_memory(&session, "/v1/restore", &file)
         }),
+        Word::Ca { action } => end(action.daemon(), authority::run(&action)),
         Word::Doctor { daemon } => doctor::run(&daemon),
         Word::Audit { what, ca, daemon } => {
             end(&daemon, audit::run(what.as_deref(), ca.as_deref(), &daemon))

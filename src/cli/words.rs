@@ -62,7 +62,7 @@ pub enum Word {
         #[command(flatten)]
         daemon: Daemon,
     },
-    /// List certificates, renew and import them, find out why one does not come
+    /// List certificates, renew them, find what is in their way
     Cert {
         /// What to do; without it they are listed
         #[command(subcommand)]
@@ -123,6 +123,12 @@ pub enum Word {
         file: PathBuf,
         #[command(flatten)]
         daemon: Daemon,
+    },
+    /// Show the authority of local names, let machines trust it
+    Ca {
+        /// What to do
+        #[command(subcommand)]
+        action: CaWord,
     },
     /// Look for what keeps the proxy from working
     Doctor {
@@ -363,6 +369,43 @@ pub enum ConfigWord {
         #[command(flatten)]
         daemon: Daemon,
     },
+}
+
+/// What may be done with the own authority.
+#[derive(Subcommand, Clone, PartialEq, Eq, Debug)]
+pub enum CaWord {
+    /// Show its root: where it is, its fingerprint, what it may sign
+    Show {
+        /// Print the certificate alone, in PEM
+        #[arg(long, conflicts_with = "json")]
+        pem: bool,
+        #[command(flatten)]
+        daemon: Daemon,
+    },
+    /// Tell how each system comes to trust its root, or let this machine trust it
+    Trust {
+        /// Let this machine trust it; needs the rights of root
+        #[arg(long)]
+        install: bool,
+        #[command(flatten)]
+        daemon: Daemon,
+    },
+    /// Let this machine trust its root no more; needs the rights of root
+    Untrust {
+        #[command(flatten)]
+        daemon: Daemon,
+    },
+}
+
+impl CaWord {
+    /// Which daemon is meant.
+    pub fn daemon(&self) -> &Daemon {
+        match self {
+            Self::Show { daemon, .. } | Self::Trust { daemon, .. } | Self::Untrust { daemon } => {
+                daemon
+            }
+        }
+    }
 }
 
 /// Is somebody there to be asked?

@@ -21,6 +21,7 @@ use super::account;
 use super::proxy::Plan;
 use super::proxy_fields::Url;
 use crate::acme::manager::Manager;
+use crate::acme::status::State;
 use crate::conf::typed::acme::Order;
 use crate::conf::typed::listen::Address;
 use crate::conf::typed::location::{Handler, Location, Server, Settings, Statement};
@@ -31,12 +32,13 @@ use crate::conf::typed::upstream as conf;
 use crate::conf::typed::{Config, Http};
 use crate::http::exchange::{Connection, Exchange};
 use crate::log::{self, ErrorLogs, OpenAccessLog, error_log};
-use crate::metrics::prometheus::Listed;
+use crate::metrics::prometheus::{Listed, ListedCertificate};
 use crate::metrics::registry;
 use crate::metrics::traffic::{self, RouteId, RouteKey};
 use crate::net::resolver::Resolver;
 use crate::route::table::RouteTable;
 use crate::tls::computed::Computed;
+use crate::tls::facts::Facts;
 use crate::tls::files::Files;
 use crate::tls::placeholder::placeholder;
 use crate::tls::resumption::{self, Resumption};
@@ -332,6 +334,40 @@ impl Generation {
                 listed.collect::<Vec<_>>()
             })
             .collect()
+    }
+
+    /// The certificates of the configuration, for [`crate::metrics::prometheus`]. Reads each.
+    pub fn listed_certificates(&self) -> Vec<ListedCertificate> {
+        let listed = |name: Option<&str>, facts: Option<&Facts>, failures| ListedCertificate {
+            name: name.unwrap_or_default().to_owned(),
+            key: facts.map_or_else(String::new, |facts| facts.key.clone()),
+            expiry: facts.map_or(0, |facts| {
+                u64::try_from(facts.not_after).unwrap_or_default()
+            }),
+            failures,
+        };
+        let managed = self.acme.statuses().into_iter().map(|status| {
+            let failures = match status.state {
+                State::Failed { attempts } => attempts,
+                _ => 0,
+            };
+            let name = status.names.first().map(|name| &**name);
+            listed(name, status.facts.as_ref(), failures)
+        });
+        let files = self.files.list().into_iter().map(|status| {
+            let held = &status.held;
+            let der = held.certified.cert.first();
+            let facts = der
+                .filter(|_| held.lacking.is_none())
+                .and_then(|der| Facts::read(der));
+            let own = facts.as_ref().and_then(|facts| {
+                let address = facts.addresses.first().map(ToString::to_string);
+                facts.dns_names.first().cloned().or(address)
+            });
+            let path = status.pair.certificate.display().to_string();
+            listed(Some(&own.unwrap_or(path)), facts.as_ref(), 0)
+        });
+        managed.chain(files).collect()
     }
 
     /// The peers of every upstream, for those who resolve names and check health.

@@ -6,6 +6,7 @@
 mod acme;
 mod assets;
 mod bodies;
+mod certificate_list;
 mod certificates;
 mod cli;
 mod conf_cases;

@@ -271,7 +271,7 @@ impl FrameMeter {
             PRIORITY => length != 5,
             RST_STREAM | WINDOW_UPDATE => length != 4,
             SETTINGS if flags & ACK != 0 => length != 0,
-            SETTINGS => length % 6 != 0,
+            SETTINGS => !length.is_multiple_of(6),
             PING => length != 8,
             GOAWAY => length < 8,
             _ => false,

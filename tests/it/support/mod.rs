@@ -6,6 +6,7 @@ pub mod client;
 pub mod fake_daemon;
 pub mod fixture;
 pub mod frames;
+pub mod front;
 pub mod openssl;
 pub mod pebble;
 pub mod ports;

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::certificate::Authority;
+use super::front::{Asked, Front, Verdict};
 use super::ports::{Port, reserve};
 use super::server::eventually;
 
@@ -31,6 +32,7 @@ pub const EXTERNAL_KEY: &str = "zWNDZM6eQGHWpSRTPal5eIUYFTu7EajVIoguysqZ9wG44nME
 /// A running authority.
 pub struct Pebble {
     directory: TempDir,
+    authority: Authority,
     pebble: Child,
     dns: Child,
     listen: Port,
@@ -103,6 +105,7 @@ impl Pebble {
             .expect("`pebble` is installed");
         let started = Self {
             directory,
+            authority,
             pebble,
             dns: resolver,
             listen,
@@ -132,6 +135,12 @@ impl Pebble {
     /// The address of its directory.
     pub fn uri(&self) -> String {
         format!("https://{}/dir", self.address())
+    }
+
+    /// Stands before it, and does what a hook says.
+    pub fn front(&self, hook: impl Fn(&Asked) -> Verdict + Send + Sync + 'static) -> Front {
+        let pair = self.authority.issue(&["127.0.0.1"]);
+        Front::start(&pair, &self.authority.pem(), self.listen.number, hook)
     }
 
     /// The file with the certificate that its own comes from.
@@ -175,6 +184,11 @@ impl Pebble {
     /// What it wrote to its log.
     pub fn log(&self) -> String {
         fs::read_to_string(self.file("pebble.log")).unwrap_or_default()
+    }
+
+    /// So many accounts were made.
+    pub fn accounts(&self) -> usize {
+        self.log().matches("accounts in memory").count()
     }
 
     /// So many orders were placed.

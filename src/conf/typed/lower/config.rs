@@ -79,6 +79,7 @@ pub fn lower(loaded: &mut Loaded, prefix: &Path, usual_error_logs: &[ErrorLog]) 
             names.push(placed);
         }
         listen::mark_covered(&mut http.listens);
+        http.dns_providers = acme_dns::providers(&scope, &mut cx);
         let issuers = acme::issuers(&scope, &http.dns_providers, &mut cx);
         let mut zones = tls::Zones::default();
         for (position, node) in scope.own("server").iter().enumerate() {
@@ -115,7 +116,6 @@ pub fn lower(loaded: &mut Loaded, prefix: &Path, usual_error_logs: &[ErrorLog]) 
                 .collect();
             location::warn_of_conflicts(&listen.address.to_string(), &servers, &mut cx);
         }
-        http.dns_providers = acme_dns::providers(&scope, &mut cx);
         http.upstreams = maker.upstreams;
         http.maps = lookups.maps;
         http.geos = lookups.geos;
