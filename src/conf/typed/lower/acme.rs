@@ -17,7 +17,7 @@ use crate::conf::diagnostic::{Code, Diagnostic};
 use crate::conf::include::{Node, Word};
 use crate::conf::source::Span;
 use crate::conf::typed::acme::{
-    ChallengeKind, ExternalAccount, Issuer, KeyKind, MacKey, Order, Profile, Retry,
+    ChallengeKind, ExternalAccount, Issuer, KeyKind, MacKey, Order, Profile,
 };
 use crate::conf::typed::acme_dns::DnsProvider;
 use crate::conf::typed::listen::{Address, Listen};
@@ -58,35 +58,10 @@ pub fn issuers(http: &Scope<'_>, providers: &[Arc<DnsProvider>], cx: &mut Cx) ->
     {
         issuers.push(Arc::new(Issuer {
             resolver: upstream::resolver(http, cx),
-            ..built_in()
+            ..Issuer::built_in()
         }));
     }
     issuers
-}
-
-/// The authority that is there without being written.
-fn built_in() -> Issuer {
-    Issuer {
-        name: Issuer::BUILT_IN.into(),
-        uri: Issuer::BUILT_IN_URI.into(),
-        contacts: Vec::new(),
-        challenge: None,
-        provider: None,
-        account_key: None,
-        external_account: None,
-        preferred_chain: None,
-        profile: None,
-        accepts_terms: false,
-        verify: true,
-        trusted: None,
-        state_path: None,
-        retry: Retry {
-            least: Duration::from_secs(60),
-            most: Duration::from_secs(86_400),
-        },
-        resolver: None,
-        span: Span::default(),
-    }
 }
 
 fn issuer(
@@ -118,7 +93,7 @@ fn issuer(
         preferred_chain: word("preferred_chain").map(|word| word.text.clone()),
         resolver: upstream::resolver(http, cx),
         span: name.span,
-        ..built_in()
+        ..Issuer::built_in()
     };
     match word("uri") {
         Some(word) => {
