@@ -146,7 +146,9 @@ fn sign(
     let labels: Vec<&str> = labels.iter().map(|label| &**label).collect();
     let names: Vec<&str> = order.names.iter().map(|name| &**name).collect();
     let root = Authority::open(&directory, &labels).map_err(|error| told(&error))?;
-    let issued = root.issue(&names, order.key).map_err(|error| told(&error))?;
+    let issued = root
+        .issue(&names, order.key)
+        .map_err(|error| told(&error))?;
     let facts = issued.chain.first().and_then(|leaf| Facts::read(leaf));
     let key = provider::provider()
         .key_provider
