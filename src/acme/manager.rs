@@ -320,13 +320,22 @@ impl Manager {
         Ok(())
     }
 
-    /// Keeps that the terms of an issuer are agreed to, and whom the authority may write to.
+    /// Keeps that the terms of an issuer are agreed to, and whom the authority may write to; for the
+    /// built-in one also before anything is wanted from it.
     pub fn agree(&self, issuer: &str, contact: Option<&str>) -> Result<(), Refused> {
         let authority = self.authorities.lock().get(issuer).cloned();
-        let Some(authority) = authority else {
-            return Err(Refused::new(format!(
-                "no certificate is wanted from an issuer `{issuer}`"
-            )));
+        let authority = match (authority, &self.place) {
+            (Some(authority), _) => authority,
+            (None, Some(place)) if issuer == Issuer::BUILT_IN => {
+                let issuer = Issuer::built_in();
+                let directory = storage::issuer_directory(&place.state, &issuer);
+                Authority::new(Arc::new(issuer), directory, place.runtime.clone())
+            }
+            (None, _) => {
+                return Err(Refused::new(format!(
+                    "no certificate is wanted from an issuer `{issuer}`"
+                )));
+            }
         };
         authority.agree(contact).map_err(|error| {
             let path = authority.directory.display();

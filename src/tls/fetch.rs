@@ -372,6 +372,7 @@ fn configuration() -> rustls::ConfigBuilder<ClientConfig, rustls::WantsVerifier>
         .expect("the provider has suites of TLS 1.2 and 1.3")
 }
 
+/// What the system trusts; if that is nothing, the roots of Mozilla that are built in.
 pub(super) fn system_roots() -> RootCertStore {
     let mut store = RootCertStore::empty();
     // A damaged file among them does not make the others worthless.

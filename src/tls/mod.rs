@@ -4,6 +4,7 @@
 //! Does not know requests, nor where certificates come from that are not files.
 
 pub mod audit;
+pub mod client;
 pub mod clients;
 pub mod computed;
 mod der;
@@ -17,6 +18,7 @@ pub mod material;
 pub mod ocsp;
 pub mod openssl;
 pub mod password;
+pub mod peer_verifier;
 pub mod pem;
 pub mod pfx;
 pub mod placeholder;

@@ -365,6 +365,7 @@ fn a_preflight_says_what_is_in_the_way_and_what_to_do() {
 fn an_agreement_needs_an_address_that_is_one() {
     let server = Setup::http("server { listen %LISTEN1%; }").start();
     let control = Control::of(&server);
+    let agreed = server.site().prefix.join("state/acme/letsencrypt/agreed");
     for wrong in [
         "a b@c.example",
         "nobody",
@@ -386,4 +387,13 @@ fn an_agreement_needs_an_address_that_is_one() {
             other => panic!("{wrong}: {other:?}"),
         }
     }
+    assert!(!agreed.exists());
+    // It is kept also before anything is wanted, as the installation asks for it.
+    let words = ["cert", "agree", "--yes", "--email", "me@example.com"];
+    let output = word(&server, &words);
+    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+    assert_eq!(
+        fs::read_to_string(agreed).expect("kept"),
+        "me@example.com\n"
+    );
 }

@@ -215,7 +215,7 @@ fn certificates_are_shown_with_what_is_wrong_and_why() {
     terminal.shows("● valid");
     terminal.keys(&["j", "Enter"]);
     terminal.shows("nothing is sent with it");
-    terminal.keys(&["Escape", "k", "r"]);
+    terminal.keys(&["q", "k", "r"]);
     terminal.shows("openclaw cert import gone.test replaces it");
     terminal.keys(&["q"]);
     terminal.shows("ended with 0");
