@@ -3,26 +3,64 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
+use tokio::task::AbortHandle;
 
+use super::account::Authority;
+use super::authority;
+use super::care::care;
+use super::certificate::{self, Certificate, Issued};
 use super::challenges::Challenges;
+use super::local::Local;
 use super::status::{State, Status};
-use crate::conf::typed::acme::{KeyKind, Order};
+use super::storage::{self, Home};
+use crate::conf::source::Span;
+use crate::conf::typed::acme::{Issuer, KeyKind, Order};
 use crate::store::Store;
 use crate::tls::placeholder::placeholder;
-use crate::tls::slot::Slot;
+use crate::tls::slot::{Held, Slot};
 
 /// What tells one wanted certificate from another: authorities, names, key.
 type Key = (Vec<Box<str>>, Vec<Box<str>>, KeyKind);
 
 /// Holds the certificates that we get ourselves.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Manager {
-    slots: Mutex<HashMap<Key, (Arc<Slot>, Order)>>,
-    challenges: Challenges,
+    entries: Mutex<HashMap<Key, Entry>>,
+    challenges: Arc<Challenges>,
+    /// `None` where nothing is to be got.
+    place: Option<Place>,
+    store: Arc<OnceLock<Store>>,
+    authorities: Mutex<HashMap<Box<str>, Arc<Authority>>>,
+}
+
+/// Where things are kept and done.
+struct Place {
+    state: PathBuf,
+    runtime: Handle,
+}
+
+struct Entry {
+    order: Arc<Order>,
+    slot: Arc<Slot>,
+    /// `None` where nothing is to be got, or from nobody.
+    certificate: Option<Arc<Certificate>>,
+    /// Where the own authority signs.
+    local: Option<Arc<Local>>,
+    task: Option<AbortHandle>,
+}
+
+impl fmt::Debug for Manager {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let count = self.entries.lock().len();
+        formatter
+            .debug_struct("Manager")
+            .field("certificates", &count)
+            .finish_non_exhaustive()
+    }
 }
 
 /// Why something that a person asked for is not done.
@@ -42,6 +80,15 @@ impl fmt::Display for Refused {
 
 impl std::error::Error for Refused {}
 
+impl Refused {
+    fn new(reason: impl Into<String>) -> Self {
+        Self {
+            reason: reason.into(),
+            hint: None,
+        }
+    }
+}
+
 impl Manager {
     /// Gets nothing: for a configuration that is only tested.
     pub fn new() -> Arc<Self> {
@@ -50,24 +97,71 @@ impl Manager {
 
     /// Gets what [`Manager::attend`] tells it to, in tasks on this runtime, and keeps it below the
     /// state directory.
-    pub fn start(_state_directory: PathBuf, _runtime: &Handle) -> Arc<Self> {
-        Arc::default()
+    pub fn start(state_directory: PathBuf, runtime: &Handle) -> Arc<Self> {
+        Arc::new(Self {
+            place: Some(Place {
+                state: state_directory,
+                runtime: runtime.clone(),
+            }),
+            ..Self::default()
+        })
     }
 
     /// Tells from now on what happens to the store.
-    pub fn remember(&self, _store: Store) {}
+    pub fn remember(&self, store: Store) {
+        // The first one is that of the process.
+        let _ = self.store.set(store);
+    }
 
-    /// The slot for a wanted certificate, the same for as long as the program runs; `None` if the
-    /// machine cannot make keys.
-    pub fn slot(&self, order: &Order) -> Option<Arc<Slot>> {
+    /// The slot for a wanted certificate, the same for as long as it is wanted; with what is on the
+    /// disk for it. `None` if the machine cannot make keys.
+    pub fn slot(&self, order: &Arc<Order>) -> Option<Arc<Slot>> {
+        let mut entries = self.entries.lock();
         let key = key(order);
-        let mut slots = self.slots.lock();
-        if let Some((slot, _)) = slots.get(&key) {
-            return Some(Arc::clone(slot));
+        if let Some(entry) = entries.get(&key) {
+            return Some(Arc::clone(&entry.slot));
         }
         let slot = Slot::new(placeholder("no certificate was issued yet")?);
-        slots.insert(key, (Arc::clone(&slot), order.clone()));
+        let certificate = self.certificate(order, &slot);
+        let is_local = self.place.is_some() && order.issuers.is_empty();
+        let local = is_local.then(|| Local::new(Arc::clone(order), Arc::clone(&slot)));
+        entries.insert(
+            key,
+            Entry {
+                order: Arc::clone(order),
+                slot: Arc::clone(&slot),
+                certificate,
+                local,
+                task: None,
+            },
+        );
         Some(slot)
+    }
+
+    /// The certificate that an order is for, with what is on the disk for it.
+    fn certificate(&self, order: &Arc<Order>, slot: &Arc<Slot>) -> Option<Arc<Certificate>> {
+        let place = self.place.as_ref()?;
+        let home = Home::of(&place.state, order)?;
+        let made = Certificate::new(
+            Arc::clone(order),
+            home,
+            Arc::clone(slot),
+            Arc::clone(&self.store),
+        );
+        if !made.is_there()
+            && let Some(issuer) = order.issuers.first()
+        {
+            // A name more on a server must not cost the others their certificate.
+            let homes = storage::homes(&storage::issuer_directory(&place.state, issuer));
+            if let Some(material) = certificate::nearest(&homes, order) {
+                let held = Held {
+                    certified: material.certified_key(),
+                    lacking: None,
+                };
+                made.stand_in(held, material.facts);
+            }
+        }
+        Some(made)
     }
 
     /// What authorities ask to see now.
@@ -78,26 +172,96 @@ impl Manager {
     /// Cares for these from now on and for no others; to be called once a configuration is in force.
     /// The files of those that are not wanted any more stay.
     pub fn attend(&self, orders: &[Arc<Order>]) {
-        let wanted: Vec<Key> = orders.iter().map(|order| key(order)).collect();
-        self.slots.lock().retain(|key, _| wanted.contains(key));
+        for order in orders {
+            // Made when the generation was built; here it only has to be there.
+            let _ = self.slot(order);
+        }
+        let mut entries = self.entries.lock();
+        let wanted: HashMap<Key, &Arc<Order>> =
+            orders.iter().map(|order| (key(order), order)).collect();
+        entries.retain(|key, entry| {
+            let is_wanted = wanted.contains_key(key);
+            if let (false, Some(task)) = (is_wanted, &entry.task) {
+                task.abort();
+            }
+            is_wanted
+        });
+        let Some(place) = &self.place else {
+            return;
+        };
+        let local = orders.iter().filter(|order| order.issuers.is_empty());
+        let labels: Vec<Box<str>> = local
+            .flat_map(|order| &order.names)
+            .filter(|name| !name.contains(['.', ':', '*']))
+            .cloned()
+            .collect();
+        let mut authorities = self.authorities.lock();
+        authorities.retain(|_, known| {
+            orders
+                .iter()
+                .flat_map(|order| &order.issuers)
+                .any(|issuer| is_same(issuer, &known.issuer))
+        });
+        for (key, order) in wanted {
+            let Some(entry) = entries.get_mut(&key) else {
+                continue;
+            };
+            let is_changed = !is_same_order(order, &entry.order);
+            if entry.task.is_some() && !is_changed {
+                continue;
+            }
+            if is_changed {
+                if let Some(task) = entry.task.take() {
+                    task.abort();
+                }
+                entry.order = Arc::clone(order);
+                entry.certificate = self.certificate(order, &entry.slot);
+            }
+            if let Some(local) = &entry.local {
+                let directory = place.state.join(authority::DIRECTORY);
+                let care = Arc::clone(local).care(directory, labels.clone());
+                entry.task = Some(place.runtime.spawn(care).abort_handle());
+                continue;
+            }
+            let Some(certificate) = &entry.certificate else {
+                continue;
+            };
+            let asked = order.issuers.iter().map(|issuer| {
+                let known = authorities.get(&issuer.name);
+                if let Some(known) = known.filter(|known| is_same(&known.issuer, issuer)) {
+                    return Arc::clone(known);
+                }
+                let directory = storage::issuer_directory(&place.state, issuer);
+                let made = Authority::new(Arc::clone(issuer), directory, place.runtime.clone());
+                authorities.insert(issuer.name.clone(), Arc::clone(&made));
+                made
+            });
+            let asked = asked.collect();
+            let care = care(Arc::clone(certificate), asked, Arc::clone(&self.challenges));
+            entry.task = Some(place.runtime.spawn(care).abort_handle());
+        }
     }
 
     /// How all of them stand, by name.
     pub fn statuses(&self) -> Vec<Status> {
-        let slots = self.slots.lock();
-        let mut statuses: Vec<Status> = slots
+        let entries = self.entries.lock();
+        let mut statuses: Vec<Status> = entries
             .values()
-            .map(|(slot, order)| Status {
-                names: order.names.clone(),
-                issuer: order.issuers.first().map(|issuer| issuer.name.clone()),
-                challenge: None,
-                facts: None,
-                state: State::Waiting,
-                lacking: slot.held().lacking.clone(),
-                next_attempt: None,
-                next_renewal: None,
-                last_error: None,
-                log: Vec::new(),
+            .map(|entry| match (&entry.certificate, &entry.local) {
+                (Some(certificate), _) => certificate.status(),
+                (None, Some(local)) => local.status(),
+                (None, None) => Status {
+                    names: entry.order.names.clone(),
+                    issuer: (entry.order.issuers.first()).map(|issuer| issuer.name.clone()),
+                    challenge: None,
+                    facts: None,
+                    state: State::Waiting,
+                    lacking: entry.slot.held().lacking.clone(),
+                    next_attempt: None,
+                    next_renewal: None,
+                    last_error: None,
+                    log: Vec::new(),
+                },
             })
             .collect();
         statuses.sort_by(|one, other| one.names.cmp(&other.names));
@@ -106,27 +270,101 @@ impl Manager {
 
     /// Gets the certificate for a name anew, now, whatever is there.
     pub fn renew(&self, name: &str) -> Result<(), Refused> {
-        Err(self.unknown(name))
+        for certificate in self.find(name)? {
+            if let State::Ordering(step) = certificate.state() {
+                return Err(Refused::new(format!(
+                    "the certificate for `{name}` is being got now: {step}"
+                )));
+            }
+            certificate.force();
+        }
+        Ok(())
     }
 
     /// Takes a certificate with its key, both PEM, for a name for which one is wanted; it is renewed
     /// as if it had been got here.
-    pub fn import(&self, name: &str, _certificate: &[u8], _key: &[u8]) -> Result<(), Refused> {
-        Err(self.unknown(name))
+    pub fn import(&self, name: &str, certificate: &[u8], key: &[u8]) -> Result<(), Refused> {
+        let wanted = self.find(name)?;
+        let Some(first) = wanted.first() else {
+            return Err(self.unknown(name));
+        };
+        let material = certificate::brought(first.order(), certificate, key);
+        let material = material.map_err(Refused::new)?;
+        let _lock = match first.home.lock() {
+            Ok(Some(lock)) => lock,
+            Ok(None) => {
+                return Err(Refused::new(format!(
+                    "the certificate for `{name}` is being got now"
+                )));
+            }
+            Err(error) => return Err(Refused::new(error.to_string())),
+        };
+        let issued = Issued {
+            issuer: "imported".into(),
+            directory: Box::default(),
+            challenge: None,
+            at: std::time::SystemTime::now(),
+        };
+        first
+            .take(&material, issued)
+            .map_err(|failure| match failure {
+                super::failure::Failure::Trouble { trouble, .. } => {
+                    Refused::new(trouble.to_string())
+                }
+                super::failure::Failure::Unagreed { .. } => {
+                    Refused::new("the terms are not agreed to")
+                }
+            })?;
+        first.say("a certificate was imported");
+        first.wake.notify_one();
+        Ok(())
     }
 
-    /// Keeps that the terms of an issuer are agreed to, and whom the authority may write to.
-    pub fn agree(&self, issuer: &str, _contact: Option<&str>) -> Result<(), Refused> {
-        Err(Refused {
-            reason: format!("there is no issuer `{issuer}`"),
-            hint: None,
-        })
+    /// Keeps that the terms of an issuer are agreed to, and whom the authority may write to; for the
+    /// built-in one also before anything is wanted from it.
+    pub fn agree(&self, issuer: &str, contact: Option<&str>) -> Result<(), Refused> {
+        let authority = self.authorities.lock().get(issuer).cloned();
+        let authority = match (authority, &self.place) {
+            (Some(authority), _) => authority,
+            (None, Some(place)) if issuer == Issuer::BUILT_IN => {
+                let issuer = Issuer::built_in();
+                let directory = storage::issuer_directory(&place.state, &issuer);
+                Authority::new(Arc::new(issuer), directory, place.runtime.clone())
+            }
+            (None, _) => {
+                return Err(Refused::new(format!(
+                    "no certificate is wanted from an issuer `{issuer}`"
+                )));
+            }
+        };
+        authority.agree(contact).map_err(|error| {
+            let path = authority.directory.display();
+            Refused::new(format!("cannot keep it in `{path}`: {error}"))
+        })?;
+        for entry in self.entries.lock().values() {
+            if let Some(certificate) = &entry.certificate {
+                certificate.wake.notify_one();
+            }
+        }
+        Ok(())
+    }
+
+    fn find(&self, name: &str) -> Result<Vec<Arc<Certificate>>, Refused> {
+        let entries = self.entries.lock();
+        let is_for = |entry: &&Entry| entry.order.names.iter().any(|own| **own == *name);
+        let found: Vec<_> = (entries.values().filter(is_for))
+            .filter_map(|entry| entry.certificate.clone())
+            .collect();
+        match found.is_empty() {
+            true => Err(self.unknown(name)),
+            false => Ok(found),
+        }
     }
 
     fn unknown(&self, name: &str) -> Refused {
         Refused {
-            reason: format!("no server wants a certificate for `{name}` from here"),
-            hint: None,
+            reason: format!("no certificate for `{name}` is got here"),
+            hint: Some("`openclaw cert list` shows for which names one is".to_owned()),
         }
     }
 }
@@ -134,4 +372,21 @@ impl Manager {
 fn key(order: &Order) -> Key {
     let issuers = order.issuers.iter().map(|issuer| issuer.name.clone());
     (issuers.collect(), order.names.clone(), order.key)
+}
+
+/// Are these the same, wherever they stand?
+fn is_same(one: &Issuer, other: &Issuer) -> bool {
+    let bare = |issuer: &Issuer| Issuer {
+        span: Span::default(),
+        ..issuer.clone()
+    };
+    bare(one) == bare(other)
+}
+
+fn is_same_order(one: &Order, other: &Order) -> bool {
+    one.names == other.names
+        && one.key == other.key
+        && one.challenges == other.challenges
+        && one.issuers.len() == other.issuers.len()
+        && (one.issuers.iter().zip(&other.issuers)).all(|(one, other)| is_same(one, other))
 }

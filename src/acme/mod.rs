@@ -2,7 +2,42 @@
 //! authority for names that no public one certifies.
 //!
 //! Runs beside requests and never on their way. What it gets it hands over as slots of [`crate::tls`].
+//!
+//! A [`manager::Manager`] holds one [`certificate::Certificate`] for each that is wanted, and for each
+//! of those one task runs [`care::care`]: it waits until there is something to do, and then lets
+//! an [`ordering::Attempt`] do it. All that must survive is on the disk, as [`storage`] has it.
 
+mod account;
+pub mod authority;
+mod care;
+mod certificate;
 pub mod challenges;
+pub mod dns;
+mod failure;
+mod local;
 pub mod manager;
+mod ordering;
+mod renewal;
+pub mod secret;
 pub mod status;
+mod storage;
+mod transport;
+
+/// Asks again as often as an authority says no more than that a nonce was stale: it has done nothing
+/// then, and some do that on purpose. The library tries three times only.
+macro_rules! again {
+    ($call:expr) => {{
+        let mut left = 20;
+        loop {
+            match $call.await {
+                Err(instant_acme::Error::Api(problem))
+                    if left > 0 && $crate::acme::failure::is_kind(&problem, "badNonce") =>
+                {
+                    left -= 1;
+                }
+                outcome => break outcome,
+            }
+        }
+    }};
+}
+use again;

@@ -3,6 +3,9 @@
 use std::fmt;
 use std::time::SystemTime;
 
+use serde::{Deserialize, Serialize};
+
+use super::storage::unix_time;
 use crate::conf::typed::acme::ChallengeKind;
 use crate::tls::facts::Facts;
 
@@ -84,9 +87,10 @@ impl fmt::Display for Step {
 }
 
 /// What went wrong.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Trouble {
     /// When.
+    #[serde(with = "unix_time")]
     pub at: SystemTime,
     /// What was being done, and what came of it, in our words.
     pub what: String,
@@ -105,7 +109,7 @@ impl fmt::Display for Trouble {
 }
 
 /// A problem document of an authority (RFC 7807, RFC 8555 section 6.7), word for word.
-#[derive(Clone, PartialEq, Eq, Debug, Default, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct Problem {
     /// `type`, as `urn:ietf:params:acme:error:dns`.
     pub kind: Option<String>,
@@ -117,7 +121,7 @@ pub struct Problem {
 }
 
 /// What is wrong with one name of an order.
-#[derive(Clone, PartialEq, Eq, Debug, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct PartialProblem {
     /// The name.
     pub name: Option<String>,
@@ -154,9 +158,10 @@ fn said(
 }
 
 /// One thing that happened.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Line {
     /// When.
+    #[serde(with = "unix_time")]
     pub at: SystemTime,
     /// What.
     pub text: String,

@@ -24,6 +24,15 @@ pub fn read(setup: &Setup) -> (Loaded, Option<Config>) {
     (loaded, config)
 }
 
+/// As [`read`], for a word that can do without; its problems are not shown.
+pub fn read_quietly(daemon: &Daemon) -> Option<(Loaded, Config)> {
+    let setup = setup(daemon).ok()?;
+    match read(&setup) {
+        (loaded, Some(config)) => Some((loaded, config)),
+        (_, None) => None,
+    }
+}
+
 /// As [`read`], for a word that cannot go on without it; its problems are shown.
 pub fn read_good(daemon: &Daemon) -> Result<(Loaded, Config), Failure> {
     let setup = setup(daemon).map_err(|error| Failure::failed(error.to_string()))?;

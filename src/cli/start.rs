@@ -217,14 +217,19 @@ fn serve_with_screen(setup: Setup, options: &Options) -> ExitCode {
 
 /// What `--domain` and `--upstream` say, as a configuration; written to a file if one is named.
 fn quick_setup(options: &Options, quick: &Quick) -> Result<Setup, String> {
-    let port = match quick.port {
-        Some(port) => port,
-        None => usable_port(),
+    // Who names a port wants that one and no other.
+    let (port, https) = match quick.port {
+        Some(port) => (port, "off"),
+        None if is_free(site::SECURE_PORT) => (usable_port(), ""),
+        None => (usable_port(), "off"),
     };
-    let site = site::Site::parse(&quick.domains.join(" "), &quick.upstream, "/", "", port)
-        .map_err(|problems| match problems.first() {
-            Some(problem) => problem.message.clone(),
-            None => "the site makes no sense".to_owned(),
+    let names = quick.domains.join(" ");
+    let site =
+        site::Site::parse(&names, &quick.upstream, "/", "", https, port).map_err(|problems| {
+            match problems.first() {
+                Some(problem) => problem.message.clone(),
+                None => "the site makes no sense".to_owned(),
+            }
         })?;
     let places = places::user_directory();
     let text = format!(
@@ -325,9 +330,14 @@ fn has_own_user() -> bool {
     geteuid().is_root() && matches!(User::from_name("openclaw"), Ok(Some(_)))
 }
 
+/// May this user listen there, and does nobody?
+fn is_free(port: u16) -> bool {
+    TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).is_ok()
+}
+
 /// 80 if this user may listen there and nobody does, or else a port that anybody may have.
 fn usable_port() -> u16 {
-    let is_free = |port: &u16| TcpListener::bind((Ipv4Addr::UNSPECIFIED, *port)).is_ok();
+    let is_free = |port: &u16| is_free(*port);
     [80, 8080, 8081, 8888]
         .into_iter()
         .find(is_free)

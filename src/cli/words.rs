@@ -62,6 +62,14 @@ pub enum Word {
         #[command(flatten)]
         daemon: Daemon,
     },
+    /// List certificates, renew them, find what is in their way
+    Cert {
+        /// What to do; without it they are listed
+        #[command(subcommand)]
+        action: Option<CertificateWord>,
+        #[command(flatten)]
+        daemon: Daemon,
+    },
     /// Show requests as they end
     Logs {
         /// Go on without end; so it is unless `-n` is given
@@ -116,8 +124,25 @@ pub enum Word {
         #[command(flatten)]
         daemon: Daemon,
     },
+    /// Show the authority of local names, let machines trust it
+    Ca {
+        /// What to do
+        #[command(subcommand)]
+        action: CaWord,
+    },
     /// Look for what keeps the proxy from working
     Doctor {
+        #[command(flatten)]
+        daemon: Daemon,
+    },
+    /// Grade the TLS of the servers as public scanners do; fails below B
+    Audit {
+        /// The name of a server, or an address with its port [default: all servers]
+        #[arg(value_name = "SERVER|ADDRESS")]
+        what: Option<String>,
+        /// A file with authorities that count as trusted too
+        #[arg(long, value_name = "FILE")]
+        ca: Option<PathBuf>,
         #[command(flatten)]
         daemon: Daemon,
     },
@@ -218,6 +243,59 @@ pub struct PeerName {
     pub daemon: Daemon,
 }
 
+/// What may be done with certificates.
+#[derive(Subcommand, Clone, PartialEq, Eq, Debug)]
+pub enum CertificateWord {
+    /// List them, those that end soonest first; without a daemon those of the files
+    List {
+        #[command(flatten)]
+        daemon: Daemon,
+    },
+    /// Tell everything about one: its chain, who serves it, its last error, what was done
+    Show(CertificateName),
+    /// Get a new one now, without waiting for its time
+    Renew {
+        #[command(flatten)]
+        certificate: CertificateName,
+        #[command(flatten)]
+        agreement: Agreement,
+    },
+    /// Serve a certificate from a file; it is checked, kept, and written into the configuration
+    Import {
+        #[command(flatten)]
+        certificate: CertificateName,
+        /// The certificate and its chain (PEM)
+        #[arg(long, value_name = "FILE")]
+        cert: PathBuf,
+        /// Its key (PEM)
+        #[arg(long, value_name = "FILE")]
+        key: PathBuf,
+        #[command(flatten)]
+        agreement: Agreement,
+    },
+    /// Look for what keeps a certificate from coming: addresses, ports, CAA, limits, clock
+    Why(CertificateName),
+    /// Agree to the terms of the authority, so that certificates can be got
+    Agree {
+        /// Where the authority may write to when something is wrong
+        #[arg(long, value_name = "ADDRESS")]
+        email: Option<String>,
+        #[command(flatten)]
+        agreement: Agreement,
+        #[command(flatten)]
+        daemon: Daemon,
+    },
+}
+
+/// A certificate.
+#[derive(Args, Clone, PartialEq, Eq, Debug)]
+pub struct CertificateName {
+    /// A name that it is for
+    pub name: String,
+    #[command(flatten)]
+    pub daemon: Daemon,
+}
+
 /// What may be done with the configuration.
 #[derive(Subcommand, Clone, PartialEq, Eq, Debug)]
 pub enum ConfigWord {
@@ -291,6 +369,43 @@ pub enum ConfigWord {
         #[command(flatten)]
         daemon: Daemon,
     },
+}
+
+/// What may be done with the own authority.
+#[derive(Subcommand, Clone, PartialEq, Eq, Debug)]
+pub enum CaWord {
+    /// Show its root: where it is, its fingerprint, what it may sign
+    Show {
+        /// Print the certificate alone, in PEM
+        #[arg(long, conflicts_with = "json")]
+        pem: bool,
+        #[command(flatten)]
+        daemon: Daemon,
+    },
+    /// Tell how each system comes to trust its root, or let this machine trust it
+    Trust {
+        /// Let this machine trust it; needs the rights of root
+        #[arg(long)]
+        install: bool,
+        #[command(flatten)]
+        daemon: Daemon,
+    },
+    /// Let this machine trust its root no more; needs the rights of root
+    Untrust {
+        #[command(flatten)]
+        daemon: Daemon,
+    },
+}
+
+impl CaWord {
+    /// Which daemon is meant.
+    pub fn daemon(&self) -> &Daemon {
+        match self {
+            Self::Show { daemon, .. } | Self::Trust { daemon, .. } | Self::Untrust { daemon } => {
+                daemon
+            }
+        }
+    }
 }
 
 /// Is somebody there to be asked?

@@ -559,6 +559,42 @@ codes! {
         "http { server { listen 8443 ssl; ssl_certificate a.pem; } }",
         "http { server { listen 8443 ssl; ssl_certificate a.pem; ssl_certificate_key a.key; } }"
     }
+    "E240" NO_PEER_CERTIFICATE_KEY "a certificate for peers without its key" {
+        "`proxy_ssl_certificate` and `grpc_ssl_certificate` need the private key of the certificate, \
+         in `proxy_ssl_certificate_key` or `grpc_ssl_certificate_key` of the same place or around it.",
+        "http { server { location / { proxy_pass https://10.0.0.1; proxy_ssl_certificate a.pem; } } }",
+        "http { server { location / { proxy_pass https://10.0.0.1; proxy_ssl_certificate a.pem; proxy_ssl_certificate_key a.key; } } }"
+    }
+    "E241" COMPUTED_PEER_CERTIFICATE "a certificate for peers that is made of variables" {
+        "nginx can choose the certificate that it presents to a peer for each request. This version \
+         loads it once, with the configuration.",
+        "http { server { location / { proxy_pass https://10.0.0.1; proxy_ssl_certificate $host.pem; proxy_ssl_certificate_key a.key; } } }",
+        "http { server { location / { proxy_pass https://10.0.0.1; proxy_ssl_certificate a.pem; proxy_ssl_certificate_key a.key; } } }"
+    }
+    "E242" NO_PEER_PROTOCOL "no version of TLS that is spoken with peers" {
+        "SSL and TLS before 1.2 are broken and not spoken. A peer that speaks nothing newer cannot be \
+         reached over TLS.",
+        "http { server { location / { proxy_pass https://10.0.0.1; proxy_ssl_protocols TLSv1; } } }",
+        "http { server { location / { proxy_pass https://10.0.0.1; proxy_ssl_protocols TLSv1.2 TLSv1.3; } } }"
+    }
+    "E243" NO_PEER_CIPHER "no cipher that is spoken with peers" {
+        "The list names none of the ciphers that are spoken: those with authenticated encryption and \
+         keys that nobody can recover later (ECDHE).",
+        "http { server { location / { proxy_pass https://10.0.0.1; proxy_ssl_ciphers AES256-SHA; } } }",
+        "http { server { location / { proxy_pass https://10.0.0.1; proxy_ssl_ciphers DEFAULT; } } }"
+    }
+    "W240" UNVERIFIED_PEER "a peer on the Internet that is not verified" {
+        "TLS without a look at the certificate keeps out who only listens. Whoever can change what is \
+         sent, anywhere on the way, can answer in the place of the peer, and reads everything, \
+         passwords and keys too. As in nginx nothing is verified unless it is asked for.",
+        "http { server { location / { proxy_pass https://203.0.114.1; } } }",
+        "http { server { location / { proxy_pass https://203.0.114.1; proxy_ssl_verify on; } } }"
+    }
+    "W241" OLD_PEER_PROTOCOL "a version of TLS that is not spoken with peers" {
+        "SSL and TLS before 1.2 are broken and not spoken. The other versions of the list are.",
+        "http { server { location / { proxy_pass https://10.0.0.1; proxy_ssl_protocols TLSv1.1 TLSv1.2; } } }",
+        "http { server { location / { proxy_pass https://10.0.0.1; proxy_ssl_protocols TLSv1.2; } } }"
+    }
     "E210" NO_PROTOCOL "no protocol that is spoken" {
         "Versions of TLS before 1.2 are broken and not spoken; a server must name at least one of the two \
          that are.",
@@ -637,8 +673,8 @@ codes! {
     }
     "E260" CERTIFICATE_CACHE "a cache for certificates without a size" {
         "`ssl_certificate_cache` keeps certificates whose paths have variables; `max` says how many.",
-        "http { ssl_certificate_cache valid=1m; }",
-        "http { ssl_certificate_cache max=1000 valid=1m; }"
+        "http { server { listen 8443 ssl; ssl_certificate_cache valid=1m; } }",
+        "http { server { listen 8443 ssl; ssl_certificate_cache max=1000 valid=1m; } }"
     }
     "E261" KEY_ELSEWHERE "a key that is not in a file" {
         "nginx can use keys that OpenSSL finds by itself (`engine:`, `store:`), in a card or a device \
@@ -679,6 +715,58 @@ codes! {
          connects without it is refused.",
         "http { server { listen 8080 proxy_protocol; } server { listen 8080; server_name b; } }",
         "http { server { listen 8080 proxy_protocol; } server { listen 8080 proxy_protocol; server_name b; } }"
+    }
+
+    // Certificates that are got automatically.
+    "E220" BAD_ISSUER "an issuer of certificates that cannot be used as it is written" {
+        "An `acme_issuer` needs the address of the authority's directory, and each of its parameters a \
+         value that makes sense; the message names what does not.",
+        "http { acme_issuer ca { contact admin@example.com; } }",
+        "http { acme_issuer ca { uri https://acme.example.com/directory; } }"
+    }
+    "E221" UNKNOWN_ISSUER "an issuer that is not defined" {
+        "Certificates are got from an `acme_issuer` of this name in `http`; `letsencrypt` is there without \
+         being defined.",
+        "http { server { listen 8443 ssl; server_name a.example.com; acme letsencrypd; } }",
+        "http { server { listen 8443 ssl; server_name a.example.com; acme letsencrypt; } }"
+    }
+    "E222" NO_IDENTIFIER "no name that the certificate could be for" {
+        "A certificate is for names of DNS and for addresses. Regular expressions and names with `*` at \
+         their end cannot be in one, and a name with `*.` before it needs `challenge dns-01`.",
+        "http { server { listen 8443 ssl; server_name *.example.com; acme_certificate letsencrypt; } }",
+        "http { server { listen 8443 ssl; server_name example.com; acme_certificate letsencrypt; } }"
+    }
+    "E223" BAD_KEY_KIND "a kind of key that is not known" {
+        "Keys of certificates are `ecdsa:256`, `ecdsa:384`, `ecdsa:521`, `rsa:2048`, `rsa:3072` or \
+         `rsa:4096`.",
+        "http { server { listen 8443 ssl; acme_certificate letsencrypt a.example.com key=rsa:512; } }",
+        "http { server { listen 8443 ssl; acme_certificate letsencrypt a.example.com key=rsa:2048; } }"
+    }
+    "E224" NO_ACME_CERTIFICATE "`$acme_certificate` where no certificate is got" {
+        "`$acme_certificate` stands for what `acme_certificate` gets in the same server.",
+        "http { server { listen 8443 ssl; ssl_certificate $acme_certificate; \
+         ssl_certificate_key $acme_certificate_key; } }",
+        "http { server { listen 8443 ssl; acme_certificate letsencrypt a.example.com; \
+         ssl_certificate $acme_certificate; ssl_certificate_key $acme_certificate_key; } }"
+    }
+    "W220" NAME_LEFT_OUT "a name of a server that its certificate is not for" {
+        "A public authority certifies names and addresses that it can look at. A regular expression, a \
+         name with `*` at its end, a wildcard without `challenge dns-01` and an address beside names are \
+         left out; clients that ask for them get a certificate for the other names.",
+        "http { server { listen 8443 ssl; server_name example.com ~^x; } }",
+        "http { server { listen 8443 ssl; server_name example.com x.example.com; } }"
+    }
+    "W221" ACCOUNT_KEY "a kind of account key that is not made" {
+        "The key of an account at an authority is `ecdsa:256`, which every authority takes; it has nothing \
+         to do with the keys of certificates.",
+        "http { acme_issuer ca { uri https://acme.example.com/directory; account_key rsa:4096; } }",
+        "http { acme_issuer ca { uri https://acme.example.com/directory; account_key ecdsa:256; } }"
+    }
+    "W222" STATE_IS_KEPT "`state_path off` is not followed" {
+        "Accounts and certificates that are forgotten at every start are ordered again at every start, \
+         until the authority refuses; they are kept in the state directory.",
+        "http { acme_issuer ca { uri https://acme.example.com/directory; state_path off; } }",
+        "http { acme_issuer ca { uri https://acme.example.com/directory; } }"
     }
 }
 

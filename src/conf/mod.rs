@@ -13,6 +13,7 @@ pub mod fmt;
 pub mod include;
 pub mod lexer;
 pub mod modules;
+pub mod openssl;
 pub mod parser;
 pub mod regex;
 pub mod site;

@@ -18,11 +18,36 @@ use super::lexer;
 use super::source::Span;
 use super::tree::{Directive, Document, Item};
 use super::typed::hostnames::Pattern;
-use super::typed::lower::{listen, names};
+use super::typed::lower::{listen, names, peer_tls, upstream};
 use super::variable::Names;
 
 /// The port of a URL that names none.
 pub const DEFAULT_PORT: u16 = 80;
+
+/// The port of a URL with `https` that names none.
+pub const SECURE_PORT: u16 = 443;
+
+/// Ends of names that no authority certifies for everybody (RFC 6761, RFC 6762, RFC 9476), and what
+/// people call the network at home.
+const LOCAL_ENDS: &[&str] = &[
+    "alt",
+    "arpa",
+    "box",
+    "corp",
+    "example",
+    "fritz",
+    "home",
+    "internal",
+    "intranet",
+    "invalid",
+    "lan",
+    "local",
+    "localdomain",
+    "localhost",
+    "onion",
+    "private",
+    "test",
+];
 
 /// The longest name of a site (RFC 1035 section 2.3.4, without the root's dot).
 const MAX_NAME: usize = 253;
@@ -45,8 +70,52 @@ pub struct Site {
     pub target: Target,
     /// The path below which it answers.
     pub path: UrlPath,
-    /// The port on which it is asked.
+    /// The port on which it is asked without TLS.
     pub port: u16,
+    /// Is it asked with TLS? As it suits the names and the port, if nobody says it.
+    pub https: Option<Https>,
+}
+
+/// How a site is asked with TLS.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Https {
+    /// Not at all.
+    Off,
+    /// With it and without.
+    Both,
+    /// With it; without it, it leads there.
+    Redirect,
+    /// As [`Self::Redirect`], and browsers are told never to come without it (RFC 6797).
+    Strict,
+}
+
+impl Https {
+    /// All of them with the word that is typed.
+    pub const ALL: [(&str, Self); 4] = [
+        ("redirect", Self::Redirect),
+        ("hsts", Self::Strict),
+        ("both", Self::Both),
+        ("off", Self::Off),
+    ];
+
+    /// What suits names and a port: TLS where a public authority certifies all of the names, and
+    /// where the port is the one that it asks at.
+    pub fn suited(names: &[Name], port: u16) -> Self {
+        match port == DEFAULT_PORT && names.iter().all(Name::is_public) {
+            true => Self::Redirect,
+            false => Self::Off,
+        }
+    }
+
+    /// The word that is typed.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Off => "off",
+            Self::Both => "both",
+            Self::Redirect => "redirect",
+            Self::Strict => "hsts",
+        }
+    }
 }
 
 /// A name of a site in lower case, perhaps with a wildcard: `example.org`, `*.example.org`,
@@ -80,6 +149,8 @@ pub enum Field {
     Path,
     /// On which port.
     Port,
+    /// Whether with TLS.
+    Https,
 }
 
 /// Why something typed is refused.
@@ -115,6 +186,8 @@ pub enum Refused {
     Divided(String, String),
     /// The server answers before a location is looked for: with this line, at this `file:line`.
     Answered(String, String),
+    /// It has a server without TLS: one of its names, and the `file:line` of that server.
+    Plain(String, String),
     /// The target names this group of peers, and a port, which groups do not have.
     GroupHasPorts(String),
 }
@@ -145,6 +218,10 @@ impl fmt::Display for Refused {
                 out,
                 "the server answers all requests with `{line}` ({place}) before it looks at locations"
             ),
+            Self::Plain(name, place) => write!(
+                out,
+                "`{name}` has a server without TLS ({place}): HTTPS `both` adds it there, or edit it"
+            ),
             Self::GroupHasPorts(name) => write!(
                 out,
                 "`{name}` is a group of peers with ports of their own; write `http://{name}`"
@@ -157,20 +234,42 @@ impl std::error::Error for Refused {}
 
 impl Site {
     /// Reads what was typed: names with blanks or commas between them, a target (see
-    /// [`Target::parse`]), a path (`/` if empty) and a port (`usual` if empty, see [`usual_port`]).
+    /// [`Target::parse`]), a path (`/` if empty), a port (`usual` if empty, see [`usual_port`]) and a
+    /// word of [`Https::ALL`].
     /// Everything that is wrong is told at once.
     pub fn parse(
         domain: &str,
         target: &str,
         path: &str,
         port: &str,
+        https: &str,
         usual: u16,
     ) -> Result<Self, Vec<Invalid>> {
         let mut problems = Vec::new();
         let names = Name::parse_list(domain).map_err(|problem| problems.push(problem));
         let target_read = Target::parse(target).map_err(|problem| problems.push(problem));
         let path_read = UrlPath::parse(path).map_err(|problem| problems.push(problem));
+        let https = read_https(https).map_err(|problem| problems.push(problem));
+        let is_secure = matches!(https, Ok(Some(https)) if https != Https::Off);
+        let typed_port = port;
         let port = read_port(port, usual).map_err(|problem| problems.push(problem));
+        // With TLS it has both ports of the web, wherever others listen.
+        let port = match port {
+            Ok(_) if is_secure && typed_port.trim_matches(' ').is_empty() => Ok(DEFAULT_PORT),
+            Ok(port) if is_secure && !matches!(port, DEFAULT_PORT | SECURE_PORT) => {
+                problems.push(
+                    Invalid::whole(
+                        Field::Port,
+                        typed_port,
+                        "with HTTPS a site has the ports 80 and 443",
+                    )
+                    .hint("leave the port empty, or write `off` for HTTPS"),
+                );
+                Err(())
+            }
+            Ok(_) if is_secure => Ok(DEFAULT_PORT),
+            port => port,
+        };
         if let (Ok(Target::Files(_)), Ok(path)) = (&target_read, &path_read)
             && !path.0.ends_with('/')
         {
@@ -183,13 +282,16 @@ impl Site {
                 .hint(format!("write `{}/`", path.as_str())),
             );
         }
-        match (names, target_read, path_read, port) {
-            (Ok(names), Ok(target), Ok(path), Ok(port)) if problems.is_empty() => Ok(Self {
-                names,
-                target,
-                path,
-                port,
-            }),
+        match (names, target_read, path_read, port, https) {
+            (Ok(names), Ok(target), Ok(path), Ok(port), Ok(https)) if problems.is_empty() => {
+                Ok(Self {
+                    names,
+                    target,
+                    path,
+                    port,
+                    https,
+                })
+            }
             _ => Err(problems),
         }
     }
@@ -214,6 +316,16 @@ impl Site {
         match &self.target {
             Target::Proxy(url) => {
                 line(&format!("proxy_pass {}", lexer::escape(url)));
+                if let Some(rest) = url.strip_prefix("https://") {
+                    // Most servers with several names need to be told which one is meant.
+                    line("proxy_ssl_server_name on");
+                    let authority = rest.split('/').next().unwrap_or_default();
+                    let address = upstream::peer_address(authority, 443);
+                    // One at home has a certificate of its own making, as a rule.
+                    if address.is_some_and(|address| peer_tls::is_public(&address)) {
+                        line("proxy_ssl_verify on");
+                    }
+                }
                 if let Some(upgrade) = upgrade {
                     // `$host` has no port, and links that the backend makes need it.
                     let host = match self.port {
@@ -255,22 +367,59 @@ impl Site {
         text
     }
 
-    fn server(&self, addresses: &[String], upgrade: Option<&str>, above: &[String]) -> String {
-        let mut text = String::from("server {\n");
-        for address in addresses {
-            let _ = writeln!(text, "    listen {};", lexer::escape(address));
-        }
+    /// Its `server {}`, or two where one only leads to the other. `plain` and `secure` are where they
+    /// listen without TLS and with it.
+    fn server(
+        &self,
+        plain: &[String],
+        secure: &[String],
+        upgrade: Option<&str>,
+        above: &[String],
+    ) -> String {
+        let https = self.https();
         let names: Vec<String> = self
             .names
             .iter()
             .map(|name| lexer::escape(&name.0))
             .collect();
-        let _ = writeln!(text, "    server_name {};\n", names.join(" "));
+        let names = names.join(" ");
+        let mut text = String::new();
+        let leads_there = matches!(https, Https::Redirect | Https::Strict);
+        if leads_there {
+            text.push_str("server {\n");
+            for address in plain {
+                let _ = writeln!(text, "    listen {};", lexer::escape(address));
+            }
+            let _ = writeln!(text, "    server_name {names};\n");
+            text.push_str("    return 301 https://$host$request_uri;\n}\n\n");
+        }
+        text.push_str("server {\n");
+        if !leads_there {
+            for address in plain {
+                let _ = writeln!(text, "    listen {};", lexer::escape(address));
+            }
+        }
+        if https != Https::Off {
+            for address in secure {
+                let _ = writeln!(text, "    listen {} ssl;", lexer::escape(address));
+            }
+        }
+        let _ = writeln!(text, "    server_name {names};");
+        if https == Https::Strict {
+            text.push_str("    hsts on;\n");
+        }
+        text.push('\n');
         for line in self.location(upgrade, above).lines() {
             let _ = writeln!(text, "    {line}");
         }
         text.push_str("}\n");
         text
+    }
+
+    /// Is it asked with TLS?
+    fn https(&self) -> Https {
+        self.https
+            .unwrap_or_else(|| Https::suited(&self.names, self.port))
     }
 
     /// Does its location set fields of the request?
@@ -280,6 +429,16 @@ impl Site {
 }
 
 impl Name {
+    /// Does a public authority certify it without a record in DNS?
+    pub fn is_public(&self) -> bool {
+        let end = self.0.rsplit('.').next().unwrap_or_default();
+        self.0.contains('.')
+            && !self.0.contains('*')
+            && !self.0.starts_with('.')
+            && self.0.parse::<std::net::IpAddr>().is_err()
+            && !LOCAL_ENDS.contains(&end)
+    }
+
     /// Reads a name; ASCII only, as browsers send it.
     pub fn parse(text: &str) -> Result<Self, Invalid> {
         read_name(text, 0).map(Self)
@@ -410,26 +569,26 @@ impl Target {
             return Err(whole("a directory is written from `/` on").hint("for example `/srv/www`"));
         }
         if let Some((scheme, rest)) = trimmed.split_once("://") {
-            if scheme.eq_ignore_ascii_case("https") {
-                return Err(whole("peers over TLS are not available in this version")
-                    .hint("write the address of a peer that speaks `http://`"));
-            }
-            if !scheme.eq_ignore_ascii_case("http") {
+            let scheme = scheme.to_ascii_lowercase();
+            if !matches!(&*scheme, "http" | "https") {
                 return Err(whole("a target speaks HTTP").hint("write `http://host:port`"));
             }
             if rest.contains('?') {
                 return Err(whole("the URL of a target has no query"));
             }
             if let Some(path) = rest.strip_prefix("unix:") {
-                return Self::parse(&format!("unix:{path}"))
-                    .map_err(|problem| whole(&problem.message));
+                return match Self::parse(&format!("unix:{path}")) {
+                    Ok(Self::Proxy(url)) => Ok(Self::Proxy(url.replacen("http", &scheme, 1))),
+                    Ok(other) => Ok(other),
+                    Err(problem) => Err(whole(&problem.message)),
+                };
             }
             let (authority, path) = match rest.find('/') {
                 Some(at) => rest.split_at(at),
                 None => (rest, ""),
             };
             let authority = authority_of(authority, trimmed)?;
-            return Ok(Self::Proxy(format!("http://{authority}{path}")));
+            return Ok(Self::Proxy(format!("{scheme}://{authority}{path}")));
         }
         if trimmed.contains(['/', '?']) {
             return Err(whole("this is neither an address nor a directory")
@@ -512,7 +671,41 @@ pub fn add(loaded: &Loaded, site: &Site) -> Result<Addition, Refused> {
     };
     let inside = http.block.as_deref().unwrap_or_default();
     group_without_port(site, inside)?;
-    let server = server_of(loaded, site, inside)?;
+    let mut server = None;
+    if site.https() != Https::Off || site.https.is_none() {
+        server = server_of(loaded, site, inside, SECURE_PORT)?;
+    }
+    // A site without TLS stays as it is until somebody says otherwise.
+    if server.is_none() {
+        server = server_of(loaded, site, inside, site.port)?;
+        if let Some(server) = server {
+            match site.https {
+                None | Some(Https::Off) => {}
+                Some(Https::Both) => {
+                    let lines = server.block.iter().flatten();
+                    let mut listens = lines.filter(|line| &*line.name.text == "listen");
+                    let secure = addresses(inside, SECURE_PORT);
+                    let lines = secure
+                        .iter()
+                        .map(|address| format!("listen {} ssl;\n", lexer::escape(address)));
+                    addition.operations.push(Operation::Insert {
+                        to: match listens.next_back() {
+                            Some(last) => Place::After(address_of(loaded, last.span)),
+                            None => Place::First(address_of(loaded, server.span)),
+                        },
+                        text: lines.collect(),
+                    });
+                }
+                Some(Https::Redirect | Https::Strict) => {
+                    let name = site.names.first().map_or("", Name::as_str);
+                    return Err(Refused::Plain(
+                        name.to_owned(),
+                        place_text(loaded, server.span),
+                    ));
+                }
+            }
+        }
+    }
     let own = server.map_or(&[][..], |server| {
         server.block.as_deref().unwrap_or_default()
     });
@@ -563,7 +756,9 @@ pub fn add(loaded: &Loaded, site: &Site) -> Result<Addition, Refused> {
         addition.operations.push(Operation::Insert { to, text });
         return Ok(addition);
     }
-    let text = site.server(&addresses(inside, site.port), upgrade.as_deref(), &kept);
+    let plain = addresses(inside, site.port);
+    let secure = addresses(inside, SECURE_PORT);
+    let text = site.server(&plain, &secure, upgrade.as_deref(), &kept);
     match file_of(loaded, http, site) {
         Some(path) => addition.files.push((path, text)),
         None => addition.operations.push(Operation::Insert {
@@ -598,10 +793,16 @@ fn http_of(sites: &[&Site]) -> String {
         put(&map_text(UPGRADE));
     }
     for site in sites {
-        put(&site.server(&[site.port.to_string()], Some(UPGRADE), &[]));
+        let (plain, secure) = (site.port.to_string(), SECURE_PORT.to_string());
+        put(&site.server(&[plain], &[secure], Some(UPGRADE), &[]));
     }
     let mut ports: Vec<u16> = sites.iter().map(|site| site.port).collect();
     ports.dedup();
+    if sites.iter().any(|site| site.https() != Https::Off) {
+        put(&format!(
+            "# Handshakes for any other name.\nserver {{\n    listen {SECURE_PORT} ssl default_server;\n    server_name _;\n    ssl_reject_handshake on;\n}}\n"
+        ));
+    }
     for port in ports {
         put(&format!(
             "# Requests for any other name.\nserver {{\n    listen {port} default_server;\n    server_name _;\n    return 404;\n}}\n"
@@ -611,11 +812,12 @@ fn http_of(sites: &[&Site]) -> String {
     text
 }
 
-/// The server that has the names of a site at its port, if there is one.
+/// The server that has the names of a site at a port, if there is one.
 fn server_of<'n>(
     loaded: &Loaded,
     site: &Site,
     http: &'n [Node],
+    wanted: u16,
 ) -> Result<Option<&'n Node>, Refused> {
     let has = |server: &Node, name: &Name| {
         let lines = server.block.iter().flatten();
@@ -627,7 +829,7 @@ fn server_of<'n>(
     let of = |name: &Name| {
         http.iter()
             .filter(|node| &*node.name.text == "server")
-            .filter(|node| listens(node).iter().any(|(_, port)| *port == site.port))
+            .filter(|node| listens(node).iter().any(|(_, port)| *port == wanted))
             .find(|node| has(node, name))
     };
     let servers: Vec<Option<&Node>> = site.names.iter().map(of).collect();
@@ -675,7 +877,7 @@ fn group_without_port(site: &Site, http: &[Node]) -> Result<(), Refused> {
     let Target::Proxy(url) = &site.target else {
         return Ok(());
     };
-    let rest = url.strip_prefix("http://").unwrap_or(url);
+    let rest = url.split_once("://").map_or(&**url, |(_, rest)| rest);
     let authority = rest.split('/').next().unwrap_or_default();
     let host = match authority.rsplit_once(':') {
         Some((host, _)) if !rest.starts_with("unix:") => host,
@@ -748,7 +950,8 @@ fn listens_of(server: &Node, is_wanted: impl Fn(&Node) -> bool) -> Vec<(String, 
         .collect()
 }
 
-/// Where a new server listens so that it is asked wherever the others at its port are.
+/// Where a new server listens so that it is asked wherever the others at its port are; those at the
+/// usual port, where nobody is at the one for TLS yet.
 fn addresses(http: &[Node], port: u16) -> Vec<String> {
     let mut hosts: Vec<String> = Vec::new();
     for server in http.iter().filter(|node| &*node.name.text == "server") {
@@ -757,6 +960,16 @@ fn addresses(http: &[Node], port: u16) -> Vec<String> {
                 hosts.push(host);
             }
         }
+    }
+    if hosts.is_empty() && port == SECURE_PORT {
+        let plain = addresses(http, DEFAULT_PORT);
+        return plain
+            .iter()
+            .map(|address| match address.strip_suffix(":80") {
+                Some(host) => format!("{host}:{port}"),
+                None => port.to_string(),
+            })
+            .collect();
     }
     let wildcards: Vec<String> = hosts
         .iter()
@@ -928,6 +1141,24 @@ fn read_port(text: &str, usual: u16) -> Result<u16, Invalid> {
         true => Ok(usual),
         false => port_number(text)
             .ok_or_else(|| Invalid::whole(Field::Port, text, "a port is a number from 1 to 65535")),
+    }
+}
+
+fn read_https(text: &str) -> Result<Option<Https>, Invalid> {
+    let text = text.trim_matches(' ');
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let found = Https::ALL
+        .into_iter()
+        .find(|(word, _)| word.eq_ignore_ascii_case(text));
+    match found {
+        Some((_, https)) => Ok(Some(https)),
+        None => Err(Invalid::whole(
+            Field::Https,
+            text,
+            "HTTPS is `redirect`, `hsts`, `both` or `off`",
+        )),
     }
 }
 
@@ -1151,7 +1382,7 @@ mod tests {
     const MAIN: &str = "/nowhere/openclaw.conf";
 
     fn site(domain: &str, target: &str, path: &str, port: &str) -> Site {
-        Site::parse(domain, target, path, port, DEFAULT_PORT).expect("it is right")
+        Site::parse(domain, target, path, port, "", DEFAULT_PORT).expect("it is right")
     }
 
     fn load(texts: &HashMap<PathBuf, String>) -> Loaded {
@@ -1344,7 +1575,14 @@ http {
             80
         );
         assert_eq!(usual("server { listen 443 ssl; listen unix:/a.sock; }"), 80);
-        let site = Site::parse("a.example", ":1", "", "", usual("server { listen 8080; }"));
+        let site = Site::parse(
+            "a.example",
+            ":1",
+            "",
+            "",
+            "",
+            usual("server { listen 8080; }"),
+        );
         assert_eq!(site.expect("it is right").port, 8080);
     }
 
@@ -1372,6 +1610,97 @@ http {
     }
 
     #[test]
+    fn a_public_name_is_asked_with_tls_unless_somebody_says_otherwise() {
+        let text = "events { }\nhttp { server { listen 80; listen [::]:80; server_name x; } }\n";
+        let secure = |https: &str| {
+            let site = Site::parse("shop.eu", "/srv/s", "", "", https, DEFAULT_PORT);
+            added(text, &site.expect("it is right"))
+        };
+        let redirected = secure("");
+        assert_eq!(secure("redirect"), redirected);
+        assert!(secure("HSTS").contains("hsts on;"));
+        let both = secure("both");
+        assert!(both.contains("listen 443 ssl;") && !both.contains("return 301"));
+        let plain = secure("off");
+        assert!(!plain.contains("ssl") && !plain.contains("return 301"));
+        for text in [&redirected, &secure("hsts"), &both, &plain] {
+            lowered(&one(text));
+        }
+        // In a file of its own it is seen as it is.
+        let texts = one("events { }\nhttp {\n    include sites/*.conf;\n}\n");
+        let site = Site::parse("shop.eu", "/srv/s", "", "", "", DEFAULT_PORT).expect("right");
+        let file = Path::new("/nowhere/sites/shop.eu.conf");
+        assert_eq!(
+            with(&texts, &site).expect("added")[file],
+            "server {
+    listen 80;
+    server_name shop.eu;
+
+    return 301 https://$host$request_uri;
+}
+
+server {
+    listen 443 ssl;
+    server_name shop.eu;
+
+    location / {
+        root /srv/s;
+        index index.html;
+    }
+}
+"
+        );
+        assert!(redirected.contains("listen [::]:443 ssl;"), "{redirected}");
+        // Another path goes to the server with TLS, not to the one that leads there.
+        let more = Site::parse("shop.eu", "/srv/t", "/t/", "", "", DEFAULT_PORT).expect("right");
+        let more = added(&redirected, &more);
+        let at = more.find("alias /srv/t/;").expect("added");
+        assert!(more[..at].rfind("443 ssl") > more[..at].rfind("return 301"));
+    }
+
+    #[test]
+    fn names_that_no_authority_certifies_stay_without_tls() {
+        for (name, expected) in [
+            ("example.org", Https::Redirect),
+            ("a.b.co.uk", Https::Redirect),
+            ("nas.lan", Https::Off),
+            ("localhost", Https::Off),
+            ("192.0.2.1", Https::Off),
+            ("*.example.org", Https::Off),
+            ("www.example.*", Https::Off),
+            (".example.org", Https::Off),
+        ] {
+            let names = [Name::parse(name).expect(name)];
+            assert_eq!(Https::suited(&names, DEFAULT_PORT), expected, "{name}");
+            assert_eq!(Https::suited(&names, 8080), Https::Off, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_site_without_tls_gets_it_only_where_that_is_said() {
+        let text = "events { } http { server { listen 80; server_name shop.eu; root /x; } }";
+        let site = |https: &str| {
+            Site::parse("shop.eu", ":1", "/a/", "", https, DEFAULT_PORT).expect("right")
+        };
+        assert!(!added(text, &site("")).contains("ssl"));
+        let both = added(text, &site("both"));
+        assert_eq!(both.matches("server_name").count(), 1);
+        assert!(
+            both.contains("listen 80;") && both.contains("listen 443 ssl;"),
+            "{both}"
+        );
+        lowered(&one(&both));
+        let told = refusal(text, &site("redirect"));
+        assert!(told.contains("has a server without TLS"), "{told}");
+        let wrong = Site::parse("a.eu", ":1", "", "8080", "both", DEFAULT_PORT);
+        assert_eq!(wrong.expect_err("refused")[0].field, Field::Port);
+        let elsewhere = Site::parse("a.eu", ":1", "", "", "both", 8080).expect("right");
+        assert_eq!(elsewhere.port, DEFAULT_PORT);
+        let wrong = Site::parse("a.eu", ":1", "", "", "maybe", DEFAULT_PORT);
+        assert_eq!(wrong.expect_err("refused")[0].field, Field::Https);
+    }
+
+    #[test]
     fn a_name_of_the_upgrade_that_is_taken_is_left_alone() {
         let text = "events { } http { map $scheme $connection_upgrade { default close; } }";
         let new = added(text, &site("a", ":1", "", ""));
@@ -1391,7 +1720,7 @@ http {
     fn what_was_typed_is_told_with_its_place() {
         let problem = |domain: &str, target: &str, path: &str, port: &str| {
             let problems =
-                Site::parse(domain, target, path, port, DEFAULT_PORT).expect_err("refused");
+                Site::parse(domain, target, path, port, "", DEFAULT_PORT).expect_err("refused");
             let all = [domain, target, path, port];
             let shown = problems.iter().map(|problem| {
                 let typed = all[problem.field as usize];
@@ -1418,7 +1747,7 @@ http {
             ".", "a\u{0}", "a{b", "a'", "a a",
         ] {
             assert!(
-                Site::parse(name, ":1", "", "", DEFAULT_PORT).is_err(),
+                Site::parse(name, ":1", "", "", "", DEFAULT_PORT).is_err(),
                 "{name}"
             );
         }
@@ -1444,9 +1773,8 @@ http {
             "3000: a number alone is no address (hint: write `:3000` for a port of this machine)"
         );
         assert_eq!(
-            target("https://a"),
-            "https://a: peers over TLS are not available in this version \
-             (hint: write the address of a peer that speaks `http://`)"
+            target("ftp://a"),
+            "ftp://a: a target speaks HTTP (hint: write `http://host:port`)"
         );
         assert_eq!(
             target("::1"),
@@ -1487,6 +1815,8 @@ http {
             (" app:80 ", "http://app:80"),
             ("[::1]:3000", "http://[::1]:3000"),
             ("HTTP://a/b/", "http://a/b/"),
+            ("Https://a/b/", "https://a/b/"),
+            ("https://unix:/run/a.sock", "https://unix:/run/a.sock"),
             ("unix:/run/a.sock", "http://unix:/run/a.sock"),
             ("http://unix:/run/a.sock", "http://unix:/run/a.sock"),
             ("/srv/\u{fc}/", "/srv/\u{fc}"),
@@ -1518,6 +1848,19 @@ http {
     }
 
     #[test]
+    fn a_peer_over_tls_is_told_its_name_and_verified_if_it_is_on_the_internet() {
+        let lines = |target: &str| {
+            let text = whole(&site("a.example", target, "", ""));
+            lowered(&one(&text));
+            ["proxy_ssl_server_name on;", "proxy_ssl_verify on;"].map(|line| text.contains(line))
+        };
+        assert_eq!(lines("https://api.example.org"), [true, false]);
+        assert_eq!(lines("https://api.a-site.org:8443/x"), [true, true]);
+        assert_eq!(lines("https://192.168.1.2:8006"), [true, false]);
+        assert_eq!(lines("http://api.a-site.org"), [false, false]);
+    }
+
+    #[test]
     fn a_site_alone_is_a_whole_configuration() {
         let text = whole(&site("a.example", "127.0.0.1:3000", "", ""));
         let config = lowered(&one(&text));
@@ -1542,16 +1885,22 @@ http {
                 let proxy::Target::Group { upstream, uri, .. } = &proxy.target else {
                     return Err(TestCaseError::fail("no group"));
                 };
-                let rest = url.strip_prefix("http://").expect("as parsed");
-                let name = &config.http.upstreams[*upstream].name;
+                let (scheme, rest) = url.split_once("://").expect("as parsed");
+                prop_assert_eq!(proxy.tls.is_some(), scheme == "https");
+                let group = &config.http.upstreams[*upstream];
+                let name = match scheme {
+                    // The group of `https://a` is that of `https://a:443`.
+                    "https" if group.is_implicit => group.name.trim_end_matches(":443"),
+                    _ => &*group.name,
+                };
                 match rest.strip_prefix("unix:") {
-                    Some(path) => prop_assert_eq!(&**name, &*format!("unix:{path}")),
+                    Some(path) => prop_assert_eq!(name, &*format!("unix:{path}")),
                     None => {
                         let (authority, path) = rest.find('/').map_or((rest, None), |at| {
                             (&rest[..at], Some(&rest.as_bytes()[at..]))
                         });
                         prop_assert!(
-                            name.eq_ignore_ascii_case(authority),
+                            name.eq_ignore_ascii_case(authority.trim_end_matches(":443")),
                             "{} {}",
                             name,
                             authority
@@ -1644,7 +1993,8 @@ http {
     fn target() -> impl Strategy<Value = String> {
         prop_oneof![
             2 => "[a-c]{1,2}:[1-9][0-9]{0,3}",
-            1 => "http://[a-c0-9.]{1,3}(:80)?(/[!-~]{0,6})?",
+            1 => "https?://[a-c0-9.]{1,3}(:80)?(/[!-~]{0,6})?",
+            1 => "https://(unix:/[a-c]{1,2}|a\\.[b-c]{1,2}(:443)?)",
             1 => "/[!-~]{1,8}",
             1 => "unix:/[!-~]{1,8}",
             1 => "redirect https?://[a-c.]{1,3}(/[!-~]{0,6})?",
@@ -1674,7 +2024,7 @@ http {
             port in prop::sample::select(vec!["", "80", "8080"]),
             base in prop::sample::select(BASES.to_vec()),
         ) {
-            let Ok(site) = Site::parse(&domain, &target, &path, port, DEFAULT_PORT) else {
+            let Ok(site) = Site::parse(&domain, &target, &path, port, "off", DEFAULT_PORT) else {
                 return Ok(());
             };
             let texts = one(base);

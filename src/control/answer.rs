@@ -19,7 +19,9 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::mpsc;
 
-use super::{Control, Visitor, explain, numbers, revisions, routes};
+use super::{
+    Control, Visitor, certificates, explain, import, numbers, preflight, revisions, routes,
+};
 use crate::conf::typed::listen::Address;
 use crate::conf::typed::location::MetricsFormat;
 use crate::conf::typed::log::Level;
@@ -30,9 +32,9 @@ use crate::process;
 use crate::process::conf_files;
 use crate::process::desk::{self, InForce, Proposal, refusal};
 use crate::protocol::{
-    Base, Change, ConfState, ConfigTexts, Done, FileName, FileText, Lease, MAX_BODY, Millis,
-    PeerAction, PeerChange, Question, Refusal, RefusalCode, Revert, Review, Routes, Status, Topic,
-    Upstreams, VERSION,
+    Base, CertificateName, Change, ConfState, ConfigTexts, Done, FileName, FileText, Import, Lease,
+    MAX_BODY, Millis, PeerAction, PeerChange, Question, Refusal, RefusalCode, Revert, Review,
+    Routes, Status, TermsAgreement, Topic, Upstreams, VERSION,
 };
 use crate::serve::metrics_page;
 use crate::upstream::group::{Mode, Override};
@@ -247,6 +249,29 @@ async fn tell(control: &Control, visitor: &Visitor, request: Request<Incoming>) 
             .map_err(|reason| refusal(RefusalCode::Invalid, reason))?;
             numbers::add_route(control, &in_force, &mut explanation);
             json(&explanation)
+        }
+        ("GET", ["v1", "certificates"]) => json(&certificates::list(control)),
+        ("POST", ["v1", "certificates", "renew"]) => {
+            let wanted: CertificateName = body(control, request).await?;
+            audit(control, visitor, "certificate renewal", &wanted.name);
+            json(&certificates::renew(control, &wanted)?)
+        }
+        ("POST", ["v1", "certificates", "why"]) => {
+            let wanted: CertificateName = body(control, request).await?;
+            json(&preflight::run(control, &wanted.name).await?)
+        }
+        ("POST", ["v1", "certificates", "import"]) => {
+            let wanted: Import = body(control, request).await?;
+            if !wanted.dry_run {
+                audit(control, visitor, "certificate import", &wanted.name);
+            }
+            let author = visitor.author(&wanted.client);
+            json(&import::run(control, wanted, author).await?)
+        }
+        ("POST", ["v1", "certificates", "agree"]) => {
+            let agreement: TermsAgreement = body(control, request).await?;
+            audit(control, visitor, "terms agreement", &agreement.issuer);
+            json(&certificates::agree(control, &agreement)?)
         }
         ("POST", ["v1", "backup"]) => {
             let FileName { path } = body(control, request).await?;

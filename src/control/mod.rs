@@ -9,8 +9,13 @@
 //! more than that; every change leaves a line in the audit.
 
 mod answer;
+mod certificates;
+pub mod command;
 mod explain;
+pub mod firewall;
+mod import;
 mod numbers;
+mod preflight;
 mod revisions;
 mod routes;
 mod stream;
@@ -19,7 +24,7 @@ use std::convert::Infallible;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -32,9 +37,12 @@ use crate::conf::typed::log::Level;
 use crate::log::error_log;
 use crate::process::control_socket::ControlSocket;
 use crate::process::desk::{Author, Desk};
+use crate::protocol::Millis;
 use stream::Hub;
 
+pub use certificates::of_files as certificates_of_files;
 pub use explain::explain;
+pub use preflight::firewall_check;
 
 /// So many connections are served at once; others wait in the system's queue.
 const CONNECTIONS: usize = 64;
@@ -55,10 +63,11 @@ struct Control {
     hub: Hub,
     /// Bodies that are read at the same time.
     bodies: Semaphore,
-    started: std::time::SystemTime,
+    started: SystemTime,
     numbers: numbers::Numbers,
     conf_state: answer::ConfWatch,
     routes: answer::RouteCache,
+    certificates: certificates::Watch,
 }
 
 /// Who is connected.
@@ -69,6 +78,11 @@ struct Visitor {
     name: String,
 }
 
+/// The clock as the protocol tells it.
+pub fn now() -> Millis {
+    answer::millis(SystemTime::now())
+}
+
 /// Starts to serve the control protocol, and to keep the numbers that it tells; within the main
 /// thread's event loop.
 pub fn attend(desk: &Desk, socket: Option<ControlSocket>) {
@@ -76,10 +90,11 @@ pub fn attend(desk: &Desk, socket: Option<ControlSocket>) {
         desk: desk.clone(),
         hub: Hub::new(),
         bodies: Semaphore::new(2),
-        started: std::time::SystemTime::now(),
+        started: SystemTime::now(),
         numbers: numbers::Numbers::new(),
         conf_state: answer::ConfWatch::default(),
         routes: answer::RouteCache::default(),
+        certificates: certificates::Watch::default(),
     });
     tokio::spawn(stream::keep_numbers(Arc::clone(&control)));
     tokio::spawn(stream::pass_on_news(Arc::clone(&control)));

@@ -6,7 +6,7 @@ use std::time::SystemTime;
 use parking_lot::Mutex;
 
 use super::answer::millis;
-use super::{Control, revisions};
+use super::{Control, certificates, revisions};
 use crate::metrics::live::RequestSummary;
 use crate::metrics::registry;
 use crate::metrics::traffic::{PeerId, RouteId, RouteKey, ledger};
@@ -51,6 +51,7 @@ pub fn tick(control: &Control) {
     let now = Moment::now();
     control.numbers.0.lock().aggregator.tick(now);
     watch_peers(control);
+    certificates::watch(control);
 }
 
 /// Looks for peers that have come into another state, and tells of each.
@@ -155,6 +156,7 @@ pub fn changed(control: &Control, in_force: &InForce) {
 pub fn summary(control: &Control, routes: bool, peers: bool) -> Summary {
     let in_force = control.desk.in_force();
     let state = control.conf_state.of(control, &in_force);
+    let certificate_states = certificates::states(control);
     let known = control.numbers.0.lock();
     let counted = known.aggregator.summary();
     Summary {
@@ -196,7 +198,12 @@ pub fn summary(control: &Control, routes: bool, peers: bool) -> Summary {
         },
         peer_states: known.states,
         panics: counted.panics,
-        warning: known.warning.as_ref().map(|(_, text)| text.clone()),
+        warning: match (&known.warning, certificate_states.worst.as_str()) {
+            (Some((_, text)), _) => Some(text.clone()),
+            (None, "") => None,
+            (None, worst) => Some(format!("certificate of {worst}")),
+        },
+        certificate_states,
     }
 }
 

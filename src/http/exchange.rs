@@ -9,6 +9,7 @@ use std::cell::{Cell, RefCell};
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use smallvec::SmallVec;
@@ -19,6 +20,7 @@ use crate::conf::regex::Groups;
 use crate::conf::typed::Http;
 use crate::conf::typed::listen::Address;
 use crate::conf::typed::location::{Server, Settings};
+use crate::conf::typed::proxy::Scheme;
 use crate::metrics::traffic::PeerId;
 use crate::net::proxy_protocol::Header;
 use crate::unit::clock;
@@ -59,6 +61,60 @@ pub struct Secured {
     pub alpn_protocol: Box<str>,
     /// `$ssl_session_reused`
     pub is_resumed: bool,
+    /// `$ssl_ciphers`: what the client offered, by the numbers of the registry.
+    pub ciphers: Box<[u16]>,
+    /// `$ssl_curves`, likewise.
+    pub curves: Box<[u16]>,
+    /// `$ssl_early_data`: is set for as long as what the client says may be a replay.
+    pub early: Option<Arc<AtomicBool>>,
+    /// What tells the server of the handshake from others.
+    pub server: [u8; 16],
+    /// What the client showed.
+    pub certificate: Option<Box<ClientCertificate>>,
+    /// What is thought of it.
+    pub judged: RefCell<Option<Judged>>,
+}
+
+/// The certificate of a client.
+#[derive(Debug, Clone)]
+pub struct ClientCertificate {
+    /// The certificate and those that came with it, as DER.
+    pub chain: Vec<Box<[u8]>>,
+    /// `$ssl_client_sigalg`; empty where the session was taken up again.
+    pub proof: &'static str,
+    /// Writes what a certificate says. Who reads certificates stands beside this floor.
+    pub describe: fn(&[u8], ClientFact, &mut Vec<u8>) -> bool,
+}
+
+/// What can be asked of a client's certificate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(missing_docs, reason = "each variant is named after its variable")]
+pub enum ClientFact {
+    Raw,
+    Folded,
+    Escaped,
+    Fingerprint,
+    Subject,
+    SubjectLegacy,
+    Issuer,
+    IssuerLegacy,
+    Serial,
+    NotBefore,
+    NotAfter,
+    DaysLeft,
+}
+
+/// What is thought of a client.
+#[derive(Debug, Clone)]
+pub struct Judged {
+    /// Who thinks so: another configuration may think otherwise.
+    pub by: u64,
+    /// `$ssl_client_verify`
+    pub verdict: Box<str>,
+    /// What its requests are answered with, if not with what they ask for.
+    pub status: Option<u16>,
+    /// The reason for that.
+    pub why: &'static str,
 }
 
 impl Connection {
@@ -231,6 +287,8 @@ pub struct Exchange {
     pub upstream_head: ResponseHead,
     /// The trailer fields of the last peer's response.
     pub upstream_trailers: Fields,
+    /// The scheme of the last `proxy_pass` entered.
+    pub proxy_scheme: Scheme,
     /// `$proxy_host` and `$proxy_port` of the last `proxy_pass` entered.
     pub proxy_host: Vec<u8>,
     /// See `proxy_host`.
@@ -301,6 +359,7 @@ impl Exchange {
             attempts: SmallVec::new(),
             upstream_head: ResponseHead::default(),
             upstream_trailers: Fields::default(),
+            proxy_scheme: Scheme::default(),
             proxy_host: Vec::new(),
             proxy_port: Vec::new(),
             is_body_unwanted: false,

@@ -37,6 +37,7 @@ pub fn exchange(settings: Settings, target: &str, fields: &[(&str, &str)]) -> Ex
             http2: false,
             http2_over_tls: true,
             http2_streams: 0,
+            http2_window: 0,
         },
         span: Span::default(),
     });

@@ -9,6 +9,7 @@ pub mod exchange;
 pub mod fixture;
 pub mod forwarded;
 pub mod h1;
+pub mod h2;
 pub mod head;
 pub mod hop_by_hop;
 pub mod range;

@@ -7,12 +7,14 @@
 use std::cell::RefCell;
 use std::io::Write as _;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::Ordering::Relaxed;
 
 use super::date;
-use super::exchange::{Attempt, Connection, Exchange, Slot};
+use super::exchange::{Attempt, ClientFact, Connection, Exchange, Secured, Slot};
 use super::forwarded;
 use super::head::{Fields, Known, Method, Version};
 use super::uri;
+use crate::conf::openssl;
 use crate::conf::regex::Groups;
 use crate::conf::template::{Part, Template};
 use crate::conf::typed::listen::Address;
@@ -294,9 +296,64 @@ fn secured(core: Core, connection: &Connection, out: &mut Vec<u8>) -> bool {
         Core::SslProtocol => secured.protocol,
         Core::SslServerName => &*secured.server_name,
         Core::SslSessionReused => return append(out, if secured.is_resumed { b"r" } else { b"." }),
-        _ => "",
+        Core::SslCiphers => return offered(&secured.ciphers, openssl::suite, out),
+        Core::SslCurves => return offered(&secured.curves, openssl::group, out),
+        Core::SslEarlyData => match &secured.early {
+            Some(is_early) if is_early.load(Relaxed) => "1",
+            _ => "",
+        },
+        Core::SslClientSigalg => secured.certificate.as_ref().map_or("", |shown| shown.proof),
+        Core::SslClientVerify => {
+            let judged = secured.judged.borrow();
+            let verdict = judged.as_ref().map(|judged| &*judged.verdict);
+            return append(out, verdict.unwrap_or("NONE").as_bytes());
+        }
+        // rustls does not tell.
+        Core::SslSessionId | Core::SslSigalg => "",
+        _ => return shown(core, secured, out),
     };
     !text.is_empty() && append(out, text.as_bytes())
+}
+
+/// `$ssl_client_*` of a certificate that was shown.
+fn shown(core: Core, secured: &Secured, out: &mut Vec<u8>) -> bool {
+    let fact = match core {
+        Core::SslClientCert => ClientFact::Folded,
+        Core::SslClientRawCert => ClientFact::Raw,
+        Core::SslClientEscapedCert => ClientFact::Escaped,
+        Core::SslClientFingerprint => ClientFact::Fingerprint,
+        Core::SslClientSDn => ClientFact::Subject,
+        Core::SslClientSDnLegacy => ClientFact::SubjectLegacy,
+        Core::SslClientIDn => ClientFact::Issuer,
+        Core::SslClientIDnLegacy => ClientFact::IssuerLegacy,
+        Core::SslClientSerial => ClientFact::Serial,
+        Core::SslClientVStart => ClientFact::NotBefore,
+        Core::SslClientVEnd => ClientFact::NotAfter,
+        Core::SslClientVRemain => ClientFact::DaysLeft,
+        _ => return false,
+    };
+    let Some(certificate) = &secured.certificate else {
+        return false;
+    };
+    let own = certificate.chain.first();
+    own.is_some_and(|own| (certificate.describe)(own, fact, out))
+}
+
+/// A list of what a client offered; numbers that nobody named are written as such.
+fn offered(numbers: &[u16], name: fn(u16) -> Option<&'static str>, out: &mut Vec<u8>) -> bool {
+    for (position, &number) in numbers.iter().enumerate() {
+        if position > 0 {
+            out.push(b':');
+        }
+        match name(number) {
+            Some(name) => out.extend_from_slice(name.as_bytes()),
+            // Writing to a vector cannot fail.
+            None => {
+                let _ = write!(out, "0x{number:04x}");
+            }
+        }
+    }
+    !numbers.is_empty()
 }
 
 /// The address of an end that a proxy named.
@@ -367,10 +424,29 @@ fn write_core(core: Core, exchange: &Exchange, out: &mut Vec<u8>) -> bool {
         Core::Hostname => append(out, hostname()),
         Core::SslAlpnProtocol
         | Core::SslCipher
+        | Core::SslCiphers
+        | Core::SslClientCert
+        | Core::SslClientEscapedCert
+        | Core::SslClientFingerprint
+        | Core::SslClientIDn
+        | Core::SslClientIDnLegacy
+        | Core::SslClientRawCert
+        | Core::SslClientSDn
+        | Core::SslClientSDnLegacy
+        | Core::SslClientSerial
+        | Core::SslClientSigalg
+        | Core::SslClientVEnd
+        | Core::SslClientVRemain
+        | Core::SslClientVStart
+        | Core::SslClientVerify
         | Core::SslCurve
+        | Core::SslCurves
+        | Core::SslEarlyData
         | Core::SslProtocol
         | Core::SslServerName
-        | Core::SslSessionReused => secured(core, connection, out),
+        | Core::SslSessionId
+        | Core::SslSessionReused
+        | Core::SslSigalg => secured(core, connection, out),
         Core::Http2 => {
             !exchange.is_http2
                 || append(
@@ -689,7 +765,7 @@ pub fn hostname() -> &'static [u8] {
 }
 
 /// 128 bits that nobody can guess, from a generator that the system seeds per thread.
-fn random_id() -> u128 {
+pub fn random_id() -> u128 {
     use std::hash::{BuildHasher as _, Hasher as _};
     thread_local! {
         static STATE: (std::hash::RandomState, std::hash::RandomState) =

@@ -383,7 +383,7 @@ impl fmt::Write for Line {
 /// The peer and what it was asked for, as one URI.
 fn upstream_uri(exchange: &Exchange, attempt: &Attempt) -> Vec<u8> {
     let mut out = Vec::new();
-    out.extend_from_slice(b"http://");
+    out.extend_from_slice(exchange.proxy_scheme.prefix().as_bytes());
     out.extend_from_slice(attempt.address.as_bytes());
     if attempt.address.starts_with("unix:") {
         out.push(b':');

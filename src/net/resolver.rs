@@ -97,6 +97,26 @@ pub struct Endpoint {
     pub is_backup: bool,
 }
 
+/// A record that holds the name of something else.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pointer {
+    /// CNAME: the name is another one's.
+    Alias,
+    /// NS: a server of the zone of this name.
+    NameServer,
+}
+
+/// A CAA record: who may certify a name (RFC 8659).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Authorization {
+    /// Who does not understand it must not certify.
+    pub is_critical: bool,
+    /// What it is about, in lower case: `issue`, `issuewild`, `iodef`.
+    pub tag: String,
+    /// What it says.
+    pub value: String,
+}
+
 /// Why there is no answer. Shown with the number and words that nginx logs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ResolveError {
@@ -218,6 +238,65 @@ impl Resolver {
         }
         self.ask(Question::Service(name.to_ascii_lowercase().into()))
             .await
+    }
+
+    /// The names that the records of a host hold, in lower case and without a dot at the end; asked
+    /// afresh, as what follows them must not act on an old answer. None is no error.
+    pub async fn pointers(&self, host: &str, kind: Pointer) -> Result<Vec<Box<str>>, ResolveError> {
+        let name = question_name(host)?;
+        let kind = match kind {
+            Pointer::Alias => RecordType::CNAME,
+            Pointer::NameServer => RecordType::NS,
+        };
+        let ask = async {
+            let client = self.inner.client().await?;
+            match client.lookup(name, kind).await {
+                Ok(lookup) => Ok(lookup),
+                Err(error) => Err(ResolveError::from(&error)),
+            }
+        };
+        let asked = tokio::time::timeout(self.inner.timeout, ask).await;
+        let lookup = match asked.unwrap_or(Err(ResolveError::TimedOut)) {
+            Ok(lookup) => lookup,
+            Err(ResolveError::NotFound) => return Ok(Vec::new()),
+            Err(error) => return Err(error),
+        };
+        let names = lookup.answers().iter().filter_map(|record| {
+            let name = match &record.data {
+                RData::CNAME(name) if kind == RecordType::CNAME => &name.0,
+                RData::NS(name) if kind == RecordType::NS => &name.0,
+                _ => return None,
+            };
+            let name = name.to_ascii().to_ascii_lowercase();
+            Some(name.trim_end_matches('.').into())
+        });
+        Ok(names.collect())
+    }
+
+    /// The CAA records of this very name, asked for afresh; none is no error.
+    pub async fn authorizations(&self, host: &str) -> Result<Vec<Authorization>, ResolveError> {
+        let name = question_name(host)?;
+        let ask = async {
+            let client = self.inner.client().await?;
+            let lookup = client.lookup(name, RecordType::CAA).await;
+            lookup.map_err(|error| ResolveError::from(&error))
+        };
+        let asked = tokio::time::timeout(self.inner.timeout, ask).await;
+        let lookup = match asked.unwrap_or(Err(ResolveError::TimedOut)) {
+            Ok(lookup) => lookup,
+            Err(ResolveError::NotFound) => return Ok(Vec::new()),
+            Err(error) => return Err(error),
+        };
+        let records = lookup.answers().iter();
+        let records = records.filter_map(|record| match &record.data {
+            RData::CAA(record) => Some(Authorization {
+                is_critical: record.issuer_critical,
+                tag: record.tag.to_ascii_lowercase(),
+                value: String::from_utf8_lossy(&record.value).into_owned(),
+            }),
+            _ => None,
+        });
+        Ok(records.take(MOST_ADDRESSES).collect())
     }
 
     async fn ask(&self, question: Question) -> Outcome {

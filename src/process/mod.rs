@@ -149,16 +149,11 @@ pub fn run(setup: Setup, attend: impl FnOnce(&Desk, Option<ControlSocket>)) -> R
         })?;
     }
 
-    // What serves, but for its sockets: logs are opened here.
-    let generation = Generation::build(
-        config,
-        1,
-        None,
-        runtime.handle(),
-        &Files::new(),
-        &Manager::new(),
-    )
-    .map_err(|error| fail(format_args!("{}", chain(&error))))?;
+    // What serves, but for its sockets: logs are opened here, and certificates read.
+    let places = places::of(&setup, &config.process);
+    let acme = Manager::start(places.state.clone(), runtime.handle());
+    let generation = Generation::build(config, 1, None, runtime.handle(), &Files::new(), &acme)
+        .map_err(|error| fail(format_args!("{}", chain(&error))))?;
     for warning in &generation.warnings {
         error_log::report(Level::Warn, format_args!("{warning}"));
     }
@@ -228,7 +223,6 @@ pub fn run(setup: Setup, attend: impl FnOnce(&Desk, Option<ControlSocket>)) -> R
         .map_err(|error| fail(format_args!("{error}")))?;
 
     // Where people reach it and where it remembers. It serves without both.
-    let places = places::of(&setup, process);
     let owner = identity
         .as_ref()
         .map(|identity| (identity.user, identity.group));
@@ -280,6 +274,7 @@ pub fn run(setup: Setup, attend: impl FnOnce(&Desk, Option<ControlSocket>)) -> R
     let store = starting
         .join()
         .map_err(|_| fail(format_args!("the thread of the store does not start")))?;
+    acme.remember(store.clone());
 
     let first = InForce {
         generation: Arc::clone(&generation),
@@ -288,6 +283,7 @@ pub fn run(setup: Setup, attend: impl FnOnce(&Desk, Option<ControlSocket>)) -> R
         revision: 0,
     };
     let conf = setup.conf.display().to_string();
+    let answers = places.state.join("ocsp");
     let (desk, counter) = Desk::new(setup, usual_error_log.clone(), places, store.clone(), first);
     let program = Program {
         desk: desk.clone(),
@@ -299,6 +295,8 @@ pub fn run(setup: Setup, attend: impl FnOnce(&Desk, Option<ControlSocket>)) -> R
         pid_file,
         identity,
         names: None,
+        staples: tokio::task::JoinSet::new(),
+        answers,
     };
     let started = || {
         error_log::copy_to_stderr(false);

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::Instant;
 
 use super::desk::{self, Author, Counter, Desk, InForce, Proposal};
@@ -32,6 +32,7 @@ use crate::net::listener::{self, ListenError, Share, Sockets};
 use crate::protocol::{Applied, Base, Refusal, RefusalCode};
 use crate::serve::generation::Generation;
 use crate::tls::files::{Change, Files};
+use crate::tls::tickets;
 use crate::upstream::refresh::{NameEvent, NameEventKind};
 
 /// A worker whose thread ended by itself is started again, after this long.
@@ -70,6 +71,10 @@ pub struct Program {
     pub identity: Option<Identity>,
     /// The task that keeps the names of upstreams up to date.
     pub names: Option<JoinHandle<()>>,
+    /// The tasks that keep the status of certificates at hand.
+    pub staples: JoinSet<()>,
+    /// Where answers of OCSP responders are kept.
+    pub answers: std::path::PathBuf,
 }
 
 /// The signals, each waited for from its making on.
@@ -142,6 +147,11 @@ impl Program {
             }
         }
         started();
+        self.generation.acme.attend(&self.generation.orders());
+        let generation = Arc::clone(&self.generation);
+        self.attend_staples(&generation);
+        // A generation ends with its last request, not with the program.
+        drop(generation);
         let files = Arc::clone(&self.generation.files);
         let watching = tokio::spawn(watch_certificates(files));
         workers.watchdog = Watchdog::of_process();
@@ -590,6 +600,8 @@ impl Program {
             workers.install(index, &self.generation, shares);
         }
         workers.shrink_to(count);
+        next.acme.attend(&next.orders());
+        self.attend_staples(&next);
         Ok(next)
     }
 
@@ -607,6 +619,16 @@ impl Program {
             tell_name(&event);
         }
         self.names = Some(tokio::spawn(names.keep(|event| tell_name(&event))));
+    }
+
+    /// Keeps the status of the certificates of a generation at hand, and no longer that of others.
+    fn attend_staples(&mut self, generation: &Generation) {
+        self.staples = JoinSet::new();
+        for staple in generation.staples() {
+            let tell = |problem: &str| error_log::report(Level::Warn, format_args!("{problem}"));
+            self.staples
+                .spawn(staple.keep(Some(self.answers.clone()), tell));
+        }
     }
 
     /// Tells of settings that a running process cannot change.
@@ -901,14 +923,21 @@ fn rotate_logs(rotation: LogRotation, workers: &mut Workers) {
     }
 }
 
-/// Takes changed files of certificates into use, for ever. Files are read on a thread of its own:
+/// Takes changed files of certificates and of keys for tickets into use, for ever. Files are read on a thread of its own:
 /// neither a slow disk nor a costly password holds the main thread.
 async fn watch_certificates(files: Arc<Files>) {
     loop {
         tokio::time::sleep(CERTIFICATES_SEEN).await;
         let looking = Arc::clone(&files);
-        let looked = tokio::task::spawn_blocking(move || looking.look()).await;
-        for change in looked.unwrap_or_default() {
+        let looked = tokio::task::spawn_blocking(move || (looking.look(), tickets::look())).await;
+        let (looked, troubles) = looked.unwrap_or_default();
+        for trouble in troubles {
+            error_log::report(
+                Level::Error,
+                format_args!("{trouble}; the keys from before are used on"),
+            );
+        }
+        for change in looked {
             match change {
                 Change::Loaded {
                     certificate,

@@ -42,6 +42,7 @@ pub fn http(text: &str) -> Arc<Http> {
                 http2: false,
                 http2_over_tls: true,
                 http2_streams: 0,
+                http2_window: 0,
             },
             span: node.span,
         }));

@@ -57,6 +57,13 @@ impl ServerNames {
     /// The position of the server for a host: lower case, without port and trailing dot; empty if
     /// the request names none. Groups of a regular expression are remembered.
     pub fn find(&self, host: &[u8], exchange: &Exchange) -> usize {
+        self.find_by(host, |regex, groups| {
+            remember(exchange, regex, groups, host)
+        })
+    }
+
+    /// As [`ServerNames::find`]; `matched` is told which regular expression it was.
+    pub fn find_by(&self, host: &[u8], matched: impl FnOnce(&Regex, &Groups)) -> usize {
         if let Some(&found) = self.names.find(host) {
             return found;
         }
@@ -64,7 +71,7 @@ impl ServerNames {
             let mut groups = Groups::new();
             for (regex, position) in &self.regexes {
                 if regex.find(host, &mut groups) {
-                    remember(exchange, regex, &groups, host);
+                    matched(regex, &groups);
                     return *position;
                 }
             }

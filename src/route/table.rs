@@ -41,6 +41,14 @@ impl RouteTable {
         self.listens[listen].find(host, exchange)
     }
 
+    /// As [`RouteTable::server`] where nobody asks what a regular expression matched.
+    ///
+    /// # Panics
+    /// If there is no such listening address.
+    pub fn server_of_name(&self, listen: usize, name: &[u8]) -> usize {
+        self.listens[listen].find_by(name, |_, _| {})
+    }
+
     /// The server at a position.
     ///
     /// # Panics

@@ -508,7 +508,8 @@ async fn read_head(
     read
 }
 
-fn limits(reading: &Reading) -> HeadLimits {
+/// The limits of a head.
+pub(super) fn limits(reading: &Reading) -> HeadLimits {
     let (count, size) = reading.large_header_buffers;
     HeadLimits {
         line: size,
@@ -520,7 +521,7 @@ fn limits(reading: &Reading) -> HeadLimits {
 }
 
 /// The status that a refused head is answered with.
-fn status_of(error: RequestError) -> u16 {
+pub(super) fn status_of(error: RequestError) -> u16 {
     match error {
         RequestError::UriTooLong => 414,
         RequestError::HeaderTooLarge | RequestError::TooManyFields => 494,
@@ -566,6 +567,8 @@ pub(super) fn prepare(
 
 /// What HTTP/1 and HTTP/2 have in common behind the choice of the server.
 pub(super) fn route(local: &Rc<Local>, exchange: &mut Exchange) -> Result<(), u16> {
+    // Before anything is done for a client, it must be one that may ask this server.
+    handshake::check_client(local, exchange)?;
     // An open proxy would serve these; a reverse proxy has no use for them (nginx answers 405).
     if matches!(exchange.method, Method::Connect | Method::Trace) {
         let name = if exchange.method == Method::Connect {

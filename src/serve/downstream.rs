@@ -19,8 +19,8 @@ use super::pace::Pace;
 use crate::http::buffer;
 use crate::http::exchange::Exchange;
 use crate::http::h1::chunked::{self, ChunkError, Decoder};
-use crate::http::h1::framing::BodyLength;
-use crate::http::head::{Fields, Version};
+use crate::http::h1::framing::{self, BodyLength};
+use crate::http::head::{Fields, ResponseHead, Version};
 use crate::net;
 use crate::net::deadline::Deadline;
 use crate::tls::stream::Stream;
@@ -374,8 +374,12 @@ impl Downstream {
     /// Tells a client that waits for it to send its body (RFC 9110 section 10.1.1). One that sent
     /// some of it already does not wait.
     pub async fn allow_body(&mut self, exchange: &Exchange) -> Result<(), ClientError> {
-        let Self::Http1(http1) = self else {
-            return Ok(());
+        let http1 = match self {
+            Self::Http1(http1) => http1,
+            Self::Http2(http2) => {
+                http2.allow_body();
+                return Ok(());
+            }
         };
         if !http1.awaits_continue {
             return Ok(());
@@ -411,11 +415,16 @@ impl Downstream {
         }
     }
 
-    /// Queues an interim answer (1xx) as these bytes; HTTP/2 clients do without.
-    pub fn queue_interim(&mut self, head: impl FnOnce(&mut Vec<u8>)) {
-        if let Self::Http1(http1) = self {
-            buffer::ensure(&mut http1.out);
-            head(&mut http1.out);
+    /// Queues an interim answer (1xx) as a peer sent it.
+    pub fn queue_interim(&mut self, head: &ResponseHead) {
+        match self {
+            Self::Http1(http1) => {
+                buffer::ensure(&mut http1.out);
+                http1
+                    .out
+                    .extend_from_slice(&head.fields.bytes[..head.length]);
+            }
+            Self::Http2(http2) => http2.queue_interim(head),
         }
     }
 
@@ -477,7 +486,8 @@ impl Downstream {
                 http1.out.clear();
                 true
             }
-            _ => false,
+            Self::Http1(_) => false,
+            Self::Http2(http2) => http2.take_back(),
         }
     }
 
@@ -535,20 +545,31 @@ impl Downstream {
         }
     }
 
-    /// Sets the pace of the answer that begins; `None` is full speed. HTTP/2 has a flow control of
-    /// its own for each stream and is not slowed down further.
+    /// Sets the pace of the answer that begins; `None` is full speed.
     pub fn set_pace(&mut self, pace: Option<Pace>) {
-        if let Self::Http1(http1) = self {
-            http1.pace = pace.map(Box::new);
+        match self {
+            Self::Http1(http1) => http1.pace = pace.map(Box::new),
+            Self::Http2(http2) => http2.set_pace(pace),
         }
     }
 
     /// Is the answer sent at a limited pace?
     pub fn is_paced(&self) -> bool {
-        matches!(self, Self::Http1(http1) if http1.pace.is_some())
+        match self {
+            Self::Http1(http1) => http1.pace.is_some(),
+            Self::Http2(http2) => http2.is_paced(),
+        }
     }
 
-    /// The connection as raw bytes, for a tunnel; only HTTP/1.1 upgrades.
+    /// Did the client ask for another protocol, so that bytes may pass both ways from here on?
+    pub fn wants_tunnel(&self, exchange: &Exchange) -> bool {
+        match self {
+            Self::Http1(_) => framing::wants_upgrade(&exchange.head).is_some(),
+            Self::Http2(http2) => http2.wants_tunnel(),
+        }
+    }
+
+    /// The connection, where it is one of HTTP/1.x.
     pub fn as_http1(&mut self) -> Option<&mut Http1> {
         match self {
             Self::Http1(http1) => Some(http1),

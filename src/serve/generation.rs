@@ -18,9 +18,12 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use tokio::runtime::Handle;
 
 use super::account;
+use super::peer_http2;
 use super::proxy::Plan;
 use super::proxy_fields::Url;
 use crate::acme::manager::Manager;
+use crate::acme::status::State;
+use crate::conf::typed::acme::Order;
 use crate::conf::typed::listen::Address;
 use crate::conf::typed::location::{Handler, Location, Server, Settings, Statement};
 use crate::conf::typed::log::Level;
@@ -28,21 +31,26 @@ use crate::conf::typed::process::Process;
 use crate::conf::typed::tls::Certificate;
 use crate::conf::typed::upstream as conf;
 use crate::conf::typed::{Config, Http};
-use crate::http::exchange::Exchange;
+use crate::http::exchange::{Connection, Exchange};
 use crate::log::{self, ErrorLogs, OpenAccessLog, error_log};
-use crate::metrics::prometheus::Listed;
+use crate::metrics::prometheus::{Listed, ListedCertificate};
 use crate::metrics::registry;
 use crate::metrics::traffic::{self, RouteId, RouteKey};
 use crate::net::resolver::Resolver;
 use crate::route::table::RouteTable;
+use crate::tls::client::Connectors;
 use crate::tls::computed::Computed;
+use crate::tls::facts::Facts;
 use crate::tls::files::Files;
 use crate::tls::placeholder::placeholder;
+use crate::tls::resumption::{self, Resumption};
 use crate::tls::slot::Slot;
+use crate::tls::stapling::Staple;
 use crate::tls::stream::Stream;
 use crate::tls::terminator::Terminator;
 use crate::unit::clock;
 use crate::upstream::group::{Group, Peers, Selected};
+use crate::upstream::multiplexed::Multiplexed;
 use crate::upstream::pool::{Idle, Pool};
 use crate::upstream::refresh::Names;
 
@@ -66,6 +74,8 @@ pub struct Generation {
     listens: HashMap<Address, usize>,
     /// By position in [`Http::servers`]: what servers with TLS offer.
     terminators: Vec<Option<Terminator>>,
+    /// What lets clients take up their sessions again.
+    pub resumption: Resumption,
     /// The certificates that we get ourselves.
     pub acme: Arc<Manager>,
     /// The certificates that stand in files.
@@ -124,6 +134,7 @@ impl Generation {
         all.sort_by_key(|(_, settings)| settings.id);
         all.dedup_by_key(|(_, settings)| settings.id);
         let mut opened = Vec::new();
+        let mut connectors = Connectors::default();
         let mut places = Vec::with_capacity(all.len());
         for (route, settings) in &all {
             let failed = |error: log::OpenError| BuildError(error.to_string());
@@ -132,7 +143,7 @@ impl Generation {
                 access: log::open_access(&settings.access_logs, &mut opened).map_err(failed)?,
                 errors: log::open_errors(&settings.error_logs, &mut opened).map_err(failed)?,
                 plan: match &settings.handler {
-                    Handler::Proxy(proxy) => Some(Plan::new(proxy)),
+                    Handler::Proxy(proxy) => Some(Plan::new(proxy, &mut connectors)),
                     Handler::Files | Handler::StubStatus | Handler::Metrics(_) => None,
                 },
             };
@@ -191,9 +202,19 @@ impl Generation {
             .collect();
         opened.dedup_by_key(|warning| warning.to_string());
         let mut warnings: Vec<_> = opened.iter().map(ToString::to_string).collect();
+        warnings.extend(connectors.failures().map(str::to_owned));
+        let mut resumption = Resumption::following(previous.map(|previous| &previous.resumption));
         let mut terminators = Vec::with_capacity(http.servers.len());
         for server in &http.servers {
-            terminators.push(terminator(server, files, acme, &mut warnings)?);
+            let before = previous.map(|previous| &previous.resumption);
+            terminators.push(terminator(
+                server,
+                files,
+                acme,
+                &mut resumption,
+                before,
+                &mut warnings,
+            )?);
         }
         Ok(Arc::new(Self {
             number,
@@ -205,6 +226,7 @@ impl Generation {
             groups,
             listens,
             terminators,
+            resumption,
             acme: Arc::clone(acme),
             files: Arc::clone(files),
             resolvers,
@@ -241,12 +263,51 @@ impl Generation {
         self.terminators.get(server)?.as_ref()
     }
 
+    /// The certificates that its servers want from elsewhere than files.
+    pub fn orders(&self) -> Vec<Arc<Order>> {
+        let servers = self.http.servers.iter();
+        let offered = servers.filter_map(|server| server.tls.as_ref());
+        offered
+            .flat_map(|tls| &tls.certificates)
+            .filter_map(|certificate| match certificate {
+                Certificate::Managed(order) => Some(Arc::clone(order)),
+                Certificate::Files(_) | Certificate::Computed { .. } => None,
+            })
+            .collect()
+    }
+
+    /// The certificates whose status is sent along, each once.
+    pub fn staples(&self) -> Vec<Staple> {
+        let mut staples: Vec<Staple> = Vec::new();
+        for (server, terminator) in self.http.servers.iter().zip(&self.terminators) {
+            let (Some(tls), Some(terminator)) = (&server.tls, terminator) else {
+                continue;
+            };
+            let written = server.settings.resolver.as_ref();
+            let resolver = written.map(|written| self.resolver(written));
+            for staple in Staple::of(tls, terminator.slots(), resolver.as_ref()) {
+                if !staples.iter().any(|known| known.has_slot_of(&staple)) {
+                    staples.push(staple);
+                }
+            }
+        }
+        staples
+    }
+
     /// The names in the `upstream {}` blocks: to be looked up before the generation is used, then kept.
     pub fn names(&self) -> Names {
         Names::new(&self.peers, |written| match written {
             Some(written) => self.resolver(written),
             None => self.system_resolver.clone(),
         })
+    }
+
+    /// The resolver of a place: its own, or the system's.
+    pub fn resolver_of(&self, settings: &Settings) -> Resolver {
+        match &settings.resolver {
+            Some(written) => self.resolver(written),
+            None => self.system_resolver.clone(),
+        }
     }
 
     /// The resolver made for a `resolver` line.
@@ -280,6 +341,40 @@ impl Generation {
             .collect()
     }
 
+    /// The certificates of the configuration, for [`crate::metrics::prometheus`]. Reads each.
+    pub fn listed_certificates(&self) -> Vec<ListedCertificate> {
+        let listed = |name: Option<&str>, facts: Option<&Facts>, failures| ListedCertificate {
+            name: name.unwrap_or_default().to_owned(),
+            key: facts.map_or_else(String::new, |facts| facts.key.clone()),
+            expiry: facts.map_or(0, |facts| {
+                u64::try_from(facts.not_after).unwrap_or_default()
+            }),
+            failures,
+        };
+        let managed = self.acme.statuses().into_iter().map(|status| {
+            let failures = match status.state {
+                State::Failed { attempts } => attempts,
+                _ => 0,
+            };
+            let name = status.names.first().map(|name| &**name);
+            listed(name, status.facts.as_ref(), failures)
+        });
+        let files = self.files.list().into_iter().map(|status| {
+            let held = &status.held;
+            let der = held.certified.cert.first();
+            let facts = der
+                .filter(|_| held.lacking.is_none())
+                .and_then(|der| Facts::read(der));
+            let own = facts.as_ref().and_then(|facts| {
+                let address = facts.addresses.first().map(ToString::to_string);
+                facts.dns_names.first().cloned().or(address)
+            });
+            let path = status.pair.certificate.display().to_string();
+            listed(Some(&own.unwrap_or(path)), facts.as_ref(), 0)
+        });
+        managed.chain(files).collect()
+    }
+
     /// The peers of every upstream, for those who resolve names and check health.
     pub fn peers(&self) -> &[Arc<Peers>] {
         &self.peers
@@ -305,6 +400,8 @@ fn terminator(
     server: &Server,
     files: &Files,
     acme: &Manager,
+    resumption: &mut Resumption,
+    previous: Option<&Resumption>,
     warnings: &mut Vec<String>,
 ) -> Result<Option<Terminator>, BuildError> {
     let Some(tls) = &server.tls else {
@@ -342,7 +439,7 @@ fn terminator(
         }
     }
     let is_managed = |certificate: &Certificate| matches!(certificate, Certificate::Managed(_));
-    let is_lacking = slots.iter().all(|slot| slot.held().lacking.is_some());
+    let is_lacking = !tls.rejects && slots.iter().all(|slot| slot.held().lacking.is_some());
     if is_lacking && computed.is_empty() && !tls.certificates.iter().any(is_managed) {
         let name = String::from_utf8_lossy(&server.primary_name);
         let why = format!("no certificate for server \"{name}\", a placeholder is served");
@@ -351,7 +448,9 @@ fn terminator(
             slots.extend(placeholder(why).map(Slot::new));
         }
     }
-    Terminator::new(tls, slots, server.reading.http2_over_tls)
+    let identity = resumption::identity(server, tls);
+    let http2 = server.reading.http2_over_tls;
+    Terminator::new(tls, slots, http2, identity, resumption, previous, warnings)
         .map(|terminator| Some(terminator.with_computed(computed)))
         .map_err(|error| BuildError(format!("TLS of a server cannot be set up: {error}")))
 }
@@ -417,6 +516,8 @@ pub struct LocalUpstream {
     /// The balance.
     pub group: Rc<Group>,
     pool: RefCell<Pool<Stream>>,
+    /// Connections that carry many requests at a time.
+    pub multiplexed: Multiplexed<peer_http2::Connection>,
 }
 
 /// So many groups are made for computed addresses before all are forgotten.
@@ -424,10 +525,13 @@ const MOST_DYNAMIC: usize = 1024;
 
 impl LocalUpstream {
     fn new(peers: Arc<Peers>) -> Rc<Self> {
-        let pool = RefCell::new(Pool::new(peers.upstream().keepalive.clone()));
+        let limits = &peers.upstream().keepalive;
+        let pool = RefCell::new(Pool::new(limits.clone()));
+        let multiplexed = Multiplexed::new(limits.clone());
         Rc::new(Self {
             group: Group::new(peers),
             pool,
+            multiplexed,
         })
     }
 
@@ -553,6 +657,28 @@ impl Local {
         }
     }
 
+    /// Writes a line about a connection as a whole to the log of its default server.
+    pub fn log_connection(
+        &self,
+        server: &Server,
+        connection: &Connection,
+        level: Level,
+        message: fmt::Arguments<'_>,
+    ) {
+        if let Some(place) = self.generation.places.get(server.settings.id) {
+            error_log::write(
+                &place.errors,
+                level,
+                Some(connection.serial),
+                format_args!(
+                    "{message}, client: {}, server: {}",
+                    connection.remote_text, connection.local
+                ),
+                None,
+            );
+        }
+    }
+
     /// What a request leaves behind that ended: its lines in the access log, and itself among what is
     /// counted, both in the place where it stands now.
     pub fn finish(&self, exchange: &Exchange) {
@@ -570,11 +696,12 @@ impl Local {
     /// Closes kept connections that were idle for too long.
     pub fn sweep(&self) {
         let now = clock::now();
-        for upstream in &self.upstreams {
+        let dynamic = self.dynamic.borrow();
+        for upstream in self.upstreams.iter().chain(dynamic.values()) {
             upstream.pool.borrow_mut().sweep(now);
-        }
-        for upstream in self.dynamic.borrow().values() {
-            upstream.pool.borrow_mut().sweep(now);
+            upstream
+                .multiplexed
+                .sweep(now, peer_http2::Connection::is_over);
         }
     }
 
@@ -582,6 +709,7 @@ impl Local {
     pub fn close_idle_peers(&self) {
         for upstream in &self.upstreams {
             upstream.pool.borrow_mut().retain(|_| false);
+            upstream.multiplexed.close();
         }
         self.dynamic.borrow_mut().clear();
     }
@@ -590,7 +718,7 @@ impl Local {
     pub fn idle_peers(&self) -> usize {
         self.upstreams
             .iter()
-            .map(|upstream| upstream.pool.borrow().len())
+            .map(|upstream| upstream.pool.borrow().len() + upstream.multiplexed.idle())
             .sum()
     }
 }

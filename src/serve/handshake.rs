@@ -1,28 +1,34 @@
 //! The beginning of a client's connection where TLS is spoken: which server answers, and what the
 //! handshake came to.
 
+use std::cell::RefCell;
 use std::future::Future as _;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::Context;
 
-use rustls::HandshakeKind;
+use rustls::pki_types::CertificateDer;
+use rustls::{HandshakeKind, ProtocolVersion, SignatureScheme};
 
 use super::connection;
+use super::generation::Local;
 use super::worker::Worker;
+use crate::acme::challenges;
 use crate::conf::typed::listen::Address;
 use crate::conf::typed::log::Level;
-use crate::http::exchange::{Connection, Exchange, Secured};
+use crate::http::exchange::{ClientCertificate, ClientFact, Connection, Exchange, Judged, Secured};
 use crate::http::variables;
 use crate::log::error_log;
+use crate::metrics::registry;
 use crate::net;
 use crate::net::deadline::Deadline;
+use crate::tls::clients::{self, Refusal};
+use crate::tls::presented::{self, Presented};
 use crate::tls::stream::{Secure, Stream};
 use crate::tls::terminator::{Greeted, Greeting, HandshakeError, Hello, Terminator};
 use crate::tls::{computed, openssl};
-
-/// The protocol of a challenge (RFC 8737 section 6.2).
-const ACME: &[u8] = b"acme-tls/1";
+use crate::unit::clock;
 
 /// What a client's connection became.
 pub enum Accepted {
@@ -55,6 +61,7 @@ pub async fn accept(
     let deadline = Deadline::new();
     deadline.set(server.reading.header_timeout);
     let told = |error: &HandshakeError| {
+        registry::with(|counters| counters.tls_failed.increase());
         error_log::report(
             Level::Info,
             format_args!(
@@ -79,35 +86,40 @@ pub async fn accept(
     let name: Box<str> = {
         let client = hello.client();
         let name = client.server_name().unwrap_or_default();
-        name.trim_end_matches('.').to_ascii_lowercase().into()
+        name.strip_suffix('.')
+            .unwrap_or(name)
+            .to_ascii_lowercase()
+            .into()
     };
     let asks_for_proof = hello
         .client()
         .alpn()
-        .is_some_and(|mut offered| offered.any(|protocol| protocol == ACME));
+        .is_some_and(|mut offered| offered.any(|protocol| protocol == challenges::PROTOCOL));
     let challenged = match asks_for_proof {
         true => local.generation.acme.challenges().handshake(&name),
         false => None,
     };
+    // A client that names nobody, or an address, gets the default server.
+    let position = match name.is_empty() {
+        true => position,
+        false => {
+            let routes = &local.generation.routes;
+            routes.server_of_name(listening, name.as_bytes())
+        }
+    };
+    let terminator = local.generation.terminator(position);
     let is_challenge = challenged.is_some();
     let config = match challenged {
         Some(config) => config,
         None => {
-            let position = match name.is_empty() {
-                true => position,
-                false => {
-                    let http = Arc::clone(&local.generation.http);
-                    let exchange =
-                        Exchange::new(Rc::new(connection.clone()), http, Arc::clone(server));
-                    local
-                        .generation
-                        .routes
-                        .server(listening, name.as_bytes(), &exchange)
-                }
-            };
-            let terminator = local.generation.terminator(position)?;
+            let terminator = terminator?;
+            if terminator.rejects() {
+                told(&hello.refuse());
+                return None;
+            }
+            let config = terminator.config(&hello.client());
             if terminator.computed().is_empty() {
-                Arc::clone(terminator.config())
+                Arc::clone(config)
             } else {
                 let http = Arc::clone(&local.generation.http);
                 let server = Arc::clone(&http.servers[position]);
@@ -117,7 +129,7 @@ pub async fn accept(
                     ..Secured::default()
                 }));
                 let exchange = Exchange::new(Rc::new(asking), http, server);
-                let mut loading = pin!(computed(terminator, &name, &exchange));
+                let mut loading = pin!(computed(terminator, config, &name, &exchange));
                 match deadline
                     .guard(|context| loading.as_mut().poll(context))
                     .await
@@ -136,8 +148,9 @@ pub async fn accept(
             }
         }
     };
-    let secure = match shake_hands(hello, config, &deadline).await {
-        Ok(secure) => secure,
+    let offered = Offered::of(&hello);
+    let (secure, proof) = match shake_hands(hello, config, &deadline).await {
+        Ok(done) => done,
         Err(error) => {
             told(&error);
             return None;
@@ -151,6 +164,24 @@ pub async fn accept(
     }
     let session = secure.session();
     let is_http2 = session.alpn_protocol() == Some(b"h2");
+    let is_resumed = session.handshake_kind() == Some(HandshakeKind::Resumed);
+    registry::with(|counters| {
+        match session.protocol_version() {
+            Some(ProtocolVersion::TLSv1_2) => counters.tls12.increase(),
+            _ => counters.tls13.increase(),
+        }
+        if is_resumed {
+            counters.tls_resumed.increase();
+        }
+    });
+    let shown = session.peer_certificates().unwrap_or_default();
+    let certificate = shown.first().map(|_| {
+        Box::new(ClientCertificate {
+            chain: shown.iter().map(|shown| shown.to_vec().into()).collect(),
+            proof: proof.map_or("", openssl::signature_scheme),
+            describe: client_certificate,
+        })
+    });
     connection.secured = Some(Rc::new(Secured {
         protocol: session.protocol_version().map_or("", openssl::version),
         cipher: (session.negotiated_cipher_suite())
@@ -159,7 +190,13 @@ pub async fn accept(
             .map_or("", |group| openssl::group(group.name())),
         server_name: name,
         alpn_protocol: String::from_utf8_lossy(session.alpn_protocol().unwrap_or_default()).into(),
-        is_resumed: session.handshake_kind() == Some(HandshakeKind::Resumed),
+        is_resumed,
+        ciphers: offered.ciphers,
+        curves: offered.curves,
+        early: secure.is_early(),
+        server: terminator.map(Terminator::identity).unwrap_or_default(),
+        certificate,
+        judged: RefCell::default(),
     }));
     let stream = Stream::Secure(Box::new(secure));
     Some(match is_http2 {
@@ -168,9 +205,129 @@ pub async fn accept(
     })
 }
 
+/// What the client offered, as the registry numbers it.
+struct Offered {
+    ciphers: Box<[u16]>,
+    curves: Box<[u16]>,
+}
+
+impl Offered {
+    fn of(hello: &Hello) -> Self {
+        let client = hello.client();
+        let groups = client.named_groups().unwrap_or_default();
+        Self {
+            ciphers: client
+                .cipher_suites()
+                .iter()
+                .map(|&suite| suite.into())
+                .collect(),
+            curves: groups.iter().map(|&group| group.into()).collect(),
+        }
+    }
+}
+
+/// What is thought of the client of a request: may it go on? The error is a status.
+pub fn check_client(local: &Local, exchange: &Exchange) -> Result<(), u16> {
+    let Some(secured) = &exchange.connection.secured else {
+        return Ok(());
+    };
+    let terminator = local.generation.terminator(exchange.server_position);
+    let Some((terminator, clients)) =
+        terminator.and_then(|terminator| Some((terminator, terminator.clients()?)))
+    else {
+        return Ok(());
+    };
+    if terminator.identity() != secured.server {
+        // What another server asked and thought of this client says nothing here.
+        local.log(
+            exchange,
+            Level::Info,
+            format_args!(
+                "client attempted to request the server name different from the one that was negotiated while reading client request headers"
+            ),
+        );
+        return Err(421);
+    }
+    // Judged once for a connection, and again when another configuration asks for something else.
+    let known = secured.judged.borrow().as_ref().map(|judged| judged.by);
+    if known != Some(clients.serial) {
+        let chain = secured.certificate.iter().flat_map(|shown| &shown.chain);
+        let chain: Vec<_> = chain.map(|shown| CertificateDer::from(&**shown)).collect();
+        let verdict = clients.judge(&chain, clock::unix());
+        let (status, why) = match clients.admit(verdict) {
+            Ok(()) => (None, ""),
+            Err(Refusal::Bad(why)) => (Some(495), why),
+            Err(Refusal::Missing) => (Some(496), ""),
+        };
+        *secured.judged.borrow_mut() = Some(Judged {
+            by: clients.serial,
+            verdict: verdict.to_string().into(),
+            status,
+            why,
+        });
+    }
+    let judged = secured.judged.borrow();
+    let Some(Judged {
+        status: Some(status),
+        why,
+        ..
+    }) = *judged
+    else {
+        return Ok(());
+    };
+    match status {
+        495 => local.log(
+            exchange,
+            Level::Info,
+            format_args!(
+                "client SSL certificate verify error: ({why}) while reading client request headers"
+            ),
+        ),
+        _ => local.log(
+            exchange,
+            Level::Info,
+            format_args!(
+                "client sent no required SSL certificate while reading client request headers"
+            ),
+        ),
+    }
+    Err(status)
+}
+
+/// What `$ssl_client_*` say of a certificate.
+fn client_certificate(der: &[u8], fact: ClientFact, out: &mut Vec<u8>) -> bool {
+    let text = match fact {
+        ClientFact::Raw => Some(presented::raw(der)),
+        ClientFact::Folded => Some(presented::folded(der)),
+        ClientFact::Escaped => Some(presented::escaped(der)),
+        ClientFact::Fingerprint => Some(presented::fingerprint(der)),
+        _ => Presented::read(der).map(|certificate| match fact {
+            ClientFact::Subject => certificate.subject(),
+            ClientFact::SubjectLegacy => certificate.subject_legacy(),
+            ClientFact::Issuer => certificate.issuer(),
+            ClientFact::IssuerLegacy => certificate.issuer_legacy(),
+            ClientFact::Serial => certificate.serial(),
+            ClientFact::NotBefore => certificate.not_before(),
+            ClientFact::NotAfter => certificate.not_after(),
+            _ => {
+                let now = i64::try_from(clock::unix().as_secs()).unwrap_or(i64::MAX);
+                certificate.days_left(now).to_string()
+            }
+        }),
+    };
+    match text {
+        Some(text) => {
+            out.extend_from_slice(text.as_bytes());
+            true
+        }
+        None => false,
+    }
+}
+
 /// What is offered to a client where certificates stand at computed paths: those that could be loaded.
 async fn computed(
     terminator: &Terminator,
+    config: &rustls::ServerConfig,
     name: &str,
     exchange: &Exchange,
 ) -> Result<Arc<rustls::ServerConfig>, String> {
@@ -214,7 +371,7 @@ async fn computed(
     }
     match failure {
         Some(failure) if loaded.is_empty() => Err(failure),
-        _ => Ok(terminator.config_with(loaded)),
+        _ => Ok(terminator.config_with(config, loaded)),
     }
 }
 
@@ -222,13 +379,18 @@ async fn shake_hands(
     hello: Hello,
     config: Arc<rustls::ServerConfig>,
     deadline: &Deadline,
-) -> Result<Secure, HandshakeError> {
+) -> Result<(Secure, Option<SignatureScheme>), HandshakeError> {
+    let mut proof = None;
+    clients::take_proof();
     let mut secure = hello.answer(config)?;
-    match deadline
-        .guard(|context| secure.poll_handshake(context))
-        .await
-    {
-        Some(Ok(())) => Ok(secure),
+    let drive = |context: &mut Context<'_>| {
+        let polled = secure.poll_handshake(context);
+        // Before another connection has its turn on this thread.
+        proof = clients::take_proof().or(proof);
+        polled
+    };
+    match deadline.guard(drive).await {
+        Some(Ok(())) => Ok((secure, proof)),
         Some(Err(error)) => Err(HandshakeError::of(error)),
         None => Err(HandshakeError::Io(std::io::ErrorKind::TimedOut.into())),
     }

@@ -15,9 +15,14 @@ mod handshake;
 mod http2;
 pub mod metrics_page;
 mod pace;
+mod peer;
+mod peer_http1;
+mod peer_http2;
 mod proxy;
 mod proxy_fields;
 mod proxy_protocol;
+mod proxy_request;
+mod relay;
 mod request_body;
 mod status_page;
 mod tunnel;
@@ -84,6 +89,19 @@ pub async fn serve(
             Next::Server => {
                 let server = Arc::clone(&exchange.server);
                 exchange.enter(&server.settings);
+                // Before any rewrite: a server that redirects all of its requests shall not keep an
+                // authority from what it came to see.
+                if let Some(answer) = local.generation.acme.challenges().at(&exchange.path)
+                    && matches!(exchange.method, Method::Get | Method::Head)
+                {
+                    exchange.status = 200;
+                    exchange
+                        .answer
+                        .push(b"Content-Type", b"application/octet-stream");
+                    exchange.answer_length = Some(answer.len() as u64);
+                    next = Next::Send(plain(Body::Bytes(answer.as_bytes().to_vec())));
+                    continue;
+                }
                 match run_statements(local, exchange, &server.statements) {
                     // The path changed or not: now it is searched.
                     Outcome::Continue | Outcome::SearchAgain => Next::Search,

@@ -1,4 +1,5 @@
-//! Tunnels: after a peer switched protocols (101), bytes pass both ways until both sides ended.
+//! Tunnels: after a peer switched protocols (101), bytes pass both ways until both sides ended. The
+//! client's side is a connection of HTTP/1.1, or a stream of HTTP/2 (RFC 8441).
 //!
 //! Invariant: an end of one direction is passed on as an end of that direction only, so a protocol
 //! that says goodbye in both directions can.
@@ -10,7 +11,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use tokio::io::AsyncWrite as _;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite};
 
 use super::answer;
 use super::downstream::{ClientError, Downstream};
@@ -40,8 +41,8 @@ impl Direction {
     fn poll(
         &mut self,
         context: &mut Context<'_>,
-        from: &mut Stream,
-        to: &mut Stream,
+        from: &mut (impl AsyncRead + Unpin),
+        to: &mut (impl AsyncWrite + Unpin),
     ) -> Poll<io::Result<()>> {
         let mut progress = false;
         loop {
@@ -67,7 +68,8 @@ impl Direction {
                 break;
             }
             buffer::ensure(&mut self.bytes);
-            match from.poll_read_into(context, &mut self.bytes, buffer::SMALL)? {
+            let read = std::pin::pin!(from.read_buf(&mut self.bytes));
+            match read.poll(context)? {
                 Poll::Ready(0) => self.has_ended = true,
                 Poll::Ready(_) => {}
                 Poll::Pending => {
@@ -89,7 +91,8 @@ impl Direction {
     }
 }
 
-/// Sends the 101 and passes bytes until both sides ended or nothing moved for `proxy_read_timeout`.
+/// Tells the client that its peer switched, and passes bytes until both sides ended or nothing moved
+/// for `proxy_read_timeout`.
 pub async fn run(
     local: &Rc<Local>,
     exchange: &mut Exchange,
@@ -97,65 +100,47 @@ pub async fn run(
     plan: &Plan,
     mut peer: Stream,
 ) -> Result<Outcome, ClientError> {
-    exchange.status = 101;
     exchange.keep_alive = false;
-    let mut head = buffer::take_small();
-    head.extend_from_slice(b"HTTP/1.1 101 Switching Protocols\r\n");
-    for (known, name, value) in exchange.upstream_head.fields.iter() {
-        if !matches!(
-            known,
-            Some(
-                Known::Connection
-                    | Known::ContentLength
-                    | Known::TransferEncoding
-                    | Known::KeepAlive
-            )
-        ) {
-            write::push_field(&mut head, name, value);
-        }
-    }
-    answer::push_own_fields(&mut head, exchange);
-    head.extend_from_slice(b"Connection: upgrade\r\n\r\n");
-    exchange.head_bytes_sent = head.len() as u64;
-    exchange.bytes_sent = head.len() as u64;
     let rest_from_peer =
         exchange.upstream_head.fields.bytes[exchange.upstream_head.length..].to_vec();
-    let Some(http1) = downstream.as_http1() else {
-        return Ok(Outcome::Failed(502));
-    };
-    let rest_from_client = exchange.head.fields.bytes[http1.unread..].to_vec();
-    http1.unread = exchange.head.fields.bytes.len();
-    let client = &mut http1.stream;
-
-    head.extend_from_slice(&rest_from_peer);
-    let mut down = Direction {
-        bytes: head,
-        ..Direction::default()
-    };
-    let mut up = Direction {
-        bytes: rest_from_client,
-        ..Direction::default()
-    };
-    let deadline = Deadline::new();
-    let timeout: Duration = plan.proxy.read_timeout;
-    deadline.set(timeout);
-    let result = poll_fn(|context| {
-        loop {
-            let moved_up = up.poll(context, client, &mut peer)?.is_ready();
-            let moved_down = down.poll(context, &mut peer, client)?.is_ready();
-            // A peer that ended has nothing more to say to the client; a client that ended may still
-            // be told something.
-            if down.is_done() || (up.is_done() && down.has_ended) {
-                return Poll::Ready(Ok::<bool, io::Error>(true));
+    let timeout = plan.proxy.read_timeout;
+    let mut down = Direction::default();
+    let mut up = Direction::default();
+    let result = match downstream {
+        Downstream::Http1(http1) => {
+            exchange.status = 101;
+            let mut head = buffer::take_small();
+            head.extend_from_slice(b"HTTP/1.1 101 Switching Protocols\r\n");
+            for (known, name, value) in exchange.upstream_head.fields.iter() {
+                if !is_of_connection(known) {
+                    write::push_field(&mut head, name, value);
+                }
             }
-            if !moved_up && !moved_down {
-                break;
-            }
-            deadline.set(timeout);
+            answer::push_own_fields(&mut head, exchange);
+            head.extend_from_slice(b"Connection: upgrade\r\n\r\n");
+            exchange.head_bytes_sent = head.len() as u64;
+            exchange.bytes_sent = head.len() as u64;
+            head.extend_from_slice(&rest_from_peer);
+            down.bytes = head;
+            up.bytes = exchange.head.fields.bytes[http1.unread..].to_vec();
+            http1.unread = exchange.head.fields.bytes.len();
+            pass(&mut http1.stream, &mut peer, &mut up, &mut down, timeout).await
         }
-        deadline.poll_expired(context).map(|()| Ok(false))
-    })
-    .await;
+        Downstream::Http2(http2) => {
+            // RFC 8441 section 5: 200 takes the place of 101, and there is no key to prove.
+            exchange.status = 200;
+            for (known, name, value) in exchange.upstream_head.fields.iter() {
+                if !is_of_connection(known) && !name.eq_ignore_ascii_case(b"Sec-WebSocket-Accept") {
+                    exchange.answer.push_known(known, name, value);
+                }
+            }
+            http2.begin_tunnel(exchange);
+            let send_timeout = exchange.settings.send_timeout;
+            poll_fn(|context| http2.poll_flush(context, send_timeout)).await?;
+            down.bytes = rest_from_peer;
+            pass(&mut **http2, &mut peer, &mut up, &mut down, timeout).await
+        }
+    };
     exchange.bytes_sent = exchange.bytes_sent.max(down.total);
     if let Some(attempt) = exchange.attempts.last_mut() {
         attempt.response_time = Some(clock::now().saturating_duration_since(attempt.started));
@@ -180,4 +165,41 @@ pub async fn run(
     }
     answer::note_sent(exchange);
     Ok(Outcome::Cut)
+}
+
+/// Fields of a peer's 101 that end here.
+fn is_of_connection(known: Option<Known>) -> bool {
+    matches!(
+        known,
+        Some(Known::Connection | Known::ContentLength | Known::TransferEncoding | Known::KeepAlive)
+    )
+}
+
+/// Passes bytes both ways; `false` if nothing moved for too long.
+async fn pass(
+    client: &mut (impl AsyncRead + AsyncWrite + Unpin),
+    peer: &mut Stream,
+    up: &mut Direction,
+    down: &mut Direction,
+    timeout: Duration,
+) -> io::Result<bool> {
+    let deadline = Deadline::new();
+    deadline.set(timeout);
+    poll_fn(|context| {
+        loop {
+            let moved_up = up.poll(context, client, peer)?.is_ready();
+            let moved_down = down.poll(context, peer, client)?.is_ready();
+            // A peer that ended has nothing more to say to the client; a client that ended may still
+            // be told something.
+            if down.is_done() || (up.is_done() && down.has_ended) {
+                return Poll::Ready(Ok(true));
+            }
+            if !moved_up && !moved_down {
+                break;
+            }
+            deadline.set(timeout);
+        }
+        deadline.poll_expired(context).map(|()| Ok(false))
+    })
+    .await
 }

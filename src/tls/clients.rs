@@ -222,8 +222,8 @@ impl fmt::Display for Verdict {
     }
 }
 
-/// The certificates of a file.
-fn certificates_of(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
+/// The certificates of a file; the error says what is wrong with it.
+pub fn certificates_of(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
     let (bytes, _) = file::read(path).map_err(|problem| problem.to_string())?;
     let mut certificates = Vec::new();
     for section in pem::sections(&bytes) {
@@ -324,9 +324,8 @@ fn reason(
         Error::CertRevoked => "certificate revoked",
         Error::CrlExpired { .. } => "CRL has expired",
         Error::UnknownRevocationStatus => "unable to get certificate CRL",
-        Error::MaximumPathDepthExceeded | Error::MaximumPathBuildCallsExceeded => {
-            "certificate chain too long"
-        }
+        // OpenSSL does not look further, and finds no issuer there.
+        Error::MaximumPathDepthExceeded | Error::MaximumPathBuildCallsExceeded => NO_LOCAL_ISSUER,
         Error::InvalidSignatureForPublicKey => "certificate signature failure",
         Error::NameConstraintViolation => "permitted subtree violation",
         Error::PathLenConstraintViolated => "path length constraint exceeded",

@@ -9,7 +9,7 @@
 use std::error::Error;
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 use std::{fmt, io, vec};
@@ -23,12 +23,12 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::client::legacy::connect::dns::Name;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::CryptoProvider;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 use tokio::sync::OnceCell;
 use tower_service::Service;
 
+use super::provider::provider;
 use crate::net::resolver::Resolver;
 
 /// One address of a host gets no more than this of the deadline.
@@ -367,16 +367,13 @@ fn trusting_anything() -> ClientConfig {
 }
 
 fn configuration() -> rustls::ConfigBuilder<ClientConfig, rustls::WantsVerifier> {
-    ClientConfig::builder_with_provider(Arc::clone(&PROVIDER))
+    ClientConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()
         .expect("the provider has suites of TLS 1.2 and 1.3")
 }
 
-/// Named, because the crate may hold more than one and then chooses none.
-static PROVIDER: LazyLock<Arc<CryptoProvider>> =
-    LazyLock::new(|| Arc::new(rustls::crypto::aws_lc_rs::default_provider()));
-
-fn system_roots() -> RootCertStore {
+/// What the system trusts; if that is nothing, the roots of Mozilla that are built in.
+pub(super) fn system_roots() -> RootCertStore {
     let mut store = RootCertStore::empty();
     // A damaged file among them does not make the others worthless.
     store.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
@@ -414,7 +411,7 @@ impl ServerCertVerifier for Unverified {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        let algorithms = &PROVIDER.signature_verification_algorithms;
+        let algorithms = &provider().signature_verification_algorithms;
         rustls::crypto::verify_tls12_signature(message, certificate, signature, algorithms)
     }
 
@@ -424,12 +421,12 @@ impl ServerCertVerifier for Unverified {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        let algorithms = &PROVIDER.signature_verification_algorithms;
+        let algorithms = &provider().signature_verification_algorithms;
         rustls::crypto::verify_tls13_signature(message, certificate, signature, algorithms)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        PROVIDER
+        provider()
             .signature_verification_algorithms
             .supported_schemes()
     }
@@ -520,7 +517,7 @@ mod tests {
             .and_then(|params| params.signed_by(&key, &root))
             .expect("a leaf");
         let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(key.serialize_der()));
-        let mut config = rustls::ServerConfig::builder_with_provider(Arc::clone(&PROVIDER))
+        let mut config = rustls::ServerConfig::builder_with_provider(provider())
             .with_safe_default_protocol_versions()
             .expect("versions")
             .with_no_client_auth()

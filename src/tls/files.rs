@@ -39,6 +39,15 @@ impl From<&CertificateFiles> for Pair {
     }
 }
 
+impl Pair {
+    /// Can its files be opened?
+    fn is_readable(&self) -> bool {
+        let passwords = self.passwords.as_ref();
+        let mut paths = [&self.certificate, &self.key].into_iter().chain(passwords);
+        paths.all(|path| fs::File::open(path).is_ok())
+    }
+}
+
 /// All pairs of files that any configuration uses.
 #[derive(Debug, Default)]
 pub struct Files {
@@ -59,6 +68,9 @@ struct State {
     trouble: Option<MaterialError>,
     /// The files changed and are no good; another look will tell whether somebody was writing.
     is_doubted: bool,
+    /// Was it seen that they can be read again? The program may have had the rights of root when it
+    /// read them, and who can renew nothing should learn it before the day of the renewal.
+    is_readable: bool,
 }
 
 /// What a look at changed files found.
@@ -151,7 +163,13 @@ impl Entry {
         let mut state = self.state.lock();
         let was_doubted = state.is_doubted;
         if Stamps::of(pair) == state.seen && !was_doubted {
-            return None;
+            if state.is_readable || state.trouble.is_some() {
+                return None;
+            }
+            state.is_readable = pair.is_readable();
+            if state.is_readable {
+                return None;
+            }
         }
         let before = state.trouble.clone();
         match self.load(pair, &mut state) {
@@ -179,6 +197,7 @@ impl Entry {
         // What changes while it is read is seen to have changed the next time.
         state.seen = Stamps::of(pair);
         state.is_doubted = false;
+        state.is_readable = false;
         match material::load(&pair.certificate, &pair.key, pair.passwords.as_deref()) {
             Ok(material) => {
                 state.trouble = None;
@@ -219,8 +238,9 @@ impl Stamps {
     }
 }
 
+/// What tells whether one file changed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-struct Stamp {
+pub(super) struct Stamp {
     device: u64,
     inode: u64,
     size: u64,
@@ -229,7 +249,8 @@ struct Stamp {
 }
 
 impl Stamp {
-    fn of(path: &Path) -> Option<Self> {
+    /// `None` if there is no such file.
+    pub(super) fn of(path: &Path) -> Option<Self> {
         let metadata = fs::metadata(path).ok()?;
         Some(Self {
             device: metadata.dev(),
@@ -243,7 +264,7 @@ impl Stamp {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::symlink;
+    use std::os::unix::fs::{PermissionsExt as _, symlink};
 
     use tempfile::TempDir;
 
@@ -400,6 +421,36 @@ mod tests {
         link("k.pem", "key2.pem");
         assert!(matches!(&all.look()[..], [Change::Loaded { .. }]));
         assert_eq!(served(&slot), "CN=other.example");
+    }
+
+    #[test]
+    fn whoever_cannot_read_the_files_again_is_told_before_they_change() {
+        if !nix::unistd::geteuid().is_root() {
+            // Only root can lose rights, and only for root there is something to lose.
+            return;
+        }
+        let directory = tempfile::tempdir().expect("a directory");
+        put(&directory, "c.pem", "rsa.pem");
+        put(&directory, "k.pem", "rsa.key");
+        let open = fs::Permissions::from_mode(0o755);
+        fs::set_permissions(directory.path(), open).expect("ours");
+        let private = fs::Permissions::from_mode(0o600);
+        fs::set_permissions(directory.path().join("k.pem"), private).expect("ours");
+        let all = Files::new();
+        let (slot, trouble) = all.slot(&files(directory.path())).expect("a slot");
+        assert_eq!(trouble, None);
+        // The rights of this thread over files become those of nobody.
+        nix::unistd::setfsuid(nix::unistd::Uid::from_raw(65534));
+        assert_eq!(all.look(), []);
+        let changes = all.look();
+        assert_eq!(all.look(), []);
+        nix::unistd::setfsuid(nix::unistd::Uid::from_raw(0));
+        let [Change::Refused { error, is_served }] = &changes[..] else {
+            panic!("{changes:?}");
+        };
+        assert!(is_served, "{error}");
+        assert!(error.to_string().ends_with("permission denied"), "{error}");
+        assert_eq!(served(&slot), "CN=rsa.example");
     }
 
     #[test]

@@ -132,7 +132,7 @@ pub fn load_from(
         certificate: certificate.name(),
         key: key.name(),
         passwords: passwords.map(|path| path.display().to_string()),
-        problem,
+        problem: Box::new(problem),
     })
 }
 
@@ -474,7 +474,7 @@ pub struct MaterialError {
     /// The file of passwords.
     pub passwords: Option<String>,
     /// What is wrong.
-    pub problem: Problem,
+    pub problem: Box<Problem>,
 }
 
 /// See [`MaterialError`].
@@ -548,7 +548,7 @@ impl fmt::Display for MaterialError {
                 self.passwords.as_deref().unwrap_or_default()
             ),
         };
-        match &self.problem {
+        match &*self.problem {
             Problem::File { part, problem } => match problem {
                 FileProblem::Empty => write!(formatter, "{} is empty", part_name(part)),
                 FileProblem::TooLarge => write!(formatter, "{} is too large", part_name(part)),
@@ -645,14 +645,19 @@ impl MaterialError {
             Part::Key => self.key.as_str(),
             Part::Passwords => self.passwords.as_deref().unwrap_or_default(),
         };
-        Some(match &self.problem {
+        Some(match &*self.problem {
             Problem::File { part, problem } => match problem {
                 FileProblem::Missing => {
                     "is the path right? relative ones start at the directory of the configuration"
                         .to_owned()
                 }
                 FileProblem::Denied => {
-                    format!("let the program read it, and enter all directories before `{}`", path(*part))
+                    let user = reader();
+                    let path = path(*part);
+                    format!(
+                        "it is read as `{user}`: `setfacl -m u:{user}:r {path}` lets it, and every \
+                         directory before it must let `{user}` pass (`x`)"
+                    )
                 }
                 FileProblem::Directory => match part {
                     Part::Certificate => "name the file in it, as `fullchain.pem`".to_owned(),
@@ -735,6 +740,13 @@ impl MaterialError {
             }
         })
     }
+}
+
+/// Whom files are read as: a name where there is one.
+fn reader() -> String {
+    let user = nix::unistd::geteuid();
+    let known = nix::unistd::User::from_uid(user).ok().flatten();
+    known.map_or_else(|| user.to_string(), |known| known.name)
 }
 
 fn list(labels: &[String]) -> String {
@@ -858,20 +870,19 @@ mod tests {
         std::fs::read_to_string(path(name)).expect("a file")
     }
 
+    fn source<'a>(name: &'a str, text: &'a str) -> Source<'a> {
+        let bytes = text.as_bytes();
+        Source::Text { name, bytes }
+    }
+
     /// Loads texts at a moment when all certificates are valid.
     fn load_texts(certificate: &str, key: &str) -> Result<Material, MaterialError> {
-        let named = |name, text: &'static str| Source::Text {
-            name,
-            bytes: text.as_bytes(),
-        };
-        // The texts live as long as the test program, for brevity.
-        let leak = |text: &str| -> &'static str { Box::leak(text.to_owned().into_boxed_str()) };
-        let (certificate, key) = (named("c", leak(certificate)), named("k", leak(key)));
+        let (certificate, key) = (source("c", certificate), source("k", key));
         read(certificate, key, None, valid()).map_err(|problem| MaterialError {
             certificate: "c".to_owned(),
             key: "k".to_owned(),
             passwords: None,
-            problem,
+            problem: Box::new(problem),
         })
     }
 
@@ -888,7 +899,7 @@ mod tests {
     fn problem(certificate: &str, key: &str) -> (Problem, String, String) {
         let error = load_texts(certificate, key).expect_err("it is refused");
         let hint = error.hint().unwrap_or_default();
-        (error.problem.clone(), error.to_string(), hint)
+        ((*error.problem).clone(), error.to_string(), hint)
     }
 
     #[test]
@@ -1002,13 +1013,9 @@ mod tests {
     fn a_certificate_out_of_its_time_is_served_with_a_warning() {
         let certificate = text("rsa.pem");
         let key = text("rsa.key");
-        let source = |text: &'static str| Source::Text {
-            name: "x",
-            bytes: text.as_bytes(),
-        };
-        let (certificate, key): (&'static str, &'static str) = (certificate.leak(), key.leak());
         let warnings = |now| {
-            let material = read(source(certificate), source(key), None, now).expect("it loads");
+            let (certificate, key) = (source("c", &certificate), source("k", &key));
+            let material = read(certificate, key, None, now).expect("it loads");
             (material.warnings, material.facts)
         };
         let (none, facts) = warnings(valid());
@@ -1173,7 +1180,7 @@ mod tests {
         ] {
             let error = load(&file, &path("leaf.key"), None).expect_err("it is refused");
             let part = Part::Certificate;
-            assert_eq!(error.problem, Problem::NotPem { part, form });
+            assert_eq!(*error.problem, Problem::NotPem { part, form });
             assert!(error.hint().is_some());
         }
         let error = load(&path("leaf.p7b"), &path("leaf.key"), None).expect_err("it is refused");

@@ -687,9 +687,9 @@ mod tests {
         assert_eq!(found, [&b"one"[..], b"two words ", b"last"]);
         assert_eq!(format!("{passwords:?}"), "Passwords(3)");
         std::fs::write(&path, "\n\r\n").expect("written");
-        assert_eq!(Passwords::read(&path).unwrap_err(), FileProblem::Empty);
+        assert_eq!(Passwords::read(&path).err(), Some(FileProblem::Empty));
         std::fs::write(&path, "a\n".repeat(1001)).expect("written");
-        assert_eq!(Passwords::read(&path).unwrap_err(), FileProblem::TooLarge);
+        assert_eq!(Passwords::read(&path).err(), Some(FileProblem::TooLarge));
     }
 
     proptest! {

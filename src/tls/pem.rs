@@ -204,7 +204,10 @@ mod tests {
 
     use super::*;
 
-    fn read(text: &str) -> Vec<Result<(String, Vec<u8>, usize), Fault>> {
+    /// A label, a body and a line.
+    type Found = (String, Vec<u8>, usize);
+
+    fn read(text: &str) -> Vec<Result<Found, Fault>> {
         sections(text.as_bytes())
             .map(|section| {
                 section

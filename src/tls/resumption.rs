@@ -129,14 +129,6 @@ impl Resumption {
         self.keys.push(Arc::clone(&keys));
         Some(keys)
     }
-
-    /// Reads the files of keys again; tells what cannot be read.
-    pub fn reload(&self) -> Vec<String> {
-        self.keys
-            .iter()
-            .filter_map(|keys| keys.reload().err())
-            .collect()
-    }
 }
 
 /// What tells a server from others in its sessions and tickets: its name and addresses, so that it

@@ -15,6 +15,8 @@ use std::cell::RefCell;
 use std::io::{self, BufRead as _, Read, Write};
 use std::os::fd::RawFd;
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::task::{Context, Poll, ready};
 
 use rustls::{Connection, ProtocolVersion};
@@ -59,6 +61,17 @@ pub struct Secure {
     unreported: usize,
     /// We said that we send nothing more.
     is_closing: bool,
+    /// What the client said before the end of the handshake, until that is all read.
+    early: Option<Box<Early>>,
+}
+
+/// Data from before the end of a handshake (RFC 8446 section 2.3).
+#[derive(Default)]
+struct Early {
+    bytes: Vec<u8>,
+    taken: usize,
+    /// Has the handshake yet to end?
+    is_open: Arc<AtomicBool>,
 }
 
 impl std::fmt::Debug for Secure {
@@ -83,14 +96,34 @@ impl Secure {
             unfed: Vec::new(),
             unreported: 0,
             is_closing: false,
+            early: None,
         }
     }
 
-    /// Drives the handshake to its end.
+    /// Takes what was read already and not looked at: what came with the client's first message.
+    pub fn take_read(&mut self) -> io::Result<()> {
+        self.session
+            .process_new_packets()
+            .map(|_| ())
+            .map_err(|error| {
+                // The alert that says why, if the socket takes it.
+                let _ = self.poll_send(&mut Context::from_waker(std::task::Waker::noop()));
+                io::Error::new(io::ErrorKind::InvalidData, error)
+            })
+    }
+
+    /// Drives the handshake to its end, or to where the client sends data before that.
     pub fn poll_handshake(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         while self.session.is_handshaking() {
             let _ = self.poll_send(context)?;
             if !self.session.is_handshaking() {
+                break;
+            }
+            if let Connection::Server(session) = &mut self.session
+                && session.early_data().is_some()
+            {
+                let early = self.early.get_or_insert_default();
+                early.is_open.store(true, Relaxed);
                 break;
             }
             if self.session.wants_read() {
@@ -119,6 +152,37 @@ impl Secure {
     /// The session, to read early data from it.
     pub fn session_mut(&mut self) -> &mut Connection {
         &mut self.session
+    }
+
+    /// Says, at any time, whether the handshake has yet to end: what the client says until then may be
+    /// a replay (RFC 8446 section 8). `None` if it sends nothing before that.
+    pub fn is_early(&self) -> Option<Arc<AtomicBool>> {
+        self.early.as_ref().map(|early| Arc::clone(&early.is_open))
+    }
+
+    /// Data from before the end of the handshake, handed to `take` as in [`Secure::poll_plaintext`];
+    /// `None` if there is none now.
+    fn take_early(&mut self, take: &mut dyn FnMut(&[u8]) -> usize) -> Option<usize> {
+        let early = self.early.as_mut()?;
+        if early.taken == early.bytes.len() {
+            early.bytes.clear();
+            early.taken = 0;
+            if let Connection::Server(session) = &mut self.session
+                && let Some(mut data) = session.early_data()
+            {
+                // What rustls holds; it limits how much that is.
+                let _ = data.read_to_end(&mut early.bytes);
+            }
+        }
+        if early.bytes.is_empty() {
+            if !self.session.is_handshaking() {
+                self.early = None;
+            }
+            return None;
+        }
+        let count = take(&early.bytes[early.taken..]);
+        early.taken += count;
+        Some(count)
     }
 
     /// Takes records from the socket, or those read before; `Ok(0)` is the end.
@@ -173,6 +237,11 @@ impl Secure {
         match self.session.process_new_packets() {
             Ok(state) => {
                 self.has_ended |= state.peer_has_closed();
+                if let Some(early) = &self.early
+                    && !self.session.is_handshaking()
+                {
+                    early.is_open.store(false, Relaxed);
+                }
                 Ok(state.plaintext_bytes_to_read())
             }
             Err(error) => {
@@ -209,6 +278,11 @@ impl Secure {
         mut take: impl FnMut(&[u8]) -> usize,
     ) -> Poll<io::Result<usize>> {
         loop {
+            if self.early.is_some()
+                && let Some(count) = self.take_early(&mut take)
+            {
+                return Poll::Ready(Ok(count));
+            }
             let mut reader = self.session.reader();
             match reader.fill_buf() {
                 Ok([]) => return Poll::Ready(Ok(0)),
@@ -245,6 +319,16 @@ impl Secure {
     }
 
     fn poll_peek(&mut self, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        if self.early.is_some() {
+            let mut seen = 0;
+            self.take_early(&mut |bytes| {
+                seen = bytes.len().min(1);
+                0
+            });
+            if seen > 0 {
+                return Poll::Ready(Ok(1));
+            }
+        }
         match self.session.reader().fill_buf() {
             Ok([]) => return Poll::Ready(Ok(0)),
             Ok(_) => return Poll::Ready(Ok(1)),

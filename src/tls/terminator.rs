@@ -10,14 +10,17 @@ use std::task::{Context, Poll, ready};
 
 use rustls::server::{Accepted, Acceptor, ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
-use rustls::{ServerConfig, SignatureScheme};
+use rustls::{CipherSuite, ServerConfig, SignatureScheme};
 use smallvec::SmallVec;
 
+use super::clients::Clients;
 use super::computed::Computed;
 use super::provider;
+use super::resumption::Resumption;
+use super::sessions::Identity;
 use super::slot::{Held, Slot};
 use super::stream::Secure;
-use crate::conf::typed::tls::ServerTls;
+use crate::conf::typed::tls::{ServerTls, Suite};
 use crate::net;
 
 /// The longest first message. Browsers stay below 2 KiB, with hybrid key exchange.
@@ -27,11 +30,30 @@ const READ: usize = 4 << 10;
 /// The type of a record that carries a handshake (RFC 8446 section 5.1).
 const HANDSHAKE: u8 = 22;
 
+/// What a client may send before the end of a handshake: one request.
+const MOST_EARLY_DATA: u32 = 16 << 10;
+/// What rustls counts into the size of a record beside its content.
+const RECORD_HEAD: usize = 5;
+/// The most content of a record (RFC 8446 section 5.1).
+const MOST_CONTENT: usize = 16 << 10;
+
+/// The suites with ChaCha20, as clients name them.
+const CHACHA: [CipherSuite; 3] = [
+    CipherSuite::TLS13_CHACHA20_POLY1305_SHA256,
+    CipherSuite::TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256,
+    CipherSuite::TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256,
+];
+
 /// What one server offers.
 pub struct Terminator {
     config: Arc<ServerConfig>,
+    /// The same with ChaCha20 first, for clients that have it first.
+    chacha_first: Option<Arc<ServerConfig>>,
     slots: Vec<Arc<Slot>>,
     computed: Vec<Arc<Computed>>,
+    identity: Identity,
+    clients: Option<Clients>,
+    rejects: bool,
 }
 
 impl fmt::Debug for Terminator {
@@ -41,25 +63,73 @@ impl fmt::Debug for Terminator {
 }
 
 impl Terminator {
-    /// Offers what is written, with the certificates in these slots; HTTP/2 if `http2`.
-    pub fn new(tls: &ServerTls, slots: Vec<Arc<Slot>>, http2: bool) -> Result<Self, rustls::Error> {
-        let provider = provider::restricted(&tls.suites, &tls.groups);
-        let mut config = ServerConfig::builder_with_provider(provider)
-            .with_protocol_versions(provider::versions(tls.protocols))?
-            .with_no_client_auth()
-            .with_cert_resolver(Arc::new(Certificates {
+    /// Offers what is written, with the certificates in these slots; HTTP/2 if `http2`. Sessions of the
+    /// server `identity` are found in `resumption`, where what those before had is found (`previous`).
+    /// What cannot be read is told.
+    pub fn new(
+        tls: &ServerTls,
+        slots: Vec<Arc<Slot>>,
+        http2: bool,
+        identity: Identity,
+        resumption: &mut Resumption,
+        previous: Option<&Resumption>,
+        warnings: &mut Vec<String>,
+    ) -> Result<Self, rustls::Error> {
+        let clients = Clients::load(tls, warnings);
+        let config = |suites: &[Suite]| {
+            let provider = provider::restricted(suites, &tls.groups);
+            let builder = ServerConfig::builder_with_provider(provider)
+                .with_protocol_versions(provider::versions(tls.protocols))?;
+            let builder = match &clients {
+                Some(clients) => builder.with_client_cert_verifier(clients.verifier()),
+                None => builder.with_no_client_auth(),
+            };
+            Ok::<_, rustls::Error>(builder.with_cert_resolver(Arc::new(Certificates {
                 slots: slots.clone(),
                 computed: Vec::new(),
-            }));
-        config.ignore_client_order = tls.prefers_own_order;
-        if http2 {
-            config.alpn_protocols.push(b"h2".to_vec());
-        }
-        config.alpn_protocols.push(b"http/1.1".to_vec());
+            })))
+        };
+        let storage = resumption.storage(tls, identity, previous);
+        let ticketer = resumption.ticketer(tls, identity, previous, warnings);
+        let finish = |mut config: ServerConfig| {
+            config.ignore_client_order = tls.prefers_own_order;
+            config.max_fragment_size =
+                (tls.buffer_size < MOST_CONTENT).then_some(tls.buffer_size + RECORD_HEAD);
+            if tls.early_data {
+                config.max_early_data_size = MOST_EARLY_DATA;
+                config.send_half_rtt_data = true;
+            }
+            if ticketer.is_none() && !storage.can_cache() {
+                config.send_tls13_tickets = 0;
+            }
+            if let Some(ticketer) = &ticketer {
+                config.ticketer = Arc::clone(ticketer);
+            }
+            config.session_storage = Arc::clone(&storage);
+            let older: [&[u8]; 3] = [b"http/1.1", b"http/1.0", b"http/0.9"];
+            let http2: &[&[u8]] = if http2 { &[b"h2"] } else { &[] };
+            config.alpn_protocols = (http2.iter().chain(&older))
+                .map(|name| name.to_vec())
+                .collect();
+            Arc::new(config)
+        };
+        let chacha_first = match tls.prefers_own_order && tls.prioritizes_chacha {
+            true => {
+                let (mut suites, rest): (Vec<Suite>, Vec<Suite>) =
+                    tls.suites.iter().partition(|suite| suite.is_chacha());
+                suites.extend(rest);
+                Some(finish(config(&suites)?))
+            }
+            false => None,
+        };
         Ok(Self {
-            config: Arc::new(config),
+            config: finish(config(&tls.suites)?),
+            chacha_first,
             slots,
             computed: Vec::new(),
+            identity,
+            clients,
+            rejects: tls.rejects,
         })
     }
 
@@ -73,9 +143,14 @@ impl Terminator {
         &self.computed
     }
 
-    /// What rustls is told for a client for which these certificates were computed.
-    pub fn config_with(&self, computed: Vec<Arc<CertifiedKey>>) -> Arc<ServerConfig> {
-        let mut config = ServerConfig::clone(&self.config);
+    /// What rustls is told for a client for which these certificates were computed; `config` is what it
+    /// would be told otherwise.
+    pub fn config_with(
+        &self,
+        config: &ServerConfig,
+        computed: Vec<Arc<CertifiedKey>>,
+    ) -> Arc<ServerConfig> {
+        let mut config = config.clone();
         config.cert_resolver = Arc::new(Certificates {
             slots: self.slots.clone(),
             computed,
@@ -83,9 +158,39 @@ impl Terminator {
         Arc::new(config)
     }
 
-    /// What rustls is told.
-    pub fn config(&self) -> &Arc<ServerConfig> {
-        &self.config
+    /// What rustls is told for this client.
+    pub fn config(&self, client: &ClientHello<'_>) -> &Arc<ServerConfig> {
+        let likes_chacha = || {
+            let offered = client.cipher_suites().iter();
+            // Values that mean nothing and are there to keep servers from choking (RFC 8701).
+            let mut offered = offered.filter(|suite| u16::from(**suite) & 0x0f0f != 0x0a0a);
+            let first = offered.next().copied();
+            first.is_some_and(|first| CHACHA.contains(&first))
+        };
+        match &self.chacha_first {
+            Some(config) if likes_chacha() => config,
+            _ => &self.config,
+        }
+    }
+
+    /// What tells the server from others, also after the next reload.
+    pub fn identity(&self) -> Identity {
+        self.identity
+    }
+
+    /// The certificates that stand in slots.
+    pub fn slots(&self) -> &[Arc<Slot>] {
+        &self.slots
+    }
+
+    /// What is asked of clients, if anything is.
+    pub fn clients(&self) -> Option<&Clients> {
+        self.clients.as_ref()
+    }
+
+    /// Are all handshakes refused?
+    pub fn rejects(&self) -> bool {
+        self.rejects
     }
 }
 
@@ -175,6 +280,8 @@ pub enum HandshakeError {
     Io(io::Error),
     /// What was said is not acceptable.
     Tls(rustls::Error),
+    /// The server has `ssl_reject_handshake`.
+    Rejected,
 }
 
 impl fmt::Display for HandshakeError {
@@ -185,6 +292,7 @@ impl fmt::Display for HandshakeError {
             }
             Self::Io(error) => write!(formatter, "SSL_do_handshake() failed ({error})"),
             Self::Tls(error) => write!(formatter, "SSL_do_handshake() failed ({error})"),
+            Self::Rejected => formatter.write_str("handshake rejected"),
         }
     }
 }
@@ -268,13 +376,28 @@ impl Hello {
     /// Answers as a server; the handshake has yet to be driven.
     pub fn answer(mut self, config: Arc<ServerConfig>) -> Result<Secure, HandshakeError> {
         match self.accepted.into_connection(config) {
-            Ok(session) => Ok(Secure::new(self.io, session.into())),
+            Ok(session) => {
+                let mut secure = Secure::new(self.io, session.into());
+                secure.take_read().map_err(HandshakeError::of)?;
+                Ok(secure)
+            }
             Err((error, mut alert)) => {
                 let mut context = Context::from_waker(std::task::Waker::noop());
                 send(&mut self.io, &mut |out| alert.write(out), &mut context);
                 Err(HandshakeError::Tls(error))
             }
         }
+    }
+}
+
+impl Hello {
+    /// Refuses it: there is nobody of that name (RFC 6066 section 3).
+    pub fn refuse(mut self) -> HandshakeError {
+        /// A record of version 1.2 with an alert of two bytes: fatal, `unrecognized_name`.
+        const ALERT: [u8; 7] = [21, 3, 3, 0, 2, 2, 112];
+        let mut context = Context::from_waker(std::task::Waker::noop());
+        send(&mut self.io, &mut |out| out.write(&ALERT), &mut context);
+        HandshakeError::Rejected
     }
 }
 

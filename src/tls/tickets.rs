@@ -10,16 +10,17 @@
 
 use std::fmt;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use aws_lc_rs::digest;
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use rustls::server::ProducesTickets;
 use zeroize::Zeroizing;
 
 use super::file;
+use super::files::Stamp;
 use super::provider;
 use super::sessions::Identity;
 use crate::unit::clock;
@@ -34,6 +35,28 @@ pub struct TicketKeys {
     /// Where they are read from; random if nowhere.
     files: Vec<PathBuf>,
     ring: RwLock<Ring>,
+    /// What the files looked like before they were read.
+    seen: Mutex<Vec<Option<Stamp>>>,
+}
+
+/// Keys in files, for as long as a configuration has them.
+static IN_FILES: Mutex<Vec<Weak<TicketKeys>>> = Mutex::new(Vec::new());
+
+/// Looks whether files of keys have changed and takes those that have into use; tells what is wrong
+/// with them. Reads files: not for a thread that serves.
+pub fn look() -> Vec<String> {
+    let mut known = IN_FILES.lock();
+    known.retain(|keys| keys.strong_count() > 0);
+    let keys: Vec<Arc<TicketKeys>> = known.iter().filter_map(Weak::upgrade).collect();
+    drop(known);
+    keys.iter()
+        .filter(|keys| *keys.seen.lock() != stamps(&keys.files))
+        .filter_map(|keys| keys.reload().err())
+        .collect()
+}
+
+fn stamps(files: &[PathBuf]) -> Vec<Option<Stamp>> {
+    files.iter().map(|path| Stamp::of(path)).collect()
 }
 
 /// The first key encrypts, all decrypt.
@@ -65,24 +88,30 @@ impl TicketKeys {
                 keys: vec![Key::random()?],
                 made: clock::now(),
             }),
+            seen: Mutex::default(),
         }))
     }
 
     /// The keys in these files, of 48 or 80 bytes each. The error says which one is none.
     pub fn load(files: Vec<PathBuf>) -> Result<Arc<Self>, String> {
+        let seen = stamps(&files);
         let keys = read(&files)?;
-        Ok(Arc::new(Self {
+        let keys = Arc::new(Self {
             files,
             ring: RwLock::new(Ring {
                 keys,
                 made: clock::now(),
             }),
-        }))
+            seen: Mutex::new(seen),
+        });
+        IN_FILES.lock().push(Arc::downgrade(&keys));
+        Ok(keys)
     }
 
     /// Reads the files again. What cannot be read leaves the keys as they are.
     pub fn reload(&self) -> Result<(), String> {
         if !self.files.is_empty() {
+            *self.seen.lock() = stamps(&self.files);
             let keys = read(&self.files)?;
             self.ring.write().keys = keys;
         }
@@ -288,13 +317,14 @@ mod tests {
         // A new key comes first, the old one stays for a while.
         std::fs::write(path("a"), [3; 48]).expect("written");
         std::fs::write(path("b"), [1; 48]).expect("written");
-        keys.reload().expect("read");
+        assert_eq!(look(), [] as [String; 0]);
         assert!(tickets.decrypt(&ticket).is_some());
         assert_eq!(tickets.encrypt(b"").expect("encrypted")[..NAME], [3; NAME]);
         // A broken file changes nothing.
         std::fs::write(path("a"), [3; 47]).expect("written");
-        let error = keys.reload().expect_err("too short");
-        assert!(error.ends_with("it must be 48 or 80 bytes"), "{error}");
+        let told = look();
+        assert!(told[0].ends_with("it must be 48 or 80 bytes"), "{told:?}");
+        assert_eq!(look(), [] as [String; 0]);
         assert!(tickets.decrypt(&ticket).is_some());
         assert!(!format!("{tickets:?}").contains("ring"));
     }

@@ -15,6 +15,7 @@ use crossterm::event::{
 use jiff::tz::TimeZone;
 use ratatui::layout::Position;
 
+use super::agree::Agree;
 use super::command;
 use super::edit;
 use super::glyphs::Glyphs;
@@ -30,7 +31,7 @@ use super::widgets::ask::AskView;
 use super::widgets::help;
 use super::widgets::line::Line;
 use super::widgets::prompt::PromptView;
-use crate::protocol::{Event as DaemonEvent, Millis, Point, Topic};
+use crate::protocol::{Event as DaemonEvent, Millis, Point, Terms, Topic};
 
 /// Numbers are old after so many milliseconds without a summary.
 const OLD: Millis = 3_000;
@@ -97,6 +98,7 @@ enum Origin {
 enum Asked {
     Routes,
     Upstreams,
+    Certificates,
     Config,
     History,
     Other,
@@ -155,6 +157,8 @@ pub struct App {
     next: u64,
     topics: Vec<Topic>,
     is_asking_history: bool,
+    /// The terms that somebody was asked about.
+    offered: Vec<Terms>,
     outputs: Vec<Output>,
     is_dirty: bool,
     is_quitting: bool,
@@ -186,6 +190,7 @@ impl App {
             next: 0,
             topics: Vec::new(),
             is_asking_history: false,
+            offered: Vec::new(),
             outputs: Vec::new(),
             is_dirty: true,
             is_quitting: false,
@@ -505,6 +510,7 @@ impl App {
         let asked = match (origin, &call) {
             (Origin::App, Call::Routes) => Asked::Routes,
             (Origin::App, Call::Upstreams) => Asked::Upstreams,
+            (Origin::App, Call::Certificates) => Asked::Certificates,
             (Origin::App, Call::Config) => Asked::Config,
             (Origin::App, Call::History(..)) => Asked::History,
             _ => Asked::Other,
@@ -523,6 +529,7 @@ impl App {
             Call::Status,
             Call::Routes,
             Call::Upstreams,
+            Call::Certificates,
             Call::Config,
             Call::Events,
         ] {
@@ -729,6 +736,9 @@ impl App {
                 self.model.link = Link::Live;
                 let state = |model: &Model| model.current().summary.as_ref().map(|it| it.state);
                 let (before, after) = (state(&self.model), summary.state);
+                let known = self.model.current().summary.clone();
+                let known = known.map(|known| known.certificate_states.clone());
+                let states = summary.certificate_states.clone();
                 let point = Point {
                     rate: summary.traffic.rate,
                     // Over ten seconds: the summary has no other number of them.
@@ -743,6 +753,12 @@ impl App {
                     self.call(Origin::App, Call::Config);
                     self.call(Origin::App, Call::Status);
                 }
+                if known.is_some_and(|known| known != states) {
+                    self.call(Origin::App, Call::Certificates);
+                }
+                if let Some(terms) = states.terms {
+                    self.offer_terms(terms);
+                }
                 self.follow_history(at, point);
                 self.deliver(Origin::Screen(self.screen), Input::Tick);
             }
@@ -753,6 +769,10 @@ impl App {
             }
             DaemonEvent::Occurred(occurrence) => {
                 self.is_dirty = true;
+                // What was done for it and when it goes on are no part of a summary.
+                if occurrence.kind == "certificate" {
+                    self.call(Origin::App, Call::Certificates);
+                }
                 self.model.current_mut().take_occurrence(occurrence);
             }
             DaemonEvent::Changed { .. } => {
@@ -761,6 +781,17 @@ impl App {
                 self.show_again();
             }
         }
+    }
+
+    /// Asks once for the agreement that certificates wait for, when nothing else is open.
+    fn offer_terms(&mut self, terms: Terms) {
+        let is_busy = !self.overlays.is_empty() || self.bottom.is_some() || self.editing.is_some();
+        let may_change = self.model.status.as_ref().is_some_and(|it| it.may_change);
+        if is_busy || self.model.is_read_only || !may_change || self.offered.contains(&terms) {
+            return;
+        }
+        self.offered.push(terms.clone());
+        self.open(Origin::Screen(self.screen), Box::new(Agree::new(terms)));
     }
 
     /// Everything that is open asks again for what it shows, and a form whether its base is current.
@@ -807,6 +838,9 @@ impl App {
             (Ok(Answer::Upstreams(upstreams)), _) => {
                 self.model.upstreams.set(Rc::new(upstreams.clone()));
             }
+            (Ok(Answer::Certificates(certificates)), _) => {
+                self.model.certificates.set(Rc::new(certificates.clone()));
+            }
             (Ok(Answer::Config(config)), _) => self.model.config.set(Rc::new(config.clone())),
             (Ok(Answer::Events(events)), _) => {
                 for occurrence in events.events.iter().rev() {
@@ -830,6 +864,7 @@ impl App {
                 match asked {
                     Asked::Routes => self.model.routes.fail(&why, now),
                     Asked::Upstreams => self.model.upstreams.fail(&why, now),
+                    Asked::Certificates => self.model.certificates.fail(&why, now),
                     Asked::Config => self.model.config.fail(&why, now),
                     Asked::History => self.model.current_mut().history.fail(&why, now),
                     Asked::Other => {}
@@ -852,7 +887,7 @@ impl App {
             Screen::Routes => topics.push(Topic::Routes),
             Screen::Backends => topics.push(Topic::Peers),
             Screen::Logs => topics.push(Topic::Requests),
-            Screen::Config => {}
+            Screen::Certificates | Screen::Config => {}
         }
         if self.topics != topics {
             self.topics.clone_from(&topics);

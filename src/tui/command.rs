@@ -29,10 +29,11 @@ pub enum Command {
 }
 
 /// Words and what may stand behind them.
-const WORDS: [(&str, &[&str]); 13] = [
+const WORDS: [(&str, &[&str]); 14] = [
     ("overview", &[]),
     ("routes", &[]),
     ("backends", &[]),
+    ("certificates", &[]),
     ("logs", &[]),
     ("config", &[]),
     ("filter", &[]),

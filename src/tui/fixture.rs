@@ -191,6 +191,14 @@ pub fn summary() -> Summary {
             failed: 1,
             down: 1,
         },
+        certificate_states: CertificateStates {
+            all: 5,
+            warn: 1,
+            bad: 1,
+            soonest: Some(NOW + 12 * 86_400_000),
+            worst: "old.example.org: there is no such file".to_owned(),
+            terms: None,
+        },
         warning: Some("app 10.0.0.12:8080 failed since 12:01:40".to_owned()),
         ..Summary::default()
     }
@@ -309,6 +317,154 @@ pub fn upstreams() -> Upstreams {
                 vec![peer(7, "127.0.0.1:3000", 1, 51)],
             ),
         ],
+    }
+}
+
+/// What names are served with, those that end soonest first.
+pub fn certificates() -> Certificates {
+    const DAY: Millis = 86_400_000;
+    let certificate = |id: &str, names: &[&str], days: u64, challenge: &str| {
+        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+        Certificate {
+            id: id.to_owned(),
+            source: CertificateSource::Issuer {
+                name: "letsencrypt".to_owned(),
+                uri: "https://acme-v02.api.letsencrypt.org/directory".to_owned(),
+            },
+            state: CertificateState::Valid,
+            used_by: vec![CertificateUse {
+                server: names[0].clone(),
+                listens: vec!["443 ssl".to_owned()],
+                file: "/etc/openclaw/openclaw.conf".to_owned(),
+                line: 23,
+            }],
+            served: Some(ServedCertificate {
+                subject: format!("CN={}", names[0]),
+                issuer: "R11".to_owned(),
+                organization: "Let's Encrypt".to_owned(),
+                names: names.clone(),
+                serial: "04:9a:17:c4:58:30:2f:1b:aa:7e:02:11:d5:9e:4c:88:63:3f".to_owned(),
+                not_before: NOW - 29 * DAY,
+                not_after: NOW + days * DAY,
+                days_left: days as i64,
+                key: "ECDSA P-256".to_owned(),
+                signature: "RSA with SHA-256".to_owned(),
+                sha256: "ab:cd".to_owned() + &":12".repeat(30),
+                chain: vec![ChainLink {
+                    subject: "CN=R11,O=Let's Encrypt,C=US".to_owned(),
+                    issuer: "CN=ISRG Root X1,O=Internet Security Research Group,C=US".to_owned(),
+                    not_after: NOW + 900 * DAY,
+                    key: "RSA 2048".to_owned(),
+                }],
+            }),
+            managed: Some(ManagedCertificate {
+                challenge: challenge.to_owned(),
+                next: Some(NOW + days.saturating_sub(30) * DAY),
+                limits: "1 of 5 certificates with these names in the last 7 days".to_owned(),
+                ..ManagedCertificate::default()
+            }),
+            names,
+            ..Certificate::default()
+        }
+    };
+    let line = |age: u64, level, text: &str| LogLine {
+        at: NOW - age * 1000,
+        level,
+        text: text.to_owned(),
+    };
+    let mut failed = certificate("c2", &["llm.example.org"], 12, "tls-alpn-01");
+    failed.state = CertificateState::Failed;
+    failed.remark = "renewal failed twice, it is tried again in 6 m".to_owned();
+    failed.managed = failed.managed.map(|managed| ManagedCertificate {
+        next: Some(NOW + 360_000),
+        failures: 2,
+        last_error: Some(Trouble {
+            at: NOW - 90_000,
+            text: "the authority could not verify llm.example.org".to_owned(),
+            authority: "203.0.113.7: Connection refused (urn:ietf:params:acme:error:connection)"
+                .to_owned(),
+        }),
+        log: vec![
+            line(121, Level::Info, "order for llm.example.org is pending"),
+            line(120, Level::Info, "tls-alpn-01 is ready on port 443"),
+            line(
+                90,
+                Level::Bad,
+                "llm.example.org is invalid: 203.0.113.7: Connection refused \
+                 (urn:ietf:params:acme:error:connection)",
+            ),
+            line(90, Level::Warn, "attempt 2 failed, again in 8 m"),
+        ],
+        ..managed
+    });
+    let mut file = certificate("f1", &["*.example.net"], 201, "");
+    file.managed = None;
+    file.source = CertificateSource::Files {
+        certificate: "/etc/openclaw/tls/example.net.crt".to_owned(),
+        key: "/etc/openclaw/tls/example.net.key".to_owned(),
+    };
+    let mut lacking = certificate("f2", &["old.example.org"], 0, "");
+    lacking.managed = None;
+    lacking.served = None;
+    lacking.state = CertificateState::Placeholder;
+    lacking.remark = "/etc/openclaw/tls/old.crt: there is no such file".to_owned();
+    lacking.source = CertificateSource::Files {
+        certificate: "/etc/openclaw/tls/old.crt".to_owned(),
+        key: "/etc/openclaw/tls/old.key".to_owned(),
+    };
+    Certificates {
+        revision: 41,
+        certificates: vec![
+            lacking,
+            failed,
+            certificate("c1", &["example.org", "www.example.org"], 61, "http-01"),
+            certificate("c3", &["git.example.org"], 88, "http-01"),
+            file,
+        ],
+    }
+}
+
+/// What keeps a certificate from coming.
+pub fn preflight() -> Preflight {
+    let check = |subject: &str, level, seen: &str, advice: &str| Check {
+        subject: subject.to_owned(),
+        level,
+        seen: seen.to_owned(),
+        advice: advice.to_owned(),
+    };
+    Preflight {
+        name: "llm.example.org".to_owned(),
+        checks: vec![
+            check(
+                "server",
+                Level::Good,
+                "served by llm.example.org on 443 ssl (openclaw.conf:23)",
+                "",
+            ),
+            check(
+                "listen",
+                Level::Good,
+                "port 443 is listened to, and tls-alpn-01 is answered there",
+                "",
+            ),
+            check(
+                "address",
+                Level::Bad,
+                "llm.example.org points to 203.0.113.7, this machine has 198.51.100.4",
+                "point the name here; behind a router that translates addresses this is no fault",
+            ),
+            check("caa", Level::Good, "no CAA record forbids it", ""),
+            check(
+                "limits",
+                Level::Info,
+                "1 of 5 certificates with these names in the last 7 days",
+                "",
+            ),
+        ],
+        last_error: certificates().certificates[1]
+            .managed
+            .as_ref()
+            .and_then(|managed| managed.last_error.clone()),
     }
 }
 
@@ -637,6 +793,8 @@ async fn answer(
         "/v1/history" => Answered::whole(&history()),
         "/v1/config" => Answered::whole(&config()),
         "/v1/explain" => Answered::whole(&explanation()),
+        "/v1/certificates" => Answered::whole(&certificates()),
+        "/v1/certificates/why" => Answered::whole(&preflight()),
         "/v1/config/revert" if body.contains("\"dry_run\":true") => Answered::whole(&Review {
             diff: "--- a\n+++ b\n-gzip on;\n+gzip off;\n".to_owned(),
             is_applicable: true,

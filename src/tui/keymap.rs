@@ -97,6 +97,14 @@ pub enum Action {
     ResetPeer,
     /// Follows the newest row.
     Follow,
+    /// Gets a new certificate now.
+    Renew,
+    /// Looks for what keeps a certificate from coming.
+    Why,
+    /// Shows what was done for a certificate.
+    AcmeLog,
+    /// Asks for the agreement to an authority's terms.
+    Agree,
     /// Shows only one class of statuses.
     StatusClass,
     /// Writes what is shown into a file.
@@ -151,6 +159,8 @@ pub enum Context {
     /// The screen.
     Backends,
     /// The screen.
+    Certificates,
+    /// The screen.
     Logs,
     /// The screen.
     Config,
@@ -176,10 +186,11 @@ pub enum Context {
 
 impl Context {
     /// All of them.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::Overview,
         Self::Routes,
         Self::Backends,
+        Self::Certificates,
         Self::Logs,
         Self::Config,
         Self::Form,
@@ -199,6 +210,7 @@ impl Context {
             Self::Overview => "Overview",
             Self::Routes => "Routes",
             Self::Backends => "Backends",
+            Self::Certificates => "Certificates",
             Self::Logs => "Logs",
             Self::Config => "Config",
             Self::Form | Self::Field => "Form",
@@ -230,13 +242,22 @@ pub struct Binding {
 }
 
 use Context::{
-    Backends, Command, Config, Confirm, Field, Form, Logs, Offline, OfflineConf, Overview, Prompt,
-    Reader, Review, Routes,
+    Backends, Certificates, Command, Config, Confirm, Field, Form, Logs, Offline, OfflineConf,
+    Overview, Prompt, Reader, Review, Routes,
 };
 
-const SCREENS: &[Context] = &[Overview, Routes, Backends, Logs, Config];
+const SCREENS: &[Context] = &[Overview, Routes, Backends, Certificates, Logs, Config];
 /// Where rows are listed or text is read.
-const LISTS: &[Context] = &[Overview, Routes, Backends, Logs, Config, Reader, Review];
+const LISTS: &[Context] = &[
+    Overview,
+    Routes,
+    Backends,
+    Certificates,
+    Logs,
+    Config,
+    Reader,
+    Review,
+];
 const TEXT: &[Context] = &[Prompt, Command, Field];
 const FORMS: &[Context] = &[Form, Field];
 
@@ -274,7 +295,7 @@ const fn changing(
 /// The table.
 #[rustfmt::skip]
 pub const TABLE: &[Binding] = &[
-    row(Action::Help, &["?", "F1"], &[Overview, Routes, Backends, Logs, Config, Review, Offline, OfflineConf], "help", "help for this screen"),
+    row(Action::Help, &["?", "F1"], &[Overview, Routes, Backends, Certificates, Logs, Config, Review, Offline, OfflineConf], "help", "help for this screen"),
     // Own keys of screens.
     row(Action::Open, &["Enter", "l", "Right"], &[Overview], "open", "go to its screen"),
     row(Action::Open, &["Enter", "l", "Right"], &[Routes], "detail", "open the route"),
@@ -291,6 +312,11 @@ pub const TABLE: &[Binding] = &[
     changing(Action::Weight, &["w"], &[Backends], "weight", "weight (asks first)"),
     changing(Action::ResetPeer, &["x"], &[Backends], "reset", "reset (asks first)"),
     changing(Action::Edit, &["e"], &[Backends], "edit", "edit in a form"),
+    row(Action::Open, &["Enter", "Right"], &[Certificates], "chain", "all about it, its chain"),
+    changing(Action::Renew, &["r"], &[Certificates], "renew", "renew now (asks first)"),
+    row(Action::Why, &["w"], &[Certificates], "why", "what is in its way"),
+    row(Action::AcmeLog, &["l"], &[Certificates], "log", "what was done for it"),
+    changing(Action::Agree, &["A"], &[Certificates], "", "agree to the terms"),
     row(Action::Open, &["Enter", "l", "Right"], &[Logs], "detail", "phases and timing"),
     row(Action::Follow, &["f"], &[Logs], "follow", "follow the newest"),
     row(Action::StatusClass, &["s"], &[Logs], "status", "one class of statuses"),
@@ -301,11 +327,11 @@ pub const TABLE: &[Binding] = &[
     changing(Action::Revert, &["r"], &[Config], "revert to", "revert to this (asks)"),
     changing(Action::EditText, &["E", "e"], &[Config, OfflineConf], "$EDITOR", "edit in $EDITOR"),
     changing(Action::Undo, &["u"], &[Routes, Config], "undo", "undo, redo a change"),
-    changing(Action::Undo, &["u"], &[Overview, Backends, Logs], "", "undo, redo a change"),
+    changing(Action::Undo, &["u"], &[Overview, Backends, Certificates, Logs], "", "undo, redo a change"),
     changing(Action::Redo, &["C-r"], SCREENS, "", "undo, redo a change"),
     // Tables.
-    row(Action::Sort, &["s"], &[Overview, Routes, Backends], "sort", "sort column, reverse"),
-    row(Action::ReverseSort, &["S"], &[Overview, Routes, Backends], "", "sort column, reverse"),
+    row(Action::Sort, &["s"], &[Overview, Routes, Backends, Certificates], "sort", "sort column, reverse"),
+    row(Action::ReverseSort, &["S"], &[Overview, Routes, Backends, Certificates], "", "sort column, reverse"),
     row(Action::Down, &["j", "Down"], LISTS, "", "move"),
     row(Action::Up, &["k", "Up"], LISTS, "", "move"),
     row(Action::First, &["g", "Home"], LISTS, "", "first, last"),
@@ -317,7 +343,7 @@ pub const TABLE: &[Binding] = &[
     row(Action::Close, &["Esc", "h", "Left"], SCREENS, "", "back, clear filter"),
     row(Action::Copy, &["y"], SCREENS, "", "copy the row"),
     // Everywhere.
-    row(Action::Filter, &["/"], &[Overview, Routes, Backends, Logs, Config], "filter", "show only some rows"),
+    row(Action::Filter, &["/"], &[Overview, Routes, Backends, Certificates, Logs, Config], "filter", "show only some rows"),
     row(Action::NextMatch, &["n"], SCREENS, "", "next, previous match"),
     row(Action::PreviousMatch, &["N"], SCREENS, "", "next, previous match"),
     row(Action::Pause, &["Space"], SCREENS, "pause", "pause the display"),
@@ -328,9 +354,10 @@ pub const TABLE: &[Binding] = &[
     row(Action::Go(Screen::Overview), &["1"], SCREENS, "", "go to a screen"),
     row(Action::Go(Screen::Routes), &["2"], SCREENS, "", "go to a screen"),
     row(Action::Go(Screen::Backends), &["3"], SCREENS, "", "go to a screen"),
-    row(Action::Go(Screen::Logs), &["4"], SCREENS, "", "go to a screen"),
-    row(Action::Go(Screen::Config), &["5"], SCREENS, "", "go to a screen"),
-    row(Action::Command, &[":"], &[Overview, Routes, Backends, Logs, Config, Offline, OfflineConf], "cmd", "command (Tab completes)"),
+    row(Action::Go(Screen::Certificates), &["4"], SCREENS, "", "go to a screen"),
+    row(Action::Go(Screen::Logs), &["5"], SCREENS, "", "go to a screen"),
+    row(Action::Go(Screen::Config), &["6"], SCREENS, "", "go to a screen"),
+    row(Action::Command, &[":"], &[Overview, Routes, Backends, Certificates, Logs, Config, Offline, OfflineConf], "cmd", "command (Tab completes)"),
     row(Action::Retry, &["r"], &[Overview, Routes, Backends, Logs, Offline, OfflineConf], "", "try to connect now"),
     // Forms, prompts, questions.
     row(Action::NextField, &["Tab"], FORMS, "next field", "next, previous field"),
@@ -362,8 +389,8 @@ pub const TABLE: &[Binding] = &[
     // Leaving.
     row(Action::Redraw, &["C-l"], &Context::ALL, "", "redraw"),
     row(Action::Suspend, &["C-z"], &Context::ALL, "", "suspend (fg comes back)"),
-    row(Action::Back, &["q"], &[Overview, Routes, Backends, Logs, Config, Review, Offline, OfflineConf], "quit", "back, quit"),
-    row(Action::Quit, &["Q"], &[Overview, Routes, Backends, Logs, Config, Offline, OfflineConf], "", "quit"),
+    row(Action::Back, &["q"], &[Overview, Routes, Backends, Certificates, Logs, Config, Review, Offline, OfflineConf], "quit", "back, quit"),
+    row(Action::Quit, &["Q"], &[Overview, Routes, Backends, Certificates, Logs, Config, Offline, OfflineConf], "", "quit"),
     row(Action::Quit, &["C-c"], &Context::ALL, "", "quit"),
 ];
 

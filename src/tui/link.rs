@@ -304,6 +304,22 @@ async fn answer(client: &Client, call: Call) -> Result<Answer, Failure> {
             let path = "/v1/explain";
             client.post(path, &question).await.map(Answer::Explanation)
         }
+        Call::Certificates => {
+            let path = "/v1/certificates";
+            client.get(path).await.map(Answer::Certificates)
+        }
+        Call::Renew(name) => {
+            let path = "/v1/certificates/renew";
+            client.post(path, &name).await.map(Answer::Done)
+        }
+        Call::Why(name) => {
+            let path = "/v1/certificates/why";
+            client.post(path, &name).await.map(Answer::Preflight)
+        }
+        Call::Agree(agreement) => {
+            let path = "/v1/certificates/agree";
+            client.post(path, &agreement).await.map(Answer::Done)
+        }
     };
     answer.map_err(|error| match error {
         CallError::Refused(refusal) => Failure::Refused(refusal),

@@ -22,6 +22,7 @@
 //!
 //! Text reaches the screen only through the painter, which escapes and cuts it.
 
+mod agree;
 pub mod app;
 pub mod command;
 pub mod edit;
@@ -39,6 +40,7 @@ pub mod terminal;
 pub mod text;
 pub mod theme;
 pub mod view;
+mod why;
 pub mod widgets;
 
 pub use edit::offline::Offline;

@@ -10,8 +10,8 @@ use jiff::tz::TimeZone;
 
 use super::view::Window;
 use crate::protocol::{
-    ConfigTexts, History, Millis, Occurrence, PeerTraffic, Request, RouteTraffic, Routes, Status,
-    Summary, Upstreams,
+    Certificates, ConfigTexts, History, Millis, Occurrence, PeerTraffic, Request, RouteTraffic,
+    Routes, Status, Summary, Upstreams,
 };
 
 /// So many requests are kept for the log.
@@ -105,6 +105,8 @@ pub struct Model {
     pub routes: Loaded<Rc<Routes>>,
     /// Who answers them.
     pub upstreams: Loaded<Rc<Upstreams>>,
+    /// What names are served with.
+    pub certificates: Loaded<Rc<Certificates>>,
     /// The texts.
     pub config: Loaded<Rc<ConfigTexts>>,
     /// How far back curves go.
@@ -132,6 +134,7 @@ impl Model {
             status: None,
             routes: Loaded::default(),
             upstreams: Loaded::default(),
+            certificates: Loaded::default(),
             config: Loaded::default(),
             window: Window::default(),
             is_read_only: false,

@@ -146,6 +146,11 @@ pub fn day(at: Millis, now: Millis, zone: &TimeZone) -> String {
     }
 }
 
+/// A day and a time: `2026-07-30 08:11`.
+pub fn moment(at: Millis, zone: &TimeZone) -> String {
+    formatted(at, zone, "%Y-%m-%d %H:%M")
+}
+
 fn formatted(at: Millis, zone: &TimeZone, format: &str) -> String {
     let timestamp = i64::try_from(at)
         .ok()
@@ -249,5 +254,6 @@ mod tests {
         assert_eq!(day(noon - 3 * 86_400_000, noon, &zone), "12 Nov");
         assert_eq!(day(noon - 400 * 86_400_000, noon, &zone), "2022-10-11");
         assert_eq!(day(u64::MAX, noon, &zone), "?");
+        assert_eq!(moment(noon, &zone), "2023-11-15 12:00");
     }
 }

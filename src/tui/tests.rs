@@ -19,7 +19,10 @@ use super::link::{self, LinkEvent, LinkOrder};
 use super::model::{self, Link};
 use super::theme::{THEMES, Theme};
 use super::view::{Answer, Call, Failure, Screen};
-use crate::protocol::{Event as DaemonEvent, Millis, Occurrence, Refusal, Review, Revisions};
+use crate::protocol::{
+    Done, Event as DaemonEvent, Millis, Occurrence, Refusal, Review, Revisions, Terms,
+    TermsAgreement,
+};
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers, MouseButton, MouseEvent, MouseEventKind};
 
 const SIZES: [(u16, u16); 4] = [(60, 16), (80, 24), (120, 40), (200, 60)];
@@ -135,6 +138,11 @@ fn answer(call: &Call) -> Result<Answer, Failure> {
         Call::Revisions(Some(_)) => Answer::Revisions(Revisions::default()),
         Call::RevisionDiff(id) => Answer::RevisionDiff(fixture::revision_diff(*id)),
         Call::Explain(_) => Answer::Explanation(fixture::explanation()),
+        Call::Certificates => Answer::Certificates(fixture::certificates()),
+        Call::Why(_) => Answer::Preflight(fixture::preflight()),
+        Call::Renew(_) | Call::Agree(_) => Answer::Done(Done {
+            text: "it was asked for".to_owned(),
+        }),
         Call::Review(_) | Call::Revert(_) => Answer::Review(Review {
             diff: "--- a\n+++ b\n@@ -1 +1 @@\n-gzip off;\n+gzip on;\n".repeat(20),
             effects: vec!["1 listener stays".to_owned()],
@@ -236,8 +244,9 @@ fn every_screen_looks_as_it_should_at_all_sizes() {
         (Screen::Overview, "1"),
         (Screen::Routes, "2j"),
         (Screen::Backends, "3"),
-        (Screen::Logs, "4jj"),
-        (Screen::Config, "5j"),
+        (Screen::Certificates, "4j"),
+        (Screen::Logs, "5jj"),
+        (Screen::Config, "6j"),
     ];
     for (screen, keys) in screens {
         for (width, height) in SIZES {
@@ -263,10 +272,15 @@ fn overlays_and_prompts_look_as_they_should() {
         ("filter-nothing", "2/nothing<Enter>"),
         ("command", ":w<Tab>"),
         ("command-unknown", ":jump<Enter>"),
-        ("paused", "4<Space>"),
+        ("paused", "5<Space>"),
         ("route-open", "2j<Enter>"),
         ("peer-open", "3<Enter>"),
-        ("request-open", "4jj<Enter>"),
+        ("request-open", "5jj<Enter>"),
+        ("certificate-open", "4j<Tab>"),
+        ("certificate-chain", "4j<Enter>"),
+        ("certificate-log", "4jl"),
+        ("certificate-renew", "4jr"),
+        ("certificate-why", "4jw"),
         ("sorted", "2ssssS"),
     ] {
         let mut stage = Stage::live();
@@ -505,7 +519,7 @@ fn the_mouse_presses_what_it_points_at() {
 #[test]
 fn a_pause_stops_the_display_and_not_the_collection() {
     let mut stage = Stage::live();
-    stage.keys("4<Space>");
+    stage.keys("5<Space>");
     let before = stage.picture(80, 24);
     let requests = vec![fixture::requests()[0].clone(); 12];
     stage.daemon(DaemonEvent::Requests {
@@ -523,7 +537,7 @@ fn a_pause_stops_the_display_and_not_the_collection() {
 #[test]
 fn what_was_selected_stays_when_newer_requests_come() {
     let mut stage = Stage::live();
-    stage.keys("4jj");
+    stage.keys("5jj");
     let line = |stage: &mut Stage| {
         let picture = stage.picture(80, 24);
         let selected = picture.lines().position(|line| line.starts_with("│>"));
@@ -545,7 +559,7 @@ fn what_was_selected_stays_when_newer_requests_come() {
 #[test]
 fn the_log_is_bounded_and_keeps_the_newest() {
     let mut stage = Stage::live();
-    stage.keys("4/status=404<Enter>");
+    stage.keys("5/status=404<Enter>");
     let mut requests = vec![fixture::requests()[0].clone(); model::LOG_ROWS];
     requests[0].status = 404;
     for _ in 0..3 {
@@ -578,19 +592,20 @@ fn beginnings(context: Context) -> &'static [&'static str] {
         Context::Overview => &["1", "1jj", "1/example<Enter>", "1+", "1<Tab>"],
         Context::Routes => &["2", "2jj", "2/example<Enter>", "2+", "2s"],
         Context::Backends => &["3", "3jj", "3/app<Enter>", "3+", "3s"],
-        Context::Logs => &["4", "4jj", "4/example<Enter>", "4+"],
+        Context::Certificates => &["4", "4jj", "4/example<Enter>", "4+", "4s"],
+        Context::Logs => &["5", "5jj", "5/example<Enter>", "5+"],
         Context::Prompt => &["2/ap", "2/ap<Left>", "3wx", "2t<Enter><Esc>jt"],
         Context::Command => &[":rou", ":rou<Left>", ":logs<Enter>:"],
         Context::Confirm => &["3jjjD"],
         Context::Reader => &["?", "?jjj"],
         Context::Offline | Context::OfflineConf => &[""],
         Context::Config => &[
-            "5",
-            "5jj",
-            "5/gzip<Enter>",
-            "5+",
-            "5/root<Enter>",
-            "5<Enter>",
+            "6",
+            "6jj",
+            "6/gzip<Enter>",
+            "6+",
+            "6/root<Enter>",
+            "6<Enter>",
         ],
         Context::Form => &[
             "2je<S-Tab>",
@@ -665,8 +680,9 @@ fn the_help_tells_every_key_of_its_screen() {
         (Context::Overview, "1"),
         (Context::Routes, "2"),
         (Context::Backends, "3"),
-        (Context::Logs, "4"),
-        (Context::Config, "5"),
+        (Context::Certificates, "4"),
+        (Context::Logs, "5"),
+        (Context::Config, "6"),
     ] {
         let mut stage = Stage::live();
         stage.keys(keys);
@@ -1072,10 +1088,103 @@ async fn without_a_daemon_the_configuration_is_edited_and_saved() {
     assert!(!seen(&mut play).contains("edit"));
 }
 
+/// A summary in which a certificate waits for somebody.
+fn waiting() -> DaemonEvent {
+    let mut summary = fixture::summary();
+    summary.certificate_states.terms = Some(Terms {
+        issuer: "letsencrypt".to_owned(),
+        url: "https://letsencrypt.org/documents/LE-SA-v1.5.pdf".to_owned(),
+    });
+    DaemonEvent::Summary(Box::new(summary))
+}
+
+#[tokio::test]
+async fn terms_are_offered_once_and_only_the_button_agrees() {
+    let mut play = Play::start(look(BLOCK, THEMES[0])).await;
+    play.daemon.tell(&waiting());
+    play.until("the question", |play| play.app.context() == Context::Field)
+        .await;
+    let mut buffer = Buffer::empty(Rect::new(0, 0, 80, 24));
+    play.app.render(&mut buffer);
+    snapshot("terms", &text(&buffer));
+    // Whoever typed ahead has agreed to nothing.
+    play.keys("qy<Enter><Enter>");
+    play.until("it is put away", |play| {
+        play.app.context() == Context::Overview
+    })
+    .await;
+    play.daemon.tell(&waiting());
+    play.keys("4");
+    play.until("the screen", |play| {
+        play.app.screen() == Screen::Certificates
+    })
+    .await;
+    assert_eq!(play.app.context(), Context::Certificates);
+    assert!(!play.daemon.was_asked("POST /v1/certificates/agree"));
+}
+
+#[test]
+fn an_agreement_is_given_with_an_address_or_without() {
+    for (keys, email) in [
+        ("a@b.example<Enter><Tab><Enter>", "a@b.example"),
+        ("<S-Tab><Enter>", ""),
+    ] {
+        let mut stage = Stage::live();
+        stage.daemon(waiting());
+        let mut calls = Vec::new();
+        for key in parse(keys) {
+            for output in stage.app.update(Event::Key(key), 0) {
+                if let Output::Order(LinkOrder::Call(_, call)) = output {
+                    calls.push(call);
+                }
+            }
+        }
+        let expected = Call::Agree(TermsAgreement {
+            issuer: "letsencrypt".to_owned(),
+            email: email.to_owned(),
+        });
+        assert_eq!(calls, [expected]);
+    }
+    let mut stage = Stage::new(Look {
+        is_read_only: true,
+        ..look(BLOCK, THEMES[0])
+    });
+    stage.connect();
+    stage.daemon(waiting());
+    assert_eq!(stage.app.context(), Context::Overview);
+}
+
+#[tokio::test]
+async fn a_certificate_is_renewed_only_after_a_yes() {
+    let mut play = Play::start(look(BLOCK, THEMES[0])).await;
+    play.keys("4");
+    play.until("the list", |play| {
+        play.app.model().certificates.value.is_some()
+    })
+    .await;
+    // The first one is a file, which nobody here can renew.
+    play.keys("r");
+    let told = "it is a file: openclaw cert import old.example.org replaces it";
+    assert_eq!(play.app.notice_text(), Some(told));
+    play.keys("jr<Enter>r<Esc>rn");
+    play.keys("ry");
+    play.until("the call", |play| {
+        play.daemon.was_asked("POST /v1/certificates/renew")
+    })
+    .await;
+    let asked = play.daemon.asked();
+    let bodies: Vec<_> = asked
+        .iter()
+        .filter(|(line, _)| line == "POST /v1/certificates/renew")
+        .map(|(_, body)| body.as_str())
+        .collect();
+    assert_eq!(bodies, [r#"{"name":"c2"}"#]);
+}
+
 #[tokio::test]
 async fn the_stream_is_about_what_is_shown() {
     let mut play = Play::start(look(BLOCK, THEMES[0])).await;
-    play.keys("4");
+    play.keys("5");
     play.until("the lease", |play| {
         play.daemon.asked().iter().any(|(line, body)| {
             line == "POST /v1/subscriptions/7"

@@ -15,8 +15,9 @@ use super::model::Model;
 use super::paint::Painter;
 use super::theme::Role;
 use crate::protocol::{
-    Applied, Change, ConfigTexts, Events, Explanation, History, PeerChange, Question, Refusal,
-    Revert, Review, RevisionDiff, RevisionTexts, Revisions, Routes, Status, Upstreams,
+    Applied, CertificateName, Certificates, Change, ConfigTexts, Done, Events, Explanation,
+    History, PeerChange, Preflight, Question, Refusal, Revert, Review, RevisionDiff, RevisionTexts,
+    Revisions, Routes, Status, TermsAgreement, Upstreams,
 };
 
 /// A screen or an overlay.
@@ -189,6 +190,8 @@ pub enum Screen {
     Routes,
     /// Who answers them.
     Backends,
+    /// What names are served with.
+    Certificates,
     /// Requests as they end.
     Logs,
     /// Revisions.
@@ -197,10 +200,11 @@ pub enum Screen {
 
 impl Screen {
     /// All of them.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::Overview,
         Self::Routes,
         Self::Backends,
+        Self::Certificates,
         Self::Logs,
         Self::Config,
     ];
@@ -211,8 +215,21 @@ impl Screen {
             Self::Overview => "Overview",
             Self::Routes => "Routes",
             Self::Backends => "Backends",
+            Self::Certificates => "Certificates",
             Self::Logs => "Logs",
             Self::Config => "Config",
+        }
+    }
+
+    /// Its name where there is little room.
+    pub fn short_name(self) -> &'static str {
+        match self {
+            Self::Overview => "Over",
+            Self::Routes => "Route",
+            Self::Backends => "Back",
+            Self::Certificates => "Cert",
+            Self::Logs => "Logs",
+            Self::Config => "Conf",
         }
     }
 }
@@ -288,6 +305,14 @@ pub enum Call {
     Peers(PeerChange),
     /// `POST /v1/explain`
     Explain(Question),
+    /// `GET /v1/certificates`
+    Certificates,
+    /// `POST /v1/certificates/renew`
+    Renew(CertificateName),
+    /// `POST /v1/certificates/why`
+    Why(CertificateName),
+    /// `POST /v1/certificates/agree`
+    Agree(TermsAgreement),
 }
 
 /// What the daemon answered.
@@ -317,6 +342,12 @@ pub enum Answer {
     RevisionDiff(RevisionDiff),
     /// To [`Call::Explain`].
     Explanation(Explanation),
+    /// To [`Call::Certificates`].
+    Certificates(Certificates),
+    /// To [`Call::Why`].
+    Preflight(Preflight),
+    /// To [`Call::Renew`] and [`Call::Agree`].
+    Done(Done),
 }
 
 /// Why there is no answer.

@@ -13,6 +13,7 @@ use openclaw::conf::diagnostic::{self, Code, Diagnostic, Severity};
 use openclaw::conf::explain::CODES;
 use openclaw::conf::include::{self, Loaded};
 use openclaw::conf::typed::lower::config::lower;
+use openclaw::tls::examine::examine;
 
 const CASES: &str = "tests/conf";
 
@@ -97,12 +98,36 @@ fn every_code_is_told_by_some_case() {
     told.extend(codes(
         &read_text(&"no_such_name x;\n".repeat(600)).diagnostics,
     ));
+    told.extend(codes(&examined()));
     let missing: Vec<_> = CODES
         .iter()
         .filter(|row| !told.contains(row.code.name()))
         .map(|row| row.code.name())
         .collect();
     assert!(missing.is_empty(), "no case has {missing:?}");
+}
+
+/// What is wrong with certificates: one that is not there, one that others can read the key of or that
+/// has expired, one for another name.
+fn examined() -> Vec<Diagnostic> {
+    let text = "events {} http {
+        server { listen 1 ssl; ssl_certificate none.pem; ssl_certificate_key none.key; }
+        server { listen 1 ssl; server_name else.test;
+            ssl_certificate root.pem; ssl_certificate intermediate.pem;
+            ssl_certificate_key leaf.key; ssl_certificate_key leaf.key; }
+        server { listen 1 ssl; server_name other.test;
+            ssl_certificate leaf.pem; ssl_certificate_key leaf.key; } }";
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/certificates");
+    let path = directory.join("openclaw.conf");
+    let mut loaded = include::load_text(&path, text.to_owned(), &directory);
+    check(&mut loaded);
+    let config = lower(&mut loaded, Path::new("/"), &[]).expect("nothing is wrong with the text");
+    let found = examine(&config.http);
+    let unusable = found
+        .iter()
+        .filter(|problem| problem.code == Code::CERTIFICATE_UNUSABLE);
+    assert_eq!(unusable.count(), 3, "{found:?}");
+    found
 }
 
 #[test]

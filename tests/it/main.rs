@@ -3,8 +3,10 @@
 //! `support` holds servers, clients and backends; every other module is a subject. All of them run
 //! against `openclaw`, or against the program that `OPENCLAW_UNDER_TEST` names.
 
+mod acme;
 mod assets;
 mod bodies;
+mod certificate_list;
 mod certificates;
 mod cli;
 mod conf_cases;
@@ -12,18 +14,28 @@ mod connections;
 mod control;
 mod dashboard;
 mod floors;
+mod grpc;
 mod hop_by_hop;
 mod http2;
+mod http2_conformance;
+mod http2_limits;
 mod install;
 mod life;
 mod limits;
 mod load;
 mod metrics;
 mod oracle;
+mod peer_http2;
+mod peer_tls;
 mod process;
 mod proxied;
 mod service;
 mod smuggling;
 mod support;
 mod tls;
+mod tls_audit;
+mod tls_clients;
+mod tls_offer;
+mod tls_sessions;
+mod tls_stapling;
 mod words;

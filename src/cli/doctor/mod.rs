@@ -3,8 +3,6 @@
 //! It only looks. Invariant: nothing is changed, no file is made, and every question to the system
 //! ends in a few seconds. What this user may not see is said, not guessed.
 
-mod command;
-mod firewall;
 mod machine;
 mod ports;
 
@@ -34,11 +32,10 @@ use crate::conf::typed::Config;
 use crate::conf::typed::listen::Address;
 use crate::conf::typed::location::ServerName;
 use crate::conf::typed::log::Target;
+use crate::control::firewall::{self, Firewall, Passage, Rules};
 use crate::process::{self, Setup, places};
 use crate::protocol::Problem;
 use crate::unit::printable::escape;
-use command::Ran;
-use firewall::Passage;
 use machine::Clock;
 use ports::Listening;
 
@@ -453,33 +450,37 @@ fn bind_right(wanted: &BTreeSet<u16>, session: Option<&Session>, findings: &mut 
 fn firewalls(wanted: &BTreeSet<u16>, findings: &mut Findings) {
     let looked_at: BTreeSet<u16> = wanted.iter().copied().chain([80, 443]).collect();
     let ports: Vec<u16> = looked_at.into_iter().collect();
-    if let Ok(conf) = fs::read_to_string("/etc/ufw/ufw.conf")
-        && firewall::ufw_is_enabled(&conf)
-    {
-        let commands = |ports: &[u16]| {
-            let command = |port: &u16| format!("sudo ufw allow {port}/tcp");
-            ports.iter().map(command).collect()
-        };
-        let status = match command::run("ufw", &["status"]) {
-            Ran::Well(status) => Ok(status),
-            Ran::Badly(why) => Err(why),
-            Ran::Absent => Err("the program ufw is not there".to_owned()),
-        };
-        tell_passages(
-            "ufw",
-            status,
-            &ports,
-            wanted,
-            findings,
-            commands,
-            |status, port| firewall::ufw_passage(status, port),
+    let Some(firewall) = firewall::look() else {
+        findings.add(
+            Level::Ok,
+            "firewall",
+            "neither ufw nor firewalld nor nftables is in use on this machine; a firewall of \
+             the provider cannot be seen from here",
         );
         return;
+    };
+    // The rules of the kernel are there on every machine; only a firewall by name is one that is on.
+    if let ("nftables", Err(why)) = (firewall.name, &firewall.rules) {
+        findings
+            .add(
+                Level::Warn,
+                "firewall",
+                format!("the rules of nftables cannot be seen: {why}"),
+            )
+            .command("sudo openclaw doctor");
+        return;
     }
-    if let Ran::Well(state) = command::run("firewall-cmd", &["--state"])
-        && state.trim() == "running"
-    {
-        let commands = |ports: &[u16]| {
+    tell_passages(&firewall, &ports, wanted, findings);
+}
+
+/// What opens ports in a firewall.
+fn opening(firewall: &Firewall, ports: &[u16]) -> Vec<String> {
+    match (firewall.name, &firewall.rules) {
+        ("ufw", _) => {
+            let command = |port: &u16| format!("sudo ufw allow {port}/tcp");
+            ports.iter().map(command).collect()
+        }
+        ("firewalld", _) => {
             let options: Vec<String> = ports
                 .iter()
                 .map(|port| match port {
@@ -492,103 +493,48 @@ fn firewalls(wanted: &BTreeSet<u16>, findings: &mut Findings) {
                 format!("sudo firewall-cmd --permanent {}", options.join(" ")),
                 "sudo firewall-cmd --reload".to_owned(),
             ]
-        };
-        let services = command::run("firewall-cmd", &["--list-services"]);
-        let open = command::run("firewall-cmd", &["--list-ports"]);
-        let status = match (services, open) {
-            (Ran::Well(services), Ran::Well(open)) => Ok((services, open)),
-            (Ran::Badly(why), _) | (_, Ran::Badly(why)) => Err(why),
-            _ => Err("the program firewall-cmd went away".to_owned()),
-        };
-        tell_passages(
-            "firewalld",
-            status,
-            &ports,
-            wanted,
-            findings,
-            commands,
-            |(services, open), port| firewall::firewalld_passage(services, open, port),
-        );
-        return;
-    }
-    match command::run("nft", &["-j", "list", "ruleset"]) {
-        Ran::Absent => {
-            findings.add(
-                Level::Ok,
-                "firewall",
-                "neither ufw nor firewalld nor nftables is in use on this machine; a firewall of \
-                 the provider cannot be seen from here",
-            );
         }
-        Ran::Badly(why) => {
-            findings
-                .add(
-                    Level::Warn,
-                    "firewall",
-                    format!("the rules of nftables cannot be seen: {why}"),
-                )
-                .command("sudo openclaw doctor");
-        }
-        Ran::Well(ruleset) => {
+        (_, Ok(Rules::Nftables(ruleset))) => {
             let stopping = ports
                 .iter()
-                .find_map(|port| firewall::nft_passage(&ruleset, *port)?.1);
-            let commands = |ports: &[u16]| {
-                let ports: Vec<String> = ports.iter().map(u16::to_string).collect();
-                let chain = stopping.as_ref().map_or_else(
-                    || "inet filter input".to_owned(),
-                    |it| format!("{} {} {}", it.family, it.table, it.name),
-                );
-                let ports = ports.join(", ");
-                vec![format!(
-                    "sudo nft insert rule {chain} tcp dport '{{ {ports} }}' accept   # and write \
-                     it into /etc/nftables.conf"
-                )]
-            };
-            let is_read = firewall::nft_passage(&ruleset, 80).is_some();
-            let status = match is_read {
-                true => Ok(&ruleset),
-                false => Err("nft did not answer in JSON".to_owned()),
-            };
-            tell_passages(
-                "nftables",
-                status,
-                &ports,
-                wanted,
-                findings,
-                commands,
-                |ruleset, port| {
-                    firewall::nft_passage(ruleset, port).map_or(Passage::Unknown, |it| it.0)
-                },
+                .find_map(|port| firewall::nft_passage(ruleset, *port)?.1);
+            let ports: Vec<String> = ports.iter().map(u16::to_string).collect();
+            let chain = stopping.as_ref().map_or_else(
+                || "inet filter input".to_owned(),
+                |it| format!("{} {} {}", it.family, it.table, it.name),
             );
+            let ports = ports.join(", ");
+            vec![format!(
+                "sudo nft insert rule {chain} tcp dport '{{ {ports} }}' accept   # and write \
+                 it into /etc/nftables.conf"
+            )]
         }
+        _ => Vec::new(),
     }
 }
 
 /// Tells what a firewall does with each port.
-fn tell_passages<S>(
-    name: &str,
-    status: Result<S, String>,
+fn tell_passages(
+    firewall: &Firewall,
     ports: &[u16],
     wanted: &BTreeSet<u16>,
     findings: &mut Findings,
-    commands: impl Fn(&[u16]) -> Vec<String>,
-    passage: impl Fn(&S, u16) -> Passage,
 ) {
-    let status = match status {
-        Ok(status) => status,
+    let name = firewall.name;
+    let rules = match &firewall.rules {
+        Ok(rules) => rules,
         Err(why) => {
             let text = format!("{name} is on, but what it lets pass cannot be seen: {why}");
             let finding = findings.add(Level::Warn, "firewall", text);
             finding.command("sudo openclaw doctor");
-            finding.commands.extend(commands(ports));
+            finding.commands.extend(opening(firewall, ports));
             return;
         }
     };
     let of = |wanted: Passage| -> Vec<u16> {
         let ports = ports.iter().copied();
         ports
-            .filter(|port| passage(&status, *port) == wanted)
+            .filter(|port| rules.passage(*port) == wanted)
             .collect()
     };
     let shown = |ports: &[u16]| {
@@ -610,7 +556,7 @@ fn tell_passages<S>(
         if !ports.is_empty() {
             let text = format!("{name} stops port {}: {why}", shown(&ports));
             let finding = findings.add(level, "firewall", text);
-            finding.commands = commands(&ports);
+            finding.commands = opening(firewall, &ports);
         }
     }
     let unknown = of(Passage::Unknown);
@@ -986,21 +932,10 @@ mod tests {
         let mut findings = Findings::default();
         let wanted = BTreeSet::from([80, 8443]);
         let status = "Status: active\n\n80/tcp    ALLOW    Anywhere\n8443    DENY    Anywhere\n";
-        let commands = |ports: &[u16]| {
-            let command = |port: &u16| format!("open {port}");
-            ports.iter().map(command).collect()
-        };
         let ports = [80, 443, 8443];
-        let passage = |status: &&str, port| firewall::ufw_passage(status, port);
-        tell_passages(
-            "ufw",
-            Ok(status),
-            &ports,
-            &wanted,
-            &mut findings,
-            commands,
-            passage,
-        );
+        let firewall = |rules| Firewall { name: "ufw", rules };
+        let seen = firewall(Ok(Rules::Ufw(status.to_owned())));
+        tell_passages(&seen, &ports, &wanted, &mut findings);
         let told: Vec<_> = findings
             .findings
             .iter()
@@ -1008,20 +943,12 @@ mod tests {
             .collect();
         let expected = [
             (Level::Ok, String::new()),
-            (Level::Fail, "open 8443".to_owned()),
-            (Level::Warn, "open 443".to_owned()),
+            (Level::Fail, "sudo ufw allow 8443/tcp".to_owned()),
+            (Level::Warn, "sudo ufw allow 443/tcp".to_owned()),
         ];
         assert_eq!(told, expected);
-        let refused = Err::<&str, _>("you need to be root".to_owned());
-        tell_passages(
-            "ufw",
-            refused,
-            &ports,
-            &wanted,
-            &mut findings,
-            commands,
-            passage,
-        );
+        let hidden = firewall(Err("you need to be root".to_owned()));
+        tell_passages(&hidden, &ports, &wanted, &mut findings);
         let last = findings.findings.last().expect("told");
         assert_eq!(last.level, Level::Warn);
         assert!(last.commands.contains(&"sudo openclaw doctor".to_owned()));

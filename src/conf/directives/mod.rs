@@ -7,10 +7,13 @@
 //! the names of nginx that this version lacks ([`foreign()`]). Invariant: a name has at most one row for
 //! each context, so [`find`] has one answer.
 
+mod acme;
 mod acme_dns;
 mod foreign;
+mod grpc;
 mod help;
 mod http_core;
+mod peer_tls;
 mod process;
 mod proxy;
 mod response;
@@ -49,6 +52,8 @@ impl Contexts {
     pub const UPSTREAM: Self = Self(1 << 8);
     /// Inside `types {}`, `map {}`, `geo {}`, `split_clients {}`: entries, not directives.
     pub const ENTRIES: Self = Self(1 << 9);
+    /// Inside `acme_issuer {}`.
+    pub const ACME_ISSUER: Self = Self(1 << 11);
     /// Inside `dns_provider {}`.
     pub const DNS_PROVIDER: Self = Self(1 << 12);
     /// Everywhere (`include`).
@@ -189,7 +194,11 @@ const AREAS: &[&[Directive]] = &[
     response::ROWS,
     tls::ROWS,
     proxy::ROWS,
+    peer_tls::PROXY,
+    grpc::ROWS,
+    peer_tls::GRPC,
     upstream::ROWS,
+    acme::ROWS,
     acme_dns::ROWS,
 ];
 
@@ -307,7 +316,7 @@ impl Directive {
 mod tests {
     use super::*;
 
-    const SINGLE_CONTEXTS: [Contexts; 11] = [
+    const SINGLE_CONTEXTS: [Contexts; 12] = [
         Contexts::MAIN,
         Contexts::EVENTS,
         Contexts::HTTP,
@@ -318,6 +327,7 @@ mod tests {
         Contexts::LIMIT_EXCEPT,
         Contexts::UPSTREAM,
         Contexts::ENTRIES,
+        Contexts::ACME_ISSUER,
         Contexts::DNS_PROVIDER,
     ];
 

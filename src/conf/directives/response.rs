@@ -113,9 +113,8 @@ pub(super) const ROWS: &[Directive] = &[
         .default("128")
         .help("most requests at a time over one HTTP/2 connection"),
     row(V2, "http2_body_preread_size", HTTP_SERVER, &[Size])
-        .default("64k")
-        .no_effect("the engine opens the window as bodies are read")
-        .help("bytes of a request body that a client may send before they are read"),
+        .default("512k")
+        .help("bytes of a request body that a client may send before they are read; at least 16k"),
     row(V2, "http2_recv_buffer_size", Contexts::HTTP, &[Size])
         .default("256k")
         .no_effect("buffers size themselves")

@@ -5,7 +5,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use data_encoding::{BASE64_NOPAD, BASE64URL_NOPAD};
+
 use super::acme_dns::DnsProvider;
+use super::upstream::Resolver;
 use crate::conf::source::Span;
 
 /// `acme_issuer NAME { … }`: an authority to get certificates from.
@@ -39,6 +42,8 @@ pub struct Issuer {
     pub state_path: Option<PathBuf>,
     /// `retry`
     pub retry: Retry,
+    /// `resolver` of the `http` block: who is asked for the addresses of the authority.
+    pub resolver: Option<Arc<Resolver>>,
     /// The word that named it; where there is none it is the built-in one.
     pub span: Span,
 }
@@ -48,6 +53,31 @@ impl Issuer {
     pub const BUILT_IN: &str = "letsencrypt";
     /// The address of its directory.
     pub const BUILT_IN_URI: &str = "https://acme-v02.api.letsencrypt.org/directory";
+
+    /// The authority that is there without being written.
+    pub fn built_in() -> Self {
+        Self {
+            name: Self::BUILT_IN.into(),
+            uri: Self::BUILT_IN_URI.into(),
+            contacts: Vec::new(),
+            challenge: None,
+            provider: None,
+            account_key: None,
+            external_account: None,
+            preferred_chain: None,
+            profile: None,
+            accepts_terms: false,
+            verify: true,
+            trusted: None,
+            state_path: None,
+            retry: Retry {
+                least: Duration::from_secs(60),
+                most: Duration::from_secs(86_400),
+            },
+            resolver: None,
+            span: Span::default(),
+        }
+    }
 }
 
 /// How long to wait after a failed attempt.
@@ -84,6 +114,21 @@ pub enum MacKey {
     File(PathBuf),
     /// `data:KEY`; its bytes.
     Literal(Box<[u8]>),
+}
+
+impl MacKey {
+    /// The bytes of a key; authorities hand it out in base64url, some in base64, and with or without
+    /// `=` at its end.
+    pub fn decode(text: &str) -> Option<Vec<u8>> {
+        let text = text.trim();
+        let bare = text.trim_end_matches('=');
+        [
+            BASE64URL_NOPAD.decode(bare.as_bytes()),
+            BASE64_NOPAD.decode(bare.as_bytes()),
+        ]
+        .into_iter()
+        .find_map(|decoded| decoded.ok().filter(|bytes| !bytes.is_empty()))
+    }
 }
 
 impl fmt::Debug for MacKey {
@@ -139,6 +184,8 @@ pub enum KeyKind {
     EcdsaP256,
     /// ECDSA on P-384.
     EcdsaP384,
+    /// ECDSA on P-521.
+    EcdsaP521,
     /// RSA with so many bits.
     Rsa(u32),
 }
@@ -148,6 +195,7 @@ impl fmt::Display for KeyKind {
         match self {
             Self::EcdsaP256 => formatter.write_str("ecdsa:256"),
             Self::EcdsaP384 => formatter.write_str("ecdsa:384"),
+            Self::EcdsaP521 => formatter.write_str("ecdsa:521"),
             Self::Rsa(bits) => write!(formatter, "rsa:{bits}"),
         }
     }

@@ -85,6 +85,8 @@ pub struct Reading {
     pub http2_over_tls: bool,
     /// `http2_max_concurrent_streams`
     pub http2_streams: u32,
+    /// `http2_body_preread_size`: the window of a stream, bytes.
+    pub http2_window: u32,
 }
 
 /// One `location {}`.

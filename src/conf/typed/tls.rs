@@ -142,6 +142,18 @@ impl Suite {
     ];
 }
 
+impl Suite {
+    /// Is ChaCha20 what it encrypts with?
+    pub fn is_chacha(self) -> bool {
+        matches!(
+            self,
+            Self::TLS13_CHACHA20_POLY1305_SHA256
+                | Self::TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256
+                | Self::TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256
+        )
+    }
+}
+
 /// A way to exchange keys.
 #[expect(missing_docs, reason = "the names of the registry")]
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -217,6 +229,8 @@ pub struct PeerTls {
     pub protocols: Protocols,
     /// `proxy_ssl_ciphers`
     pub suites: Vec<Suite>,
+    /// `proxy_ssl_conf_command Groups`, in the order of preference.
+    pub groups: Vec<Group>,
     /// `proxy_ssl_name`: whom the certificate must name; the host of `proxy_pass` by default.
     pub name: Template,
     /// `proxy_ssl_server_name`: is the name sent (SNI)?

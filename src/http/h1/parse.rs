@@ -132,10 +132,7 @@ impl HeadParser {
             line: limits.line,
             total,
             count: limits.fields.min(MOST_FIELDS),
-            unusual: match limits.underscores {
-                true => OTHER_TOKEN,
-                false => OTHER_TOKEN | UNDERSCORE,
-            },
+            unusual: unusual(limits),
             drop_unusual: limits.ignore_invalid,
             unique: UNIQUE_IN_REQUESTS,
             line_feeds: false,
@@ -398,6 +395,17 @@ impl fmt::Display for RequestError {
 
 impl std::error::Error for RequestError {}
 
+impl RequestError {
+    /// A field came twice whose name may come once.
+    pub fn from_duplicate(known: Known) -> Self {
+        match known {
+            Known::Host => Self::DuplicateHost,
+            Known::ContentLength => Self::DuplicateContentLength,
+            known => Self::DuplicateField(known),
+        }
+    }
+}
+
 impl From<FieldError> for RequestError {
     fn from(error: FieldError) -> Self {
         match error {
@@ -408,9 +416,7 @@ impl From<FieldError> for RequestError {
             FieldError::ObsFold => Self::ObsFold,
             FieldError::TooMany => Self::TooManyFields,
             FieldError::TooLarge => Self::HeaderTooLarge,
-            FieldError::Duplicate(Known::Host) => Self::DuplicateHost,
-            FieldError::Duplicate(Known::ContentLength) => Self::DuplicateContentLength,
-            FieldError::Duplicate(known) => Self::DuplicateField(known),
+            FieldError::Duplicate(known) => Self::from_duplicate(known),
         }
     }
 }
@@ -912,6 +918,34 @@ fn resembles_framing(name: &[u8]) -> bool {
     })
 }
 
+/// Is a field of this name, which is a token, kept in a request? What a head of HTTP/1 drops or is
+/// refused for because of a name, it is in HTTP/2 too.
+pub fn keeps_name(name: &[u8], limits: &HeadLimits) -> Result<bool, RequestError> {
+    let class = name
+        .iter()
+        .fold(0, |union, &byte| union | NAME[usize::from(byte)]);
+    if class == 0 {
+        return Ok(true);
+    }
+    if resembles_framing(name) {
+        return Err(RequestError::ResemblesFraming);
+    }
+    Ok(class & unusual(limits) == 0 || !limits.ignore_invalid)
+}
+
+/// May a field of this name come once only in a request?
+pub fn comes_once(known: Known) -> bool {
+    UNIQUE_IN_REQUESTS & bit(known) != 0
+}
+
+/// The classes of characters that make a name unusual.
+fn unusual(limits: &HeadLimits) -> u8 {
+    match limits.underscores {
+        true => OTHER_TOKEN,
+        false => OTHER_TOKEN | UNDERSCORE,
+    }
+}
+
 fn slice(range: &Range<usize>) -> Slice {
     Slice::new(range.start, range.end)
 }
@@ -924,10 +958,10 @@ const fn bit(known: Known) -> u128 {
 const EMPTY_LINES: u8 = 8;
 
 /// `Fields` counts positions in 16 bits and keeps one value for none.
-const MOST_FIELDS: usize = u16::MAX as usize - 1;
+pub const MOST_FIELDS: usize = u16::MAX as usize - 1;
 
 /// `Fields` keeps the length of a name in 16 bits.
-const LONGEST_NAME: usize = u16::MAX as usize;
+pub const LONGEST_NAME: usize = u16::MAX as usize;
 
 /// What nginx's `ngx_http_process_unique_header_line` handles, and Host.
 const UNIQUE_IN_REQUESTS: u128 = bit(Known::Host)

@@ -153,10 +153,32 @@ impl App {
     /// `[1 Overview]2 Routes 3 Backends`: brackets stand where blanks are.
     fn tabs(&self, painter: &mut Painter<'_>, row: Rect) {
         let mut x = row.x;
+        let summary = self.model.live().summary.as_deref();
+        let certificates = summary.map(|summary| &summary.certificate_states);
+        let troubles = certificates.map_or(0, |states| states.warn + states.bad);
+        let is_bad = certificates.is_some_and(|states| states.bad > 0);
+        let label = |position: usize, screen: Screen, name: &str| match screen {
+            Screen::Certificates if troubles > 0 => {
+                format!("{} {name}({troubles})", position + 1)
+            }
+            _ => format!("{} {name}", position + 1),
+        };
+        let needed: usize = (Screen::ALL.into_iter().enumerate())
+            .map(|(position, screen)| text::width(&label(position, screen, screen.name())) + 1)
+            .sum();
+        let is_narrow = needed + 1 > usize::from(row.width);
         for (position, screen) in Screen::ALL.into_iter().enumerate() {
             let is_shown = screen == self.screen;
-            let name = format!("{} {}", position + 1, screen.name());
-            let role = if is_shown { Role::Accent } else { Role::Muted };
+            let name = match is_narrow {
+                true => label(position, screen, screen.short_name()),
+                false => label(position, screen, screen.name()),
+            };
+            let role = match (is_shown, screen) {
+                (true, _) => Role::Accent,
+                (false, Screen::Certificates) if is_bad => Role::Bad,
+                (false, Screen::Certificates) if troubles > 0 => Role::Warn,
+                (false, _) => Role::Muted,
+            };
             if is_shown {
                 painter.put(x, row.y, 1, "[", role);
             }

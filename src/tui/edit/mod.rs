@@ -3,7 +3,7 @@
 //! Owns what a person changes until it is a [`crate::protocol::Change`]; the daemon checks that again
 //! and puts it into force. Every change is a [`session::Session`].
 
-mod buttons;
+pub mod buttons;
 pub mod form;
 mod form_view;
 mod history;

@@ -14,10 +14,10 @@ use super::form_view::Outcome;
 use super::review::difference;
 use super::texts::Texts;
 use crate::conf::diff;
-use crate::conf::site::{self, Field, Site};
+use crate::conf::site::{self, Field, Https, Site};
 
 /// The fields, in order, with their labels and what is said of them.
-const FIELDS: [(Field, &str, &str); 4] = [
+const FIELDS: [(Field, &str, &str); 5] = [
     (
         Field::Domain,
         "Domain",
@@ -34,6 +34,11 @@ const FIELDS: [(Field, &str, &str); 4] = [
         "the path below which it answers; / if nothing is typed",
     ),
     (Field::Port, "Port", "the port on which it is asked"),
+    (
+        Field::Https,
+        "HTTPS",
+        "redirect: HTTP leads there; hsts: for ever; both; off",
+    ),
 ];
 
 /// The columns of the labels.
@@ -42,13 +47,15 @@ const LABEL: u16 = 10;
 /// A short form that is open.
 #[derive(Clone, Debug, Default)]
 pub struct SiteView {
-    lines: [Line; 4],
+    lines: [Line; FIELDS.len()],
     focus: usize,
     /// What is wrong with a field, and whether anything was typed there.
     problems: HashMap<Field, String>,
-    touched: [bool; 4],
+    touched: [bool; FIELDS.len()],
     /// The port if none is typed.
     usual_port: u16,
+    /// HTTPS if nothing is typed.
+    usual_https: &'static str,
     /// Why it cannot be added as it is.
     refused: Option<String>,
     /// What it adds.
@@ -82,7 +89,7 @@ impl SiteView {
 
     /// Shows what is wrong also where nothing was typed yet.
     pub fn insist(&mut self) {
-        self.touched = [true; 4];
+        self.touched = [true; FIELDS.len()];
     }
 
     /// Takes an input.
@@ -122,7 +129,19 @@ impl SiteView {
         let loaded = texts.load(&HashMap::new());
         self.usual_port = site::usual_port(&loaded);
         let typed = |index: usize| self.lines[index].text();
-        let site = Site::parse(typed(0), typed(1), typed(2), typed(3), self.usual_port);
+        let site = Site::parse(
+            typed(0),
+            typed(1),
+            typed(2),
+            typed(3),
+            typed(4),
+            self.usual_port,
+        );
+        let (names, port) = match &site {
+            Ok(site) => (&site.names[..], site.port),
+            Err(_) => (&[][..], self.usual_port),
+        };
+        self.usual_https = Https::suited(names, port).word();
         let site = match site {
             Ok(site) => site,
             Err(problems) => {
@@ -182,6 +201,7 @@ impl SiteView {
                 let usual = match field {
                     Field::Path => "/".to_owned(),
                     Field::Port => self.usual_port.to_string(),
+                    Field::Https => self.usual_https.to_owned(),
                     Field::Domain | Field::Target => String::new(),
                 };
                 painter.put(value_x, y, columns, &usual, Role::Muted);
@@ -197,16 +217,11 @@ impl SiteView {
                 y += 1;
             }
         }
-        if y < end {
-            painter.put(area.x, y, LABEL - 1, "TLS", Role::Muted);
-            let told = "off (certificates are not available in this version)";
-            painter.put(value_x, y, columns, told, Role::Muted);
-            y += 1;
-        }
         let (field, _, help) = FIELDS[self.focus];
         if area.height > 2 {
             let help = match field {
                 Field::Port => format!("{help}; {} if nothing is typed", self.usual_port),
+                Field::Https => format!("{help} ({})", self.usual_https),
                 _ => help.to_owned(),
             };
             painter.put(area.x, end - 2, area.width, &help, Role::Muted);

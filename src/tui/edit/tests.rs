@@ -371,12 +371,13 @@ fn a_site_is_added_by_the_short_form() {
     play.snapshots("site_wrong");
     play.keys("<Backspace>");
     play.snapshots("site");
-    play.keys("<Tab><Tab><Enter>");
+    play.keys("<Tab><Tab><Tab><Enter>");
     play.keys("<Enter>");
     assert!(play.views.is_empty(), "{:?}", play.notices);
     let new = play.directory.path().join("sites/git.example.org.conf");
     let new = std::fs::read_to_string(new).expect("written");
     assert!(new.contains("proxy_pass http://127.0.0.1:3000;"));
+    assert!(new.contains("listen 443 ssl;") && new.contains("return 301 https://"));
     assert!(
         play.text()
             .contains("map $http_upgrade $connection_upgrade")
@@ -400,10 +401,13 @@ fn a_site_of_a_trial_is_asked_where_the_trial_is() {
     play.keys("<Tab>");
     let picture = play.picture(120, 40, &BLOCK, THEMES[0]);
     assert!(picture.contains("8080 if nothing is typed"), "{picture}");
-    play.keys("<Enter><Enter>");
+    play.keys("<Enter><Enter><Enter>");
     let new = play.directory.path().join("sites/git.example.org.conf");
     let new = std::fs::read_to_string(new).expect("written");
-    assert!(new.contains("listen 8080;"), "{new}");
+    assert!(
+        new.contains("listen 8080;") && !new.contains("ssl"),
+        "{new}"
+    );
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! The screens: one file each, all of them views.
 
 pub mod backends;
+pub mod certificates;
 pub mod config;
 pub mod logs;
 pub mod overview;
@@ -26,6 +27,7 @@ pub struct Screens {
     overview: overview::Overview,
     routes: routes::RoutesScreen,
     backends: backends::Backends,
+    certificates: certificates::CertificatesScreen,
     logs: logs::Logs,
     config: config::ConfigScreen,
 }
@@ -37,6 +39,7 @@ impl Screens {
             Screen::Overview => &self.overview,
             Screen::Routes => &self.routes,
             Screen::Backends => &self.backends,
+            Screen::Certificates => &self.certificates,
             Screen::Logs => &self.logs,
             Screen::Config => &self.config,
         }
@@ -48,6 +51,7 @@ impl Screens {
             Screen::Overview => &mut self.overview,
             Screen::Routes => &mut self.routes,
             Screen::Backends => &mut self.backends,
+            Screen::Certificates => &mut self.certificates,
             Screen::Logs => &mut self.logs,
             Screen::Config => &mut self.config,
         }

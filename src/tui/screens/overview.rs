@@ -13,7 +13,7 @@ use super::super::view::{Effect, Input, Notice, Screen, Target, View};
 use super::super::widgets::sparkline;
 use super::super::widgets::table::{Table, render_empty};
 use super::{WIDE, backends, error_role, render_state, routes, short_path};
-use crate::protocol::{Level, Micros, Occurrence, Point};
+use crate::protocol::{CertificateStates, Level, Micros, Occurrence, Point};
 
 /// A pane, by the order in which the focus goes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -396,6 +396,11 @@ impl Overview {
             ("file", Span::plain(status.conf.clone())),
             ("store", store),
         ];
+        let summary = model.live().summary.as_deref();
+        let certificates = summary.map(|summary| &summary.certificate_states);
+        if let Some(states) = certificates.filter(|states| states.all > 0) {
+            lines.push(("certs", certificate_line(states, model, painter.glyphs())));
+        }
         if status.store.dropped > 0 {
             let text = format!("{} rows were dropped", status.store.dropped);
             lines.push(("", Span::new(text, Role::Warn)));
@@ -582,6 +587,25 @@ impl View for Overview {
 
     fn filter(&self) -> &str {
         &self.filter
+    }
+}
+
+/// How many there are, and what is wrong or ends next.
+fn certificate_line(states: &CertificateStates, model: &Model, glyphs: &Glyphs) -> Span {
+    if states.bad > 0 {
+        return Span::new(format!("{} {}", glyphs.down, states.worst), Role::Bad);
+    }
+    if states.warn > 0 {
+        return Span::new(format!("! {}", states.worst), Role::Warn);
+    }
+    let next = states.soonest.zip(model.daemon_time());
+    match next {
+        Some((soonest, now)) => Span::plain(format!(
+            "{} valid, the next ends in {}",
+            states.all,
+            number::age(soonest.saturating_sub(now))
+        )),
+        None => Span::plain(states.all.to_string()),
     }
 }
 

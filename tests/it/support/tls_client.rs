@@ -1,6 +1,6 @@
 //! A client that shakes hands and looks at the certificate, whoever signed it.
 
-use std::io;
+use std::io::{self, Read as _, Write as _};
 use std::net::TcpStream;
 use std::sync::Arc;
 use std::time::Duration;
@@ -44,6 +44,53 @@ impl Handshaker {
         let chain = session.peer_certificates().unwrap_or_default();
         let first = chain.first().expect("a server has a certificate");
         Ok(first.to_vec())
+    }
+}
+
+impl Handshaker {
+    /// Sends a request and reads to the end: the answer, and how long each record was in which
+    /// something came.
+    pub fn records(
+        &self,
+        port: u16,
+        name: &str,
+        request: &[u8],
+    ) -> io::Result<(Vec<u8>, Vec<usize>)> {
+        let mut socket = TcpStream::connect(("127.0.0.1", port))?;
+        socket.set_read_timeout(Some(Duration::from_secs(20)))?;
+        let name = ServerName::try_from(name.to_owned()).expect("a name");
+        let mut session =
+            ClientConnection::new(Arc::clone(&self.config), name).map_err(io::Error::other)?;
+        session.writer().write_all(request)?;
+        let mut received = Vec::new();
+        let mut answer = Vec::new();
+        loop {
+            while session.wants_write() {
+                session.write_tls(&mut socket)?;
+            }
+            let mut bytes = [0; 4096];
+            let count = socket.read(&mut bytes)?;
+            received.extend_from_slice(&bytes[..count]);
+            let mut rest = &bytes[..count];
+            while session.read_tls(&mut rest)? > 0 {
+                session.process_new_packets().map_err(io::Error::other)?;
+            }
+            let mut piece = [0; 16 << 10];
+            while let Ok(count @ 1..) = session.reader().read(&mut piece) {
+                answer.extend_from_slice(&piece[..count]);
+            }
+            if count == 0 {
+                break;
+            }
+        }
+        let mut lengths = Vec::new();
+        let mut rest = &received[..];
+        while let [_, _, _, high, low, behind @ ..] = rest {
+            let length = usize::from(u16::from_be_bytes([*high, *low]));
+            lengths.push(length);
+            rest = behind.get(length..).unwrap_or_default();
+        }
+        Ok((answer, lengths))
     }
 }
 

@@ -5,12 +5,13 @@ use std::sync::Arc;
 
 use super::scope::Scope;
 use super::settings::{self, Maker};
-use super::{Cx, acme_dns, listen, location, log, map, process, rewrite, tls, upstream};
+use super::{Cx, acme, acme_dns, listen, location, log, map, process, rewrite, tls, upstream};
 use crate::conf::diagnostic::{Code, Diagnostic, any_error, arrange};
 use crate::conf::include::{COMMAND_LINE, Loaded};
 use crate::conf::typed::listen::Listen;
 use crate::conf::typed::location::Server;
 use crate::conf::typed::log::ErrorLog;
+use crate::conf::typed::tls::Certificate;
 use crate::conf::typed::upstream::Upstream;
 use crate::conf::typed::{Config, Http};
 
@@ -78,6 +79,8 @@ pub fn lower(loaded: &mut Loaded, prefix: &Path, usual_error_logs: &[ErrorLog]) 
             names.push(placed);
         }
         listen::mark_covered(&mut http.listens);
+        http.dns_providers = acme_dns::providers(&scope, &mut cx);
+        let issuers = acme::issuers(&scope, &http.dns_providers, &mut cx);
         let mut zones = tls::Zones::default();
         for (position, node) in scope.own("server").iter().enumerate() {
             let is_secure =
@@ -85,7 +88,23 @@ pub fn lower(loaded: &mut Loaded, prefix: &Path, usual_error_logs: &[ErrorLog]) 
             let is_secure = http.listens.iter().any(is_secure);
             if is_secure {
                 let inner = scope.inside(node.block.as_deref().unwrap_or_default());
-                servers[position].tls = Some(tls::server(&inner, &mut zones, &mut cx));
+                let identity = acme::Identity {
+                    names: &names[position],
+                    position,
+                    listens: &http.listens,
+                };
+                let mut orders = acme::written(&inner, identity, &issuers, &mut cx);
+                let mut offered = tls::server(&inner, &orders, &mut zones, &mut cx);
+                if inner.all("ssl_certificate").is_empty() && !offered.rejects {
+                    if orders.is_empty() && inner.own("acme_certificate").is_empty() {
+                        let server = node.name.span;
+                        orders = acme::automatic(&inner, identity, server, &issuers, &mut cx);
+                    }
+                    offered
+                        .certificates
+                        .extend(orders.into_iter().map(Certificate::Managed));
+                }
+                servers[position].tls = Some(offered);
             }
             tls::lint_hsts(node, &scope, is_secure, &mut cx);
         }
@@ -97,7 +116,6 @@ pub fn lower(loaded: &mut Loaded, prefix: &Path, usual_error_logs: &[ErrorLog]) 
                 .collect();
             location::warn_of_conflicts(&listen.address.to_string(), &servers, &mut cx);
         }
-        http.dns_providers = acme_dns::providers(&scope, &mut cx);
         http.upstreams = maker.upstreams;
         http.maps = lookups.maps;
         http.geos = lookups.geos;

@@ -213,6 +213,13 @@ pub struct PlacedNames {
     spans: Vec<Span>,
 }
 
+impl PlacedNames {
+    /// Each name, and where it stands.
+    pub fn placed(&self) -> impl Iterator<Item = (&ServerName, Span)> {
+        self.names.iter().zip(self.spans.iter().copied())
+    }
+}
+
 /// The names of the server whose node this is.
 pub fn server_names(server: &Node, cx: &mut Cx) -> PlacedNames {
     let mut placed = PlacedNames {

@@ -4,6 +4,7 @@
 //! problem is reported to the [`Cx`] and lowering goes on with a harmless value in its place; a
 //! configuration with a reported error is never used.
 
+pub mod acme;
 pub mod acme_dns;
 pub mod ciphers;
 pub mod config;
@@ -14,6 +15,7 @@ pub mod location;
 pub mod log;
 pub mod map;
 pub mod names;
+pub mod peer_tls;
 pub mod process;
 pub mod proxy;
 pub mod rewrite;

@@ -2,14 +2,16 @@
 
 use std::collections::HashMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
-use super::Cx;
 use super::ciphers;
 use super::scope::{Scope, parameter};
+use super::{Cx, acme};
 use crate::conf::diagnostic::{Code, Diagnostic};
 use crate::conf::include::{Node, Word};
 use crate::conf::source::Span;
+use crate::conf::typed::acme::Order;
 use crate::conf::typed::tls::{
     Certificate, CertificateCache, CertificateFiles, Group, Protocols, ServerTls, SessionCache,
     Stapling, Suite, VerifyClient,
@@ -31,8 +33,13 @@ pub struct Zones<'a> {
     known: HashMap<&'a str, (u64, Span)>,
 }
 
-/// What a server offers on its addresses with `ssl`.
-pub fn server<'a>(scope: &Scope<'a>, zones: &mut Zones<'a>, cx: &mut Cx) -> ServerTls {
+/// What a server offers on its addresses with `ssl`; `orders` are what `$acme_certificate` stands for.
+pub fn server<'a>(
+    scope: &Scope<'a>,
+    orders: &[Arc<Order>],
+    zones: &mut Zones<'a>,
+    cx: &mut Cx,
+) -> ServerTls {
     let protocols = protocols(scope, cx);
     let mut offer = Offer {
         protocols,
@@ -79,9 +86,19 @@ pub fn server<'a>(scope: &Scope<'a>, zones: &mut Zones<'a>, cx: &mut Cx) -> Serv
             .hint("suites with finite fields are not offered: every client has better ones"),
         );
     }
-    let early_data = early_data(scope, offer.protocols, cx);
+    let mut session_cache = session_cache(scope, zones, cx);
+    let early_data = early_data(scope, offer.protocols, &mut session_cache, cx);
+    if early_data {
+        // What is replayed must find nothing: a session is used once, so it is kept here.
+        offer.tickets = false;
+    }
+    let rejects = scope.flag("ssl_reject_handshake");
     ServerTls {
-        certificates: certificates(scope, cx),
+        // Who refuses all handshakes shows none.
+        certificates: match rejects {
+            true => Vec::new(),
+            false => certificates(scope, orders, cx),
+        },
         certificate_cache: certificate_cache(scope, cx),
         protocols: offer.protocols,
         suites: offer.suites,
@@ -91,7 +108,7 @@ pub fn server<'a>(scope: &Scope<'a>, zones: &mut Zones<'a>, cx: &mut Cx) -> Serv
         buffer_size: scope
             .size("ssl_buffer_size")
             .clamp(LEAST_BUFFER, MOST_BUFFER),
-        session_cache: session_cache(scope, zones, cx),
+        session_cache,
         session_timeout: unit::time::seconds(scope.text("ssl_session_timeout"))
             .unwrap_or(Duration::from_secs(300)),
         tickets: offer.tickets,
@@ -120,7 +137,7 @@ pub fn server<'a>(scope: &Scope<'a>, zones: &mut Zones<'a>, cx: &mut Cx) -> Serv
                 .map_or_else(Span::default, |line| line.name.span),
         },
         early_data,
-        rejects: scope.flag("ssl_reject_handshake"),
+        rejects,
     }
 }
 
@@ -135,7 +152,8 @@ struct Offer {
 }
 
 /// A file that a directive names.
-fn file(scope: &Scope<'_>, name: &str) -> Option<(PathBuf, Span)> {
+/// The file that a directive names.
+pub(super) fn file(scope: &Scope<'_>, name: &str) -> Option<(PathBuf, Span)> {
     let line = scope.nearest(name)?;
     let word = line.arguments.first()?;
     // An empty name takes back what a level above says.
@@ -230,7 +248,8 @@ fn groups(scope: &Scope<'_>, cx: &mut Cx) -> Vec<Group> {
     }
 }
 
-fn groups_of(word: &Word, text: &str, cx: &mut Cx) -> Vec<Group> {
+/// The groups that a list names.
+pub(super) fn groups_of(word: &Word, text: &str, cx: &mut Cx) -> Vec<Group> {
     let (groups, not_here) = ciphers::groups(text);
     if groups.is_empty() {
         cx.report(
@@ -250,7 +269,7 @@ fn groups_of(word: &Word, text: &str, cx: &mut Cx) -> Vec<Group> {
 }
 
 /// Says once for a list what is left out of it.
-fn unknown(code: Code, word: &Word, kind: &str, names: &[Box<str>], cx: &mut Cx) {
+pub(super) fn unknown(code: Code, word: &Word, kind: &str, names: &[Box<str>], cx: &mut Cx) {
     let Some((first, rest)) = names.split_first() else {
         return;
     };
@@ -419,21 +438,42 @@ fn session_cache<'a>(scope: &Scope<'a>, zones: &mut Zones<'a>, cx: &mut Cx) -> S
     cache
 }
 
-fn early_data(scope: &Scope<'_>, protocols: Protocols, cx: &mut Cx) -> bool {
+fn early_data(
+    scope: &Scope<'_>,
+    protocols: Protocols,
+    cache: &mut SessionCache,
+    cx: &mut Cx,
+) -> bool {
     let is_on = scope.flag("ssl_early_data");
     let Some(line) = scope.nearest("ssl_early_data").filter(|_| is_on) else {
         return false;
     };
-    if !protocols.tls13 {
+    let lacks = |what: &str, hint: &str, cx: &mut Cx| {
         cx.report(
             Diagnostic::warning(
                 Code::EARLY_DATA_WITHOUT_EFFECT,
                 line.name.span,
-                "there is no early data without `TLSv1.3`",
+                format!("there is no early data without {what}"),
             )
-            .hint("name it in `ssl_protocols`"),
+            .hint(hint),
         );
+    };
+    if !protocols.tls13 {
+        lacks("`TLSv1.3`", "name it in `ssl_protocols`", cx);
         return false;
+    }
+    if *cache == SessionCache::Off {
+        if scope.text("ssl_session_cache") == "off" {
+            lacks(
+                "a session cache",
+                "write `ssl_session_cache shared:tls:1m`",
+                cx,
+            );
+            return false;
+        }
+        *cache = SessionCache::Own {
+            sessions: OWN_SESSIONS,
+        };
     }
     true
 }
@@ -563,7 +603,7 @@ pub fn lint_hsts(node: &Node, scope: &Scope<'_>, is_secure: bool, cx: &mut Cx) {
 }
 
 /// Pairs of `ssl_certificate` and `ssl_certificate_key`, in order, as nginx pairs them.
-fn certificates(scope: &Scope<'_>, cx: &mut Cx) -> Vec<Certificate> {
+fn certificates(scope: &Scope<'_>, orders: &[Arc<Order>], cx: &mut Cx) -> Vec<Certificate> {
     let certificates = scope.all("ssl_certificate");
     let keys = scope.all("ssl_certificate_key");
     let passwords = scope
@@ -575,6 +615,11 @@ fn certificates(scope: &Scope<'_>, cx: &mut Cx) -> Vec<Certificate> {
         let Some(certificate) = line.arguments.first() else {
             continue;
         };
+        if &*certificate.text == acme::VARIABLE {
+            acme::stands_for(certificate, scope, orders, cx);
+            found.extend(orders.iter().cloned().map(Certificate::Managed));
+            continue;
+        }
         let Some(key) = keys.get(position).and_then(|line| line.arguments.first()) else {
             cx.report(
                 Diagnostic::error(

@@ -3,7 +3,11 @@
 //! Only read, never changed: the commands that would open a port are told. What cannot be decided
 //! (marks, sets of addresses, rules of one interface) is told as unknown, never as open.
 
+use std::fs;
+
 use serde_json::Value;
+
+use super::command::{self, Ran};
 
 /// What happens to a new TCP connection from anywhere.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -16,8 +20,81 @@ pub enum Passage {
     Unknown,
 }
 
+/// A firewall that is in use on this machine.
+#[derive(Debug)]
+pub struct Firewall {
+    /// Its name.
+    pub name: &'static str,
+    /// What it lets pass, or why that cannot be seen.
+    pub rules: Result<Rules, String>,
+}
+
+/// What a firewall lets pass.
+#[derive(Debug)]
+pub enum Rules {
+    /// By `ufw status`.
+    Ufw(String),
+    /// By the services and the ports of the zone.
+    Firewalld(String, String),
+    /// By `nft -j list ruleset`.
+    Nftables(String),
+}
+
+impl Rules {
+    /// What happens to a new TCP connection to this port from anywhere.
+    pub fn passage(&self, port: u16) -> Passage {
+        match self {
+            Self::Ufw(status) => ufw_passage(status, port),
+            Self::Firewalld(services, ports) => firewalld_passage(services, ports, port),
+            Self::Nftables(ruleset) => {
+                nft_passage(ruleset, port).map_or(Passage::Unknown, |it| it.0)
+            }
+        }
+    }
+}
+
+/// Looks which firewall is in use, and asks it for its rules; `None` if none of those that we know
+/// is. Takes a few seconds at most.
+pub fn look() -> Option<Firewall> {
+    if let Ok(conf) = fs::read_to_string("/etc/ufw/ufw.conf")
+        && ufw_is_enabled(&conf)
+    {
+        let rules = match command::run("ufw", &["status"]) {
+            Ran::Well(status) => Ok(Rules::Ufw(status)),
+            Ran::Badly(why) => Err(why),
+            Ran::Absent => Err("the program ufw is not there".to_owned()),
+        };
+        return Some(Firewall { name: "ufw", rules });
+    }
+    if let Ran::Well(state) = command::run("firewall-cmd", &["--state"])
+        && state.trim() == "running"
+    {
+        let services = command::run("firewall-cmd", &["--list-services"]);
+        let open = command::run("firewall-cmd", &["--list-ports"]);
+        let rules = match (services, open) {
+            (Ran::Well(services), Ran::Well(open)) => Ok(Rules::Firewalld(services, open)),
+            (Ran::Badly(why), _) | (_, Ran::Badly(why)) => Err(why),
+            _ => Err("the program firewall-cmd went away".to_owned()),
+        };
+        return Some(Firewall {
+            name: "firewalld",
+            rules,
+        });
+    }
+    let rules = match command::run("nft", &["-j", "list", "ruleset"]) {
+        Ran::Absent => return None,
+        Ran::Badly(why) => Err(why),
+        Ran::Well(ruleset) if nft_passage(&ruleset, 80).is_some() => Ok(Rules::Nftables(ruleset)),
+        Ran::Well(_) => Err("nft did not answer in JSON".to_owned()),
+    };
+    Some(Firewall {
+        name: "nftables",
+        rules,
+    })
+}
+
 /// Is ufw switched on, by the text of `/etc/ufw/ufw.conf`?
-pub fn ufw_is_enabled(conf: &str) -> bool {
+fn ufw_is_enabled(conf: &str) -> bool {
     conf.lines()
         .filter_map(|line| line.trim().strip_prefix("ENABLED="))
         .next_back()
@@ -26,7 +103,7 @@ pub fn ufw_is_enabled(conf: &str) -> bool {
 
 /// What ufw does with a port, by the text of `ufw status`. It denies what no rule allows; the
 /// default is told by `verbose` only, and is that almost everywhere.
-pub fn ufw_passage(status: &str, port: u16) -> Passage {
+fn ufw_passage(status: &str, port: u16) -> Passage {
     if !status.lines().any(|line| line.trim() == "Status: active") {
         return Passage::Open;
     }
@@ -93,7 +170,7 @@ fn ufw_covers(to: &str, port: u16) -> bool {
 }
 
 /// What firewalld does with a port, by the services and ports of the zone.
-pub fn firewalld_passage(services: &str, ports: &str, port: u16) -> Passage {
+fn firewalld_passage(services: &str, ports: &str, port: u16) -> Passage {
     let service = match port {
         80 => Some("http"),
         443 => Some("https"),
