@@ -23,6 +23,8 @@ Installs OpenClaw, upgrades it, tries it out, or removes it.
   --from PROGRAM                     a program file
   --sha256 SUM                       the checksum that it must have, instead of the one beside it
   --port NUMBER                      where a trial or demonstration listens (8080)
+  --agree-tos                        agree to the terms of Let's Encrypt, so that certificates come
+  --email ADDRESS                    with --agree-tos: where Let's Encrypt may write to
   --purge                            with --uninstall: everything goes, what is yours too
 
 Through a pipe it needs a release:  curl -fsSL .../install.sh | sudo sh -s -- --from URL
@@ -48,16 +50,16 @@ at_exit() {
 }
 
 main() {
-    mode=system from='' sha256='' prefix='' port=8080 uninstall='' purge='' here=''
+    mode=system from='' sha256='' prefix='' port=8080 uninstall='' purge='' here='' agree='' email=''
     while [ $# -gt 0 ]; do
         option=$1
         case $option in
-            --from | --sha256 | --prefix | --port)
+            --from | --sha256 | --prefix | --port | --email)
                 value=${2:-}
                 [ -n "$value" ] || fail "$option needs a value"
                 shift
                 ;;
-            --from=* | --sha256=* | --prefix=* | --port=*)
+            --from=* | --sha256=* | --prefix=* | --port=* | --email=*)
                 value=${option#*=}
                 option=${option%%=*}
                 [ -n "$value" ] || fail "$option needs a value"
@@ -68,6 +70,8 @@ main() {
             --sha256) sha256=$value ;;
             --prefix) mode=trial prefix=$value ;;
             --port) port=$value ;;
+            --agree-tos) agree=yes ;;
+            --email) email=$value ;;
             --demo) mode=demo ;;
             --uninstall) uninstall=yes ;;
             --purge) purge=yes ;;
@@ -80,6 +84,7 @@ main() {
         '' | *[!0-9]*) fail "\`$port\` is not a port" ;;
     esac
     [ -z "$purge" ] || [ -n "$uninstall" ] || fail '--purge goes with --uninstall'
+    [ -z "$email" ] || [ -n "$agree" ] || fail '--email goes with --agree-tos'
     [ -z "$sha256" ] || [ -n "$from" ] || fail '--sha256 goes with --from'
     case $prefix in
         '' | /*) ;;
@@ -423,7 +428,31 @@ install_system() {
     undo=
     rm -f $bin.old.$$
     put_manual
+    agree_to_terms
     tell_next_step
+}
+
+# Somebody has to agree before the first certificate; whoever is at the terminal is asked once.
+agree_to_terms() {
+    if [ -z "$agree" ] && [ -n "$is_first" ] && [ -t 0 ] && [ -t 1 ]; then
+        say "Certificates for your domains come from Let's Encrypt. Its terms: https://letsencrypt.org/repository/"
+        printf 'Do you agree to them? [y/N] '
+        read -r answer || answer=
+        case $answer in
+            [Yy]*)
+                agree=yes
+                printf 'An address that it may write to when something is wrong (may be empty): '
+                read -r email || email=
+                ;;
+            *) say 'Then the dashboard asks when a certificate is wanted.' ;;
+        esac
+    fi
+    [ -n "$agree" ] || return 0
+    if ! has_systemd; then
+        say "once it runs, agree with: $bin cert agree --yes${email:+ --email $email}"
+    elif ! $bin cert agree --yes ${email:+--email "$email"}; then
+        say 'the agreement could not be kept; the dashboard asks for it again'
+    fi
 }
 
 unstage() { rm -f "$staged"; }

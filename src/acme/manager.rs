@@ -10,9 +10,11 @@ use tokio::runtime::Handle;
 use tokio::task::AbortHandle;
 
 use super::account::Authority;
+use super::authority;
 use super::care::care;
 use super::certificate::{self, Certificate, Issued};
 use super::challenges::Challenges;
+use super::local::Local;
 use super::status::{State, Status};
 use super::storage::{self, Home};
 use crate::conf::source::Span;
@@ -46,6 +48,8 @@ struct Entry {
     slot: Arc<Slot>,
     /// `None` where nothing is to be got, or from nobody.
     certificate: Option<Arc<Certificate>>,
+    /// Where the own authority signs.
+    local: Option<Arc<Local>>,
     task: Option<AbortHandle>,
 }
 
@@ -119,12 +123,15 @@ impl Manager {
         }
         let slot = Slot::new(placeholder("no certificate was issued yet")?);
         let certificate = self.certificate(order, &slot);
+        let is_local = self.place.is_some() && order.issuers.is_empty();
+        let local = is_local.then(|| Local::new(Arc::clone(order), Arc::clone(&slot)));
         entries.insert(
             key,
             Entry {
                 order: Arc::clone(order),
                 slot: Arc::clone(&slot),
                 certificate,
+                local,
                 task: None,
             },
         );
@@ -182,6 +189,12 @@ impl Manager {
         let Some(place) = &self.place else {
             return;
         };
+        let local = orders.iter().filter(|order| order.issuers.is_empty());
+        let labels: Vec<Box<str>> = local
+            .flat_map(|order| &order.names)
+            .filter(|name| !name.contains(['.', ':', '*']))
+            .cloned()
+            .collect();
         let mut authorities = self.authorities.lock();
         authorities.retain(|_, known| {
             orders
@@ -203,6 +216,12 @@ impl Manager {
                 }
                 entry.order = Arc::clone(order);
                 entry.certificate = self.certificate(order, &entry.slot);
+            }
+            if let Some(local) = &entry.local {
+                let directory = place.state.join(authority::DIRECTORY);
+                let care = Arc::clone(local).care(directory, labels.clone());
+                entry.task = Some(place.runtime.spawn(care).abort_handle());
+                continue;
             }
             let Some(certificate) = &entry.certificate else {
                 continue;
@@ -228,9 +247,10 @@ impl Manager {
         let entries = self.entries.lock();
         let mut statuses: Vec<Status> = entries
             .values()
-            .map(|entry| match &entry.certificate {
-                Some(certificate) => certificate.status(),
-                None => Status {
+            .map(|entry| match (&entry.certificate, &entry.local) {
+                (Some(certificate), _) => certificate.status(),
+                (None, Some(local)) => local.status(),
+                (None, None) => Status {
                     names: entry.order.names.clone(),
                     issuer: (entry.order.issuers.first()).map(|issuer| issuer.name.clone()),
                     challenge: None,
@@ -300,13 +320,22 @@ impl Manager {
         Ok(())
     }
 
-    /// Keeps that the terms of an issuer are agreed to, and whom the authority may write to.
+    /// Keeps that the terms of an issuer are agreed to, and whom the authority may write to; for the
+    /// built-in one also before anything is wanted from it.
     pub fn agree(&self, issuer: &str, contact: Option<&str>) -> Result<(), Refused> {
         let authority = self.authorities.lock().get(issuer).cloned();
-        let Some(authority) = authority else {
-            return Err(Refused::new(format!(
-                "no certificate is wanted from an issuer `{issuer}`"
-            )));
+        let authority = match (authority, &self.place) {
+            (Some(authority), _) => authority,
+            (None, Some(place)) if issuer == Issuer::BUILT_IN => {
+                let issuer = Issuer::built_in();
+                let directory = storage::issuer_directory(&place.state, &issuer);
+                Authority::new(Arc::new(issuer), directory, place.runtime.clone())
+            }
+            (None, _) => {
+                return Err(Refused::new(format!(
+                    "no certificate is wanted from an issuer `{issuer}`"
+                )));
+            }
         };
         authority.agree(contact).map_err(|error| {
             let path = authority.directory.display();

@@ -8,11 +8,13 @@
 //! an [`ordering::Attempt`] do it. All that must survive is on the disk, as [`storage`] has it.
 
 mod account;
+pub mod authority;
 mod care;
 mod certificate;
 pub mod challenges;
 pub mod dns;
 mod failure;
+mod local;
 pub mod manager;
 mod ordering;
 mod renewal;

@@ -595,7 +595,8 @@ fn profile(
     }
 }
 
-fn generate(kind: KeyKind) -> Result<KeyPair, rcgen::Error> {
+/// A new key.
+pub fn generate(kind: KeyKind) -> Result<KeyPair, rcgen::Error> {
     match kind {
         KeyKind::EcdsaP256 => KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256),
         KeyKind::EcdsaP384 => KeyPair::generate_for(&rcgen::PKCS_ECDSA_P384_SHA384),

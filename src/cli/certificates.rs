@@ -5,6 +5,7 @@ use std::fs;
 use std::path::Path;
 
 use jiff::tz::TimeZone;
+use nix::unistd::geteuid;
 
 use super::config::{agree, read};
 use super::exit::Exit;
@@ -270,17 +271,23 @@ fn why(daemon: &Daemon, name: &str) -> Result<(), Failure> {
     let asked = protocol::CertificateName {
         name: name.to_owned(),
     };
-    let (preflight, paint) = match Session::open(daemon) {
-        Ok(session) => (
-            session.post::<Preflight>("/v1/certificates/why", &asked)?,
-            session.paint,
-        ),
-        Err(failure) => return Err(failure),
-    };
+    let session = Session::open(daemon)?;
+    let mut preflight: Preflight = session.post("/v1/certificates/why", &asked)?;
+    // The daemon is not root and may not see the rules of the firewall.
+    let mut checks = preflight.checks.iter_mut();
+    let hidden = checks.find(|check| check.subject == "firewall" && check.level == Level::Info);
+    if let Some(hidden) = hidden
+        && geteuid().is_root()
+    {
+        *hidden = session
+            .runtime
+            .block_on(control::firewall_check(&[80, 443]));
+    }
+    let paint = session.paint;
     if daemon.json {
         print_json(&preflight);
     } else {
-        print(&checks(&preflight, paint, &TimeZone::system()));
+        print(&text_of(&preflight, paint, &TimeZone::system()));
     }
     match preflight.checks.iter().any(|it| it.level == Level::Bad) {
         true => Err(Failure::Quiet(Exit::Failed)),
@@ -289,7 +296,7 @@ fn why(daemon: &Daemon, name: &str) -> Result<(), Failure> {
 }
 
 /// What a preflight saw, a line each.
-fn checks(preflight: &Preflight, paint: Paint, zone: &TimeZone) -> String {
+fn text_of(preflight: &Preflight, paint: Paint, zone: &TimeZone) -> String {
     let mut out = String::new();
     for check in &preflight.checks {
         let word = match check.level {

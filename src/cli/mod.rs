@@ -7,6 +7,8 @@
 //! Invariant: text that the daemon sends is escaped before it is printed, whoever wrote it.
 
 pub mod args;
+mod audit;
+mod authority;
 mod backends;
 mod certificates;
 mod completion;
@@ -31,6 +33,7 @@ mod status;
 mod table;
 mod test;
 mod top;
+mod trust_store;
 mod words;
 
 use std::ffi::OsString;
@@ -141,7 +144,11 @@ fn word(word: Word) -> ExitCode {
         Word::Restore { file, daemon } => ask(&daemon, |session| {
             move_memory(&session, "/v1/restore", &file)
         }),
+        Word::Ca { action } => end(action.daemon(), authority::run(&action)),
         Word::Doctor { daemon } => doctor::run(&daemon),
+        Word::Audit { what, ca, daemon } => {
+            end(&daemon, audit::run(what.as_deref(), ca.as_deref(), &daemon))
+        }
         Word::Fmt { check, files } => fmt::run(check, &files),
         Word::Help { directive } => help(directive.as_deref()),
         Word::Explain { code } => explain_code(&code),

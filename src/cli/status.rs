@@ -151,6 +151,24 @@ fn text(overview: &Overview, paint: Paint, zone: &TimeZone) -> String {
             }
         }
     }
+    let certificates = &summary.certificate_states;
+    if certificates.all > 0 {
+        let state = match (certificates.bad, certificates.warn) {
+            (0, 0) => "all in order".to_owned(),
+            (0, warn) => paint.warn(&format!("{warn} to look at")),
+            (bad, 0) => paint.bad(&format!("{bad} bad")),
+            (bad, warn) => paint.bad(&format!("{bad} bad, {warn} to look at")),
+        };
+        let mut text = format!("{}, {state}", certificates.all);
+        if let Some(soonest) = certificates.soonest {
+            let left = soonest.saturating_sub(summary.at) / 86_400_000;
+            let _ = write!(text, ", the next ends in {left} days");
+        }
+        line("certificates", &text);
+        if !certificates.worst.is_empty() {
+            line("", &escape(&certificates.worst));
+        }
+    }
     line("memory", &format!("{} resident", bytes(status.resident)));
     let store = &status.store;
     line(
@@ -203,7 +221,9 @@ pub fn event(event: &Occurrence, paint: Paint, zone: &TimeZone) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::protocol::{Peer, PeerStates, PeerTraffic, StoreStatus, Traffic, Upstream};
+    use crate::protocol::{
+        CertificateStates, Peer, PeerStates, PeerTraffic, StoreStatus, Traffic, Upstream,
+    };
 
     #[test]
     fn the_overview_is_plain_text_that_a_screen_reader_reads() {
@@ -250,6 +270,14 @@ mod tests {
                     failed: 1,
                     down: 0,
                 },
+                certificate_states: CertificateStates {
+                    all: 5,
+                    warn: 1,
+                    bad: 1,
+                    soonest: Some(12 * 86_400_000),
+                    worst: "a.example: disk \x1b[2J full".to_owned(),
+                    terms: None,
+                },
                 warning: Some("disk \x1b[2J full".to_owned()),
                 ..Summary::default()
             },
@@ -289,6 +317,8 @@ bytes         received 1000 B/s, sent 33.0 MiB/s
 connections   412 open, 300 of them idle, HTTP/2 61.0%
 backends      6 up, 1 drain, 1 failed, 0 down
               app 10.0.0.12:8080 failed
+certificates  5, 1 bad, 1 to look at, the next ends in 12 days
+              a.example: disk ^[[2J full
 memory        25.0 MiB resident
 store         /var/lib/openclaw/openclaw.db, 1.0 MiB
 warning       disk ^[[2J full

@@ -124,8 +124,25 @@ pub enum Word {
         #[command(flatten)]
         daemon: Daemon,
     },
+    /// Show the authority of local names, let machines trust it
+    Ca {
+        /// What to do
+        #[command(subcommand)]
+        action: CaWord,
+    },
     /// Look for what keeps the proxy from working
     Doctor {
+        #[command(flatten)]
+        daemon: Daemon,
+    },
+    /// Grade the TLS of the servers as public scanners do; fails below B
+    Audit {
+        /// The name of a server, or an address with its port [default: all servers]
+        #[arg(value_name = "SERVER|ADDRESS")]
+        what: Option<String>,
+        /// A file with authorities that count as trusted too
+        #[arg(long, value_name = "FILE")]
+        ca: Option<PathBuf>,
         #[command(flatten)]
         daemon: Daemon,
     },
@@ -352,6 +369,43 @@ pub enum ConfigWord {
         #[command(flatten)]
         daemon: Daemon,
     },
+}
+
+/// What may be done with the own authority.
+#[derive(Subcommand, Clone, PartialEq, Eq, Debug)]
+pub enum CaWord {
+    /// Show its root: where it is, its fingerprint, what it may sign
+    Show {
+        /// Print the certificate alone, in PEM
+        #[arg(long, conflicts_with = "json")]
+        pem: bool,
+        #[command(flatten)]
+        daemon: Daemon,
+    },
+    /// Tell how each system comes to trust its root, or let this machine trust it
+    Trust {
+        /// Let this machine trust it; needs the rights of root
+        #[arg(long)]
+        install: bool,
+        #[command(flatten)]
+        daemon: Daemon,
+    },
+    /// Let this machine trust its root no more; needs the rights of root
+    Untrust {
+        #[command(flatten)]
+        daemon: Daemon,
+    },
+}
+
+impl CaWord {
+    /// Which daemon is meant.
+    pub fn daemon(&self) -> &Daemon {
+        match self {
+            Self::Show { daemon, .. } | Self::Trust { daemon, .. } | Self::Untrust { daemon } => {
+                daemon
+            }
+        }
+    }
 }
 
 /// Is somebody there to be asked?

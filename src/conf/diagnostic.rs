@@ -300,10 +300,24 @@ fn snippets<'a>(
             };
             // A carriage return before the line end is no part of the line; same length, same places.
             let window = text[start..end].replace("\r\n", " \n");
-            let window = match window.strip_suffix('\r') {
+            let mut window = match window.strip_suffix('\r') {
                 Some(line) => format!("{line} "),
                 None => window,
             };
+            // What is shown is also kept: in the journal of whoever started the program, in a report.
+            if problem.code == Code::SECRET_IN_TEXT {
+                for (span, _) in labels.iter().map(|&index| &problem.labels[index]) {
+                    let range = span.range();
+                    if let Some(range) = range
+                        .start
+                        .checked_sub(start)
+                        .zip(range.end.checked_sub(start))
+                        && window.get(range.0..range.1).is_some()
+                    {
+                        window.replace_range(range.0..range.1, &"*".repeat(range.1 - range.0));
+                    }
+                }
+            }
             let annotations = labels.into_iter().filter_map(|index| {
                 let (span, label) = &problem.labels[index];
                 let range = span.range();

@@ -216,6 +216,10 @@ pub fn refused(refused: Refused) -> Refusal {
     }
 }
 
+/// What is known of the built-in authority's limits.
+const LIMITS: &str =
+    "Let's Encrypt gives at most 5 certificates for the same names in 7 days, renewals counted";
+
 const NOWHERE: &str = "nothing says where its certificate comes from";
 
 /// Where a wanted certificate comes from.
@@ -543,7 +547,7 @@ fn judge(wanted: &Wanted, holding: Holding, status: Option<&Status>, now: Millis
     let seconds = i64::try_from(now / 1000).unwrap_or(i64::MAX);
     let facts = chain.as_ref().and_then(|chain| chain.first());
     let served = chain.as_ref().and_then(|chain| served(chain, seconds));
-    let managed = status.map(managed);
+    let managed = status.map(|status| managed(status, &wanted.kind));
     let (state, remark) = match (facts, &wanted.kind) {
         (_, Kind::Computed) => (
             CertificateState::Valid,
@@ -778,7 +782,7 @@ fn names_in(facts: &Facts) -> Vec<String> {
     names
 }
 
-fn managed(status: &Status) -> ManagedCertificate {
+fn managed(status: &Status, kind: &Kind) -> ManagedCertificate {
     let is_busy = matches!(status.state, State::Ordering(_) | State::Elsewhere);
     ManagedCertificate {
         challenge: match status.challenge {
@@ -799,7 +803,15 @@ fn managed(status: &Status) -> ManagedCertificate {
             }),
             _ => None,
         },
-        limits: String::new(),
+        limits: match kind {
+            Kind::Managed(order)
+                if (order.issuers.first())
+                    .is_some_and(|issuer| *issuer.uri == *Issuer::BUILT_IN_URI) =>
+            {
+                LIMITS.to_owned()
+            }
+            _ => String::new(),
+        },
         log: status
             .log
             .iter()

@@ -42,6 +42,7 @@ use stream::Hub;
 
 pub use certificates::of_files as certificates_of_files;
 pub use explain::explain;
+pub use preflight::firewall_check;
 
 /// So many connections are served at once; others wait in the system's queue.
 const CONNECTIONS: usize = 64;

@@ -21,6 +21,11 @@
 //! | `openclaw_connections_handled_total` | counter | | of these, not refused for want of room |
 //! | `openclaw_http2_requests_total` | counter | | requests begun over HTTP/2 |
 //! | `openclaw_http2_floods_total` | counter | | HTTP/2 connections ended because their client asked for much and wanted nothing |
+//! | `openclaw_tls_handshakes_total` | counter | protocol | handshakes that came to their end: `TLSv1.2`, `TLSv1.3` |
+//! | `openclaw_tls_handshakes_resumed_total` | counter | | of these, those that resumed a session |
+//! | `openclaw_tls_handshakes_failed_total` | counter | | handshakes that failed or were given up |
+//! | `openclaw_certificate_expiry_seconds` | gauge | name, key | when a certificate ends, in seconds since 1970; 0 for a placeholder |
+//! | `openclaw_certificate_failures` | gauge | name, key | attempts to get it that failed since the last that did not |
 //! | `openclaw_requests_total` | counter | server, listen, location, class | requests that ended |
 //! | `openclaw_received_bytes_total` | counter | server, listen, location | from clients, heads and bodies |
 //! | `openclaw_sent_bytes_total` | counter | server, listen, location | to clients, heads and bodies |
@@ -84,18 +89,43 @@ pub struct Listed {
     pub is_draining: bool,
 }
 
+/// A certificate of the configuration in force.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct ListedCertificate {
+    /// The first name that it is for.
+    pub name: String,
+    /// What its key is; empty for a placeholder.
+    pub key: String,
+    /// When it ends, in seconds since 1970; 0 for a placeholder.
+    pub expiry: u64,
+    /// Attempts to get it that failed since the last one that did not.
+    pub failures: u32,
+}
+
 /// All numbers as Prometheus text. The states are told of the peers that are listed. Reads files of
 /// the system and takes a while where there are many routes: not for a thread that serves.
-pub fn text(listed: &[Listed], now: Moment) -> String {
-    Numbers::collect(ledger(), listed, now).text()
+pub fn text(listed: &[Listed], certificates: Vec<ListedCertificate>, now: Moment) -> String {
+    let mut numbers = Numbers::collect(ledger(), listed, now);
+    numbers.certificates = distinct(certificates);
+    numbers.text()
 }
 
 /// All numbers as JSON: an object with the members of the same names as the series, times in
 /// seconds; as for [`text`].
-pub fn json(listed: &[Listed], now: Moment) -> String {
-    let numbers = Numbers::collect(ledger(), listed, now);
+pub fn json(listed: &[Listed], certificates: Vec<ListedCertificate>, now: Moment) -> String {
+    let mut numbers = Numbers::collect(ledger(), listed, now);
+    numbers.certificates = distinct(certificates);
     // Plain data: it cannot fail.
     serde_json::to_string(&numbers).unwrap_or_default()
+}
+
+/// Each name with each kind of key once, the one that ends first: a series may be there only once.
+fn distinct(mut certificates: Vec<ListedCertificate>) -> Vec<ListedCertificate> {
+    certificates.sort_by(|one, other| {
+        (&one.name, &one.key, one.expiry).cmp(&(&other.name, &other.key, other.expiry))
+    });
+    certificates.dedup_by(|one, other| (&one.name, &one.key) == (&other.name, &other.key));
+    certificates
 }
 
 #[derive(Serialize)]
@@ -108,6 +138,8 @@ struct Numbers {
     connections: Connections,
     http2_requests: u64,
     http2_floods: u64,
+    tls_handshakes: Handshakes,
+    certificates: Vec<ListedCertificate>,
     panics: u64,
     live_dropped: u64,
     routes: Vec<Route>,
@@ -130,6 +162,14 @@ struct Connections {
     reading: u64,
     writing: u64,
     waiting: u64,
+}
+
+#[derive(Serialize)]
+struct Handshakes {
+    tls12: u64,
+    tls13: u64,
+    resumed: u64,
+    failed: u64,
 }
 
 #[derive(Serialize)]
@@ -258,6 +298,13 @@ impl Numbers {
             },
             http2_requests: total(|counters| &counters.http2_requests),
             http2_floods: total(|counters| &counters.http2_floods),
+            tls_handshakes: Handshakes {
+                tls12: total(|counters| &counters.tls12),
+                tls13: total(|counters| &counters.tls13),
+                resumed: total(|counters| &counters.tls_resumed),
+                failed: total(|counters| &counters.tls_failed),
+            },
+            certificates: Vec::new(),
             panics: total(|counters| &counters.panics),
             live_dropped: live::dropped(),
             routes: routes.collect(),
@@ -331,6 +378,7 @@ impl Numbers {
             "HTTP/2 connections ended because of a flood of frames",
             self.http2_floods,
         );
+        self.write_tls(&mut out);
         self.write_routes(&mut out);
         self.write_peers(&mut out);
         out.single("panics_total", "counter", "caught panics", self.panics);
@@ -341,6 +389,40 @@ impl Numbers {
             self.live_dropped,
         );
         out.text
+    }
+
+    fn write_tls(&self, out: &mut Exposition) {
+        let handshakes = &self.tls_handshakes;
+        out.family(
+            "tls_handshakes_total",
+            "counter",
+            "TLS handshakes that came to their end",
+        );
+        for (protocol, count) in [("TLSv1.2", handshakes.tls12), ("TLSv1.3", handshakes.tls13)] {
+            out.sample("", &[("protocol", protocol)], count);
+        }
+        out.single(
+            "tls_handshakes_resumed_total",
+            "counter",
+            "TLS handshakes that resumed a session",
+            handshakes.resumed,
+        );
+        out.single(
+            "tls_handshakes_failed_total",
+            "counter",
+            "TLS handshakes that failed or were given up",
+            handshakes.failed,
+        );
+        let help = "when a certificate ends, in seconds since 1970";
+        out.family("certificate_expiry_seconds", "gauge", help);
+        for it in &self.certificates {
+            out.sample("", &[("name", &it.name), ("key", &it.key)], it.expiry);
+        }
+        let help = "attempts to get a certificate that failed since the last that did not";
+        out.family("certificate_failures", "gauge", help);
+        for it in &self.certificates {
+            out.sample("", &[("name", &it.name), ("key", &it.key)], it.failures);
+        }
     }
 
     fn write_routes(&self, out: &mut Exposition) {

@@ -34,6 +34,14 @@ pub struct Counters {
     pub http2_requests: Counter,
     /// Connections of HTTP/2 that were ended because of a flood of frames.
     pub http2_floods: Counter,
+    /// Handshakes of TLS 1.2 that came to their end.
+    pub tls12: Counter,
+    /// The same of TLS 1.3.
+    pub tls13: Counter,
+    /// Of both, those that resumed a session.
+    pub tls_resumed: Counter,
+    /// Handshakes that failed, those that clients gave up counted.
+    pub tls_failed: Counter,
     /// Panics caught.
     pub panics: Counter,
 }

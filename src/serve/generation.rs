@@ -22,6 +22,7 @@ use super::peer_http2;
 use super::proxy::Plan;
 use super::proxy_fields::Url;
 use crate::acme::manager::Manager;
+use crate::acme::status::State;
 use crate::conf::typed::acme::Order;
 use crate::conf::typed::listen::Address;
 use crate::conf::typed::location::{Handler, Location, Server, Settings, Statement};
@@ -32,17 +33,19 @@ use crate::conf::typed::upstream as conf;
 use crate::conf::typed::{Config, Http};
 use crate::http::exchange::{Connection, Exchange};
 use crate::log::{self, ErrorLogs, OpenAccessLog, error_log};
-use crate::metrics::prometheus::Listed;
+use crate::metrics::prometheus::{Listed, ListedCertificate};
 use crate::metrics::registry;
 use crate::metrics::traffic::{self, RouteId, RouteKey};
 use crate::net::resolver::Resolver;
 use crate::route::table::RouteTable;
 use crate::tls::client::Connectors;
 use crate::tls::computed::Computed;
+use crate::tls::facts::Facts;
 use crate::tls::files::Files;
 use crate::tls::placeholder::placeholder;
 use crate::tls::resumption::{self, Resumption};
 use crate::tls::slot::Slot;
+use crate::tls::stapling::Staple;
 use crate::tls::stream::Stream;
 use crate::tls::terminator::Terminator;
 use crate::unit::clock;
@@ -273,6 +276,24 @@ impl Generation {
             .collect()
     }
 
+    /// The certificates whose status is sent along, each once.
+    pub fn staples(&self) -> Vec<Staple> {
+        let mut staples: Vec<Staple> = Vec::new();
+        for (server, terminator) in self.http.servers.iter().zip(&self.terminators) {
+            let (Some(tls), Some(terminator)) = (&server.tls, terminator) else {
+                continue;
+            };
+            let written = server.settings.resolver.as_ref();
+            let resolver = written.map(|written| self.resolver(written));
+            for staple in Staple::of(tls, terminator.slots(), resolver.as_ref()) {
+                if !staples.iter().any(|known| known.has_slot_of(&staple)) {
+                    staples.push(staple);
+                }
+            }
+        }
+        staples
+    }
+
     /// The names in the `upstream {}` blocks: to be looked up before the generation is used, then kept.
     pub fn names(&self) -> Names {
         Names::new(&self.peers, |written| match written {
@@ -318,6 +339,40 @@ impl Generation {
                 listed.collect::<Vec<_>>()
             })
             .collect()
+    }
+
+    /// The certificates of the configuration, for [`crate::metrics::prometheus`]. Reads each.
+    pub fn listed_certificates(&self) -> Vec<ListedCertificate> {
+        let listed = |name: Option<&str>, facts: Option<&Facts>, failures| ListedCertificate {
+            name: name.unwrap_or_default().to_owned(),
+            key: facts.map_or_else(String::new, |facts| facts.key.clone()),
+            expiry: facts.map_or(0, |facts| {
+                u64::try_from(facts.not_after).unwrap_or_default()
+            }),
+            failures,
+        };
+        let managed = self.acme.statuses().into_iter().map(|status| {
+            let failures = match status.state {
+                State::Failed { attempts } => attempts,
+                _ => 0,
+            };
+            let name = status.names.first().map(|name| &**name);
+            listed(name, status.facts.as_ref(), failures)
+        });
+        let files = self.files.list().into_iter().map(|status| {
+            let held = &status.held;
+            let der = held.certified.cert.first();
+            let facts = der
+                .filter(|_| held.lacking.is_none())
+                .and_then(|der| Facts::read(der));
+            let own = facts.as_ref().and_then(|facts| {
+                let address = facts.addresses.first().map(ToString::to_string);
+                facts.dns_names.first().cloned().or(address)
+            });
+            let path = status.pair.certificate.display().to_string();
+            listed(Some(&own.unwrap_or(path)), facts.as_ref(), 0)
+        });
+        managed.chain(files).collect()
     }
 
     /// The peers of every upstream, for those who resolve names and check health.

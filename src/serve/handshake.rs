@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::task::Context;
 
 use rustls::pki_types::CertificateDer;
-use rustls::{HandshakeKind, SignatureScheme};
+use rustls::{HandshakeKind, ProtocolVersion, SignatureScheme};
 
 use super::connection;
 use super::generation::Local;
@@ -20,6 +20,7 @@ use crate::conf::typed::log::Level;
 use crate::http::exchange::{ClientCertificate, ClientFact, Connection, Exchange, Judged, Secured};
 use crate::http::variables;
 use crate::log::error_log;
+use crate::metrics::registry;
 use crate::net;
 use crate::net::deadline::Deadline;
 use crate::tls::clients::{self, Refusal};
@@ -60,6 +61,7 @@ pub async fn accept(
     let deadline = Deadline::new();
     deadline.set(server.reading.header_timeout);
     let told = |error: &HandshakeError| {
+        registry::with(|counters| counters.tls_failed.increase());
         error_log::report(
             Level::Info,
             format_args!(
@@ -147,7 +149,7 @@ pub async fn accept(
         }
     };
     let offered = Offered::of(&hello);
-    let (mut secure, proof) = match shake_hands(hello, config, &deadline).await {
+    let (secure, proof) = match shake_hands(hello, config, &deadline).await {
         Ok(done) => done,
         Err(error) => {
             told(&error);
@@ -162,6 +164,16 @@ pub async fn accept(
     }
     let session = secure.session();
     let is_http2 = session.alpn_protocol() == Some(b"h2");
+    let is_resumed = session.handshake_kind() == Some(HandshakeKind::Resumed);
+    registry::with(|counters| {
+        match session.protocol_version() {
+            Some(ProtocolVersion::TLSv1_2) => counters.tls12.increase(),
+            _ => counters.tls13.increase(),
+        }
+        if is_resumed {
+            counters.tls_resumed.increase();
+        }
+    });
     let shown = session.peer_certificates().unwrap_or_default();
     let certificate = shown.first().map(|_| {
         Box::new(ClientCertificate {
@@ -178,7 +190,7 @@ pub async fn accept(
             .map_or("", |group| openssl::group(group.name())),
         server_name: name,
         alpn_protocol: String::from_utf8_lossy(session.alpn_protocol().unwrap_or_default()).into(),
-        is_resumed: session.handshake_kind() == Some(HandshakeKind::Resumed),
+        is_resumed,
         ciphers: offered.ciphers,
         curves: offered.curves,
         early: secure.is_early(),
@@ -186,7 +198,6 @@ pub async fn accept(
         certificate,
         judged: RefCell::default(),
     }));
-    secure.session_mut().set_buffer_limit(Some(64 << 10));
     let stream = Stream::Secure(Box::new(secure));
     Some(match is_http2 {
         true => Accepted::Http2(stream),

@@ -22,9 +22,10 @@ pub async fn text(
     // With thousands of routes it takes longer than others may wait for their worker.
     let made = tokio::task::spawn_blocking(move || {
         let listed = generation.listed_peers();
+        let certificates = generation.listed_certificates();
         match format {
-            MetricsFormat::Prometheus => prometheus::text(&listed, Moment::now()),
-            MetricsFormat::Json => prometheus::json(&listed, Moment::now()),
+            MetricsFormat::Prometheus => prometheus::text(&listed, certificates, Moment::now()),
+            MetricsFormat::Json => prometheus::json(&listed, certificates, Moment::now()),
         }
     });
     let media_type = match format {

@@ -3,6 +3,7 @@
 //! Owns handshakes, what a certificate file must be, and which certificate a name is served with.
 //! Does not know requests, nor where certificates come from that are not files.
 
+pub mod audit;
 pub mod client;
 pub mod clients;
 pub mod computed;
@@ -14,6 +15,7 @@ pub mod fetch;
 pub mod file;
 pub mod files;
 pub mod material;
+pub mod ocsp;
 pub mod openssl;
 pub mod password;
 pub mod peer_verifier;
@@ -27,6 +29,7 @@ pub mod revocation;
 pub mod sessions;
 pub mod signature;
 pub mod slot;
+pub mod stapling;
 pub mod stream;
 pub mod terminator;
 pub mod tickets;

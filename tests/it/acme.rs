@@ -645,3 +645,24 @@ fn a_program_that_is_killed_goes_on_with_the_same_order() {
     // Later points lie behind the end of an order, when no nonce was stale.
     assert!(killed.count() >= 10);
 }
+
+#[test]
+fn a_local_name_is_signed_by_the_own_authority_and_no_public_one_is_asked() {
+    let conf = "server { listen 127.0.0.1:%LISTEN1% ssl; server_name nas nas.local 127.0.0.1;
+        location / { return 200 mine; } }";
+    let server = Setup::http(conf).start();
+    let root = server.site().prefix.join("state/authority/root.pem");
+    let port = server.port(1);
+    for name in ["nas", "nas.local", "127.0.0.1"] {
+        eventually("the certificate is served", || {
+            let output = Command::new("curl")
+                .args(["--silent", "--max-time", "20", "--cacert"])
+                .arg(&root)
+                .args(["--resolve", &format!("{name}:{port}:127.0.0.1")])
+                .arg(format!("https://{name}:{port}/"))
+                .output()
+                .expect("curl runs");
+            (output.stdout == b"mine").then_some(())
+        });
+    }
+}

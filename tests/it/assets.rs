@@ -44,9 +44,13 @@ fn the_dashboard_for_grafana_asks_for_metrics_that_there_are() {
     let server = Setup::http(
         "upstream app { server %BACKEND%; }
          server { listen %LISTEN1%; location / { proxy_pass http://app; }
-                  location = /metrics { metrics; } }",
+                  location = /metrics { metrics; } }
+         server { listen %LISTEN2% ssl; server_name s.test; ssl_certificate missing.crt;
+                  ssl_certificate_key missing.key; }",
     )
     .set("BACKEND", backend.address())
+    .tolerate("missing")
+    .tolerate("s.test")
     .start();
     let get = |path: &str| {
         let request = format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n");

@@ -6,6 +6,7 @@ use std::process::{Command, Output};
 
 use crate::control::Control;
 use crate::support::backend::Backend;
+use crate::support::certificate::Authority;
 use crate::support::client::Client;
 use crate::support::ports::reserve;
 use crate::support::server::{Server, Setup, eventually, under_test};
@@ -188,6 +189,36 @@ fn added(before: &str, after: &str) -> String {
         &mut after[head..].chars().rev(),
     );
     after[head..after.len() - tail].to_owned()
+}
+
+#[test]
+fn certificates_are_shown_with_what_is_wrong_and_why() {
+    let authority = Authority::new();
+    let pair = authority.issue(&["one.test"]);
+    let server = Setup::http(
+        "server { listen %LISTEN1% ssl; server_name one.test;
+                  ssl_certificate %PREFIX%/one.pem; ssl_certificate_key %PREFIX%/one.key; }
+         server { listen %LISTEN1% ssl; server_name gone.test;
+                  ssl_certificate %PREFIX%/gone.pem; ssl_certificate_key %PREFIX%/gone.key; }",
+    )
+    .file("one.pem", pair.certificate)
+    .file("one.key", pair.key)
+    .tolerate("gone")
+    .start();
+    let _ready = Control::of(&server);
+    let terminal = dashboard(&server, 120, 40, "");
+    terminal.shows("● live");
+    // What needs somebody is seen from every screen.
+    terminal.shows("4 Certificates(1)");
+    terminal.keys(&["4"]);
+    terminal.shows("▼ placeholder");
+    terminal.shows("● valid");
+    terminal.keys(&["j", "Enter"]);
+    terminal.shows("nothing is sent with it");
+    terminal.keys(&["q", "k", "r"]);
+    terminal.shows("openclaw cert import gone.test replaces it");
+    terminal.keys(&["q"]);
+    terminal.shows("ended with 0");
 }
 
 #[test]

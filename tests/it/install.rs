@@ -85,6 +85,13 @@ impl Bench {
 }
 
 #[test]
+fn an_address_for_an_agreement_needs_the_agreement() {
+    let output = install(&["--email", "me@example.com", "--prefix", "/nowhere"]);
+    assert!(!output.status.success());
+    assert!(said(&output).contains("--email goes with --agree-tos"));
+}
+
+#[test]
 fn a_trial_serves_from_its_directory_and_installing_again_keeps_the_configuration() {
     let directory = tempfile::tempdir().expect("a temporary directory");
     let prefix = directory.path().join("trial");

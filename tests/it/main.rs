@@ -6,6 +6,7 @@
 mod acme;
 mod assets;
 mod bodies;
+mod certificate_list;
 mod certificates;
 mod cli;
 mod conf_cases;
@@ -32,7 +33,9 @@ mod service;
 mod smuggling;
 mod support;
 mod tls;
+mod tls_audit;
 mod tls_clients;
 mod tls_offer;
 mod tls_sessions;
+mod tls_stapling;
 mod words;

@@ -12,9 +12,11 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
 use openclaw::protocol::{
-    Applied, Base, ConfState, ConfigTexts, Event, Explanation, FileText, Outcome, Peer, PeerState,
-    PeerTraffic, Problem, Refusal, RefusalCode, Request, Review, Revision, RevisionDiff,
-    RevisionTexts, Revisions, Route, Routes, Status, Summary, Upstream, Upstreams, VERSION,
+    Applied, Base, Certificate, CertificateSource, CertificateState, Certificates, Check,
+    ConfState, ConfigTexts, Event, Explanation, FileText, Level, ManagedCertificate, Outcome, Peer,
+    PeerState, PeerTraffic, Preflight, Problem, Refusal, RefusalCode, Request, Review, Revision,
+    RevisionDiff, RevisionTexts, Revisions, Route, Routes, Status, Summary, Terms, Trouble,
+    Upstream, Upstreams, VERSION,
 };
 use tempfile::TempDir;
 
@@ -155,6 +157,11 @@ fn without_a_daemon_every_word_says_what_was_tried_and_ends_with_4() {
         &["route", "http://a/"],
         &["backends"],
         &["backends", "drain", "app", "10.0.0.1:80"],
+        &["cert"],
+        &["cert", "show", "a.example"],
+        &["cert", "renew", "a.example"],
+        &["cert", "why", "a.example"],
+        &["cert", "agree", "--yes"],
         &["logs", "-f"],
         &["config", "history"],
         &["config", "undo", "--yes"],
@@ -205,6 +212,8 @@ fn a_word_that_is_misspelt_ends_with_2() {
         &["route"],
         &["config"],
         &["backends", "dain"],
+        &["cert", "import", "a.example"],
+        &["cert", "renw", "a.example"],
     ] {
         let output = openclaw()
             .args(words)
@@ -294,6 +303,147 @@ fn routes_and_one_request_are_explained() {
         ]
     );
     assert_eq!(json(&ask(&daemon, &["routes", "--json"]))["revision"], 41);
+}
+
+fn certificates() -> Certificates {
+    let certificate = |name: &str, state, remark: &str| Certificate {
+        id: format!("letsencrypt {name}"),
+        names: vec![name.to_owned()],
+        source: CertificateSource::Issuer {
+            name: "letsencrypt".to_owned(),
+            uri: "https://acme.example/directory".to_owned(),
+        },
+        state,
+        remark: remark.to_owned(),
+        managed: Some(ManagedCertificate {
+            challenge: "http-01".to_owned(),
+            limits: "1 of 5 certificates with these names in 7 days".to_owned(),
+            ..ManagedCertificate::default()
+        }),
+        ..Certificate::default()
+    };
+    let mut waiting = certificate("b.example", CertificateState::Agreement, "terms");
+    waiting.managed = waiting.managed.map(|managed| ManagedCertificate {
+        terms: Some(Terms {
+            issuer: "letsencrypt".to_owned(),
+            url: "https://acme.example/terms".to_owned(),
+        }),
+        ..managed
+    });
+    let mut failed = certificate("a.example", CertificateState::Failed, EVIL);
+    failed.managed = failed.managed.map(|managed| ManagedCertificate {
+        failures: 3,
+        last_error: Some(Trouble {
+            at: 1_700_000_000_000,
+            text: "proving the names".to_owned(),
+            authority: EVIL.to_owned(),
+        }),
+        ..managed
+    });
+    Certificates {
+        revision: 41,
+        certificates: vec![failed, waiting],
+    }
+}
+
+#[test]
+fn certificates_are_listed_and_told_without_moving_the_cursor() {
+    let daemon = FakeDaemon::new()
+        .answer("GET /v1/certificates", &certificates())
+        .start();
+    let output = ask(&daemon, &["cert", "list"]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let text = stdout(&output);
+    for part in [
+        "a.example",
+        "failed 3",
+        "http-01",
+        "letsencrypt",
+        "agreement",
+    ] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+    assert_harmless(&output);
+    let output = ask(&daemon, &["cert", "show", "a.example"]);
+    assert!(stdout(&output).contains("proving the names"));
+    assert_harmless(&output);
+    let output = ask(&daemon, &["cert", "--json"]);
+    assert_eq!(json(&output)["certificates"][1]["state"], "agreement");
+    assert_harmless(&output);
+}
+
+#[test]
+fn a_renewal_tells_the_limits_and_waits_for_a_yes() {
+    let daemon = FakeDaemon::new()
+        .answer("GET /v1/certificates", &certificates())
+        .answer(
+            "POST /v1/certificates/renew",
+            &serde_json::json!({ "text": "asked" }),
+        )
+        .start();
+    let asked = || daemon.asked("POST /v1/certificates/renew");
+    let output = ask_with(&daemon, &["cert", "renew", "a.example"], "n\n", &[]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(
+        stderr(&output).contains("1 of 5 certificates"),
+        "{}",
+        stderr(&output)
+    );
+    assert!(asked().is_empty());
+    let output = ask_with(&daemon, &["cert", "renew", "a.example"], "y\n", &[]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    assert_eq!(asked(), [r#"{"name":"a.example"}"#]);
+    let output = ask(&daemon, &["cert", "renew", "c.example", "--yes"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(asked().len(), 1);
+}
+
+#[test]
+fn terms_are_shown_and_agreed_to_only_by_a_yes() {
+    let daemon = FakeDaemon::new()
+        .answer("GET /v1/certificates", &certificates())
+        .answer(
+            "POST /v1/certificates/agree",
+            &serde_json::json!({ "text": "agreed" }),
+        )
+        .start();
+    let asked = || daemon.asked("POST /v1/certificates/agree");
+    let output = ask_with(&daemon, &["cert", "agree"], "\n", &[]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stderr(&output).contains("https://acme.example/terms"));
+    assert!(asked().is_empty());
+    let words = ["cert", "agree", "--yes", "--email", "me@b.example"];
+    let output = ask(&daemon, &words);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    assert_eq!(asked(), [r#"{"issuer":"","email":"me@b.example"}"#]);
+}
+
+#[test]
+fn a_preflight_ends_with_1_if_something_is_in_the_way() {
+    let check = |level| Preflight {
+        name: "a.example".to_owned(),
+        checks: vec![Check {
+            subject: "caa".to_owned(),
+            level,
+            seen: EVIL.to_owned(),
+            advice: "add a record".to_owned(),
+        }],
+        last_error: None,
+    };
+    for (level, code, word) in [
+        (Level::Bad, 1, "FAIL  caa"),
+        (Level::Warn, 0, "WARN  caa"),
+        (Level::Good, 0, "OK    caa"),
+    ] {
+        let daemon = FakeDaemon::new()
+            .answer("POST /v1/certificates/why", &check(level))
+            .start();
+        let output = ask(&daemon, &["cert", "why", "a.example"]);
+        assert_eq!(output.status.code(), Some(code), "{}", stdout(&output));
+        assert!(stdout(&output).contains(word), "{}", stdout(&output));
+        assert!(stdout(&output).contains("hint: add a record"));
+        assert_harmless(&output);
+    }
 }
 
 #[test]
@@ -976,4 +1126,67 @@ fn bash_completes_words_and_the_manual_is_one() {
         "{}",
         stdout(&output)
     );
+}
+
+#[test]
+fn the_own_authority_is_shown_and_explained_and_nothing_is_made_for_that() {
+    use openclaw::acme::authority::Authority;
+    let directory = TempDir::new().expect("a directory");
+    let conf = directory.path().join("openclaw.conf");
+    fs::write(&conf, "events { }\nhttp { }\nstate_directory memory;\n").expect("written");
+    let ca = |words: &[&str]| {
+        openclaw()
+            .arg("ca")
+            .args(words)
+            .arg("-c")
+            .arg(&conf)
+            .output()
+            .expect("the program must be there")
+    };
+    let output = ca(&["show"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stderr(&output).contains("there is no authority in"));
+    assert!(!directory.path().join("memory").exists());
+
+    let place = directory.path().join("memory/authority");
+    let made = Authority::open(&place, &["nas"]).expect("made");
+    let facts = made.facts();
+    let output = ca(&["show"]);
+    let text = stdout(&output);
+    for part in [
+        &facts.fingerprint,
+        &facts.path.display().to_string(),
+        "home.arpa",
+        "nas",
+        "not by this machine",
+    ] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+    assert_eq!(stdout(&ca(&["show", "--pem"])), facts.pem);
+    let output = ca(&["show", "--json"]);
+    assert_eq!(json(&output)["fingerprint"], facts.fingerprint.as_str());
+    assert_eq!(json(&output)["trusted"], serde_json::Value::Null);
+    let text = stdout(&ca(&["trust"]));
+    for part in [
+        &*facts.fingerprint,
+        "--install",
+        "Firefox",
+        "Android",
+        "Windows",
+    ] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+    let output = ca(&["untrust"]);
+    assert!(output.status.success());
+    assert_eq!(stdout(&output), "this machine does not trust it\n");
+
+    fs::write(&facts.path, "garbage").expect("written");
+    let output = ca(&["trust"]);
+    assert_eq!(output.status.code(), Some(1));
+    let told = stderr(&output);
+    assert!(
+        told.contains("cannot be used: it is no certificate"),
+        "{told}"
+    );
+    assert_eq!(fs::read_to_string(&facts.path).expect("there"), "garbage");
 }

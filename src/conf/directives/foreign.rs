@@ -420,7 +420,7 @@ static ABSENT: &[Lack] = &[
     },
     Lack {
         why: "the licence report of nginx's commercial version is not supported",
-        names: "mgmt license_token usage_report enforce_initial_report uuid_file state_path \
+        names: "mgmt license_token usage_report enforce_initial_report uuid_file \
                 deployment_context proxy_username proxy_password",
     },
     Lack {

@@ -53,6 +53,31 @@ impl Issuer {
     pub const BUILT_IN: &str = "letsencrypt";
     /// The address of its directory.
     pub const BUILT_IN_URI: &str = "https://acme-v02.api.letsencrypt.org/directory";
+
+    /// The authority that is there without being written.
+    pub fn built_in() -> Self {
+        Self {
+            name: Self::BUILT_IN.into(),
+            uri: Self::BUILT_IN_URI.into(),
+            contacts: Vec::new(),
+            challenge: None,
+            provider: None,
+            account_key: None,
+            external_account: None,
+            preferred_chain: None,
+            profile: None,
+            accepts_terms: false,
+            verify: true,
+            trusted: None,
+            state_path: None,
+            retry: Retry {
+                least: Duration::from_secs(60),
+                most: Duration::from_secs(86_400),
+            },
+            resolver: None,
+            span: Span::default(),
+        }
+    }
 }
 
 /// How long to wait after a failed attempt.
