@@ -234,7 +234,7 @@ impl Play {
 
     /// Goes down to the field with this label, as it is seen.
     fn go_to(&mut self, label: &str) {
-        for _ in 0..60 {
+        for _ in 0..200 {
             let focused = self.picture(200, 60, &BLOCK, THEMES[0]);
             let mark = format!(">{label}");
             if focused.lines().any(|line| line.contains(&mark)) {
