@@ -130,7 +130,10 @@ impl Family {
             setup_files.push((format!("{name}.pem"), pair.certificate));
             setup_files.push((format!("{name}.key"), pair.key));
         }
-        let setup = Setup::http(&conf).tolerate("cannot load");
+        // The second is what nginx says of itself when OpenSSL refuses a certificate.
+        let setup = Setup::http(&conf)
+            .tolerate("cannot load")
+            .tolerate("ignoring stale global SSL error");
         let setup = program.into_iter().fold(setup, Setup::program);
         let setup =
             (setup_files.into_iter()).fold(setup, |setup, (path, text)| setup.file(&path, text));
