@@ -210,7 +210,7 @@ fn failed(certificate: &Certificate, authority: &Authority, failure: Failure) ->
     let next = trouble.at + own;
     let next = retry_after.map_or(next, |at| at.max(next));
     let unproven = (!unproven.is_empty()).then(|| issuer.uri.clone());
-    if let Err(Failure::Trouble { trouble, .. }) = certificate.fail(trouble, unproven, next) {
+    if let Err(Failure::Trouble { trouble, .. }) = certificate.fail(*trouble, unproven, next) {
         certificate.tell(Level::Error, store::Level::Bad, &trouble.to_string());
     }
     next.duration_since(SystemTime::now())

@@ -419,11 +419,11 @@ fn renewal_of(known: &Known) -> Option<SystemTime> {
 
 /// Is a certificate for all names of an order? Tells which one it lacks.
 pub fn covers<'o>(facts: &Facts, order: &'o Order) -> Result<(), &'o str> {
-    let lacks = |name: &&Box<str>| match name.strip_prefix("*.") {
-        Some(_) => !facts.dns_names.iter().any(|own| **own == ***name),
-        None => !facts.covers(name),
+    let has = |name: &str| match name.starts_with("*.") {
+        true => facts.dns_names.iter().any(|own| own == name),
+        false => facts.covers(name),
     };
-    match order.names.iter().find(lacks) {
+    match order.names.iter().find(|name| !has(name)) {
         Some(name) => Err(name),
         None => Ok(()),
     }

@@ -22,15 +22,18 @@ pub const PROTOCOL: &[u8] = b"acme-tls/1";
 /// Where an authority looks for a token (RFC 8555 section 8.3).
 pub const PATH: &[u8] = b"/.well-known/acme-challenge/";
 
+/// What is offered, with how many orders want it.
+type Offered<T> = HashMap<Box<str>, (T, usize)>;
+
 /// The answers that are out now.
 #[derive(Debug, Default)]
 pub struct Challenges {
     /// So many tokens are out: a request looks here first.
     count: AtomicUsize,
-    /// By token (RFC 8555 section 8.3), with how many orders want it.
-    tokens: RwLock<HashMap<Box<str>, (Arc<str>, usize)>>,
+    /// By token (RFC 8555 section 8.3).
+    tokens: RwLock<Offered<Arc<str>>>,
     /// By name (RFC 8737).
-    handshakes: RwLock<HashMap<Box<str>, (Arc<ServerConfig>, usize)>>,
+    handshakes: RwLock<Offered<Arc<ServerConfig>>>,
 }
 
 impl Challenges {
@@ -113,7 +116,7 @@ impl Drop for Offer {
     }
 }
 
-fn withdraw<T>(offers: &mut HashMap<Box<str>, (T, usize)>, key: &str) {
+fn withdraw<T>(offers: &mut Offered<T>, key: &str) {
     if let Some((_, count)) = offers.get_mut(key) {
         *count -= 1;
         if *count == 0 {

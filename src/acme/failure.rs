@@ -30,7 +30,7 @@ pub enum Failure {
     /// Something went wrong.
     Trouble {
         /// What.
-        trouble: Trouble,
+        trouble: Box<Trouble>,
         /// Not to be tried again before.
         retry_after: Option<SystemTime>,
         /// These names could not be proven: authorities count that.
@@ -42,11 +42,11 @@ impl Failure {
     /// In our own words.
     pub fn new(what: impl Into<String>) -> Self {
         Self::Trouble {
-            trouble: Trouble {
+            trouble: Box::new(Trouble {
                 at: SystemTime::now(),
                 what: what.into(),
                 problem: None,
-            },
+            }),
             retry_after: None,
             unproven: Vec::new(),
         }
@@ -55,11 +55,11 @@ impl Failure {
     /// With the authority's words.
     pub fn said(what: impl Into<String>, problem: Problem, unproven: Vec<Box<str>>) -> Self {
         Self::Trouble {
-            trouble: Trouble {
+            trouble: Box::new(Trouble {
                 at: SystemTime::now(),
                 what: what.into(),
                 problem: Some(problem),
-            },
+            }),
             retry_after: heard().retry_after,
             unproven,
         }

@@ -501,7 +501,7 @@ fn told(
 
 fn is_of(status: &Status, order: &Order) -> bool {
     status.names == order.names
-        && status.issuer.is_some() == !order.issuers.is_empty()
+        && status.issuer.is_some() != order.issuers.is_empty()
         && status.issuer.as_ref().is_none_or(|name| {
             let mut issuers = order.issuers.iter();
             issuers.any(|issuer| issuer.name == *name)

@@ -240,11 +240,6 @@ fn certificate_check(certificate: Option<&Certificate>, name: &str) -> Check {
         (_, "") => from,
         (_, remark) => format!("{from}: {remark}"),
     };
-    let level = match certificate.level() {
-        // That it is not there yet is why somebody asks.
-        Level::Info => Level::Info,
-        level => level,
-    };
     let advice = match (&certificate.source, certificate.state) {
         (CertificateSource::Files { .. }, CertificateState::Valid) => String::new(),
         (CertificateSource::Files { .. }, _) => format!(
@@ -252,7 +247,7 @@ fn certificate_check(certificate: Option<&Certificate>, name: &str) -> Check {
         ),
         _ => String::new(),
     };
-    check("certificate", level, seen, advice)
+    check("certificate", certificate.level(), seen, advice)
 }
 
 /// What is ordered for a name.

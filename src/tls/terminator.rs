@@ -255,6 +255,10 @@ impl fmt::Debug for Greeting {
 }
 
 /// What a client began with.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "it is taken apart where it is made, once for a connection"
+)]
 pub enum Greeted {
     /// The first message of TLS, to be answered with [`Hello::answer`].
     Hello(Hello),

@@ -342,11 +342,11 @@ fn h2load(server: &Running, workload: Workload, seconds: u64) -> (u64, f64) {
     };
     let is_content = output.status.success()
         && report.contains("Application protocol: h2")
-        && number("status codes:", 3) == Some(0.0)
-        && number("status codes:", 5) == Some(0.0)
-        && number("status codes:", 7) == Some(0.0);
+        && number("status codes:", 4) == Some(0.0)
+        && number("status codes:", 6) == Some(0.0)
+        && number("status codes:", 8) == Some(0.0);
     assert!(is_content, "h2load is not content:\n{report}");
-    let requests = number("status codes:", 1).expect("h2load tells its count");
+    let requests = number("status codes:", 2).expect("h2load tells its count");
     (requests as u64, requests / seconds as f64)
 }
 

@@ -554,7 +554,7 @@ const HSTS_FIELD: &str = "Strict-Transport-Security";
 /// Tells where `add_header Strict-Transport-Security` does not do what was meant: on a server
 /// without TLS, and in places whose own `add_header` hides it.
 pub fn lint_hsts(node: &Node, scope: &Scope<'_>, is_secure: bool, cx: &mut Cx) {
-    let names_hsts = |line: &&Node| {
+    let names_hsts = |line: &&Node| -> bool {
         let name = line.arguments.first();
         name.is_some_and(|word| word.text.eq_ignore_ascii_case(HSTS_FIELD))
     };
@@ -571,12 +571,9 @@ pub fn lint_hsts(node: &Node, scope: &Scope<'_>, is_secure: bool, cx: &mut Cx) {
         );
     }
     let is_sent = |scope: &Scope<'_>| match scope.text("add_header_inherit") {
-        "merge" => scope
-            .merged("add_header")
-            .iter()
-            .any(|line| names_hsts(&line)),
-        "off" => scope.own("add_header").iter().any(|line| names_hsts(&line)),
-        _ => scope.all("add_header").iter().any(|line| names_hsts(&line)),
+        "merge" => scope.merged("add_header").iter().any(names_hsts),
+        "off" => scope.own("add_header").iter().any(names_hsts),
+        _ => scope.all("add_header").iter().any(names_hsts),
     };
     if is_secure
         && !inner.own("add_header").is_empty()
