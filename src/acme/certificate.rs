@@ -108,6 +108,8 @@ struct Known {
     lacking: Option<String>,
     /// When the file that is served was written.
     seen: Option<SystemTime>,
+    /// When a file was written that cannot be used.
+    unusable: Option<SystemTime>,
     /// A person wants it anew.
     is_forced: bool,
     record: Record,
@@ -135,6 +137,7 @@ impl Certificate {
                 facts: None,
                 lacking: Some("no certificate was issued yet".to_owned()),
                 seen: None,
+                unusable: None,
                 is_forced: false,
                 record,
             }),
@@ -159,10 +162,18 @@ impl Certificate {
     /// Takes what is at home into use, if it was put there since; another instance may have.
     pub fn look(&self) -> Result<bool, MaterialError> {
         let modified = self.home.modified();
-        if modified.is_some() && self.known.lock().seen == modified {
-            return Ok(false);
+        {
+            let known = self.known.lock();
+            if modified.is_some() && (known.seen == modified || known.unusable == modified) {
+                return Ok(false);
+            }
         }
-        let Some(material) = self.home.load()? else {
+        let loaded = self.home.load();
+        if loaded.is_err() {
+            // What is wrong with it is told once.
+            self.known.lock().unusable = modified;
+        }
+        let Some(material) = loaded? else {
             return Ok(false);
         };
         if covers(&material.facts, &self.order).is_err() {

@@ -3,6 +3,7 @@
 //! It is made anew at every start and lives in memory alone: whoever trusts the root trusts each, and
 //! a key that is not on the disk cannot be taken from there.
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -41,6 +42,7 @@ struct Known {
     attempts: u32,
     next_attempt: Option<SystemTime>,
     trouble: Option<Trouble>,
+    lacking: Option<String>,
     log: Vec<Line>,
 }
 
@@ -76,20 +78,27 @@ impl Local {
         }
     }
 
-    fn take(&self, made: Result<(Held, Option<Facts>, SystemTime), String>) {
+    fn take(&self, made: Result<Made, String>) {
         let at = SystemTime::now();
         let mut known = self.known.lock();
         match made {
-            Ok((held, facts, renewal)) => {
-                self.slot.put(held);
+            Ok(made) => {
+                self.slot.put(made.held);
+                let lacking = (!made.refused.is_empty()).then(|| {
+                    format!(
+                        "the root of the own authority does not vouch for {}",
+                        made.refused
+                    )
+                });
                 known.log.push(Line {
                     at,
                     text: "signed by the own authority".to_owned(),
                 });
                 let log = std::mem::take(&mut known.log);
                 *known = Known {
-                    facts,
-                    renewal: Some(renewal),
+                    facts: made.facts,
+                    renewal: Some(made.renewal),
+                    lacking,
                     log,
                     ..Known::default()
                 };
@@ -129,7 +138,7 @@ impl Local {
                 (0, Some(_)) => State::Valid,
                 (attempts, _) => State::Failed { attempts },
             },
-            lacking: self.slot.held().lacking.clone(),
+            lacking: (self.slot.held().lacking.clone()).or_else(|| known.lacking.clone()),
             next_attempt: known.next_attempt,
             next_renewal: known.renewal,
             last_error: known.trouble.clone(),
@@ -138,17 +147,26 @@ impl Local {
     }
 }
 
-fn sign(
-    order: &Order,
-    directory: PathBuf,
-    labels: &[Box<str>],
-) -> Result<(Held, Option<Facts>, SystemTime), String> {
+fn sign(order: &Order, directory: PathBuf, labels: &[Box<str>]) -> Result<Made, String> {
     let labels: Vec<&str> = labels.iter().map(|label| &**label).collect();
     let names: Vec<&str> = order.names.iter().map(|name| &**name).collect();
     let root = Authority::open(&directory, &labels).map_err(|error| told(&error))?;
-    let issued = root
-        .issue(&names, order.key)
-        .map_err(|error| told(&error))?;
+    let is_permitted = |name: &str| {
+        let bare = name.strip_prefix("*.").unwrap_or(name);
+        let below = |suffix: &String| {
+            let before = bare.strip_suffix(suffix.as_str());
+            before.is_some_and(|before| before.is_empty() || before.ends_with('.'))
+        };
+        name.parse::<IpAddr>().is_ok() || root.facts().names.iter().any(below)
+    };
+    // A name that the root may not vouch for shall not cost the others their certificate.
+    let (permitted, refused): (Vec<&str>, Vec<&str>) =
+        names.iter().partition(|name| is_permitted(name));
+    let names = match permitted.is_empty() {
+        true => &names,
+        false => &permitted,
+    };
+    let issued = root.issue(names, order.key).map_err(|error| told(&error))?;
     let facts = issued.chain.first().and_then(|leaf| Facts::read(leaf));
     let key = provider::provider()
         .key_provider
@@ -158,7 +176,24 @@ fn sign(
         certified: Arc::new(CertifiedKey::new(issued.chain, key)),
         lacking: None,
     };
-    Ok((held, facts, issued.renewal))
+    Ok(Made {
+        held,
+        facts,
+        renewal: issued.renewal,
+        refused: match permitted.is_empty() {
+            true => String::new(),
+            false => refused.join(", "),
+        },
+    })
+}
+
+/// What was signed.
+struct Made {
+    held: Held,
+    facts: Option<Facts>,
+    renewal: SystemTime,
+    /// The names that were left out.
+    refused: String,
 }
 
 /// An error with its causes, in one line.

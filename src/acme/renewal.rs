@@ -137,3 +137,83 @@ fn life(facts: &Facts) -> (SystemTime, Duration) {
     let end = moment(facts.not_after);
     (start, end.duration_since(start).unwrap_or_default())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DAY: u64 = 86_400;
+
+    fn at(day: u64) -> SystemTime {
+        UNIX_EPOCH + Duration::from_secs(day * DAY)
+    }
+
+    /// What a certificate says that is valid from one day to another.
+    fn facts(start: u64, end: u64) -> Facts {
+        let key = rcgen::KeyPair::generate().expect("a key");
+        let parameters = rcgen::CertificateParams::new(vec!["a.example.com".to_owned()]);
+        let certificate = parameters.and_then(|parameters| parameters.self_signed(&key));
+        let mut facts = Facts::read(certificate.expect("a certificate").der()).expect("facts");
+        facts.not_before = (start * DAY) as i64;
+        facts.not_after = (end * DAY) as i64;
+        facts.renewal_identifier = Some("a.b".to_owned());
+        facts
+    }
+
+    #[test]
+    fn a_long_life_is_renewed_after_two_thirds_and_a_short_one_after_half() {
+        let due_of = |days: u64| due(&facts(1000, 1000 + days), None, None);
+        assert!((at(1060)..at(1063)).contains(&due_of(90)));
+        assert!((at(1003)..at(1004)).contains(&due_of(6)));
+        // A life of no length renews at once, and again when a part of nothing is over.
+        assert_eq!(due_of(0), at(1000));
+    }
+
+    #[test]
+    fn a_clock_that_is_far_ahead_renews_no_certificate_again_and_again() {
+        let due = due(&facts(1000, 1090), Some(at(5000)), None);
+        assert_eq!(due, at(5030));
+    }
+
+    #[test]
+    fn the_wish_of_the_authority_goes_first_and_its_moment_stays() {
+        let facts = facts(1000, 1090);
+        let window = (1010 * DAY as i64, 1020 * DAY as i64);
+        let hour = Duration::from_secs(3600);
+        let said = take(&facts, None, Some(window), None, hour, at(1001));
+        assert!((at(1010)..=at(1020)).contains(&said.at));
+        assert_eq!(said.ask, at(1001) + hour);
+        assert_eq!(due(&facts, None, Some(&said)), said.at);
+        let again = take(&facts, Some(&said), Some(window), None, hour, at(1002));
+        assert_eq!(again.at, said.at);
+        assert!(!is_to_be_asked(&facts, Some(&again), at(1002)));
+        assert!(is_to_be_asked(&facts, Some(&again), at(1003)));
+        // A wish for the time after the end, and one for another certificate, are none.
+        let late = (2000 * DAY as i64, 2001 * DAY as i64);
+        let late = take(&facts, None, Some(late), None, hour, at(1001));
+        assert_eq!(due(&facts, None, Some(&late)), at(1081));
+        let other = Suggestion {
+            certificate: "c.d".to_owned(),
+            ..said
+        };
+        assert!(due(&facts, None, Some(&other)) >= at(1060));
+        assert!(is_to_be_asked(&facts, Some(&other), at(1001)));
+    }
+
+    #[test]
+    fn a_pause_grows_to_its_bound_and_is_never_asked_too_often() {
+        let (least, most) = (Duration::from_secs(60), Duration::from_secs(DAY));
+        let mut before = Duration::ZERO;
+        for attempts in 1..=10 {
+            let now = pause(attempts, least, most);
+            assert!(now > before && now <= most, "{attempts}: {now:?}");
+            before = now;
+        }
+        assert!(pause(u32::MAX, least, most) >= most.mul_f64(0.8));
+        let facts = facts(1000, 1090);
+        let eager = take(&facts, None, None, None, Duration::ZERO, at(1));
+        assert_eq!(eager.ask, at(1) + LEAST_PAUSE);
+        let lazy = take(&facts, None, None, None, Duration::MAX, at(1));
+        assert_eq!(lazy.ask, at(1) + MOST_PAUSE);
+    }
+}

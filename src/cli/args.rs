@@ -490,6 +490,7 @@ const WORDS: &[&str] = &[
     "restore",
     "ca",
     "doctor",
+    "audit",
     "fmt",
     "help",
     "explain",

@@ -7,6 +7,7 @@
 //! Invariant: text that the daemon sends is escaped before it is printed, whoever wrote it.
 
 pub mod args;
+mod audit;
 mod authority;
 mod backends;
 mod certificates;
@@ -145,6 +146,9 @@ fn word(word: Word) -> ExitCode {
         }),
         Word::Ca { action } => end(action.daemon(), authority::run(&action)),
         Word::Doctor { daemon } => doctor::run(&daemon),
+        Word::Audit { what, ca, daemon } => {
+            end(&daemon, audit::run(what.as_deref(), ca.as_deref(), &daemon))
+        }
         Word::Fmt { check, files } => fmt::run(check, &files),
         Word::Help { directive } => help(directive.as_deref()),
         Word::Explain { code } => explain_code(&code),

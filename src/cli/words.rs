@@ -135,6 +135,17 @@ pub enum Word {
         #[command(flatten)]
         daemon: Daemon,
     },
+    /// Grade the TLS of the servers as public scanners do; fails below B
+    Audit {
+        /// The name of a server, or an address with its port [default: all servers]
+        #[arg(value_name = "SERVER|ADDRESS")]
+        what: Option<String>,
+        /// A file with authorities that count as trusted too
+        #[arg(long, value_name = "FILE")]
+        ca: Option<PathBuf>,
+        #[command(flatten)]
+        daemon: Daemon,
+    },
     /// Write configuration files in the one common form
     Fmt {
         /// Change nothing, fail if a file would change

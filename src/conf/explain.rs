@@ -559,6 +559,42 @@ codes! {
         "http { server { listen 8443 ssl; ssl_certificate a.pem; } }",
         "http { server { listen 8443 ssl; ssl_certificate a.pem; ssl_certificate_key a.key; } }"
     }
+    "E240" NO_PEER_CERTIFICATE_KEY "a certificate for peers without its key" {
+        "`proxy_ssl_certificate` and `grpc_ssl_certificate` need the private key of the certificate, \
+         in `proxy_ssl_certificate_key` or `grpc_ssl_certificate_key` of the same place or around it.",
+        "http { server { location / { proxy_pass https://10.0.0.1; proxy_ssl_certificate a.pem; } } }",
+        "http { server { location / { proxy_pass https://10.0.0.1; proxy_ssl_certificate a.pem; proxy_ssl_certificate_key a.key; } } }"
+    }
+    "E241" COMPUTED_PEER_CERTIFICATE "a certificate for peers that is made of variables" {
+        "nginx can choose the certificate that it presents to a peer for each request. This version \
+         loads it once, with the configuration.",
+        "http { server { location / { proxy_pass https://10.0.0.1; proxy_ssl_certificate $host.pem; proxy_ssl_certificate_key a.key; } } }",
+        "http { server { location / { proxy_pass https://10.0.0.1; proxy_ssl_certificate a.pem; proxy_ssl_certificate_key a.key; } } }"
+    }
+    "E242" NO_PEER_PROTOCOL "no version of TLS that is spoken with peers" {
+        "SSL and TLS before 1.2 are broken and not spoken. A peer that speaks nothing newer cannot be \
+         reached over TLS.",
+        "http { server { location / { proxy_pass https://10.0.0.1; proxy_ssl_protocols TLSv1; } } }",
+        "http { server { location / { proxy_pass https://10.0.0.1; proxy_ssl_protocols TLSv1.2 TLSv1.3; } } }"
+    }
+    "E243" NO_PEER_CIPHER "no cipher that is spoken with peers" {
+        "The list names none of the ciphers that are spoken: those with authenticated encryption and \
+         keys that nobody can recover later (ECDHE).",
+        "http { server { location / { proxy_pass https://10.0.0.1; proxy_ssl_ciphers AES256-SHA; } } }",
+        "http { server { location / { proxy_pass https://10.0.0.1; proxy_ssl_ciphers DEFAULT; } } }"
+    }
+    "W240" UNVERIFIED_PEER "a peer on the Internet that is not verified" {
+        "TLS without a look at the certificate keeps out who only listens. Whoever can change what is \
+         sent, anywhere on the way, can answer in the place of the peer, and reads everything, \
+         passwords and keys too. As in nginx nothing is verified unless it is asked for.",
+        "http { server { location / { proxy_pass https://203.0.114.1; } } }",
+        "http { server { location / { proxy_pass https://203.0.114.1; proxy_ssl_verify on; } } }"
+    }
+    "W241" OLD_PEER_PROTOCOL "a version of TLS that is not spoken with peers" {
+        "SSL and TLS before 1.2 are broken and not spoken. The other versions of the list are.",
+        "http { server { location / { proxy_pass https://10.0.0.1; proxy_ssl_protocols TLSv1.1 TLSv1.2; } } }",
+        "http { server { location / { proxy_pass https://10.0.0.1; proxy_ssl_protocols TLSv1.2; } } }"
+    }
     "E210" NO_PROTOCOL "no protocol that is spoken" {
         "Versions of TLS before 1.2 are broken and not spoken; a server must name at least one of the two \
          that are.",

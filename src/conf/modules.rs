@@ -159,6 +159,7 @@ mod tests {
         const ALWAYS: &[&str] = &[
             "core",
             "http",
+            "http_acme",
             "http_core",
             "http_headers",
             "http_index",

@@ -18,7 +18,7 @@ use super::lexer;
 use super::source::Span;
 use super::tree::{Directive, Document, Item};
 use super::typed::hostnames::Pattern;
-use super::typed::lower::{listen, names};
+use super::typed::lower::{listen, names, peer_tls, upstream};
 use super::variable::Names;
 
 /// The port of a URL that names none.
@@ -316,6 +316,16 @@ impl Site {
         match &self.target {
             Target::Proxy(url) => {
                 line(&format!("proxy_pass {}", lexer::escape(url)));
+                if let Some(rest) = url.strip_prefix("https://") {
+                    // Most servers with several names need to be told which one is meant.
+                    line("proxy_ssl_server_name on");
+                    let authority = rest.split('/').next().unwrap_or_default();
+                    let address = upstream::peer_address(authority, 443);
+                    // One at home has a certificate of its own making, as a rule.
+                    if address.is_some_and(|address| peer_tls::is_public(&address)) {
+                        line("proxy_ssl_verify on");
+                    }
+                }
                 if let Some(upgrade) = upgrade {
                     // `$host` has no port, and links that the backend makes need it.
                     let host = match self.port {
@@ -559,26 +569,26 @@ impl Target {
             return Err(whole("a directory is written from `/` on").hint("for example `/srv/www`"));
         }
         if let Some((scheme, rest)) = trimmed.split_once("://") {
-            if scheme.eq_ignore_ascii_case("https") {
-                return Err(whole("peers over TLS are not available in this version")
-                    .hint("write the address of a peer that speaks `http://`"));
-            }
-            if !scheme.eq_ignore_ascii_case("http") {
+            let scheme = scheme.to_ascii_lowercase();
+            if !matches!(&*scheme, "http" | "https") {
                 return Err(whole("a target speaks HTTP").hint("write `http://host:port`"));
             }
             if rest.contains('?') {
                 return Err(whole("the URL of a target has no query"));
             }
             if let Some(path) = rest.strip_prefix("unix:") {
-                return Self::parse(&format!("unix:{path}"))
-                    .map_err(|problem| whole(&problem.message));
+                return match Self::parse(&format!("unix:{path}")) {
+                    Ok(Self::Proxy(url)) => Ok(Self::Proxy(url.replacen("http", &scheme, 1))),
+                    Ok(other) => Ok(other),
+                    Err(problem) => Err(whole(&problem.message)),
+                };
             }
             let (authority, path) = match rest.find('/') {
                 Some(at) => rest.split_at(at),
                 None => (rest, ""),
             };
             let authority = authority_of(authority, trimmed)?;
-            return Ok(Self::Proxy(format!("http://{authority}{path}")));
+            return Ok(Self::Proxy(format!("{scheme}://{authority}{path}")));
         }
         if trimmed.contains(['/', '?']) {
             return Err(whole("this is neither an address nor a directory")
@@ -867,7 +877,7 @@ fn group_without_port(site: &Site, http: &[Node]) -> Result<(), Refused> {
     let Target::Proxy(url) = &site.target else {
         return Ok(());
     };
-    let rest = url.strip_prefix("http://").unwrap_or(url);
+    let rest = url.split_once("://").map_or(&**url, |(_, rest)| rest);
     let authority = rest.split('/').next().unwrap_or_default();
     let host = match authority.rsplit_once(':') {
         Some((host, _)) if !rest.starts_with("unix:") => host,
@@ -1763,9 +1773,8 @@ server {
             "3000: a number alone is no address (hint: write `:3000` for a port of this machine)"
         );
         assert_eq!(
-            target("https://a"),
-            "https://a: peers over TLS are not available in this version \
-             (hint: write the address of a peer that speaks `http://`)"
+            target("ftp://a"),
+            "ftp://a: a target speaks HTTP (hint: write `http://host:port`)"
         );
         assert_eq!(
             target("::1"),
@@ -1806,6 +1815,8 @@ server {
             (" app:80 ", "http://app:80"),
             ("[::1]:3000", "http://[::1]:3000"),
             ("HTTP://a/b/", "http://a/b/"),
+            ("Https://a/b/", "https://a/b/"),
+            ("https://unix:/run/a.sock", "https://unix:/run/a.sock"),
             ("unix:/run/a.sock", "http://unix:/run/a.sock"),
             ("http://unix:/run/a.sock", "http://unix:/run/a.sock"),
             ("/srv/\u{fc}/", "/srv/\u{fc}"),
@@ -1837,6 +1848,19 @@ server {
     }
 
     #[test]
+    fn a_peer_over_tls_is_told_its_name_and_verified_if_it_is_on_the_internet() {
+        let lines = |target: &str| {
+            let text = whole(&site("a.example", target, "", ""));
+            lowered(&one(&text));
+            ["proxy_ssl_server_name on;", "proxy_ssl_verify on;"].map(|line| text.contains(line))
+        };
+        assert_eq!(lines("https://api.example.org"), [true, false]);
+        assert_eq!(lines("https://api.a-site.org:8443/x"), [true, true]);
+        assert_eq!(lines("https://192.168.1.2:8006"), [true, false]);
+        assert_eq!(lines("http://api.a-site.org"), [false, false]);
+    }
+
+    #[test]
     fn a_site_alone_is_a_whole_configuration() {
         let text = whole(&site("a.example", "127.0.0.1:3000", "", ""));
         let config = lowered(&one(&text));
@@ -1861,16 +1885,22 @@ server {
                 let proxy::Target::Group { upstream, uri, .. } = &proxy.target else {
                     return Err(TestCaseError::fail("no group"));
                 };
-                let rest = url.strip_prefix("http://").expect("as parsed");
-                let name = &config.http.upstreams[*upstream].name;
+                let (scheme, rest) = url.split_once("://").expect("as parsed");
+                prop_assert_eq!(proxy.tls.is_some(), scheme == "https");
+                let group = &config.http.upstreams[*upstream];
+                let name = match scheme {
+                    // The group of `https://a` is that of `https://a:443`.
+                    "https" if group.is_implicit => group.name.trim_end_matches(":443"),
+                    _ => &*group.name,
+                };
                 match rest.strip_prefix("unix:") {
-                    Some(path) => prop_assert_eq!(&**name, &*format!("unix:{path}")),
+                    Some(path) => prop_assert_eq!(name, &*format!("unix:{path}")),
                     None => {
                         let (authority, path) = rest.find('/').map_or((rest, None), |at| {
                             (&rest[..at], Some(&rest.as_bytes()[at..]))
                         });
                         prop_assert!(
-                            name.eq_ignore_ascii_case(authority),
+                            name.eq_ignore_ascii_case(authority.trim_end_matches(":443")),
                             "{} {}",
                             name,
                             authority
@@ -1963,7 +1993,8 @@ server {
     fn target() -> impl Strategy<Value = String> {
         prop_oneof![
             2 => "[a-c]{1,2}:[1-9][0-9]{0,3}",
-            1 => "http://[a-c0-9.]{1,3}(:80)?(/[!-~]{0,6})?",
+            1 => "https?://[a-c0-9.]{1,3}(:80)?(/[!-~]{0,6})?",
+            1 => "https://(unix:/[a-c]{1,2}|a\\.[b-c]{1,2}(:443)?)",
             1 => "/[!-~]{1,8}",
             1 => "unix:/[!-~]{1,8}",
             1 => "redirect https?://[a-c.]{1,3}(/[!-~]{0,6})?",

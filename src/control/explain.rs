@@ -394,6 +394,7 @@ impl Walk<'_> {
         match &settings.handler {
             Handler::Proxy(proxy) => match &proxy.target {
                 Target::Group {
+                    scheme,
                     upstream,
                     host,
                     uri: replacement,
@@ -419,8 +420,8 @@ impl Walk<'_> {
                         path.push(b'?');
                         path.extend_from_slice(&exchange.args);
                     }
-                    let url = format!("http://{}{}", shown(host), shown(&path));
-                    self.told.target = format!("http://{}", upstream.name);
+                    let url = format!("{}{}{}", scheme.prefix(), shown(host), shown(&path));
+                    self.told.target = format!("{}{}", scheme.prefix(), upstream.name);
                     self.step("content", format!("passed on as {url}"), None);
                     self.told.upstream_url = Some(url);
                     let mut servers: Vec<_> = upstream

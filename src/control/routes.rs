@@ -20,6 +20,7 @@ const MOST_NOTES: usize = 24;
 const TARGETS: &[&str] = &[
     "return",
     "proxy_pass",
+    "grpc_pass",
     "stub_status",
     "metrics",
     "alias",
@@ -202,12 +203,16 @@ fn place(base: &Route, node: Option<&Node>, loaded: &Loaded) -> Route {
         .iter()
         .find_map(|name| block.iter().find(|line| &*line.name.text == *name));
     let upstream = target
-        .filter(|line| &*line.name.text == "proxy_pass")
+        .filter(|line| matches!(&*line.name.text, "proxy_pass" | "grpc_pass"))
         .and_then(|line| line.arguments.first())
-        .and_then(|word| word.text.split_once("://"))
-        .map(|(_, rest)| rest.split('/').next().unwrap_or(rest).to_owned());
+        .map(|word| {
+            word.text
+                .split_once("://")
+                .map_or(&*word.text, |(_, rest)| rest)
+        })
+        .map(|rest| rest.split('/').next().unwrap_or(rest).to_owned());
     let shown = |line: &Node| match (&*line.name.text, line.arguments.first()) {
-        ("proxy_pass", Some(url)) => url.text.to_string(),
+        ("proxy_pass" | "grpc_pass", Some(url)) => url.text.to_string(),
         _ => text_of(line),
     };
     let structure = ["location", "listen", "server_name", "if", "limit_except"];

@@ -20,6 +20,7 @@ use crate::conf::regex::Groups;
 use crate::conf::typed::Http;
 use crate::conf::typed::listen::Address;
 use crate::conf::typed::location::{Server, Settings};
+use crate::conf::typed::proxy::Scheme;
 use crate::metrics::traffic::PeerId;
 use crate::net::proxy_protocol::Header;
 use crate::unit::clock;
@@ -286,6 +287,8 @@ pub struct Exchange {
     pub upstream_head: ResponseHead,
     /// The trailer fields of the last peer's response.
     pub upstream_trailers: Fields,
+    /// The scheme of the last `proxy_pass` entered.
+    pub proxy_scheme: Scheme,
     /// `$proxy_host` and `$proxy_port` of the last `proxy_pass` entered.
     pub proxy_host: Vec<u8>,
     /// See `proxy_host`.
@@ -356,6 +359,7 @@ impl Exchange {
             attempts: SmallVec::new(),
             upstream_head: ResponseHead::default(),
             upstream_trailers: Fields::default(),
+            proxy_scheme: Scheme::default(),
             proxy_host: Vec::new(),
             proxy_port: Vec::new(),
             is_body_unwanted: false,

@@ -24,6 +24,7 @@ use super::{DROPPED, OpenError};
 use crate::conf::typed::location::Handler;
 use crate::conf::typed::log::Level;
 use crate::conf::typed::proxy;
+use crate::conf::variable::{Core, Variable};
 use crate::http::exchange::{Attempt, Exchange};
 use crate::http::head::Known;
 use crate::http::{uri, variables};
@@ -87,6 +88,9 @@ pub fn write(
         && level != Level::Debug
     {
         line.push_exchange(exchange);
+        if level <= Level::Error {
+            line.push_id(exchange);
+        }
     }
     finish(logs, level, line);
 }
@@ -205,7 +209,7 @@ fn finish(logs: &ErrorLogs, level: Level, line: Line) {
     // Worse must never be missing, and better is switched on by those who want every line.
     if matches!(level, Level::Crit | Level::Error | Level::Warn) {
         let second = clock::unix().as_secs();
-        let text = &line.bytes[line.message..line.length];
+        let text = &line.bytes[line.message..line.own.unwrap_or(line.length)];
         let is_admitted = REPEATED
             .try_with(|repeated| repeated.borrow_mut().admit(logs, level, text, second))
             .unwrap_or(true);
@@ -242,6 +246,8 @@ struct Line {
     length: usize,
     /// Where the message begins: behind time, level, process and connection.
     message: usize,
+    /// Where begins what no other line can have: lines that are equal up to there say the same.
+    own: Option<usize>,
     /// Something did not fit; nothing behind it is added.
     is_full: bool,
 }
@@ -252,6 +258,7 @@ impl Line {
             bytes: [0; LINE],
             length: 0,
             message: 0,
+            own: None,
             is_full: false,
         }
     }
@@ -327,6 +334,15 @@ impl Line {
         }
     }
 
+    /// `, id: "…"`: what the field `X-OpenClaw-Error` of an answer says, so that who was shown it
+    /// finds the cause.
+    fn push_id(&mut self, exchange: &Exchange) {
+        self.own = Some(self.length);
+        let mut id = Vec::with_capacity(32);
+        variables::write(&Variable::Core(Core::RequestId), exchange, &mut id);
+        self.push_quoted("id", &id);
+    }
+
     fn push_quoted(&mut self, name: &str, value: &[u8]) {
         self.push_message(format_args!(", {name}: \""));
         self.push_foreign(value);
@@ -367,7 +383,7 @@ impl fmt::Write for Line {
 /// The peer and what it was asked for, as one URI.
 fn upstream_uri(exchange: &Exchange, attempt: &Attempt) -> Vec<u8> {
     let mut out = Vec::new();
-    out.extend_from_slice(b"http://");
+    out.extend_from_slice(exchange.proxy_scheme.prefix().as_bytes());
     out.extend_from_slice(attempt.address.as_bytes());
     if attempt.address.starts_with("unix:") {
         out.push(b':');
@@ -697,9 +713,33 @@ mod tests {
                 " [error] {process}#{thread}: *31 connect() failed (111: Connection refused) while \
                  connecting to upstream, client: 192.0.2.7, server: example.org, request: \
                  \"GET /a%20b?c=1 HTTP/1.1\", upstream: \"http://127.0.0.1:1/a%20b?c=1\", host: \
-                 \"example.org:80\", referrer: \"http://e/\"\n"
+                 \"example.org:80\", referrer: \"http://e/\", id: \"{:032x}\"\n",
+                exchange.id.get().expect("it was told")
             )
         );
+    }
+
+    #[test]
+    fn lines_that_differ_in_the_id_of_their_request_alone_are_equal() {
+        let log = Temporary::new(Level::Error);
+        for _ in 0..=REPEATS {
+            let exchange = fixture::exchange("GET / HTTP/1.1", &[]);
+            write(
+                &log.logs,
+                Level::Error,
+                None,
+                format_args!("down"),
+                Some(&exchange),
+            );
+        }
+        let text = log.text();
+        assert_eq!(text.lines().count(), REPEATS as usize, "{text}");
+        let mut ids: Vec<_> = text
+            .lines()
+            .filter_map(|line| line.split_once("id: "))
+            .collect();
+        ids.dedup_by_key(|(_, id)| *id);
+        assert_eq!(ids.len(), REPEATS as usize, "{text}");
     }
 
     #[test]
@@ -756,7 +796,7 @@ mod tests {
 
     #[test]
     fn a_request_cannot_forge_a_line_or_end_its_quotes() {
-        let log = Temporary::new(Level::Error);
+        let log = Temporary::new(Level::Warn);
         let mut exchange = fixture::exchange("GET /\u{1b}[2J\" HTTP/1.1", &[]);
         exchange
             .head
@@ -764,7 +804,7 @@ mod tests {
             .push(b"Host", b"a\n2026/01/01 [emerg]\xff\\");
         write(
             &log.logs,
-            Level::Error,
+            Level::Warn,
             None,
             format_args!("odd name \"{}\"", "\r\n\u{9b}31m\u{e9}"),
             Some(&exchange),

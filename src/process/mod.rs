@@ -283,6 +283,7 @@ pub fn run(setup: Setup, attend: impl FnOnce(&Desk, Option<ControlSocket>)) -> R
         revision: 0,
     };
     let conf = setup.conf.display().to_string();
+    let answers = places.state.join("ocsp");
     let (desk, counter) = Desk::new(setup, usual_error_log.clone(), places, store.clone(), first);
     let program = Program {
         desk: desk.clone(),
@@ -294,6 +295,8 @@ pub fn run(setup: Setup, attend: impl FnOnce(&Desk, Option<ControlSocket>)) -> R
         pid_file,
         identity,
         names: None,
+        staples: tokio::task::JoinSet::new(),
+        answers,
     };
     let started = || {
         error_log::copy_to_stderr(false);

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::Instant;
 
 use super::desk::{self, Author, Counter, Desk, InForce, Proposal};
@@ -71,6 +71,10 @@ pub struct Program {
     pub identity: Option<Identity>,
     /// The task that keeps the names of upstreams up to date.
     pub names: Option<JoinHandle<()>>,
+    /// The tasks that keep the status of certificates at hand.
+    pub staples: JoinSet<()>,
+    /// Where answers of OCSP responders are kept.
+    pub answers: std::path::PathBuf,
 }
 
 /// The signals, each waited for from its making on.
@@ -144,6 +148,10 @@ impl Program {
         }
         started();
         self.generation.acme.attend(&self.generation.orders());
+        let generation = Arc::clone(&self.generation);
+        self.attend_staples(&generation);
+        // A generation ends with its last request, not with the program.
+        drop(generation);
         let files = Arc::clone(&self.generation.files);
         let watching = tokio::spawn(watch_certificates(files));
         workers.watchdog = Watchdog::of_process();
@@ -593,6 +601,7 @@ impl Program {
         }
         workers.shrink_to(count);
         next.acme.attend(&next.orders());
+        self.attend_staples(&next);
         Ok(next)
     }
 
@@ -610,6 +619,16 @@ impl Program {
             tell_name(&event);
         }
         self.names = Some(tokio::spawn(names.keep(|event| tell_name(&event))));
+    }
+
+    /// Keeps the status of the certificates of a generation at hand, and no longer that of others.
+    fn attend_staples(&mut self, generation: &Generation) {
+        self.staples = JoinSet::new();
+        for staple in generation.staples() {
+            let tell = |problem: &str| error_log::report(Level::Warn, format_args!("{problem}"));
+            self.staples
+                .spawn(staple.keep(Some(self.answers.clone()), tell));
+        }
     }
 
     /// Tells of settings that a running process cannot change.

@@ -18,6 +18,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use tokio::runtime::Handle;
 
 use super::account;
+use super::peer_http2;
 use super::proxy::Plan;
 use super::proxy_fields::Url;
 use crate::acme::manager::Manager;
@@ -37,16 +38,19 @@ use crate::metrics::registry;
 use crate::metrics::traffic::{self, RouteId, RouteKey};
 use crate::net::resolver::Resolver;
 use crate::route::table::RouteTable;
+use crate::tls::client::Connectors;
 use crate::tls::computed::Computed;
 use crate::tls::facts::Facts;
 use crate::tls::files::Files;
 use crate::tls::placeholder::placeholder;
 use crate::tls::resumption::{self, Resumption};
 use crate::tls::slot::Slot;
+use crate::tls::stapling::Staple;
 use crate::tls::stream::Stream;
 use crate::tls::terminator::Terminator;
 use crate::unit::clock;
 use crate::upstream::group::{Group, Peers, Selected};
+use crate::upstream::multiplexed::Multiplexed;
 use crate::upstream::pool::{Idle, Pool};
 use crate::upstream::refresh::Names;
 
@@ -130,6 +134,7 @@ impl Generation {
         all.sort_by_key(|(_, settings)| settings.id);
         all.dedup_by_key(|(_, settings)| settings.id);
         let mut opened = Vec::new();
+        let mut connectors = Connectors::default();
         let mut places = Vec::with_capacity(all.len());
         for (route, settings) in &all {
             let failed = |error: log::OpenError| BuildError(error.to_string());
@@ -138,7 +143,7 @@ impl Generation {
                 access: log::open_access(&settings.access_logs, &mut opened).map_err(failed)?,
                 errors: log::open_errors(&settings.error_logs, &mut opened).map_err(failed)?,
                 plan: match &settings.handler {
-                    Handler::Proxy(proxy) => Some(Plan::new(proxy)),
+                    Handler::Proxy(proxy) => Some(Plan::new(proxy, &mut connectors)),
                     Handler::Files | Handler::StubStatus | Handler::Metrics(_) => None,
                 },
             };
@@ -197,6 +202,7 @@ impl Generation {
             .collect();
         opened.dedup_by_key(|warning| warning.to_string());
         let mut warnings: Vec<_> = opened.iter().map(ToString::to_string).collect();
+        warnings.extend(connectors.failures().map(str::to_owned));
         let mut resumption = Resumption::following(previous.map(|previous| &previous.resumption));
         let mut terminators = Vec::with_capacity(http.servers.len());
         for server in &http.servers {
@@ -268,6 +274,24 @@ impl Generation {
                 Certificate::Files(_) | Certificate::Computed { .. } => None,
             })
             .collect()
+    }
+
+    /// The certificates whose status is sent along, each once.
+    pub fn staples(&self) -> Vec<Staple> {
+        let mut staples: Vec<Staple> = Vec::new();
+        for (server, terminator) in self.http.servers.iter().zip(&self.terminators) {
+            let (Some(tls), Some(terminator)) = (&server.tls, terminator) else {
+                continue;
+            };
+            let written = server.settings.resolver.as_ref();
+            let resolver = written.map(|written| self.resolver(written));
+            for staple in Staple::of(tls, terminator.slots(), resolver.as_ref()) {
+                if !staples.iter().any(|known| known.has_slot_of(&staple)) {
+                    staples.push(staple);
+                }
+            }
+        }
+        staples
     }
 
     /// The names in the `upstream {}` blocks: to be looked up before the generation is used, then kept.
@@ -492,6 +516,8 @@ pub struct LocalUpstream {
     /// The balance.
     pub group: Rc<Group>,
     pool: RefCell<Pool<Stream>>,
+    /// Connections that carry many requests at a time.
+    pub multiplexed: Multiplexed<peer_http2::Connection>,
 }
 
 /// So many groups are made for computed addresses before all are forgotten.
@@ -499,10 +525,13 @@ const MOST_DYNAMIC: usize = 1024;
 
 impl LocalUpstream {
     fn new(peers: Arc<Peers>) -> Rc<Self> {
-        let pool = RefCell::new(Pool::new(peers.upstream().keepalive.clone()));
+        let limits = &peers.upstream().keepalive;
+        let pool = RefCell::new(Pool::new(limits.clone()));
+        let multiplexed = Multiplexed::new(limits.clone());
         Rc::new(Self {
             group: Group::new(peers),
             pool,
+            multiplexed,
         })
     }
 
@@ -667,11 +696,12 @@ impl Local {
     /// Closes kept connections that were idle for too long.
     pub fn sweep(&self) {
         let now = clock::now();
-        for upstream in &self.upstreams {
+        let dynamic = self.dynamic.borrow();
+        for upstream in self.upstreams.iter().chain(dynamic.values()) {
             upstream.pool.borrow_mut().sweep(now);
-        }
-        for upstream in self.dynamic.borrow().values() {
-            upstream.pool.borrow_mut().sweep(now);
+            upstream
+                .multiplexed
+                .sweep(now, peer_http2::Connection::is_over);
         }
     }
 
@@ -679,6 +709,7 @@ impl Local {
     pub fn close_idle_peers(&self) {
         for upstream in &self.upstreams {
             upstream.pool.borrow_mut().retain(|_| false);
+            upstream.multiplexed.close();
         }
         self.dynamic.borrow_mut().clear();
     }
@@ -687,7 +718,7 @@ impl Local {
     pub fn idle_peers(&self) -> usize {
         self.upstreams
             .iter()
-            .map(|upstream| upstream.pool.borrow().len())
+            .map(|upstream| upstream.pool.borrow().len() + upstream.multiplexed.idle())
             .sum()
     }
 }

@@ -149,7 +149,7 @@ pub async fn accept(
         }
     };
     let offered = Offered::of(&hello);
-    let (mut secure, proof) = match shake_hands(hello, config, &deadline).await {
+    let (secure, proof) = match shake_hands(hello, config, &deadline).await {
         Ok(done) => done,
         Err(error) => {
             told(&error);
@@ -198,7 +198,6 @@ pub async fn accept(
         certificate,
         judged: RefCell::default(),
     }));
-    secure.session_mut().set_buffer_limit(Some(64 << 10));
     let stream = Stream::Secure(Box::new(secure));
     Some(match is_http2 {
         true => Accepted::Http2(stream),

@@ -1,58 +1,40 @@
 //! `proxy_pass`: the exchange with a peer, from choosing one to the last byte of its answer.
 //!
-//! Owns the order of attempts, what is sent to a peer, and the relay of its answer with
-//! back-pressure. The peer's connection is polled inside the request's own task: nothing is spawned,
-//! and the same turn of the event loop that reads from the peer writes to the client.
+//! Owns the order of attempts, and what is sent to a peer. How a peer is spoken to is in
+//! [`super::peer_http1`] and [`super::peer_http2`], what becomes of its answer in [`super::relay`].
 //!
-//! Invariant: once a byte of an answer's head was queued for the client, no other peer is asked; if the
-//! answer then breaks off, the client's connection is cut, so that it sees the answer as cut.
+//! Invariant: once a byte of an answer's head was queued for the client, no other peer is asked.
 
-use std::future::poll_fn;
-use std::hash::{BuildHasher as _, RandomState};
-use std::io;
-use std::net::SocketAddr;
-use std::ops::Range;
-use std::pin::Pin;
 use std::rc::Rc;
-use std::sync::{Arc, LazyLock};
-use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Instant;
 
-use tokio::io::{AsyncWrite as _, AsyncWriteExt as _};
-
-use super::downstream::{ClientError, Downstream, Framing, framing_for};
+use super::downstream::{ClientError, Downstream};
 use super::fields::FieldSet;
 use super::generation::{Local, LocalUpstream};
-use super::pace::Pace;
+use super::peer::{Answering, Failure, PeerError, Question, Way};
 use super::proxy_fields;
+use super::proxy_request::write_request_head;
+use super::relay::relay_answer;
 use super::request_body::RequestBody;
-use super::{answer, tunnel};
-use crate::conf::template::Template;
-use crate::conf::typed::listen::Address;
+use super::{peer_http1, peer_http2};
 use crate::conf::typed::log::Level;
 use crate::conf::typed::proxy::{HttpVersion, NextUpstream, Proxy, Target};
 use crate::http::buffer;
 use crate::http::exchange::{Attempt, Exchange};
-use crate::http::h1::chunked::{ChunkError, Decoder};
-use crate::http::h1::framing::{self, BodyLength};
-use crate::http::h1::parse::{HeadLimits, HeadParser, Progress, ResponseError};
-use crate::http::h1::write;
-use crate::http::head::{Known, Method, Version};
+use crate::http::head::Known;
 use crate::http::uri::{self, Escape};
-use crate::http::{hop_by_hop, range, variables};
+use crate::http::variables;
 use crate::metrics::traffic::PeerId;
-use crate::net::deadline::Deadline;
-use crate::net::proxy_protocol;
-use crate::tls::stream::Stream;
+use crate::tls::client::{self, Connectors};
 use crate::unit::clock;
 use crate::upstream::balance::{Event, Tried};
-use crate::upstream::group::{NoPeer, Selected};
-use crate::upstream::pool::Idle;
+use crate::upstream::group::NoPeer;
 
 /// A request body up to this size travels in one write with its head.
 const BODY_WITH_HEAD: usize = 16 << 10;
-/// What is read from a peer at once when its answer is large.
-const READ: usize = buffer::LARGE;
+/// How often a request goes to a peer of HTTP/2 again that refused it.
+const MOST_REFUSALS: u8 = 3;
 
 /// What a proxied location needs at run time, compiled from its typed value.
 #[derive(Debug)]
@@ -60,18 +42,24 @@ pub struct Plan {
     /// The typed value.
     pub proxy: Arc<Proxy>,
     /// Request fields that are not passed on.
-    replaced: FieldSet,
+    pub replaced: FieldSet,
     /// Response fields that are not passed on.
     pub hidden: FieldSet,
     /// `X-Accel-…` and others that have no effect.
     pub ignored: FieldSet,
+    /// What begins TLS with a peer, where requests may go to one over TLS.
+    connector: Option<client::Made>,
 }
 
 impl Plan {
-    /// Compiles the names that a request would otherwise compare.
-    pub fn new(proxy: &Arc<Proxy>) -> Self {
+    /// Compiles the names that a request would otherwise compare, and takes what it needs of the
+    /// generation's `connectors`.
+    pub fn new(proxy: &Arc<Proxy>, connectors: &mut Connectors) -> Self {
         let set = |names: &[Box<[u8]>]| FieldSet::new(names.iter().map(|name| &**name));
+        let tls = proxy.tls.as_ref();
         Self {
+            connector: tls
+                .map(|tls| connectors.connector(tls, proxy.http_version == HttpVersion::Http2)),
             proxy: Arc::clone(proxy),
             replaced: set(&proxy.replaced),
             hidden: set(&proxy.hidden),
@@ -96,119 +84,6 @@ pub enum Outcome {
     Redirected(Vec<u8>),
 }
 
-/// Why an attempt at a peer failed.
-#[derive(Debug)]
-enum PeerError {
-    Connect(io::Error),
-    ConnectTimedOut,
-    Send(io::Error),
-    SendTimedOut,
-    Closed,
-    Receive(io::Error),
-    ReadTimedOut,
-    Head(ResponseError),
-    Chunk(ChunkError),
-}
-
-impl PeerError {
-    fn condition(&self) -> NextUpstream {
-        match self {
-            Self::ConnectTimedOut | Self::SendTimedOut | Self::ReadTimedOut => {
-                NextUpstream::TIMEOUT
-            }
-            Self::Head(_) => NextUpstream::INVALID_HEADER,
-            _ => NextUpstream::ERROR,
-        }
-    }
-
-    fn status(&self) -> u16 {
-        if self.condition() == NextUpstream::TIMEOUT {
-            504
-        } else {
-            502
-        }
-    }
-
-    /// What we were doing, in nginx's words.
-    fn doing(&self) -> &'static str {
-        match self {
-            Self::Connect(_) | Self::ConnectTimedOut => "connecting to upstream",
-            Self::Send(_) | Self::SendTimedOut => "sending request to upstream",
-            _ => "reading response header from upstream",
-        }
-    }
-}
-
-impl std::fmt::Display for PeerError {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let system =
-            |formatter: &mut std::fmt::Formatter<'_>, call: &str, error: &io::Error| match error
-                .raw_os_error()
-            {
-                Some(number) => {
-                    write!(
-                        formatter,
-                        "{call}() failed ({number}: {})",
-                        nix::errno::Errno::from_raw(number).desc()
-                    )
-                }
-                None => write!(formatter, "{call}() failed ({error})"),
-            };
-        match self {
-            Self::Connect(error) => system(formatter, "connect", error),
-            Self::Send(error) => system(formatter, "send", error),
-            Self::Receive(error) => system(formatter, "recv", error),
-            Self::ConnectTimedOut | Self::SendTimedOut | Self::ReadTimedOut => {
-                formatter.write_str("upstream timed out (110: Connection timed out)")
-            }
-            Self::Closed => formatter.write_str("upstream prematurely closed connection"),
-            Self::Head(error) => write!(formatter, "{error}"),
-            Self::Chunk(error) => {
-                write!(formatter, "upstream sent invalid chunked response: {error}")
-            }
-        }
-    }
-}
-
-/// Why an attempt ended without an answer.
-enum Failure {
-    Peer(PeerError),
-    Client(ClientError),
-}
-
-/// A connection to a peer in use.
-struct Link {
-    stream: Stream,
-    requests: u64,
-    created: Instant,
-    kind: u64,
-    deadline: Deadline,
-    is_armed: bool,
-}
-
-impl Link {
-    /// `operation`, given up after `timeout` without progress.
-    fn poll_timed<T>(
-        &mut self,
-        context: &mut Context<'_>,
-        timeout: Duration,
-        operation: impl FnOnce(&mut Stream, &mut Context<'_>) -> Poll<T>,
-    ) -> Poll<Option<T>> {
-        if let Poll::Ready(value) = operation(&mut self.stream, context) {
-            self.is_armed = false;
-            return Poll::Ready(Some(value));
-        }
-        if !self.is_armed {
-            self.is_armed = true;
-            self.deadline.set(timeout);
-        }
-        self.deadline.poll_expired(context).map(|()| {
-            self.is_armed = false;
-            None
-        })
-    }
-}
-
 /// Proxies one request. `Err` means that the client is gone or misbehaved before an answer began.
 pub async fn proxy(
     local: &Rc<Local>,
@@ -220,6 +95,21 @@ pub async fn proxy(
     let (upstream, uri) = match resolve_target(local, exchange, proxy).await {
         Ok(found) => found,
         Err(status) => return Ok(Outcome::Failed(status)),
+    };
+
+    let secure = match (&plan.connector, &proxy.tls) {
+        (Some(connector), Some(tls)) if exchange.proxy_scheme.is_secure() => match connector {
+            Ok(connector) => Some(proxy_fields::secure(connector, &tls.name, exchange)),
+            Err(reason) => {
+                local.log(
+                    exchange,
+                    Level::Error,
+                    format_args!("{reason} while connecting to upstream"),
+                );
+                return Ok(Outcome::Failed(502));
+            }
+        },
+        _ => None,
     };
 
     // The whole body is read before a peer is asked, unless it may stream: so a slow client holds no
@@ -285,32 +175,50 @@ pub async fn proxy(
         request.extend_from_slice(bytes);
     }
 
-    let outcome = attempts(
-        local, &upstream, exchange, downstream, plan, &request, head_end, &mut body,
-    )
-    .await;
+    let way = Way::of(proxy, secure, exchange);
+    let http2 = match proxy.http_version {
+        HttpVersion::Http10 | HttpVersion::Http11 => Ok(None),
+        HttpVersion::Http2 => {
+            let secure = exchange.proxy_scheme.is_secure();
+            peer_http2::request(&request[..head_end], secure).map(Some)
+        }
+    };
+    let outcome = match http2 {
+        Ok(http2) => {
+            let question = Question {
+                upstream: &upstream,
+                plan,
+                way,
+                request: &request,
+                head_end,
+                http2,
+            };
+            attempts(local, &question, exchange, downstream, &mut body).await
+        }
+        Err(reason) => {
+            local.log(
+                exchange,
+                Level::Error,
+                format_args!("{reason} while preparing a request to upstream"),
+            );
+            Ok(Outcome::Failed(500))
+        }
+    };
     buffer::give_back(request);
     kept.unwrap_or(body).give_back(exchange);
     outcome
 }
 
 /// Asks peers until one answers, and relays that answer.
-#[expect(
-    clippy::too_many_arguments,
-    reason = "one call; a structure would only rename them"
-)]
 async fn attempts(
     local: &Rc<Local>,
-    upstream: &Rc<LocalUpstream>,
+    question: &Question<'_>,
     exchange: &mut Exchange,
     downstream: &mut Downstream,
-    plan: &Plan,
-    request: &[u8],
-    head_end: usize,
     body: &mut RequestBody,
 ) -> Result<Outcome, ClientError> {
-    let proxy = &*plan.proxy;
-    let opening = Opening::of(proxy, exchange);
+    let proxy = &*question.plan.proxy;
+    let upstream = question.upstream;
     let began = clock::now();
     let mut tried = Tried::with_limit(proxy.next_upstream_tries);
     let first_attempt = exchange.attempts.len();
@@ -330,6 +238,7 @@ async fn attempts(
             }
         };
         let mut may_reuse = true;
+        let mut refusals = 0;
         loop {
             let target = selected.target();
             push_attempt(
@@ -339,18 +248,35 @@ async fn attempts(
                 Some(target.traffic_id),
                 first_attempt,
             );
-            let idle = if may_reuse {
-                upstream.checkout(&selected, opening.kind)
+            let is_reused;
+            let answering = if let Some(head) = &question.http2 {
+                let lease = peer_http2::lease(question, &selected, may_reuse, downstream).await;
+                match lease {
+                    Ok((lease, is_shared)) => {
+                        is_reused = is_shared;
+                        peer_http2::attempt(
+                            question, head, &selected, lease, exchange, downstream, body,
+                        )
+                        .await
+                        .map(Answering::Http2)
+                    }
+                    Err(failure) => {
+                        is_reused = false;
+                        Err(failure)
+                    }
+                }
             } else {
-                None
+                let idle = match may_reuse {
+                    true => upstream.checkout(&selected, question.way.kind),
+                    false => None,
+                };
+                is_reused = idle.is_some();
+                peer_http1::attempt(question, &selected, idle, exchange, downstream, body)
+                    .await
+                    .map(Answering::Http1)
             };
-            let is_reused = idle.is_some();
-            let link = attempt(
-                &selected, idle, &opening, exchange, downstream, plan, request, head_end, body,
-            )
-            .await;
-            let failure = match link {
-                Ok(link) => {
+            let failure = match answering {
+                Ok(answering) => {
                     let status = exchange.upstream_head.status;
                     let repeats = NextUpstream::of_status(status)
                         .is_some_and(|condition| proxy.next_upstream.has(condition))
@@ -369,7 +295,7 @@ async fn attempts(
                         continue 'peers;
                     }
                     return relay_answer(
-                        local, upstream, selected, exchange, downstream, plan, link,
+                        local, question, selected, exchange, downstream, body, answering,
                     )
                     .await;
                 }
@@ -386,11 +312,22 @@ async fn attempts(
                 format_args!("{failure} while {}", failure.doing()),
             );
             finish_attempt(exchange, failure.status());
-            let is_connect = matches!(failure, PeerError::Connect(_) | PeerError::ConnectTimedOut);
             let may_go_on = proxy.next_upstream.has(failure.condition())
                 && body.can_repeat()
-                && (is_connect || may_repeat(exchange, proxy, body))
+                && (failure.is_before_request() || may_repeat(exchange, proxy, body))
                 && is_in_time(proxy, began);
+            // A peer that said that it did nothing, because it carries as much as it can or is about to
+            // go, is asked again a few times: there may be room on another connection.
+            if matches!(failure, PeerError::Refused(_) | PeerError::Unsent(_))
+                && may_go_on
+                && refusals < MOST_REFUSALS
+            {
+                refusals += 1;
+                if let Some(attempt) = exchange.attempts.last_mut() {
+                    attempt.peer = None;
+                }
+                continue;
+            }
             // A connection that was kept may have been closed by the peer at any time: that says
             // nothing about the peer, and the request is owed a fresh connection.
             if is_reused && failure.condition() == NextUpstream::ERROR && may_go_on {
@@ -412,7 +349,7 @@ async fn attempts(
 }
 
 /// Tells that a peer was given up, or came back.
-fn log_event(local: &Local, exchange: &Exchange, event: Option<Event>) {
+pub fn log_event(local: &Local, exchange: &Exchange, event: Option<Event>) {
     match event {
         Some(Event::Disabled) => local.log(
             exchange,
@@ -428,42 +365,6 @@ fn log_event(local: &Local, exchange: &Exchange, event: Option<Event>) {
     }
 }
 
-/// How a connection to a peer begins.
-struct Opening {
-    /// `proxy_bind`
-    bind: Option<SocketAddr>,
-    /// `proxy_protocol`: the header that goes before everything else, TLS too; empty if none.
-    header: Vec<u8>,
-    /// Kept connections that began otherwise do not stand in for this one: they come from another
-    /// address, or are another client's.
-    kind: u64,
-}
-
-impl Opening {
-    fn of(proxy: &Proxy, exchange: &Exchange) -> Self {
-        let bind =
-            (proxy.bind.as_ref()).and_then(|bind| proxy_fields::bind_address(bind, exchange));
-        let mut header = Vec::new();
-        if let Some(version) = proxy.proxy_protocol {
-            let connection = &exchange.connection;
-            let ends = match (&connection.remote, &connection.local) {
-                (Address::Ip(client), Address::Ip(local)) => Some((*client, *local)),
-                _ => None,
-            };
-            proxy_protocol::write(version, ends, &mut header);
-        }
-        let kind = match (bind, header.is_empty()) {
-            (None, true) => 0,
-            // With a key of our own: clients choose some of what is hashed, and one that found a
-            // second client with the same number would speak in its name.
-            _ => KEY.hash_one((bind, &header)),
-        };
-        Self { bind, header, kind }
-    }
-}
-
-static KEY: LazyLock<RandomState> = LazyLock::new(RandomState::new);
-
 /// May a request that may already have been acted upon be sent again?
 fn may_repeat(exchange: &Exchange, proxy: &Proxy, body: &RequestBody) -> bool {
     body.can_repeat()
@@ -474,268 +375,6 @@ fn may_repeat(exchange: &Exchange, proxy: &Proxy, body: &RequestBody) -> bool {
 fn is_in_time(proxy: &Proxy, began: Instant) -> bool {
     proxy.next_upstream_timeout.is_zero()
         || clock::now().saturating_duration_since(began) < proxy.next_upstream_timeout
-}
-
-/// One try: connect, or take the kept connection, send, read the head of the answer.
-#[expect(
-    clippy::too_many_arguments,
-    reason = "one call; a structure would only rename them"
-)]
-async fn attempt(
-    selected: &Selected,
-    idle: Option<Idle<Stream>>,
-    opening: &Opening,
-    exchange: &mut Exchange,
-    downstream: &mut Downstream,
-    plan: &Plan,
-    request: &[u8],
-    head_end: usize,
-    body: &mut RequestBody,
-) -> Result<Link, Failure> {
-    let proxy = &*plan.proxy;
-    let mut link = match idle {
-        Some(Idle {
-            stream,
-            created,
-            requests,
-        }) => Link {
-            stream,
-            requests,
-            created,
-            kind: opening.kind,
-            deadline: Deadline::new(),
-            is_armed: false,
-        },
-        None => connect(selected, opening, downstream, proxy).await?,
-    };
-    link.requests += 1;
-    let now = clock::now();
-    if let Some(attempt) = exchange.attempts.last_mut() {
-        attempt.connect_time = Some(now.saturating_duration_since(attempt.started));
-    }
-
-    let head = &mut exchange.upstream_head;
-    head.reset();
-    buffer::ensure(&mut head.fields.bytes);
-    head.fields.bytes.clear();
-    exchange.upstream_trailers.clear();
-
-    let mut sent = 0;
-    let mut sending = body.sender(request.len() > head_end);
-    let mut is_sent = false;
-    let mut parser = HeadParser::default();
-    let limits = HeadLimits {
-        line: proxy.buffer_size,
-        total: proxy.buffer_size,
-        fields: 1000,
-        ignore_invalid: true,
-        underscores: true,
-    };
-    let body_timeout = exchange.settings.body_timeout;
-    loop {
-        // Sending and reading run together: a peer may answer before it has read everything.
-        let step = poll_fn(|context| {
-            while !is_sent {
-                if sent < request.len() {
-                    match link.poll_timed(context, proxy.send_timeout, |stream, context| {
-                        Pin::new(stream).poll_write(context, &request[sent..])
-                    }) {
-                        Poll::Ready(Some(Ok(count))) => {
-                            sent += count;
-                            count_sent(exchange, count);
-                            continue;
-                        }
-                        Poll::Ready(Some(Err(error))) => {
-                            return Poll::Ready(Err(Failure::Peer(PeerError::Send(error))));
-                        }
-                        Poll::Ready(None) => {
-                            return Poll::Ready(Err(Failure::Peer(PeerError::SendTimedOut)));
-                        }
-                        Poll::Pending => break,
-                    }
-                }
-                match sending.poll_next(context, exchange, downstream, body_timeout) {
-                    Poll::Ready(Ok(false)) => {
-                        is_sent = true;
-                    }
-                    Poll::Ready(Ok(true)) => {
-                        match link.poll_timed(context, proxy.send_timeout, |stream, context| {
-                            Pin::new(stream).poll_write(context, sending.pending())
-                        }) {
-                            Poll::Ready(Some(Ok(count))) => {
-                                sending.advance(count);
-                                count_sent(exchange, count);
-                            }
-                            Poll::Ready(Some(Err(error))) => {
-                                return Poll::Ready(Err(Failure::Peer(PeerError::Send(error))));
-                            }
-                            Poll::Ready(None) => {
-                                return Poll::Ready(Err(Failure::Peer(PeerError::SendTimedOut)));
-                            }
-                            Poll::Pending => break,
-                        }
-                    }
-                    Poll::Ready(Err(error)) => return Poll::Ready(Err(Failure::Client(error))),
-                    Poll::Pending => break,
-                }
-            }
-            let bytes = &mut exchange.upstream_head.fields.bytes;
-            let read = if is_sent {
-                link.poll_timed(context, proxy.read_timeout, |stream, context| {
-                    stream.poll_read_into(context, bytes, buffer::SMALL)
-                })
-            } else {
-                link.stream
-                    .poll_read_into(context, bytes, buffer::SMALL)
-                    .map(Some)
-            };
-            match read {
-                Poll::Ready(Some(Ok(count))) => return Poll::Ready(Ok(count)),
-                Poll::Ready(Some(Err(error))) => {
-                    return Poll::Ready(Err(Failure::Peer(PeerError::Receive(error))));
-                }
-                Poll::Ready(None) => {
-                    return Poll::Ready(Err(Failure::Peer(PeerError::ReadTimedOut)));
-                }
-                Poll::Pending => {}
-            }
-            if is_sent && !proxy.ignore_client_abort && downstream.poll_gone(context).is_ready() {
-                return Poll::Ready(Err(Failure::Client(ClientError::Closed(None))));
-            }
-            Poll::Pending
-        })
-        .await;
-        let count = match step {
-            Ok(count) => count,
-            // The peer closed its receiving side; it may have said why.
-            Err(Failure::Peer(PeerError::Send(error))) => {
-                match read_what_is_there(&mut link, exchange).await {
-                    Some(count) if count > 0 => {
-                        is_sent = true;
-                        sending.abandon();
-                        link.requests = u64::MAX;
-                        count
-                    }
-                    _ => return Err(Failure::Peer(PeerError::Send(error))),
-                }
-            }
-            Err(failure) => return Err(failure),
-        };
-        if count == 0 {
-            return Err(Failure::Peer(PeerError::Closed));
-        }
-        if let Some(attempt) = exchange.attempts.last_mut() {
-            attempt.bytes_received += count as u64;
-        }
-        loop {
-            let head = &mut exchange.upstream_head;
-            match parser
-                .response(head, 0, &limits)
-                .map_err(|error| Failure::Peer(PeerError::Head(error)))?
-            {
-                Progress::Partial => break,
-                Progress::Complete => {}
-            }
-            let status = head.status;
-            if (100..200).contains(&status) && status != 101 {
-                // Interim answers are passed on (RFC 9110 section 15.2), but for 100, which is ours to
-                // say and was said; a client of HTTP/1.0 knows none.
-                if status != 100 && exchange.head.version >= Version::Http11 {
-                    downstream.queue_interim(head);
-                    downstream
-                        .flush(exchange.settings.send_timeout)
-                        .await
-                        .map_err(Failure::Client)?;
-                }
-                // What was passed on makes room: however many come, one head's worth is held.
-                let head = &mut exchange.upstream_head;
-                let length = head.length;
-                head.reset();
-                head.fields.bytes.drain(..length);
-                parser.reset();
-                continue;
-            }
-            if !is_sent {
-                // An early answer: the rest of the request is not sent, and the connection is done.
-                link.requests = u64::MAX;
-            }
-            let now = clock::now();
-            if let Some(attempt) = exchange.attempts.last_mut() {
-                attempt.status = status;
-                attempt.header_time = Some(now.saturating_duration_since(attempt.started));
-            }
-            let time = exchange
-                .attempts
-                .last()
-                .and_then(|attempt| attempt.header_time);
-            selected.head_received(exchange, time.unwrap_or_default(), now);
-            return Ok(link);
-        }
-    }
-}
-
-fn count_sent(exchange: &mut Exchange, count: usize) {
-    if let Some(attempt) = exchange.attempts.last_mut() {
-        attempt.bytes_sent += count as u64;
-    }
-}
-
-/// One read of what the peer sent before it refused to take more.
-async fn read_what_is_there(link: &mut Link, exchange: &mut Exchange) -> Option<usize> {
-    poll_fn(|context| {
-        let bytes = &mut exchange.upstream_head.fields.bytes;
-        match link.stream.poll_read_into(context, bytes, buffer::SMALL) {
-            Poll::Ready(result) => Poll::Ready(result.ok()),
-            Poll::Pending => Poll::Ready(None),
-        }
-    })
-    .await
-}
-
-/// A fresh connection to a peer.
-async fn connect(
-    selected: &Selected,
-    opening: &Opening,
-    downstream: &mut Downstream,
-    proxy: &Proxy,
-) -> Result<Link, Failure> {
-    let connecting = async {
-        let address = &selected.target().address;
-        let mut stream =
-            crate::net::connect::connect(address, opening.bind, proxy.socket_keepalive).await?;
-        stream.set_nodelay();
-        if !opening.header.is_empty() {
-            // There is room for it in a socket that is new.
-            stream.write_all(&opening.header).await?;
-        }
-        io::Result::Ok(stream)
-    };
-    let mut connecting = std::pin::pin!(connecting);
-    let deadline = Deadline::new();
-    deadline.set(proxy.connect_timeout);
-    let stream = poll_fn(|context| {
-        if let Poll::Ready(result) = connecting.as_mut().poll(context) {
-            return Poll::Ready(result.map_err(|error| Failure::Peer(PeerError::Connect(error))));
-        }
-        if !proxy.ignore_client_abort
-            && downstream.is_body_complete()
-            && downstream.poll_gone(context).is_ready()
-        {
-            return Poll::Ready(Err(Failure::Client(ClientError::Closed(None))));
-        }
-        deadline
-            .poll_expired(context)
-            .map(|()| Err(Failure::Peer(PeerError::ConnectTimedOut)))
-    })
-    .await?;
-    Ok(Link {
-        stream: stream.into(),
-        requests: 0,
-        created: clock::now(),
-        kind: opening.kind,
-        deadline,
-        is_armed: false,
-    })
 }
 
 fn push_attempt(
@@ -761,7 +400,7 @@ fn push_attempt(
     });
 }
 
-fn finish_attempt(exchange: &mut Exchange, status: u16) {
+pub fn finish_attempt(exchange: &mut Exchange, status: u16) {
     if let Some(attempt) = exchange.attempts.last_mut() {
         if attempt.status == 0 {
             attempt.status = status;
@@ -778,11 +417,13 @@ async fn resolve_target(
 ) -> Result<(Rc<LocalUpstream>, Option<Vec<u8>>), u16> {
     match &proxy.target {
         Target::Group {
+            scheme,
             upstream,
             host,
             port,
             uri,
         } => {
+            exchange.proxy_scheme = *scheme;
             exchange.proxy_host.clear();
             exchange.proxy_host.extend_from_slice(host);
             exchange.proxy_port.clear();
@@ -810,7 +451,7 @@ async fn resolve_target(
         Target::Dynamic(template) => {
             let mut text = Vec::new();
             variables::expand(template, exchange, &mut text);
-            let Some(target) = proxy_fields::split_url(&text) else {
+            let Some(target) = proxy_fields::split_url(proxy.schemes, &text) else {
                 local.log(
                     exchange,
                     Level::Error,
@@ -818,6 +459,7 @@ async fn resolve_target(
                 );
                 return Err(500);
             };
+            exchange.proxy_scheme = target.scheme;
             exchange.proxy_host.clear();
             exchange.proxy_host.extend_from_slice(target.host_and_port);
             exchange.proxy_port.clear();
@@ -853,587 +495,5 @@ fn append_args(target: &mut Vec<u8>, args: &[u8]) {
     if !args.is_empty() {
         target.push(b'?');
         target.extend_from_slice(args);
-    }
-}
-
-/// The head of the request as the peer gets it; `true` if it asks the peer to close afterwards.
-fn write_request_head(
-    out: &mut Vec<u8>,
-    exchange: &Exchange,
-    plan: &Plan,
-    uri: Option<&[u8]>,
-    length: Option<u64>,
-    is_chunked: bool,
-) -> bool {
-    let proxy = &*plan.proxy;
-    let head = &exchange.head;
-    match &proxy.method {
-        Some(method) => variables::expand(method, exchange, out),
-        // An error page is fetched with GET whatever the client's method was.
-        None if exchange.method == Method::Get && head.method != Method::Get => {
-            out.extend_from_slice(b"GET")
-        }
-        None => out.extend_from_slice(head.bytes(head.method_token)),
-    }
-    out.push(b' ');
-    let target = uri.unwrap_or_else(|| head.bytes(head.path_and_query));
-    if target.starts_with(b"?") {
-        out.push(b'/');
-    }
-    let start = out.len();
-    out.extend_from_slice(target);
-    // A target made of variables may hold decoded bytes that would end the request line.
-    if out[start..]
-        .iter()
-        .any(|byte| *byte <= b' ' || *byte == 0x7f)
-    {
-        let raw = out.split_off(start);
-        for byte in raw {
-            match byte {
-                0..=b' ' | 0x7f => {
-                    let digit = |half: u8| b"0123456789ABCDEF"[usize::from(half)];
-                    out.extend_from_slice(&[b'%', digit(byte >> 4), digit(byte & 15)]);
-                }
-                byte => out.push(byte),
-            }
-        }
-    }
-    out.extend_from_slice(match proxy.http_version {
-        HttpVersion::Http10 => b" HTTP/1.0\r\n",
-        HttpVersion::Http11 => b" HTTP/1.1\r\n",
-    });
-    let mut closes = false;
-    for field in &proxy.set_fields {
-        // Whatever is configured, a body is framed by the length that it has.
-        let frames = field.name.eq_ignore_ascii_case(b"content-length")
-            || field.name.eq_ignore_ascii_case(b"transfer-encoding");
-        if !frames || (length.is_none() && !is_chunked) {
-            let start = out.len();
-            write_set_field(out, exchange, &field.name, &field.value);
-            closes |=
-                field.name.eq_ignore_ascii_case(b"connection") && asks_to_close(&out[start..]);
-        }
-    }
-    if let Some(length) = length {
-        out.extend_from_slice(b"Content-Length: ");
-        write::push_decimal(out, length);
-        out.extend_from_slice(b"\r\n");
-    }
-    if is_chunked {
-        out.extend_from_slice(b"Transfer-Encoding: chunked\r\n");
-    }
-    if proxy.pass_request_headers {
-        let nominated = head.fields.has(Known::Connection);
-        for (known, name, value) in head.fields.iter() {
-            if plan.replaced.contains(known, name)
-                || (nominated && hop_by_hop::is_nominated(&head.fields, name))
-            {
-                continue;
-            }
-            write::push_field(out, name, value);
-        }
-    }
-    out.extend_from_slice(b"\r\n");
-    closes
-}
-
-/// Does a `Connection` line that we wrote ask the peer to close?
-fn asks_to_close(line: &[u8]) -> bool {
-    let options = line
-        .splitn(2, |&byte| byte == b':')
-        .last()
-        .unwrap_or_default();
-    options
-        .split(|&byte| byte == b',')
-        .any(|option| option.trim_ascii().eq_ignore_ascii_case(b"close"))
-}
-
-/// A field with a value computed for the request; nothing when the value is empty.
-fn write_set_field(out: &mut Vec<u8>, exchange: &Exchange, name: &[u8], value: &Template) {
-    let start = out.len();
-    out.extend_from_slice(name);
-    out.extend_from_slice(b": ");
-    let value_start = out.len();
-    variables::expand(value, exchange, out);
-    if out.len() == value_start {
-        out.truncate(start);
-        return;
-    }
-    // A value made of the client's bytes must not be able to begin another field.
-    for byte in &mut out[value_start..] {
-        if matches!(byte, b'\r' | b'\n' | 0) {
-            *byte = b' ';
-        }
-    }
-    // HTTP/2 in clear text past the rules of this proxy: never offered to a peer.
-    let is_h2c = |option: &[u8]| option.trim_ascii().eq_ignore_ascii_case(b"h2c");
-    if name.eq_ignore_ascii_case(b"upgrade")
-        && out[value_start..].split(|&byte| byte == b',').any(is_h2c)
-    {
-        out.truncate(start);
-        return;
-    }
-    out.extend_from_slice(b"\r\n");
-}
-
-/// A peer's head was read: turns it into the answer, sends that, and relays the body.
-async fn relay_answer(
-    local: &Rc<Local>,
-    upstream: &Rc<LocalUpstream>,
-    selected: Selected,
-    exchange: &mut Exchange,
-    downstream: &mut Downstream,
-    plan: &Plan,
-    mut link: Link,
-) -> Result<Outcome, ClientError> {
-    let proxy = &*plan.proxy;
-    let status = exchange.upstream_head.status;
-    let method = if exchange.method == Method::Head || exchange.head.method == Method::Head {
-        Method::Head
-    } else {
-        exchange.method
-    };
-    let length = match framing::response_body(method, &exchange.upstream_head) {
-        Ok(length) => length,
-        Err(error) => {
-            local.log(
-                exchange,
-                Level::Error,
-                format_args!("{error} while reading response header from upstream"),
-            );
-            finish_attempt(exchange, 502);
-            exchange.upstream_head.status = 0;
-            if let Some(attempt) = exchange.attempts.last_mut() {
-                attempt.status = 502;
-            }
-            let event = selected.fail(clock::now());
-            log_event(local, exchange, event);
-            return Ok(Outcome::Failed(502));
-        }
-    };
-    if status == 101 {
-        if !downstream.wants_tunnel(exchange) {
-            local.log(
-                exchange,
-                Level::Error,
-                format_args!(
-                    "upstream sent unexpected 101 while reading response header from upstream"
-                ),
-            );
-            finish_attempt(exchange, 502);
-            let event = selected.fail(clock::now());
-            log_event(local, exchange, event);
-            return Ok(Outcome::Failed(502));
-        }
-        let outcome = tunnel::run(local, exchange, downstream, plan, link.stream).await;
-        // Until here the tunnel counted as a connection to its peer.
-        succeed(local, exchange, selected);
-        return outcome;
-    }
-    if let Some(target) = proxy_fields::accel_redirect(exchange, plan) {
-        finish_attempt(exchange, status);
-        succeed(local, exchange, selected);
-        return Ok(Outcome::Redirected(target));
-    }
-    if proxy.intercept_errors && status >= 300 && answer::has_error_page(exchange, status) {
-        finish_attempt(exchange, status);
-        succeed(local, exchange, selected);
-        return Ok(Outcome::Intercepted(status));
-    }
-
-    let buffering = proxy_fields::take_response(exchange, plan, &selected) && proxy.buffering;
-    exchange.status = status;
-    exchange.has_peer_reason = true;
-    exchange.answer_length = match length {
-        BodyLength::Length(length) => Some(length),
-        BodyLength::None => proxy_fields::told_length(exchange, method),
-        BodyLength::Chunked | BodyLength::UntilClose => None,
-    };
-    let has_body = !matches!(length, BodyLength::None | BodyLength::Length(0));
-    let has_trailers = answer::complete(exchange, None);
-    if has_trailers && has_body && exchange.head.version == Version::Http11 {
-        exchange.answer_length = None;
-    }
-    let mut window = None;
-    if proxy.force_ranges && has_body {
-        match range::apply_to_stream(exchange) {
-            Ok(found) => window = found,
-            Err(range::Unsatisfiable) => {
-                finish_attempt(exchange, status);
-                succeed(local, exchange, selected);
-                return Ok(Outcome::Failed(416));
-            }
-        }
-        exchange.has_peer_reason &= window.is_none();
-    }
-    let framing = if has_body {
-        framing_for(
-            exchange.head.version,
-            exchange.answer_length,
-            exchange.settings.chunked_transfer_encoding,
-        )
-    } else {
-        Framing::Nothing
-    };
-    answer::start(local, exchange, downstream, framing, has_body);
-
-    let mut source = Source::new(length, exchange.upstream_head.length);
-    source.window = window;
-    let limit = if buffering {
-        proxy.buffers.max(buffer::SMALL)
-    } else {
-        0
-    };
-    let relayed = relay(exchange, downstream, &mut link, &mut source, limit, proxy).await;
-    if let Some(attempt) = exchange.attempts.last_mut() {
-        attempt.response_length = source.received;
-    }
-    finish_attempt(exchange, status);
-    match relayed {
-        Ok(()) => {
-            let is_clean = source.leaves_connection_clean(&exchange.upstream_head.fields.bytes);
-            // A peer that was asked in HTTP/1.0, or to close, closes, whatever it says.
-            if is_clean
-                && !exchange.peer_closes
-                && proxy.http_version == HttpVersion::Http11
-                && link.requests != u64::MAX
-                && framing::keeps_response_connection(&exchange.upstream_head)
-            {
-                upstream.keep(
-                    &selected,
-                    link.kind,
-                    Idle {
-                        stream: link.stream,
-                        requests: link.requests,
-                        created: link.created,
-                    },
-                );
-            }
-            succeed(local, exchange, selected);
-            exchange.is_complete = true;
-            answer::note_sent(exchange);
-            Ok(Outcome::Sent)
-        }
-        Err(RelayError::Client(error)) => {
-            answer::note_sent(exchange);
-            super::log_client_error(local, exchange, &error, "sending to client");
-            Ok(Outcome::Cut)
-        }
-        Err(RelayError::Peer(error)) => {
-            local.log(
-                exchange,
-                Level::Error,
-                format_args!("{error} while reading upstream"),
-            );
-            // Nothing was sent yet: the client gets a whole answer that says so.
-            if exchange.bytes_sent == 0 && downstream.take_back() {
-                exchange.answer.clear();
-                exchange.answer_trailers.clear();
-                exchange.head_bytes_sent = 0;
-                exchange.error_status = 0;
-                let event = selected.fail(clock::now());
-                log_event(local, exchange, event);
-                return Ok(Outcome::Failed(502));
-            }
-            let event = selected.fail(clock::now());
-            log_event(local, exchange, event);
-            // What was received is still owed to the client; then it sees the cut.
-            if let Ok(count) = downstream.flush(exchange.settings.send_timeout).await {
-                exchange.bytes_sent += count;
-            }
-            answer::note_sent(exchange);
-            Ok(Outcome::Cut)
-        }
-    }
-}
-
-/// The peer did what it was asked.
-fn succeed(local: &Local, exchange: &Exchange, selected: Selected) {
-    let time = exchange
-        .attempts
-        .last()
-        .and_then(|attempt| attempt.response_time)
-        .unwrap_or_default();
-    let event = selected.succeed(exchange, time, clock::now());
-    log_event(local, exchange, event);
-}
-
-enum RelayError {
-    Client(ClientError),
-    Peer(PeerError),
-}
-
-/// Where the body of a peer's answer stands.
-struct Source {
-    length: BodyLength,
-    /// Bytes of the body still to come, when a length was told.
-    remaining: u64,
-    decoder: Decoder,
-    /// Where in the head's buffer the unread bytes begin.
-    unread: usize,
-    /// Body bytes received, as `$upstream_response_length`.
-    received: u64,
-    /// What of the body the client gets, if not all of it.
-    window: Option<Range<u64>>,
-    is_complete: bool,
-}
-
-impl Source {
-    fn new(length: BodyLength, head_length: usize) -> Self {
-        let (remaining, is_complete) = match length {
-            BodyLength::None => (0, true),
-            BodyLength::Length(length) => (length, length == 0),
-            BodyLength::Chunked | BodyLength::UntilClose => (0, false),
-        };
-        Self {
-            length,
-            remaining,
-            decoder: Decoder::default(),
-            unread: head_length,
-            received: 0,
-            window: None,
-            is_complete,
-        }
-    }
-
-    /// Queues body bytes, of which `self.received` is the position, or what the client asked for.
-    fn deliver(&self, bytes: &[u8], downstream: &mut Downstream) {
-        let Some(window) = &self.window else {
-            downstream.queue(bytes);
-            return;
-        };
-        let end = self.received + bytes.len() as u64;
-        let (from, to) = (window.start.max(self.received), window.end.min(end));
-        if from < to {
-            let at = |position: u64| (position - self.received) as usize;
-            downstream.queue(&bytes[at(from)..at(to)]);
-        }
-    }
-
-    /// Did the answer end exactly where the peer stopped sending? Otherwise the next answer on this
-    /// connection would begin with bytes that belong to nobody.
-    fn leaves_connection_clean(&self, bytes: &[u8]) -> bool {
-        self.is_complete
-            && !matches!(self.length, BodyLength::UntilClose)
-            && self.unread >= bytes.len()
-    }
-
-    /// Moves bytes that were already read to the client's queue.
-    fn take_read(
-        &mut self,
-        exchange: &mut Exchange,
-        downstream: &mut Downstream,
-        pass_trailers: bool,
-    ) -> Result<(), PeerError> {
-        let bytes = &exchange.upstream_head.fields.bytes;
-        match self.length {
-            BodyLength::None => {}
-            BodyLength::Length(_) => {
-                let count = (bytes.len() - self.unread)
-                    .min(usize::try_from(self.remaining).unwrap_or(usize::MAX));
-                self.deliver(&bytes[self.unread..self.unread + count], downstream);
-                self.unread += count;
-                self.took(count);
-            }
-            BodyLength::UntilClose => {
-                self.deliver(&bytes[self.unread..], downstream);
-                self.received += (bytes.len() - self.unread) as u64;
-                self.unread = bytes.len();
-            }
-            BodyLength::Chunked => {
-                while self.unread < bytes.len() && !self.decoder.is_done() {
-                    let input = &bytes[self.unread..];
-                    let decoded = self
-                        .decoder
-                        .decode(input, &mut exchange.upstream_trailers)
-                        .map_err(PeerError::Chunk)?;
-                    self.deliver(&input[decoded.data.clone()], downstream);
-                    self.received += decoded.data.len() as u64;
-                    self.unread += decoded.consumed;
-                    if decoded.consumed == 0 {
-                        break;
-                    }
-                }
-                self.is_complete = self.decoder.is_done();
-                if self.is_complete && pass_trailers {
-                    for (_, name, value) in exchange.upstream_trailers.iter() {
-                        exchange.answer_trailers.push(name, value);
-                    }
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn took(&mut self, count: usize) {
-        self.remaining -= count as u64;
-        self.received += count as u64;
-        self.is_complete = self.remaining == 0;
-    }
-}
-
-/// Moves the body from the peer to the client. `limit` is how much may wait for a slow client
-/// before the peer has to wait too; 0 reads on only when all was written.
-async fn relay(
-    exchange: &mut Exchange,
-    downstream: &mut Downstream,
-    link: &mut Link,
-    source: &mut Source,
-    limit: usize,
-    proxy: &Proxy,
-) -> Result<(), RelayError> {
-    let send_timeout = exchange.settings.send_timeout;
-    source
-        .take_read(exchange, downstream, proxy.pass_trailers)
-        .map_err(RelayError::Peer)?;
-    let mut is_ended = false;
-    let mut is_client_gone = None;
-    let mut pace = match proxy.limit_rate.literal() {
-        Some(b"0") => None,
-        _ => Some(answer::size_of(&proxy.limit_rate, exchange)),
-    }
-    .filter(|&rate| rate > 0)
-    .map(|rate| Pace::new(rate, 0));
-    poll_fn(|context| {
-        loop {
-            let mut progress = false;
-            if source.is_complete && !is_ended {
-                is_ended = true;
-                answer::add_trailers(exchange);
-                downstream.queue_end(&exchange.answer_trailers);
-            }
-            if downstream.queued() > 0 && is_client_gone.is_none() {
-                match downstream.poll_flush(context, send_timeout) {
-                    Poll::Ready(Ok(count)) => {
-                        exchange.bytes_sent += count as u64;
-                        progress = true;
-                    }
-                    Poll::Ready(Err(error)) if proxy.ignore_client_abort => {
-                        is_client_gone = Some(error)
-                    }
-                    Poll::Ready(Err(error)) => return Poll::Ready(Err(RelayError::Client(error))),
-                    Poll::Pending => {}
-                }
-            }
-            if is_ended && (downstream.queued() == 0 || is_client_gone.is_some()) {
-                return Poll::Ready(match is_client_gone.take() {
-                    Some(error) => Err(RelayError::Client(error)),
-                    None => Ok(()),
-                });
-            }
-            let queued = downstream.queued();
-            let received = source.received;
-            let is_allowed = pace
-                .as_mut()
-                .is_none_or(|pace| source.is_complete || pace.poll_allowance(context).is_ready());
-            if is_allowed
-                && !source.is_complete
-                && (queued == 0 || queued < limit || is_client_gone.is_some())
-            {
-                match poll_source(
-                    context,
-                    exchange,
-                    downstream,
-                    link,
-                    source,
-                    proxy,
-                    is_client_gone.is_some(),
-                ) {
-                    Poll::Ready(Ok(())) => {
-                        progress = true;
-                        if let Some(pace) = &mut pace {
-                            pace.note((source.received - received) as usize);
-                        }
-                    }
-                    Poll::Ready(Err(error)) => return Poll::Ready(Err(RelayError::Peer(error))),
-                    Poll::Pending => {}
-                }
-            }
-            if !progress {
-                return Poll::Pending;
-            }
-        }
-    })
-    .await
-}
-
-/// One read from the peer into the client's queue.
-fn poll_source(
-    context: &mut Context<'_>,
-    exchange: &mut Exchange,
-    downstream: &mut Downstream,
-    link: &mut Link,
-    source: &mut Source,
-    proxy: &Proxy,
-    is_discarding: bool,
-) -> Poll<Result<(), PeerError>> {
-    let is_raw = source.window.is_none()
-        && matches!(
-            source.length,
-            BodyLength::Length(_) | BodyLength::UntilClose
-        );
-    let read = if is_raw
-        && !is_discarding
-        && let Some(queue) = downstream.raw_queue()
-    {
-        // Nothing is added to the bytes: they are read to where they are written from.
-        if queue.capacity() < READ {
-            let mut large = buffer::take_large();
-            large.extend_from_slice(queue);
-            buffer::give_back(std::mem::replace(queue, large));
-        }
-        let before = queue.len();
-        let room = match source.length {
-            BodyLength::Length(_) => usize::try_from(source.remaining)
-                .unwrap_or(usize::MAX)
-                .min(READ),
-            _ => READ,
-        };
-        let read = link.poll_timed(context, proxy.read_timeout, |stream, context| {
-            use bytes::BufMut as _;
-            let mut limited = queue.limit(room);
-            let read = std::pin::pin!(tokio::io::AsyncReadExt::read_buf(stream, &mut limited));
-            read.poll(context)
-        });
-        if let Poll::Ready(Some(Ok(count))) = read {
-            debug_assert_eq!(queue.len(), before + count);
-            match source.length {
-                BodyLength::Length(_) => source.took(count),
-                _ => source.received += count as u64,
-            }
-        }
-        read
-    } else {
-        let head_length = exchange.upstream_head.length;
-        let bytes = &mut exchange.upstream_head.fields.bytes;
-        if source.unread == bytes.len() {
-            bytes.truncate(head_length);
-            source.unread = head_length;
-        }
-        let read = link.poll_timed(context, proxy.read_timeout, |stream, context| {
-            stream.poll_read_into(context, bytes, READ / 2)
-        });
-        if let Poll::Ready(Some(Ok(count))) = read
-            && count > 0
-        {
-            source.take_read(exchange, downstream, proxy.pass_trailers)?;
-        }
-        read
-    };
-    match read {
-        Poll::Ready(Some(Ok(0))) if matches!(source.length, BodyLength::UntilClose) => {
-            source.is_complete = true;
-            Poll::Ready(Ok(()))
-        }
-        Poll::Ready(Some(Ok(0))) => Poll::Ready(Err(PeerError::Closed)),
-        Poll::Ready(Some(Ok(count))) => {
-            if let Some(attempt) = exchange.attempts.last_mut() {
-                attempt.bytes_received += count as u64;
-            }
-            Poll::Ready(Ok(()))
-        }
-        Poll::Ready(Some(Err(error))) => Poll::Ready(Err(PeerError::Receive(error))),
-        Poll::Ready(None) => Poll::Ready(Err(PeerError::ReadTimedOut)),
-        Poll::Pending => Poll::Pending,
     }
 }

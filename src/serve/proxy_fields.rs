@@ -2,20 +2,27 @@
 //! client, and how `Location`, `Set-Cookie` and `X-Accel-…` are edited or obeyed.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use super::answer;
+use super::peer::Secure;
 use super::proxy::Plan;
 use crate::conf::regex::Groups;
 use crate::conf::template::Template;
-use crate::conf::typed::proxy::{Bind, BindAddress, CookieEdit, CookieFlags, CookieName, Redirect};
+use crate::conf::typed::proxy::{
+    Bind, BindAddress, CookieEdit, CookieFlags, CookieName, Redirect, Scheme,
+};
 use crate::http::exchange::Exchange;
 use crate::http::head::{Fields, Known, Method};
 use crate::http::{hop_by_hop, variables};
+use crate::tls::client::Connector;
 use crate::upstream::group::Selected;
 
 /// The parts of the URL that a `proxy_pass` with variables came out as.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Url<'a> {
+    /// How its peer is spoken to.
+    pub scheme: Scheme,
     /// Name or address, with the port as written.
     pub host_and_port: &'a [u8],
     /// Name or address; an IPv6 address without its brackets.
@@ -28,21 +35,19 @@ pub struct Url<'a> {
     pub unix: Option<&'a [u8]>,
 }
 
-/// Takes `http://host[:port][/uri]` or `http://unix:path[:/uri]` apart.
-pub fn split_url(text: &[u8]) -> Option<Url<'_>> {
-    let rest = text
-        .get(..7)
-        .filter(|scheme| scheme.eq_ignore_ascii_case(b"http://"))
-        .map(|_| &text[7..])?;
+/// Takes `http://host[:port][/uri]` or `http://unix:path[:/uri]` apart, with one of these schemes.
+pub fn split_url(schemes: [Scheme; 2], text: &[u8]) -> Option<Url<'_>> {
+    let (scheme, rest) = Scheme::split(schemes, text)?;
     if let Some(path) = rest.strip_prefix(b"unix:") {
         let (path, uri) = match memchr::memchr(b':', path) {
             Some(colon) => (&path[..colon], &path[colon + 1..]),
             None => (path, &b""[..]),
         };
         return (!path.is_empty()).then_some(Url {
+            scheme,
             host_and_port: b"localhost",
             host: b"",
-            port: 80,
+            port: scheme.usual_port(),
             uri,
             unix: Some(path),
         });
@@ -63,7 +68,7 @@ pub fn split_url(text: &[u8]) -> Option<Url<'_>> {
         },
     };
     let port = match port {
-        None => 80,
+        None => scheme.usual_port(),
         Some(digits) => std::str::from_utf8(digits)
             .ok()?
             .parse()
@@ -71,12 +76,34 @@ pub fn split_url(text: &[u8]) -> Option<Url<'_>> {
             .filter(|&port| port > 0)?,
     };
     (!host.is_empty()).then_some(Url {
+        scheme,
         host_and_port,
         host,
         port,
         uri,
         unix: None,
     })
+}
+
+/// TLS with a peer whose name is this template: a host, of which a port is no part.
+pub fn secure(connector: &Arc<Connector>, name: &Template, exchange: &Exchange) -> Secure {
+    let mut text = Vec::new();
+    variables::expand(name, exchange, &mut text);
+    let bare = match text.as_slice() {
+        [b'[', inside @ ..] => match memchr::memchr(b']', inside) {
+            Some(end) => &inside[..end],
+            None => inside,
+        },
+        text => match memchr::memchr(b':', text) {
+            // More than one colon: an address without brackets.
+            Some(colon) if !text[colon + 1..].contains(&b':') => &text[..colon],
+            _ => text,
+        },
+    };
+    Secure {
+        connector: Arc::clone(connector),
+        name: bare.to_vec(),
+    }
 }
 
 /// The local address to connect from.
@@ -414,17 +441,20 @@ mod tests {
 
     #[test]
     fn urls_are_taken_apart() {
-        let url = split_url(b"http://[::1]:8080/a?b").expect("valid");
+        let of_proxy = |text| split_url(Scheme::OF_PROXY, text);
+        let url = of_proxy(b"http://[::1]:8080/a?b").expect("valid");
         assert_eq!(
             (url.host, url.port, url.uri),
             (&b"::1"[..], 8080, &b"/a?b"[..])
         );
-        let url = split_url(b"HTTP://example.org").expect("valid");
+        let url = of_proxy(b"HTTP://example.org").expect("valid");
         assert_eq!(
             (url.host, url.port, url.uri),
             (&b"example.org"[..], 80, &b""[..])
         );
-        let url = split_url(b"http://unix:/run/x.sock:/y").expect("valid");
+        let url = of_proxy(b"https://example.org/a").expect("valid");
+        assert_eq!((url.scheme, url.port), (Scheme::Https, 443));
+        let url = of_proxy(b"http://unix:/run/x.sock:/y").expect("valid");
         assert_eq!((url.unix, url.uri), (Some(&b"/run/x.sock"[..]), &b"/y"[..]));
         for wrong in [
             &b"ftp://x"[..],
@@ -434,7 +464,14 @@ mod tests {
             b"http://x:99999",
             b"x",
         ] {
-            assert_eq!(split_url(wrong), None);
+            assert_eq!(of_proxy(wrong), None);
         }
+        let of_grpc = |text| {
+            let url = split_url(Scheme::OF_GRPC, text)?;
+            Some((url.scheme, url.host, url.port))
+        };
+        assert_eq!(of_grpc(b"grpcs://a"), Some((Scheme::Grpcs, &b"a"[..], 443)));
+        assert_eq!(of_grpc(b"a:50051"), Some((Scheme::Grpc, &b"a"[..], 50051)));
+        assert_eq!(of_grpc(b"http://a"), None);
     }
 }

@@ -139,15 +139,16 @@ impl RequestBody {
         )
     }
 
-    /// What of it is to be sent behind the head. `is_with_head` says that the head's write holds it.
-    pub fn sender(&mut self, is_with_head: bool) -> Sender<'_> {
+    /// What of it is to be sent behind the head. `is_with_head` says that the head's write holds it,
+    /// `in_chunks` that one of unknown length is framed by chunks.
+    pub fn sender(&mut self, is_with_head: bool, in_chunks: bool) -> Sender {
         let is_done = is_with_head || matches!(self, Self::Empty);
         if let Self::File(file) = self {
             // A second attempt sends from the start.
             let _ = file.rewind();
         }
         Sender {
-            body: self,
+            in_chunks,
             piece: Vec::new(),
             sent: 0,
             is_done,
@@ -166,32 +167,33 @@ impl RequestBody {
     }
 }
 
-/// Sends a body piece by piece.
+/// Sends a body piece by piece: always the same body.
 #[derive(Debug)]
-pub struct Sender<'a> {
-    body: &'a mut RequestBody,
+pub struct Sender {
+    in_chunks: bool,
     piece: Vec<u8>,
     sent: usize,
     is_done: bool,
     is_begun: bool,
 }
 
-impl Sender<'_> {
+impl Sender {
     /// Makes the next piece ready; `Ok(false)` when everything was sent.
     pub fn poll_next(
         &mut self,
+        body: &mut RequestBody,
         context: &mut Context<'_>,
         exchange: &mut Exchange,
         downstream: &mut Downstream,
         timeout: Duration,
     ) -> Poll<Result<bool, ClientError>> {
-        if self.sent < self.pending_length() {
+        if self.sent < self.pending_length(body) {
             return Poll::Ready(Ok(true));
         }
         if self.is_done {
             return Poll::Ready(Ok(false));
         }
-        match &mut *self.body {
+        match &mut *body {
             RequestBody::Empty => self.is_done = true,
             // The whole body is one piece; it was not begun, or it would be pending or done.
             RequestBody::Memory(_) => {
@@ -212,7 +214,7 @@ impl Sender<'_> {
                 first,
                 has_begun,
             } => {
-                let is_chunked = length.is_none();
+                let is_chunked = self.in_chunks && length.is_none();
                 self.piece.clear();
                 self.sent = 0;
                 // Room for the chunk's head, which is known only when its payload is.
@@ -256,11 +258,11 @@ impl Sender<'_> {
                 self.is_done = is_complete;
             }
         }
-        Poll::Ready(Ok(self.sent < self.pending_length()))
+        Poll::Ready(Ok(self.sent < self.pending_length(body)))
     }
 
-    fn pending_length(&self) -> usize {
-        match &*self.body {
+    fn pending_length(&self, body: &RequestBody) -> usize {
+        match body {
             RequestBody::Memory(bytes) if self.is_begun && !self.is_done => bytes.len(),
             RequestBody::Memory(_) => 0,
             _ => self.piece.len(),
@@ -268,19 +270,27 @@ impl Sender<'_> {
     }
 
     /// The bytes to write next.
-    pub fn pending(&self) -> &[u8] {
-        match &*self.body {
+    pub fn pending<'a>(&'a self, body: &'a RequestBody) -> &'a [u8] {
+        match body {
             RequestBody::Memory(bytes) => &bytes[self.sent..],
             _ => &self.piece[self.sent..],
         }
     }
 
     /// So many of them were written.
-    pub fn advance(&mut self, count: usize) {
+    pub fn advance(&mut self, body: &RequestBody, count: usize) {
         self.sent += count;
-        if matches!(&*self.body, RequestBody::Memory(bytes) if self.sent >= bytes.len()) {
+        if matches!(body, RequestBody::Memory(bytes) if self.sent >= bytes.len()) {
             self.is_done = true;
             self.sent = 0;
+        }
+    }
+
+    /// Does nothing follow the piece that is pending?
+    pub fn is_last(&self, body: &RequestBody) -> bool {
+        match body {
+            RequestBody::Memory(_) => true,
+            _ => self.is_done,
         }
     }
 

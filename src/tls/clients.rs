@@ -222,8 +222,8 @@ impl fmt::Display for Verdict {
     }
 }
 
-/// The certificates of a file.
-fn certificates_of(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
+/// The certificates of a file; the error says what is wrong with it.
+pub fn certificates_of(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
     let (bytes, _) = file::read(path).map_err(|problem| problem.to_string())?;
     let mut certificates = Vec::new();
     for section in pem::sections(&bytes) {

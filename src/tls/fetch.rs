@@ -372,7 +372,8 @@ fn configuration() -> rustls::ConfigBuilder<ClientConfig, rustls::WantsVerifier>
         .expect("the provider has suites of TLS 1.2 and 1.3")
 }
 
-fn system_roots() -> RootCertStore {
+/// What the system trusts; if that is nothing, the roots of Mozilla that are built in.
+pub(super) fn system_roots() -> RootCertStore {
     let mut store = RootCertStore::empty();
     // A damaged file among them does not make the others worthless.
     store.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);

@@ -3,6 +3,8 @@
 //! Owns handshakes, what a certificate file must be, and which certificate a name is served with.
 //! Does not know requests, nor where certificates come from that are not files.
 
+pub mod audit;
+pub mod client;
 pub mod clients;
 pub mod computed;
 mod der;
@@ -13,8 +15,10 @@ pub mod fetch;
 pub mod file;
 pub mod files;
 pub mod material;
+pub mod ocsp;
 pub mod openssl;
 pub mod password;
+pub mod peer_verifier;
 pub mod pem;
 pub mod pfx;
 pub mod placeholder;
@@ -25,6 +29,7 @@ pub mod revocation;
 pub mod sessions;
 pub mod signature;
 pub mod slot;
+pub mod stapling;
 pub mod stream;
 pub mod terminator;
 pub mod tickets;

@@ -44,6 +44,26 @@ impl Slot {
     pub fn put(&self, held: Held) {
         *self.held.write() = Arc::new(held);
     }
+
+    /// Sends this status along with the certificate, or none, if it is still this one.
+    pub fn staple(&self, certificate: &[u8], status: Option<&[u8]>) {
+        let mut held = self.held.write();
+        let certified = &held.certified;
+        if held.lacking.is_some()
+            || certified
+                .cert
+                .first()
+                .is_none_or(|own| **own != *certificate)
+        {
+            return;
+        }
+        let mut certified = CertifiedKey::clone(certified);
+        certified.ocsp = status.map(<[u8]>::to_vec);
+        *held = Arc::new(Held {
+            certified: Arc::new(certified),
+            lacking: None,
+        });
+    }
 }
 
 /// The certificate in two files, for those who do not wait for them to change.

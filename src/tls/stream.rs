@@ -7,7 +7,11 @@
 //! Invariant: bytes that [`AsyncWrite::poll_write`] reports as written were handed to the system, as
 //! with a plain stream, so nobody has to flush. While it is pending some of them may be encrypted
 //! already; whoever calls again must offer the same bytes first, as all callers here do.
+//!
+//! System calls are what a record costs most. A small message takes one read and one write, whatever
+//! else there is to say; while much comes, as much is read at once as rustls can hold decrypted.
 
+use std::cell::RefCell;
 use std::io::{self, BufRead as _, Read, Write};
 use std::os::fd::RawFd;
 use std::pin::Pin;
@@ -15,14 +19,24 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::task::{Context, Poll, ready};
 
-use rustls::Connection;
+use rustls::{Connection, ProtocolVersion};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::conf::typed::listen::Address;
 use crate::net;
 
-/// Plaintext that is encrypted in one go: four records, as much as rustls buffers.
+/// Plaintext that is encrypted in one go: four records.
 const WRITE: usize = 64 << 10;
+/// What rustls reads at once, which it keeps for as long as the connection lives.
+const READ: usize = 4 << 10;
+/// What is read at once while much comes: two whole records.
+const LARGE_READ: usize = 2 * (5 + (16 << 10) + 17);
+/// As much as rustls holds decrypted before it takes more.
+const DECRYPTED: usize = 16 << 10;
+
+thread_local! {
+    static SCRATCH: RefCell<Box<[u8]>> = RefCell::new(vec![0; LARGE_READ].into());
+}
 
 /// A connected stream.
 #[derive(Debug)]
@@ -39,6 +53,10 @@ pub struct Secure {
     session: Connection,
     /// The other end sends nothing more.
     has_ended: bool,
+    /// The last read took all that it had room for: there is more.
+    is_flowing: bool,
+    /// Records that were read with others, and that rustls had no room for.
+    unfed: Vec<u8>,
     /// Plaintext that was encrypted and not yet reported as written.
     unreported: usize,
     /// We said that we send nothing more.
@@ -68,11 +86,14 @@ impl std::fmt::Debug for Secure {
 
 impl Secure {
     /// A stream whose handshake has yet to be driven, see [`Secure::poll_handshake`].
-    pub fn new(io: net::stream::Stream, session: Connection) -> Self {
+    pub fn new(io: net::stream::Stream, mut session: Connection) -> Self {
+        session.set_buffer_limit(Some(WRITE));
         Self {
             io,
             session,
             has_ended: false,
+            is_flowing: false,
+            unfed: Vec::new(),
             unreported: 0,
             is_closing: false,
             early: None,
@@ -114,9 +135,13 @@ impl Secure {
                 ready!(self.poll_send(context))?;
             }
         }
-        // What is left to send (session tickets) may go out with the first answer, but a client that
-        // waits for the end of the handshake must get that.
-        self.poll_send(context).map_ok(|_| ())
+        // What a server of TLS 1.3 has left are session tickets: nobody waits for them. They go out
+        // with the first answer and cost no system call of their own.
+        let is_server = matches!(self.session, Connection::Server(_));
+        match is_server && self.session.protocol_version() == Some(ProtocolVersion::TLSv1_3) {
+            true => Poll::Ready(Ok(())),
+            false => self.poll_send(context),
+        }
     }
 
     /// What the handshake came to.
@@ -160,8 +185,25 @@ impl Secure {
         Some(count)
     }
 
-    /// Takes records from the socket; `Ok(0)` is the end.
+    /// Takes records from the socket, or those read before; `Ok(0)` is the end.
     fn poll_receive(&mut self, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        if !self.unfed.is_empty() {
+            let records = std::mem::take(&mut self.unfed);
+            return Poll::Ready(self.feed(context, &records));
+        }
+        if self.is_flowing {
+            return SCRATCH.with_borrow_mut(|scratch| {
+                let mut buffer = ReadBuf::new(scratch);
+                ready!(Pin::new(&mut self.io).poll_read(context, &mut buffer))?;
+                let records = buffer.filled();
+                self.is_flowing = records.len() > READ;
+                if records.is_empty() {
+                    self.has_ended = true;
+                    return Poll::Ready(Ok(0));
+                }
+                Poll::Ready(self.feed(context, records))
+            });
+        }
         let mut socket = Socket {
             io: &mut self.io,
             context,
@@ -171,9 +213,27 @@ impl Secure {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Poll::Pending,
             Err(error) => return Poll::Ready(Err(error)),
         };
-        if count == 0 {
-            self.has_ended = true;
+        self.is_flowing = count == READ;
+        self.has_ended |= count == 0;
+        self.process(context).map(|_| count).into()
+    }
+
+    /// Gives records to rustls, and keeps what it has no room for.
+    fn feed(&mut self, context: &mut Context<'_>, records: &[u8]) -> io::Result<usize> {
+        let mut rest = records;
+        let mut decrypted = 0;
+        while !rest.is_empty() && decrypted < DECRYPTED && !self.has_ended {
+            self.session.read_tls(&mut rest)?;
+            decrypted = self.process(context)?;
         }
+        if !self.has_ended {
+            self.unfed.extend_from_slice(rest);
+        }
+        Ok(records.len())
+    }
+
+    /// Decrypts what was read; says how much plaintext there is.
+    fn process(&mut self, context: &mut Context<'_>) -> io::Result<usize> {
         match self.session.process_new_packets() {
             Ok(state) => {
                 self.has_ended |= state.peer_has_closed();
@@ -182,12 +242,12 @@ impl Secure {
                 {
                     early.is_open.store(false, Relaxed);
                 }
-                Poll::Ready(Ok(count))
+                Ok(state.plaintext_bytes_to_read())
             }
             Err(error) => {
                 // The alert that says why, if the socket takes it.
                 let _ = self.poll_send(context);
-                Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, error)))
+                Err(io::Error::new(io::ErrorKind::InvalidData, error))
             }
         }
     }
@@ -240,21 +300,19 @@ impl Secure {
             if self.has_ended {
                 return Poll::Ready(Ok(0));
             }
+            // What there is to say to what came (new keys), nobody waits for: it goes with the next
+            // write.
             ready!(self.poll_receive(context))?;
-            // An answer to a key update, for instance; what the socket does not take goes with the
-            // next write.
-            if self.session.wants_write() {
-                let _ = self.poll_send(context)?;
-            }
         }
     }
 
-    fn poll_write(&mut self, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        &mut self,
+        context: &mut Context<'_>,
+        parts: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
         if self.unreported == 0 {
-            // The room that rustls has is for one go.
-            ready!(self.poll_send(context))?;
-            let part = &bytes[..bytes.len().min(WRITE)];
-            self.unreported = self.session.writer().write(part)?;
+            self.unreported = self.session.writer().write_vectored(parts)?;
         }
         ready!(self.poll_send(context))?;
         Poll::Ready(Ok(std::mem::take(&mut self.unreported)))
@@ -279,6 +337,9 @@ impl Secure {
         }
         if self.has_ended {
             return Poll::Ready(Ok(0));
+        }
+        if !self.unfed.is_empty() {
+            return Poll::Ready(Ok(1));
         }
         self.io.poll_peek(context)
     }
@@ -443,7 +504,7 @@ impl AsyncWrite for Stream {
     ) -> Poll<io::Result<usize>> {
         match self.get_mut() {
             Self::Plain(stream) => Pin::new(stream).poll_write(context, bytes),
-            Self::Secure(secure) => secure.poll_write(context, bytes),
+            Self::Secure(secure) => secure.poll_write(context, &[io::IoSlice::new(bytes)]),
         }
     }
 
@@ -454,15 +515,12 @@ impl AsyncWrite for Stream {
     ) -> Poll<io::Result<usize>> {
         match self.get_mut() {
             Self::Plain(stream) => Pin::new(stream).poll_write_vectored(context, parts),
-            Self::Secure(secure) => {
-                let first = parts.iter().find(|part| !part.is_empty());
-                secure.poll_write(context, first.map_or(&[], |part| part))
-            }
+            Self::Secure(secure) => secure.poll_write(context, parts),
         }
     }
 
     fn is_write_vectored(&self) -> bool {
-        matches!(self, Self::Plain(_))
+        true
     }
 
     fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -818,7 +876,7 @@ mod tests {
     }
 
     #[test]
-    fn a_client_sends_what_the_server_waits_for_before_it_waits_itself() {
+    fn a_handshake_leaves_nothing_unsaid_that_the_other_end_waits_for() {
         run(async {
             for protocols in [TLS12, TLS13] {
                 let (mut client, mut server) = ends(protocols);

@@ -178,6 +178,11 @@ impl Terminator {
         self.identity
     }
 
+    /// The certificates that stand in slots.
+    pub fn slots(&self) -> &[Arc<Slot>] {
+        &self.slots
+    }
+
     /// What is asked of clients, if anything is.
     pub fn clients(&self) -> Option<&Clients> {
         self.clients.as_ref()

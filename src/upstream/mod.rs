@@ -8,6 +8,7 @@
 pub mod balance;
 pub mod group;
 pub mod hash;
+pub mod multiplexed;
 pub mod pool;
 pub mod refresh;
 pub mod sticky;

@@ -1,11 +1,16 @@
 //! nginx and openclaw side by side: the same file, the same load, in one run.
 //!
-//! `cargo bench --bench side_by_side` prints a Markdown table of what a request costs: processor time,
-//! system calls, user instructions, and memory with and without 10,000 idle connections. Needs nginx,
-//! wrk, strace, valgrind and taskset. Everything stays on the loopback and is bounded: about three
-//! minutes, or less than one with `-- --quick`. Other options:
-//! - `-- --only cpu,syscalls,instructions,memory`: some of the measures;
+//! `cargo bench --bench side_by_side` prints a Markdown table of what a request costs, with and without
+//! TLS: processor time, system calls, user instructions; what a handshake costs, full and resumed; and
+//! memory with many idle connections. Needs nginx, wrk, h2load, strace, valgrind and taskset.
+//! Everything stays on the loopback and is bounded: about ten minutes, or about two with `-- --quick`.
+//! Other options:
+//! - `-- --only cpu,http2,handshakes,syscalls,instructions,memory`: some of the measures;
+//! - `-- --tls` and `-- --plain`: only the workloads with TLS, or those without;
 //! - `OPENCLAW_UNDER_TEST=/path`: another program in our place.
+//!
+//! Both peers have the same certificate (ECDSA P-256) and the same line of protocols; clients are those
+//! of OpenSSL (wrk, h2load) or rustls (one request after the other, handshakes).
 //!
 //! Processor time is compared between rounds that alternate, and its median counts: on a shared
 //! machine a round may be off, the ratio of medians hardly is. Instructions and system calls are
@@ -18,10 +23,12 @@ mod process_tree;
 
 use std::ffi::OsStr;
 use std::fs::{self, File};
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, TcpStream};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, LazyLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -30,13 +37,40 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, geteuid};
 use ports::{Port, reserve};
 use process_tree::process_tree;
+use rcgen::{CertificateParams, KeyPair};
+use rustls::client::Resumption;
+use rustls::crypto::{CryptoProvider, aws_lc_rs};
+use rustls::{ClientConfig, ClientConnection, HandshakeKind, RootCertStore, StreamOwned};
+use socket2::SockRef;
 
-const WORKLOADS: [(&str, &str); 3] = [
-    ("1 KiB proxied", "/1k"),
-    ("64 KiB proxied", "/64k"),
-    ("1 KiB file", "/file"),
+/// What is asked for again and again.
+#[derive(Clone, Copy)]
+struct Workload {
+    name: &'static str,
+    path: &'static str,
+    is_secure: bool,
+}
+
+const WORKLOADS: [Workload; 6] = [
+    Workload::plain("1 KiB proxied", "/1k"),
+    Workload::plain("64 KiB proxied", "/64k"),
+    Workload::plain("1 KiB file", "/file"),
+    Workload::secure("1 KiB proxied, TLS", "/1k"),
+    Workload::secure("64 KiB proxied, TLS", "/64k"),
+    Workload::secure("1 KiB file, TLS", "/file"),
 ];
+/// The same over HTTP/2, which here is always with TLS.
+const STREAMS: [Workload; 3] = [
+    Workload::secure("1 KiB proxied, HTTP/2", "/1k"),
+    Workload::secure("64 KiB proxied, HTTP/2", "/64k"),
+    Workload::secure("1 KiB file, HTTP/2", "/file"),
+];
+/// What a connection that is made for one request asks for: as little as there is.
+const NOTHING: &str = "/nothing";
+const NAME: &str = "bench.test";
 const IDLE_CONNECTIONS: usize = 10_000;
+/// Fewer with TLS: the client has to hold their keys as well.
+const IDLE_SECURE_CONNECTIONS: usize = 2_000;
 const PATIENCE: Duration = Duration::from_secs(60);
 /// What Linux counts processor time in, and has counted in on every architecture we run on.
 const TICKS_PER_SECOND: f64 = 100.0;
@@ -53,33 +87,84 @@ fn main() {
     let peers = [oracle, ours];
     println!("| measure | workload | nginx | openclaw | ratio |");
     println!("| --- | --- | --- | --- | --- |");
+    let backend_port = backend.port.number;
+    let workloads = || WORKLOADS.into_iter().filter(|it| options.includes(*it));
+    let has_tls = workloads().any(|workload| workload.is_secure);
     if options.wants("cpu") {
-        processor_time(&peers, backend.port.number, &options);
+        processor_time(&peers, backend_port, &options, workloads(), wrk);
+    }
+    if options.wants("http2") && has_tls {
+        processor_time(&peers, backend_port, &options, STREAMS.into_iter(), h2load);
+    }
+    if options.wants("handshakes") && has_tls {
+        handshakes(&peers, backend_port, &options);
     }
     if options.wants("syscalls") {
-        for (workload, path) in WORKLOADS {
+        for workload in workloads() {
             let counts = peers
                 .each_ref()
-                .map(|peer| system_calls(peer, backend.port.number, path, options.requests));
-            row("system calls per request", workload, counts, 2);
+                .map(|peer| system_calls(peer, backend_port, workload, options.requests));
+            row("system calls per request", workload.name, counts, 2);
         }
     }
     if options.wants("instructions") {
-        for (workload, path) in WORKLOADS {
-            let counts = peers
-                .each_ref()
-                .map(|peer| instructions(peer, backend.port.number, path, options.requests));
-            row("user instructions per request", workload, counts, 0);
+        for workload in workloads() {
+            let counts = peers.each_ref().map(|peer| {
+                instructions(peer, backend_port, options.requests, |server, requests| {
+                    Client::connect(server, workload.is_secure).get(workload.path, requests);
+                })
+            });
+            row("user instructions per request", workload.name, counts, 0);
+        }
+        for (name, is_resumed) in HANDSHAKES.into_iter().filter(|_| has_tls) {
+            let counts = peers.each_ref().map(|peer| {
+                instructions(
+                    peer,
+                    backend_port,
+                    options.requests / 10,
+                    |server, count| {
+                        shake_hands(server, count, is_resumed);
+                    },
+                )
+            });
+            row("user instructions per connection", name, counts, 0);
         }
     }
     if options.wants("memory") {
-        let sizes = peers
-            .each_ref()
-            .map(|peer| memory(peer, backend.port.number));
-        let idle = sizes.map(|(idle, _)| idle);
-        let full = sizes.map(|(_, full)| full);
-        row("resident MiB", "idle", idle, 1);
-        row("resident MiB", "10,000 idle connections", full, 1);
+        let kinds = [
+            (false, IDLE_CONNECTIONS, "10,000 idle connections"),
+            (true, IDLE_SECURE_CONNECTIONS, "2,000 idle connections, TLS"),
+        ];
+        for (is_secure, count, name) in kinds {
+            if !workloads().any(|workload| workload.is_secure == is_secure) {
+                continue;
+            }
+            let sizes = peers
+                .each_ref()
+                .map(|peer| memory(peer, backend_port, is_secure, count));
+            row("resident MiB", "idle", sizes.map(|(idle, _)| idle), 1);
+            row("resident MiB", name, sizes.map(|(_, full)| full), 1);
+            let each = sizes.map(|(idle, full)| (full - idle) * 1024.0 / count as f64);
+            row("resident KiB", "one of them", each, 2);
+        }
+    }
+}
+
+impl Workload {
+    const fn plain(name: &'static str, path: &'static str) -> Self {
+        Self {
+            name,
+            path,
+            is_secure: false,
+        }
+    }
+
+    const fn secure(name: &'static str, path: &'static str) -> Self {
+        Self {
+            name,
+            path,
+            is_secure: true,
+        }
     }
 }
 
@@ -88,12 +173,15 @@ struct Options {
     seconds: u64,
     requests: usize,
     only: Option<String>,
+    plain: bool,
+    tls: bool,
 }
 
 impl Options {
     fn read() -> Self {
         let arguments: Vec<String> = std::env::args().skip(1).collect();
-        let quick = arguments.iter().any(|argument| argument == "--quick");
+        let has = |option: &str| arguments.iter().any(|argument| argument == option);
+        let quick = has("--quick");
         let only = arguments
             .iter()
             .position(|argument| argument == "--only")
@@ -103,6 +191,16 @@ impl Options {
             seconds: if quick { 1 } else { 3 },
             requests: if quick { 300 } else { 2000 },
             only,
+            plain: !has("--tls"),
+            tls: !has("--plain"),
+        }
+    }
+
+    fn includes(&self, workload: Workload) -> bool {
+        if workload.is_secure {
+            self.tls
+        } else {
+            self.plain
         }
     }
 
@@ -120,30 +218,35 @@ fn row(measure: &str, workload: &str, [nginx, openclaw]: [f64; 2], digits: usize
     );
 }
 
-/// Processor time and rate under wrk, in rounds that alternate between the peers.
-fn processor_time(peers: &[PathBuf; 2], backend: u16, options: &Options) {
+/// Processor time and rate under a load, in rounds that alternate between the peers.
+fn processor_time(
+    peers: &[PathBuf; 2],
+    backend: u16,
+    options: &Options,
+    workloads: impl Iterator<Item = Workload>,
+    load: impl Fn(&Running, Workload, u64) -> (u64, f64),
+) {
     let servers = peers
         .each_ref()
         .map(|peer| Running::proxy(peer, backend, &[]));
-    for (workload, path) in WORKLOADS {
+    for workload in workloads {
         let mut costs = [Vec::new(), Vec::new()];
         let mut rates = [Vec::new(), Vec::new()];
         for server in &servers {
-            wrk(server.port.number, path, 1);
+            load(server, workload, 1);
         }
         for round in 0..options.rounds {
             let order = if round % 2 == 0 { [0, 1] } else { [1, 0] };
             for peer in order {
-                let before = process_tree(servers[peer].process.id()).cpu_ticks;
-                let (requests, rate) = wrk(servers[peer].port.number, path, options.seconds);
-                let ticks = process_tree(servers[peer].process.id()).cpu_ticks - before;
-                let micros = ticks as f64 / TICKS_PER_SECOND * 1e6;
+                let server = &servers[peer];
+                let ((requests, rate), micros) =
+                    server.micros(|| load(server, workload, options.seconds));
                 costs[peer].push(micros / requests as f64);
                 rates[peer].push(rate);
             }
         }
-        row("CPU µs per request", workload, costs.map(median), 2);
-        row("requests per second", workload, rates.map(median), 0);
+        row("CPU µs per request", workload.name, costs.map(median), 2);
+        row("requests per second", workload.name, rates.map(median), 0);
     }
     for server in &servers {
         let tree = process_tree(server.process.id());
@@ -161,11 +264,54 @@ fn median(mut values: Vec<f64>) -> f64 {
     values[values.len() / 2]
 }
 
+/// How a connection for one request may begin.
+const HANDSHAKES: [(&str, bool); 2] = [("full handshake", false), ("resumed handshake", true)];
+
+/// Processor time of connections that serve one request each, which asks for nothing.
+fn handshakes(peers: &[PathBuf; 2], backend: u16, options: &Options) {
+    let servers = peers
+        .each_ref()
+        .map(|peer| Running::proxy(peer, backend, &[]));
+    for (name, is_resumed) in HANDSHAKES {
+        let mut costs = [Vec::new(), Vec::new()];
+        for round in 0..options.rounds {
+            let order = if round % 2 == 0 { [0, 1] } else { [1, 0] };
+            for peer in order {
+                let server = &servers[peer];
+                shake_hands(server, 50, is_resumed);
+                let ((), micros) =
+                    server.micros(|| shake_hands(server, options.requests, is_resumed));
+                costs[peer].push(micros / options.requests as f64);
+            }
+        }
+        let costs = costs.map(median);
+        row("CPU µs per connection", name, costs, 2);
+        let rates = costs.map(|micros| 1e6 / micros);
+        row("connections per second and core", name, rates, 0);
+    }
+}
+
+/// So many connections of TLS 1.3 with one request each; all but the first resume the session of one
+/// before if `is_resumed`.
+fn shake_hands(server: &Running, count: usize, is_resumed: bool) {
+    let config = client_config(is_resumed);
+    for number in 0..count {
+        let mut client = Client::over_tls(server, &config);
+        client.get(NOTHING, 1);
+        let kind = client.stream.handshake();
+        let expected = match is_resumed && number > 0 {
+            true => HandshakeKind::Resumed,
+            false => HandshakeKind::Full,
+        };
+        assert_eq!(kind, Some(expected));
+    }
+}
+
 /// Runs wrk; gives its count of requests and its rate.
-fn wrk(port: u16, path: &str, seconds: u64) -> (u64, f64) {
+fn wrk(server: &Running, workload: Workload, seconds: u64) -> (u64, f64) {
     let output = pinned(OsStr::new("wrk"), "1")
         .args(["-t1", "-c32", &format!("-d{seconds}s")])
-        .arg(format!("http://127.0.0.1:{port}{path}"))
+        .arg(server.url(workload))
         .output()
         .expect("wrk must be installed");
     let report = String::from_utf8_lossy(&output.stdout);
@@ -182,11 +328,33 @@ fn wrk(port: u16, path: &str, seconds: u64) -> (u64, f64) {
     (requests as u64, rate)
 }
 
+/// Runs h2load; gives its count of requests and its rate.
+fn h2load(server: &Running, workload: Workload, seconds: u64) -> (u64, f64) {
+    let output = pinned(OsStr::new("h2load"), "1")
+        .args(["-t1", "-c8", "-m16", &format!("-D{seconds}")])
+        .arg(server.url(workload))
+        .output()
+        .expect("h2load must be installed");
+    let report = String::from_utf8_lossy(&output.stdout);
+    let number = |mark: &str, place: usize| -> Option<f64> {
+        let line = report.lines().find(|line| line.starts_with(mark))?;
+        line.split_ascii_whitespace().nth(place)?.parse().ok()
+    };
+    let is_content = output.status.success()
+        && report.contains("Application protocol: h2")
+        && number("status codes:", 3) == Some(0.0)
+        && number("status codes:", 5) == Some(0.0)
+        && number("status codes:", 7) == Some(0.0);
+    assert!(is_content, "h2load is not content:\n{report}");
+    let requests = number("status codes:", 1).expect("h2load tells its count");
+    (requests as u64, requests / seconds as f64)
+}
+
 /// System calls of the whole process tree for one request after the other on a kept connection.
-fn system_calls(program: &Path, backend: u16, path: &str, requests: usize) -> f64 {
+fn system_calls(program: &Path, backend: u16, workload: Workload, requests: usize) -> f64 {
     let server = Running::proxy(program, backend, &[]);
-    let mut client = Client::connect(server.port.number);
-    client.get(path, 50);
+    let mut client = Client::connect(&server, workload.is_secure);
+    client.get(workload.path, 50);
     let summary = server.directory.path().join("strace");
     let tree = process_tree(server.process.id());
     let mut strace = Command::new("strace");
@@ -206,7 +374,7 @@ fn system_calls(program: &Path, backend: u16, path: &str, requests: usize) -> f6
         let line = line.expect("strace writes text");
         assert!(line.contains("attached"), "{line}");
     }
-    client.get(path, requests);
+    client.get(workload.path, requests);
     kill(Pid::from_raw(strace.id().cast_signed()), Signal::SIGINT).expect("strace still runs");
     let rest = thread::spawn(move || lines.count());
     strace.wait().expect("strace is our child");
@@ -222,7 +390,12 @@ fn system_calls(program: &Path, backend: u16, path: &str, requests: usize) -> f6
 }
 
 /// User instructions for a request: two runs under callgrind that differ only in their requests.
-fn instructions(program: &Path, backend: u16, path: &str, requests: usize) -> f64 {
+fn instructions(
+    program: &Path,
+    backend: u16,
+    requests: usize,
+    run: impl Fn(&Running, usize),
+) -> f64 {
     let collected = |requests: usize| -> f64 {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let out = format!(
@@ -234,7 +407,7 @@ fn instructions(program: &Path, backend: u16, path: &str, requests: usize) -> f6
             backend,
             &["valgrind", "--tool=callgrind", "--trace-children=yes", &out],
         );
-        Client::connect(server.port.number).get(path, requests);
+        run(&server, requests);
         server.quit();
         let said = fs::read_to_string(server.directory.path().join("stderr"))
             .expect("valgrind writes there");
@@ -246,25 +419,25 @@ fn instructions(program: &Path, backend: u16, path: &str, requests: usize) -> f6
         assert!(!counts.is_empty(), "valgrind counted nothing:\n{said}");
         counts.iter().sum()
     };
-    let few = 200;
+    let few = requests.div_ceil(10);
     (collected(few + requests) - collected(few)) / requests as f64
 }
 
 /// Resident MiB of the whole process tree: after the start, and with many idle connections.
-fn memory(program: &Path, backend: u16) -> (f64, f64) {
+fn memory(program: &Path, backend: u16, is_secure: bool, count: usize) -> (f64, f64) {
     let (_, most) = getrlimit(Resource::RLIMIT_NOFILE).expect("every process has limits");
     setrlimit(Resource::RLIMIT_NOFILE, most, most).expect("up to the hard limit");
     assert!(
-        most > IDLE_CONNECTIONS as u64 + 100,
+        most > count as u64 + 100,
         "a process may open {most} files here: raise `ulimit -Hn`"
     );
     let server = Running::proxy(program, backend, &[]);
     let mib = |server: &Running| process_tree(server.process.id()).resident_kib as f64 / 1024.0;
-    Client::connect(server.port.number).get("/file", 1);
+    Client::connect(&server, is_secure).get("/file", 1);
     let idle = mib(&server);
-    let mut clients = Vec::with_capacity(IDLE_CONNECTIONS);
-    for _ in 0..IDLE_CONNECTIONS {
-        let mut client = Client::connect(server.port.number);
+    let mut clients = Vec::with_capacity(count);
+    for _ in 0..count {
+        let mut client = Client::connect(&server, is_secure);
         client.get("/file", 1);
         clients.push(client);
     }
@@ -273,19 +446,100 @@ fn memory(program: &Path, backend: u16) -> (f64, f64) {
     (idle, mib(&server))
 }
 
+/// The certificate and key of all servers, as PEM, and what trusts them.
+static IDENTITY: LazyLock<(String, String, Arc<RootCertStore>)> = LazyLock::new(|| {
+    let key = KeyPair::generate().expect("a key of P-256");
+    let parameters = CertificateParams::new(vec![NAME.to_owned()]).expect("a name");
+    let certificate = parameters.self_signed(&key).expect("a certificate");
+    let mut roots = RootCertStore::empty();
+    roots.add(certificate.der().clone()).expect("a root");
+    (certificate.pem(), key.serialize_pem(), Arc::new(roots))
+});
+
+/// A client of TLS 1.3 that keeps sessions, or never resumes one.
+fn client_config(resumes: bool) -> Arc<ClientConfig> {
+    // What the clients of OpenSSL here offer: both peers shall exchange keys alike.
+    let provider = CryptoProvider {
+        kx_groups: vec![aws_lc_rs::kx_group::X25519],
+        ..aws_lc_rs::default_provider()
+    };
+    let mut config = ClientConfig::builder_with_provider(Arc::new(provider))
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .expect("the version is there")
+        .with_root_certificates(Arc::clone(&IDENTITY.2))
+        .with_no_client_auth();
+    if !resumes {
+        config.resumption = Resumption::disabled();
+    }
+    Arc::new(config)
+}
+
 /// One request after the other on a kept connection.
 struct Client {
-    stream: TcpStream,
+    stream: Wire,
     buffer: Vec<u8>,
 }
 
+enum Wire {
+    Plain(TcpStream),
+    Secure(Box<StreamOwned<ClientConnection, TcpStream>>),
+}
+
+impl Wire {
+    fn handshake(&self) -> Option<HandshakeKind> {
+        match self {
+            Self::Plain(_) => None,
+            Self::Secure(stream) => stream.conn.handshake_kind(),
+        }
+    }
+}
+
+impl Read for Wire {
+    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Plain(stream) => stream.read(bytes),
+            Self::Secure(stream) => stream.read(bytes),
+        }
+    }
+}
+
+impl Write for Wire {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Plain(stream) => stream.write(bytes),
+            Self::Secure(stream) => stream.write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        match self {
+            Self::Plain(stream) => stream.flush(),
+            Self::Secure(stream) => stream.flush(),
+        }
+    }
+}
+
 impl Client {
-    fn connect(port: u16) -> Self {
-        let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).expect("the server listens");
-        stream.set_nodelay(true).expect("a TCP socket");
-        stream
-            .set_read_timeout(Some(PATIENCE))
+    fn connect(server: &Running, is_secure: bool) -> Self {
+        static CONFIG: LazyLock<Arc<ClientConfig>> = LazyLock::new(|| client_config(false));
+        match is_secure {
+            true => Self::over_tls(server, &CONFIG),
+            false => Self::over(Wire::Plain(socket(server.port.number))),
+        }
+    }
+
+    fn over_tls(server: &Running, config: &Arc<ClientConfig>) -> Self {
+        let name = NAME.try_into().expect("a name");
+        let session = ClientConnection::new(Arc::clone(config), name).expect("a good config");
+        let socket = socket(server.secure.number);
+        // A close that leaves nothing behind: there are only so many ports.
+        SockRef::from(&socket)
+            .set_linger(Some(Duration::ZERO))
             .expect("a TCP socket");
+        Self::over(Wire::Secure(Box::new(StreamOwned::new(session, socket))))
+    }
+
+    fn over(stream: Wire) -> Self {
         Self {
             stream,
             buffer: Vec::new(),
@@ -311,6 +565,15 @@ impl Client {
     }
 }
 
+fn socket(port: u16) -> TcpStream {
+    let socket = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).expect("the server listens");
+    socket.set_nodelay(true).expect("a TCP socket");
+    socket
+        .set_read_timeout(Some(PATIENCE))
+        .expect("a TCP socket");
+    socket
+}
+
 /// The length of an answer once its head is there.
 fn answer_length(bytes: &[u8]) -> Option<usize> {
     let end = bytes.windows(4).position(|window| window == b"\r\n\r\n")? + 4;
@@ -329,6 +592,7 @@ struct Running {
     process: Child,
     program: PathBuf,
     port: Port,
+    secure: Port,
     directory: tempfile::TempDir,
 }
 
@@ -362,12 +626,17 @@ impl Running {
                 upstream backend { server 127.0.0.1:%BACKEND%; keepalive 64; keepalive_requests 100000000; }
                 server {
                     listen 127.0.0.1:%PORT%;
+                    listen 127.0.0.1:%SECURE% ssl http2;
+                    ssl_certificate %PREFIX%/certificate;
+                    ssl_certificate_key %PREFIX%/key;
+                    ssl_protocols TLSv1.2 TLSv1.3;
                     location / {
                         proxy_http_version 1.1;
                         proxy_set_header Connection \"\";
                         proxy_pass http://backend;
                     }
                     location /file { root www; }
+                    location /nothing { return 200; }
                 }
             }";
         let conf = conf.replace("%BACKEND%", &backend.to_string());
@@ -383,8 +652,15 @@ impl Running {
         for (name, size) in [("1k", 1024), ("64k", 65_536), ("file", 1024)] {
             fs::write(prefix.join("www").join(name), vec![b'x'; size]).expect("a fresh file");
         }
-        let port = reserve();
-        let conf = conf.replace("%PORT%", &port.number.to_string());
+        let (port, secure) = (reserve(), reserve());
+        let conf = conf
+            .replace("%PORT%", &port.number.to_string())
+            .replace("%SECURE%", &secure.number.to_string())
+            .replace("%PREFIX%", &prefix.display().to_string());
+        fs::write(prefix.join("certificate"), &IDENTITY.0).expect("a fresh file");
+        fs::write(prefix.join("key"), &IDENTITY.1).expect("a fresh file");
+        fs::set_permissions(prefix.join("key"), fs::Permissions::from_mode(0o600))
+            .expect("our own file");
         fs::write(prefix.join("conf"), conf).expect("a fresh file");
         let mut globals = "daemon off; worker_processes 1; pid pid;".to_owned();
         if geteuid().is_root() {
@@ -414,6 +690,7 @@ impl Running {
             process,
             program: program.to_owned(),
             port,
+            secure,
             directory,
         };
         let start = Instant::now();
@@ -430,6 +707,23 @@ impl Running {
             thread::sleep(Duration::from_millis(5));
         }
         running
+    }
+
+    fn url(&self, workload: Workload) -> String {
+        let (scheme, port) = match workload.is_secure {
+            true => ("https", &self.secure),
+            false => ("http", &self.port),
+        };
+        format!("{scheme}://127.0.0.1:{}{}", port.number, workload.path)
+    }
+
+    /// What comes of a load, and the processor time that the server needs for it, in µs.
+    fn micros<T>(&self, load: impl FnOnce() -> T) -> (T, f64) {
+        let ticks = || process_tree(self.process.id()).cpu_ticks;
+        let before = ticks();
+        let result = load();
+        let ticks = ticks() - before;
+        (result, ticks as f64 / TICKS_PER_SECOND * 1e6)
     }
 
     fn said(&self) -> String {

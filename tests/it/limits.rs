@@ -1,7 +1,7 @@
 //! Limits on heads, bodies and patience: each has its status and costs nobody else anything.
 
 use crate::support::backend::Backend;
-use crate::support::server::Setup;
+use crate::support::server::{Setup, is_nginx, under_test};
 use crate::support::wire::End;
 
 fn limited(backend: &Backend) -> Setup {
@@ -208,4 +208,23 @@ fn a_backend_that_is_not_there_is_502() {
     for _ in 0..3 {
         assert_eq!(client.ask("GET / HTTP/1.1\r\nHost: a\r\n\r\n").status, 502);
     }
+}
+
+#[test]
+fn the_id_of_an_error_that_we_answer_stands_in_the_line_that_says_why() {
+    let server =
+        Setup::http("server { listen %LISTEN1%; location / { proxy_pass http://%DEAD1%; } }")
+            .start();
+    if is_nginx(&under_test()) {
+        return;
+    }
+    let answer = server.connect(1).ask("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    assert_eq!(answer.status, 502);
+    let id = answer
+        .value("X-OpenClaw-Error")
+        .expect("an error of ours has one");
+    let said = server.read("error.log");
+    let line = said.lines().find(|line| line.contains("connect() failed"));
+    let line = line.expect("the cause is told");
+    assert!(line.ends_with(&format!(", id: \"{id}\"")), "{line}");
 }

@@ -34,14 +34,6 @@ static COMING: &[Lack] = &[
                 ssl_certificate_compression ssl_key_log ssl_engine",
     },
     Lack {
-        why: "TLS to peers (part of nginx's http_proxy) is not available in this version",
-        names: "proxy_ssl_session_reuse proxy_ssl_protocols proxy_ssl_ciphers proxy_ssl_name \
-                proxy_ssl_server_name proxy_ssl_verify proxy_ssl_verify_depth \
-                proxy_ssl_trusted_certificate proxy_ssl_crl proxy_ssl_certificate \
-                proxy_ssl_certificate_key proxy_ssl_certificate_cache proxy_ssl_password_file \
-                proxy_ssl_conf_command proxy_ssl_key_log",
-    },
-    Lack {
         why: "HTTP/3 (nginx's http_v3) is not available in this version",
         names: "http3 http3_hq http3_max_concurrent_streams http3_stream_buffer_size quic_retry \
                 quic_gso quic_host_key quic_active_connection_id_limit quic_bpf",
@@ -104,17 +96,6 @@ static COMING: &[Lack] = &[
         names: "mirror mirror_request_body",
     },
     Lack {
-        why: "gRPC to peers (nginx's http_grpc) is not available in this version",
-        names: "grpc_pass grpc_bind grpc_socket_keepalive grpc_connect_timeout grpc_send_timeout \
-                grpc_intercept_errors grpc_buffer_size grpc_read_timeout grpc_next_upstream \
-                grpc_next_upstream_tries grpc_next_upstream_timeout grpc_set_header \
-                grpc_pass_header grpc_hide_header grpc_ignore_headers grpc_ssl_session_reuse \
-                grpc_ssl_protocols grpc_ssl_ciphers grpc_ssl_name grpc_ssl_server_name \
-                grpc_ssl_verify grpc_ssl_verify_depth grpc_ssl_trusted_certificate grpc_ssl_crl \
-                grpc_ssl_certificate grpc_ssl_certificate_key grpc_ssl_certificate_cache \
-                grpc_ssl_password_file grpc_ssl_conf_command grpc_socket_rcvbuf grpc_socket_sndbuf",
-    },
-    Lack {
         why: "checks by referrer (nginx's http_referer) are not available in this version",
         names: "valid_referers referer_hash_max_size referer_hash_bucket_size",
     },
@@ -142,8 +123,8 @@ static COMING: &[Lack] = &[
                 otel_span_attr otel_resource_attr",
     },
     Lack {
-        why: "sizes of socket buffers to peers (part of nginx's http_proxy) are not available in this version",
-        names: "proxy_socket_rcvbuf proxy_socket_sndbuf",
+        why: "sizes of socket buffers to peers (part of nginx's http_proxy and http_grpc) are not available in this version",
+        names: "proxy_socket_rcvbuf proxy_socket_sndbuf grpc_socket_rcvbuf grpc_socket_sndbuf",
     },
     Lack {
         why: "limits on the size of core files (part of nginx's core) are not available in this version",
@@ -187,6 +168,10 @@ static COMING: &[Lack] = &[
 
 /// What is not meant to come.
 static ABSENT: &[Lack] = &[
+    Lack {
+        why: "files with the keys of TLS sessions are not supported: whoever has one can read along",
+        names: "proxy_ssl_key_log grpc_ssl_key_log",
+    },
     Lack {
         why: "FastCGI (nginx's http_fastcgi) is not supported; have the application speak HTTP and use `proxy_pass`",
         names: "fastcgi_pass fastcgi_index fastcgi_split_path_info fastcgi_store \
@@ -435,7 +420,7 @@ static ABSENT: &[Lack] = &[
     },
     Lack {
         why: "the licence report of nginx's commercial version is not supported",
-        names: "mgmt license_token usage_report enforce_initial_report uuid_file state_path \
+        names: "mgmt license_token usage_report enforce_initial_report uuid_file \
                 deployment_context proxy_username proxy_password",
     },
     Lack {

@@ -10,8 +10,10 @@
 mod acme;
 mod acme_dns;
 mod foreign;
+mod grpc;
 mod help;
 mod http_core;
+mod peer_tls;
 mod process;
 mod proxy;
 mod response;
@@ -192,6 +194,9 @@ const AREAS: &[&[Directive]] = &[
     response::ROWS,
     tls::ROWS,
     proxy::ROWS,
+    peer_tls::PROXY,
+    grpc::ROWS,
+    peer_tls::GRPC,
     upstream::ROWS,
     acme::ROWS,
     acme_dns::ROWS,

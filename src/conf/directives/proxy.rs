@@ -10,7 +10,7 @@ const PROXY: &str = "http_proxy";
 const NO_ANSWERS_ON_DISK: &str =
     "an answer waits for a slow client in memory (`proxy_buffers`), then its peer waits";
 
-const NEXT_UPSTREAM: Argument = OneOf(&[
+pub(super) const NEXT_UPSTREAM: Argument = OneOf(&[
     "error",
     "timeout",
     "invalid_header",
@@ -52,7 +52,7 @@ pub(super) const ROWS: &[Directive] = &[
         PROXY,
         "proxy_http_version",
         HTTP_SERVER_LOCATION,
-        &[OneOf(&["1.0", "1.1"])],
+        &[OneOf(&["1.0", "1.1", "2"])],
     )
     .default("1.1")
     .help("version of HTTP that peers are spoken to in"),

@@ -1,8 +1,10 @@
-//! `proxy_pass` and the proxy_* family of one location.
+//! `proxy_pass` and `grpc_pass` with their families, of one location.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
+use super::tls::PeerTls;
 use crate::conf::regex::Regex;
 use crate::conf::template::Template;
 
@@ -11,6 +13,10 @@ use crate::conf::template::Template;
 pub struct Proxy {
     /// Where to.
     pub target: Target,
+    /// The schemes that its targets may have: [`Scheme::OF_PROXY`] or [`Scheme::OF_GRPC`].
+    pub schemes: [Scheme; 2],
+    /// What is asked of peers over TLS; `None` where no request can go to one.
+    pub tls: Option<Arc<PeerTls>>,
     /// `proxy_set_header` and the defaults, in the order sent; a field with an empty value is not sent.
     pub set_fields: Vec<SetField>,
     /// Lower-case names of request fields that are not passed on because they are set or never pass.
@@ -80,6 +86,8 @@ pub struct Proxy {
 pub enum Target {
     /// No variable in it: a group known at start.
     Group {
+        /// How its peers are spoken to.
+        scheme: Scheme,
         /// Position in [`super::Http::upstreams`].
         upstream: usize,
         /// `$proxy_host`: name or address with the port if it is not the scheme's own.
@@ -91,6 +99,65 @@ pub enum Target {
     },
     /// With variables: evaluated for each request, then looked up among the groups by name, else resolved.
     Dynamic(Template),
+}
+
+/// How a peer is spoken to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Scheme {
+    /// `http`: as it is.
+    #[default]
+    Http,
+    /// `https`: over TLS.
+    Https,
+    /// `grpc`: HTTP/2 as it is.
+    Grpc,
+    /// `grpcs`: HTTP/2 over TLS.
+    Grpcs,
+}
+
+impl Scheme {
+    /// What `proxy_pass` takes.
+    pub const OF_PROXY: [Self; 2] = [Self::Http, Self::Https];
+    /// What `grpc_pass` takes.
+    pub const OF_GRPC: [Self; 2] = [Self::Grpc, Self::Grpcs];
+
+    /// Which of these schemes a URL begins with, and what follows `://`. One of gRPC may be left out.
+    pub fn split(of: [Self; 2], url: &[u8]) -> Option<(Self, &[u8])> {
+        let found = of.into_iter().find_map(|scheme| {
+            let (begin, rest) = url.split_at_checked(scheme.prefix().len())?;
+            let is_it = begin.eq_ignore_ascii_case(scheme.prefix().as_bytes());
+            is_it.then_some((scheme, rest))
+        });
+        match found {
+            None if of == Self::OF_GRPC && memchr::memmem::find(url, b"://").is_none() => {
+                Some((Self::Grpc, url))
+            }
+            found => found,
+        }
+    }
+
+    /// What a URL begins with.
+    pub const fn prefix(self) -> &'static str {
+        match self {
+            Self::Http => "http://",
+            Self::Https => "https://",
+            Self::Grpc => "grpc://",
+            Self::Grpcs => "grpcs://",
+        }
+    }
+
+    /// The port where none is written.
+    pub const fn usual_port(self) -> u16 {
+        match self {
+            Self::Http | Self::Grpc => 80,
+            Self::Https | Self::Grpcs => 443,
+        }
+    }
+
+    /// Is it spoken over TLS?
+    pub const fn is_secure(self) -> bool {
+        matches!(self, Self::Https | Self::Grpcs)
+    }
 }
 
 /// One field to send to the peer.
@@ -108,6 +175,7 @@ pub struct SetField {
 pub enum HttpVersion {
     Http10,
     Http11,
+    Http2,
 }
 
 /// A version of the PROXY protocol.

@@ -229,6 +229,8 @@ pub struct PeerTls {
     pub protocols: Protocols,
     /// `proxy_ssl_ciphers`
     pub suites: Vec<Suite>,
+    /// `proxy_ssl_conf_command Groups`, in the order of preference.
+    pub groups: Vec<Group>,
     /// `proxy_ssl_name`: whom the certificate must name; the host of `proxy_pass` by default.
     pub name: Template,
     /// `proxy_ssl_server_name`: is the name sent (SNI)?

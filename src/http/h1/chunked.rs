@@ -214,7 +214,7 @@ impl Decoder {
 
 /// RFC 9110 section 6.5.1: fields that frame, route, authorise or say how to process the content
 /// are not to be sent as trailers, since some recipients merge trailers into the head.
-fn may_trail(known: Known) -> bool {
+pub fn may_trail(known: Known) -> bool {
     !matches!(
         known,
         Known::TransferEncoding

@@ -632,3 +632,215 @@ fn challenges(identity: Identity<'_>) -> Vec<ChallengeKind> {
         Some(_) => vec![ChallengeKind::Http01, ChallengeKind::TlsAlpn01],
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::conf::typed::tls::Certificate;
+    use crate::conf::{check, include};
+
+    /// The orders of the first server, and the codes that were told.
+    fn lowered(http: &str) -> (Vec<Arc<Order>>, Vec<&'static str>) {
+        let text = format!("http {{ {http} }}\n");
+        let mut loaded = include::load_text(Path::new("test.conf"), text, Path::new("/"));
+        check::check(&mut loaded);
+        let config = super::super::config::lower(&mut loaded, Path::new("/"), &[]);
+        let codes = loaded.diagnostics.iter().map(|problem| problem.code.name());
+        let codes = codes.collect();
+        let orders = config.map_or_else(Vec::new, |config| {
+            let tls = config
+                .http
+                .servers
+                .first()
+                .and_then(|server| server.tls.as_ref());
+            let certificates = tls.map_or(&[][..], |tls| &tls.certificates);
+            let managed = certificates
+                .iter()
+                .filter_map(|certificate| match certificate {
+                    Certificate::Managed(order) => Some(Arc::clone(order)),
+                    _ => None,
+                });
+            managed.collect()
+        });
+        (orders, codes)
+    }
+
+    fn names(order: &Order) -> String {
+        order.names.join(" ")
+    }
+
+    #[test]
+    fn a_configuration_of_nginx_is_taken_as_it_is() {
+        let (orders, codes) = lowered(
+            "resolver 127.0.0.1:53;
+             acme_issuer example {
+                 uri https://acme.example.com/directory;
+                 account_key ecdsa:256;
+                 challenge http;
+                 contact admin@example.test;
+                 contact tel:+1;
+                 external_account_key kid mac.key;
+                 preferred_chain 'Some Root';
+                 profile shortlived require;
+                 ssl_trusted_certificate ca.pem;
+                 ssl_verify off;
+                 state_path /var/cache/nginx/acme-example;
+                 accept_terms_of_service;
+             }
+             acme_shared_zone zone=ngx_acme_shared:1M;
+             server {
+                 listen 443 ssl;
+                 server_name .example.test;
+                 acme_certificate example key=rsa:4096;
+                 ssl_certificate $acme_certificate;
+                 ssl_certificate_key $acme_certificate_key;
+                 ssl_certificate_cache max=2;
+             }
+             server { listen 80; location / { return 404; } }",
+        );
+        // What has no effect is told, and nothing else.
+        assert!(
+            codes.iter().all(|code| code.starts_with("OC-W0")),
+            "{codes:?}"
+        );
+        assert_eq!(orders.len(), 1);
+        let order = &orders[0];
+        assert_eq!(names(order), "www.example.test example.test");
+        assert_eq!(order.key, KeyKind::Rsa(4096));
+        let issuer = &order.issuers[0];
+        assert_eq!(issuer.challenge, Some(ChallengeKind::Http01));
+        let contacts: Vec<_> = issuer.contacts.iter().map(|contact| &**contact).collect();
+        assert_eq!(contacts, ["mailto:admin@example.test", "tel:+1"]);
+        assert!(issuer.accepts_terms && !issuer.verify && issuer.resolver.is_some());
+        assert!(
+            issuer
+                .profile
+                .as_ref()
+                .is_some_and(|profile| profile.is_required)
+        );
+    }
+
+    #[test]
+    fn public_names_get_a_certificate_and_local_ones_another() {
+        let (orders, codes) = lowered(
+            "server { listen 443 ssl; server_name example.com *.example.com nas.local ~x www.example.*; }
+             server { listen 80; }",
+        );
+        assert_eq!(orders.len(), 2);
+        assert_eq!(names(&orders[0]), "example.com");
+        assert_eq!(&*orders[0].issuers[0].uri, Issuer::BUILT_IN_URI);
+        assert_eq!(
+            orders[0].challenges,
+            [ChallengeKind::Http01, ChallengeKind::TlsAlpn01]
+        );
+        assert_eq!(names(&orders[1]), "nas.local");
+        assert!(orders[1].issuers.is_empty());
+        assert_eq!(codes, ["OC-W220", "OC-W220", "OC-W220"]);
+    }
+
+    #[test]
+    fn nobody_is_asked_for_a_server_that_has_or_wants_none() {
+        for server in [
+            "acme off;",
+            "ssl_certificate a.pem; ssl_certificate_key a.key;",
+            "ssl_reject_handshake on;",
+        ] {
+            let (orders, codes) = lowered(&format!(
+                "server {{ listen 443 ssl; server_name example.com; {server} }}"
+            ));
+            assert_eq!((orders.len(), codes.len()), (0, 0), "{server}");
+        }
+        let (orders, _) = lowered("server { listen 443 ssl; server_name _ ''; }");
+        assert_eq!(orders.len(), 0);
+    }
+
+    #[test]
+    fn several_issuers_are_asked_in_their_order_and_the_built_in_one_can_be_another() {
+        let (orders, codes) = lowered(
+            "acme_issuer letsencrypt { contact a@example.com; }
+             acme_issuer other { uri https://ca.example.com/dir; retry 1s; }
+             acme other letsencrypt;
+             server { listen 443 ssl; server_name example.com; }",
+        );
+        assert_eq!(codes, [] as [&str; 0]);
+        let issuers: Vec<_> = orders[0]
+            .issuers
+            .iter()
+            .map(|issuer| &*issuer.name)
+            .collect();
+        assert_eq!(issuers, ["other", "letsencrypt"]);
+        assert_eq!(orders[0].issuers[0].retry.least, Duration::from_secs(1));
+        assert_eq!(&*orders[0].issuers[1].uri, Issuer::BUILT_IN_URI);
+        // Nothing listens on port 80 here.
+        assert_eq!(orders[0].challenges, [ChallengeKind::TlsAlpn01]);
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_told_with_its_place() {
+        let issuer = |text: &str| format!("acme_issuer ca {{ {text} }}");
+        let server = |text: &str| format!("server {{ listen 443 ssl; {text} }}");
+        let uri = "uri https://ca.example.com/dir;";
+        for (text, code) in [
+            (issuer(""), "OC-E220"),
+            (issuer("uri ca.example.com;"), "OC-E220"),
+            (issuer(&format!("{uri} challenge smtp;")), "OC-E220"),
+            (issuer(&format!("{uri} challenge dns-01;")), "OC-E220"),
+            (
+                issuer(&format!("{uri} challenge dns-01 nobody;")),
+                "OC-E220",
+            ),
+            (issuer(&format!("{uri} challenge http-01 zone;")), "OC-E220"),
+            (issuer(&format!("{uri} profile a b;")), "OC-E220"),
+            (issuer(&format!("{uri} state_path off;")), "OC-W222"),
+            (issuer(&format!("{uri} account_key rsa:2048;")), "OC-W221"),
+            (server("acme_certificate nobody a.example.com;"), "OC-E221"),
+            (server("acme nobody; server_name a.example.com;"), "OC-E221"),
+            (server("acme_certificate letsencrypt;"), "OC-E222"),
+            (server("acme_certificate letsencrypt a..b;"), "OC-E222"),
+            (server("acme_certificate letsencrypt 'a b';"), "OC-E222"),
+            (
+                server("acme_certificate letsencrypt *.a.example;"),
+                "OC-E222",
+            ),
+            (
+                server("acme_certificate letsencrypt a.example key=dsa;"),
+                "OC-E223",
+            ),
+        ] {
+            let (_, codes) = lowered(&text);
+            assert_eq!(codes, [code], "{text}");
+        }
+        let (_, codes) = lowered(&format!("{0} {0}", issuer(uri)));
+        assert_eq!(codes, ["OC-E036"]);
+    }
+
+    #[test]
+    fn local_names_are_told_from_public_ones() {
+        for name in [
+            "nas",
+            "nas.local",
+            "x.home.arpa",
+            "a.test",
+            "b.internal",
+            "10.0.0.1",
+            "fd00::1",
+            "127.0.0.1",
+            "192.0.2.1",
+            "100.64.0.1",
+            "*.lan",
+        ] {
+            assert!(is_local(name), "{name}");
+        }
+        for name in [
+            "example.com",
+            "*.example.com",
+            "a.b.example.org",
+            "8.8.8.8",
+            "2600::1",
+        ] {
+            assert!(!is_local(name), "{name}");
+        }
+    }
+}

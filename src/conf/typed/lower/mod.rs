@@ -15,6 +15,7 @@ pub mod location;
 pub mod log;
 pub mod map;
 pub mod names;
+pub mod peer_tls;
 pub mod process;
 pub mod proxy;
 pub mod rewrite;

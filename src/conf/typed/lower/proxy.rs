@@ -1,8 +1,9 @@
-//! `proxy_pass` and the proxy_* family.
+//! `proxy_pass` and `grpc_pass` with their families.
 
 use std::sync::Arc;
 
 use super::Cx;
+use super::peer_tls;
 use super::scope::Scope;
 use super::upstream;
 use crate::conf::diagnostic::{Code, Diagnostic};
@@ -10,8 +11,9 @@ use crate::conf::include::{Node, Word};
 use crate::conf::template::Template;
 use crate::conf::typed::proxy::{
     Bind, BindAddress, CookieEdit, CookieFlags, CookieName, HttpVersion, NextUpstream, Proxy,
-    ProxyProtocol, Redirect, SetField, Target,
+    ProxyProtocol, Redirect, Scheme, SetField, Target,
 };
+use crate::conf::typed::tls::PeerTls;
 use crate::conf::typed::upstream::{PeerAddress, Upstream};
 use crate::conf::variable::{Core, Variable};
 
@@ -61,29 +63,20 @@ pub fn proxy(
     cx: &mut Cx,
 ) -> Option<Proxy> {
     let word = line.arguments.first()?;
-    let (target, url) = target(word, scope, place, upstreams, cx)?;
-    let is_http10 = scope.text("proxy_http_version") == "1.0";
-    let set_fields = set_fields(scope, cx);
+    let (target, url) = target(word, Scheme::OF_PROXY, scope, place, upstreams, cx)?;
+    let tls = tls("proxy", word, &target, scope, upstreams, cx);
+    let set_fields = set_fields("proxy_set_header", scope, cx);
     let mut replaced: Vec<Box<[u8]>> = REPLACED.iter().map(|name| name.as_bytes().into()).collect();
     replaced.extend(
         set_fields
             .iter()
             .map(|field| field.name.to_ascii_lowercase().into()),
     );
-    let lower = |name: &str| -> Vec<Box<[u8]>> {
-        let lines = scope.all(name).iter();
-        lines
-            .flat_map(|line| &line.arguments)
-            .map(|word| word.text.to_ascii_lowercase().into_bytes().into())
-            .collect()
-    };
-    let passed = lower("proxy_pass_header");
-    let mut hidden: Vec<Box<[u8]>> = HIDDEN.iter().map(|name| name.as_bytes().into()).collect();
-    hidden.extend(lower("proxy_hide_header"));
-    hidden.retain(|name| !passed.contains(name));
     Some(Proxy {
+        schemes: Scheme::OF_PROXY,
         redirects: redirects(scope, &target, url, place, cx),
         target,
+        tls,
         set_fields,
         replaced,
         method: scope
@@ -94,13 +87,13 @@ pub fn proxy(
             .map(|_| scope.template("proxy_set_body", cx)),
         pass_request_headers: scope.flag("proxy_pass_request_headers"),
         pass_request_body: scope.flag("proxy_pass_request_body"),
-        http_version: if is_http10 {
-            HttpVersion::Http10
-        } else {
-            HttpVersion::Http11
+        http_version: match scope.text("proxy_http_version") {
+            "1.0" => HttpVersion::Http10,
+            "2" => HttpVersion::Http2,
+            _ => HttpVersion::Http11,
         },
-        hidden,
-        ignored: lower("proxy_ignore_headers"),
+        hidden: hidden("proxy", scope),
+        ignored: lower_case("proxy_ignore_headers", scope),
         cookie_domains: cookie_edits("proxy_cookie_domain", scope, cx),
         cookie_paths: cookie_edits("proxy_cookie_path", scope, cx),
         cookie_flags: cookie_flags(scope, cx),
@@ -112,7 +105,7 @@ pub fn proxy(
         ignore_client_abort: scope.flag("proxy_ignore_client_abort"),
         force_ranges: scope.flag("proxy_force_ranges"),
         pass_trailers: scope.flag("proxy_pass_trailers"),
-        bind: bind(scope, cx),
+        bind: bind("proxy_bind", scope, cx),
         socket_keepalive: scope.flag("proxy_socket_keepalive"),
         proxy_protocol: match scope.text("proxy_protocol") {
             "on" | "v1" => Some(ProxyProtocol::Text),
@@ -123,16 +116,127 @@ pub fn proxy(
         send_timeout: scope.time("proxy_send_timeout"),
         read_timeout: scope.time("proxy_read_timeout"),
         limit_rate: scope.template("proxy_limit_rate", cx),
-        next_upstream: next_upstream(scope),
+        next_upstream: next_upstream("proxy_next_upstream", scope),
         next_upstream_tries: usize::try_from(scope.number("proxy_next_upstream_tries"))
             .unwrap_or_default(),
         next_upstream_timeout: scope.time("proxy_next_upstream_timeout"),
     })
 }
 
+/// The proxy of a place where `grpc_pass` is in force: HTTP/2 in which both bodies stream and trailers
+/// pass.
+pub fn grpc(
+    line: &Node,
+    scope: &Scope<'_>,
+    upstreams: &mut Vec<Arc<Upstream>>,
+    cx: &mut Cx,
+) -> Option<Proxy> {
+    let word = line.arguments.first()?;
+    let place = Place {
+        name: b"",
+        refuses_path: Some("with `grpc_pass`: the client's own names the method"),
+    };
+    let (target, _) = target(word, Scheme::OF_GRPC, scope, place, upstreams, cx)?;
+    let tls = tls("grpc", word, &target, scope, upstreams, cx);
+    let set_fields = set_fields("grpc_set_header", scope, cx);
+    let replaced = REPLACED.iter().filter(|name| **name != "te");
+    let replaced = replaced.map(|name| name.as_bytes().into());
+    let set = (set_fields.iter()).map(|field| field.name.to_ascii_lowercase().into());
+    Some(Proxy {
+        schemes: Scheme::OF_GRPC,
+        replaced: replaced.chain(set).collect(),
+        target,
+        tls,
+        set_fields,
+        method: None,
+        body: None,
+        pass_request_headers: true,
+        pass_request_body: true,
+        http_version: HttpVersion::Http2,
+        hidden: hidden("grpc", scope),
+        ignored: lower_case("grpc_ignore_headers", scope),
+        redirects: Vec::new(),
+        cookie_domains: Vec::new(),
+        cookie_paths: Vec::new(),
+        cookie_flags: Vec::new(),
+        buffering: false,
+        buffer_size: scope.size("grpc_buffer_size").max(1024),
+        buffers: 0,
+        request_buffering: false,
+        intercept_errors: scope.flag("grpc_intercept_errors"),
+        ignore_client_abort: false,
+        force_ranges: false,
+        pass_trailers: true,
+        bind: bind("grpc_bind", scope, cx),
+        socket_keepalive: scope.flag("grpc_socket_keepalive"),
+        proxy_protocol: None,
+        connect_timeout: scope.time("grpc_connect_timeout"),
+        send_timeout: scope.time("grpc_send_timeout"),
+        read_timeout: scope.time("grpc_read_timeout"),
+        limit_rate: Template::from_text(b"0"),
+        next_upstream: next_upstream("grpc_next_upstream", scope),
+        next_upstream_tries: usize::try_from(scope.number("grpc_next_upstream_tries"))
+            .unwrap_or_default(),
+        next_upstream_timeout: scope.time("grpc_next_upstream_timeout"),
+    })
+}
+
+/// What is asked of peers over TLS, where any request can go to one.
+fn tls(
+    family: &str,
+    word: &Word,
+    target: &Target,
+    scope: &Scope<'_>,
+    upstreams: &[Arc<Upstream>],
+    cx: &mut Cx,
+) -> Option<Arc<PeerTls>> {
+    let upstream = match target {
+        Target::Group {
+            scheme, upstream, ..
+        } => match scheme.is_secure() {
+            true => Some(&upstreams[*upstream]),
+            false => return None,
+        },
+        Target::Dynamic(_) => {
+            let schemes = [Scheme::Http, Scheme::Grpc];
+            let is_plain = schemes
+                .iter()
+                .any(|scheme| word.text.starts_with(scheme.prefix()));
+            if is_plain {
+                return None;
+            }
+            None
+        }
+    };
+    let tls = peer_tls::peer_tls(family, scope, cx);
+    if let Some(upstream) = upstream {
+        peer_tls::warn_unless_verified(family, &tls, upstream, word, cx);
+    }
+    Some(Arc::new(tls))
+}
+
+/// Names in lower case.
+fn lower_case(name: &str, scope: &Scope<'_>) -> Vec<Box<[u8]>> {
+    let lines = scope.all(name).iter();
+    lines
+        .flat_map(|line| &line.arguments)
+        .map(|word| word.text.to_ascii_lowercase().into_bytes().into())
+        .collect()
+}
+
+/// The fields of a peer that are not passed on.
+fn hidden(family: &str, scope: &Scope<'_>) -> Vec<Box<[u8]>> {
+    let passed = lower_case(&format!("{family}_pass_header"), scope);
+    let mut hidden: Vec<Box<[u8]>> = HIDDEN.iter().map(|name| name.as_bytes().into()).collect();
+    hidden.extend(lower_case(&format!("{family}_hide_header"), scope));
+    hidden.retain(|name| !passed.contains(name));
+    hidden
+}
+
 /// Where `proxy_pass` points to, and its URL as far as `proxy_redirect default` needs it.
 fn target<'a>(
     word: &'a Word,
+    schemes: [Scheme; 2],
     scope: &Scope<'_>,
     place: Place<'_>,
     upstreams: &mut Vec<Arc<Upstream>>,
@@ -142,25 +246,20 @@ fn target<'a>(
     if text.contains('$') {
         return Some((Target::Dynamic(cx.template(word)), text));
     }
-    let Some(rest) = text
-        .get(..7)
-        .filter(|scheme| scheme.eq_ignore_ascii_case("http://"))
-        .map(|_| &text[7..])
-    else {
+    let Some((scheme, rest)) = Scheme::split(schemes, text.as_bytes()) else {
         let problem = Diagnostic::error(
             Code::BAD_ADDRESS,
             word.span,
             format!("invalid URL prefix in `{text}`"),
         );
-        let is_https = text
-            .get(..8)
-            .is_some_and(|scheme| scheme.eq_ignore_ascii_case("https://"));
-        cx.report(problem.hint(match is_https {
-            true => "peers over TLS are not available in this version; the address must begin with `http://`",
-            false => "the address must begin with `http://`",
-        }));
+        let [plain, secure] = schemes.map(Scheme::prefix);
+        cx.report(problem.hint(format!(
+            "the address must begin with `{plain}` or `{secure}`"
+        )));
         return None;
     };
+    // The prefix is ASCII, so the rest begins at a character.
+    let rest = &text[text.len() - rest.len()..];
     let (authority, uri) = match rest.strip_prefix("unix:") {
         Some(path) => match path.split_once(':') {
             Some((path, uri)) => (&rest[..5 + path.len()], uri),
@@ -178,13 +277,16 @@ fn target<'a>(
             Diagnostic::error(
                 Code::PATH_WITHOUT_PREFIX,
                 word.span,
-                format!("`proxy_pass` cannot have a path {reason}"),
+                match schemes {
+                    Scheme::OF_GRPC => format!("an address cannot have a path {reason}"),
+                    _ => format!("`proxy_pass` cannot have a path {reason}"),
+                },
             )
             .hint("leave out everything behind the host, or use `rewrite … break;` to change the path"),
         );
         return None;
     }
-    let Some(address) = upstream::peer_address(authority, 80) else {
+    let Some(address) = upstream::peer_address(authority, scheme.usual_port()) else {
         cx.error(
             Code::BAD_ADDRESS,
             word.span,
@@ -192,16 +294,17 @@ fn target<'a>(
         );
         return None;
     };
-    let (host, port): (String, &str) = match &address {
-        PeerAddress::Unix(_) => ("localhost".to_owned(), ""),
-        _ => {
-            let bare = authority.strip_suffix(":80").unwrap_or(authority);
-            let port = match authority.rsplit_once(':') {
-                Some((_, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => port,
-                _ => "80",
-            };
-            (bare.to_owned(), port)
-        }
+    let usual = scheme.usual_port();
+    let written = match (&address, authority.rsplit_once(':')) {
+        (PeerAddress::Unix(_), _) => None,
+        (_, Some((host, port))) => port.parse::<u16>().ok().map(|port| (host, port)),
+        _ => None,
+    };
+    let (host, port) = match (&address, written) {
+        (PeerAddress::Unix(_), _) => ("localhost", String::new()),
+        (_, Some((host, port))) if port == usual => (host, port.to_string()),
+        (_, Some((_, port))) => (authority, port.to_string()),
+        (_, None) => (authority, usual.to_string()),
     };
     let name = match &address {
         PeerAddress::Name { host, .. } => &**host,
@@ -226,13 +329,19 @@ fn target<'a>(
             position
         }
         None => {
+            // `http://a` and `https://a` are two groups, which are told apart by their ports.
+            let is_socket = matches!(address, PeerAddress::Unix(_));
+            let name = match scheme.is_secure() && written.is_none() && !is_socket {
+                true => format!("{authority}:{port}"),
+                false => authority.to_owned(),
+            };
             let same = upstreams
                 .iter()
-                .position(|upstream| upstream.is_implicit && *upstream.name == *authority);
+                .position(|upstream| upstream.is_implicit && *upstream.name == *name);
             same.unwrap_or_else(|| {
                 let resolver = upstream::resolver(scope, cx);
                 upstreams.push(Arc::new(upstream::implicit(
-                    authority, address, resolver, word.span,
+                    &name, address, resolver, word.span,
                 )));
                 upstreams.len() - 1
             })
@@ -244,18 +353,19 @@ fn target<'a>(
         uri => Some(uri.as_bytes().into()),
     };
     let target = Target::Group {
+        scheme,
         upstream,
-        host: host.into_bytes().into(),
-        port: port.as_bytes().into(),
+        host: host.as_bytes().into(),
+        port: port.into_bytes().into(),
         uri,
     };
     Some((target, text))
 }
 
-/// `proxy_set_header` in force, then what nginx would add.
-fn set_fields(scope: &Scope<'_>, cx: &mut Cx) -> Vec<SetField> {
+/// `proxy_set_header` or its like in force, then what nginx would add.
+fn set_fields(name: &str, scope: &Scope<'_>, cx: &mut Cx) -> Vec<SetField> {
     let mut fields: Vec<SetField> = scope
-        .all("proxy_set_header")
+        .all(name)
         .iter()
         .filter_map(|line| {
             let [name, value] = line.arguments.as_slice() else {
@@ -453,8 +563,8 @@ fn buffers(scope: &Scope<'_>) -> usize {
     size.saturating_mul(count.unwrap_or(8))
 }
 
-fn bind(scope: &Scope<'_>, cx: &mut Cx) -> Option<Bind> {
-    let line = scope.nearest("proxy_bind")?;
+fn bind(name: &str, scope: &Scope<'_>, cx: &mut Cx) -> Option<Bind> {
+    let line = scope.nearest(name)?;
     let word = line.arguments.first()?;
     if &*word.text == "off" {
         return None;
@@ -464,7 +574,7 @@ fn bind(scope: &Scope<'_>, cx: &mut Cx) -> Option<Bind> {
             Diagnostic::error(
                 Code::FOREIGN_DIRECTIVE,
                 word.span,
-                "`transparent` of `proxy_bind` is not available in this version",
+                format!("`transparent` of `{name}` is not available in this version"),
             )
             .hint("bind an address of this machine, and pass the client's in a field"),
         );
@@ -491,8 +601,8 @@ fn bind(scope: &Scope<'_>, cx: &mut Cx) -> Option<Bind> {
     Some(Bind { address })
 }
 
-fn next_upstream(scope: &Scope<'_>) -> NextUpstream {
-    let Some(line) = scope.nearest("proxy_next_upstream") else {
+fn next_upstream(name: &str, scope: &Scope<'_>) -> NextUpstream {
+    let Some(line) = scope.nearest(name) else {
         return NextUpstream::ERROR.or(NextUpstream::TIMEOUT);
     };
     line.arguments

@@ -137,19 +137,19 @@ impl Maker<'_> {
         // A proxy of the location goes on with what the block changes about it.
         let handler = match (self.handler(&scope, place, name, cx), handler) {
             (Some(handler), _) => handler,
-            (None, Handler::Proxy(_)) => match around.own("proxy_pass").first() {
-                Some(line) => {
-                    let outer = proxy::Place {
-                        name,
-                        refuses_path: None,
-                    };
-                    match proxy::proxy(line, &scope, outer, &mut self.upstreams, cx) {
-                        Some(proxy) => Handler::Proxy(Arc::new(proxy)),
-                        None => handler.clone(),
-                    }
-                }
-                None => handler.clone(),
-            },
+            (None, Handler::Proxy(_)) => {
+                let outer = proxy::Place {
+                    name,
+                    refuses_path: None,
+                };
+                let upstreams = &mut self.upstreams;
+                let proxy = match (around.own("proxy_pass"), around.own("grpc_pass")) {
+                    ([line, ..], _) => proxy::proxy(line, &scope, outer, upstreams, cx),
+                    (_, [line, ..]) => proxy::grpc(line, &scope, upstreams, cx),
+                    _ => None,
+                };
+                proxy.map_or_else(|| handler.clone(), |proxy| Handler::Proxy(Arc::new(proxy)))
+            }
             (None, handler) => handler.clone(),
         };
         Arc::new(self.settings(&scope, place, name.into(), handler, cx))
@@ -164,7 +164,21 @@ impl Maker<'_> {
         cx: &mut Cx,
     ) -> Option<Handler> {
         let metrics = scope.own("metrics").first();
-        let others = ["proxy_pass", "stub_status"];
+        if let (Some(grpc), Some(proxy)) = (
+            scope.own("grpc_pass").first(),
+            scope.own("proxy_pass").first(),
+        ) {
+            cx.report(
+                Diagnostic::error(
+                    Code::TWO_ANSWERS,
+                    grpc.name.span,
+                    "`grpc_pass` answers here, and so does `proxy_pass`",
+                )
+                .label(proxy.name.span, "the other one")
+                .hint("give each a location of its own"),
+            );
+        }
+        let others = ["proxy_pass", "grpc_pass", "stub_status"];
         let other = others.iter().find_map(|name| scope.own(name).first());
         if let (Some(metrics), Some(other)) = (metrics, other) {
             cx.report(
@@ -189,6 +203,10 @@ impl Maker<'_> {
             };
             let of_proxy = proxy::Place { name, refuses_path };
             let proxy = proxy::proxy(line, scope, of_proxy, &mut self.upstreams, cx)?;
+            return Some(Handler::Proxy(Arc::new(proxy)));
+        }
+        if let Some(line) = scope.own("grpc_pass").first() {
+            let proxy = proxy::grpc(line, scope, &mut self.upstreams, cx)?;
             return Some(Handler::Proxy(Arc::new(proxy)));
         }
         if let Some(line) = metrics {

@@ -152,7 +152,8 @@ struct Offer {
 }
 
 /// A file that a directive names.
-fn file(scope: &Scope<'_>, name: &str) -> Option<(PathBuf, Span)> {
+/// The file that a directive names.
+pub(super) fn file(scope: &Scope<'_>, name: &str) -> Option<(PathBuf, Span)> {
     let line = scope.nearest(name)?;
     let word = line.arguments.first()?;
     // An empty name takes back what a level above says.
@@ -247,7 +248,8 @@ fn groups(scope: &Scope<'_>, cx: &mut Cx) -> Vec<Group> {
     }
 }
 
-fn groups_of(word: &Word, text: &str, cx: &mut Cx) -> Vec<Group> {
+/// The groups that a list names.
+pub(super) fn groups_of(word: &Word, text: &str, cx: &mut Cx) -> Vec<Group> {
     let (groups, not_here) = ciphers::groups(text);
     if groups.is_empty() {
         cx.report(
@@ -267,7 +269,7 @@ fn groups_of(word: &Word, text: &str, cx: &mut Cx) -> Vec<Group> {
 }
 
 /// Says once for a list what is left out of it.
-fn unknown(code: Code, word: &Word, kind: &str, names: &[Box<str>], cx: &mut Cx) {
+pub(super) fn unknown(code: Code, word: &Word, kind: &str, names: &[Box<str>], cx: &mut Cx) {
     let Some((first, rest)) = names.split_first() else {
         return;
     };

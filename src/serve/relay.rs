@@ -1,0 +1,383 @@
+//! A peer's answer on its way to the client: its head, edited, then its body with back-pressure.
+//!
+//! The peer's connection is polled inside the request's own task: nothing is spawned, and the same
+//! turn of the event loop that reads from the peer writes to the client.
+//!
+//! Invariant: if an answer of which something was sent breaks off, the client's connection is cut, so
+//! that it sees the answer as cut.
+
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::task::Poll;
+
+use super::downstream::{ClientError, Downstream, Framing, framing_for};
+use super::generation::Local;
+use super::pace::Pace;
+use super::peer::{Answering, Failure, PeerError, Question};
+use super::peer_http1::{Link, poll_source};
+use super::proxy::{Outcome, finish_attempt, log_event};
+use super::request_body::RequestBody;
+use super::{answer, peer_http1, peer_http2, proxy_fields, tunnel};
+use crate::conf::typed::log::Level;
+use crate::conf::typed::proxy::{HttpVersion, Proxy};
+use crate::http::buffer;
+use crate::http::exchange::Exchange;
+use crate::http::h1::framing::{self, BodyLength};
+use crate::http::head::{Method, Version};
+use crate::http::range;
+use crate::unit::clock;
+use crate::upstream::group::Selected;
+use crate::upstream::pool::Idle;
+
+/// A peer's head was read: turns it into the answer, sends that, and relays the body.
+pub async fn relay_answer(
+    local: &Rc<Local>,
+    question: &Question<'_>,
+    selected: Selected,
+    exchange: &mut Exchange,
+    downstream: &mut Downstream,
+    body: &mut RequestBody,
+    answering: Answering,
+) -> Result<Outcome, ClientError> {
+    let plan = question.plan;
+    let proxy = &*plan.proxy;
+    let status = exchange.upstream_head.status;
+    let method = if exchange.method == Method::Head || exchange.head.method == Method::Head {
+        Method::Head
+    } else {
+        exchange.method
+    };
+    let length = match framing::response_body(method, &exchange.upstream_head) {
+        Ok(length) => length,
+        Err(error) => {
+            local.log(
+                exchange,
+                Level::Error,
+                format_args!("{error} while reading response header from upstream"),
+            );
+            finish_attempt(exchange, 502);
+            exchange.upstream_head.status = 0;
+            if let Some(attempt) = exchange.attempts.last_mut() {
+                attempt.status = 502;
+            }
+            let event = selected.fail(clock::now());
+            log_event(local, exchange, event);
+            return Ok(Outcome::Failed(502));
+        }
+    };
+    if status == 101 {
+        let is_wanted = downstream.wants_tunnel(exchange);
+        let link = match answering {
+            Answering::Http1(link) if is_wanted => link,
+            _ => {
+                local.log(
+                    exchange,
+                    Level::Error,
+                    format_args!(
+                        "upstream sent unexpected 101 while reading response header from upstream"
+                    ),
+                );
+                finish_attempt(exchange, 502);
+                let event = selected.fail(clock::now());
+                log_event(local, exchange, event);
+                return Ok(Outcome::Failed(502));
+            }
+        };
+        let outcome = tunnel::run(local, exchange, downstream, plan, link.stream).await;
+        // Until here the tunnel counted as a connection to its peer.
+        succeed(local, exchange, selected);
+        return outcome;
+    }
+    if let Some(target) = proxy_fields::accel_redirect(exchange, plan) {
+        finish_attempt(exchange, status);
+        succeed(local, exchange, selected);
+        return Ok(Outcome::Redirected(target));
+    }
+    if proxy.intercept_errors && status >= 300 && answer::has_error_page(exchange, status) {
+        finish_attempt(exchange, status);
+        succeed(local, exchange, selected);
+        return Ok(Outcome::Intercepted(status));
+    }
+
+    let buffering = proxy_fields::take_response(exchange, plan, &selected) && proxy.buffering;
+    exchange.status = status;
+    exchange.has_peer_reason = true;
+    exchange.answer_length = match length {
+        BodyLength::Length(length) => Some(length),
+        BodyLength::None => proxy_fields::told_length(exchange, method),
+        BodyLength::Chunked | BodyLength::UntilClose => None,
+    };
+    let has_body = match &answering {
+        // Without a length in the fields it is the frames that tell.
+        Answering::Http2(stream) if stream.is_complete => {
+            if length == BodyLength::UntilClose {
+                exchange.answer_length = Some(0);
+            }
+            false
+        }
+        _ => !matches!(length, BodyLength::None | BodyLength::Length(0)),
+    };
+    let has_trailers = answer::complete(exchange, None);
+    if has_trailers && has_body && exchange.head.version == Version::Http11 {
+        exchange.answer_length = None;
+    }
+    let mut window = None;
+    if proxy.force_ranges && has_body {
+        match range::apply_to_stream(exchange) {
+            Ok(found) => window = found,
+            Err(range::Unsatisfiable) => {
+                finish_attempt(exchange, status);
+                succeed(local, exchange, selected);
+                return Ok(Outcome::Failed(416));
+            }
+        }
+        exchange.has_peer_reason &= window.is_none();
+    }
+    let framing = if has_body {
+        framing_for(
+            exchange.head.version,
+            exchange.answer_length,
+            exchange.settings.chunked_transfer_encoding,
+        )
+    } else {
+        Framing::Nothing
+    };
+    answer::start(local, exchange, downstream, framing, has_body);
+
+    let mut source = match answering {
+        Answering::Http1(link) => {
+            let mut body = peer_http1::Source::new(length, exchange.upstream_head.length);
+            body.window = window;
+            Source::Http1(link, body)
+        }
+        Answering::Http2(mut stream) => {
+            stream.window = window;
+            Source::Http2(stream)
+        }
+    };
+    let limit = if buffering {
+        proxy.buffers.max(buffer::SMALL)
+    } else {
+        0
+    };
+    let relayed = relay(exchange, downstream, body, &mut source, limit, proxy).await;
+    if let Some(attempt) = exchange.attempts.last_mut() {
+        attempt.response_length = source.received();
+    }
+    finish_attempt(exchange, status);
+    match relayed {
+        Ok(()) => {
+            // A peer that was asked in HTTP/1.0, or to close, closes, whatever it says.
+            if let Source::Http1(link, body) = source
+                && body.leaves_connection_clean(&exchange.upstream_head.fields.bytes)
+                && !exchange.peer_closes
+                && proxy.http_version == HttpVersion::Http11
+                && link.requests != u64::MAX
+                && framing::keeps_response_connection(&exchange.upstream_head)
+            {
+                question.upstream.keep(
+                    &selected,
+                    link.kind,
+                    Idle {
+                        stream: link.stream,
+                        requests: link.requests,
+                        created: link.created,
+                    },
+                );
+            }
+            succeed(local, exchange, selected);
+            exchange.is_complete = true;
+            answer::note_sent(exchange);
+            Ok(Outcome::Sent)
+        }
+        Err(RelayError::Client(error)) => {
+            answer::note_sent(exchange);
+            super::log_client_error(local, exchange, &error, "sending to client");
+            Ok(Outcome::Cut)
+        }
+        Err(RelayError::Peer(error)) => {
+            local.log(
+                exchange,
+                Level::Error,
+                format_args!("{error} while reading upstream"),
+            );
+            // Nothing was sent yet: the client gets a whole answer that says so.
+            if exchange.bytes_sent == 0 && downstream.take_back() {
+                exchange.answer.clear();
+                exchange.answer_trailers.clear();
+                exchange.head_bytes_sent = 0;
+                exchange.error_status = 0;
+                let event = selected.fail(clock::now());
+                log_event(local, exchange, event);
+                return Ok(Outcome::Failed(502));
+            }
+            let event = selected.fail(clock::now());
+            log_event(local, exchange, event);
+            // What was received is still owed to the client; then it sees the cut.
+            if let Ok(count) = downstream.flush(exchange.settings.send_timeout).await {
+                exchange.bytes_sent += count;
+            }
+            answer::note_sent(exchange);
+            Ok(Outcome::Cut)
+        }
+    }
+}
+
+/// The peer did what it was asked.
+fn succeed(local: &Local, exchange: &Exchange, selected: Selected) {
+    let time = exchange
+        .attempts
+        .last()
+        .and_then(|attempt| attempt.response_time)
+        .unwrap_or_default();
+    let event = selected.succeed(exchange, time, clock::now());
+    log_event(local, exchange, event);
+}
+
+enum RelayError {
+    Client(ClientError),
+    Peer(PeerError),
+}
+
+/// Where the body of an answer comes from.
+enum Source {
+    Http1(Link, peer_http1::Source),
+    Http2(Box<peer_http2::Stream>),
+}
+
+impl Source {
+    /// Body bytes received.
+    fn received(&self) -> u64 {
+        match self {
+            Self::Http1(_, body) => body.received,
+            Self::Http2(stream) => stream.received,
+        }
+    }
+
+    /// Was all of the answer received?
+    fn is_complete(&self) -> bool {
+        match self {
+            Self::Http1(_, body) => body.is_complete,
+            Self::Http2(stream) => stream.is_complete,
+        }
+    }
+}
+
+/// Moves the body from the peer to the client. `limit` is how much may wait for a slow client
+/// before the peer has to wait too; 0 reads on only when all was written.
+async fn relay(
+    exchange: &mut Exchange,
+    downstream: &mut Downstream,
+    body: &mut RequestBody,
+    source: &mut Source,
+    limit: usize,
+    proxy: &Proxy,
+) -> Result<(), RelayError> {
+    let send_timeout = exchange.settings.send_timeout;
+    if let Source::Http1(_, body) = source {
+        body.take_read(exchange, downstream, proxy.pass_trailers)
+            .map_err(RelayError::Peer)?;
+    }
+    let mut is_ended = false;
+    let mut is_client_gone = None;
+    let mut pace = match proxy.limit_rate.literal() {
+        Some(b"0") => None,
+        _ => Some(answer::size_of(&proxy.limit_rate, exchange)),
+    }
+    .filter(|&rate| rate > 0)
+    .map(|rate| Pace::new(rate, 0));
+    poll_fn(|context| {
+        loop {
+            let mut progress = false;
+            // Both bodies pass at the same time; what the client still sends is part of the exchange.
+            if let Source::Http2(stream) = source
+                && !stream.is_complete
+                && is_client_gone.is_none()
+            {
+                match stream.poll_request(context, exchange, downstream, body, proxy) {
+                    Poll::Ready(Err(Failure::Client(error))) if proxy.ignore_client_abort => {
+                        is_client_gone = Some(error)
+                    }
+                    Poll::Ready(Err(Failure::Client(error))) => {
+                        return Poll::Ready(Err(RelayError::Client(error)));
+                    }
+                    Poll::Ready(Err(Failure::Peer(error))) => {
+                        return Poll::Ready(Err(RelayError::Peer(error)));
+                    }
+                    Poll::Ready(Ok(())) | Poll::Pending => {}
+                }
+            }
+            if source.is_complete() && !is_ended {
+                is_ended = true;
+                answer::add_trailers(exchange);
+                downstream.queue_end(&exchange.answer_trailers);
+            }
+            if downstream.queued() > 0 && is_client_gone.is_none() {
+                match downstream.poll_flush(context, send_timeout) {
+                    Poll::Ready(Ok(count)) => {
+                        exchange.bytes_sent += count as u64;
+                        progress = true;
+                    }
+                    Poll::Ready(Err(error)) if proxy.ignore_client_abort => {
+                        is_client_gone = Some(error)
+                    }
+                    Poll::Ready(Err(error)) => return Poll::Ready(Err(RelayError::Client(error))),
+                    Poll::Pending => {}
+                }
+            }
+            if is_ended && (downstream.queued() == 0 || is_client_gone.is_some()) {
+                return Poll::Ready(match is_client_gone.take() {
+                    Some(error) => Err(RelayError::Client(error)),
+                    None => Ok(()),
+                });
+            }
+            let queued = downstream.queued();
+            let received = source.received();
+            let is_allowed = pace
+                .as_mut()
+                .is_none_or(|pace| source.is_complete() || pace.poll_allowance(context).is_ready());
+            if is_allowed
+                && !source.is_complete()
+                && (queued == 0 || queued < limit || is_client_gone.is_some())
+            {
+                let polled = match source {
+                    Source::Http1(link, body) => poll_source(
+                        context,
+                        exchange,
+                        downstream,
+                        link,
+                        body,
+                        proxy,
+                        is_client_gone.is_some(),
+                    ),
+                    Source::Http2(stream) => {
+                        stream.poll_answer(context, exchange, downstream, proxy)
+                    }
+                };
+                match polled {
+                    Poll::Ready(Ok(())) => {
+                        progress = true;
+                        if let Some(pace) = &mut pace {
+                            pace.note((source.received() - received) as usize);
+                        }
+                    }
+                    Poll::Ready(Err(error)) => return Poll::Ready(Err(RelayError::Peer(error))),
+                    Poll::Pending => {}
+                }
+            }
+            if progress {
+                continue;
+            }
+            // A stream may be silent for hours; the peer is to know that nobody listens any more.
+            if matches!(source, Source::Http2(_))
+                && !proxy.ignore_client_abort
+                && downstream.is_body_complete()
+                && downstream.poll_gone(context).is_ready()
+            {
+                return Poll::Ready(Err(RelayError::Client(ClientError::Closed(None))));
+            }
+            return Poll::Pending;
+        }
+    })
+    .await
+}
