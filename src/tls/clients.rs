@@ -175,9 +175,10 @@ impl Clients {
     ) -> Result<(), webpki::Error> {
         let seconds = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
         // Paths are looked for in every order of what the client sent, and it may send hundreds that
-        // nearly fit: more than a path may have cannot be needed, as they come in order (RFC 8446
-        // section 4.4.2).
-        let most = usize::try_from(self.depth).unwrap_or(MOST_BETWEEN);
+        // nearly fit. They come in order (RFC 8446 section 4.4.2), so one more than a path may have
+        // tells a path that is too long, and none behind it is needed.
+        let most =
+            usize::try_from(self.depth).map_or(MOST_BETWEEN, |depth| depth.saturating_add(1));
         let between: Vec<CertificateDer<'_>> = (others.iter())
             .take(most.min(MOST_BETWEEN))
             .chain(&self.trusted)

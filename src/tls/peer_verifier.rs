@@ -157,8 +157,9 @@ impl Verifier {
         let path = entity.verify_for_usage(
             self.algorithms.all,
             &self.anchors,
-            // Paths are looked for in every order of these, and a peer may send hundreds.
-            &intermediates[..intermediates.len().min(self.depth)],
+            // Paths are looked for in every order of these, and a peer may send hundreds. One more than
+            // may be tells a chain that is too long from one that leads nowhere.
+            &intermediates[..intermediates.len().min(self.depth + 1)],
             now,
             KeyUsage::server_auth(),
             revocation,
