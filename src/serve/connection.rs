@@ -5,11 +5,14 @@
 //! it becomes busy: an exchange and buffers are there, and stay for a moment after an answer, so
 //! that a client in full flight costs no allocation per request and an idle one no memory.
 
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::Poll;
 use std::time::Duration;
+
+use tokio::io::AsyncWrite as _;
 
 use super::downstream::{Downstream, Http1};
 use super::generation::Local;
@@ -231,6 +234,7 @@ async fn busy(
             &mut parser,
             patience,
             header_timeout,
+            !is_misplaced,
         )
         .await;
         let Downstream::Http1(http1) = &mut downstream else {
@@ -412,7 +416,8 @@ enum Read {
     Idle,
 }
 
-/// Reads until the head is complete.
+/// Reads until the head is complete. `may_be_http2` is false where TLS is spoken and this client does
+/// not: HTTP/2 would get by the answer that tells it so, and by what TLS asks of clients.
 async fn read_head(
     worker: &Rc<Worker>,
     exchange: &mut Exchange,
@@ -420,13 +425,14 @@ async fn read_head(
     parser: &mut HeadParser,
     keepalive: Option<Duration>,
     header_timeout: Duration,
+    may_be_http2: bool,
 ) -> Read {
     let Downstream::Http1(http1) = downstream else {
         return Read::Ended { was_partial: false };
     };
     let reading = &exchange.server.reading;
     let limits = limits(reading);
-    let http2_allowed = reading.http2;
+    let http2_allowed = reading.http2 && may_be_http2;
     let mut has_begun = !exchange.head.fields.bytes.is_empty();
     exchange.is_pipelined = has_begun && exchange.request_count > 0;
     let is_first = keepalive.is_none() && exchange.request_count == 0;
@@ -697,7 +703,16 @@ async fn linger(exchange: &mut Exchange, downstream: &mut Downstream, lingering:
     if !wanted {
         return;
     }
-    let _ = tokio::io::AsyncWriteExt::shutdown(&mut http1.stream).await;
+    // With TLS this writes, and a client that reads nothing must not hold the connection for ever.
+    http1.deadline.set(lingering.timeout);
+    let shut = http1
+        .deadline
+        .guard_with(&mut http1.stream, |stream, context| {
+            Pin::new(stream).poll_shutdown(context)
+        });
+    if shut.await.is_none() {
+        return;
+    }
     let began = clock::now();
     let mut scrap = buffer::take_small();
     while clock::now().saturating_duration_since(began) < lingering.time {

@@ -482,7 +482,7 @@ impl Downstream {
     /// Forgets an answer of which nothing was written yet; `false` if something was.
     pub fn take_back(&mut self) -> bool {
         match self {
-            Self::Http1(http1) if http1.sent == 0 => {
+            Self::Http1(http1) if http1.sent == 0 && !http1.stream.is_mid_write() => {
                 http1.out.clear();
                 true
             }

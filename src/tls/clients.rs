@@ -62,6 +62,10 @@ pub enum Refusal {
     Missing,
 }
 
+/// So many certificates between a client's own and an authority are looked at: webpki builds no longer
+/// path.
+const MOST_BETWEEN: usize = 6;
+
 const SELF_SIGNED: &str = "self-signed certificate";
 const SELF_SIGNED_CHAIN: &str = "self-signed certificate in certificate chain";
 const NO_ISSUER: &str = "unable to get issuer certificate";
@@ -149,8 +153,12 @@ impl Clients {
             });
         }
         let seconds = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
-        // A certificate that is trusted as it is need not lead anywhere.
-        if is_self_issued(own) && self.trusted.iter().any(|trusted| trusted == own) {
+        // A certificate that is trusted as it is need not lead anywhere; with a list of revoked ones it
+        // has to be looked up like any other.
+        if self.revoked.is_none()
+            && is_self_issued(own)
+            && self.trusted.iter().any(|trusted| trusted == own)
+        {
             return judge_time(own, seconds);
         }
         match self.find_path(own, others, now) {
@@ -166,7 +174,12 @@ impl Clients {
         now: Duration,
     ) -> Result<(), webpki::Error> {
         let seconds = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
+        // Paths are looked for in every order of what the client sent, and it may send hundreds that
+        // nearly fit: more than a path may have cannot be needed, as they come in order (RFC 8446
+        // section 4.4.2).
+        let most = usize::try_from(self.depth).unwrap_or(MOST_BETWEEN);
         let between: Vec<CertificateDer<'_>> = (others.iter())
+            .take(most.min(MOST_BETWEEN))
             .chain(&self.trusted)
             .map(|certificate| CertificateDer::from(&**certificate))
             .collect();

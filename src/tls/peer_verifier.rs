@@ -134,7 +134,8 @@ impl Verifier {
         now: UnixTime,
     ) -> Result<(), CertificateError> {
         let facts = || Facts::read(certificate).ok_or(CertificateError::BadEncoding);
-        if self.pinned.iter().any(|pinned| pinned == certificate) {
+        // With a list of revoked ones it has to be looked up like any other.
+        if self.revoked.is_empty() && self.pinned.iter().any(|pinned| pinned == certificate) {
             let facts = facts()?;
             let now = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
             return match facts.is_valid_at(now) {
@@ -156,7 +157,8 @@ impl Verifier {
         let path = entity.verify_for_usage(
             self.algorithms.all,
             &self.anchors,
-            intermediates,
+            // Paths are looked for in every order of these, and a peer may send hundreds.
+            &intermediates[..intermediates.len().min(self.depth)],
             now,
             KeyUsage::server_auth(),
             revocation,

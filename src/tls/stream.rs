@@ -457,6 +457,11 @@ impl Stream {
         self.below().reset_on_close();
     }
 
+    /// Are bytes encrypted, and perhaps sent in part, that no write has reported yet?
+    pub fn is_mid_write(&self) -> bool {
+        matches!(self, Self::Secure(secure) if secure.unreported > 0)
+    }
+
     /// Says that nothing more comes, if the socket takes it at once: so the other end knows an end
     /// from a cut. To be called at an end in good order only (RFC 8446 section 6.1).
     pub fn say_goodbye(&mut self) {

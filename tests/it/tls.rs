@@ -102,3 +102,35 @@ fn plain_http_where_tls_is_spoken_is_told_so() {
     );
     assert!(answer.says_close());
 }
+
+#[test]
+fn http2_without_tls_gets_by_nothing_where_tls_is_spoken() {
+    let authority = Authority::new();
+    let pair = authority.issue(&["one.test"]);
+    let server = Setup::http(
+        "server { listen %LISTEN1% ssl; http2 on; server_name one.test;
+            ssl_certificate %PREFIX%/one.pem; ssl_certificate_key %PREFIX%/one.key;
+            ssl_verify_client on; ssl_client_certificate %PREFIX%/ca.pem;
+            location / { return 200 secret; } }",
+    )
+    .file("ca.pem", authority.pem())
+    .file("one.pem", pair.certificate)
+    .file("one.key", pair.key)
+    .start();
+    let output = Command::new("curl")
+        .args(["--silent", "--max-time", "20", "--http2-prior-knowledge"])
+        .arg(format!("http://127.0.0.1:{}/", server.port(1)))
+        .output()
+        .expect("curl runs");
+    assert!(!output.status.success());
+    assert!(!String::from_utf8_lossy(&output.stdout).contains("secret"));
+    let mut client = server.connect(1);
+    client.send(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
+    let (answer, _) = client.rest();
+    let answer = String::from_utf8_lossy(&answer);
+    assert!(answer.starts_with("HTTP/1.1 "), "{answer}");
+    assert!(
+        answer.contains(" 400 ") || answer.contains(" 505 "),
+        "{answer}"
+    );
+}

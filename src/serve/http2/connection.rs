@@ -466,8 +466,12 @@ fn status_of(error: HeadError) -> u16 {
 }
 
 /// The key that a peer of HTTP/1.1 wants to see (RFC 6455 section 4.1): 16 random bytes. It is of no
-/// use over HTTP/2, so the client sends none and gets no proof of it.
+/// use over HTTP/2, so the client need send none and gets no proof of it; one that it sends stays the only one.
 fn push_key(exchange: &mut Exchange) {
+    let has_key = |(_, name, _): (_, &[u8], &[u8])| name.eq_ignore_ascii_case(b"sec-websocket-key");
+    if exchange.head.fields.iter().any(has_key) {
+        return;
+    }
     const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let id = variables::random_id();
     let mut key = [b'='; 24];

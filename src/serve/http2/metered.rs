@@ -132,7 +132,9 @@ impl AsyncWrite for Metered {
     fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         if let Closing::Open(lingering) = this.closing {
-            let shut = ready!(Pin::new(&mut this.stream).poll_shutdown(context));
+            // With TLS this writes, and has to end when nothing is taken, as every write.
+            let polled = Pin::new(&mut this.stream).poll_shutdown(context);
+            let shut = ready!(this.written(polled));
             // A client that is gone already needs no goodbye.
             let (Ok(()), Some((pause, whole))) = (shut, lingering) else {
                 return Poll::Ready(Ok(()));
