@@ -19,6 +19,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use serde::{Deserialize, Serialize};
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
+use tokio::time::Instant;
 use zeroize::Zeroizing;
 
 use super::again;
@@ -38,6 +39,9 @@ const AT_ONCE: usize = 4;
 const PATIENCE: Duration = Duration::from_secs(60);
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
+/// How often an authority is asked whether it still has terms that nobody has agreed to.
+const ASK_TERMS_AGAIN: Duration = Duration::from_secs(3600);
+
 /// Where the terms of the built-in authority are read; it is not asked before they are agreed to.
 const BUILT_IN_TERMS: &str = "https://letsencrypt.org/repository/";
 
@@ -54,6 +58,13 @@ pub struct Authority {
     fetcher: Mutex<Option<Fetcher>>,
     account: tokio::sync::Mutex<Option<Account>>,
     zones: OnceLock<Provider>,
+    unagreed: Mutex<Option<Unagreed>>,
+}
+
+/// What it said of terms that are not agreed to.
+struct Unagreed {
+    at: Instant,
+    terms: Box<str>,
 }
 
 impl fmt::Debug for Authority {
@@ -112,6 +123,7 @@ impl Authority {
             fetcher: Mutex::default(),
             account: tokio::sync::Mutex::default(),
             zones: OnceLock::new(),
+            unagreed: Mutex::default(),
         })
     }
 
@@ -123,7 +135,12 @@ impl Authority {
         }
         let path = self.directory.join("account.json");
         let disk = |error: std::io::Error| Failure::of_disk(&path, &error);
-        let own_key = self.issuer.account_key.as_deref().map(key_in).transpose()?;
+        // The library binds an external account only to a key that it makes itself: that one is kept,
+        // and a comparison with another would register anew at each start.
+        let own_key = match &self.issuer.external_account {
+            Some(_) => None,
+            None => self.issuer.account_key.as_deref().map(key_in).transpose()?,
+        };
         let is_usable = |kept: &Kept| {
             kept.directory == *self.issuer.uri
                 && own_key.as_ref().is_none_or(|own| {
@@ -152,6 +169,10 @@ impl Authority {
                 let _lock = self.lock().await?;
                 // Another instance may have made it meanwhile.
                 let kept: Option<Kept> = storage::read_json(&path).map_err(disk)?;
+                if kept.as_ref().is_some_and(|kept| !is_usable(kept)) {
+                    // It is the only key of an account that somebody may want back.
+                    storage::set_aside(&path).map_err(disk)?;
+                }
                 let kept = kept.filter(is_usable);
                 self.register(kept, own_key, &path).await?
             }
@@ -239,6 +260,13 @@ impl Authority {
             let terms = Some(BUILT_IN_TERMS.into());
             return Err(Failure::Unagreed { terms });
         }
+        if !is_agreed
+            && let Some(known) = &*self.unagreed.lock()
+            && known.at.elapsed() < ASK_TERMS_AGAIN
+        {
+            let terms = Some(known.terms.clone());
+            return Err(Failure::Unagreed { terms });
+        }
         let asking = "asking for the directory";
         let request = Request::get(&*self.issuer.uri).body(Bytes::new());
         let request = request.map_err(|error| Failure::new(format!("{asking}: {error}")))?;
@@ -254,8 +282,12 @@ impl Authority {
             .map_err(|_| Failure::new(format!("{asking}: what came is no directory")))?;
         let meta = directory.meta.unwrap_or_default();
         if let Some(terms) = meta.terms.filter(|_| !is_agreed) {
-            let terms = Some(terms.into());
-            return Err(Failure::Unagreed { terms });
+            let terms: Box<str> = terms.into();
+            *self.unagreed.lock() = Some(Unagreed {
+                at: Instant::now(),
+                terms: terms.clone(),
+            });
+            return Err(Failure::Unagreed { terms: Some(terms) });
         }
         if meta.needs_external_account == Some(true) && self.issuer.external_account.is_none() {
             return Err(Failure::new(format!(
@@ -357,11 +389,11 @@ impl Authority {
 
     async fn lock(&self) -> Result<std::fs::File, Failure> {
         let path = self.directory.join("lock");
-        let until = tokio::time::Instant::now() + PATIENCE;
+        let until = Instant::now() + PATIENCE;
         loop {
             match storage::lock(&path) {
                 Ok(Some(lock)) => return Ok(lock),
-                Ok(None) if tokio::time::Instant::now() < until => {
+                Ok(None) if Instant::now() < until => {
                     tokio::time::sleep(LOOK_AGAIN).await;
                 }
                 Ok(None) => {

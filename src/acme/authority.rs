@@ -31,7 +31,9 @@ use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
 use super::ordering::generate;
+use crate::conf::local_names::{SUFFIXES, is_below};
 use crate::conf::typed::acme::KeyKind;
+use crate::tls::pem;
 
 /// What the root calls itself.
 pub const NAME: &str = "OpenClaw local authority";
@@ -43,9 +45,14 @@ const CERTIFICATE: &str = "root.pem";
 const KEY: &str = "root.key";
 const LOCK: &str = "lock";
 
-/// Names below these are nobody's in the world: RFC 6762 (`local`), RFC 8375 (`home.arpa`), RFC 6761
-/// (`test`, `localhost`), `internal`, which ICANN reserves, and `lan`, which routers use.
-pub const SUFFIXES: &[&str] = &["local", "lan", "home.arpa", "internal", "test", "localhost"];
+/// Names of one part below which somebody in the world has names: the root never vouches for them,
+/// though they may be wanted.
+const PUBLIC: &[&str] = &[
+    "ai", "app", "art", "biz", "blog", "box", "cc", "cloud", "club", "co", "com", "dev", "edu",
+    "eu", "gov", "info", "int", "io", "link", "live", "me", "mil", "mobi", "name", "net",
+    "network", "news", "online", "onion", "org", "page", "pro", "shop", "site", "space", "store",
+    "tech", "top", "tv", "us", "web", "wiki", "world", "xyz", "zone",
+];
 
 /// Addresses that mean something inside a network only.
 const NETWORKS: &[(&str, u8)] = &[
@@ -73,16 +80,11 @@ const EARLIER: Duration = Duration::from_secs(3600);
 /// A file of the root is not larger.
 const MOST_BYTES: u64 = 64 * 1024;
 
-/// Is this a name or an address that only the own authority certifies? A wildcard is as local as
-/// what it stands for.
-pub fn is_local(name: &str) -> bool {
-    let name = name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase();
-    if let Some(address) = address(&name) {
-        return is_local_address(address);
-    }
-    let bare = name.strip_prefix("*.").unwrap_or(&name);
-    let is_single = !bare.contains('.') && bare.len() == name.len();
-    (is_single && is_label(bare)) || suffix(bare).is_some()
+/// Is this a name of one part below which others have names?
+pub fn is_public(label: &str) -> bool {
+    PUBLIC
+        .iter()
+        .any(|public| label.eq_ignore_ascii_case(public))
 }
 
 /// The root of the authority.
@@ -123,7 +125,8 @@ pub struct Issued {
 impl Authority {
     /// The root in this directory (of the state directory), made if there is none. `labels` are names
     /// of one part (`nas`) that a new root shall vouch for besides all names below [`SUFFIXES`]: no
-    /// constraint can say "all names of one part", so each must be known when the root is made.
+    /// constraint can say "all names of one part", so each must be known when the root is made. What
+    /// is no such name, or a public one, is left out.
     pub fn open(directory: &Path, labels: &[&str]) -> Result<Self, AuthorityError> {
         let failed = |path: &Path| {
             let path = path.to_owned();
@@ -259,6 +262,11 @@ impl Authority {
         })
     }
 
+    /// May the root sign for this name or address?
+    pub fn vouches_for(&self, name: &str) -> bool {
+        self.alternative(name).is_ok()
+    }
+
     /// A name as a certificate has it, if the root may sign for it.
     fn alternative(&self, name: &str) -> Result<SanType, AuthorityError> {
         let name = name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase();
@@ -270,10 +278,7 @@ impl Authority {
             };
         }
         let bare = name.strip_prefix("*.").unwrap_or(&name);
-        let is_permitted = |permitted: &String| {
-            let before = bare.strip_suffix(permitted.as_str());
-            before.is_some_and(|before| before.is_empty() || before.ends_with('.'))
-        };
+        let is_permitted = |permitted: &String| is_below(bare, permitted);
         let is_fine = bare.split('.').all(is_label) && self.facts.names.iter().any(is_permitted);
         match Ia5String::try_from(name.as_str()) {
             Ok(text) if is_fine => Ok(SanType::DnsName(text)),
@@ -294,14 +299,14 @@ impl fmt::Debug for Authority {
 /// What the certificate of the root in this directory says, without its key.
 pub fn facts(directory: &Path) -> Result<Option<Facts>, AuthorityError> {
     let path = directory.join(CERTIFICATE);
-    let Some(pem) = read(&path)? else {
+    let Some(text) = read(&path)? else {
         return Ok(None);
     };
     let unusable = |problem: &str| AuthorityError::Unusable {
         path: path.clone(),
         problem: problem.to_owned(),
     };
-    let certificate = CertificateDer::from_pem_slice(pem.as_bytes())
+    let certificate = CertificateDer::from_pem_slice(text.as_bytes())
         .map_err(|_| unusable("it is no certificate"))?;
     let (_, parsed) =
         X509Certificate::from_der(&certificate).map_err(|_| unusable("it is no certificate"))?;
@@ -314,10 +319,30 @@ pub fn facts(directory: &Path) -> Result<Option<Facts>, AuthorityError> {
         // Ours have them; one without could speak for the whole world.
         return Err(unusable("it is not constrained to local names"));
     };
-    let names = permitted.iter().filter_map(|subtree| match subtree.base {
-        GeneralName::DNSName(name) => Some(name.to_ascii_lowercase()),
-        _ => None,
-    });
+    let mut names = Vec::new();
+    let mut has_networks = false;
+    for subtree in permitted {
+        let is_ours = match subtree.base {
+            GeneralName::DNSName(name) => {
+                let name = name.to_ascii_lowercase();
+                let is_ours = SUFFIXES.contains(&name.as_str()) || is_label(&name);
+                names.push(name);
+                is_ours && names.last().is_some_and(|name| !is_public(name))
+            }
+            GeneralName::IPAddress(network) => {
+                has_networks = true;
+                is_local_network(network)
+            }
+            _ => true,
+        };
+        if !is_ours {
+            return Err(unusable("it could speak for more than local names"));
+        }
+    }
+    // RFC 5280 section 4.2.1.10: a kind of names that no subtree is for is not constrained.
+    if names.is_empty() || !has_networks {
+        return Err(unusable("it is not constrained to local names"));
+    }
     let seconds = u64::try_from(parsed.validity().not_after.timestamp()).unwrap_or_default();
     let digest = Sha256::digest(&certificate);
     let pairs: Vec<String> = digest
@@ -325,11 +350,12 @@ pub fn facts(directory: &Path) -> Result<Option<Facts>, AuthorityError> {
         .map(|byte| HEXUPPER.encode(&[*byte]))
         .collect();
     Ok(Some(Facts {
-        names: names.collect(),
+        names,
         not_after: UNIX_EPOCH + Duration::from_secs(seconds),
         fingerprint: pairs.join(":"),
         path,
-        pem,
+        // Not the file as it is: what else is in it nobody has looked at.
+        pem: pem::write("CERTIFICATE", &certificate),
     }))
 }
 
@@ -393,20 +419,18 @@ impl Error for AuthorityError {
 }
 
 fn root_parameters(labels: &[&str]) -> Result<CertificateParams, AuthorityError> {
-    let mut permitted: Vec<_> = SUFFIXES
-        .iter()
-        .map(|name| GeneralSubtree::DnsName((*name).to_owned()))
-        .collect();
+    let mut names: Vec<String> = SUFFIXES.iter().map(|name| (*name).to_owned()).collect();
     for label in labels {
         let label = label.to_ascii_lowercase();
-        // A part such as `com` would let the root speak for everything below it.
-        if !is_label(&label) || label.len() < 2 {
-            return Err(AuthorityError::NotPermitted(label.into()));
-        }
-        if !SUFFIXES.contains(&label.as_str()) {
-            permitted.push(GeneralSubtree::DnsName(label));
+        // One that cannot be vouched for must not cost the others theirs; that it is not is told by
+        // whoever wants its certificate.
+        if is_label(&label) && label.len() > 1 && !names.contains(&label) {
+            names.push(label);
         }
     }
+    // A part such as `com` would let the root speak for everything below it.
+    names.retain(|name| !is_public(name));
+    let mut permitted: Vec<_> = names.into_iter().map(GeneralSubtree::DnsName).collect();
     for (address, length) in NETWORKS {
         // The table holds addresses only; a test reads them all.
         if let Ok(address) = address.parse() {
@@ -462,20 +486,29 @@ fn is_local_address(address: IpAddr) -> bool {
     }
 }
 
+/// Is this a part of one of [`NETWORKS`]? An address and a mask, as RFC 5280 section 4.2.1.10 has them.
+fn is_local_network(network: &[u8]) -> bool {
+    let (address, mask) = network.split_at(network.len() / 2);
+    NETWORKS.iter().any(|(own, length)| {
+        let own = match own.parse() {
+            Ok(IpAddr::V4(own)) => own.octets().to_vec(),
+            Ok(IpAddr::V6(own)) => own.octets().to_vec(),
+            Err(_) => return false,
+        };
+        let is_same = |bit: u8| {
+            let (byte, bit) = (usize::from(bit / 8), 0x80 >> (bit % 8));
+            mask[byte] & bit != 0 && (address[byte] ^ own[byte]) & bit == 0
+        };
+        own.len() == address.len() && mask.len() == own.len() && (0..*length).all(is_same)
+    })
+}
+
 fn is_label(label: &str) -> bool {
     let sign = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
     (1..=63).contains(&label.len())
         && label.bytes().all(sign)
         // Digits alone are a part of an address.
         && !label.bytes().all(|byte| byte.is_ascii_digit())
-}
-
-/// Which of [`SUFFIXES`] a name ends with.
-fn suffix(name: &str) -> Option<&'static str> {
-    SUFFIXES.iter().copied().find(|suffix| {
-        let before = name.strip_suffix(suffix);
-        before.is_some_and(|before| before.is_empty() || before.ends_with('.'))
-    })
 }
 
 fn parse_key(path: &Path, pem: &str) -> Result<KeyPair, AuthorityError> {
@@ -571,59 +604,6 @@ mod tests {
             .output()
             .expect("`openssl` must be installed");
         output.status.success()
-    }
-
-    #[test]
-    fn what_is_local_is_told_from_what_is_not() {
-        for name in [
-            "nas",
-            "NAS",
-            "nas.",
-            "printer.local",
-            "a.b.lan",
-            "lan",
-            "*.lan",
-            "*.box.home.arpa",
-            "app.internal",
-            "x.test",
-            "a.localhost",
-            "localhost",
-            "10.1.2.3",
-            "172.31.0.1",
-            "192.168.0.1",
-            "127.0.0.1",
-            "169.254.1.1",
-            "fd00::1",
-            "[fd00::1]",
-            "fe80::1",
-            "::1",
-        ] {
-            assert!(is_local(name), "{name}");
-        }
-        for name in [
-            "example.org",
-            "local.example.org",
-            "notlocal",
-            "mylan.org",
-            "xlan.example",
-            "*.example.org",
-            "arpa.",
-            "1.arpa",
-            "8.8.8.8",
-            "172.32.0.1",
-            "2001:db8::1",
-            "",
-            ".",
-            "*",
-            "*.nas",
-            "a b",
-            "100.64.0.1",
-            "12345",
-        ] {
-            // A word without a dot is a name of one part, whatever it says.
-            let is_word = matches!(name, "notlocal" | "arpa.");
-            assert_eq!(is_local(name), is_word, "{name}");
-        }
     }
 
     #[test]
@@ -797,12 +777,62 @@ mod tests {
     }
 
     #[test]
-    fn a_root_for_a_part_of_the_world_is_not_made() {
+    fn a_name_that_the_root_may_not_have_costs_the_others_nothing() {
         let directory = tempfile::tempdir().expect("a directory");
-        for label in ["example.org", "", "*", "a"] {
-            let place = directory.path().join("one");
-            assert!(Authority::open(&place, &[label]).is_err(), "{label}");
-            assert!(!place.join(CERTIFICATE).exists());
+        let labels = ["example.org", "", "*", "a", "dev", "Com", "nas"];
+        let place = directory.path().join("one");
+        let root = Authority::open(&place, &labels).expect("made");
+        let beyond = |name: &&String| !SUFFIXES.contains(&name.as_str());
+        let labels: Vec<_> = root.facts().names.iter().filter(beyond).collect();
+        assert_eq!(labels, ["nas"]);
+        for name in ["nas", "a.lan", "nas.fritz.box", "10.0.0.1"] {
+            assert!(root.vouches_for(name), "{name}");
+        }
+        for name in ["dev", "a.onion", "8.8.8.8", "100.64.0.1", "example.org"] {
+            assert!(!root.vouches_for(name), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_root_that_could_speak_for_others_is_not_used_and_nothing_beside_it_is_read() {
+        let (directory, authority) = opened();
+        let place = directory.path().join(DIRECTORY);
+        let only = facts(&place).expect("fine").expect("there");
+        let other = KeyPair::generate().expect("a key");
+        let with = |subtrees: Vec<GeneralSubtree>| {
+            let mut parameters = root_parameters(&[]).expect("parameters");
+            parameters.name_constraints = Some(NameConstraints {
+                permitted_subtrees: subtrees,
+                excluded_subtrees: Vec::new(),
+            });
+            parameters.self_signed(&other).expect("signed").pem()
+        };
+        let path = place.join(CERTIFICATE);
+        fs::write(&path, format!("{}{}", only.pem, with(Vec::new()))).expect("written");
+        assert_eq!(
+            facts(&place).expect("fine").as_ref(),
+            Some(authority.facts())
+        );
+        let name = |name: &str| GeneralSubtree::DnsName(name.to_owned());
+        let network = |text: &str, length| {
+            let address = text.parse().expect("an address");
+            GeneralSubtree::IpAddress(CidrSubnet::from_addr_prefix(address, length))
+        };
+        let local = || vec![name("lan"), network("10.0.0.0", 8)];
+        for (subtrees, is_fine) in [
+            (local(), true),
+            (vec![name("nas"), network("192.168.7.0", 24)], true),
+            (vec![name("lan")], false),
+            (vec![network("10.0.0.0", 8)], false),
+            ([local(), vec![name("example.org")]].concat(), false),
+            ([local(), vec![name("com")]].concat(), false),
+            ([local(), vec![name("")]].concat(), false),
+            ([local(), vec![network("0.0.0.0", 0)]].concat(), false),
+            ([local(), vec![network("10.0.0.0", 7)]].concat(), false),
+            ([local(), vec![network("8.0.0.0", 8)]].concat(), false),
+        ] {
+            fs::write(&path, with(subtrees.clone())).expect("written");
+            assert_eq!(facts(&place).is_ok(), is_fine, "{subtrees:?}");
         }
     }
 

@@ -28,6 +28,9 @@ const LOOK_ELSEWHERE: Duration = Duration::from_secs(1);
 /// How often it is looked whether the terms were agreed to.
 const LOOK_AGREED: Duration = Duration::from_secs(10);
 
+/// Between two orders that both went well.
+const LEAST_REST: Duration = Duration::from_secs(60);
+
 /// After so many failed attempts with one authority the next one is tried.
 const TRIES: u32 = 2;
 
@@ -115,9 +118,15 @@ async fn order(
         }
         Err(error) => {
             let failure = Failure::of_disk(certificate.home.directory(), &error);
-            return failed(certificate, authority, failure);
+            let before = certificate.state();
+            return failed(certificate, authority, failure, &before);
         }
     };
+    if let Err(error) = certificate.home.finish_putting() {
+        let failure = Failure::of_disk(certificate.home.directory(), &error);
+        let before = certificate.state();
+        return failed(certificate, authority, failure, &before);
+    }
     // Whoever had it before may have done what was to be done, or begun it.
     certificate.read_record();
     look(certificate);
@@ -141,6 +150,8 @@ async fn order(
     let issued = certificate.record().issued;
     let is_its_own = issued.is_some_and(|issued| issued.directory == issuer.uri);
     let is_renewal = certificate.is_there();
+    // What goes on hides from now on what was told before.
+    let before = certificate.state();
     let attempt = Attempt {
         certificate,
         authority,
@@ -155,18 +166,27 @@ async fn order(
             let what = if is_renewal { "renewed" } else { "issued" };
             let text = format!("{what} by `{}`", issuer.name);
             certificate.tell(Level::Notice, store::Level::Good, &text);
-            Duration::ZERO
+            match certificate.plan(SystemTime::now()) {
+                Plan::Wait(_) => Duration::ZERO,
+                // One that is to be renewed as soon as it comes.
+                Plan::Order => LEAST_REST,
+            }
         }
         Err(failure) => {
             // The next attempt starts from the directory and the roots as they are then.
             authority.close_account().await;
-            failed(certificate, authority, failure)
+            failed(certificate, authority, failure, &before)
         }
     }
 }
 
-/// Keeps what went wrong; returns how long to wait before the next look.
-fn failed(certificate: &Certificate, authority: &Authority, failure: Failure) -> Duration {
+/// Keeps what went wrong, after a state; returns how long to wait before the next look.
+fn failed(
+    certificate: &Certificate,
+    authority: &Authority,
+    failure: Failure,
+    before: &State,
+) -> Duration {
     let issuer = &authority.issuer;
     let (trouble, retry_after, unproven) = match failure {
         Failure::Unagreed { terms } => {
@@ -175,7 +195,7 @@ fn failed(certificate: &Certificate, authority: &Authority, failure: Failure) ->
                 terms: terms.clone(),
             };
             // It is told once.
-            if certificate.state() != state {
+            if *before != state {
                 let terms = terms.map_or_else(String::new, |terms| format!(" ({terms})"));
                 certificate.tell(
                     Level::Error,
@@ -186,8 +206,8 @@ fn failed(certificate: &Certificate, authority: &Authority, failure: Failure) ->
                         issuer.name
                     ),
                 );
-                certificate.set_state(state);
             }
+            certificate.set_state(state);
             return LOOK_AGREED;
         }
         Failure::Trouble {

@@ -113,6 +113,8 @@ struct Known {
     /// A person wants it anew.
     is_forced: bool,
     record: Record,
+    /// The disk has what the record says.
+    is_kept: bool,
 }
 
 impl Certificate {
@@ -140,6 +142,7 @@ impl Certificate {
                 unusable: None,
                 is_forced: false,
                 record,
+                is_kept: true,
             }),
         };
         if let Err(error) = certificate.look() {
@@ -197,7 +200,13 @@ impl Certificate {
     pub fn read_record(&self) {
         let mut record: Record = self.home.record();
         record.names.clone_from(&self.order.names);
-        self.known.lock().record = record;
+        let mut known = self.known.lock();
+        if !known.is_kept {
+            // What failed is not forgotten because the disk does not take it: the pauses would not grow.
+            record.attempts = record.attempts.max(known.record.attempts);
+            record.next_attempt = record.next_attempt.max(known.record.next_attempt);
+        }
+        known.record = record;
     }
 
     /// Serves a certificate for some of the names until there is one for all.
@@ -232,7 +241,13 @@ impl Certificate {
         known.is_forced = false;
         known.state = State::Valid;
         self.serve(&mut known, material);
-        self.home.put_record(&known.record).map_err(disk)
+        self.put_record(&mut known)
+    }
+
+    fn put_record(&self, known: &mut Known) -> Result<(), Failure> {
+        let kept = self.home.put_record(&known.record);
+        known.is_kept = kept.is_ok();
+        kept.map_err(|error| Failure::of_disk(self.home.directory(), &error))
     }
 
     fn serve(&self, known: &mut Known, material: &Material) {
@@ -258,7 +273,7 @@ impl Certificate {
             state: known.state.clone(),
             lacking: known.lacking.clone(),
             next_attempt: known.record.next_attempt.filter(|at| *at > now),
-            next_renewal: known.seen.and_then(|_| renewal_of(&known)),
+            next_renewal: known.seen.and_then(|_| renewal_of(&known, now)),
             last_error: known.record.trouble.clone(),
             log: known.record.log.iter().cloned().collect(),
         }
@@ -273,8 +288,7 @@ impl Certificate {
     pub fn keep(&self, change: impl FnOnce(&mut Record)) -> Result<(), Failure> {
         let mut known = self.known.lock();
         change(&mut known.record);
-        let kept = self.home.put_record(&known.record);
-        kept.map_err(|error| Failure::of_disk(self.home.directory(), &error))
+        self.put_record(&mut known)
     }
 
     /// What the certificate at home says; `None` if there is none.
@@ -356,7 +370,7 @@ impl Certificate {
                 || (self.order.issuers.iter()).any(|issuer| issuer.uri == issued.directory)
         });
         let has_begun = record.pending.is_some() || record.attempts > 0;
-        match renewal_of(&known) {
+        match renewal_of(&known, now) {
             Some(at) if known.seen.is_some() && is_ours && !has_begun && at > now => Plan::Wait(at),
             _ => Plan::Order,
         }
@@ -393,8 +407,7 @@ impl Certificate {
         known.state = State::Failed {
             attempts: known.record.attempts,
         };
-        let kept = self.home.put_record(&known.record);
-        kept.map_err(|error| Failure::of_disk(self.home.directory(), &error))
+        self.put_record(&mut known)
     }
 }
 
@@ -407,12 +420,15 @@ pub enum Plan {
     Order,
 }
 
-fn renewal_of(known: &Known) -> Option<SystemTime> {
+fn renewal_of(known: &Known, now: SystemTime) -> Option<SystemTime> {
     let facts = known.facts.as_ref()?;
-    let issued = known.record.issued.as_ref().map(|issued| issued.at);
+    // One that a person brought came into being long before, and a time that is yet to come was told
+    // by a clock that was wrong.
+    let issued = known.record.issued.as_ref();
+    let issued = issued.filter(|issued| !issued.directory.is_empty() && issued.at <= now);
     Some(renewal::due(
         facts,
-        issued,
+        issued.map(|issued| issued.at),
         known.record.suggestion.as_ref(),
     ))
 }
@@ -457,8 +473,98 @@ pub fn nearest(homes: &[Home], order: &Order) -> Option<Material> {
 /// Reads a certificate with its key that a person brings for an order.
 pub fn brought(order: &Order, certificate: &[u8], key: &[u8]) -> Result<Material, String> {
     let material = storage::material(certificate, key).map_err(|error| error.to_string())?;
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    let now = i64::try_from(since.unwrap_or_default().as_secs()).unwrap_or(i64::MAX);
+    if material.facts.not_after < now {
+        return Err("the certificate has expired".to_owned());
+    }
     match covers(&material.facts, order) {
         Ok(()) => Ok(material),
         Err(name) => Err(format!("the certificate is not for `{name}`")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::conf::typed::acme::{Issuer, KeyKind};
+    use crate::tls::placeholder::placeholder;
+
+    const DAY: i64 = 86_400;
+
+    fn order() -> Arc<Order> {
+        Arc::new(Order {
+            issuers: vec![Arc::new(Issuer::built_in())],
+            names: vec!["a.example.com".into()],
+            key: KeyKind::EcdsaP256,
+            challenges: vec![ChallengeKind::Http01],
+            span: crate::conf::source::Span::default(),
+        })
+    }
+
+    fn certificate(state: &std::path::Path) -> Arc<Certificate> {
+        let order = order();
+        let home = Home::of(state, &order).expect("a place");
+        let slot = Slot::new(placeholder("none yet").expect("made"));
+        Certificate::new(order, home, slot, Arc::default())
+    }
+
+    fn now() -> i64 {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH);
+        i64::try_from(since.expect("after 1970").as_secs()).expect("not too far")
+    }
+
+    /// A certificate and its key that begin and end so many days from now.
+    fn pair(from: i64, to: i64) -> (String, String) {
+        let key = rcgen::KeyPair::generate().expect("a key");
+        let parameters = rcgen::CertificateParams::new(vec!["a.example.com".to_owned()]);
+        let mut parameters = parameters.expect("a name");
+        let day = |days: i64| {
+            let seconds = u64::try_from(now() + days * DAY).expect("after 1970");
+            rcgen::date_time_ymd(1970, 1, 1) + Duration::from_secs(seconds)
+        };
+        parameters.not_before = day(from);
+        parameters.not_after = day(to);
+        let made = parameters.self_signed(&key).expect("signed");
+        (made.pem(), key.serialize_pem())
+    }
+
+    #[test]
+    fn an_import_with_little_life_left_is_renewed_at_once_and_none_is_taken_without() {
+        let state = tempfile::tempdir().expect("a directory");
+        let certificate = certificate(state.path());
+        drop(certificate.home.lock().expect("a lock"));
+        let (text, key) = pair(-70, 20);
+        let material = brought(&order(), text.as_bytes(), key.as_bytes()).expect("usable");
+        let issued = Issued {
+            issuer: "imported".into(),
+            directory: Box::default(),
+            challenge: None,
+            at: SystemTime::now(),
+        };
+        certificate.take(&material, issued).expect("taken");
+        assert_eq!(certificate.plan(SystemTime::now()), Plan::Order);
+        let (text, key) = pair(-91, -1);
+        let told = brought(&order(), text.as_bytes(), key.as_bytes()).err();
+        assert_eq!(told.as_deref(), Some("the certificate has expired"));
+    }
+
+    #[test]
+    fn pauses_grow_while_nothing_can_be_kept() {
+        let state = tempfile::tempdir().expect("a directory");
+        let certificate = certificate(state.path());
+        let trouble = || Trouble {
+            at: SystemTime::now(),
+            what: "it failed".to_owned(),
+            problem: None,
+        };
+        let next = SystemTime::now() + Duration::from_secs(600);
+        for attempts in 1..=3 {
+            // The place of its record does not exist.
+            assert!(certificate.fail(trouble(), None, next).is_err());
+            certificate.read_record();
+            assert_eq!(certificate.record().attempts, attempts);
+            assert_eq!(certificate.plan(SystemTime::now()), Plan::Wait(next));
+        }
     }
 }

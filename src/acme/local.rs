@@ -3,7 +3,6 @@
 //! It is made anew at every start and lives in memory alone: whoever trusts the root trusts each, and
 //! a key that is not on the disk cannot be taken from there.
 
-use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -151,17 +150,9 @@ fn sign(order: &Order, directory: PathBuf, labels: &[Box<str>]) -> Result<Made, 
     let labels: Vec<&str> = labels.iter().map(|label| &**label).collect();
     let names: Vec<&str> = order.names.iter().map(|name| &**name).collect();
     let root = Authority::open(&directory, &labels).map_err(|error| told(&error))?;
-    let is_permitted = |name: &str| {
-        let bare = name.strip_prefix("*.").unwrap_or(name);
-        let below = |suffix: &String| {
-            let before = bare.strip_suffix(suffix.as_str());
-            before.is_some_and(|before| before.is_empty() || before.ends_with('.'))
-        };
-        name.parse::<IpAddr>().is_ok() || root.facts().names.iter().any(below)
-    };
     // A name that the root may not vouch for shall not cost the others their certificate.
     let (permitted, refused): (Vec<&str>, Vec<&str>) =
-        names.iter().partition(|name| is_permitted(name));
+        names.iter().partition(|name| root.vouches_for(name));
     let names = match permitted.is_empty() {
         true => &names,
         false => &permitted,

@@ -19,6 +19,8 @@ use super::status::{State, Status};
 use super::storage::{self, Home};
 use crate::conf::source::Span;
 use crate::conf::typed::acme::{Issuer, KeyKind, Order};
+use crate::conf::typed::log::Level;
+use crate::log::error_log;
 use crate::store::Store;
 use crate::tls::placeholder::placeholder;
 use crate::tls::slot::{Held, Slot};
@@ -195,6 +197,15 @@ impl Manager {
             .filter(|name| !name.contains(['.', ':', '*']))
             .cloned()
             .collect();
+        for label in labels.iter().filter(|label| authority::is_public(label)) {
+            error_log::report(
+                Level::Warn,
+                format_args!(
+                    "the own authority does not vouch for `{label}`, below which others have names \
+                     (hint: use `{label}.lan` or `{label}.home.arpa`)"
+                ),
+            );
+        }
         let mut authorities = self.authorities.lock();
         authorities.retain(|_, known| {
             orders
@@ -207,7 +218,9 @@ impl Manager {
                 continue;
             };
             let is_changed = !is_same_order(order, &entry.order);
-            if entry.task.is_some() && !is_changed {
+            // One that has ended cares for nothing.
+            let is_cared_for = (entry.task.as_ref()).is_some_and(|task| !task.is_finished());
+            if is_cared_for && !is_changed {
                 continue;
             }
             if is_changed {
@@ -299,6 +312,7 @@ impl Manager {
             }
             Err(error) => return Err(Refused::new(error.to_string())),
         };
+        (first.home.finish_putting()).map_err(|error| Refused::new(error.to_string()))?;
         let issued = Issued {
             issuer: "imported".into(),
             directory: Box::default(),

@@ -154,6 +154,8 @@ impl Attempt<'_> {
         let disk = |error: std::io::Error| Failure::of_disk(home.directory(), &error);
         storage::make_directory(home.directory()).map_err(disk)?;
         home.clear_next().map_err(disk)?;
+        // An order that cannot be kept would be placed again with each attempt.
+        certificate.keep(|record| record.pending = None)?;
         let names = &certificate.order().names;
         let identifiers: Vec<Identifier> = names
             .iter()
@@ -218,21 +220,40 @@ impl Attempt<'_> {
 
     /// Proves the names that are not proven yet.
     async fn prove(&self, order: &mut instant_acme::Order) -> Result<(), Failure> {
-        // All answers are out before the authority is told of the first.
-        let mut records = Vec::new();
-        let proven = match self.answer(order, &mut records).await {
-            Ok(_offers) => self.ask_to_look(order).await,
-            Err(failure) => Err(failure),
+        let is_single =
+            self.challenge == ChallengeKind::Dns01 && self.authority.zones()?.holds_one_value();
+        let turns: Vec<Option<usize>> = match is_single {
+            // All answers are out before the authority is told of the first.
+            false => vec![None],
+            // A wildcard and its domain have a record of the same name, with room for one value.
+            true => (0..order.state().authorizations.len()).map(Some).collect(),
         };
-        for record in records {
-            let removed = match self.authority.zones() {
-                Ok(zones) => zones.remove(record).await,
-                Err(failure) => return Err(failure),
+        let mut proven = Ok(());
+        for turn in turns {
+            let mut records = Vec::new();
+            proven = match self.answer(order, turn, &mut records).await {
+                Ok(_offers) => self.ask_to_look(order, turn).await,
+                Err(failure) => Err(failure),
             };
-            if let Err(error) = removed {
-                self.certificate
-                    .say(format!("a record is left behind: {error}"));
+            for record in records {
+                let removed = match self.authority.zones() {
+                    Ok(zones) => zones.remove(record).await,
+                    Err(failure) => return Err(failure),
+                };
+                if let Err(error) = removed {
+                    self.certificate
+                        .say(format!("a record is left behind: {error}"));
+                }
             }
+            if proven.is_err() {
+                break;
+            }
+        }
+        if proven.is_ok() && is_single {
+            let waiting = "waiting for the authority to look";
+            proven = self
+                .wait(order, waiting, |status| status == OrderStatus::Pending)
+                .await;
         }
         proven?;
         match order.state().status {
@@ -243,18 +264,23 @@ impl Attempt<'_> {
         }
     }
 
-    /// Puts out the answers: they are there as long as what is returned; `records` have to be removed.
+    /// Puts out the answers, or only that of one turn: they are there as long as what is returned;
+    /// `records` have to be removed.
     async fn answer(
         &self,
         order: &mut instant_acme::Order,
+        turn: Option<usize>,
         records: &mut Vec<dns::Handle>,
     ) -> Result<Vec<Offer>, Failure> {
         self.learn(order).await?;
         let mut offers = Vec::new();
         let mut authorizations = order.authorizations();
+        let mut position = 0;
         while let Some(found) = authorizations.next().await {
             let mut found = found.map_err(|error| Failure::of("asking what to prove", error))?;
-            if found.status != AuthorizationStatus::Pending {
+            let is_its_turn = turn.is_none_or(|turn| turn == position);
+            position += 1;
+            if !is_its_turn || found.status != AuthorizationStatus::Pending {
                 continue;
             }
             let name = found.identifier().to_string();
@@ -302,13 +328,20 @@ impl Attempt<'_> {
     }
 
     /// Asks the authority to look, and waits until it has.
-    async fn ask_to_look(&self, order: &mut instant_acme::Order) -> Result<(), Failure> {
+    async fn ask_to_look(
+        &self,
+        order: &mut instant_acme::Order,
+        turn: Option<usize>,
+    ) -> Result<(), Failure> {
         self.certificate
             .say(format!("asking the authority to look ({})", self.challenge));
         let mut authorizations = order.authorizations();
+        let mut position = 0;
         while let Some(found) = authorizations.next().await {
             let mut found = found.map_err(|error| Failure::of("asking what to prove", error))?;
-            if found.status != AuthorizationStatus::Pending {
+            let is_its_turn = turn.is_none_or(|turn| turn == position);
+            position += 1;
+            if !is_its_turn || found.status != AuthorizationStatus::Pending {
                 continue;
             }
             let Some(mut challenge) = found.challenge(kind(self.challenge)) else {
@@ -330,8 +363,54 @@ impl Attempt<'_> {
             }
         }
         let waiting = "waiting for the authority to look";
-        self.wait(order, waiting, |status| status == OrderStatus::Pending)
-            .await
+        match turn {
+            Some(turn) => self.wait_for(order, turn, waiting).await,
+            None => {
+                self.wait(order, waiting, |status| status == OrderStatus::Pending)
+                    .await
+            }
+        }
+    }
+
+    /// Asks until the authority has looked at one name.
+    async fn wait_for(
+        &self,
+        order: &mut instant_acme::Order,
+        turn: usize,
+        what: &str,
+    ) -> Result<(), Failure> {
+        let until = Instant::now() + PATIENCE;
+        let mut pause = FIRST_LOOK;
+        loop {
+            let looked = again!(async {
+                let mut authorizations = order.authorizations();
+                let mut position = 0;
+                while let Some(found) = authorizations.next().await {
+                    let mut found = found?;
+                    if position == turn {
+                        let is_pending = found.status == AuthorizationStatus::Pending;
+                        return Ok::<_, Error>(
+                            is_pending
+                                && found.refresh().await?.status == AuthorizationStatus::Pending,
+                        );
+                    }
+                    position += 1;
+                }
+                Ok(false)
+            });
+            if !looked.map_err(|error| Failure::of(what, error))? {
+                return Ok(());
+            }
+            let wanted = heard().retry_after;
+            let wanted = wanted.and_then(|at| at.duration_since(SystemTime::now()).ok());
+            let at = Instant::now() + wanted.unwrap_or(pause).max(pause).min(PATIENCE);
+            if at >= until {
+                let told = format!("{what}: the authority takes its time, the order stays");
+                return Err(Failure::new(told));
+            }
+            sleep_until(at).await;
+            pause = (pause * 3 / 2).min(LAST_LOOK);
+        }
     }
 
     /// Asks for what is to be proven; the list is not complete before.

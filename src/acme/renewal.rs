@@ -14,6 +14,11 @@ use crate::tls::facts::Facts;
 /// A certificate that lives shorter is renewed after half its life.
 const SHORT: Duration = Duration::from_secs(10 * 86_400);
 
+/// A certificate that has come is not renewed within a tenth of its life, nor within these times,
+/// whatever its authority wishes: a wish for a time that is over would be followed again and again.
+const LEAST_REST: Duration = Duration::from_secs(3600);
+const MOST_REST: Duration = Duration::from_secs(86_400);
+
 /// How often the authority is asked for its wish, if it does not say it.
 pub const ASK_AGAIN: Duration = Duration::from_secs(6 * 3600);
 
@@ -38,7 +43,8 @@ pub struct Suggestion {
     pub explanation: Option<String>,
 }
 
-/// When a certificate is to be renewed.
+/// When a certificate is to be renewed; `issued` is when it came from its authority, `None` for one that
+/// a person brought.
 pub fn due(
     facts: &Facts,
     issued: Option<SystemTime>,
@@ -62,10 +68,15 @@ pub fn due(
         suggestion.window.is_some()
             && facts.renewal_identifier.as_ref() == Some(&suggestion.certificate)
     };
-    match suggestion.filter(own) {
+    let due = match suggestion.filter(own) {
         // A wish for the time after its end is none.
         Some(suggestion) => suggestion.at.min(start + life * 9 / 10),
         None => ordinary,
+    };
+    match issued {
+        // One that lives for seconds cannot rest for an hour.
+        Some(issued) => due.max(issued + LEAST_REST.max((life / 10).min(MOST_REST)).min(life / 3)),
+        None => due,
     }
 }
 
@@ -198,6 +209,18 @@ mod tests {
         };
         assert!(due(&facts, None, Some(&other)) >= at(1060));
         assert!(is_to_be_asked(&facts, Some(&other), at(1001)));
+    }
+
+    #[test]
+    fn a_wish_for_a_time_that_is_over_is_not_followed_at_once_again() {
+        let long = facts(1000, 1090);
+        let window = (900 * DAY as i64, 901 * DAY as i64);
+        let said = take(&long, None, Some(window), None, ASK_AGAIN, at(1000));
+        assert_eq!(due(&long, Some(at(1000)), Some(&said)), at(1001));
+        let short = facts(1000, 1001);
+        let said = take(&short, None, Some(window), None, ASK_AGAIN, at(1000));
+        let rest = Duration::from_secs(DAY / 10);
+        assert_eq!(due(&short, Some(at(1000)), Some(&said)), at(1000) + rest);
     }
 
     #[test]

@@ -117,6 +117,22 @@ impl Home {
         }
     }
 
+    /// Finishes what was being put in its place when the program was killed; to be called by who holds
+    /// the lock, before anything is ordered that would take the next names.
+    pub fn finish_putting(&self) -> io::Result<()> {
+        let path = |name: &str| self.directory.join(name);
+        let [certificate, key] = ["certificate.pem", "key.pem"].map(path);
+        let next = path("next.certificate.pem");
+        if !next.try_exists()?
+            || material::load(&certificate, &key, None).is_ok()
+            || material::load(&next, &key, None).is_err()
+        {
+            return Ok(());
+        }
+        fs::rename(next, certificate)?;
+        sync(&self.directory)
+    }
+
     /// The key of an order that is not finished, as PEM.
     pub fn next_key(&self) -> io::Result<Option<zeroize::Zeroizing<String>>> {
         let read = read(&self.directory.join("next.key.pem"))?;
@@ -270,6 +286,21 @@ pub fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     sync(directory)
 }
 
+/// Gives a file another name, so that nothing is lost when its own is used again; the new name.
+pub fn set_aside(path: &Path) -> io::Result<PathBuf> {
+    let mut number = 1;
+    let aside = loop {
+        let aside = path.with_extension(format!("json.old-{number}"));
+        if !aside.try_exists()? {
+            break aside;
+        }
+        number += 1;
+    };
+    fs::rename(path, &aside)?;
+    sync(path.parent().unwrap_or(Path::new(".")))?;
+    Ok(aside)
+}
+
 fn sync(directory: &Path) -> io::Result<()> {
     File::open(directory)?.sync_all()
 }
@@ -327,5 +358,53 @@ pub mod maybe_unix_time {
         deserializer: D,
     ) -> Result<Option<SystemTime>, D::Error> {
         Ok(Option::<Time>::deserialize(deserializer)?.map(|time| time.0))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn made() -> Material {
+        let key = rcgen::KeyPair::generate().expect("a key");
+        let parameters = rcgen::CertificateParams::new(vec!["a.example.com".to_owned()]);
+        let certificate = parameters.and_then(|parameters| parameters.self_signed(&key));
+        let certificate = certificate.expect("a certificate").pem();
+        material(certificate.as_bytes(), key.serialize_pem().as_bytes())
+            .expect("they belong together")
+    }
+
+    #[test]
+    fn an_end_between_the_two_renamings_is_made_good() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let home = Home {
+            directory: directory.path().to_owned(),
+        };
+        let (old, new) = (made(), made());
+        home.put(&old).expect("put");
+        home.finish_putting().expect("nothing to do");
+        let path = |name: &str| directory.path().join(name);
+        write(&path("key.pem"), new.key_pem().as_bytes()).expect("written");
+        write(&path("next.certificate.pem"), new.chain_pem().as_bytes()).expect("written");
+        home.finish_putting().expect("finished");
+        home.clear_next().expect("cleared");
+        let kept = home.load().expect("usable").expect("there");
+        assert_eq!(kept.chain, new.chain);
+    }
+
+    #[test]
+    fn a_file_that_is_set_aside_takes_the_place_of_no_other() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("account.json");
+        let mut names = Vec::new();
+        for text in ["one", "two"] {
+            write(&path, text.as_bytes()).expect("written");
+            names.push(set_aside(&path).expect("renamed"));
+        }
+        let texts = names
+            .iter()
+            .map(|name| fs::read_to_string(name).expect("there"));
+        assert_eq!(texts.collect::<Vec<_>>(), ["one", "two"]);
+        assert!(!path.exists());
     }
 }

@@ -7,7 +7,7 @@ use std::pin::Pin;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use http::{Request, Response, header};
+use http::{HeaderMap, Request, Response, header};
 use http_body_util::{BodyExt as _, Full};
 use instant_acme::{BodyWrapper, BytesResponse, Error, HttpClient};
 
@@ -63,7 +63,8 @@ impl HttpClient for Transport {
             let _ = HEARD.try_with(forget);
             let request = Request::from_parts(parts, body);
             let response = fetcher.send(request, Limits::default()).await;
-            let response = response.map_err(|error| Error::Other(error.into()))?;
+            let mut response = response.map_err(|error| Error::Other(error.into()))?;
+            clamp(response.headers_mut(), SystemTime::now());
             let _ = HEARD.try_with(|heard| *heard.borrow_mut() = hear(&response));
             Ok(response.map(Full::new).into())
         })
@@ -115,6 +116,23 @@ fn retry_after(text: &str, now: SystemTime) -> Option<SystemTime> {
     Some(at.min(now + MOST))
 }
 
+/// Keeps from the library what makes no sense: it adds the seconds to the time without a look.
+fn clamp(headers: &mut HeaderMap, now: SystemTime) {
+    let Some(value) = headers.get(header::RETRY_AFTER) else {
+        return;
+    };
+    let at = value.to_str().ok().and_then(|text| retry_after(text, now));
+    match at {
+        Some(at) => {
+            let rest = at.duration_since(now).unwrap_or_default();
+            headers.insert(header::RETRY_AFTER, rest.as_secs().into());
+        }
+        None => {
+            headers.remove(header::RETRY_AFTER);
+        }
+    }
+}
+
 /// What went wrong with an exchange, and why, in one line.
 pub fn explain(error: &FetchError) -> String {
     let mut text = error.to_string();
@@ -146,6 +164,25 @@ mod tests {
         assert_eq!(heard.alternates, ["https://ca/c/1", "https://ca/c/2"]);
         assert_eq!((heard.status, &heard.body[..]), (200, &b"pem"[..]));
         assert!(heard.retry_after > Some(SystemTime::now()));
+    }
+
+    #[test]
+    fn a_pause_that_no_clock_can_tell_is_not_handed_on() {
+        let clamped = |text: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::RETRY_AFTER, text.parse().expect("a value"));
+            clamp(&mut headers, SystemTime::now());
+            let value = headers.get(header::RETRY_AFTER)?;
+            Some(value.to_str().expect("digits").to_owned())
+        };
+        let month = (31 * 86_400).to_string();
+        assert_eq!(clamped("7").as_deref(), Some("7"));
+        assert_eq!(clamped(&u64::MAX.to_string()), Some(month));
+        assert_eq!(
+            clamped("Sun, 06 Nov 1994 08:50:37 GMT").as_deref(),
+            Some("0")
+        );
+        assert_eq!(clamped("99999999999999999999999"), None);
     }
 
     #[test]

@@ -756,9 +756,10 @@ codes! {
         "http { server { listen 8443 ssl; server_name example.com ~^x; } }",
         "http { server { listen 8443 ssl; server_name example.com x.example.com; } }"
     }
-    "W221" ACCOUNT_KEY "a kind of account key that is not made" {
+    "W221" ACCOUNT_KEY "an account key that is not used" {
         "The key of an account at an authority is `ecdsa:256`, which every authority takes; it has nothing \
-         to do with the keys of certificates.",
+         to do with the keys of certificates. Beside `external_account_key` the account has a key that is \
+         made for it, and no other one is read.",
         "http { acme_issuer ca { uri https://acme.example.com/directory; account_key rsa:4096; } }",
         "http { acme_issuer ca { uri https://acme.example.com/directory; account_key ecdsa:256; } }"
     }

@@ -15,6 +15,7 @@ use super::address::Address;
 use super::edit::{self, EditError, Operation, Place};
 use super::include::{Loaded, Node};
 use super::lexer;
+use super::local_names::is_local;
 use super::source::Span;
 use super::tree::{Directive, Document, Item};
 use super::typed::hostnames::Pattern;
@@ -26,28 +27,6 @@ pub const DEFAULT_PORT: u16 = 80;
 
 /// The port of a URL with `https` that names none.
 pub const SECURE_PORT: u16 = 443;
-
-/// Ends of names that no authority certifies for everybody (RFC 6761, RFC 6762, RFC 9476), and what
-/// people call the network at home.
-const LOCAL_ENDS: &[&str] = &[
-    "alt",
-    "arpa",
-    "box",
-    "corp",
-    "example",
-    "fritz",
-    "home",
-    "internal",
-    "intranet",
-    "invalid",
-    "lan",
-    "local",
-    "localdomain",
-    "localhost",
-    "onion",
-    "private",
-    "test",
-];
 
 /// The longest name of a site (RFC 1035 section 2.3.4, without the root's dot).
 const MAX_NAME: usize = 253;
@@ -431,12 +410,11 @@ impl Site {
 impl Name {
     /// Does a public authority certify it without a record in DNS?
     pub fn is_public(&self) -> bool {
-        let end = self.0.rsplit('.').next().unwrap_or_default();
         self.0.contains('.')
             && !self.0.contains('*')
             && !self.0.starts_with('.')
             && self.0.parse::<std::net::IpAddr>().is_err()
-            && !LOCAL_ENDS.contains(&end)
+            && !is_local(&self.0)
     }
 
     /// Reads a name; ASCII only, as browsers send it.

@@ -225,6 +225,9 @@ impl Program {
     async fn finish(&mut self, signals: &mut Signals, workers: &mut Workers) {
         // The sockets close in the workers, once those have taken what waits in them.
         self.sockets = Sockets::default();
+        // Nor is a certificate got any more: what the authority wants to see is not served, and who
+        // comes next may want the same.
+        self.generation.acme.attend(&[]);
         workers.drain();
         let timeout = self.generation.process.shutdown_timeout;
         let deadline = timeout.map(|timeout| Instant::now() + timeout);

@@ -122,9 +122,12 @@ impl Provider {
                         name: record.zone.name,
                     });
                 }
-                held.insert(record.zone.name.clone(), value.into());
             }
-            service.add(&record).await
+            service.add(&record).await?;
+            if self.holds_one_value() {
+                held.insert(record.zone.name, value.into());
+            }
+            Ok(())
         })
         .await?;
         if let Some(most) = self.conf.propagation

@@ -15,6 +15,7 @@ use super::upstream;
 use crate::conf::check::closest;
 use crate::conf::diagnostic::{Code, Diagnostic};
 use crate::conf::include::{Node, Word};
+use crate::conf::local_names::is_local;
 use crate::conf::source::Span;
 use crate::conf::typed::acme::{
     ChallengeKind, ExternalAccount, Issuer, KeyKind, MacKey, Order, Profile,
@@ -127,6 +128,13 @@ fn issuer(
             }
         } else {
             issuer.account_key = Some(scope.path(&word.text));
+            if line("external_account_key").is_some() {
+                let told = "`account_key` is not used beside `external_account_key`";
+                let problem = Diagnostic::warning(Code::ACCOUNT_KEY, word.span, told);
+                cx.report(
+                    problem.hint("remove it: the account gets a key of its own, which is kept"),
+                );
+            }
         }
     }
     if let Some(line) = line("challenge") {
@@ -563,55 +571,6 @@ fn check(text: &str) -> Result<(), &'static str> {
     Ok(())
 }
 
-/// Is this a name or an address that no public authority certifies?
-fn is_local(text: &str) -> bool {
-    if let Ok(address) = text.parse::<IpAddr>() {
-        return match address {
-            IpAddr::V4(address) => {
-                address.is_private()
-                    || address.is_loopback()
-                    || address.is_link_local()
-                    || address.is_unspecified()
-                    || address.is_documentation()
-                    || address.is_broadcast()
-                    || address.is_multicast()
-                    // Shared by a provider's customers (RFC 6598).
-                    || (address.octets()[0] == 100 && address.octets()[1] & 0xc0 == 64)
-            }
-            IpAddr::V6(address) => {
-                address.is_loopback()
-                    || address.is_unspecified()
-                    || address.is_multicast()
-                    || address.is_unique_local()
-                    || address.is_unicast_link_local()
-                    || address.segments()[..2] == [0x2001, 0xdb8]
-            }
-        };
-    }
-    let name = text.trim_start_matches("*.").trim_matches('.');
-    let last = name.rsplit('.').next().unwrap_or_default();
-    // RFC 6761, RFC 6762, RFC 7686, RFC 9476, and what people call the network at home.
-    const LOCAL: &[&str] = &[
-        "alt",
-        "corp",
-        "example",
-        "home",
-        "internal",
-        "intranet",
-        "invalid",
-        "lan",
-        "local",
-        "localdomain",
-        "localhost",
-        "onion",
-        "private",
-        "test",
-    ];
-    // RFC 8375.
-    let is_home = name == "home.arpa" || name.ends_with(".home.arpa");
-    !name.contains('.') || LOCAL.contains(&last) || is_home
-}
-
 /// How the names of a server can be proven: what listens where an authority looks comes first; ports
 /// may also be forwarded, so that others are worth a try.
 fn challenges(identity: Identity<'_>) -> Vec<ChallengeKind> {
@@ -795,6 +754,12 @@ mod tests {
             (issuer(&format!("{uri} profile a b;")), "OC-E220"),
             (issuer(&format!("{uri} state_path off;")), "OC-W222"),
             (issuer(&format!("{uri} account_key rsa:2048;")), "OC-W221"),
+            (
+                issuer(&format!(
+                    "{uri} account_key own.key; external_account_key kid mac.key;"
+                )),
+                "OC-W221",
+            ),
             (server("acme_certificate nobody a.example.com;"), "OC-E221"),
             (server("acme nobody; server_name a.example.com;"), "OC-E221"),
             (server("acme_certificate letsencrypt;"), "OC-E222"),
@@ -814,33 +779,5 @@ mod tests {
         }
         let (_, codes) = lowered(&format!("{0} {0}", issuer(uri)));
         assert_eq!(codes, ["OC-E036"]);
-    }
-
-    #[test]
-    fn local_names_are_told_from_public_ones() {
-        for name in [
-            "nas",
-            "nas.local",
-            "x.home.arpa",
-            "a.test",
-            "b.internal",
-            "10.0.0.1",
-            "fd00::1",
-            "127.0.0.1",
-            "192.0.2.1",
-            "100.64.0.1",
-            "*.lan",
-        ] {
-            assert!(is_local(name), "{name}");
-        }
-        for name in [
-            "example.com",
-            "*.example.com",
-            "a.b.example.org",
-            "8.8.8.8",
-            "2600::1",
-        ] {
-            assert!(!is_local(name), "{name}");
-        }
     }
 }
