@@ -11,14 +11,13 @@ pub fn client<'a>(
     is_trusted: impl Fn(IpAddr) -> bool,
     recursive: bool,
 ) -> Option<SocketAddr> {
-    let is_separator = |byte: &u8| matches!(byte, b' ' | b',');
     let mut found = None;
     for value in values {
         let mut rest = Some(value);
         while let Some(list) = rest {
             let end = list.iter().rposition(|byte| !is_separator(byte));
             let list = &list[..end.map_or(0, |end| end + 1)];
-            let separator = list.iter().rposition(|byte| is_separator(byte));
+            let separator = list.iter().rposition(is_separator);
             // Nothing but an address begins a list.
             let separator = separator.filter(|&at| at > 0);
             let item = separator.map_or(list, |at| &list[at + 1..]);
@@ -34,6 +33,10 @@ pub fn client<'a>(
         }
     }
     found
+}
+
+fn is_separator(byte: &u8) -> bool {
+    matches!(byte, b' ' | b',')
 }
 
 /// An address as proxies write it: bare, or with a port, and then in brackets if it is of IPv6.

@@ -137,8 +137,10 @@ impl Secure {
         }
         // What a server of TLS 1.3 has left are session tickets: nobody waits for them. They go out
         // with the first answer and cost no system call of their own.
-        let is_server = matches!(self.session, Connection::Server(_));
-        match is_server && self.session.protocol_version() == Some(ProtocolVersion::TLSv1_3) {
+        let owes_tickets = matches!(self.session, Connection::Server(_))
+            && self.session.protocol_version() == Some(ProtocolVersion::TLSv1_3)
+            && !self.session.is_handshaking();
+        match owes_tickets {
             true => Poll::Ready(Ok(())),
             false => self.poll_send(context),
         }
@@ -720,8 +722,8 @@ mod tests {
     }
 
     impl Side {
-        fn new(stream: Stream, length: usize, sizes: &[usize], is_vectored: bool) -> Self {
-            let mut sizes = Box::new(sizes.to_vec().into_iter().cycle());
+        fn new(stream: Stream, length: usize, sizes: Vec<usize>, is_vectored: bool) -> Self {
+            let mut sizes = Box::new(sizes.into_iter().cycle());
             Self {
                 stream,
                 outgoing: (0..length).map(|at| (at % 251) as u8).collect(),
@@ -800,8 +802,8 @@ mod tests {
                     small_buffers(&client);
                     small_buffers(&server);
                 }
-                let mut client = Side::new(stream(client), lengths.0, &sizes, is_vectored);
-                let mut server = Side::new(stream(server), lengths.1, &sizes, is_vectored);
+                let mut client = Side::new(stream(client), lengths.0, sizes.clone(), is_vectored);
+                let mut server = Side::new(stream(server), lengths.1, sizes, is_vectored);
                 poll_fn(|context| {
                     let one = client.poll(context).is_ready();
                     let other = server.poll(context).is_ready();
