@@ -135,7 +135,7 @@ pub enum Word {
         #[command(flatten)]
         daemon: Daemon,
     },
-    /// Grade the TLS of the servers as public scanners do; fails below B
+    /// Grade the TLS of the servers as public scanners do
     Audit {
         /// The name of a server, or an address with its port [default: all servers]
         #[arg(value_name = "SERVER|ADDRESS")]
