@@ -625,7 +625,12 @@ fn killed_at(pebble: &Pebble, point: usize, verdict: fn() -> Verdict) -> bool {
         (true, Verdict::Mute) => 2,
         _ => 1,
     };
-    assert!(orders <= most, "{orders} orders, killed at request {point}");
+    // An authority that asked for the proof while nobody was there to give it has refused the order.
+    let refused = server.said().matches("proving the names").count();
+    assert!(
+        orders <= most + refused,
+        "{orders} orders, killed at request {point}"
+    );
     assert_eq!(
         pebble.accounts() - before.1,
         1,
