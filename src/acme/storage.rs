@@ -255,7 +255,7 @@ pub fn read_json<T: DeserializeOwned>(path: &Path) -> io::Result<Option<T>> {
     Ok(Some(value))
 }
 
-/// As [`write`].
+/// As [`write()`].
 pub fn write_json(path: &Path, value: &impl Serialize) -> io::Result<()> {
     let mut text = zeroize::Zeroizing::new(serde_json::to_vec_pretty(value)?);
     text.push(b'\n');
