@@ -127,6 +127,8 @@ impl Attempt<'_> {
                             .say("going on with the order that was begun");
                         return Ok(Some(order));
                     }
+                    self.certificate
+                        .say("the order that was begun is refused meanwhile");
                 }
                 Err(Error::Api(problem))
                     if !is_kind(&problem, "rateLimited") && heard().status < 500 =>

@@ -195,6 +195,11 @@ impl Pebble {
     pub fn orders(&self) -> usize {
         self.log().matches("Added order").count()
     }
+
+    /// How many proofs it looked for and did not find; each is the end of an order.
+    pub fn refusals(&self) -> usize {
+        self.log().matches("set INVALID by").count()
+    }
 }
 
 fn curl(arguments: &[&str]) -> String {
