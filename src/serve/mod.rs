@@ -25,6 +25,7 @@ mod proxy_request;
 mod relay;
 mod request_body;
 mod status_page;
+pub mod subrequest;
 mod tunnel;
 pub mod worker;
 
@@ -219,8 +220,9 @@ async fn enter_location(
     // The location may trust proxies that its server does not; only now is it the one that answers.
     real_ip::apply(exchange);
 
-    // Access, before any content is made.
-    if !exchange.settings.access.is_empty()
+    // Access, before any content is made. A subrequest is ours, and its client was let in.
+    if !exchange.is_subrequest
+        && !exchange.settings.access.is_empty()
         && ip_rules::judge(&exchange.settings.access, &exchange.connection.remote)
             == Verdict::Denied
     {
