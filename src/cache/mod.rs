@@ -15,7 +15,13 @@
 //! Invariants: finding never waits for a disk; two keys with the same digest never answer for each
 //! other; an entry is seen whole or, by those who follow its filling, as a filling.
 
+pub mod control;
 pub mod entry;
 pub mod flight;
+pub mod freshness;
 pub mod key;
+pub mod reuse;
+pub mod status;
+pub mod structured;
+pub mod vary;
 pub mod zone;

@@ -717,6 +717,48 @@ codes! {
         "http { server { listen 8080 proxy_protocol; } server { listen 8080 proxy_protocol; server_name b; } }"
     }
 
+    // The cache.
+    "E350" BAD_CACHE_PATH "a cache that cannot be used as it is written" {
+        "A `proxy_cache_path` needs a `keys_zone` with a name and a size, and each of its parameters a \
+         value that makes sense; the message names what does not.",
+        "http { proxy_cache_path /var/cache/openclaw/one keys_zone=one; }",
+        "http { proxy_cache_path /var/cache/openclaw/one keys_zone=one:10m; }"
+    }
+    "E351" OVERLAPPING_CACHES "two caches in one directory" {
+        "Each cache removes from its directory what it does not know; two of them would remove each \
+         other's files.",
+        "http { proxy_cache_path /var/cache/openclaw keys_zone=one:10m; proxy_cache_path /var/cache/openclaw/two keys_zone=two:10m; }",
+        "http { proxy_cache_path /var/cache/openclaw/one keys_zone=one:10m; proxy_cache_path /var/cache/openclaw/two keys_zone=two:10m; }"
+    }
+    "E352" CACHE_UNWRITABLE "a directory that a cache cannot write to" {
+        "The directory of a cache is made when the program starts, with all directories above it. It \
+         must be possible to make it, or to write to it if it is there.",
+        "",
+        "http { proxy_cache_path /var/cache/openclaw/one keys_zone=one:10m; }"
+    }
+
+    "E360" UNKNOWN_CACHE_ZONE "a cache that is not defined" {
+        "`proxy_cache` names the zone of a `proxy_cache_path`, which stands in `http {}`.",
+        "http { server { location / { proxy_pass http://10.0.0.1; proxy_cache one; } } }",
+        "http { proxy_cache_path /var/cache/openclaw/one keys_zone=one:10m; server { location / { proxy_pass http://10.0.0.1; proxy_cache one; } } }"
+    }
+    "E361" BAD_CACHE_VALID "a lifetime of answers that cannot be read" {
+        "`proxy_cache_valid` takes statuses from 100 to 599, or `any`, and last a time. A time alone is \
+         that of 200, 301 and 302.",
+        "http { server { location / { proxy_pass http://10.0.0.1; proxy_cache_valid 10m 200; } } }",
+        "http { server { location / { proxy_pass http://10.0.0.1; proxy_cache_valid 200 10m; } } }"
+    }
+    "E362" BAD_CACHE_NAME "a name that a cache cannot have" {
+        "The name stands in the field `Cache-Status` of answers (RFC 9211), where it is a token.",
+        "http { server { location / { proxy_pass http://10.0.0.1; proxy_cache_status \"my cache\"; } } }",
+        "http { server { location / { proxy_pass http://10.0.0.1; proxy_cache_status my-cache; } } }"
+    }
+    "W360" CACHE_WITHOUT_BUFFERING "a cache in which nothing is stored" {
+        "As in nginx an answer that is passed on without buffering is not stored.",
+        "http { proxy_cache_path /var/cache/openclaw/one keys_zone=one:10m; server { location / { proxy_pass http://10.0.0.1; proxy_cache one; proxy_buffering off; } } }",
+        "http { proxy_cache_path /var/cache/openclaw/one keys_zone=one:10m; server { location / { proxy_pass http://10.0.0.1; proxy_cache one; } } }"
+    }
+
     // Certificates that are got automatically.
     "E220" BAD_ISSUER "an issuer of certificates that cannot be used as it is written" {
         "An `acme_issuer` needs the address of the authority's directory, and each of its parameters a \

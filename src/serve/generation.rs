@@ -23,6 +23,7 @@ use super::proxy::Plan;
 use super::proxy_fields::Url;
 use crate::acme::manager::Manager;
 use crate::acme::status::State;
+use crate::cache::zone::Zone;
 use crate::conf::typed::acme::Order;
 use crate::conf::typed::listen::Address;
 use crate::conf::typed::location::{Handler, Location, Server, Settings, Statement};
@@ -72,6 +73,8 @@ pub struct Generation {
     /// Names of groups in lower case, for `proxy_pass` with variables.
     groups: HashMap<Box<[u8]>, usize>,
     listens: HashMap<Address, usize>,
+    /// By position in [`Http::caches`].
+    caches: Vec<Arc<Zone>>,
     /// By position in [`Http::servers`]: what servers with TLS offer.
     terminators: Vec<Option<Terminator>>,
     /// What lets clients take up their sessions again.
@@ -219,6 +222,11 @@ impl Generation {
         Ok(Arc::new(Self {
             number,
             routes: RouteTable::new(&http),
+            caches: http
+                .caches
+                .iter()
+                .map(|cache| Zone::in_memory(&cache.name))
+                .collect(),
             http,
             process: config.process,
             places,
@@ -316,6 +324,11 @@ impl Generation {
         known
             .map_or(&self.system_resolver, |(_, resolver)| resolver)
             .clone()
+    }
+
+    /// The zone of a `proxy_cache_path`, by its position in [`Http::caches`].
+    pub fn cache(&self, position: usize) -> Option<&Arc<Zone>> {
+        self.caches.get(position)
     }
 
     /// What the requests that end in a place of this generation are counted as; the same for a

@@ -9,6 +9,7 @@
 
 mod acme;
 mod acme_dns;
+mod cache_path;
 mod foreign;
 mod grpc;
 mod help;
@@ -16,6 +17,7 @@ mod http_core;
 mod peer_tls;
 mod process;
 mod proxy;
+mod proxy_cache;
 mod response;
 mod routing;
 mod tls;
@@ -200,6 +202,8 @@ const AREAS: &[&[Directive]] = &[
     upstream::ROWS,
     acme::ROWS,
     acme_dns::ROWS,
+    cache_path::ROWS,
+    proxy_cache::ROWS,
 ];
 
 const fn count(areas: &[&[Directive]]) -> usize {

@@ -6,6 +6,7 @@
 
 pub mod acme;
 pub mod acme_dns;
+pub mod cache_path;
 pub mod ciphers;
 pub mod config;
 #[cfg(test)]
@@ -18,6 +19,7 @@ pub mod names;
 pub mod peer_tls;
 pub mod process;
 pub mod proxy;
+pub mod proxy_cache;
 pub mod rewrite;
 pub mod scope;
 pub mod secret;
