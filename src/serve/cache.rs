@@ -700,7 +700,7 @@ async fn send(
     let has_trailers = answer::complete(exchange, modified);
     let mut body = None;
     let mut window = None;
-    if exchange.head.fields.has(Known::Range)
+    if wants_range(exchange)
         && exchange.status == 200
         && head.flags & NO_RANGES == 0
         && exchange.settings.max_ranges != Some(0)
@@ -895,6 +895,16 @@ pub fn is_known_to_client(exchange: &Exchange) -> bool {
     asked.push_known(Some(Known::IfModifiedSince), b"If-Modified-Since", since);
     let rule: IfModifiedSince = exchange.settings.if_modified_since;
     conditional::evaluate(&asked, modified, None, rule) == Verdict::NotModified
+}
+
+/// Does the client want a range that can be cut from what is stored? A range means nothing for
+/// another method than GET (RFC 9110 section 14.2), and a weak tag in `If-Range` is that of no copy
+/// (section 13.1.5).
+pub fn wants_range(exchange: &Exchange) -> bool {
+    let request = &exchange.head.fields;
+    exchange.head.method == Method::Get
+        && request.has(Known::Range)
+        && !(request.known(Known::IfRange)).is_some_and(|tag| tag.starts_with(b"W/"))
 }
 
 /// Milliseconds since 1970.

@@ -25,7 +25,7 @@ use crate::http::buffer;
 use crate::http::conditional;
 use crate::http::exchange::Exchange;
 use crate::http::h1::framing::{self, BodyLength};
-use crate::http::head::{Known, Method, Version};
+use crate::http::head::{Method, Version};
 use crate::http::range;
 use crate::unit::clock;
 use crate::upstream::group::Selected;
@@ -62,6 +62,7 @@ pub async fn relay_answer(
             );
             finish_attempt(exchange, 502);
             exchange.upstream_head.status = 0;
+            exchange.caching.is_malformed = true;
             if let Some(attempt) = exchange.attempts.last_mut() {
                 attempt.status = 502;
             }
@@ -156,7 +157,7 @@ pub async fn relay_answer(
         exchange.answer_length = None;
     }
     let mut window = None;
-    let wants_range = fill.is_some() && exchange.head.fields.has(Known::Range);
+    let wants_range = fill.is_some() && cache::wants_range(exchange);
     if (proxy.force_ranges || wants_range) && has_body && exchange.status == 200 {
         match range::apply_to_stream(exchange) {
             Ok(found) => window = found,

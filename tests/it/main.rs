@@ -6,6 +6,7 @@
 mod acme;
 mod assets;
 mod bodies;
+mod cache;
 mod certificate_list;
 mod certificates;
 mod cli;
