@@ -749,6 +749,22 @@ codes! {
         "http { server { listen 8443 ssl; acme_certificate letsencrypt a.example.com; \
          ssl_certificate $acme_certificate; ssl_certificate_key $acme_certificate_key; } }"
     }
+    "E225" BAD_ON_DEMAND "certificates on demand that cannot be got as it is written" {
+        "`acme_on_demand` has `allow=PATTERN` (any number of them; a name has to match one), `ask=URL` (a \
+         service of yours that answers `?domain=NAME` with 2xx for names that may have one; where both \
+         are written, both must allow it), `limit=COUNT/TIME` (names that are new), `most=COUNT` (names \
+         that are held), `inactive=TIME` (after which a name that nobody asks for is forgotten) and \
+         `wait=TIME` (how long a handshake waits). Addresses and names without a dot get none.",
+        "http { server { listen 8443 ssl; server_name example.com; acme_on_demand allow=*.example.com limit=20; } }",
+        "http { server { listen 8443 ssl; server_name example.com; acme_on_demand allow=*.example.com limit=20/1h; } }"
+    }
+    "W225" ON_DEMAND_WITHOUT_RULE "certificates on demand for nobody" {
+        "Who asks for a name could make the authority count one order after the other, so a certificate \
+         is got on demand only for names that `allow=` or `ask=` admit, on servers that listen with \
+         `ssl`, and from issuers that `acme` names.",
+        "http { server { listen 8443 ssl; server_name example.com; acme_on_demand limit=5/1h; } }",
+        "http { server { listen 8443 ssl; server_name example.com; acme_on_demand allow=*.example.com limit=5/1h; } }"
+    }
     "W220" NAME_LEFT_OUT "a name of a server that its certificate is not for" {
         "A public authority certifies names and addresses that it can look at. A regular expression, a \
          name with `*` at its end, a wildcard without `challenge dns-01` and an address beside names are \

@@ -263,8 +263,15 @@ impl Generation {
         self.terminators.get(server)?.as_ref()
     }
 
+    /// Has the certificates cared for that its servers want; once it is in force.
+    pub fn attend(&self) {
+        let servers = self.http.servers.iter();
+        let rules = servers.filter_map(|server| server.tls.as_ref()?.on_demand.clone());
+        self.acme.attend(&self.orders(), &rules.collect::<Vec<_>>());
+    }
+
     /// The certificates that its servers want from elsewhere than files.
-    pub fn orders(&self) -> Vec<Arc<Order>> {
+    fn orders(&self) -> Vec<Arc<Order>> {
         let servers = self.http.servers.iter();
         let offered = servers.filter_map(|server| server.tls.as_ref());
         offered
@@ -440,7 +447,8 @@ fn terminator(
     }
     let is_managed = |certificate: &Certificate| matches!(certificate, Certificate::Managed(_));
     let is_lacking = !tls.rejects && slots.iter().all(|slot| slot.held().lacking.is_some());
-    if is_lacking && computed.is_empty() && !tls.certificates.iter().any(is_managed) {
+    let is_expected = tls.on_demand.is_some() || tls.certificates.iter().any(is_managed);
+    if is_lacking && computed.is_empty() && !is_expected {
         let name = String::from_utf8_lossy(&server.primary_name);
         let why = format!("no certificate for server \"{name}\", a placeholder is served");
         warnings.push(why.clone());

@@ -4,6 +4,7 @@
 //! against `openclaw`, or against the program that `OPENCLAW_UNDER_TEST` names.
 
 mod acme;
+mod acme_on_demand;
 mod assets;
 mod bodies;
 mod certificate_list;

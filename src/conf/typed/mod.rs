@@ -12,6 +12,7 @@ pub mod location;
 pub mod log;
 pub mod lower;
 pub mod map;
+pub mod on_demand;
 pub mod process;
 pub mod proxy;
 pub mod secret;

@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use super::scope::Scope;
 use super::settings::{self, Maker};
-use super::{Cx, acme, acme_dns, listen, location, log, map, process, rewrite, tls, upstream};
+use super::{
+    Cx, acme, acme_dns, listen, location, log, map, on_demand, process, rewrite, tls, upstream,
+};
 use crate::conf::diagnostic::{Code, Diagnostic, any_error, arrange};
 use crate::conf::include::{COMMAND_LINE, Loaded};
 use crate::conf::typed::listen::Listen;
@@ -93,18 +95,26 @@ pub fn lower(loaded: &mut Loaded, prefix: &Path, usual_error_logs: &[ErrorLog]) 
                     position,
                     listens: &http.listens,
                 };
+                let demanded = on_demand::of_server(&inner, identity, &issuers, &mut cx);
                 let mut orders = acme::written(&inner, identity, &issuers, &mut cx);
                 let mut offered = tls::server(&inner, &orders, &mut zones, &mut cx);
                 if inner.all("ssl_certificate").is_empty() && !offered.rejects {
                     if orders.is_empty() && inner.own("acme_certificate").is_empty() {
                         let server = node.name.span;
-                        orders = acme::automatic(&inner, identity, server, &issuers, &mut cx);
+                        let has_rule = demanded.is_some();
+                        orders =
+                            acme::automatic(&inner, identity, server, &issuers, has_rule, &mut cx);
                     }
                     offered
                         .certificates
                         .extend(orders.into_iter().map(Certificate::Managed));
                 }
+                // Who refuses all handshakes shows no certificate.
+                offered.on_demand = demanded.filter(|_| !offered.rejects);
                 servers[position].tls = Some(offered);
+            } else {
+                let inner = scope.inside(node.block.as_deref().unwrap_or_default());
+                on_demand::warn_without_tls(&inner, &mut cx);
             }
             tls::lint_hsts(node, &scope, is_secure, &mut cx);
         }

@@ -15,6 +15,7 @@ pub mod location;
 pub mod log;
 pub mod map;
 pub mod names;
+pub mod on_demand;
 pub mod peer_tls;
 pub mod process;
 pub mod proxy;
