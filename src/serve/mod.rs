@@ -26,6 +26,7 @@ mod proxy_request;
 mod relay;
 mod request_body;
 mod status_page;
+pub mod subrequest;
 mod tunnel;
 pub mod worker;
 
@@ -220,8 +221,11 @@ async fn enter_location(
     // The location may trust proxies that its server does not; only now is it the one that answers.
     real_ip::apply(exchange);
 
-    // Limits stand before access: a flood shall not get as far as passwords.
-    if let Some(limits) = &exchange.settings.limits {
+    // Limits stand before access: a flood shall not get as far as passwords. A subrequest is ours, and
+    // the client's request was counted.
+    if let Some(limits) = &exchange.settings.limits
+        && !exchange.is_subrequest
+    {
         let limits = Arc::clone(limits);
         match limit::admit(local, exchange, downstream, &limits).await {
             limit::Outcome::Admitted => {}
@@ -230,8 +234,9 @@ async fn enter_location(
         }
     }
 
-    // Access, before any content is made.
-    if !exchange.settings.access.is_empty()
+    // Access, before any content is made. A subrequest is ours, and its client was let in.
+    if !exchange.is_subrequest
+        && !exchange.settings.access.is_empty()
         && ip_rules::judge(&exchange.settings.access, &exchange.connection.remote)
             == Verdict::Denied
     {
