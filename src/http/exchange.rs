@@ -5,6 +5,7 @@
 //! What is computed when first asked (map values, the request id) sits behind cells, so that
 //! evaluating a template needs only `&Exchange`.
 
+use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
@@ -186,6 +187,30 @@ pub struct Attempt {
     pub bytes_received: u64,
 }
 
+/// What a limit thought of a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(missing_docs, reason = "each variant is named after its word")]
+pub enum LimitStatus {
+    Passed,
+    Delayed,
+    Rejected,
+    DelayedDryRun,
+    RejectedDryRun,
+}
+
+impl LimitStatus {
+    /// As nginx writes it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Passed => "PASSED",
+            Self::Delayed => "DELAYED",
+            Self::Rejected => "REJECTED",
+            Self::DelayedDryRun => "DELAYED_DRY_RUN",
+            Self::RejectedDryRun => "REJECTED_DRY_RUN",
+        }
+    }
+}
+
 /// The value of a slot variable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Slot {
@@ -242,6 +267,8 @@ pub struct Exchange {
     pub is_behind_alias: bool,
     /// The request was redirected inside (`internal` locations are open to it).
     pub is_internal: bool,
+    /// Made by us on behalf of a client's request; see [`Exchange::derive`].
+    pub is_subrequest: bool,
     /// Internal redirects so far; the limit is ten.
     pub redirects: u8,
     /// A `break` or `rewrite … break` ran: the location's own rewrites are over.
@@ -259,6 +286,15 @@ pub struct Exchange {
     pub body_file: Option<TemporaryFile>,
     /// `set $limit_rate`, which goes before the directive.
     pub limit_rate: Option<u64>,
+
+    /// `$limit_req_status`; once it is there, the request is counted no second time.
+    pub limit_req_status: Option<LimitStatus>,
+    /// `$limit_conn_status`, likewise.
+    pub limit_conn_status: Option<LimitStatus>,
+    /// `Retry-After` in seconds, if the request fails; 0 is none.
+    pub retry_after: u32,
+    /// What is let go of at the end of the request: the places that it takes up somewhere.
+    pub held: Vec<Box<dyn Any>>,
 
     /// Groups of the last regular expression that matched, and the text they are ranges of.
     pub groups: RefCell<(Groups, Vec<u8>)>,
@@ -338,6 +374,7 @@ impl Exchange {
             target_is_complex: false,
             is_behind_alias: false,
             is_internal: false,
+            is_subrequest: false,
             redirects: 0,
             rewrite_broken: false,
             error_status: 0,
@@ -346,6 +383,10 @@ impl Exchange {
             body: Vec::new(),
             body_file: None,
             limit_rate: None,
+            limit_req_status: None,
+            limit_conn_status: None,
+            retry_after: 0,
+            held: Vec::new(),
             groups: RefCell::default(),
             slots: RefCell::default(),
             id: Cell::new(None),
@@ -374,6 +415,37 @@ impl Exchange {
         }
     }
 
+    /// An exchange of our own on behalf of this one: the same client, server and fields, another
+    /// path and query. It is a GET without a body, until told otherwise; `$request_method` stays
+    /// the client's (nginx: subrequest).
+    pub fn derive(&self, path: &[u8], args: &[u8]) -> Self {
+        let mut head = self.head.copy();
+        head.method = Method::Get;
+        Self {
+            accepted: self.accepted.clone(),
+            server_position: self.server_position,
+            request_count: self.request_count,
+            head,
+            host: self.host.clone(),
+            host_port: self.host_port,
+            path: path.to_vec(),
+            args: args.to_vec(),
+            path_is_original: false,
+            target_is_complex: true,
+            is_internal: true,
+            is_subrequest: true,
+            slots: RefCell::new(self.slots.borrow().clone()),
+            groups: RefCell::new(self.groups.borrow().clone()),
+            id: self.id.clone(),
+            is_http2: self.is_http2,
+            ..Self::new(
+                Rc::clone(&self.connection),
+                Arc::clone(&self.http),
+                Arc::clone(&self.server),
+            )
+        }
+    }
+
     /// Makes ready for the next request of the connection; buffers keep their room. The bytes of
     /// the request head stay: the next request may already stand behind it.
     pub fn reset(&mut self) {
@@ -396,6 +468,10 @@ impl Exchange {
         self.body.clear();
         self.body_file = None;
         self.limit_rate = None;
+        self.limit_req_status = None;
+        self.limit_conn_status = None;
+        self.retry_after = 0;
+        self.held.clear();
         let groups = self.groups.get_mut();
         groups.0.clear();
         groups.1.clear();
