@@ -13,6 +13,7 @@ mod foreign;
 mod grpc;
 mod help;
 mod http_core;
+mod limits;
 mod peer_tls;
 mod process;
 mod proxy;
@@ -192,6 +193,7 @@ const AREAS: &[&[Directive]] = &[
     http_core::ROWS,
     routing::ROWS,
     response::ROWS,
+    limits::ROWS,
     tls::ROWS,
     proxy::ROWS,
     peer_tls::PROXY,
