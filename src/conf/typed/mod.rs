@@ -6,6 +6,7 @@
 
 pub mod acme;
 pub mod acme_dns;
+pub mod filters;
 pub mod hostnames;
 pub mod listen;
 pub mod location;
