@@ -259,6 +259,8 @@ pub struct Settings {
     pub limit_except: Option<LimitExcept>,
     /// `allow`, `deny`, in order.
     pub access: Arc<[AccessRule]>,
+    /// `limit_req`, `limit_conn`; `None` if nothing is limited.
+    pub limits: Option<Arc<super::limits::Limits>>,
     /// `set_real_ip_from` and what belongs to it; `None` if nobody is trusted.
     pub real_ip: Option<Arc<RealIp>>,
     /// `internal`

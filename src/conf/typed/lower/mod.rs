@@ -11,6 +11,7 @@ pub mod config;
 pub mod filters;
 #[cfg(test)]
 pub mod fixture;
+pub mod limits;
 pub mod listen;
 pub mod location;
 pub mod log;
