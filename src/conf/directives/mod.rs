@@ -9,6 +9,7 @@
 
 mod acme;
 mod acme_dns;
+mod filters;
 mod foreign;
 mod grpc;
 mod help;
@@ -202,6 +203,7 @@ const AREAS: &[&[Directive]] = &[
     upstream::ROWS,
     acme::ROWS,
     acme_dns::ROWS,
+    filters::ROWS,
 ];
 
 const fn count(areas: &[&[Directive]]) -> usize {

@@ -6,6 +6,7 @@
 
 pub mod acme;
 pub mod acme_dns;
+pub mod filters;
 pub mod hostnames;
 pub mod limits;
 pub mod listen;

@@ -11,7 +11,7 @@ use ipnet::IpNet;
 use super::location::PlacedLocation;
 use super::log::{self, Formats};
 use super::scope::{Scope, parameter};
-use super::{Cx, limits, map, proxy, rewrite, tls, upstream};
+use super::{Cx, filters, limits, map, proxy, rewrite, tls, upstream};
 use crate::conf::diagnostic::{Code, Diagnostic};
 use crate::conf::include::{self, Node};
 use crate::conf::template::Template;
@@ -290,6 +290,7 @@ impl Maker<'_> {
                 "always" => GzipStatic::Always,
                 _ => GzipStatic::Off,
             },
+            filters: filters::filters(scope, cx).map(Arc::new),
             if_modified_since: match scope.text("if_modified_since") {
                 "off" => IfModifiedSince::Off,
                 "before" => IfModifiedSince::Before,
