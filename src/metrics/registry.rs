@@ -42,6 +42,12 @@ pub struct Counters {
     pub tls_resumed: Counter,
     /// Handshakes that failed, those that clients gave up counted.
     pub tls_failed: Counter,
+    /// Logins with a password that was right; what is remembered of one is not counted again.
+    pub logins: Counter,
+    /// Those with one that was wrong, or of a user who is not there.
+    pub logins_failed: Counter,
+    /// Those that were refused because too much was guessed.
+    pub logins_throttled: Counter,
     /// Panics caught.
     pub panics: Counter,
 }

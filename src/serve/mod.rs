@@ -11,6 +11,7 @@ pub mod connection;
 pub mod downstream;
 mod fields;
 pub mod generation;
+mod guard;
 mod handshake;
 mod http2;
 pub mod metrics_page;
@@ -31,7 +32,6 @@ pub mod worker;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use crate::access::ip_rules::{self, Verdict};
 use crate::access::real_ip;
 use crate::conf::typed::location::{ErrorPageStatus, Handler, Settings, Statement};
 use crate::conf::typed::log::Level;
@@ -220,16 +220,9 @@ async fn enter_location(
     real_ip::apply(exchange);
 
     // Access, before any content is made.
-    if !exchange.settings.access.is_empty()
-        && ip_rules::judge(&exchange.settings.access, &exchange.connection.remote)
-            == Verdict::Denied
-    {
-        local.log(
-            exchange,
-            Level::Error,
-            format_args!("access forbidden by rule"),
-        );
-        return Next::Fail(403);
+    let asks = !exchange.settings.access.is_empty() || exchange.settings.guard.is_some();
+    if asks && let Err(status) = guard::pass(local, exchange).await {
+        return Next::Fail(status);
     }
 
     // Content.

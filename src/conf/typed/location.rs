@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::access::Guard;
 use super::hostnames::Pattern;
 use super::listen::Address;
 use super::log::{AccessLog, ErrorLog};
@@ -258,6 +259,8 @@ pub struct Settings {
     pub limit_except: Option<LimitExcept>,
     /// `allow`, `deny`, in order.
     pub access: Arc<[AccessRule]>,
+    /// What is asked of a client besides its address; `None` if nothing.
+    pub guard: Option<Arc<Guard>>,
     /// `set_real_ip_from` and what belongs to it; `None` if nobody is trusted.
     pub real_ip: Option<Arc<RealIp>>,
     /// `internal`

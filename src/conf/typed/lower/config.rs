@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use super::scope::Scope;
 use super::settings::{self, Maker};
-use super::{Cx, acme, acme_dns, listen, location, log, map, process, rewrite, tls, upstream};
+use super::{
+    Cx, access, acme, acme_dns, listen, location, log, map, process, rewrite, tls, upstream,
+};
 use crate::conf::diagnostic::{Code, Diagnostic, any_error, arrange};
 use crate::conf::include::{COMMAND_LINE, Loaded};
 use crate::conf::typed::listen::Listen;
@@ -107,6 +109,7 @@ pub fn lower(loaded: &mut Loaded, prefix: &Path, usual_error_logs: &[ErrorLog]) 
                 servers[position].tls = Some(offered);
             }
             tls::lint_hsts(node, &scope, is_secure, &mut cx);
+            access::lint_clear_text(node, &scope, position, &http.listens, &mut cx);
         }
         for listen in &http.listens {
             let servers: Vec<_> = listen
