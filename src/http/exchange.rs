@@ -242,6 +242,8 @@ pub struct Exchange {
     pub is_behind_alias: bool,
     /// The request was redirected inside (`internal` locations are open to it).
     pub is_internal: bool,
+    /// Made by us on behalf of a client's request; see [`Exchange::derive`].
+    pub is_subrequest: bool,
     /// Internal redirects so far; the limit is ten.
     pub redirects: u8,
     /// A `break` or `rewrite … break` ran: the location's own rewrites are over.
@@ -338,6 +340,7 @@ impl Exchange {
             target_is_complex: false,
             is_behind_alias: false,
             is_internal: false,
+            is_subrequest: false,
             redirects: 0,
             rewrite_broken: false,
             error_status: 0,
@@ -371,6 +374,37 @@ impl Exchange {
             passes_server: false,
             passes_date: false,
             is_http2: false,
+        }
+    }
+
+    /// An exchange of our own on behalf of this one: the same client, server and fields, another
+    /// path and query. It is a GET without a body, until told otherwise; `$request_method` stays
+    /// the client's (nginx: subrequest).
+    pub fn derive(&self, path: &[u8], args: &[u8]) -> Self {
+        let mut head = self.head.copy();
+        head.method = Method::Get;
+        Self {
+            accepted: self.accepted.clone(),
+            server_position: self.server_position,
+            request_count: self.request_count,
+            head,
+            host: self.host.clone(),
+            host_port: self.host_port,
+            path: path.to_vec(),
+            args: args.to_vec(),
+            path_is_original: false,
+            target_is_complex: true,
+            is_internal: true,
+            is_subrequest: true,
+            slots: RefCell::new(self.slots.borrow().clone()),
+            groups: RefCell::new(self.groups.borrow().clone()),
+            id: self.id.clone(),
+            is_http2: self.is_http2,
+            ..Self::new(
+                Rc::clone(&self.connection),
+                Arc::clone(&self.http),
+                Arc::clone(&self.server),
+            )
         }
     }
 

@@ -547,6 +547,18 @@ pub struct RequestHead {
 }
 
 impl RequestHead {
+    /// The same head in room of its own, without what stands behind it.
+    pub fn copy(&self) -> Self {
+        Self {
+            fields: Fields {
+                bytes: self.fields.bytes[..self.length.min(self.fields.bytes.len())].to_vec(),
+                list: self.fields.list.clone(),
+                first: self.fields.first,
+            },
+            ..*self
+        }
+    }
+
     /// Makes ready for the next request; the bytes stay.
     pub fn reset(&mut self) {
         self.fields.forget();

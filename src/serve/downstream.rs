@@ -35,6 +35,9 @@ pub enum Downstream {
     Http1(Box<Http1>),
     /// A stream of HTTP/2.
     Http2(Box<Http2>),
+    /// Nobody: what is sent here is gone. That of a subrequest, whose request has no body left to
+    /// read.
+    Detached,
 }
 
 /// What went wrong with the client.
@@ -287,6 +290,7 @@ impl Downstream {
         match self {
             Self::Http1(http1) => matches!(http1.body, RequestBody::Complete),
             Self::Http2(http2) => http2.is_body_complete(),
+            Self::Detached => true,
         }
     }
 
@@ -299,6 +303,7 @@ impl Downstream {
                 RequestBody::Chunked(_) => None,
             },
             Self::Http2(http2) => http2.body_length(),
+            Self::Detached => Some(0),
         }
     }
 
@@ -368,6 +373,7 @@ impl Downstream {
                 })
             }
             Self::Http2(http2) => http2.poll_body(context, exchange, into, timeout),
+            Self::Detached => Poll::Ready(Ok(true)),
         }
     }
 
@@ -380,6 +386,7 @@ impl Downstream {
                 http2.allow_body();
                 return Ok(());
             }
+            Self::Detached => return Ok(()),
         };
         if !http1.awaits_continue {
             return Ok(());
@@ -412,6 +419,7 @@ impl Downstream {
                 http1.framing = framing;
             }
             Self::Http2(http2) => http2.begin(exchange, framing == Framing::Nothing),
+            Self::Detached => {}
         }
     }
 
@@ -425,6 +433,7 @@ impl Downstream {
                     .extend_from_slice(&head.fields.bytes[..head.length]);
             }
             Self::Http2(http2) => http2.queue_interim(head),
+            Self::Detached => {}
         }
     }
 
@@ -444,6 +453,7 @@ impl Downstream {
                 }
             },
             Self::Http2(http2) => http2.queue(bytes),
+            Self::Detached => {}
         }
     }
 
@@ -476,6 +486,7 @@ impl Downstream {
                 }
             }
             Self::Http2(http2) => http2.queue_end(trailers),
+            Self::Detached => {}
         }
     }
 
@@ -488,6 +499,7 @@ impl Downstream {
             }
             Self::Http1(_) => false,
             Self::Http2(http2) => http2.take_back(),
+            Self::Detached => true,
         }
     }
 
@@ -496,6 +508,7 @@ impl Downstream {
         match self {
             Self::Http1(http1) => http1.out.len() - http1.sent,
             Self::Http2(http2) => http2.queued(),
+            Self::Detached => 0,
         }
     }
 
@@ -523,6 +536,7 @@ impl Downstream {
                 })
             }
             Self::Http2(http2) => http2.poll_flush(context, timeout),
+            Self::Detached => Poll::Ready(Ok(0)),
         }
     }
 
@@ -542,6 +556,7 @@ impl Downstream {
             // Pipelined bytes hide the end; the next read will tell.
             Self::Http1(http1) => http1.stream.poll_gone(context),
             Self::Http2(http2) => http2.poll_gone(context),
+            Self::Detached => Poll::Pending,
         }
     }
 
@@ -550,6 +565,7 @@ impl Downstream {
         match self {
             Self::Http1(http1) => http1.pace = pace.map(Box::new),
             Self::Http2(http2) => http2.set_pace(pace),
+            Self::Detached => {}
         }
     }
 
@@ -558,6 +574,7 @@ impl Downstream {
         match self {
             Self::Http1(http1) => http1.pace.is_some(),
             Self::Http2(http2) => http2.is_paced(),
+            Self::Detached => false,
         }
     }
 
@@ -566,6 +583,7 @@ impl Downstream {
         match self {
             Self::Http1(_) => framing::wants_upgrade(&exchange.head).is_some(),
             Self::Http2(http2) => http2.wants_tunnel(),
+            Self::Detached => false,
         }
     }
 
@@ -573,7 +591,7 @@ impl Downstream {
     pub fn as_http1(&mut self) -> Option<&mut Http1> {
         match self {
             Self::Http1(http1) => Some(http1),
-            Self::Http2(_) => None,
+            Self::Http2(_) | Self::Detached => None,
         }
     }
 }

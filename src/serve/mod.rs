@@ -26,6 +26,7 @@ mod proxy_request;
 mod relay;
 mod request_body;
 mod status_page;
+pub mod subrequest;
 mod tunnel;
 pub mod worker;
 
@@ -219,9 +220,12 @@ async fn enter_location(
     // The location may trust proxies that its server does not; only now is it the one that answers.
     real_ip::apply(exchange);
 
-    // Access, before any content is made.
+    // Access, before any content is made. A subrequest is ours, and its client was let in.
     let asks = !exchange.settings.access.is_empty() || exchange.settings.guard.is_some();
-    if asks && let Err(status) = guard::pass(local, exchange).await {
+    if asks
+        && !exchange.is_subrequest
+        && let Err(status) = guard::pass(local, exchange).await
+    {
         return Next::Fail(status);
     }
 
