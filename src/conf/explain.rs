@@ -801,6 +801,52 @@ codes! {
         "http { acme_issuer ca { uri https://acme.example.com/directory; state_path off; } }",
         "http { acme_issuer ca { uri https://acme.example.com/directory; } }"
     }
+    "E280" BAD_ZONE "a zone that cannot be made" {
+        "A limit counts in a zone, which is a table of keys with a name and a size: `limit_req_zone \
+         $binary_remote_addr zone=clients:10m rate=5r/s;`. It has at least 32k; 10m hold 170,000 addresses.",
+        "http { limit_req_zone $binary_remote_addr zone=clients rate=5r/s; }",
+        "http { limit_req_zone $binary_remote_addr zone=clients:10m rate=5r/s; }"
+    }
+    "E281" BAD_RATE "a rate that cannot be read" {
+        "A rate is a whole number of requests per second or per minute: `rate=5r/s`, `rate=30r/m`. For \
+         less than one a second write it per minute.",
+        "http { limit_req_zone $binary_remote_addr zone=clients:10m rate=0.5r/s; }",
+        "http { limit_req_zone $binary_remote_addr zone=clients:10m rate=30r/m; }"
+    }
+    "E282" BAD_BURST "a burst that cannot be read" {
+        "`burst=` and `delay=` are whole numbers of requests from 1 on. To let no request come ahead of \
+         its rate, leave `burst` out.",
+        "http { limit_req_zone $binary_remote_addr zone=clients:10m rate=5r/s; \
+         limit_req zone=clients burst=0; }",
+        "http { limit_req_zone $binary_remote_addr zone=clients:10m rate=5r/s; \
+         limit_req zone=clients burst=10; }"
+    }
+    "E283" UNKNOWN_ZONE "a zone that is not defined" {
+        "`limit_req` names a zone of `limit_req_zone`, `limit_conn` one of `limit_conn_zone`; both stand \
+         in `http`, before or after their use.",
+        "http { limit_req zone=clients; }",
+        "http { limit_req_zone $binary_remote_addr zone=clients:10m rate=5r/s; limit_req zone=clients; }"
+    }
+    "E284" ZONE_TWICE "two zones with the same name" {
+        "A zone is one table for the whole process, so its name stands for one key, one size and one rate.",
+        "http { limit_req_zone $binary_remote_addr zone=clients:10m rate=5r/s; \
+         limit_req_zone $server_name zone=clients:10m rate=50r/s; }",
+        "http { limit_req_zone $binary_remote_addr zone=clients:10m rate=5r/s; \
+         limit_req_zone $server_name zone=servers:10m rate=50r/s; }"
+    }
+    "W280" BURST_ON_ZONE "`burst` on the zone" {
+        "nginx wants `burst`, `delay` and `nodelay` behind `limit_req`. On the zone they hold here for each \
+         `limit_req` that names the zone and has none of them itself.",
+        "http { limit_req_zone $binary_remote_addr zone=clients:10m rate=5r/s burst=20 nodelay; }",
+        "http { limit_req_zone $binary_remote_addr zone=clients:10m rate=5r/s; \
+         limit_req zone=clients burst=20 nodelay; }"
+    }
+    "W281" ZONE_IN_SERVER "a zone inside of a server" {
+        "nginx wants zones in `http`. One that stands in a server is taken as if it stood there: it is one \
+         table for all servers.",
+        "http { server { limit_req_zone $binary_remote_addr zone=clients:10m rate=5r/s; } }",
+        "http { limit_req_zone $binary_remote_addr zone=clients:10m rate=5r/s; server { } }"
+    }
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@
 //! What is computed when first asked (map values, the request id) sits behind cells, so that
 //! evaluating a template needs only `&Exchange`.
 
+use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
@@ -186,6 +187,30 @@ pub struct Attempt {
     pub bytes_received: u64,
 }
 
+/// What a limit thought of a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(missing_docs, reason = "each variant is named after its word")]
+pub enum LimitStatus {
+    Passed,
+    Delayed,
+    Rejected,
+    DelayedDryRun,
+    RejectedDryRun,
+}
+
+impl LimitStatus {
+    /// As nginx writes it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Passed => "PASSED",
+            Self::Delayed => "DELAYED",
+            Self::Rejected => "REJECTED",
+            Self::DelayedDryRun => "DELAYED_DRY_RUN",
+            Self::RejectedDryRun => "REJECTED_DRY_RUN",
+        }
+    }
+}
+
 /// The value of a slot variable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Slot {
@@ -261,6 +286,15 @@ pub struct Exchange {
     pub body_file: Option<TemporaryFile>,
     /// `set $limit_rate`, which goes before the directive.
     pub limit_rate: Option<u64>,
+
+    /// `$limit_req_status`; once it is there, the request is counted no second time.
+    pub limit_req_status: Option<LimitStatus>,
+    /// `$limit_conn_status`, likewise.
+    pub limit_conn_status: Option<LimitStatus>,
+    /// `Retry-After` in seconds, if the request fails; 0 is none.
+    pub retry_after: u32,
+    /// What is let go of at the end of the request: the places that it takes up somewhere.
+    pub held: Vec<Box<dyn Any>>,
 
     /// Groups of the last regular expression that matched, and the text they are ranges of.
     pub groups: RefCell<(Groups, Vec<u8>)>,
@@ -349,6 +383,10 @@ impl Exchange {
             body: Vec::new(),
             body_file: None,
             limit_rate: None,
+            limit_req_status: None,
+            limit_conn_status: None,
+            retry_after: 0,
+            held: Vec::new(),
             groups: RefCell::default(),
             slots: RefCell::default(),
             id: Cell::new(None),
@@ -430,6 +468,10 @@ impl Exchange {
         self.body.clear();
         self.body_file = None;
         self.limit_rate = None;
+        self.limit_req_status = None;
+        self.limit_conn_status = None;
+        self.retry_after = 0;
+        self.held.clear();
         let groups = self.groups.get_mut();
         groups.0.clear();
         groups.1.clear();

@@ -10,7 +10,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::Ordering::Relaxed;
 
 use super::date;
-use super::exchange::{Attempt, ClientFact, Connection, Exchange, Secured, Slot};
+use super::exchange::{Attempt, ClientFact, Connection, Exchange, LimitStatus, Secured, Slot};
 use super::forwarded;
 use super::head::{Fields, Known, Method, Version};
 use super::uri;
@@ -461,6 +461,8 @@ fn write_core(core: Core, exchange: &Exchange, out: &mut Vec<u8>) -> bool {
         Core::Https => !connection.is_secure() || append(out, b"on"),
         Core::IsArgs => exchange.args.is_empty() || append(out, b"?"),
         Core::IsRequestPort => request_port(exchange).is_none() || append(out, b":"),
+        Core::LimitReqStatus => limit_status(exchange.limit_req_status, out),
+        Core::LimitConnStatus => limit_status(exchange.limit_conn_status, out),
         Core::LimitRate => {
             let start = out.len();
             match exchange.limit_rate {
@@ -613,6 +615,10 @@ fn write_core(core: Core, exchange: &Exchange, out: &mut Vec<u8>) -> bool {
             decimal(out, attempt.bytes_received)
         }),
     }
+}
+
+fn limit_status(status: Option<LimitStatus>, out: &mut Vec<u8>) -> bool {
+    status.is_some_and(|status| append(out, status.name().as_bytes()))
 }
 
 fn decimal(out: &mut Vec<u8>, number: u64) -> bool {

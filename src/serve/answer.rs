@@ -349,6 +349,11 @@ pub fn complete(exchange: &mut Exchange, modified: Option<i64>) -> bool {
     if exchange.status == 204 {
         exchange.answer_length = None;
     }
+    if exchange.retry_after > 0 && exchange.status >= 400 {
+        let mut seconds = Vec::new();
+        write::push_decimal(&mut seconds, u64::from(exchange.retry_after));
+        exchange.answer.push(b"Retry-After", &seconds);
+    }
     let mut scratch = buffer::take_small();
     let has_trailers = headers::apply(exchange, modified, &mut scratch);
     buffer::give_back(scratch);

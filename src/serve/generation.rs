@@ -21,6 +21,7 @@ use super::account;
 use super::peer_http2;
 use super::proxy::Plan;
 use super::proxy_fields::Url;
+use crate::access::limits::Zones;
 use crate::acme::manager::Manager;
 use crate::acme::status::State;
 use crate::conf::typed::acme::Order;
@@ -67,6 +68,8 @@ pub struct Generation {
     pub routes: RouteTable,
     /// By [`Settings::id`].
     places: Vec<Place>,
+    /// What the limits know of clients.
+    pub zones: Zones,
     /// By position in [`Http::upstreams`].
     peers: Vec<Arc<Peers>>,
     /// Names of groups in lower case, for `proxy_pass` with variables.
@@ -219,6 +222,7 @@ impl Generation {
         Ok(Arc::new(Self {
             number,
             routes: RouteTable::new(&http),
+            zones: Zones::new(&http.limit_zones, previous.map(|previous| &previous.zones)),
             http,
             process: config.process,
             places,

@@ -2,7 +2,7 @@
 //!
 //! [`serve`] takes an exchange whose head was read and sends its answer. The order is nginx's:
 //! server rewrite → find location → location rewrite (back to find location, at most ten times) →
-//! access → content → the answer's fields → the answer's body. What a phase means is written in its
+//! limits → access → content → the answer's fields → the answer's body. What a phase means is written in its
 //! own module; that it stands where it stands is written here.
 
 mod account;
@@ -14,6 +14,7 @@ pub mod generation;
 mod guard;
 mod handshake;
 mod http2;
+mod limit;
 pub mod metrics_page;
 mod pace;
 mod peer;
@@ -219,6 +220,19 @@ async fn enter_location(
 
     // The location may trust proxies that its server does not; only now is it the one that answers.
     real_ip::apply(exchange);
+
+    // Limits stand before access: a flood shall not get as far as passwords. A subrequest is ours, and
+    // the client's request was counted.
+    if let Some(limits) = &exchange.settings.limits
+        && !exchange.is_subrequest
+    {
+        let limits = Arc::clone(limits);
+        match limit::admit(local, exchange, downstream, &limits).await {
+            limit::Outcome::Admitted => {}
+            limit::Outcome::Refused(status) => return Next::Fail(status),
+            limit::Outcome::Gone => return Next::Done(false),
+        }
+    }
 
     // Access, before any content is made. A subrequest is ours, and its client was let in.
     let asks = !exchange.settings.access.is_empty() || exchange.settings.guard.is_some();

@@ -30,6 +30,7 @@ mod peer_http2;
 mod peer_tls;
 mod process;
 mod proxied;
+mod rate_limits;
 mod service;
 mod smuggling;
 mod support;

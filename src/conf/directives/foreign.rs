@@ -75,15 +75,6 @@ static COMING: &[Lack] = &[
         names: "auth_request auth_request_set",
     },
     Lack {
-        why: "limits on requests (nginx's http_limit_req) are not available in this version",
-        names: "limit_req_zone limit_req limit_req_log_level limit_req_status limit_req_dry_run",
-    },
-    Lack {
-        why: "limits on connections (nginx's http_limit_conn) are not available in this version",
-        names: "limit_conn_zone limit_conn limit_conn_log_level limit_conn_status \
-                limit_conn_dry_run",
-    },
-    Lack {
         why: "replacing text in answers (nginx's http_sub) is not available in this version",
         names: "sub_filter sub_filter_types sub_filter_once sub_filter_last_modified",
     },
@@ -513,7 +504,7 @@ mod tests {
 
     #[test]
     fn a_planned_feature_says_that_this_version_lacks_it() {
-        for name in ["gzip", "limit_req", "proxy_cache"] {
+        for name in ["gzip", "proxy_cache"] {
             let why = foreign(name).expect("known");
             assert!(why.ends_with("not available in this version"), "{why}");
         }

@@ -199,7 +199,17 @@ static SPELLINGS: &[(&str, &str)] = &[
         "if",
         "($variable [= | != | ~ | ~* | !~ | !~* value]) | (-f | -d | -e | -x path)",
     ),
+    ("limit_conn", "zone number"),
+    ("limit_conn_zone", "key zone=name:size"),
     ("limit_except", "method ..."),
+    (
+        "limit_req",
+        "zone=name [burst=number] [nodelay | delay=number]",
+    ),
+    (
+        "limit_req_zone",
+        "key zone=name:size rate=number(r/s | r/m)",
+    ),
     (
         "listen",
         "address[:port] | port | unix:path [default_server] [proxy_protocol] [reuseport] \

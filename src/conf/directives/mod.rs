@@ -14,6 +14,7 @@ mod foreign;
 mod grpc;
 mod help;
 mod http_core;
+mod limits;
 mod peer_tls;
 mod process;
 mod proxy;
@@ -193,6 +194,7 @@ const AREAS: &[&[Directive]] = &[
     http_core::ROWS,
     routing::ROWS,
     response::ROWS,
+    limits::ROWS,
     tls::ROWS,
     proxy::ROWS,
     peer_tls::PROXY,

@@ -261,6 +261,8 @@ pub struct Settings {
     pub access: Arc<[AccessRule]>,
     /// What is asked of a client besides its address; `None` if nothing.
     pub guard: Option<Arc<Guard>>,
+    /// `limit_req`, `limit_conn`; `None` if nothing is limited.
+    pub limits: Option<Arc<super::limits::Limits>>,
     /// `set_real_ip_from` and what belongs to it; `None` if nobody is trusted.
     pub real_ip: Option<Arc<RealIp>>,
     /// `internal`

@@ -8,6 +8,7 @@ pub mod access;
 pub mod acme;
 pub mod acme_dns;
 pub mod hostnames;
+pub mod limits;
 pub mod listen;
 pub mod location;
 pub mod log;
@@ -53,6 +54,8 @@ pub struct Http {
     pub geos: Vec<Geo>,
     /// `split_clients {}` blocks.
     pub splits: Vec<SplitClients>,
+    /// The zones of `limit_req_zone` and `limit_conn_zone`.
+    pub limit_zones: limits::LimitZones,
     /// Every `dns_provider {}`.
     pub dns_providers: Vec<Arc<DnsProvider>>,
     /// The variables that the configuration defines.

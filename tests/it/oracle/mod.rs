@@ -75,6 +75,7 @@ cases! {
     keep_alive
     language
     limit_except
+    limit_requests
     location_named
     location_nested
     location_normalised

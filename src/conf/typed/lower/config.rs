@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::scope::Scope;
 use super::settings::{self, Maker};
 use super::{
-    Cx, access, acme, acme_dns, listen, location, log, map, process, rewrite, tls, upstream,
+    Cx, access, acme, acme_dns, limits, listen, location, log, map, process, rewrite, tls, upstream,
 };
 use crate::conf::diagnostic::{Code, Diagnostic, any_error, arrange};
 use crate::conf::include::{COMMAND_LINE, Loaded};
@@ -35,6 +35,9 @@ pub fn lower(loaded: &mut Loaded, prefix: &Path, usual_error_logs: &[ErrorLog]) 
         let scope = main.inside(block);
         let lookups = map::lookups(block, &mut cx);
         let formats = log::formats(&scope, &mut cx);
+        let limit_zones = limits::zones(&scope, &mut cx);
+        // Its own lines are looked at even where no server takes them.
+        limits::limits(&scope, &limit_zones, &mut cx);
         let mut maker = Maker {
             formats: &formats,
             error_logs: &process.error_logs,
@@ -42,6 +45,7 @@ pub fn lower(loaded: &mut Loaded, prefix: &Path, usual_error_logs: &[ErrorLog]) 
             has_built_in_types: (loaded.diagnostics.iter())
                 .any(|problem| problem.code == Code::BUILTIN_MIME_TYPES),
             proxies: std::collections::HashMap::default(),
+            limit_zones: &limit_zones,
             count: 0,
         };
         let mut servers = Vec::new();
@@ -120,6 +124,7 @@ pub fn lower(loaded: &mut Loaded, prefix: &Path, usual_error_logs: &[ErrorLog]) 
             location::warn_of_conflicts(&listen.address.to_string(), &servers, &mut cx);
         }
         http.upstreams = maker.upstreams;
+        http.limit_zones = limit_zones;
         http.maps = lookups.maps;
         http.geos = lookups.geos;
         http.splits = lookups.splits;

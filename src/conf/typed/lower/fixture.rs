@@ -64,6 +64,7 @@ pub fn settings() -> Settings {
         limit_except: None,
         access: Arc::default(),
         guard: None,
+        limits: None,
         real_ip: None,
         internal: false,
         root: Root::Root(Template::from_text(b"/nonexistent")),

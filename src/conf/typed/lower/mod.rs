@@ -11,6 +11,7 @@ pub mod ciphers;
 pub mod config;
 #[cfg(test)]
 pub mod fixture;
+pub mod limits;
 pub mod listen;
 pub mod location;
 pub mod log;
