@@ -801,6 +801,11 @@ codes! {
         "http { acme_issuer ca { uri https://acme.example.com/directory; state_path off; } }",
         "http { acme_issuer ca { uri https://acme.example.com/directory; } }"
     }
+    "W310" DUPLICATE_MEDIA_TYPE "a media type stands twice" {
+        "It is meant once. `text/html` is always among the types that are compressed or searched.",
+        "http { gzip on; gzip_types text/html text/css; server { } }",
+        "http { gzip on; gzip_types text/css; server { } }"
+    }
     "E280" BAD_ZONE "a zone that cannot be made" {
         "A limit counts in a zone, which is a table of keys with a name and a size: `limit_req_zone \
          $binary_remote_addr zone=clients:10m rate=5r/s;`. It has at least 32k; 10m hold 170,000 addresses.",

@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 
 use smallvec::SmallVec;
 
+use super::coding::Compressed;
 use super::head::{Fields, Method, RequestHead, ResponseHead, Version};
 use super::temporary_file::TemporaryFile;
 use crate::conf::regex::Groups;
@@ -315,6 +316,8 @@ pub struct Exchange {
     pub bytes_sent: u64,
     /// Bytes of the answer's head sent.
     pub head_bytes_sent: u64,
+    /// What compressing the body on its way came to, if that was done.
+    pub compressed: Option<Compressed>,
     /// The answer was sent completely.
     pub is_complete: bool,
     /// Tries at peers, in order.
@@ -396,6 +399,7 @@ impl Exchange {
             answer_trailers: Fields::default(),
             bytes_sent: 0,
             head_bytes_sent: 0,
+            compressed: None,
             is_complete: false,
             attempts: SmallVec::new(),
             upstream_head: ResponseHead::default(),
@@ -485,6 +489,7 @@ impl Exchange {
         self.answer_trailers.clear();
         self.bytes_sent = 0;
         self.head_bytes_sent = 0;
+        self.compressed = None;
         self.is_complete = false;
         self.attempts.clear();
         self.upstream_head.reset();

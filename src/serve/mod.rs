@@ -609,7 +609,7 @@ fn client_failed(
             exchange.status = 408;
             Next::Fail(408)
         }
-        ClientError::Closed(_) => {
+        ClientError::Closed(_) | ClientError::Filter(_) => {
             let doing = if is_body {
                 "reading client request body"
             } else {
@@ -625,5 +625,9 @@ fn client_failed(
 
 /// Logs that the client went away or stalled.
 fn log_client_error(local: &Rc<Local>, exchange: &Exchange, error: &ClientError, doing: &str) {
-    local.log(exchange, Level::Info, format_args!("{error} while {doing}"));
+    let level = match error {
+        ClientError::Filter(_) => Level::Error,
+        _ => Level::Info,
+    };
+    local.log(exchange, level, format_args!("{error} while {doing}"));
 }

@@ -10,6 +10,7 @@ mod bodies;
 mod certificate_list;
 mod certificates;
 mod cli;
+mod compression;
 mod conf_cases;
 mod connections;
 mod control;

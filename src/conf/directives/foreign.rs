@@ -51,12 +51,6 @@ static COMING: &[Lack] = &[
         names: "slice",
     },
     Lack {
-        why: "compression with gzip (nginx's http_gzip) is not available in this version",
-        names: "gzip gzip_buffers gzip_types gzip_comp_level gzip_window gzip_hash \
-                postpone_gzipping gzip_no_buffer gzip_min_length gzip_vary gzip_http_version \
-                gzip_proxied gzip_disable",
-    },
-    Lack {
         why: "unpacking for clients without gzip (nginx's http_gunzip) is not available in this version",
         names: "gunzip gunzip_buffers",
     },
@@ -504,7 +498,7 @@ mod tests {
 
     #[test]
     fn a_planned_feature_says_that_this_version_lacks_it() {
-        for name in ["gzip", "proxy_cache"] {
+        for name in ["sub_filter", "proxy_cache"] {
             let why = foreign(name).expect("known");
             assert!(why.ends_with("not available in this version"), "{why}");
         }

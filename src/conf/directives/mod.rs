@@ -10,6 +10,7 @@
 mod access;
 mod acme;
 mod acme_dns;
+mod filters;
 mod foreign;
 mod grpc;
 mod help;
@@ -204,6 +205,7 @@ const AREAS: &[&[Directive]] = &[
     access::ROWS,
     acme::ROWS,
     acme_dns::ROWS,
+    filters::ROWS,
 ];
 
 const fn count(areas: &[&[Directive]]) -> usize {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::access::Guard;
+use super::filters::Filters;
 use super::hostnames::Pattern;
 use super::listen::Address;
 use super::log::{AccessLog, ErrorLog};
@@ -295,6 +296,8 @@ pub struct Settings {
     pub etag: bool,
     /// `gzip_static`
     pub gzip_static: GzipStatic,
+    /// What becomes of bodies on their way; `None` if they stay as they are.
+    pub filters: Option<Arc<Filters>>,
     /// `if_modified_since`
     pub if_modified_since: IfModifiedSince,
     /// `max_ranges`; `None` is no limit, 0 switches ranges off.

@@ -7,6 +7,7 @@
 pub mod access;
 pub mod acme;
 pub mod acme_dns;
+pub mod filters;
 pub mod hostnames;
 pub mod limits;
 pub mod listen;

@@ -64,6 +64,7 @@ cases! {
     error_page_recursive
     expires
     geo_addresses
+    gzip
     header_limits
     host_field
     http_versions

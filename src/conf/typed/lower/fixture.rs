@@ -81,6 +81,7 @@ pub fn settings() -> Settings {
         expires: None,
         etag: true,
         gzip_static: GzipStatic::Off,
+        filters: None,
         if_modified_since: IfModifiedSince::Exact,
         max_ranges: None,
         max_body_size: None,

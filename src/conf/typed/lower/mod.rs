@@ -9,6 +9,7 @@ pub mod acme;
 pub mod acme_dns;
 pub mod ciphers;
 pub mod config;
+pub mod filters;
 #[cfg(test)]
 pub mod fixture;
 pub mod limits;

@@ -11,7 +11,7 @@ use ipnet::IpNet;
 use super::location::PlacedLocation;
 use super::log::{self, Formats};
 use super::scope::{Scope, parameter};
-use super::{Cx, access, limits, map, proxy, rewrite, tls, upstream};
+use super::{Cx, access, filters, limits, map, proxy, rewrite, tls, upstream};
 use crate::conf::diagnostic::{Code, Diagnostic};
 use crate::conf::include::{self, Node};
 use crate::conf::template::Template;
@@ -291,6 +291,7 @@ impl Maker<'_> {
                 "always" => GzipStatic::Always,
                 _ => GzipStatic::Off,
             },
+            filters: filters::filters(scope, cx).map(Arc::new),
             if_modified_since: match scope.text("if_modified_since") {
                 "off" => IfModifiedSince::Off,
                 "before" => IfModifiedSince::Before,
