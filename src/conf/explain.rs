@@ -717,6 +717,38 @@ codes! {
         "http { server { listen 8080 proxy_protocol; } server { listen 8080 proxy_protocol; server_name b; } }"
     }
 
+    // Who may pass.
+    "E320" BAD_THROTTLE "a throttle of guesses that cannot be used as it is written" {
+        "`auth_throttle` says how many wrong passwords of one address are borne in a time; more are \
+         answered with 429 until the time is over. A name gets ten times as many, from wherever.",
+        "http { server { auth_throttle 0 1m; } }",
+        "http { server { auth_throttle 20 10m; } }"
+    }
+    "W320" PASSWORDS_IN_CLEAR "passwords that everybody on the way can read" {
+        "A password is sent with every request. Without TLS whoever carries the request reads it: the \
+         wireless network, the provider.",
+        "http { server { listen 80; auth_basic off; location / { auth_basic Private; auth_basic_user_file /dev/null/users$host; } } }",
+        "http { server { listen 127.0.0.1:80; location / { auth_basic Private; auth_basic_user_file /dev/null/users$host; } } }"
+    }
+    "W321" NO_PASSWORD_FILE "a place that asks for a password and knows none" {
+        "`auth_basic` compares with the file that `auth_basic_user_file` names. Without one nginx lets \
+         everybody in; here nobody gets in.",
+        "http { server { listen 127.0.0.1:80; auth_basic Private; } }",
+        "http { server { listen 127.0.0.1:80; auth_basic Private; auth_basic_user_file /dev/null/users$host; } }"
+    }
+    "W322" PASSWORD_FILE_UNREADABLE "a file of passwords that cannot be read" {
+        "The file is read when somebody logs in, and again when it changes. As long as it cannot be \
+         read, requests are answered with 403 if it is missing and with 500 otherwise.",
+        "http { server { listen 127.0.0.1:80; auth_basic Private; auth_basic_user_file /dev/null/users; } }",
+        "http { server { listen 127.0.0.1:80; auth_basic Private; auth_basic_user_file /dev/null/users$host; } }"
+    }
+    "W323" PASSWORD_FORM "a password in a form that is refused" {
+        "Passwords in the oldest form of `htpasswd -d` and `crypt` (DES) are compared by their first \
+         eight characters and guessed within hours. Whoever has one cannot log in until it is set anew.",
+        "",
+        ""
+    }
+
     // Certificates that are got automatically.
     "E220" BAD_ISSUER "an issuer of certificates that cannot be used as it is written" {
         "An `acme_issuer` needs the address of the authority's directory, and each of its parameters a \

@@ -40,6 +40,7 @@
 //! | `openclaw_upstream_active` | gauge | upstream, peer | requests under way |
 //! | `openclaw_upstream_idle_connections` | gauge | upstream, peer | connections kept |
 //! | `openclaw_upstream_peer_state` | gauge | upstream, peer, state | 1 for the one of `up`, `failed`, `draining`, `down` that holds |
+//! | `openclaw_logins_total` | counter | result | logins with a password: `ok`, `failed`, `throttled` |
 //! | `openclaw_panics_total` | counter | | caught panics, each cost one connection |
 //! | `openclaw_live_dropped_total` | counter | | requests that those who watch were not told |
 
@@ -142,6 +143,7 @@ struct Numbers {
     tls_handshakes: Handshakes,
     on_demand_names: OnDemandNames,
     certificates: Vec<ListedCertificate>,
+    logins: Logins,
     panics: u64,
     live_dropped: u64,
     routes: Vec<Route>,
@@ -179,6 +181,13 @@ struct Handshakes {
     tls13: u64,
     resumed: u64,
     failed: u64,
+}
+
+#[derive(Serialize)]
+struct Logins {
+    ok: u64,
+    failed: u64,
+    throttled: u64,
 }
 
 #[derive(Serialize)]
@@ -319,6 +328,11 @@ impl Numbers {
                 failed: total(|counters| &counters.tls_failed),
             },
             certificates: Vec::new(),
+            logins: Logins {
+                ok: total(|counters| &counters.logins),
+                failed: total(|counters| &counters.logins_failed),
+                throttled: total(|counters| &counters.logins_throttled),
+            },
             panics: total(|counters| &counters.panics),
             live_dropped: live::dropped(),
             routes: routes.collect(),
@@ -395,6 +409,14 @@ impl Numbers {
         self.write_tls(&mut out);
         self.write_routes(&mut out);
         self.write_peers(&mut out);
+        out.family("logins_total", "counter", "logins with a password");
+        for (result, count) in [
+            ("ok", self.logins.ok),
+            ("failed", self.logins.failed),
+            ("throttled", self.logins.throttled),
+        ] {
+            out.sample("", &[("result", result)], count);
+        }
         out.single("panics_total", "counter", "caught panics", self.panics);
         out.single(
             "live_dropped_total",

@@ -48,6 +48,12 @@ pub struct Counters {
     pub on_demand_refused: Counter,
     /// Names that clients brought and for which the authority gave none.
     pub on_demand_failed: Counter,
+    /// Logins with a password that was right; what is remembered of one is not counted again.
+    pub logins: Counter,
+    /// Those with one that was wrong, or of a user who is not there.
+    pub logins_failed: Counter,
+    /// Those that were refused because too much was guessed.
+    pub logins_throttled: Counter,
     /// Panics caught.
     pub panics: Counter,
 }

@@ -65,10 +65,6 @@ static COMING: &[Lack] = &[
                 zstd_dict_file",
     },
     Lack {
-        why: "passwords (nginx's http_auth_basic) are not available in this version",
-        names: "auth_basic auth_basic_user_file",
-    },
-    Lack {
         why: "asking another server for access (nginx's http_auth_request) is not available in this version",
         names: "auth_request auth_request_set",
     },

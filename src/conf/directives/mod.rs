@@ -7,6 +7,7 @@
 //! the names of nginx that this version lacks ([`foreign()`]). Invariant: a name has at most one row for
 //! each context, so [`find`] has one answer.
 
+mod access;
 mod acme;
 mod acme_dns;
 mod filters;
@@ -201,6 +202,7 @@ const AREAS: &[&[Directive]] = &[
     grpc::ROWS,
     peer_tls::GRPC,
     upstream::ROWS,
+    access::ROWS,
     acme::ROWS,
     acme_dns::ROWS,
     filters::ROWS,

@@ -4,6 +4,7 @@
 //! Inheritance is nginx's: a value that a level does not set comes from the level around it; a list
 //! is inherited whole, and only if the level sets none.
 
+pub mod access;
 pub mod acme;
 pub mod acme_dns;
 pub mod filters;

@@ -3,11 +3,11 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use super::on_demand;
 use super::scope::Scope;
 use super::settings::{self, Maker};
 use super::{
-    Cx, acme, acme_dns, limits, listen, location, log, map, on_demand, process, rewrite, tls,
-    upstream,
+    Cx, access, acme, acme_dns, limits, listen, location, log, map, process, rewrite, tls, upstream,
 };
 use crate::conf::diagnostic::{Code, Diagnostic, any_error, arrange};
 use crate::conf::include::{COMMAND_LINE, Loaded};
@@ -122,6 +122,7 @@ pub fn lower(loaded: &mut Loaded, prefix: &Path, usual_error_logs: &[ErrorLog]) 
                 on_demand::warn_without_tls(&inner, &mut cx);
             }
             tls::lint_hsts(node, &scope, is_secure, &mut cx);
+            access::lint_clear_text(node, &scope, position, &http.listens, &mut cx);
         }
         for listen in &http.listens {
             let servers: Vec<_> = listen

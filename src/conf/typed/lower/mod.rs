@@ -4,6 +4,7 @@
 //! problem is reported to the [`Cx`] and lowering goes on with a harmless value in its place; a
 //! configuration with a reported error is never used.
 
+pub mod access;
 pub mod acme;
 pub mod acme_dns;
 pub mod ciphers;

@@ -11,7 +11,7 @@ use ipnet::IpNet;
 use super::location::PlacedLocation;
 use super::log::{self, Formats};
 use super::scope::{Scope, parameter};
-use super::{Cx, filters, limits, map, proxy, rewrite, tls, upstream};
+use super::{Cx, access, filters, limits, map, proxy, rewrite, tls, upstream};
 use crate::conf::diagnostic::{Code, Diagnostic};
 use crate::conf::include::{self, Node};
 use crate::conf::template::Template;
@@ -260,6 +260,7 @@ impl Maker<'_> {
             statements: Vec::new(),
             limit_except: None,
             access: access(scope, cx).into(),
+            guard: access::guard(scope, cx),
             limits: limits::limits(scope, self.limit_zones, cx).map(Arc::new),
             real_ip: self.real_ip(scope, cx).map(Arc::new),
             internal: !scope.all("internal").is_empty(),
