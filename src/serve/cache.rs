@@ -40,6 +40,7 @@ use crate::conf::typed::location::IfModifiedSince;
 use crate::conf::typed::log::Level;
 use crate::conf::typed::proxy::NextUpstream;
 use crate::conf::typed::proxy_cache::{CacheZone, Ignored, ProxyCache};
+use crate::filter::begin;
 use crate::http::body::Body;
 use crate::http::conditional::{self, Verdict};
 use crate::http::exchange::{CacheStatus, Exchange};
@@ -698,9 +699,11 @@ async fn send(
         .last_modified
         .and_then(|modified| i64::try_from(modified).ok());
     let has_trailers = answer::complete(exchange, modified);
+    let filters = begin::begin(exchange);
     let mut body = None;
     let mut window = None;
     if wants_range(exchange)
+        && filters.is_none()
         && exchange.status == 200
         && head.flags & NO_RANGES == 0
         && exchange.settings.max_ranges != Some(0)
@@ -760,6 +763,7 @@ async fn send(
         false => Framing::Nothing,
     };
     answer::start(local, exchange, downstream, framing, has_body);
+    downstream.set_filters(filters.filter(|_| has_body));
     let sent = match source {
         Some(source) => send_body(exchange, downstream, source, &range).await?,
         None => true,
@@ -774,13 +778,13 @@ async fn send(
         if let Ok(count) = downstream.flush(exchange.settings.send_timeout).await {
             exchange.bytes_sent += count;
         }
-        answer::note_sent(exchange);
+        answer::note_sent(exchange, downstream);
         return Ok(Some(Outcome::Cut));
     }
     answer::add_trailers(exchange);
     downstream.queue_end(&exchange.answer_trailers);
     exchange.bytes_sent += downstream.flush(exchange.settings.send_timeout).await?;
-    answer::note_sent(exchange);
+    answer::note_sent(exchange, downstream);
     exchange.is_complete = true;
     Ok(Some(Outcome::Sent))
 }
@@ -800,6 +804,7 @@ async fn send_body(
                     exchange.bytes_sent += downstream.flush(timeout).await?;
                 }
                 downstream.queue(piece);
+                answer::rest(downstream).await;
             }
         }
         Source::Disk(mut reader) => loop {
@@ -808,6 +813,7 @@ async fn send_body(
                 Ok(None) => break,
                 Err(_) => return Ok(false),
             }
+            answer::rest(downstream).await;
             if downstream.queued() >= PIECE {
                 exchange.bytes_sent += downstream.flush(timeout).await?;
             }
@@ -822,7 +828,8 @@ async fn send_body(
                         if let Poll::Ready(next) = next.as_mut().poll(context) {
                             return Poll::Ready(Ok(next));
                         }
-                        if downstream.queued() > 0 {
+                        // What waits for more is not held back meanwhile.
+                        if downstream.queued() > 0 || downstream.flush_filters() {
                             match downstream.poll_flush(context, timeout) {
                                 Poll::Ready(Ok(count)) => exchange.bytes_sent += count as u64,
                                 Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
@@ -843,6 +850,7 @@ async fn send_body(
                     Ok(None) => break,
                     Err(_) => return Ok(false),
                 }
+                answer::rest(downstream).await;
                 if downstream.queued() >= PIECE {
                     exchange.bytes_sent += downstream.flush(timeout).await?;
                 }
