@@ -22,11 +22,13 @@ use std::collections::{HashMap, VecDeque};
 use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use crate::support::backend::{Backend, Exchange, Then};
+use nix::sys::signal::Signal;
+
+use crate::support::backend::{Backend, Exchange, Then, pattern};
 use crate::support::client::Client;
 use crate::support::server::{Setup, eventually, is_nginx, under_test};
 use crate::support::wire::Head;
@@ -406,4 +408,261 @@ fn the_directives_do_what_those_of_nginx_do_and_our_own_what_they_say() {
 #[test]
 fn no_client_decides_what_another_one_gets() {
     check("poisoning.cases");
+}
+
+/// A server with a cache in front of a backend, its location with these lines.
+fn caching(backend: &Backend, lines: &str) -> Setup {
+    Setup::http(&format!(
+        "proxy_cache_path %PREFIX%/cache levels=1:2 keys_zone=one:10m;
+         server {{ listen %LISTEN1%; location / {{ proxy_pass http://%BACKEND%; proxy_cache one;
+             add_header X-Cache $upstream_cache_status always; {lines} }} }}"
+    ))
+    .set("BACKEND", backend.address())
+}
+
+/// A door that an origin waits at until the test opens it.
+#[derive(Default)]
+struct Door {
+    is_open: Mutex<bool>,
+    changed: Condvar,
+}
+
+impl Door {
+    fn open(&self) {
+        *self.is_open.lock().expect("no holder panics") = true;
+        self.changed.notify_all();
+    }
+
+    fn pass(&self) {
+        let is_open = self.is_open.lock().expect("no holder panics");
+        drop(self.changed.wait_while(is_open, |is_open| !*is_open).expect("no holder panics"));
+    }
+}
+
+const GET: &str = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+
+#[test]
+fn a_thousand_clients_at_once_are_one_request_of_the_origin() {
+    const CLIENTS: usize = 1000;
+    let door = Arc::new(Door::default());
+    let waiting = Arc::clone(&door);
+    let body = pattern(300_000);
+    let sent = body.clone();
+    let backend = Backend::scripted(move |exchange| {
+        exchange.send(format!(
+            "HTTP/1.1 200 OK\r\nContent-Length: {}\r\nCache-Control: max-age=60\r\n\r\n",
+            sent.len()
+        ));
+        let (first, rest) = sent.split_at(1000);
+        exchange.send(first);
+        // The rest comes when everybody waits for it.
+        waiting.pass();
+        exchange.send(rest);
+        Then::NextRequest
+    });
+    let server = Setup::new(
+        "events { worker_connections 4096; }
+         http {
+             %COMMON%
+             proxy_cache_path %PREFIX%/cache keys_zone=one:10m;
+             server { listen %LISTEN1%; location / { proxy_pass http://%BACKEND%; proxy_cache one;
+                 proxy_cache_lock on; proxy_cache_lock_timeout 1m; } }
+         }",
+    )
+    .set("BACKEND", backend.address())
+    .start();
+    let port = server.port(1);
+    let mut clients: Vec<Client> = (0..CLIENTS)
+        .map(|_| {
+            let mut client = Client::connect(port);
+            client.send(GET);
+            client
+        })
+        .collect();
+    // All were answered as far as there is something to answer with.
+    door.open();
+    for client in &mut clients {
+        let answer = client.answer("GET");
+        assert_eq!((answer.status, answer.cut), (200, None));
+        assert!(answer.body == body);
+    }
+    assert_eq!(backend.seen().len(), 1);
+}
+
+#[test]
+fn those_who_wait_read_along_while_the_answer_comes() {
+    let door = Arc::new(Door::default());
+    let waiting = Arc::clone(&door);
+    let backend = Backend::scripted(move |exchange| {
+        exchange.send("HTTP/1.1 200 OK\r\nContent-Length: 6\r\nCache-Control: max-age=60\r\n\r\n");
+        exchange.send("abc");
+        waiting.pass();
+        exchange.send("def");
+        Then::NextRequest
+    });
+    let server = caching(&backend, "proxy_cache_lock on;").start();
+    let mut first = server.connect(1);
+    first.send(GET);
+    eventually("the origin was asked", || (backend.seen().len() == 1).then_some(()));
+    let mut second = server.connect(1);
+    second.send(GET);
+    // The origin has not sent the rest, and the second one has what there is.
+    let mut seen = String::new();
+    while !seen.ends_with("\r\n\r\nabc") {
+        let byte = second.bytes(1).expect("the head and three bytes come");
+        seen.push(char::from(byte[0]));
+    }
+    assert!(seen.contains("X-Cache: HIT"), "{seen}");
+    door.open();
+    assert_eq!(second.bytes(3).expect("the rest comes"), b"def");
+    assert_eq!(first.answer("GET").text(), "abcdef");
+    assert_eq!(backend.seen().len(), 1);
+}
+
+#[test]
+fn an_answer_that_is_not_for_others_holds_nobody_up() {
+    let backend = Backend::start();
+    let server = caching(&backend, "proxy_cache_lock on;").start();
+    let port = server.port(1);
+    thread::scope(|scope| {
+        for _ in 0..20 {
+            scope.spawn(|| {
+                let mut client = Client::connect(port);
+                let answer = client.ask(
+                    "GET / HTTP/1.1\r\nHost: a\r\nX-Answer: delay=50 field=Cache-Control:private\r\n\r\n",
+                );
+                assert_eq!(answer.status, 200);
+            });
+        }
+    });
+    assert_eq!(backend.seen().len(), 20);
+}
+
+#[test]
+fn an_origin_that_breaks_off_leaves_nothing_behind() {
+    let backend = Backend::start();
+    let server = caching(&backend, "proxy_cache_valid 200 1m;")
+        .tolerate("upstream prematurely closed connection")
+        .start();
+    for framing in ["", "chunked"] {
+        let path = format!("/{framing}");
+        let ask = |answer: &str| {
+            let mut client = server.connect(1);
+            client.ask(&format!(
+                "GET {path} HTTP/1.1\r\nHost: a\r\nX-Answer: {answer} {framing}\r\n\r\n"
+            ))
+        };
+        let cut = ask("body=200000 cut=100000");
+        assert!(cut.cut.is_some());
+        let whole = ask("body=200000");
+        assert_eq!(whole.value("X-Cache"), Some("MISS"));
+        assert!(whole.body == pattern(200_000));
+        let again = ask("drop");
+        assert_eq!(again.value("X-Cache"), Some("HIT"));
+        assert!(again.body == pattern(200_000));
+    }
+}
+
+#[test]
+fn an_answer_is_stored_although_its_client_left() {
+    let door = Arc::new(Door::default());
+    let waiting = Arc::clone(&door);
+    let backend = Backend::scripted(move |exchange| {
+        exchange.send("HTTP/1.1 200 OK\r\nContent-Length: 200000\r\nCache-Control: max-age=60\r\n\r\n");
+        exchange.send(&pattern(200_000)[..100_000]);
+        waiting.pass();
+        exchange.send(&pattern(200_000)[100_000..]);
+        Then::NextRequest
+    });
+    let server = caching(&backend, "").start();
+    let mut client = server.connect(1);
+    client.send(GET);
+    client.bytes(1000).expect("the answer begins");
+    drop(client);
+    door.open();
+    let answer = eventually("it is stored", || {
+        let answer = server.connect(1).ask("GET / HTTP/1.1\r\nHost: a\r\nRange: bytes=0-9\r\n\r\n");
+        (answer.value("X-Cache") == Some("HIT")).then_some(answer)
+    });
+    assert_eq!(answer.status, 206);
+    let answer = server.connect(1).ask(GET);
+    assert!(answer.body == pattern(200_000));
+}
+
+#[test]
+fn a_client_that_reads_nothing_does_not_hold_up_the_others() {
+    // More than fits into the sockets between.
+    const LENGTH: usize = 900_000;
+    let backend = Backend::start();
+    let server = caching(&backend, "proxy_cache_lock on; proxy_cache_valid 200 1m;").start();
+    let request = format!("GET / HTTP/1.1\r\nHost: a\r\nX-Answer: body={LENGTH}\r\n\r\n");
+    let mut slow = server.connect(1);
+    slow.send(&request);
+    eventually("the origin was asked", || (backend.seen().len() == 1).then_some(()));
+    let answer = server.connect(1).ask(&request);
+    assert_eq!(answer.value("X-Cache"), Some("HIT"));
+    assert!(answer.body == pattern(LENGTH));
+    assert!(slow.answer("GET").body == pattern(LENGTH));
+    assert_eq!(backend.seen().len(), 1);
+}
+
+#[test]
+fn a_reload_while_an_answer_is_stored_loses_neither_it_nor_its_client() {
+    let door = Arc::new(Door::default());
+    let waiting = Arc::clone(&door);
+    let backend = Backend::scripted(move |exchange| {
+        exchange.send("HTTP/1.1 200 OK\r\nContent-Length: 6\r\nCache-Control: max-age=60\r\n\r\nabc");
+        waiting.pass();
+        exchange.send("def");
+        Then::NextRequest
+    });
+    let conf = |generation: u8| {
+        format!(
+            "events {{}} http {{ %COMMON% proxy_cache_path %PREFIX%/cache keys_zone=one:10m;
+             server {{ listen %LISTEN1%;
+                 location = /generation {{ return 200 {generation}; }}
+                 location / {{ proxy_pass http://%BACKEND%; proxy_cache one;
+                     add_header X-Cache $upstream_cache_status always; }} }} }}"
+        )
+    };
+    let mut server = Setup::new(conf(1)).set("BACKEND", backend.address()).start();
+    let mut client = server.connect(1);
+    client.send(GET);
+    eventually("the origin was asked", || (backend.seen().len() == 1).then_some(()));
+    server.rewrite(&conf(2));
+    server.signal(Signal::SIGHUP);
+    eventually("the new configuration is in force", || {
+        let answer = server.connect(1).ask("GET /generation HTTP/1.1\r\nHost: a\r\n\r\n");
+        (answer.text() == "2").then_some(())
+    });
+    door.open();
+    assert_eq!(client.answer("GET").text(), "abcdef");
+    let answer = server.connect(1).ask(GET);
+    assert_eq!(answer.value("X-Cache"), Some("HIT"));
+    assert_eq!(answer.text(), "abcdef");
+}
+
+#[test]
+fn what_is_compressed_for_one_client_is_stored_as_it_came() {
+    let backend = Backend::start();
+    let server = caching(
+        &backend,
+        "proxy_cache_valid 200 1m; gzip on; gzip_types text/plain; gzip_min_length 1; gzip_proxied any;",
+    )
+    .start();
+    let ask = |field: &str| {
+        server.connect(1).ask(&format!(
+            "GET / HTTP/1.1\r\nHost: a\r\nX-Answer: body=5000\r\n{field}\r\n"
+        ))
+    };
+    let packed = ask("Accept-Encoding: gzip\r\n");
+    assert_eq!(packed.value("Content-Encoding"), Some("gzip"));
+    let plain = ask("");
+    assert_eq!(plain.value("X-Cache"), Some("HIT"));
+    assert_eq!(plain.value("Content-Encoding"), None);
+    assert!(plain.body == pattern(5000));
+    let packed_again = ask("Accept-Encoding: gzip\r\n");
+    assert_eq!(packed_again.value("X-Cache"), Some("HIT"));
+    assert_eq!(packed_again.value("Content-Encoding"), Some("gzip"));
+    assert_eq!(backend.seen().len(), 1);
 }
