@@ -717,6 +717,26 @@ codes! {
         "http { server { listen 8080 proxy_protocol; } server { listen 8080 proxy_protocol; server_name b; } }"
     }
 
+    // The cache.
+    "E350" BAD_CACHE_PATH "a cache that cannot be used as it is written" {
+        "A `proxy_cache_path` needs a `keys_zone` with a name and a size, and each of its parameters a \
+         value that makes sense; the message names what does not.",
+        "http { proxy_cache_path /var/cache/openclaw/one keys_zone=one; }",
+        "http { proxy_cache_path /var/cache/openclaw/one keys_zone=one:10m; }"
+    }
+    "E351" OVERLAPPING_CACHES "two caches in one directory" {
+        "Each cache removes from its directory what it does not know; two of them would remove each \
+         other's files.",
+        "http { proxy_cache_path /var/cache/openclaw keys_zone=one:10m; proxy_cache_path /var/cache/openclaw/two keys_zone=two:10m; }",
+        "http { proxy_cache_path /var/cache/openclaw/one keys_zone=one:10m; proxy_cache_path /var/cache/openclaw/two keys_zone=two:10m; }"
+    }
+    "E352" CACHE_UNWRITABLE "a directory that a cache cannot write to" {
+        "The directory of a cache is made when the program starts, with all directories above it. It \
+         must be possible to make it, or to write to it if it is there.",
+        "",
+        "http { proxy_cache_path /var/cache/openclaw/one keys_zone=one:10m; }"
+    }
+
     // Certificates that are got automatically.
     "E220" BAD_ISSUER "an issuer of certificates that cannot be used as it is written" {
         "An `acme_issuer` needs the address of the authority's directory, and each of its parameters a \

@@ -23,6 +23,7 @@ use super::proxy::Plan;
 use super::proxy_fields::Url;
 use crate::acme::manager::Manager;
 use crate::acme::status::State;
+use crate::cache::zone::Zone;
 use crate::conf::typed::acme::Order;
 use crate::conf::typed::listen::Address;
 use crate::conf::typed::location::{Handler, Location, Server, Settings, Statement};
@@ -72,6 +73,8 @@ pub struct Generation {
     /// Names of groups in lower case, for `proxy_pass` with variables.
     groups: HashMap<Box<[u8]>, usize>,
     listens: HashMap<Address, usize>,
+    /// By position in [`Http::caches`].
+    caches: Vec<Arc<Zone>>,
     /// By position in [`Http::servers`]: what servers with TLS offer.
     terminators: Vec<Option<Terminator>>,
     /// What lets clients take up their sessions again.
@@ -216,9 +219,19 @@ impl Generation {
                 &mut warnings,
             )?);
         }
+        // What is stored survives a change of everything but the zone itself.
+        let known = previous.map_or(&[][..], |previous| &previous.caches);
+        let caches = http.caches.iter().map(|conf| {
+            let kept = known.iter().find(|zone| zone.may_become(conf));
+            kept.map_or_else(
+                || Zone::new(Arc::clone(conf), error_log::report),
+                Arc::clone,
+            )
+        });
         Ok(Arc::new(Self {
             number,
             routes: RouteTable::new(&http),
+            caches: caches.collect(),
             http,
             process: config.process,
             places,
@@ -316,6 +329,25 @@ impl Generation {
         known
             .map_or(&self.system_resolver, |(_, resolver)| resolver)
             .clone()
+    }
+
+    /// The zone of a `proxy_cache_path`, by its position in [`Http::caches`].
+    pub fn cache(&self, position: usize) -> Option<&Arc<Zone>> {
+        self.caches.get(position)
+    }
+
+    /// The zones of the cache keep to what this generation says of them, in threads that begin with
+    /// a call of `begin`.
+    pub fn start_caches(&self, begin: fn()) {
+        for (zone, conf) in self.caches.iter().zip(&self.http.caches) {
+            zone.become_like(conf);
+            zone.start(begin);
+        }
+    }
+
+    /// Every zone of the cache.
+    pub fn caches(&self) -> &[Arc<Zone>] {
+        &self.caches
     }
 
     /// What the requests that end in a place of this generation are counted as; the same for a

@@ -9,6 +9,7 @@
 
 mod acme;
 mod acme_dns;
+mod cache_path;
 mod foreign;
 mod grpc;
 mod help;
@@ -200,6 +201,7 @@ const AREAS: &[&[Directive]] = &[
     upstream::ROWS,
     acme::ROWS,
     acme_dns::ROWS,
+    cache_path::ROWS,
 ];
 
 const fn count(areas: &[&[Directive]]) -> usize {

@@ -6,6 +6,7 @@
 
 pub mod acme;
 pub mod acme_dns;
+pub mod cache_path;
 pub mod hostnames;
 pub mod listen;
 pub mod location;
@@ -22,6 +23,7 @@ use std::sync::Arc;
 
 use super::variable::Names;
 use acme_dns::DnsProvider;
+use cache_path::CachePath;
 use listen::Listen;
 use location::Server;
 use map::{Geo, Map, SplitClients};
@@ -46,6 +48,8 @@ pub struct Http {
     pub listens: Vec<Listen>,
     /// Every `upstream {}` in order, then one for each address that a `proxy_pass` names directly.
     pub upstreams: Vec<Arc<Upstream>>,
+    /// Every `proxy_cache_path`.
+    pub caches: Vec<Arc<CachePath>>,
     /// `map {}` blocks; [`super::variable::Source::Map`] counts them.
     pub maps: Vec<Map>,
     /// `geo {}` blocks.

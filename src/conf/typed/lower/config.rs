@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use super::scope::Scope;
 use super::settings::{self, Maker};
-use super::{Cx, acme, acme_dns, listen, location, log, map, process, rewrite, tls, upstream};
+use super::{
+    Cx, acme, acme_dns, cache_path, listen, location, log, map, process, rewrite, tls, upstream,
+};
 use crate::conf::diagnostic::{Code, Diagnostic, any_error, arrange};
 use crate::conf::include::{COMMAND_LINE, Loaded};
 use crate::conf::typed::listen::Listen;
@@ -33,7 +35,9 @@ pub fn lower(loaded: &mut Loaded, prefix: &Path, usual_error_logs: &[ErrorLog]) 
         let scope = main.inside(block);
         let lookups = map::lookups(block, &mut cx);
         let formats = log::formats(&scope, &mut cx);
+        http.caches = cache_path::paths(&scope, &mut cx);
         let mut maker = Maker {
+            caches: &http.caches,
             formats: &formats,
             error_logs: &process.error_logs,
             upstreams: upstreams(&scope, &mut cx),

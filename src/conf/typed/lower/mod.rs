@@ -6,6 +6,7 @@
 
 pub mod acme;
 pub mod acme_dns;
+pub mod cache_path;
 pub mod ciphers;
 pub mod config;
 #[cfg(test)]
