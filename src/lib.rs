@@ -46,6 +46,14 @@
 //! configuration itself, its fields and its body. What it leaves behind goes to [`log`] and
 //! [`metrics`]. Nothing on this way is shared between workers but what never changes.
 //!
+//! # A certificate
+//!
+//! A server offers what stands in its slots ([`tls::slot`]). A slot is never empty: until there is a
+//! certificate it holds a placeholder, and who fills it does so while handshakes go on. Files fill
+//! those of `ssl_certificate` and are watched ([`tls::files`]); [`acme`] fills those of names that
+//! have none: one task for each certificate orders it, proves the names, keeps it on the disk and
+//! renews it, on the main thread. A handshake ([`tls::terminator`]) only reads.
+//!
 //! # A change
 //!
 //! Whoever wants something of the running program speaks the control protocol ([`protocol`]) over a

@@ -91,6 +91,7 @@ core_variables! {
     "args" => Args,
     "binary_remote_addr" => BinaryRemoteAddr,
     "body_bytes_sent" => BodyBytesSent,
+    "brotli_ratio" => BrotliRatio,
     "bytes_sent" => BytesSent,
     "connection" => Connection,
     "connection_requests" => ConnectionRequests,
@@ -103,13 +104,16 @@ core_variables! {
     "content_type" => ContentType,
     "document_root" => DocumentRoot,
     "document_uri" => DocumentUri,
+    "gzip_ratio" => GzipRatio,
     "host" => Host,
     "hostname" => Hostname,
     "http2" => Http2,
     "https" => Https,
     "is_args" => IsArgs,
     "is_request_port" => IsRequestPort,
+    "limit_conn_status" => LimitConnStatus,
     "limit_rate" => LimitRate,
+    "limit_req_status" => LimitReqStatus,
     "msec" => Msec,
     "nginx_version" => NginxVersion,
     "pid" => Pid,
@@ -186,6 +190,7 @@ core_variables! {
     "upstream_response_time" => UpstreamResponseTime,
     "upstream_status" => UpstreamStatus,
     "uri" => Uri,
+    "zstd_ratio" => ZstdRatio,
 }
 
 /// What gives a slot its value.

@@ -2,6 +2,7 @@
 
 pub mod body;
 pub mod buffer;
+pub mod coding;
 pub mod conditional;
 pub mod date;
 pub mod exchange;

@@ -20,7 +20,7 @@ mod notify;
 mod panics;
 pub mod pid_file;
 pub mod places;
-mod privileges;
+pub mod privileges;
 mod program;
 mod pulse;
 mod watchdog;

@@ -151,7 +151,7 @@ impl Program {
         }
         self.generation.start_caches(privileges::renounce);
         started();
-        self.generation.acme.attend(&self.generation.orders());
+        self.generation.attend();
         let generation = Arc::clone(&self.generation);
         self.attend_staples(&generation);
         // A generation ends with its last request, not with the program.
@@ -235,7 +235,7 @@ impl Program {
         self.sockets = Sockets::default();
         // Nor is a certificate got any more: what the authority wants to see is not served, and who
         // comes next may want the same.
-        self.generation.acme.attend(&[]);
+        self.generation.acme.attend(&[], &[]);
         workers.drain();
         let timeout = self.generation.process.shutdown_timeout;
         let deadline = timeout.map(|timeout| Instant::now() + timeout);
@@ -612,7 +612,7 @@ impl Program {
         }
         workers.shrink_to(count);
         next.start_caches(privileges::renounce);
-        next.acme.attend(&next.orders());
+        next.attend();
         self.attend_staples(&next);
         Ok(next)
     }

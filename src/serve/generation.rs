@@ -21,6 +21,7 @@ use super::account;
 use super::peer_http2;
 use super::proxy::Plan;
 use super::proxy_fields::Url;
+use crate::access::limits::Zones;
 use crate::acme::manager::Manager;
 use crate::acme::status::State;
 use crate::cache::zone::Zone;
@@ -68,6 +69,8 @@ pub struct Generation {
     pub routes: RouteTable,
     /// By [`Settings::id`].
     places: Vec<Place>,
+    /// What the limits know of clients.
+    pub zones: Zones,
     /// By position in [`Http::upstreams`].
     peers: Vec<Arc<Peers>>,
     /// Names of groups in lower case, for `proxy_pass` with variables.
@@ -232,6 +235,7 @@ impl Generation {
             number,
             routes: RouteTable::new(&http),
             caches: caches.collect(),
+            zones: Zones::new(&http.limit_zones, previous.map(|previous| &previous.zones)),
             http,
             process: config.process,
             places,
@@ -276,8 +280,15 @@ impl Generation {
         self.terminators.get(server)?.as_ref()
     }
 
+    /// Has the certificates cared for that its servers want; once it is in force.
+    pub fn attend(&self) {
+        let servers = self.http.servers.iter();
+        let rules = servers.filter_map(|server| server.tls.as_ref()?.on_demand.clone());
+        self.acme.attend(&self.orders(), &rules.collect::<Vec<_>>());
+    }
+
     /// The certificates that its servers want from elsewhere than files.
-    pub fn orders(&self) -> Vec<Arc<Order>> {
+    fn orders(&self) -> Vec<Arc<Order>> {
         let servers = self.http.servers.iter();
         let offered = servers.filter_map(|server| server.tls.as_ref());
         offered
@@ -472,7 +483,8 @@ fn terminator(
     }
     let is_managed = |certificate: &Certificate| matches!(certificate, Certificate::Managed(_));
     let is_lacking = !tls.rejects && slots.iter().all(|slot| slot.held().lacking.is_some());
-    if is_lacking && computed.is_empty() && !tls.certificates.iter().any(is_managed) {
+    let is_expected = tls.on_demand.is_some() || tls.certificates.iter().any(is_managed);
+    if is_lacking && computed.is_empty() && !is_expected {
         let name = String::from_utf8_lossy(&server.primary_name);
         let why = format!("no certificate for server \"{name}\", a placeholder is served");
         warnings.push(why.clone());

@@ -165,7 +165,7 @@ pub async fn run(
             format_args!("{error} while proxying upgraded connection"),
         ),
     }
-    answer::note_sent(exchange);
+    answer::note_sent(exchange, downstream);
     Ok(Outcome::Cut)
 }
 

@@ -51,12 +51,6 @@ static COMING: &[Lack] = &[
         names: "slice",
     },
     Lack {
-        why: "compression with gzip (nginx's http_gzip) is not available in this version",
-        names: "gzip gzip_buffers gzip_types gzip_comp_level gzip_window gzip_hash \
-                postpone_gzipping gzip_no_buffer gzip_min_length gzip_vary gzip_http_version \
-                gzip_proxied gzip_disable",
-    },
-    Lack {
         why: "unpacking for clients without gzip (nginx's http_gunzip) is not available in this version",
         names: "gunzip gunzip_buffers",
     },
@@ -71,21 +65,8 @@ static COMING: &[Lack] = &[
                 zstd_dict_file",
     },
     Lack {
-        why: "passwords (nginx's http_auth_basic) are not available in this version",
-        names: "auth_basic auth_basic_user_file",
-    },
-    Lack {
         why: "asking another server for access (nginx's http_auth_request) is not available in this version",
         names: "auth_request auth_request_set",
-    },
-    Lack {
-        why: "limits on requests (nginx's http_limit_req) are not available in this version",
-        names: "limit_req_zone limit_req limit_req_log_level limit_req_status limit_req_dry_run",
-    },
-    Lack {
-        why: "limits on connections (nginx's http_limit_conn) are not available in this version",
-        names: "limit_conn_zone limit_conn limit_conn_log_level limit_conn_status \
-                limit_conn_dry_run",
     },
     Lack {
         why: "replacing text in answers (nginx's http_sub) is not available in this version",
@@ -517,7 +498,7 @@ mod tests {
 
     #[test]
     fn a_planned_feature_says_that_this_version_lacks_it() {
-        for name in ["gzip", "limit_req", "proxy_cache"] {
+        for name in ["sub_filter", "proxy_cache"] {
             let why = foreign(name).expect("known");
             assert!(why.ends_with("not available in this version"), "{why}");
         }

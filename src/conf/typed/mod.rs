@@ -4,15 +4,19 @@
 //! Inheritance is nginx's: a value that a level does not set comes from the level around it; a list
 //! is inherited whole, and only if the level sets none.
 
+pub mod access;
 pub mod acme;
 pub mod acme_dns;
 pub mod cache_path;
+pub mod filters;
 pub mod hostnames;
+pub mod limits;
 pub mod listen;
 pub mod location;
 pub mod log;
 pub mod lower;
 pub mod map;
+pub mod on_demand;
 pub mod process;
 pub mod proxy;
 pub mod secret;
@@ -56,6 +60,8 @@ pub struct Http {
     pub geos: Vec<Geo>,
     /// `split_clients {}` blocks.
     pub splits: Vec<SplitClients>,
+    /// The zones of `limit_req_zone` and `limit_conn_zone`.
+    pub limit_zones: limits::LimitZones,
     /// Every `dns_provider {}`.
     pub dns_providers: Vec<Arc<DnsProvider>>,
     /// The variables that the configuration defines.

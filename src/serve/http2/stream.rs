@@ -22,7 +22,7 @@ use crate::http::h2::request::Asks;
 use crate::http::head::{Fields, Known, ResponseHead};
 use crate::http::variables;
 use crate::net::deadline::Deadline;
-use crate::serve::downstream::ClientError;
+use crate::serve::downstream::{ClientError, Filtering};
 use crate::serve::pace::Pace;
 
 /// The client's side of one stream.
@@ -47,6 +47,8 @@ pub struct Http2 {
     /// Bytes sent that have not earned a point yet.
     unearned: usize,
     has_no_body: bool,
+    /// See `Downstream::set_filters`.
+    pub filtering: Option<Box<Filtering>>,
     pace: Option<Box<Pace>>,
     deadline: Deadline,
     is_armed: bool,
@@ -109,6 +111,7 @@ impl Http2 {
             is_finished: false,
             unearned: 0,
             has_no_body: false,
+            filtering: None,
             pace: None,
             deadline: Deadline::new(),
             is_armed: false,

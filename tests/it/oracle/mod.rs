@@ -53,6 +53,7 @@ cases! {
     access_rules
     add_header
     alias
+    auth_basic
     autoindex_formats
     autoindex_html
     bad_requests
@@ -63,6 +64,7 @@ cases! {
     error_page_recursive
     expires
     geo_addresses
+    gzip
     header_limits
     host_field
     http_versions
@@ -74,6 +76,7 @@ cases! {
     keep_alive
     language
     limit_except
+    limit_requests
     location_named
     location_nested
     location_normalised

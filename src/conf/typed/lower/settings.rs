@@ -11,11 +11,12 @@ use ipnet::IpNet;
 use super::location::PlacedLocation;
 use super::log::{self, Formats};
 use super::scope::{Scope, parameter};
-use super::{Cx, map, proxy, rewrite, tls, upstream};
+use super::{Cx, access, filters, limits, map, proxy, rewrite, tls, upstream};
 use crate::conf::diagnostic::{Code, Diagnostic};
 use crate::conf::include::{self, Node};
 use crate::conf::template::Template;
 use crate::conf::typed::cache_path::CachePath;
+use crate::conf::typed::limits::LimitZones;
 use crate::conf::typed::location::{
     AccessRule, AccessSubject, AddHeader, Autoindex, AutoindexFormat, BodyInFile, DisableSymlinks,
     ErrorPage, ErrorPageStatus, Expires, Fallback, GzipStatic, Handler, IfModifiedSince,
@@ -44,6 +45,8 @@ pub struct Maker<'a> {
     pub has_built_in_types: bool,
     /// The addresses of proxies that `set_real_ip_from` gives by their names.
     pub proxies: HashMap<Box<str>, Vec<IpAddr>>,
+    /// What `limit_req` and `limit_conn` may name.
+    pub limit_zones: &'a LimitZones,
     /// Settings made so far.
     pub count: usize,
 }
@@ -260,6 +263,8 @@ impl Maker<'_> {
             statements: Vec::new(),
             limit_except: None,
             access: access(scope, cx).into(),
+            guard: access::guard(scope, cx),
+            limits: limits::limits(scope, self.limit_zones, cx).map(Arc::new),
             real_ip: self.real_ip(scope, cx).map(Arc::new),
             internal: !scope.all("internal").is_empty(),
             root: root(scope, place, cx),
@@ -289,6 +294,7 @@ impl Maker<'_> {
                 "always" => GzipStatic::Always,
                 _ => GzipStatic::Off,
             },
+            filters: filters::filters(scope, cx).map(Arc::new),
             if_modified_since: match scope.text("if_modified_since") {
                 "off" => IfModifiedSince::Off,
                 "before" => IfModifiedSince::Before,
