@@ -19,7 +19,7 @@ use super::desk::{self, Author, Counter, Desk, InForce, Proposal};
 use super::history::{Attempt, History};
 use super::notify::{self, State};
 use super::pid_file::PidFile;
-use super::privileges::Identity;
+use super::privileges::{self, Identity};
 use super::watchdog::Watchdog;
 use super::worker::{Handle, News, Order};
 use super::{chain, conf_files, configuration};
@@ -40,6 +40,9 @@ const RESTART_PAUSE: Duration = Duration::from_secs(1);
 
 /// How long the names of upstreams may hold up a start or a reload.
 const NAMES_PATIENCE: Duration = Duration::from_secs(5);
+
+/// How long what was stored last may take to reach the disk, at the end.
+const CACHE_PATIENCE: Duration = Duration::from_secs(2);
 
 /// How often the sizes of log files are looked at, with `log_rotate`.
 const LOGS_SEEN: Duration = Duration::from_secs(5);
@@ -146,6 +149,7 @@ impl Program {
                 return Err(StartError::Worker);
             }
         }
+        self.generation.start_caches(privileges::renounce);
         started();
         self.generation.attend();
         let generation = Arc::clone(&self.generation);
@@ -217,6 +221,10 @@ impl Program {
             self.finish(&mut signals, &mut workers).await;
         }
         workers.stop();
+        let deadline = std::time::Instant::now() + CACHE_PATIENCE;
+        for zone in self.generation.caches() {
+            zone.settle(deadline);
+        }
         error_log::report(Level::Notice, format_args!("exit"));
         Ok(())
     }
@@ -603,6 +611,7 @@ impl Program {
             workers.install(index, &self.generation, shares);
         }
         workers.shrink_to(count);
+        next.start_caches(privileges::renounce);
         next.attend();
         self.attend_staples(&next);
         Ok(next)

@@ -31,6 +31,7 @@ use crate::cache::entry::{Entry, Head};
 use crate::cache::flight::{Fill, Follower, Started};
 use crate::cache::freshness::{self, Answer, IS_ERROR, NO_RANGES, Refusal, Rules};
 use crate::cache::key::Key;
+use crate::cache::purge::Target;
 use crate::cache::reuse::{self, Standing};
 use crate::cache::status::{self, Forwarded, Told};
 use crate::cache::vary;
@@ -181,7 +182,8 @@ pub async fn look_up(
     };
     if any_is_set(&cache.purge, exchange) {
         write_key(exchange, cache, target);
-        return Ok(Step::Done(purge(&zone, exchange)));
+        let outcome = purge(local, &zone, exchange).await;
+        return Ok(Step::Done(outcome));
     }
     // A body that the key does not hold would answer for others, of whom nobody sent one.
     let has_body =
@@ -578,14 +580,30 @@ fn is_far(exchange: &Exchange, cache: &ProxyCache) -> bool {
     offset >= most
 }
 
-/// Removes what the key of a request stands for: one answer with all its variants, those with its tags,
-/// or, with a `*` at its end, all that begin with it.
-fn purge(zone: &Arc<Zone>, exchange: &Exchange) -> Outcome {
+/// Removes what a request names: what has the tags in its `Cache-Tag` or `Surrogate-Key`; without any
+/// what its key stands for, with all variants, or if that ends with a `*`, all whose keys begin so.
+async fn purge(local: &Local, zone: &Arc<Zone>, exchange: &Exchange) -> Outcome {
     let key = &exchange.caching.key;
-    match zone.remove(&Key::new(key)) {
-        true => Outcome::Answered(204),
-        false => Outcome::Failed(404),
+    let tags = freshness::tags(&exchange.head.fields);
+    let mut targets: Vec<Target> = tags.into_iter().map(Target::Tag).collect();
+    if targets.is_empty() {
+        match key.strip_suffix(b"*") {
+            Some(prefix) => targets.push(Target::Prefix(prefix.into())),
+            None if zone.remove(&Key::new(key)) => return Outcome::Answered(204),
+            None => return Outcome::Failed(404),
+        }
     }
+    for target in targets {
+        if let Err(error) = zone.purge(target).await {
+            local.log(
+                exchange,
+                Level::Error,
+                format_args!("{error} while purging the cache"),
+            );
+            return Outcome::Failed(500);
+        }
+    }
+    Outcome::Answered(204)
 }
 
 /// What is sent of the cache.
@@ -936,6 +954,18 @@ fn received(exchange: &Exchange, is_personal: bool) -> Answer<'_> {
     }
 }
 
+/// What the client asked for, with scheme and host.
+fn url(exchange: &Exchange) -> Box<[u8]> {
+    let head = &exchange.head;
+    let mut url = match exchange.connection.is_secure() {
+        true => b"https://".to_vec(),
+        false => b"http://".to_vec(),
+    };
+    url.extend_from_slice(&exchange.host);
+    url.extend_from_slice(head.bytes(head.path_and_query));
+    url.into()
+}
+
 fn rules(cache: &ProxyCache) -> Rules<'_> {
     Rules {
         ignored: cache.ignored,
@@ -971,6 +1001,7 @@ pub fn store(
     if !cache.ignored.has(Ignored::VARY) {
         head.vary = vary::select(vary::names(fields)?, selecting(exchange, plan));
     }
+    head.url = url(exchange);
     head.fields = freshness::stored_fields(fields, cache.ignored, cache.strip_cookies);
     caching.remaining = Some(reuse::remaining(&head, head.received));
     fill.begin(head, length);
@@ -1098,6 +1129,7 @@ pub async fn send_confirmed(
         Ok(head) => {
             let head = Head {
                 vary: stored.head.vary.clone(),
+                url: stored.head.url.clone(),
                 fields: lines,
                 ..head
             };

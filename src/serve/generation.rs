@@ -222,14 +222,19 @@ impl Generation {
                 &mut warnings,
             )?);
         }
+        // What is stored survives a change of everything but the zone itself.
+        let known = previous.map_or(&[][..], |previous| &previous.caches);
+        let caches = http.caches.iter().map(|conf| {
+            let kept = known.iter().find(|zone| zone.may_become(conf));
+            kept.map_or_else(
+                || Zone::new(Arc::clone(conf), error_log::report),
+                Arc::clone,
+            )
+        });
         Ok(Arc::new(Self {
             number,
             routes: RouteTable::new(&http),
-            caches: http
-                .caches
-                .iter()
-                .map(|cache| Zone::in_memory(&cache.name))
-                .collect(),
+            caches: caches.collect(),
             zones: Zones::new(&http.limit_zones, previous.map(|previous| &previous.zones)),
             http,
             process: config.process,
@@ -340,6 +345,20 @@ impl Generation {
     /// The zone of a `proxy_cache_path`, by its position in [`Http::caches`].
     pub fn cache(&self, position: usize) -> Option<&Arc<Zone>> {
         self.caches.get(position)
+    }
+
+    /// The zones of the cache keep to what this generation says of them, in threads that begin with
+    /// a call of `begin`.
+    pub fn start_caches(&self, begin: fn()) {
+        for (zone, conf) in self.caches.iter().zip(&self.http.caches) {
+            zone.become_like(conf);
+            zone.start(begin);
+        }
+    }
+
+    /// Every zone of the cache.
+    pub fn caches(&self) -> &[Arc<Zone>] {
+        &self.caches
     }
 
     /// What the requests that end in a place of this generation are counted as; the same for a

@@ -435,7 +435,11 @@ impl Door {
 
     fn pass(&self) {
         let is_open = self.is_open.lock().expect("no holder panics");
-        drop(self.changed.wait_while(is_open, |is_open| !*is_open).expect("no holder panics"));
+        drop(
+            self.changed
+                .wait_while(is_open, |is_open| !*is_open)
+                .expect("no holder panics"),
+        );
     }
 }
 
@@ -503,7 +507,9 @@ fn those_who_wait_read_along_while_the_answer_comes() {
     let server = caching(&backend, "proxy_cache_lock on;").start();
     let mut first = server.connect(1);
     first.send(GET);
-    eventually("the origin was asked", || (backend.seen().len() == 1).then_some(()));
+    eventually("the origin was asked", || {
+        (backend.seen().len() == 1).then_some(())
+    });
     let mut second = server.connect(1);
     second.send(GET);
     // The origin has not sent the rest, and the second one has what there is.
@@ -568,7 +574,8 @@ fn an_answer_is_stored_although_its_client_left() {
     let door = Arc::new(Door::default());
     let waiting = Arc::clone(&door);
     let backend = Backend::scripted(move |exchange| {
-        exchange.send("HTTP/1.1 200 OK\r\nContent-Length: 200000\r\nCache-Control: max-age=60\r\n\r\n");
+        exchange
+            .send("HTTP/1.1 200 OK\r\nContent-Length: 200000\r\nCache-Control: max-age=60\r\n\r\n");
         exchange.send(&pattern(200_000)[..100_000]);
         waiting.pass();
         exchange.send(&pattern(200_000)[100_000..]);
@@ -581,7 +588,9 @@ fn an_answer_is_stored_although_its_client_left() {
     drop(client);
     door.open();
     let answer = eventually("it is stored", || {
-        let answer = server.connect(1).ask("GET / HTTP/1.1\r\nHost: a\r\nRange: bytes=0-9\r\n\r\n");
+        let answer = server
+            .connect(1)
+            .ask("GET / HTTP/1.1\r\nHost: a\r\nRange: bytes=0-9\r\n\r\n");
         (answer.value("X-Cache") == Some("HIT")).then_some(answer)
     });
     assert_eq!(answer.status, 206);
@@ -598,7 +607,9 @@ fn a_client_that_reads_nothing_does_not_hold_up_the_others() {
     let request = format!("GET / HTTP/1.1\r\nHost: a\r\nX-Answer: body={LENGTH}\r\n\r\n");
     let mut slow = server.connect(1);
     slow.send(&request);
-    eventually("the origin was asked", || (backend.seen().len() == 1).then_some(()));
+    eventually("the origin was asked", || {
+        (backend.seen().len() == 1).then_some(())
+    });
     let answer = server.connect(1).ask(&request);
     assert_eq!(answer.value("X-Cache"), Some("HIT"));
     assert!(answer.body == pattern(LENGTH));
@@ -611,7 +622,8 @@ fn a_reload_while_an_answer_is_stored_loses_neither_it_nor_its_client() {
     let door = Arc::new(Door::default());
     let waiting = Arc::clone(&door);
     let backend = Backend::scripted(move |exchange| {
-        exchange.send("HTTP/1.1 200 OK\r\nContent-Length: 6\r\nCache-Control: max-age=60\r\n\r\nabc");
+        exchange
+            .send("HTTP/1.1 200 OK\r\nContent-Length: 6\r\nCache-Control: max-age=60\r\n\r\nabc");
         waiting.pass();
         exchange.send("def");
         Then::NextRequest
@@ -625,14 +637,20 @@ fn a_reload_while_an_answer_is_stored_loses_neither_it_nor_its_client() {
                      add_header X-Cache $upstream_cache_status always; }} }} }}"
         )
     };
-    let mut server = Setup::new(conf(1)).set("BACKEND", backend.address()).start();
+    let mut server = Setup::new(conf(1))
+        .set("BACKEND", backend.address())
+        .start();
     let mut client = server.connect(1);
     client.send(GET);
-    eventually("the origin was asked", || (backend.seen().len() == 1).then_some(()));
+    eventually("the origin was asked", || {
+        (backend.seen().len() == 1).then_some(())
+    });
     server.rewrite(&conf(2));
     server.signal(Signal::SIGHUP);
     eventually("the new configuration is in force", || {
-        let answer = server.connect(1).ask("GET /generation HTTP/1.1\r\nHost: a\r\n\r\n");
+        let answer = server
+            .connect(1)
+            .ask("GET /generation HTTP/1.1\r\nHost: a\r\n\r\n");
         (answer.text() == "2").then_some(())
     });
     door.open();

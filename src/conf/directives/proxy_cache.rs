@@ -11,16 +11,13 @@ pub(super) const ROWS: &[Directive] = &[
         .help("the zone of `proxy_cache_path` that answers are stored in"),
     row(PROXY, "proxy_cache_key", HTTP_SERVER_LOCATION, &[Template])
         .default("$scheme$proxy_host$request_uri")
-        .help("what tells stored answers apart; the usual one holds the host too where the peer is told it"),
-    row(
-        PROXY,
-        "proxy_cache_valid",
-        HTTP_SERVER_LOCATION,
-        &[Free],
-    )
-    .takes(1, ANY_NUMBER)
-    .many()
-    .help("statuses, or `any`, and for how long their answers are fresh if they do not say so"),
+        .help(
+            "what tells answers apart; the usual one holds the host too where the peer is told it",
+        ),
+    row(PROXY, "proxy_cache_valid", HTTP_SERVER_LOCATION, &[Free])
+        .takes(1, ANY_NUMBER)
+        .many()
+        .help("statuses, or `any`, and for how long their answers are fresh if they do not say so"),
     row(
         PROXY,
         "proxy_cache_methods",
@@ -38,18 +35,28 @@ pub(super) const ROWS: &[Directive] = &[
     )
     .default("1")
     .help("requests after which an answer is stored"),
-    row(PROXY, "proxy_cache_bypass", HTTP_SERVER_LOCATION, &[Template])
-        .takes(1, ANY_NUMBER)
-        .many()
-        .help("a value that is neither empty nor 0 lets a request pass the cache by"),
+    row(
+        PROXY,
+        "proxy_cache_bypass",
+        HTTP_SERVER_LOCATION,
+        &[Template],
+    )
+    .takes(1, ANY_NUMBER)
+    .many()
+    .help("a value that is neither empty nor 0 lets a request pass the cache by"),
     row(PROXY, "proxy_no_cache", HTTP_SERVER_LOCATION, &[Template])
         .takes(1, ANY_NUMBER)
         .many()
         .help("a value that is neither empty nor 0 keeps an answer from being stored"),
-    row(PROXY, "proxy_cache_purge", HTTP_SERVER_LOCATION, &[Template])
-        .takes(1, ANY_NUMBER)
-        .many()
-        .help("a value that is neither empty nor 0 makes a request remove what is stored for its key"),
+    row(
+        PROXY,
+        "proxy_cache_purge",
+        HTTP_SERVER_LOCATION,
+        &[Template],
+    )
+    .takes(1, ANY_NUMBER)
+    .many()
+    .help("a value that is neither empty nor 0 makes a request remove what its key stands for"),
     row(PROXY, "proxy_cache_lock", HTTP_SERVER_LOCATION, &[Flag])
         .default("off")
         .help("whether of several requests for one answer only one goes to the peer"),
@@ -129,7 +136,7 @@ pub(super) const ROWS: &[Directive] = &[
         &[Flag],
     )
     .default("off")
-    .help("whether `Set-Cookie` is left out of what is stored, where it does not keep from storing"),
+    .help("whether `Set-Cookie` is left out of what is stored in spite of it"),
     row(
         PROXY,
         "proxy_cache_client_control",
