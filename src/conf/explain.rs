@@ -736,7 +736,6 @@ codes! {
         "",
         "http { proxy_cache_path /var/cache/openclaw/one keys_zone=one:10m; }"
     }
-
     "E360" UNKNOWN_CACHE_ZONE "a cache that is not defined" {
         "`proxy_cache` names the zone of a `proxy_cache_path`, which stands in `http {}`.",
         "http { server { location / { proxy_pass http://10.0.0.1; proxy_cache one; } } }",

@@ -59,6 +59,8 @@ const PIECE: usize = 64 << 10;
 pub const AHEAD: usize = 1 << 20;
 /// The greatest body of which several ranges are put together in memory.
 const SEVERAL_RANGES: u64 = 4 << 20;
+/// What the keys of answers to POST begin with.
+const POST: &[u8] = b"POST ";
 /// How often what is stored is looked for again, because it changed meanwhile.
 const ROUNDS: u8 = 4;
 
@@ -209,7 +211,8 @@ pub async fn look_up(
         stored: None,
         may_be_stale: false,
         revalidates: false,
-        invalidates: !is_safe,
+        // A POST whose answer is stored is a question.
+        invalidates: !is_safe && !is_storable,
         is_personal: is_personal(exchange, plan, cache),
         forwarded: Forwarded::Method,
         remaining: None,
@@ -482,7 +485,7 @@ fn write_key(exchange: &mut Exchange, cache: &ProxyCache, target: Option<&[u8]>)
     key.clear();
     // Whatever the key is made of, a form that was sent never answers one who sent none.
     if exchange.method == Method::Post {
-        key.extend_from_slice(b"POST ");
+        key.extend_from_slice(POST);
     }
     match &cache.key {
         Some(template) => variables::expand(template, exchange, &mut key),
@@ -1164,17 +1167,15 @@ pub async fn send_confirmed(
 
 /// A peer answered a request that may have changed something: removes what is stored for its target,
 /// and for what `Location` and `Content-Location` name on the same host (RFC 9111 section 4.4).
-pub fn invalidate(caching: &Caching, exchange: &Exchange, cache: &ProxyCache) {
+pub fn invalidate(caching: &Caching, exchange: &Exchange) {
     if !caching.invalidates || !(200..400).contains(&exchange.upstream_head.status) {
         return;
     }
     let head = &exchange.head;
     let own = head.bytes(head.path_and_query);
-    let key = caching.key.strip_prefix(b"POST ").unwrap_or(&caching.key);
+    // Without the word in front it is the key of the answer to GET.
+    let key = caching.key.strip_prefix(POST).unwrap_or(&caching.key);
     caching.zone.remove(&Key::new(key));
-    if cache.takes_post {
-        caching.zone.remove(&caching.key());
-    }
     let fields = &exchange.upstream_head.fields;
     let named = fields
         .all(Known::Location)

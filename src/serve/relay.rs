@@ -95,8 +95,8 @@ pub async fn relay_answer(
         succeed(local, exchange, selected);
         return outcome;
     }
-    if let (Some(caching), Some(cache)) = (&mut *caching, &proxy.cache) {
-        cache::invalidate(caching, exchange, cache);
+    if let Some(caching) = caching {
+        cache::invalidate(caching, exchange);
         if caching.is_confirmed_by(status) {
             finish_attempt(exchange, status);
             if let Answering::Http1(link) = answering {
