@@ -154,7 +154,10 @@ fn show(session: &Session, name: &CacheName) -> Result<(), Failure> {
         return Ok(());
     }
     if found.entries.is_empty() {
-        let mut text = format!("nothing is stored for `{}`\nlooked for the keys\n", escape(&name.name));
+        let mut text = format!(
+            "nothing is stored for `{}`\nlooked for the keys\n",
+            escape(&name.name)
+        );
         for key in &found.looked_for {
             let _ = writeln!(text, "    {}", escape(key));
         }
@@ -176,7 +179,11 @@ fn described(entry: &CacheEntry) -> String {
     }
     line("zone", &entry.zone);
     line("file", &entry.file);
-    let place = if entry.is_in_memory { ", in memory" } else { "" };
+    let place = if entry.is_in_memory {
+        ", in memory"
+    } else {
+        ""
+    };
     line(
         "answer",
         &format!("{}, {}{place}", entry.status, bytes(entry.length)),
@@ -203,7 +210,9 @@ fn keys(session: &Session, zone: Option<&str>) -> Result<(), Failure> {
         .zones
         .retain(|known| zone.is_none_or(|zone| known.name == zone));
     if session.json {
-        let hottest: Vec<_> = (caches.zones.iter()).map(|zone| (&zone.name, &zone.hottest)).collect();
+        let hottest: Vec<_> = (caches.zones.iter())
+            .map(|zone| (&zone.name, &zone.hottest))
+            .collect();
         print_json(&hottest);
         return Ok(());
     }

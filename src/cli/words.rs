@@ -651,7 +651,15 @@ mod tests {
 
     #[test]
     fn what_is_purged_is_named_in_one_way() {
-        for good in ["a", "a*", "--tag t", "--tag t --zone z", "--zone z", "--all", "a --zone z"] {
+        for good in [
+            "a",
+            "a*",
+            "--tag t",
+            "--tag t --zone z",
+            "--zone z",
+            "--all",
+            "a --zone z",
+        ] {
             assert!(word(&format!("cache purge {good}")).is_ok(), "{good}");
         }
         for bad in ["a --tag t", "a --all", "--all --zone z", "--tag t --all"] {

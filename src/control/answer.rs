@@ -32,9 +32,9 @@ use crate::process;
 use crate::process::conf_files;
 use crate::process::desk::{self, InForce, Proposal, refusal};
 use crate::protocol::{
-    Base, CacheName, CachePurge, CertificateName, Change, ConfState, ConfigTexts, Done, FileName, FileText, Import, Lease,
-    MAX_BODY, Millis, PeerAction, PeerChange, Question, Refusal, RefusalCode, Revert, Review,
-    Routes, Status, TermsAgreement, Topic, Upstreams, VERSION,
+    Base, CacheName, CachePurge, CertificateName, Change, ConfState, ConfigTexts, Done, FileName,
+    FileText, Import, Lease, MAX_BODY, Millis, PeerAction, PeerChange, Question, Refusal,
+    RefusalCode, Revert, Review, Routes, Status, TermsAgreement, Topic, Upstreams, VERSION,
 };
 use crate::serve::metrics_page;
 use crate::upstream::group::{Mode, Override};
@@ -257,7 +257,12 @@ async fn tell(control: &Control, visitor: &Visitor, request: Request<Incoming>) 
         }
         ("POST", ["v1", "cache", "purge"]) => {
             let wanted: CachePurge = body(control, request).await?;
-            audit(control, visitor, "cache purge", &format!("{:?}", wanted.target));
+            audit(
+                control,
+                visitor,
+                "cache purge",
+                &format!("{:?}", wanted.target),
+            );
             json(&cache::purge(control, &wanted).await?)
         }
         ("GET", ["v1", "certificates"]) => json(&certificates::list(control)),

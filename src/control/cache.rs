@@ -115,13 +115,18 @@ fn zones(generation: &Generation, name: Option<&str>) -> Result<Vec<Arc<Zone>>, 
         .collect();
     match (found.is_empty(), name) {
         (true, Some(name)) => {
-            let names: Vec<_> = (all.iter()).map(|zone| format!("`{}`", zone.conf().name)).collect();
+            let names: Vec<_> = (all.iter())
+                .map(|zone| format!("`{}`", zone.conf().name))
+                .collect();
             Err(Refusal {
                 hint: Some(match names.is_empty() {
                     true => "`proxy_cache_path` makes one".to_owned(),
                     false => format!("there are {}", names.join(", ")),
                 }),
-                ..refusal(RefusalCode::NotFound, format!("no cache zone is named `{name}`"))
+                ..refusal(
+                    RefusalCode::NotFound,
+                    format!("no cache zone is named `{name}`"),
+                )
             })
         }
         _ => Ok(found),

@@ -422,7 +422,11 @@ impl Numbers {
                 out.sample("", &labels, count);
             }
         }
-        out.family("cache_removed_total", "counter", "entries that were removed");
+        out.family(
+            "cache_removed_total",
+            "counter",
+            "entries that were removed",
+        );
         for cache in &self.caches {
             for (reason, count) in [
                 ("evicted", cache.evicted),
