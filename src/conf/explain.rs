@@ -769,6 +769,16 @@ codes! {
         "http { acme_issuer ca { uri https://acme.example.com/directory; state_path off; } }",
         "http { acme_issuer ca { uri https://acme.example.com/directory; } }"
     }
+    "E310" BAD_WINDOW "a window that brotli does not have" {
+        "`brotli_window` is how far back brotli looks for repetitions: a power of two from 1k to 16m.",
+        "http { brotli on; brotli_window 100k; server { } }",
+        "http { brotli on; brotli_window 128k; server { } }"
+    }
+    "E311" EMPTY_SEARCH "a replacement of nothing" {
+        "`sub_filter` replaces its first text by its second one; the first one is not empty.",
+        "http { server { sub_filter '' x; } }",
+        "http { server { sub_filter http://internal/ /; } }"
+    }
     "W310" DUPLICATE_MEDIA_TYPE "a media type stands twice" {
         "It is meant once. `text/html` is always among the types that are compressed or searched.",
         "http { gzip on; gzip_types text/html text/css; server { } }",

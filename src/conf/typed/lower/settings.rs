@@ -18,9 +18,9 @@ use crate::conf::template::Template;
 use crate::conf::typed::limits::LimitZones;
 use crate::conf::typed::location::{
     AccessRule, AccessSubject, AddHeader, Autoindex, AutoindexFormat, BodyInFile, DisableSymlinks,
-    ErrorPage, ErrorPageStatus, Expires, Fallback, GzipStatic, Handler, IfModifiedSince,
-    LimitExcept, Lingering, LingeringMode, Location, LocationKind, MetricsFormat, RealIp,
-    RealIpSource, Root, ServerTokens, Settings, TryFiles, Types,
+    ErrorPage, ErrorPageStatus, Expires, Fallback, Handler, IfModifiedSince, LimitExcept,
+    Lingering, LingeringMode, Location, LocationKind, MetricsFormat, RealIp, RealIpSource, Root,
+    ServerTokens, Settings, TryFiles, Types,
 };
 use crate::conf::typed::log::ErrorLog;
 use crate::conf::typed::upstream::Upstream;
@@ -285,11 +285,6 @@ impl Maker<'_> {
             hsts: tls::hsts(scope, cx),
             expires: expires(scope, cx),
             etag: scope.flag("etag"),
-            gzip_static: match scope.text("gzip_static") {
-                "on" => GzipStatic::On,
-                "always" => GzipStatic::Always,
-                _ => GzipStatic::Off,
-            },
             filters: filters::filters(scope, cx).map(Arc::new),
             if_modified_since: match scope.text("if_modified_since") {
                 "off" => IfModifiedSince::Off,
