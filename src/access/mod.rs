@@ -2,4 +2,5 @@
 
 pub mod ip_rules;
 pub mod limits;
+pub mod passwords;
 pub mod real_ip;

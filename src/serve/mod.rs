@@ -11,6 +11,7 @@ pub mod connection;
 pub mod downstream;
 mod fields;
 pub mod generation;
+mod guard;
 mod handshake;
 mod http2;
 mod limit;
@@ -33,7 +34,6 @@ pub mod worker;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use crate::access::ip_rules::{self, Verdict};
 use crate::access::real_ip;
 use crate::conf::typed::location::{ErrorPageStatus, Handler, Settings, Statement};
 use crate::conf::typed::log::Level;
@@ -235,17 +235,12 @@ async fn enter_location(
     }
 
     // Access, before any content is made. A subrequest is ours, and its client was let in.
-    if !exchange.is_subrequest
-        && !exchange.settings.access.is_empty()
-        && ip_rules::judge(&exchange.settings.access, &exchange.connection.remote)
-            == Verdict::Denied
+    let asks = !exchange.settings.access.is_empty() || exchange.settings.guard.is_some();
+    if asks
+        && !exchange.is_subrequest
+        && let Err(status) = guard::pass(local, exchange).await
     {
-        local.log(
-            exchange,
-            Level::Error,
-            format_args!("access forbidden by rule"),
-        );
-        return Next::Fail(403);
+        return Next::Fail(status);
     }
 
     // Content.

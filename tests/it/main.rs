@@ -3,7 +3,9 @@
 //! `support` holds servers, clients and backends; every other module is a subject. All of them run
 //! against `openclaw`, or against the program that `OPENCLAW_UNDER_TEST` names.
 
+mod access;
 mod acme;
+mod acme_on_demand;
 mod assets;
 mod bodies;
 mod certificate_list;

@@ -40,7 +40,7 @@ static COMING: &[Lack] = &[
     },
     Lack {
         why: "caching of answers (part of nginx's http_proxy) is not available in this version",
-        names: "proxy_cache proxy_cache_key proxy_cache_path proxy_cache_bypass proxy_no_cache \
+        names: "proxy_cache proxy_cache_key proxy_cache_bypass proxy_no_cache \
                 proxy_cache_valid proxy_cache_min_uses proxy_cache_max_range_offset \
                 proxy_cache_use_stale proxy_cache_methods proxy_cache_lock \
                 proxy_cache_lock_timeout proxy_cache_lock_age proxy_cache_revalidate \
@@ -49,10 +49,6 @@ static COMING: &[Lack] = &[
     Lack {
         why: "caching in slices (nginx's http_slice) is not available in this version",
         names: "slice",
-    },
-    Lack {
-        why: "passwords (nginx's http_auth_basic) are not available in this version",
-        names: "auth_basic auth_basic_user_file",
     },
     Lack {
         why: "asking another server for access (nginx's http_auth_request) is not available in this version",

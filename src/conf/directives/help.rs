@@ -191,7 +191,10 @@ static SPELLINGS: &[(&str, &str)] = &[
         "path [format] [buffer=size] [gzip[=level]] [flush=time] [if=text] | off",
     ),
     ("directio", "size | off"),
-    ("error_log", "path | stderr | syslog:server=address [level]"),
+    (
+        "error_log",
+        "path | stderr | syslog:server=[tcp:]address [level]",
+    ),
     ("error_page", "code ... [=[code]] uri"),
     ("expires", "[modified] time | epoch | max | off"),
     ("geo", "[$address] $variable"),

@@ -7,8 +7,10 @@
 //! the names of nginx that this version lacks ([`foreign()`]). Invariant: a name has at most one row for
 //! each context, so [`find`] has one answer.
 
+mod access;
 mod acme;
 mod acme_dns;
+mod cache_path;
 mod filters;
 mod foreign;
 mod grpc;
@@ -201,8 +203,10 @@ const AREAS: &[&[Directive]] = &[
     grpc::ROWS,
     peer_tls::GRPC,
     upstream::ROWS,
+    access::ROWS,
     acme::ROWS,
     acme_dns::ROWS,
+    cache_path::ROWS,
     filters::ROWS,
 ];
 

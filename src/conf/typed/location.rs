@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::access::Guard;
 use super::filters::Filters;
 use super::hostnames::Pattern;
 use super::listen::Address;
@@ -259,6 +260,8 @@ pub struct Settings {
     pub limit_except: Option<LimitExcept>,
     /// `allow`, `deny`, in order.
     pub access: Arc<[AccessRule]>,
+    /// What is asked of a client besides its address; `None` if nothing.
+    pub guard: Option<Arc<Guard>>,
     /// `limit_req`, `limit_conn`; `None` if nothing is limited.
     pub limits: Option<Arc<super::limits::Limits>>,
     /// `set_real_ip_from` and what belongs to it; `None` if nobody is trusted.

@@ -53,6 +53,7 @@ cases! {
     access_rules
     add_header
     alias
+    auth_basic
     autoindex_formats
     autoindex_html
     bad_requests

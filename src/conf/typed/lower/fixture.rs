@@ -64,6 +64,7 @@ pub fn settings() -> Settings {
         statements: Vec::new(),
         limit_except: None,
         access: Arc::default(),
+        guard: None,
         limits: None,
         real_ip: None,
         internal: false,

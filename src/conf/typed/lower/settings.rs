@@ -11,10 +11,11 @@ use ipnet::IpNet;
 use super::location::PlacedLocation;
 use super::log::{self, Formats};
 use super::scope::{Scope, parameter};
-use super::{Cx, filters, limits, map, proxy, rewrite, tls, upstream};
+use super::{Cx, access, filters, limits, map, proxy, rewrite, tls, upstream};
 use crate::conf::diagnostic::{Code, Diagnostic};
 use crate::conf::include::{self, Node};
 use crate::conf::template::Template;
+use crate::conf::typed::cache_path::CachePath;
 use crate::conf::typed::limits::LimitZones;
 use crate::conf::typed::location::{
     AccessRule, AccessSubject, AddHeader, Autoindex, AutoindexFormat, BodyInFile, DisableSymlinks,
@@ -36,6 +37,8 @@ pub struct Maker<'a> {
     pub formats: &'a Formats,
     /// The error log where none is written.
     pub error_logs: &'a [ErrorLog],
+    /// Every `proxy_cache_path`.
+    pub caches: &'a [Arc<CachePath>],
     /// Groups of peers; addresses in `proxy_pass` add to them.
     pub upstreams: Vec<Arc<Upstream>>,
     /// A `mime.types` that is not there is included: the table that we bring along stands for it.
@@ -260,6 +263,7 @@ impl Maker<'_> {
             statements: Vec::new(),
             limit_except: None,
             access: access(scope, cx).into(),
+            guard: access::guard(scope, cx),
             limits: limits::limits(scope, self.limit_zones, cx).map(Arc::new),
             real_ip: self.real_ip(scope, cx).map(Arc::new),
             internal: !scope.all("internal").is_empty(),
