@@ -54,6 +54,7 @@ cases! {
     add_header
     alias
     auth_basic
+    auth_request
     autoindex_formats
     autoindex_html
     bad_requests
@@ -90,6 +91,7 @@ cases! {
     map_values
     methods
     mime_types
+    mirror
     pipelining
     proxy_cookies
     proxy_errors
@@ -116,6 +118,7 @@ cases! {
     rewrite_query
     rewrite_server
     root_directive
+    secure_link
     server_name_default
     server_name_exact
     server_name_regex
@@ -126,6 +129,7 @@ cases! {
     static_files
     stub_status
     try_files
+    valid_referers
     variables_request
     variables_response
 }
