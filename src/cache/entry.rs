@@ -1,8 +1,13 @@
 //! An entry: what is stored of an answer.
 
-use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
+use parking_lot::Mutex;
+
+use super::flight::Flight;
+use super::key::{Digest, Key};
 
 /// What is stored of an answer besides its body. The times and flags are written and read by
 /// whoever decides about freshness; nothing in this module follows from them.
@@ -28,6 +33,8 @@ pub struct Head {
     pub flags: u32,
     /// Its `Last-Modified`, in seconds since 1970.
     pub last_modified: Option<u64>,
+    /// What the client asked for, with scheme and host: what people name the answer by.
+    pub url: Box<[u8]>,
     /// Its `ETag` as written; empty if it has none.
     pub etag: Box<[u8]>,
     /// For which requests it was selected: the fields that `Vary` names, each with the value that
@@ -43,18 +50,54 @@ pub struct Head {
 #[derive(Debug)]
 pub struct Entry {
     /// The text of its key.
-    pub(super) key: Box<[u8]>,
+    key: Arc<[u8]>,
+    pub(super) digest: Digest,
     /// What is known of it.
     pub head: Head,
     /// The length of its body.
     pub length: u64,
-    /// Grows with every entry that is begun in the zone.
+    /// Grows with every fill that is begun in the zone; tells this file from others of its name.
     pub(super) serial: u64,
+    /// Which of the files of its digest is its.
+    pub(super) slot: u8,
+    /// Purges up to this serial do not concern it.
+    pub(super) checked: AtomicU64,
     /// The body, if it is in memory.
-    pub(super) body: OnceLock<Bytes>,
+    body: OnceLock<Bytes>,
+    /// Where the body is until the file is written.
+    pub(super) flight: Mutex<Option<Arc<Flight>>>,
 }
 
 impl Entry {
+    pub(super) fn new(key: &Key<'_>, head: Head, length: u64, serial: u64, slot: u8) -> Self {
+        Self {
+            key: key.text.into(),
+            digest: key.digest,
+            head,
+            length,
+            serial,
+            slot,
+            checked: AtomicU64::new(serial),
+            body: OnceLock::new(),
+            flight: Mutex::new(None),
+        }
+    }
+
+    /// The same with another head.
+    pub(super) fn renewed(&self, head: Head) -> Self {
+        Self {
+            key: Arc::clone(&self.key),
+            digest: self.digest,
+            head,
+            length: self.length,
+            serial: self.serial,
+            slot: self.slot,
+            checked: AtomicU64::new(self.checked.load(Ordering::Relaxed)),
+            body: self.body.clone(),
+            flight: Mutex::new(self.flight.lock().clone()),
+        }
+    }
+
     /// The text of its key.
     pub fn key(&self) -> &[u8] {
         &self.key
@@ -63,5 +106,27 @@ impl Entry {
     /// Its whole body, if that is in memory.
     pub fn body(&self) -> Option<&Bytes> {
         self.body.get()
+    }
+
+    /// The body is in memory from now on. `false` if it was already.
+    pub(super) fn set_body(&self, body: Bytes) -> bool {
+        self.body.set(body).is_ok()
+    }
+
+    /// What it takes in memory, about.
+    pub(super) fn cost(&self) -> usize {
+        let vary =
+            self.head.vary.iter().map(|(name, value)| {
+                48 + name.len() + value.as_ref().map_or(0, |value| value.len())
+            });
+        let tags = self.head.tags.iter().map(|tag| 24 + tag.len());
+        size_of::<Self>()
+            + self.key.len()
+            + self.head.url.len()
+            + self.head.etag.len()
+            + self.head.fields.len()
+            + vary.sum::<usize>()
+            + tags.sum::<usize>()
+            + self.body.get().map_or(0, Bytes::len)
     }
 }

@@ -717,6 +717,26 @@ codes! {
         "http { server { listen 8080 proxy_protocol; } server { listen 8080 proxy_protocol; server_name b; } }"
     }
 
+    // The cache.
+    "E350" BAD_CACHE_PATH "a cache that cannot be used as it is written" {
+        "A `proxy_cache_path` needs a `keys_zone` with a name and a size, and each of its parameters a \
+         value that makes sense; the message names what does not.",
+        "http { proxy_cache_path /var/cache/openclaw/one keys_zone=one; }",
+        "http { proxy_cache_path /var/cache/openclaw/one keys_zone=one:10m; }"
+    }
+    "E351" OVERLAPPING_CACHES "two caches in one directory" {
+        "Each cache removes from its directory what it does not know; two of them would remove each \
+         other's files.",
+        "http { proxy_cache_path /var/cache/openclaw keys_zone=one:10m; proxy_cache_path /var/cache/openclaw/two keys_zone=two:10m; }",
+        "http { proxy_cache_path /var/cache/openclaw/one keys_zone=one:10m; proxy_cache_path /var/cache/openclaw/two keys_zone=two:10m; }"
+    }
+    "E352" CACHE_UNWRITABLE "a directory that a cache cannot write to" {
+        "The directory of a cache is made when the program starts, with all directories above it. It \
+         must be possible to make it, or to write to it if it is there.",
+        "",
+        "http { proxy_cache_path /var/cache/openclaw/one keys_zone=one:10m; }"
+    }
+
     // Who may pass.
     "E320" BAD_THROTTLE "a throttle of guesses that cannot be used as it is written" {
         "`auth_throttle` says how many wrong passwords of one address are borne in a time; more are \
@@ -798,6 +818,22 @@ codes! {
          ssl_certificate_key $acme_certificate_key; } }",
         "http { server { listen 8443 ssl; acme_certificate letsencrypt a.example.com; \
          ssl_certificate $acme_certificate; ssl_certificate_key $acme_certificate_key; } }"
+    }
+    "E225" BAD_ON_DEMAND "certificates on demand that cannot be got as it is written" {
+        "`acme_on_demand` has `allow=PATTERN` (any number of them; a name has to match one), `ask=URL` (a \
+         service of yours that answers `?domain=NAME` with 2xx for names that may have one; where both \
+         are written, both must allow it), `limit=COUNT/TIME` (names that are new), `most=COUNT` (names \
+         that are held), `inactive=TIME` (after which a name that nobody asks for is forgotten) and \
+         `wait=TIME` (how long a handshake waits). Addresses and names without a dot get none.",
+        "http { server { listen 8443 ssl; server_name example.com; acme_on_demand allow=*.example.com limit=20; } }",
+        "http { server { listen 8443 ssl; server_name example.com; acme_on_demand allow=*.example.com limit=20/1h; } }"
+    }
+    "W225" ON_DEMAND_WITHOUT_RULE "certificates on demand for nobody" {
+        "Who asks for a name could make the authority count one order after the other, so a certificate \
+         is got on demand only for names that `allow=` or `ask=` admit, on servers that listen with \
+         `ssl`, and from issuers that `acme` names.",
+        "http { server { listen 8443 ssl; server_name example.com; acme_on_demand limit=5/1h; } }",
+        "http { server { listen 8443 ssl; server_name example.com; acme_on_demand allow=*.example.com limit=5/1h; } }"
     }
     "W220" NAME_LEFT_OUT "a name of a server that its certificate is not for" {
         "A public authority certifies names and addresses that it can look at. A regular expression, a \

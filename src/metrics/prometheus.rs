@@ -24,6 +24,7 @@
 //! | `openclaw_tls_handshakes_total` | counter | protocol | handshakes that came to their end: `TLSv1.2`, `TLSv1.3` |
 //! | `openclaw_tls_handshakes_resumed_total` | counter | | of these, those that resumed a session |
 //! | `openclaw_tls_handshakes_failed_total` | counter | | handshakes that failed or were given up |
+//! | `openclaw_on_demand_names_total` | counter | outcome | names that clients brought to `acme_on_demand`: `issued`, `refused`, `failed` |
 //! | `openclaw_certificate_expiry_seconds` | gauge | name, key | when a certificate ends, in seconds since 1970; 0 for a placeholder |
 //! | `openclaw_certificate_failures` | gauge | name, key | attempts to get it that failed since the last that did not |
 //! | `openclaw_requests_total` | counter | server, listen, location, class | requests that ended |
@@ -140,6 +141,7 @@ struct Numbers {
     http2_requests: u64,
     http2_floods: u64,
     tls_handshakes: Handshakes,
+    on_demand_names: OnDemandNames,
     certificates: Vec<ListedCertificate>,
     logins: Logins,
     panics: u64,
@@ -164,6 +166,13 @@ struct Connections {
     reading: u64,
     writing: u64,
     waiting: u64,
+}
+
+#[derive(Serialize)]
+struct OnDemandNames {
+    issued: u64,
+    refused: u64,
+    failed: u64,
 }
 
 #[derive(Serialize)]
@@ -307,6 +316,11 @@ impl Numbers {
             },
             http2_requests: total(|counters| &counters.http2_requests),
             http2_floods: total(|counters| &counters.http2_floods),
+            on_demand_names: OnDemandNames {
+                issued: total(|counters| &counters.on_demand_issued),
+                refused: total(|counters| &counters.on_demand_refused),
+                failed: total(|counters| &counters.on_demand_failed),
+            },
             tls_handshakes: Handshakes {
                 tls12: total(|counters| &counters.tls12),
                 tls13: total(|counters| &counters.tls13),
@@ -435,6 +449,17 @@ impl Numbers {
             "TLS handshakes that failed or were given up",
             handshakes.failed,
         );
+        let help = "names that clients brought to servers with acme_on_demand";
+        out.family("on_demand_names_total", "counter", help);
+        let names = &self.on_demand_names;
+        let outcomes = [
+            ("issued", names.issued),
+            ("refused", names.refused),
+            ("failed", names.failed),
+        ];
+        for (outcome, count) in outcomes {
+            out.sample("", &[("outcome", outcome)], count);
+        }
         let help = "when a certificate ends, in seconds since 1970";
         out.family("certificate_expiry_seconds", "gauge", help);
         for it in &self.certificates {

@@ -5,6 +5,7 @@
 
 mod access;
 mod acme;
+mod acme_on_demand;
 mod assets;
 mod bodies;
 mod certificate_list;

@@ -40,7 +40,7 @@ static COMING: &[Lack] = &[
     },
     Lack {
         why: "caching of answers (part of nginx's http_proxy) is not available in this version",
-        names: "proxy_cache proxy_cache_key proxy_cache_path proxy_cache_bypass proxy_no_cache \
+        names: "proxy_cache proxy_cache_key proxy_cache_bypass proxy_no_cache \
                 proxy_cache_valid proxy_cache_min_uses proxy_cache_max_range_offset \
                 proxy_cache_use_stale proxy_cache_methods proxy_cache_lock \
                 proxy_cache_lock_timeout proxy_cache_lock_age proxy_cache_revalidate \

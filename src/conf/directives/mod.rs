@@ -10,6 +10,7 @@
 mod access;
 mod acme;
 mod acme_dns;
+mod cache_path;
 mod filters;
 mod foreign;
 mod grpc;
@@ -205,6 +206,7 @@ const AREAS: &[&[Directive]] = &[
     access::ROWS,
     acme::ROWS,
     acme_dns::ROWS,
+    cache_path::ROWS,
     filters::ROWS,
 ];
 

@@ -7,6 +7,7 @@
 pub mod access;
 pub mod acme;
 pub mod acme_dns;
+pub mod cache_path;
 pub mod filters;
 pub mod hostnames;
 pub mod limits;
@@ -15,6 +16,7 @@ pub mod location;
 pub mod log;
 pub mod lower;
 pub mod map;
+pub mod on_demand;
 pub mod process;
 pub mod proxy;
 pub mod secret;
@@ -25,6 +27,7 @@ use std::sync::Arc;
 
 use super::variable::Names;
 use acme_dns::DnsProvider;
+use cache_path::CachePath;
 use listen::Listen;
 use location::Server;
 use map::{Geo, Map, SplitClients};
@@ -49,6 +52,8 @@ pub struct Http {
     pub listens: Vec<Listen>,
     /// Every `upstream {}` in order, then one for each address that a `proxy_pass` names directly.
     pub upstreams: Vec<Arc<Upstream>>,
+    /// Every `proxy_cache_path`.
+    pub caches: Vec<Arc<CachePath>>,
     /// `map {}` blocks; [`super::variable::Source::Map`] counts them.
     pub maps: Vec<Map>,
     /// `geo {}` blocks.

@@ -7,6 +7,7 @@
 pub mod access;
 pub mod acme;
 pub mod acme_dns;
+pub mod cache_path;
 pub mod ciphers;
 pub mod config;
 pub mod filters;
@@ -18,6 +19,7 @@ pub mod location;
 pub mod log;
 pub mod map;
 pub mod names;
+pub mod on_demand;
 pub mod peer_tls;
 pub mod process;
 pub mod proxy;

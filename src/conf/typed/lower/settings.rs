@@ -15,6 +15,7 @@ use super::{Cx, access, filters, limits, map, proxy, rewrite, tls, upstream};
 use crate::conf::diagnostic::{Code, Diagnostic};
 use crate::conf::include::{self, Node};
 use crate::conf::template::Template;
+use crate::conf::typed::cache_path::CachePath;
 use crate::conf::typed::limits::LimitZones;
 use crate::conf::typed::location::{
     AccessRule, AccessSubject, AddHeader, Autoindex, AutoindexFormat, BodyInFile, DisableSymlinks,
@@ -36,6 +37,8 @@ pub struct Maker<'a> {
     pub formats: &'a Formats,
     /// The error log where none is written.
     pub error_logs: &'a [ErrorLog],
+    /// Every `proxy_cache_path`.
+    pub caches: &'a [Arc<CachePath>],
     /// Groups of peers; addresses in `proxy_pass` add to them.
     pub upstreams: Vec<Arc<Upstream>>,
     /// A `mime.types` that is not there is included: the table that we bring along stands for it.
