@@ -51,22 +51,6 @@ static COMING: &[Lack] = &[
         names: "slice",
     },
     Lack {
-        why: "asking another server for access (nginx's http_auth_request) is not available in this version",
-        names: "auth_request auth_request_set",
-    },
-    Lack {
-        why: "mirroring of requests (nginx's http_mirror) is not available in this version",
-        names: "mirror mirror_request_body",
-    },
-    Lack {
-        why: "checks by referrer (nginx's http_referer) are not available in this version",
-        names: "valid_referers referer_hash_max_size referer_hash_bucket_size",
-    },
-    Lack {
-        why: "signed links (nginx's http_secure_link) are not available in this version",
-        names: "secure_link secure_link_md5 secure_link_secret",
-    },
-    Lack {
         why: "active health checks (nginx's commercial http_upstream_hc) are not available in this version",
         names: "health_check health_check_timeout match",
     },

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::access::Guard;
+use super::access::{Guard, Mirror, Origin};
 use super::filters::Filters;
 use super::hostnames::Pattern;
 use super::listen::Address;
@@ -262,6 +262,10 @@ pub struct Settings {
     pub access: Arc<[AccessRule]>,
     /// What is asked of a client besides its address; `None` if nothing.
     pub guard: Option<Arc<Guard>>,
+    /// What `$secure_link` and `$invalid_referer` are computed by.
+    pub origin: Option<Arc<Origin>>,
+    /// `mirror`; `None` if requests are not copied.
+    pub mirror: Option<Arc<Mirror>>,
     /// `limit_req`, `limit_conn`; `None` if nothing is limited.
     pub limits: Option<Arc<super::limits::Limits>>,
     /// `set_real_ip_from` and what belongs to it; `None` if nobody is trusted.

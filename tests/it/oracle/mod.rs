@@ -54,6 +54,7 @@ cases! {
     add_header
     alias
     auth_basic
+    auth_request
     autoindex_formats
     autoindex_html
     bad_requests
@@ -92,6 +93,7 @@ cases! {
     map_values
     methods
     mime_types
+    mirror
     pipelining
     proxy_cookies
     proxy_errors
@@ -118,6 +120,7 @@ cases! {
     rewrite_query
     rewrite_server
     root_directive
+    secure_link
     server_name_default
     server_name_exact
     server_name_regex
@@ -129,6 +132,7 @@ cases! {
     stub_status
     sub_filter
     try_files
+    valid_referers
     variables_request
     variables_response
 }

@@ -65,6 +65,8 @@ pub fn settings() -> Settings {
         limit_except: None,
         access: Arc::default(),
         guard: None,
+        origin: None,
+        mirror: None,
         limits: None,
         real_ip: None,
         internal: false,

@@ -47,6 +47,8 @@ pub struct Maker<'a> {
     pub proxies: HashMap<Box<str>, Vec<IpAddr>>,
     /// What `limit_req` and `limit_conn` may name.
     pub limit_zones: &'a LimitZones,
+    /// Fields in which the server at hand tells backends who somebody is.
+    pub identity: Arc<[Box<[u8]>]>,
     /// Settings made so far.
     pub count: usize,
 }
@@ -263,7 +265,9 @@ impl Maker<'_> {
             statements: Vec::new(),
             limit_except: None,
             access: access(scope, cx).into(),
-            guard: access::guard(scope, cx),
+            guard: access::guard(scope, &self.identity, cx),
+            origin: access::origin(scope, cx),
+            mirror: access::mirror(scope, cx),
             limits: limits::limits(scope, self.limit_zones, cx).map(Arc::new),
             real_ip: self.real_ip(scope, cx).map(Arc::new),
             internal: !scope.all("internal").is_empty(),
