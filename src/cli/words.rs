@@ -335,12 +335,15 @@ pub enum CertificateWord {
     Import {
         #[command(flatten)]
         certificate: CertificateName,
-        /// The certificate and its chain (PEM)
+        /// The certificate and its chain (PEM), or a file with the key as well (.pfx, .p12)
         #[arg(long, value_name = "FILE")]
         cert: PathBuf,
-        /// Its key (PEM)
+        /// Its key (PEM), if it is in another file
         #[arg(long, value_name = "FILE")]
-        key: PathBuf,
+        key: Option<PathBuf>,
+        /// The first line is the password of a .pfx; without it the password is asked for
+        #[arg(long, value_name = "FILE")]
+        password_file: Option<PathBuf>,
         #[command(flatten)]
         agreement: Agreement,
     },

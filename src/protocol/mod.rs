@@ -1025,6 +1025,9 @@ pub struct CertificateStates {
     pub worst: String,
     /// The terms that somebody must agree to before a certificate can be got.
     pub terms: Option<Terms>,
+    /// How wrong the clock of the machine is by that of the authorities; empty if it is right, as far as
+    /// that is known.
+    pub clock: String,
 }
 
 /// Which certificate is meant.
