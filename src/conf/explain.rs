@@ -765,6 +765,24 @@ codes! {
         "http { server { auth_throttle 0 1m; } }",
         "http { server { auth_throttle 20 10m; } }"
     }
+    "E321" NO_PATH "not the path of a location" {
+        "`auth_request` and `mirror` make a request inside of the same server; they name its path. What \
+         that location does with it, usually a `proxy_pass` to another program, stands there.",
+        "http { server { location / { auth_request http://127.0.0.1:9091/; } } }",
+        "http { server { location / { auth_request /auth; } location = /auth { internal; proxy_pass http://127.0.0.1:9091; } } }"
+    }
+    "E322" MIXED_SIGNATURES "two ways to sign links in one place" {
+        "`secure_link_secret` signs the link itself; `secure_link` and `secure_link_md5` sign what they say. \
+         A place has one of them.",
+        "http { server { location / { secure_link_secret word; secure_link $arg_md5; secure_link_md5 \"$uri word\"; } } }",
+        "http { server { location / { secure_link $arg_md5; secure_link_md5 \"$uri word\"; } } }"
+    }
+    "E323" BAD_REFERER "referring sites that cannot be used as they are written" {
+        "`valid_referers` names hosts, with a path if need be, or expressions behind `~`. `none` and \
+         `blocked` say what holds for requests without a site, and stand beside the name of one.",
+        "http { server { valid_referers none blocked; } }",
+        "http { server { valid_referers none blocked example.com *.example.com; } }"
+    }
     "W320" PASSWORDS_IN_CLEAR "passwords that everybody on the way can read" {
         "A password is sent with every request. Without TLS whoever carries the request reads it: the \
          wireless network, the provider.",
@@ -857,6 +875,16 @@ codes! {
          until the authority refuses; they are kept in the state directory.",
         "http { acme_issuer ca { uri https://acme.example.com/directory; state_path off; } }",
         "http { acme_issuer ca { uri https://acme.example.com/directory; } }"
+    }
+    "E310" BAD_WINDOW "a window that brotli does not have" {
+        "`brotli_window` is how far back brotli looks for repetitions: a power of two from 1k to 16m.",
+        "http { brotli on; brotli_window 100k; server { } }",
+        "http { brotli on; brotli_window 128k; server { } }"
+    }
+    "E311" EMPTY_SEARCH "a replacement of nothing" {
+        "`sub_filter` replaces its first text by its second one; the first one is not empty.",
+        "http { server { sub_filter '' x; } }",
+        "http { server { sub_filter http://internal/ /; } }"
     }
     "W310" DUPLICATE_MEDIA_TYPE "a media type stands twice" {
         "It is meant once. `text/html` is always among the types that are compressed or searched.",

@@ -200,6 +200,9 @@ pub fn summary(control: &Control, routes: bool, peers: bool) -> Summary {
         panics: counted.panics,
         warning: match (&known.warning, certificate_states.worst.as_str()) {
             (Some((_, text)), _) => Some(text.clone()),
+            (None, _) if !certificate_states.clock.is_empty() => {
+                Some(certificate_states.clock.clone())
+            }
             (None, "") => None,
             (None, worst) => Some(format!("certificate of {worst}")),
         },

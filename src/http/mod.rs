@@ -13,6 +13,7 @@ pub mod h1;
 pub mod h2;
 pub mod head;
 pub mod hop_by_hop;
+mod origin;
 pub mod range;
 pub mod temporary_file;
 pub mod uri;

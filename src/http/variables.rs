@@ -14,6 +14,7 @@ use super::date;
 use super::exchange::{Attempt, ClientFact, Connection, Exchange, LimitStatus, Secured, Slot};
 use super::forwarded;
 use super::head::{Fields, Known, Method, Version};
+use super::origin;
 use super::uri;
 use crate::conf::openssl;
 use crate::conf::regex::Groups;
@@ -479,6 +480,16 @@ fn write_core(core: Core, exchange: &Exchange, out: &mut Vec<u8>) -> bool {
                 )
         }
         Core::Https => !connection.is_secure() || append(out, b"on"),
+        Core::InvalidReferer => append(
+            out,
+            if origin::is_invalid_referer(exchange) {
+                b"1"
+            } else {
+                b""
+            },
+        ),
+        Core::SecureLink => origin::secure_link(exchange, out),
+        Core::SecureLinkExpires => origin::secure_link_expires(exchange, out),
         Core::IsArgs => exchange.args.is_empty() || append(out, b"?"),
         Core::IsRequestPort => request_port(exchange).is_none() || append(out, b":"),
         Core::LimitReqStatus => limit_status(exchange.limit_req_status, out),

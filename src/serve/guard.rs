@@ -1,6 +1,6 @@
 //! The access phase: may this request have the content of the place where it stands?
 //!
-//! The checks run in nginx's order (address, password) and are weighed by `satisfy`. Invariant: a check
+//! The checks run in nginx's order (address, password, another server) and are weighed by `satisfy`. Invariant: a check
 //! that could not be made lets nobody pass.
 
 use std::rc::Rc;
@@ -10,9 +10,10 @@ use data_encoding::BASE64_NOPAD;
 use zeroize::Zeroizing;
 
 use super::generation::Local;
+use super::subrequest;
 use crate::access::ip_rules::{self, Verdict};
 use crate::access::passwords::check::{self, Patience, Question};
-use crate::conf::typed::access::{Basic, Guard};
+use crate::conf::typed::access::{AuthRequest, Basic, Guard};
 use crate::conf::typed::log::Level;
 use crate::http::exchange::Exchange;
 use crate::http::head::{Fields, Known};
@@ -48,6 +49,7 @@ pub async fn pass(local: &Rc<Local>, exchange: &mut Exchange) -> Result<(), u16>
             _ => Ok(()),
         };
     };
+    strip_identity(exchange, &guard.identity);
     let verdict = weigh(local, exchange, guard, address).await;
     if verdict == Err(401) && !guard.delay.is_zero() {
         tokio::time::sleep(guard.delay).await;
@@ -68,6 +70,10 @@ async fn weigh(
             (0, _) => address.take().unwrap_or(Finding::Silent),
             (1, Some(basic)) => password(local, exchange, basic).await,
             (1, None) => Finding::Silent,
+            (2, _) => match &guard.request {
+                Some(request) => ask_another(local, exchange, request).await,
+                None => Finding::Silent,
+            },
             _ => break,
         };
         match finding {
@@ -208,6 +214,60 @@ async fn password(local: &Rc<Local>, exchange: &mut Exchange, basic: &Basic) -> 
                 format_args!("user \"{user}\": too many passwords wait to be compared"),
             );
             Finding::Final(503)
+        }
+    }
+}
+
+/// Takes away what a client says about who it is in fields that this server sets itself. A backend may
+/// read `Remote_User` as `Remote-User`, so either is taken.
+fn strip_identity(exchange: &mut Exchange, identity: &[Box<[u8]>]) {
+    let is_same = |byte: u8, wanted: u8| match byte {
+        b'_' => wanted == b'-',
+        _ => byte.to_ascii_lowercase() == wanted,
+    };
+    let is_identity = |name: &[u8]| {
+        identity.iter().any(|wanted| {
+            name.len() == wanted.len() && name.iter().zip(&**wanted).all(|(&a, &b)| is_same(a, b))
+        })
+    };
+    let fields = &mut exchange.head.fields;
+    // Hardly anybody sends one.
+    if !identity.is_empty() && fields.iter().any(|(_, name, _)| is_identity(name)) {
+        fields.retain(|_, name, _| !is_identity(name));
+    }
+}
+
+/// `auth_request`
+async fn ask_another(local: &Rc<Local>, exchange: &mut Exchange, request: &AuthRequest) -> Finding {
+    let mut asked = exchange.derive(&request.uri, b"");
+    subrequest::run(local, &mut asked).await;
+    // Also of a refusal: where to log in may stand in it.
+    for (slot, value) in &request.sets {
+        let mut text = Vec::new();
+        variables::expand(value, &asked, &mut text);
+        exchange.set_slot(*slot, Some(&text));
+    }
+    match asked.status {
+        200..=299 => Finding::Allowed,
+        403 => Finding::Refused(403),
+        401 => {
+            let name = Known::WwwAuthenticate;
+            let own = Some(&asked.answer).filter(|answer| answer.has(name));
+            for value in own.unwrap_or(&asked.upstream_head.fields).all(name) {
+                let known = Some(name);
+                exchange
+                    .answer
+                    .push_known(known, name.name().as_bytes(), value);
+            }
+            Finding::Refused(401)
+        }
+        status => {
+            local.log(
+                exchange,
+                Level::Error,
+                format_args!("auth request unexpected status: {status}"),
+            );
+            Finding::Final(500)
         }
     }
 }

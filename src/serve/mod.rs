@@ -17,6 +17,7 @@ mod handshake;
 mod http2;
 mod limit;
 pub mod metrics_page;
+mod mirror;
 mod pace;
 mod peer;
 mod peer_http1;
@@ -242,6 +243,18 @@ async fn enter_location(
         && let Err(status) = guard::pass(local, exchange).await
     {
         return Next::Fail(status);
+    }
+
+    // Copies are made of what was let in; a copy makes no copies.
+    if let Some(mirror) = &exchange.settings.mirror
+        && !exchange.is_subrequest
+    {
+        let mirror = Arc::clone(mirror);
+        match mirror::copy(local, exchange, downstream, &mirror).await {
+            Ok(Ok(())) => {}
+            Ok(Err(status)) => return Next::Fail(status),
+            Err(error) => return client_failed(local, exchange, downstream, &error),
+        }
     }
 
     // Content.

@@ -198,6 +198,7 @@ pub fn summary() -> Summary {
             soonest: Some(NOW + 12 * 86_400_000),
             worst: "old.example.org: there is no such file".to_owned(),
             terms: None,
+            clock: String::new(),
         },
         warning: Some("app 10.0.0.12:8080 failed since 12:01:40".to_owned()),
         ..Summary::default()

@@ -43,40 +43,6 @@ static COMING: &[Lack] = &[
         names: "slice",
     },
     Lack {
-        why: "unpacking for clients without gzip (nginx's http_gunzip) is not available in this version",
-        names: "gunzip gunzip_buffers",
-    },
-    Lack {
-        why: "compression with brotli is not available in this version",
-        names: "brotli brotli_static brotli_types brotli_buffers brotli_comp_level brotli_window \
-                brotli_min_length",
-    },
-    Lack {
-        why: "compression with zstd is not available in this version",
-        names: "zstd zstd_static zstd_types zstd_buffers zstd_comp_level zstd_min_length \
-                zstd_dict_file",
-    },
-    Lack {
-        why: "asking another server for access (nginx's http_auth_request) is not available in this version",
-        names: "auth_request auth_request_set",
-    },
-    Lack {
-        why: "replacing text in answers (nginx's http_sub) is not available in this version",
-        names: "sub_filter sub_filter_types sub_filter_once sub_filter_last_modified",
-    },
-    Lack {
-        why: "mirroring of requests (nginx's http_mirror) is not available in this version",
-        names: "mirror mirror_request_body",
-    },
-    Lack {
-        why: "checks by referrer (nginx's http_referer) are not available in this version",
-        names: "valid_referers referer_hash_max_size referer_hash_bucket_size",
-    },
-    Lack {
-        why: "signed links (nginx's http_secure_link) are not available in this version",
-        names: "secure_link secure_link_md5 secure_link_secret",
-    },
-    Lack {
         why: "active health checks (nginx's commercial http_upstream_hc) are not available in this version",
         names: "health_check health_check_timeout match",
     },
@@ -321,6 +287,10 @@ static ABSENT: &[Lack] = &[
                 js_preload_object js_preread js_set js_shared_dict_zone js_var",
     },
     Lack {
+        why: "dictionaries of zstd are not supported: no browser takes what is packed with one this way",
+        names: "zstd_dict_file",
+    },
+    Lack {
         why: "the module headers-more is not supported; use `add_header` and `proxy_hide_header`",
         names: "more_set_headers more_clear_headers more_set_input_headers \
                 more_clear_input_headers",
@@ -490,7 +460,7 @@ mod tests {
 
     #[test]
     fn a_planned_feature_says_that_this_version_lacks_it() {
-        for name in ["sub_filter", "slice"] {
+        for name in ["slice"] {
             let why = foreign(name).expect("known");
             assert!(why.ends_with("not available in this version"), "{why}");
         }

@@ -3,8 +3,11 @@
 //! `allow` and `deny` stand in [`super::location::Settings::access`]: they cost nothing where they are
 //! alone.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use super::hostnames::HostnameTable;
+use crate::conf::regex::Regex;
 use crate::conf::template::Template;
 
 /// What a place asks of a client besides its address.
@@ -16,6 +19,68 @@ pub struct Guard {
     pub delay: Duration,
     /// `auth_basic`
     pub basic: Option<Basic>,
+    /// `auth_request`
+    pub request: Option<AuthRequest>,
+    /// Fields in which this server tells backends who somebody is, in lower case with dashes. A client
+    /// that sends one is not believed, wherever in the server it asks.
+    pub identity: Arc<[Box<[u8]>]>,
+}
+
+/// `auth_request` and `auth_request_set`.
+#[derive(Debug)]
+pub struct AuthRequest {
+    /// The location that is asked.
+    pub uri: Box<[u8]>,
+    /// What is remembered of its answer: slots and their values.
+    pub sets: Box<[(u16, Template)]>,
+}
+
+/// `mirror`
+#[derive(Debug)]
+pub struct Mirror {
+    /// The locations that get a copy of each request; their answers are thrown away.
+    pub uris: Box<[Box<[u8]>]>,
+    /// `mirror_request_body`: the copies have the body.
+    pub with_body: bool,
+}
+
+/// How it is seen that a request comes from where it should: what `$secure_link` and
+/// `$invalid_referer` are computed by.
+#[derive(Debug)]
+pub struct Origin {
+    /// `secure_link`, or `secure_link_secret`.
+    pub signature: Option<Signature>,
+    /// `valid_referers`
+    pub referers: Option<Referers>,
+}
+
+/// What makes a link one of ours.
+#[derive(Debug)]
+pub enum Signature {
+    /// `secure_link_secret`: the link carries the digest of its rest and this word.
+    Word(Box<[u8]>),
+    /// `secure_link` and `secure_link_md5`.
+    Expression {
+        /// The digest as the client has it, and when the link ends.
+        shown: Template,
+        /// What it is the digest of.
+        signed: Template,
+    },
+}
+
+/// `valid_referers`
+#[derive(Debug, Default)]
+pub struct Referers {
+    /// `none`
+    pub none: bool,
+    /// `blocked`
+    pub blocked: bool,
+    /// Hosts, with what the path must begin with.
+    pub hosts: HostnameTable<Box<[u8]>>,
+    /// Expressions for what follows the scheme.
+    pub patterns: Vec<Arc<Regex>>,
+    /// Expressions for the host: those of `server_name`.
+    pub host_patterns: Vec<Arc<Regex>>,
 }
 
 /// `auth_basic` and what belongs to it.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::access::Guard;
+use super::access::{Guard, Mirror, Origin};
 use super::filters::Filters;
 use super::hostnames::Pattern;
 use super::listen::Address;
@@ -262,6 +262,10 @@ pub struct Settings {
     pub access: Arc<[AccessRule]>,
     /// What is asked of a client besides its address; `None` if nothing.
     pub guard: Option<Arc<Guard>>,
+    /// What `$secure_link` and `$invalid_referer` are computed by.
+    pub origin: Option<Arc<Origin>>,
+    /// `mirror`; `None` if requests are not copied.
+    pub mirror: Option<Arc<Mirror>>,
     /// `limit_req`, `limit_conn`; `None` if nothing is limited.
     pub limits: Option<Arc<super::limits::Limits>>,
     /// `set_real_ip_from` and what belongs to it; `None` if nobody is trusted.
@@ -294,8 +298,6 @@ pub struct Settings {
     pub expires: Option<Expires>,
     /// `etag`
     pub etag: bool,
-    /// `gzip_static`
-    pub gzip_static: GzipStatic,
     /// What becomes of bodies on their way; `None` if they stay as they are.
     pub filters: Option<Arc<Filters>>,
     /// `if_modified_since`
@@ -559,17 +561,6 @@ pub enum BodyInFile {
     On,
     /// Always, for as long as the request.
     Clean,
-}
-
-/// `gzip_static`
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum GzipStatic {
-    /// Only the file itself is looked for.
-    Off,
-    /// A compressed file beside it goes to clients that take it.
-    On,
-    /// A compressed file beside it goes to everybody.
-    Always,
 }
 
 /// `lingering_close` and its times.

@@ -54,16 +54,19 @@ cases! {
     add_header
     alias
     auth_basic
+    auth_request
     autoindex_formats
     autoindex_html
     bad_requests
     body_limits
+    brotli
     conditional
     error_page
     error_page_intercept
     error_page_recursive
     expires
     geo_addresses
+    gunzip
     gzip
     header_limits
     host_field
@@ -90,6 +93,7 @@ cases! {
     map_values
     methods
     mime_types
+    mirror
     pipelining
     proxy_cookies
     proxy_errors
@@ -116,6 +120,7 @@ cases! {
     rewrite_query
     rewrite_server
     root_directive
+    secure_link
     server_name_default
     server_name_exact
     server_name_regex
@@ -125,7 +130,9 @@ cases! {
     split_clients
     static_files
     stub_status
+    sub_filter
     try_files
+    valid_referers
     variables_request
     variables_response
 }

@@ -50,6 +50,7 @@ pub fn lower(loaded: &mut Loaded, prefix: &Path, usual_error_logs: &[ErrorLog]) 
                 .any(|problem| problem.code == Code::BUILTIN_MIME_TYPES),
             proxies: std::collections::HashMap::default(),
             limit_zones: &limit_zones,
+            identity: Arc::default(),
             count: 0,
         };
         let mut servers = Vec::new();
@@ -65,6 +66,7 @@ pub fn lower(loaded: &mut Loaded, prefix: &Path, usual_error_logs: &[ErrorLog]) 
                 &mut cx,
             );
             let placed = location::server_names(node, &mut cx);
+            maker.identity = access::identity(block, &scope);
             let settings = maker.server(&scope, &mut cx);
             let statements = rewrite::statements(block, &mut cx, &mut |_, _| None);
             let locations = location::locations(block, &mut cx);

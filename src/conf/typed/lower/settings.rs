@@ -19,9 +19,9 @@ use crate::conf::typed::cache_path::CachePath;
 use crate::conf::typed::limits::LimitZones;
 use crate::conf::typed::location::{
     AccessRule, AccessSubject, AddHeader, Autoindex, AutoindexFormat, BodyInFile, DisableSymlinks,
-    ErrorPage, ErrorPageStatus, Expires, Fallback, GzipStatic, Handler, IfModifiedSince,
-    LimitExcept, Lingering, LingeringMode, Location, LocationKind, MetricsFormat, RealIp,
-    RealIpSource, Root, ServerTokens, Settings, TryFiles, Types,
+    ErrorPage, ErrorPageStatus, Expires, Fallback, Handler, IfModifiedSince, LimitExcept,
+    Lingering, LingeringMode, Location, LocationKind, MetricsFormat, RealIp, RealIpSource, Root,
+    ServerTokens, Settings, TryFiles, Types,
 };
 use crate::conf::typed::log::ErrorLog;
 use crate::conf::typed::upstream::Upstream;
@@ -47,6 +47,8 @@ pub struct Maker<'a> {
     pub proxies: HashMap<Box<str>, Vec<IpAddr>>,
     /// What `limit_req` and `limit_conn` may name.
     pub limit_zones: &'a LimitZones,
+    /// Fields in which the server at hand tells backends who somebody is.
+    pub identity: Arc<[Box<[u8]>]>,
     /// Settings made so far.
     pub count: usize,
 }
@@ -268,7 +270,9 @@ impl Maker<'_> {
             statements: Vec::new(),
             limit_except: None,
             access: access(scope, cx).into(),
-            guard: access::guard(scope, cx),
+            guard: access::guard(scope, &self.identity, cx),
+            origin: access::origin(scope, cx),
+            mirror: access::mirror(scope, cx),
             limits: limits::limits(scope, self.limit_zones, cx).map(Arc::new),
             real_ip: self.real_ip(scope, cx).map(Arc::new),
             internal: !scope.all("internal").is_empty(),
@@ -294,11 +298,6 @@ impl Maker<'_> {
             hsts: tls::hsts(scope, cx),
             expires: expires(scope, cx),
             etag: scope.flag("etag"),
-            gzip_static: match scope.text("gzip_static") {
-                "on" => GzipStatic::On,
-                "always" => GzipStatic::Always,
-                _ => GzipStatic::Off,
-            },
             filters: filters::filters(scope, cx).map(Arc::new),
             if_modified_since: match scope.text("if_modified_since") {
                 "off" => IfModifiedSince::Off,
