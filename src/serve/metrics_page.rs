@@ -24,11 +24,13 @@ pub async fn text(
         let listed = generation.listed_peers();
         let certificates = generation.listed_certificates();
         let groups = generation.listed_groups();
+        let caches = generation.listed_caches();
+        let now = Moment::now();
         match format {
             MetricsFormat::Prometheus => {
-                prometheus::text(&listed, groups, certificates, Moment::now())
+                prometheus::text(&listed, groups, certificates, caches, now)
             }
-            MetricsFormat::Json => prometheus::json(&listed, groups, certificates, Moment::now()),
+            MetricsFormat::Json => prometheus::json(&listed, groups, certificates, caches, now),
         }
     });
     let media_type = match format {
