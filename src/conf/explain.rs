@@ -734,7 +734,7 @@ codes! {
         "The directory of a cache is made when the program starts, with all directories above it. It \
          must be possible to make it, or to write to it if it is there.",
         "",
-        "http { proxy_cache_path /var/cache/openclaw/one keys_zone=one:10m; }"
+        ""
     }
     "E360" UNKNOWN_CACHE_ZONE "a cache that is not defined" {
         "`proxy_cache` names the zone of a `proxy_cache_path`, which stands in `http {}`.",
