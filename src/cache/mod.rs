@@ -38,6 +38,8 @@ pub mod purge;
 pub mod zone;
 
 #[cfg(test)]
+mod crash;
+#[cfg(test)]
 mod fixture;
 #[cfg(test)]
 mod tests;

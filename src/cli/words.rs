@@ -62,7 +62,7 @@ pub enum Word {
         #[command(flatten)]
         daemon: Daemon,
     },
-    /// List the zones of the cache, look up what is stored, purge it
+    /// List the zones of the cache, show what is stored, purge it
     Cache {
         /// What to do; without it the zones are listed
         #[command(subcommand)]

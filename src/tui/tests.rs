@@ -817,6 +817,10 @@ fn a_robot_presses_ten_thousand_keys_and_breaks_nothing() {
     stage.connect();
     for _ in 0..40 {
         stage.keys("<Esc>");
+        // What was typed into a form is given up only after a yes.
+        if stage.app.context() == Context::Confirm {
+            stage.keys("y");
+        }
     }
     stage.keys("2");
     assert_eq!(stage.app.screen(), Screen::Routes);
