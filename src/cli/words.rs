@@ -62,7 +62,7 @@ pub enum Word {
         #[command(flatten)]
         daemon: Daemon,
     },
-    /// List the zones of the cache, show what is stored, purge it
+    /// Show the zones of the cache and what is stored, purge it
     Cache {
         /// What to do; without it the zones are listed
         #[command(subcommand)]
@@ -255,6 +255,8 @@ pub enum PeerWord {
     },
     /// As the configuration says
     Reset(PeerName),
+    /// Check it now, where it is checked
+    Check(PeerName),
 }
 
 /// A peer.
