@@ -20,7 +20,7 @@ use serde::de::DeserializeOwned;
 use tokio::sync::mpsc;
 
 use super::{
-    Control, Visitor, certificates, explain, import, numbers, preflight, revisions, routes,
+    Control, Visitor, cache, certificates, explain, import, numbers, preflight, revisions, routes,
 };
 use crate::conf::typed::listen::Address;
 use crate::conf::typed::location::MetricsFormat;
@@ -32,9 +32,9 @@ use crate::process;
 use crate::process::conf_files;
 use crate::process::desk::{self, InForce, Proposal, refusal};
 use crate::protocol::{
-    Base, CertificateName, Change, ConfState, ConfigTexts, Done, FileName, FileText, Import, Lease,
-    MAX_BODY, Millis, PeerAction, PeerChange, Question, Refusal, RefusalCode, Revert, Review,
-    Routes, Status, TermsAgreement, Topic, Upstreams, VERSION,
+    Base, CacheName, CachePurge, CertificateName, Change, ConfState, ConfigTexts, Done, FileName,
+    FileText, Import, Lease, MAX_BODY, Millis, PeerAction, PeerChange, Question, Refusal,
+    RefusalCode, Revert, Review, Routes, Status, TermsAgreement, Topic, Upstreams, VERSION,
 };
 use crate::serve::metrics_page;
 use crate::upstream::group::{Mode, Override};
@@ -249,6 +249,21 @@ async fn tell(control: &Control, visitor: &Visitor, request: Request<Incoming>) 
             .map_err(|reason| refusal(RefusalCode::Invalid, reason))?;
             numbers::add_route(control, &in_force, &mut explanation);
             json(&explanation)
+        }
+        ("GET", ["v1", "cache"]) => json(&cache::list(control)),
+        ("POST", ["v1", "cache", "show"]) => {
+            let wanted: CacheName = body(control, request).await?;
+            json(&cache::show(control, &wanted).await?)
+        }
+        ("POST", ["v1", "cache", "purge"]) => {
+            let wanted: CachePurge = body(control, request).await?;
+            audit(
+                control,
+                visitor,
+                "cache purge",
+                &format!("{:?}", wanted.target),
+            );
+            json(&cache::purge(control, &wanted).await?)
         }
         ("GET", ["v1", "certificates"]) => json(&certificates::list(control)),
         ("POST", ["v1", "certificates", "renew"]) => {

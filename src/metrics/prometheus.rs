@@ -40,6 +40,15 @@
 //! | `openclaw_upstream_active` | gauge | upstream, peer | requests under way |
 //! | `openclaw_upstream_idle_connections` | gauge | upstream, peer | connections kept |
 //! | `openclaw_upstream_peer_state` | gauge | upstream, peer, state | 1 for the one of `up`, `failed`, `draining`, `down` that holds |
+//! | `openclaw_cache_entries` | gauge | zone | entries |
+//! | `openclaw_cache_size_bytes` | gauge | zone | what they take on the disk |
+//! | `openclaw_cache_memory_bytes` | gauge | zone | what of them is in memory |
+//! | `openclaw_cache_results_total` | counter | zone, result | requests that the cache had to do with: `hit`, `miss`, `expired`, `stale`, `updating`, `revalidated`, `bypass` |
+//! | `openclaw_cache_saved_bytes_total` | counter | zone | sent from the cache |
+//! | `openclaw_cache_stored_total` | counter | zone | entries that were stored |
+//! | `openclaw_cache_removed_total` | counter | zone, reason | entries removed: `evicted`, `inactive`, `purged`, `broken` |
+//! | `openclaw_cache_abandoned_total` | counter | zone | answers not stored because of the disk |
+//! | `openclaw_cache_disk_errors_total` | counter | zone | failures of the disk |
 //! | `openclaw_logins_total` | counter | result | logins with a password: `ok`, `failed`, `throttled` |
 //! | `openclaw_panics_total` | counter | | caught panics, each cost one connection |
 //! | `openclaw_live_dropped_total` | counter | | requests that those who watch were not told |
@@ -50,6 +59,7 @@ use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::time::TimeValLike as _;
 use serde::Serialize;
 
+use super::cache::{CacheResult, ListedCache};
 use super::histogram::Snapshot;
 use super::live;
 use super::registry::{self, Counter, Counters};
@@ -106,16 +116,28 @@ pub struct ListedCertificate {
 
 /// All numbers as Prometheus text. The states are told of the peers that are listed. Reads files of
 /// the system and takes a while where there are many routes: not for a thread that serves.
-pub fn text(listed: &[Listed], certificates: Vec<ListedCertificate>, now: Moment) -> String {
+pub fn text(
+    listed: &[Listed],
+    certificates: Vec<ListedCertificate>,
+    caches: Vec<ListedCache>,
+    now: Moment,
+) -> String {
     let mut numbers = Numbers::collect(ledger(), listed, now);
+    numbers.caches = caches;
     numbers.certificates = distinct(certificates);
     numbers.text()
 }
 
 /// All numbers as JSON: an object with the members of the same names as the series, times in
 /// seconds; as for [`text`].
-pub fn json(listed: &[Listed], certificates: Vec<ListedCertificate>, now: Moment) -> String {
+pub fn json(
+    listed: &[Listed],
+    certificates: Vec<ListedCertificate>,
+    caches: Vec<ListedCache>,
+    now: Moment,
+) -> String {
     let mut numbers = Numbers::collect(ledger(), listed, now);
+    numbers.caches = caches;
     numbers.certificates = distinct(certificates);
     // Plain data: it cannot fail.
     serde_json::to_string(&numbers).unwrap_or_default()
@@ -143,6 +165,7 @@ struct Numbers {
     tls_handshakes: Handshakes,
     on_demand_names: OnDemandNames,
     certificates: Vec<ListedCertificate>,
+    caches: Vec<ListedCache>,
     logins: Logins,
     panics: u64,
     live_dropped: u64,
@@ -328,6 +351,7 @@ impl Numbers {
                 failed: total(|counters| &counters.tls_failed),
             },
             certificates: Vec::new(),
+            caches: Vec::new(),
             logins: Logins {
                 ok: total(|counters| &counters.logins),
                 failed: total(|counters| &counters.logins_failed),
@@ -337,6 +361,82 @@ impl Numbers {
             live_dropped: live::dropped(),
             routes: routes.collect(),
             upstream_peers: upstream_peers.collect(),
+        }
+    }
+
+    fn write_caches(&self, out: &mut Exposition) {
+        type Value = fn(&ListedCache) -> u64;
+        let families: [(&str, &str, &str, Value); 7] = [
+            ("cache_entries", "gauge", "entries", |cache| cache.entries),
+            (
+                "cache_size_bytes",
+                "gauge",
+                "what entries take on the disk",
+                |cache| cache.size_bytes,
+            ),
+            (
+                "cache_memory_bytes",
+                "gauge",
+                "what of the entries is in memory",
+                |cache| cache.memory_bytes,
+            ),
+            (
+                "cache_saved_bytes_total",
+                "counter",
+                "bytes sent from the cache",
+                |cache| cache.saved_bytes,
+            ),
+            (
+                "cache_stored_total",
+                "counter",
+                "entries that were stored",
+                |cache| cache.stored,
+            ),
+            (
+                "cache_abandoned_total",
+                "counter",
+                "answers not stored because of the disk",
+                |cache| cache.abandoned,
+            ),
+            (
+                "cache_disk_errors_total",
+                "counter",
+                "failures of the disk",
+                |cache| cache.disk_errors,
+            ),
+        ];
+        for (name, kind, help, value) in families {
+            out.family(name, kind, help);
+            for cache in &self.caches {
+                out.sample("", &[("zone", &cache.zone)], value(cache));
+            }
+        }
+        out.family(
+            "cache_results_total",
+            "counter",
+            "requests that the cache had to do with",
+        );
+        for cache in &self.caches {
+            for (result, count) in CacheResult::ALL.iter().zip(cache.results) {
+                let labels = [("zone", &*cache.zone), ("result", result.name())];
+                out.sample("", &labels, count);
+            }
+        }
+        out.family(
+            "cache_removed_total",
+            "counter",
+            "entries that were removed",
+        );
+        for cache in &self.caches {
+            for (reason, count) in [
+                ("evicted", cache.evicted),
+                ("inactive", cache.inactive),
+                ("purged", cache.purged),
+                ("broken", cache.broken),
+            ] {
+                let labels = [("zone", &*cache.zone), ("reason", reason)];
+                out.sample("", &labels, count);
+            }
         }
     }
 
@@ -409,6 +509,7 @@ impl Numbers {
         self.write_tls(&mut out);
         self.write_routes(&mut out);
         self.write_peers(&mut out);
+        self.write_caches(&mut out);
         out.family("logins_total", "counter", "logins with a password");
         for (result, count) in [
             ("ok", self.logins.ok),

@@ -30,6 +30,9 @@
 //! | `GET /v1/revisions/ID/diff` | | [`RevisionDiff`] |
 //! | `POST /v1/peers` | [`PeerChange`] | [`Upstreams`] |
 //! | `POST /v1/explain` | [`Question`] | [`Explanation`] |
+//! | `GET /v1/cache` | | [`Caches`] |
+//! | `POST /v1/cache/show` | [`CacheName`] | [`CacheEntries`] |
+//! | `POST /v1/cache/purge` | [`CachePurge`] | [`CachePurged`] |
 //! | `GET /v1/certificates` | | [`Certificates`] |
 //! | `POST /v1/certificates/renew` | [`CertificateName`] | [`Done`] |
 //! | `POST /v1/certificates/why` | [`CertificateName`] | [`Preflight`] |
@@ -55,7 +58,13 @@
 //! it ends [`LEASE`] after the last `POST /v1/subscriptions/ID`, so that a client that is stuck costs
 //! nothing. What a slow reader does not take is dropped and counted.
 
+mod cache;
 pub mod client;
+
+pub use cache::{
+    CacheEntries, CacheEntry, CacheKey, CacheName, CachePurge, CachePurged, CacheResults,
+    CacheTarget, CacheZone, Caches,
+};
 
 use std::time::Duration;
 

@@ -35,6 +35,7 @@ use crate::conf::typed::upstream as conf;
 use crate::conf::typed::{Config, Http};
 use crate::http::exchange::{Connection, Exchange};
 use crate::log::{self, ErrorLogs, OpenAccessLog, error_log};
+use crate::metrics::cache::{self, ListedCache};
 use crate::metrics::prometheus::{Listed, ListedCertificate};
 use crate::metrics::registry;
 use crate::metrics::traffic::{self, RouteId, RouteKey};
@@ -354,6 +355,31 @@ impl Generation {
             zone.become_like(conf);
             zone.start(begin);
         }
+    }
+
+    /// What the zones of the cache have and did, for [`crate::metrics::prometheus`].
+    pub fn listed_caches(&self) -> Vec<ListedCache> {
+        let listed = self.caches.iter().map(|zone| {
+            let extent = zone.extent();
+            let totals = cache::totals(zone.id);
+            let figures = &zone.figures;
+            ListedCache {
+                zone: zone.conf().name.to_string(),
+                entries: extent.entries,
+                size_bytes: extent.bytes,
+                memory_bytes: extent.bytes_in_memory,
+                results: totals.results,
+                saved_bytes: totals.saved,
+                stored: figures.stored.load(Relaxed),
+                evicted: figures.evicted.load(Relaxed),
+                inactive: figures.expired.load(Relaxed),
+                purged: figures.purged.load(Relaxed),
+                abandoned: figures.abandoned.load(Relaxed),
+                disk_errors: figures.disk_errors.load(Relaxed),
+                broken: figures.broken.load(Relaxed),
+            }
+        });
+        listed.collect()
     }
 
     /// Every zone of the cache.
