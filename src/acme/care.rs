@@ -104,9 +104,10 @@ async fn ask_status(certificate: &Certificate, authorities: &[Arc<Authority>]) {
         return;
     };
     let record = certificate.record();
-    if !certificate.is_status_due(&facts, revoked::pause(&facts)) {
+    if !certificate.is_status_due(&facts) {
         return;
     }
+    certificate.ask_status_after(&facts, revoked::UNANSWERED);
     let issued = record.issued.map(|issued| issued.directory);
     let mut all = authorities.iter();
     let Some(authority) = all.find(|authority| Some(&authority.issuer.uri) == issued.as_ref())
@@ -119,7 +120,12 @@ async fn ask_status(certificate: &Certificate, authorities: &[Arc<Authority>]) {
     // Who says when to renew says so at once for what was revoked.
     let wishes = record.suggestion.is_some_and(|wish| wish.window.is_some());
     let held = certificate.slot.held();
-    if revoked::is_revoked(&held.certified.cert, &facts, &fetcher, !wishes).await {
+    let chain = &held.certified.cert;
+    let is_revoked = revoked::is_revoked(chain, &facts, &fetcher, !wishes).await;
+    if is_revoked.is_some() {
+        certificate.ask_status_after(&facts, revoked::pause(&facts));
+    }
+    if is_revoked == Some(true) {
         let text = "revoked by its authority, another one is got";
         certificate.tell(Level::Error, store::Level::Bad, text);
         if let Err(Failure::Trouble { trouble, .. }) =

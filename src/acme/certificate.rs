@@ -387,17 +387,16 @@ impl Certificate {
         }
     }
 
-    /// Is it time to ask the authority whether this certificate still holds? Then it is the next time
-    /// after this pause.
-    pub fn is_status_due(&self, facts: &Facts, pause: Duration) -> bool {
-        let mut known = self.known.lock();
-        let now = Instant::now();
+    /// Is it time to ask the authority whether this certificate still holds?
+    pub fn is_status_due(&self, facts: &Facts) -> bool {
+        let known = self.known.lock();
         let asked = known.status.as_ref();
-        if asked.is_some_and(|(whose, next)| *whose == facts.sha256 && now < *next) {
-            return false;
-        }
-        known.status = Some((facts.sha256.clone(), now + pause));
-        true
+        !asked.is_some_and(|(whose, next)| *whose == facts.sha256 && Instant::now() < *next)
+    }
+
+    /// Sets when that is asked again.
+    pub fn ask_status_after(&self, facts: &Facts, pause: Duration) {
+        self.known.lock().status = Some((facts.sha256.clone(), Instant::now() + pause));
     }
 
     /// Keeps that an attempt failed, and when the next one may be.

@@ -37,45 +37,41 @@ pub fn pause(facts: &Facts) -> Duration {
     (life / 50).clamp(PAUSES.0, PAUSES.1)
 }
 
-/// Is the first certificate of a chain revoked? `false` also if nobody says it. Lists are asked for
-/// only if `with_lists`.
+/// How long to wait after a question that nobody answered.
+pub const UNANSWERED: Duration = Duration::from_secs(600);
+
+/// Is the first certificate of a chain revoked? `None` if nobody says it. Lists are asked for only if
+/// `with_lists`.
 pub async fn is_revoked(
     chain: &[CertificateDer<'static>],
     facts: &Facts,
     fetcher: &Fetcher,
     with_lists: bool,
-) -> bool {
+) -> Option<bool> {
     let [certificate, issuer, ..] = chain else {
-        return false;
+        return None;
     };
     let now = i64::try_from(clock::unix().as_secs()).unwrap_or(i64::MAX);
     if let Some(responder) = facts.ocsp_responders.first() {
-        let Some(question) = Question::new(certificate, issuer) else {
-            return false;
-        };
+        let question = Question::new(certificate, issuer)?;
         let request = Request::post(responder)
             .header("Content-Type", "application/ocsp-request")
             .header("Accept", "application/ocsp-response")
             .body(Bytes::from(question.request()));
-        let Ok(request) = request else {
-            return false;
+        let answer = fetcher.send(request.ok()?, STATUS).await.ok()?;
+        return match question.check(answer.body(), now) {
+            Ok(_) => Some(false),
+            Err(REVOKED) => Some(true),
+            Err(_) => None,
         };
-        let answer = fetcher.send(request, STATUS).await;
-        return answer.is_ok_and(|answer| question.check(answer.body(), now) == Err(REVOKED));
     }
-    let Some(point) = facts.revocation_lists.first().filter(|_| with_lists) else {
-        return false;
-    };
-    let Ok(request) = Request::get(point).body(Bytes::new()) else {
-        return false;
-    };
-    let Ok(answer) = fetcher.send(request, LIST).await else {
-        return false;
-    };
+    let point = facts.revocation_lists.first().filter(|_| with_lists)?;
+    let request = Request::get(point).body(Bytes::new()).ok()?;
+    let answer = fetcher.send(request, LIST).await.ok()?;
     let (certificate, issuer) = (certificate.clone(), issuer.clone());
     // A list has many entries.
     let found = tokio::task::spawn_blocking(move || {
         revocation::is_listed(answer.body(), &certificate, &issuer)
     });
-    found.await.unwrap_or(false)
+    found.await.ok()
 }

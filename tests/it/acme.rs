@@ -601,7 +601,7 @@ fn a_certificate_that_is_revoked_is_replaced_at_once() {
         serial(&pebble, "a.example.com")
     });
     server.quit();
-    let paths = ["ca.pem", "ca.key", "index.txt"].map(|name| pebble.file(name));
+    let paths = ["signer.pem", "signer.key", "index.txt"].map(|name| pebble.file(name));
     let [ca, key, index] = &paths;
     let revoked = facts(&format!("{first}-----END CERTIFICATE-----\n"));
     let number = revoked.serial.replace(':', "").to_uppercase();
@@ -622,7 +622,18 @@ fn a_certificate_that_is_revoked_is_replaced_at_once() {
         .spawn()
         .expect("openssl runs");
     eventually("the responder answers", || {
-        std::net::TcpStream::connect(("127.0.0.1", port.number)).ok()
+        let output = Command::new("openssl")
+            .args(["ocsp", "-noverify"])
+            .args(["-issuer".as_ref(), ca.as_os_str()])
+            .args([
+                "-serial",
+                "9",
+                "-url",
+                &format!("http://127.0.0.1:{}/", port.number),
+            ])
+            .output()
+            .expect("openssl runs");
+        output.status.success().then_some(())
     });
     server.start_again();
     eventually("another is served", || {
