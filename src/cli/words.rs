@@ -255,6 +255,8 @@ pub enum PeerWord {
     },
     /// As the configuration says
     Reset(PeerName),
+    /// Check it now, where it is checked
+    Check(PeerName),
 }
 
 /// A peer.

@@ -737,6 +737,20 @@ fn change_peer(control: &Control, change: &PeerChange) -> Result<(), Refusal> {
         }
         _ => None,
     };
+    if change.action == PeerAction::Check {
+        let mut asked = found.iter();
+        if !asked.all(|peer| peers.ask_for_check(peer.server, &peer.address)) {
+            let name = change.upstream.escape_debug();
+            return Err(Refusal {
+                hint: Some("add `health_check` beside its `proxy_pass`".to_owned()),
+                ..refusal(
+                    RefusalCode::Invalid,
+                    format!("the peers of `{name}` are not checked"),
+                )
+            });
+        }
+        return Ok(());
+    }
     for peer in found {
         let before = peers.override_of(peer.server, &peer.address);
         let next = match change.action {
@@ -753,7 +767,7 @@ fn change_peer(control: &Control, change: &PeerChange) -> Result<(), Refusal> {
                 ..before
             },
             PeerAction::Weight => Override { weight, ..before },
-            PeerAction::Reset => Override::default(),
+            PeerAction::Reset | PeerAction::Check => Override::default(),
         };
         peers.set_override(peer.server, &peer.address, next);
     }
@@ -762,7 +776,7 @@ fn change_peer(control: &Control, change: &PeerChange) -> Result<(), Refusal> {
         PeerAction::Down => "taken out by hand".to_owned(),
         PeerAction::Up => "put in by hand".to_owned(),
         PeerAction::Weight => format!("weight {} by hand", change.weight.unwrap_or_default()),
-        PeerAction::Reset => "as the configuration says again".to_owned(),
+        PeerAction::Reset | PeerAction::Check => "as the configuration says again".to_owned(),
     };
     numbers::occur(
         control,

@@ -39,7 +39,12 @@
 //! | `openclaw_upstream_duration_seconds` | histogram | upstream, peer | from the start of a try to its end |
 //! | `openclaw_upstream_active` | gauge | upstream, peer | requests under way |
 //! | `openclaw_upstream_idle_connections` | gauge | upstream, peer | connections kept |
-//! | `openclaw_upstream_peer_state` | gauge | upstream, peer, state | 1 for the one of `up`, `failed`, `draining`, `down` that holds |
+//! | `openclaw_upstream_peer_state` | gauge | upstream, peer, state | 1 for the one of `up`, `failed`, `unhealthy`, `checking`, `ejected`, `draining`, `down` that holds |
+//! | `openclaw_upstream_checks_total` | counter | upstream, peer, result | active checks that came out as `pass` or `fail` |
+//! | `openclaw_upstream_breaker_state` | gauge | upstream, state | 1 for the one of `closed`, `open`, `half-open` that holds |
+//! | `openclaw_upstream_breaker_opened_total` | counter | upstream | how often the circuit of a group opened |
+//! | `openclaw_upstream_queue_waiting` | gauge | upstream | requests that wait for a peer |
+//! | `openclaw_upstream_queue_refused_total` | counter | upstream | requests that were turned away from the queue |
 //! | `openclaw_cache_entries` | gauge | zone | entries |
 //! | `openclaw_cache_size_bytes` | gauge | zone | what they take on the disk |
 //! | `openclaw_cache_memory_bytes` | gauge | zone | what of them is in memory |
@@ -99,6 +104,21 @@ pub struct Listed {
     pub is_down: bool,
     /// It gets nothing new.
     pub is_draining: bool,
+    /// Why it is left out, for all workers: `unhealthy`, `checking`, `ejected`.
+    pub held: Option<&'static str>,
+    /// Active checks that passed and that failed, where there are any.
+    pub checks: Option<[u64; 2]>,
+}
+
+/// A group of the configuration in force that has a circuit or a queue.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct ListedGroup {
+    /// Its name.
+    pub upstream: String,
+    /// The phase of its circuit, and how often that opened.
+    pub breaker: Option<(&'static str, u64)>,
+    /// Requests that wait, and requests that were turned away.
+    pub queue: Option<(u64, u64)>,
 }
 
 /// A certificate of the configuration in force.
@@ -118,11 +138,13 @@ pub struct ListedCertificate {
 /// the system and takes a while where there are many routes: not for a thread that serves.
 pub fn text(
     listed: &[Listed],
+    groups: Vec<ListedGroup>,
     certificates: Vec<ListedCertificate>,
     caches: Vec<ListedCache>,
     now: Moment,
 ) -> String {
     let mut numbers = Numbers::collect(ledger(), listed, now);
+    numbers.upstreams = groups;
     numbers.caches = caches;
     numbers.certificates = distinct(certificates);
     numbers.text()
@@ -132,11 +154,13 @@ pub fn text(
 /// seconds; as for [`text`].
 pub fn json(
     listed: &[Listed],
+    groups: Vec<ListedGroup>,
     certificates: Vec<ListedCertificate>,
     caches: Vec<ListedCache>,
     now: Moment,
 ) -> String {
     let mut numbers = Numbers::collect(ledger(), listed, now);
+    numbers.upstreams = groups;
     numbers.caches = caches;
     numbers.certificates = distinct(certificates);
     // Plain data: it cannot fail.
@@ -171,6 +195,7 @@ struct Numbers {
     live_dropped: u64,
     routes: Vec<Route>,
     upstream_peers: Vec<Peer>,
+    upstreams: Vec<ListedGroup>,
 }
 
 /// What the system tells about this process; `None` where it does not.
@@ -229,6 +254,8 @@ struct Peer {
     peer: Box<str>,
     /// `None` if the configuration in force has no such peer.
     state: Option<&'static str>,
+    /// Active checks that passed and that failed.
+    checks: Option<[u64; 2]>,
     failures: u64,
     active: u64,
     idle_connections: u64,
@@ -269,13 +296,26 @@ impl Traffic {
     }
 }
 
-const STATES: [&str; 4] = ["up", "failed", "draining", "down"];
+const STATES: [&str; 7] = [
+    "up",
+    "failed",
+    "unhealthy",
+    "checking",
+    "ejected",
+    "draining",
+    "down",
+];
+
+const RESULTS: [&str; 2] = ["pass", "fail"];
+
+const PHASES: [&str; 3] = ["closed", "open", "half-open"];
 
 fn state(listed: &Listed, gauges: &PeerGauges) -> &'static str {
-    match (listed.is_down, listed.is_draining, gauges.left_out > 0) {
+    match (listed.is_down, listed.is_draining, listed.held) {
         (true, ..) => "down",
         (_, true, _) => "draining",
-        (.., true) => "failed",
+        (.., Some(held)) => held,
+        _ if gauges.left_out > 0 => "failed",
         _ => "up",
     }
 }
@@ -317,6 +357,7 @@ impl Numbers {
                 upstream,
                 peer: address,
                 state: of_listed(&id).map(|listed| state(listed, &gauges)),
+                checks: of_listed(&id).and_then(|listed| listed.checks),
                 failures: gauges.failures,
                 active: gauges.active,
                 idle_connections: gauges.idle,
@@ -361,6 +402,7 @@ impl Numbers {
             live_dropped: live::dropped(),
             routes: routes.collect(),
             upstream_peers: upstream_peers.collect(),
+            upstreams: Vec::new(),
         }
     }
 
@@ -509,6 +551,7 @@ impl Numbers {
         self.write_tls(&mut out);
         self.write_routes(&mut out);
         self.write_peers(&mut out);
+        self.write_groups(&mut out);
         self.write_caches(&mut out);
         out.family("logins_total", "counter", "logins with a password");
         for (result, count) in [
@@ -682,6 +725,62 @@ impl Numbers {
                 out.sample("", &[upstream, address, ("state", state)], value);
             }
         }
+        out.family("upstream_checks_total", "counter", "active checks");
+        for peer in &self.upstream_peers {
+            let [upstream, address] = labels(peer);
+            for (result, count) in RESULTS.into_iter().zip(peer.checks.iter().flatten()) {
+                out.sample("", &[upstream, address, ("result", result)], *count);
+            }
+        }
+    }
+
+    fn write_groups(&self, out: &mut Exposition) {
+        fn label(group: &ListedGroup) -> (&'static str, &str) {
+            ("upstream", &group.upstream)
+        }
+        out.family(
+            "upstream_breaker_state",
+            "gauge",
+            "1 for the phase that a circuit is in",
+        );
+        for group in &self.upstreams {
+            let Some((holds, _)) = group.breaker else {
+                continue;
+            };
+            for phase in PHASES {
+                let value = u64::from(phase == holds);
+                out.sample("", &[label(group), ("state", phase)], value);
+            }
+        }
+        type Value = fn(&ListedGroup) -> Option<u64>;
+        let plain: [(&str, &str, &str, Value); 3] = [
+            (
+                "upstream_breaker_opened_total",
+                "counter",
+                "how often a circuit opened",
+                |group| group.breaker.map(|(_, opened)| opened),
+            ),
+            (
+                "upstream_queue_waiting",
+                "gauge",
+                "requests that wait for a peer",
+                |group| group.queue.map(|(waiting, _)| waiting),
+            ),
+            (
+                "upstream_queue_refused_total",
+                "counter",
+                "requests that were turned away from the queue",
+                |group| group.queue.map(|(_, refused)| refused),
+            ),
+        ];
+        for (name, kind, help, value) in plain {
+            out.family(name, kind, help);
+            for group in &self.upstreams {
+                if let Some(value) = value(group) {
+                    out.sample("", &[label(group)], value);
+                }
+            }
+        }
     }
 }
 
@@ -812,6 +911,8 @@ mod tests {
             peer: PeerId::OTHER,
             is_down,
             is_draining,
+            held: None,
+            checks: None,
         }
     }
 
@@ -863,6 +964,16 @@ mod tests {
         };
         assert_eq!(state(&listed(false, false), &failed), "failed");
         assert_eq!(state(&listed(true, false), &failed), "down");
+        let unhealthy = Listed {
+            held: Some("unhealthy"),
+            checks: Some([7, 3]),
+            ..listed(false, false)
+        };
+        assert_eq!(state(&unhealthy, &failed), "unhealthy");
+        let text = numbers(&[unhealthy]).text();
+        let line =
+            r#"openclaw_upstream_checks_total{upstream="other",peer="other",result="fail"} 3"#;
+        assert!(text.contains(line), "{text}");
     }
 
     #[test]
