@@ -41,6 +41,8 @@
 //! | `openclaw_upstream_idle_connections` | gauge | upstream, peer | connections kept |
 //! | `openclaw_upstream_peer_state` | gauge | upstream, peer, state | 1 for the one of `up`, `failed`, `draining`, `down` that holds |
 //! | `openclaw_logins_total` | counter | result | logins with a password: `ok`, `failed`, `throttled` |
+//! | `openclaw_compression_input_bytes_total` | counter | coding | bodies before they were compressed: with `gzip`, `br`, `zstd` |
+//! | `openclaw_compression_output_bytes_total` | counter | coding | and after |
 //! | `openclaw_panics_total` | counter | | caught panics, each cost one connection |
 //! | `openclaw_live_dropped_total` | counter | | requests that those who watch were not told |
 
@@ -144,6 +146,7 @@ struct Numbers {
     on_demand_names: OnDemandNames,
     certificates: Vec<ListedCertificate>,
     logins: Logins,
+    compression: [Compression; 3],
     panics: u64,
     live_dropped: u64,
     routes: Vec<Route>,
@@ -181,6 +184,13 @@ struct Handshakes {
     tls13: u64,
     resumed: u64,
     failed: u64,
+}
+
+#[derive(Serialize)]
+struct Compression {
+    coding: &'static str,
+    input_bytes: u64,
+    output_bytes: u64,
 }
 
 #[derive(Serialize)]
@@ -333,6 +343,23 @@ impl Numbers {
                 failed: total(|counters| &counters.logins_failed),
                 throttled: total(|counters| &counters.logins_throttled),
             },
+            compression: [
+                Compression {
+                    coding: "gzip",
+                    input_bytes: total(|counters| &counters.gzip.input),
+                    output_bytes: total(|counters| &counters.gzip.output),
+                },
+                Compression {
+                    coding: "br",
+                    input_bytes: total(|counters| &counters.brotli.input),
+                    output_bytes: total(|counters| &counters.brotli.output),
+                },
+                Compression {
+                    coding: "zstd",
+                    input_bytes: total(|counters| &counters.zstd.input),
+                    output_bytes: total(|counters| &counters.zstd.output),
+                },
+            ],
             panics: total(|counters| &counters.panics),
             live_dropped: live::dropped(),
             routes: routes.collect(),
@@ -409,6 +436,22 @@ impl Numbers {
         self.write_tls(&mut out);
         self.write_routes(&mut out);
         self.write_peers(&mut out);
+        out.family(
+            "compression_input_bytes_total",
+            "counter",
+            "bodies before they were compressed",
+        );
+        for each in &self.compression {
+            out.sample("", &[("coding", each.coding)], each.input_bytes);
+        }
+        out.family(
+            "compression_output_bytes_total",
+            "counter",
+            "bodies after they were compressed",
+        );
+        for each in &self.compression {
+            out.sample("", &[("coding", each.coding)], each.output_bytes);
+        }
         out.family("logins_total", "counter", "logins with a password");
         for (result, count) in [
             ("ok", self.logins.ok),

@@ -119,7 +119,7 @@ pub async fn relay_answer(
         _ => !matches!(length, BodyLength::None | BodyLength::Length(0)),
     };
     let has_trailers = answer::complete(exchange, None);
-    let filters = match has_body || method == Method::Head {
+    let filters = match has_body || method == Method::Head || status == 304 {
         true => begin::begin(exchange),
         false => None,
     };
