@@ -51,10 +51,6 @@ static COMING: &[Lack] = &[
         names: "slice",
     },
     Lack {
-        why: "active health checks (nginx's commercial http_upstream_hc) are not available in this version",
-        names: "health_check health_check_timeout match",
-    },
-    Lack {
         why: "lookup of countries (nginx's http_geoip) is not available in this version",
         names: "geoip_country geoip_org geoip_city geoip_proxy geoip_proxy_recursive geoip2 \
                 geoip2_proxy geoip2_proxy_recursive",
@@ -331,7 +327,7 @@ static ABSENT: &[Lack] = &[
     },
     Lack {
         why: "the interface for live activity of nginx's commercial version is not supported",
-        names: "api status status_format status_zone upstream_conf",
+        names: "api status_format status_zone upstream_conf",
     },
     Lack {
         why: "the check of JSON web tokens of nginx's commercial version is not supported",

@@ -10,6 +10,7 @@ pub mod acme_dns;
 pub mod cache_path;
 pub mod cors;
 pub mod filters;
+pub mod health;
 pub mod hostnames;
 pub mod limits;
 pub mod listen;

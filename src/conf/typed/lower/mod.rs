@@ -14,6 +14,7 @@ pub mod cors;
 pub mod filters;
 #[cfg(test)]
 pub mod fixture;
+pub mod health;
 pub mod limits;
 pub mod listen;
 pub mod location;
