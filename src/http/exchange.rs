@@ -174,6 +174,8 @@ pub struct Attempt {
     pub status: u16,
     /// When the attempt began.
     pub started: Instant,
+    /// How long it waited for a peer before, where the group has a `queue`.
+    pub queue_time: Option<Duration>,
     /// Until connected.
     pub connect_time: Option<Duration>,
     /// Until the head of the response was read.
