@@ -367,7 +367,7 @@ impl Downstream {
                     Err(ClientError::TimedOut)
                 })
             }
-            Self::Http2(http2) => http2.poll_body(context, exchange, into, timeout),
+            Self::Http2(http2) => http2.poll_body(context, exchange, into, room, timeout),
         }
     }
 
@@ -451,7 +451,8 @@ impl Downstream {
     pub fn raw_queue(&mut self) -> Option<&mut Vec<u8>> {
         match self {
             Self::Http1(http1) if http1.framing == Framing::Raw => Some(&mut http1.out),
-            _ => None,
+            Self::Http1(_) => None,
+            Self::Http2(http2) => http2.raw_queue(),
         }
     }
 
@@ -541,7 +542,7 @@ impl Downstream {
         match self {
             // Pipelined bytes hide the end; the next read will tell.
             Self::Http1(http1) => http1.stream.poll_gone(context),
-            Self::Http2(http2) => http2.poll_gone(context),
+            Self::Http2(http2) => http2.poll_gone(),
         }
     }
 
