@@ -257,9 +257,8 @@ impl Http1 {
                         && into.len() - before < room.max(1)
                     {
                         let input = &bytes[self.unread..];
-                        let mut trailers = Fields::default();
                         let decoded = decoder
-                            .decode(input, &mut trailers)
+                            .decode(input, &mut exchange.trailers)
                             .map_err(ClientError::BadBody)?;
                         into.extend_from_slice(&input[decoded.data.clone()]);
                         self.unread += decoded.consumed;
@@ -466,14 +465,7 @@ impl Downstream {
         match self {
             Self::Http1(http1) => {
                 if http1.framing == Framing::Chunked {
-                    http1.out.extend_from_slice(b"0\r\n");
-                    for (_, name, value) in trailers.iter() {
-                        http1.out.extend_from_slice(name);
-                        http1.out.extend_from_slice(b": ");
-                        http1.out.extend_from_slice(value);
-                        http1.out.extend_from_slice(b"\r\n");
-                    }
-                    http1.out.extend_from_slice(b"\r\n");
+                    chunked::write_end(&mut http1.out, trailers);
                 }
             }
             Self::Http2(http2) => http2.queue_end(trailers),

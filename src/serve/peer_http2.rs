@@ -388,7 +388,10 @@ impl Stream {
                     Ok(false) => {
                         self.is_sent = true;
                         // One who refuses takes nothing anyway.
-                        let _ = self.sending.send_data(Bytes::new(), true);
+                        let _ = match exchange.trailers.is_empty() {
+                            true => self.sending.send_data(Bytes::new(), true),
+                            false => self.sending.send_trailers(trailers(&exchange.trailers)),
+                        };
                         break;
                     }
                     Err(error) => return Poll::Ready(Err(Failure::Client(error))),
@@ -412,7 +415,8 @@ impl Stream {
                 }
             }
             let count = room.min(pending.len());
-            let is_last = count == pending.len() && self.sender.is_last(body);
+            let is_last =
+                count == pending.len() && self.sender.is_last(body) && exchange.trailers.is_empty();
             let piece = Bytes::copy_from_slice(&pending[..count]);
             if !takes_more || self.sending.send_data(piece, is_last).is_err() {
                 // Why the peer takes no more, it says where its answer is read.
@@ -485,6 +489,21 @@ impl Stream {
             Poll::Pending => Poll::Pending,
         }
     }
+}
+
+/// The trailer section of a request.
+fn trailers(fields: &Fields) -> http::HeaderMap {
+    let mut map = http::HeaderMap::new();
+    for (_, name, value) in fields.iter() {
+        if let (Ok(name), Ok(value)) = (
+            http::HeaderName::from_bytes(name),
+            http::HeaderValue::from_bytes(value),
+        ) {
+            // A section with more fields than the map takes was refused.
+            let _ = map.try_append(name, value);
+        }
+    }
+    map
 }
 
 fn count_sent(exchange: &mut Exchange, count: usize) {

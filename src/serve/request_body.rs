@@ -252,7 +252,7 @@ impl Sender {
                         self.piece.clear();
                     }
                     if is_complete {
-                        self.piece.extend_from_slice(chunked::LAST_CHUNK);
+                        chunked::write_end(&mut self.piece, &exchange.trailers);
                     }
                 }
                 self.is_done = is_complete;

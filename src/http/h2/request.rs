@@ -7,6 +7,7 @@
 use std::fmt;
 
 use super::hpack::decoder::{Field, has_control};
+use crate::http::h1::chunked::may_trail;
 use crate::http::h1::parse::{self, HeadLimits, LONGEST_NAME, MOST_FIELDS, RequestError};
 use crate::http::head::{Fields, Known, Method, RequestHead, Slice, Version};
 use crate::http::uri;
@@ -304,7 +305,12 @@ impl HeadBuilder {
             return Err(RequestError::HeaderTooLarge.into());
         }
         let is_method = |byte: &u8| byte.is_ascii_uppercase() || matches!(byte, b'_' | b'-');
-        if !head.method_token.of(&head.fields.bytes).iter().all(is_method) {
+        if !head
+            .method_token
+            .of(&head.fields.bytes)
+            .iter()
+            .all(is_method)
+        {
             return Err(RequestError::BadMethod.into());
         }
         Ok(asks)
@@ -357,8 +363,13 @@ impl HeadBuilder {
     }
 }
 
-/// Takes a field of a trailer section, if it may stand there (RFC 9113 section 8.1).
-pub fn trailer(field: Field<'_>, limits: &HeadLimits, trailers: &mut Fields) -> Result<(), HeadError> {
+/// Takes a field of a trailer section, if it may stand there (RFC 9113 section 8.1). What no trailer
+/// section may have (RFC 9110 section 6.5.1) is left out.
+pub fn trailer(
+    field: Field<'_>,
+    limits: &HeadLimits,
+    trailers: &mut Fields,
+) -> Result<(), HeadError> {
     if field.name.starts_with(b":") {
         return Err(HeadError::Malformed("pseudo header in trailers"));
     }
@@ -374,7 +385,11 @@ pub fn trailer(field: Field<'_>, limits: &HeadLimits, trailers: &mut Fields) -> 
     {
         return Err(RequestError::HeaderTooLarge.into());
     }
-    if known.is_some() || parse::keeps_name(name, limits)? {
+    let is_kept = match known {
+        Some(known) => may_trail(known),
+        None => parse::keeps_name(name, limits)?,
+    };
+    if is_kept {
         trailers.push_known(known, name, value);
     }
     Ok(())
@@ -551,7 +566,10 @@ mod tests {
                 ":method: GET\n:authority: a\n:path: /\n:protocol: websocket",
                 "client sent \":protocol\" without CONNECT",
             ),
-            (":authority: a\n:path: /", "client sent no \":method\" header"),
+            (
+                ":authority: a\n:path: /",
+                "client sent no \":method\" header",
+            ),
             (
                 ":method: get\n:authority: a\n:path: /",
                 "client sent invalid method",

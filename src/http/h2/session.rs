@@ -421,7 +421,9 @@ impl Session {
     }
 
     fn place(&self, number: u32) -> Option<usize> {
-        let found = self.places.binary_search_by_key(&number, |&(number, _)| number);
+        let found = self
+            .places
+            .binary_search_by_key(&number, |&(number, _)| number);
         found.ok().map(|at| self.places[at].1)
     }
 
@@ -531,10 +533,7 @@ impl Session {
         // Those that were reset are worked on for a while; a client may use their places, but not
         // without a bound.
         let limit = self.limits.streams;
-        if self.open >= limit
-            || self.places.len() >= limit.saturating_mul(2)
-            || self.late > limit
-        {
+        if self.open >= limit || self.places.len() >= limit.saturating_mul(2) || self.late > limit {
             self.skip(block)?;
             self.ignore(number);
             push_number(
@@ -1159,7 +1158,11 @@ fn unpadded(head: FrameHead, payload: &[u8]) -> Result<&[u8], Fault> {
 /// place here, and what is no name is left out.
 fn may_stand(known: Option<Known>, name: &[u8]) -> bool {
     let is_token = |&byte: &u8| {
-        byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'!' | b'#'..=b'\'' | b'*' | b'+' | b'^' | b'`' | b'|' | b'~')
+        byte.is_ascii_alphanumeric()
+            || matches!(
+                byte,
+                b'-' | b'_' | b'.' | b'!' | b'#'..=b'\'' | b'*' | b'+' | b'^' | b'`' | b'|' | b'~'
+            )
     };
     match known {
         Some(
@@ -1172,5 +1175,312 @@ fn may_stand(known: Option<Known>, name: &[u8]) -> bool {
         ) => false,
         Some(_) => true,
         None => !name.is_empty() && name.iter().all(is_token),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const STREAMS: usize = 2;
+
+    fn frame(kind: Kind, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+        let mut frame = Vec::new();
+        let length = payload.len();
+        FrameHead {
+            length,
+            kind,
+            flags,
+            stream,
+        }
+        .write(&mut frame);
+        frame.extend_from_slice(payload);
+        frame
+    }
+
+    /// A GET of `/` from a.
+    const BLOCK: &[u8] = b"\x82\x86\x84\x41\x01a";
+
+    fn get(stream: u32) -> Vec<u8> {
+        frame(Kind::HEADERS, END_HEADERS | END_STREAM, stream, BLOCK)
+    }
+
+    fn post(stream: u32) -> Vec<u8> {
+        let block = [b"\x83", &BLOCK[1..]].concat();
+        frame(Kind::HEADERS, END_HEADERS, stream, &block)
+    }
+
+    fn new() -> Session {
+        let limits = Limits {
+            streams: STREAMS,
+            window: 1000,
+            list: 8 << 10,
+            head: HeadLimits::default(),
+        };
+        Session::new(limits, 0)
+    }
+
+    /// A session that has seen preface and SETTINGS.
+    fn begun() -> Session {
+        let mut session = new();
+        let bytes = [PREFACE, &frame(Kind::SETTINGS, 0, 0, &[])[..]].concat();
+        assert_eq!(session.read(&bytes, 0), Ok(bytes.len()));
+        session.out.clear();
+        session.points = Points::new(0);
+        session
+    }
+
+    fn read(session: &mut Session, frames: &[Vec<u8>]) -> Result<(), Fault> {
+        let bytes = frames.concat();
+        session
+            .read(&bytes, 0)
+            .map(|count| assert_eq!(count, bytes.len()))
+    }
+
+    /// Kind, flags, stream and payload of what is to be written.
+    fn said(session: &mut Session) -> Vec<(Kind, u8, u32, Vec<u8>)> {
+        let mut frames = Vec::new();
+        let mut rest = &std::mem::take(&mut session.out)[..];
+        while let Some(head) = FrameHead::read(rest) {
+            let end = HEAD + head.length;
+            frames.push((head.kind, head.flags, head.stream, rest[HEAD..end].to_vec()));
+            rest = &rest[end..];
+        }
+        assert!(rest.is_empty());
+        frames
+    }
+
+    fn resets(session: &mut Session) -> Vec<(u32, u32)> {
+        (said(session).into_iter())
+            .filter(|(kind, ..)| *kind == Kind::RST_STREAM)
+            .map(|(_, _, stream, code)| {
+                (stream, u32::from_be_bytes(code.try_into().expect("a code")))
+            })
+            .collect()
+    }
+
+    /// How many of a frame are taken at one moment.
+    fn taken(frame: &[u8]) -> u32 {
+        let mut session = begun();
+        for count in 0..10_000 {
+            match session.read(frame, 0) {
+                Ok(_) => {}
+                Err(fault) => {
+                    assert_eq!(fault, Fault::Flood(Kind(frame[3])));
+                    return count;
+                }
+            }
+        }
+        10_000
+    }
+
+    #[test]
+    fn frames_that_bring_no_work_use_the_points_up() {
+        for (name, frame, most) in [
+            (
+                "SETTINGS",
+                frame(Kind::SETTINGS, 0, 0, &[0, 1, 0, 0, 0, 0]),
+                100,
+            ),
+            ("PING", frame(Kind::PING, 0, 0, &[0; 8]), 1000),
+            ("PRIORITY", frame(Kind::PRIORITY, 0, 1, &[0; 5]), 2000),
+            (
+                "WINDOW_UPDATE",
+                frame(Kind::WINDOW_UPDATE, 0, 0, &[0, 0, 0, 1]),
+                2000,
+            ),
+            ("GOAWAY", frame(Kind::GOAWAY, 0, 0, &[0; 8]), 100),
+            ("an unknown kind", frame(Kind(0xbe), 0, 0, b"grease"), 2000),
+        ] {
+            assert_eq!(taken(&frame), most, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_body_earns_its_way_and_empty_frames_do_not() {
+        for (payload, flags, is_free) in [
+            (&b"x"[..], 0, true),
+            (&[1, b'x', 0], PADDED, true),
+            (&[], 0, false),
+            (&[3, 0, 0, 0], PADDED, false),
+        ] {
+            let mut session = begun();
+            read(&mut session, &[post(1)]).expect("a request");
+            let place = session.begun[0];
+            let frame = frame(Kind::DATA, flags, 1, payload);
+            let result = (0..5000).try_for_each(|_| {
+                session.read(&frame, 0)?;
+                let count = session.body(place).expect("open").map_or(0, <[u8]>::len);
+                session.take_body(place, count);
+                Ok::<_, Fault>(())
+            });
+            let expected = match is_free {
+                true => Ok(()),
+                false => Err(Fault::Flood(Kind::DATA)),
+            };
+            assert_eq!(result, expected, "{payload:?}");
+        }
+    }
+
+    #[test]
+    fn a_stream_keeps_its_place_until_it_is_released() {
+        let mut session = begun();
+        let reset = |stream| frame(Kind::RST_STREAM, 0, stream, &[0, 0, 0, 8]);
+        read(&mut session, &[get(1), get(3), get(5)]).expect("requests");
+        assert_eq!(session.begun, [0, 1]);
+        assert_eq!(resets(&mut session), [(5, Code::RefusedStream as u32)]);
+        // What was reset makes room for others, but not without a bound.
+        read(
+            &mut session,
+            &[reset(1), reset(3), get(7), get(9), reset(7), get(11)],
+        )
+        .expect("requests");
+        assert_eq!(session.begun, [0, 1, 2, 3]);
+        assert_eq!(resets(&mut session), [(11, Code::RefusedStream as u32)]);
+        assert!(session.is_gone(0) && session.is_gone(2) && !session.is_gone(3));
+        assert_eq!(session.send_data(0, b"x", true), Err(Gone));
+        session.release(0, Code::InternalError);
+        session.release(3, Code::InternalError);
+        assert_eq!(resets(&mut session), [(9, Code::InternalError as u32)]);
+        read(&mut session, &[get(13)]).expect("a request");
+        assert_eq!(session.begun.last(), Some(&3));
+        assert_eq!(session.running(), 3);
+    }
+
+    #[test]
+    fn windows_are_kept_and_given_back_when_bodies_are_read() {
+        let mut session = begun();
+        read(&mut session, &[post(1)]).expect("a request");
+        let data = |length: usize| frame(Kind::DATA, 0, 1, &vec![b'x'; length]);
+        read(&mut session, &[data(600)]).expect("there is room");
+        session.take_body(0, 400);
+        assert!(said(&mut session).is_empty());
+        session.take_body(0, 200);
+        let (kind, _, stream, more) = said(&mut session).remove(0);
+        assert_eq!((kind, stream), (Kind::WINDOW_UPDATE, 1));
+        assert_eq!(more, 600_u32.to_be_bytes());
+        read(&mut session, &[data(1000)]).expect("there is room");
+        assert!(resets(&mut session).is_empty());
+        read(&mut session, &[data(1)]).expect("an error of the stream only");
+        assert_eq!(resets(&mut session), [(1, Code::FlowControlError as u32)]);
+        // What was on its way is no fault, but has its room in the window of the connection.
+        read(&mut session, &[data(5), frame(Kind::HEADERS, 5, 1, BLOCK)]).expect("late frames");
+        assert!(said(&mut session).is_empty());
+    }
+
+    #[test]
+    fn an_answer_waits_for_windows_and_for_the_socket() {
+        let mut session = begun();
+        read(&mut session, &[get(1)]).expect("a request");
+        session
+            .send_head(0, 200, &Fields::default(), false)
+            .expect("the stream is there");
+        let body = vec![b'x'; 100_000];
+        assert_eq!(
+            session.send_data(0, &body, true),
+            Ok((65_535, Sent::Window))
+        );
+        let frames = said(&mut session);
+        assert_eq!(frames.len(), 1 + 4);
+        assert_eq!(
+            frames.iter().map(|frame| frame.3.len()).max(),
+            Some(MOST_PAYLOAD)
+        );
+        session.changed.clear();
+        let more = (1_u32 << 20).to_be_bytes();
+        read(
+            &mut session,
+            &[
+                frame(Kind::WINDOW_UPDATE, 0, 1, &more),
+                frame(Kind::WINDOW_UPDATE, 0, 0, &more),
+            ],
+        )
+        .expect("more room");
+        assert_eq!(session.changed, [0]);
+        let rest = &body[65_535..];
+        assert_eq!(
+            session.send_data(0, rest, true),
+            Ok((rest.len(), Sent::All))
+        );
+        assert_eq!(
+            said(&mut session).last().map(|frame| frame.1),
+            Some(END_STREAM)
+        );
+        session.release(0, Code::InternalError);
+        assert!(said(&mut session).is_empty());
+        read(&mut session, &[get(3)]).expect("a request");
+        session
+            .send_head(0, 200, &Fields::default(), false)
+            .expect("the stream is there");
+        let large = vec![b'x'; 1 << 20];
+        read(&mut session, &[frame(Kind::WINDOW_UPDATE, 0, 3, &more)]).expect("more room");
+        let (sent, stop) = session.send_data(0, &large, false).expect("the stream");
+        assert_eq!(stop, Sent::Socket);
+        assert!(sent < MOST_OUT + MOST_PAYLOAD);
+    }
+
+    #[test]
+    fn a_long_head_goes_on_in_further_frames() {
+        let mut session = begun();
+        read(&mut session, &[get(1)]).expect("a request");
+        let mut fields = Fields::default();
+        for number in 0..1000 {
+            fields.push(format!("x-{number}").as_bytes(), &[b'~'; 60]);
+        }
+        session
+            .send_head(0, 200, &fields, true)
+            .expect("the stream is there");
+        let frames = said(&mut session);
+        assert!(frames.len() > 2);
+        let mut block = Vec::new();
+        for (position, (kind, flags, stream, payload)) in frames.iter().enumerate() {
+            assert_eq!(*stream, 1);
+            assert_eq!(*kind == Kind::HEADERS, position == 0);
+            assert_eq!(flags & END_HEADERS != 0, position + 1 == frames.len());
+            block.extend_from_slice(payload);
+        }
+        let mut count = 0;
+        Decoder::default()
+            .decode(&block, |_| count += 1)
+            .expect("a block");
+        assert_eq!(count, 1001);
+    }
+
+    proptest! {
+        /// However the bytes are cut, they mean the same.
+        #[test]
+        fn pieces_change_nothing(
+            frames in prop::collection::vec(
+                (0..11_u8, any::<u8>(), 0..8_u32, prop::collection::vec(any::<u8>(), 0..20)),
+                0..20,
+            ),
+            cut in 1..40_usize,
+        ) {
+            let mut bytes = PREFACE.to_vec();
+            bytes.extend(frame(Kind::SETTINGS, 0, 0, &[]));
+            bytes.extend(get(1));
+            for (kind, flags, stream, payload) in frames {
+                bytes.extend(frame(Kind(kind), flags, stream, &payload));
+            }
+            let run = |cut: usize| {
+                let mut session = new();
+                let mut input = Vec::new();
+                let mut result = Ok(());
+                for piece in bytes.chunks(cut) {
+                    input.extend_from_slice(piece);
+                    match session.read(&input, 0) {
+                        Ok(count) => drop(input.drain(..count)),
+                        Err(fault) => {
+                            result = Err(fault);
+                            break;
+                        }
+                    }
+                }
+                (session.out, session.begun, session.places, result)
+            };
+            prop_assert_eq!(run(bytes.len()), run(cut));
+        }
     }
 }

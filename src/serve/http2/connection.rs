@@ -131,8 +131,7 @@ pub async fn run(
     }
 }
 
-const STALLED: &str =
-    "client timed out (110: Connection timed out) while sending to client";
+const STALLED: &str = "client timed out (110: Connection timed out) while sending to client";
 const TIMED_OUT: &str =
     "client timed out (110: Connection timed out) while reading client request headers";
 
@@ -148,7 +147,10 @@ impl Client {
     /// Writes a line about the connection to the log of its default server.
     fn log(&self, level: Level, message: std::fmt::Arguments<'_>) {
         let local = self.worker.local();
-        if let Some(listening) = local.generation.listen(&self.listen, &self.connection.local) {
+        if let Some(listening) = local
+            .generation
+            .listen(&self.listen, &self.connection.local)
+        {
             let server = connection::default_server(&local, listening).1;
             local.log_connection(server, &self.connection, level, message);
         }
@@ -370,9 +372,7 @@ impl Serving {
     /// Ends what is overdue; `true` if nothing was, and the task will be woken when something is.
     fn look_at_clock(&mut self, context: &mut Context<'_>) -> bool {
         let now = clock::milliseconds();
-        if self.goodbye.is_none()
-            && (self.client.worker.is_draining() || self.end_of_life <= now)
-        {
+        if self.goodbye.is_none() && (self.client.worker.is_draining() || self.end_of_life <= now) {
             self.say_goodbye();
             return false;
         }
@@ -412,7 +412,10 @@ impl Serving {
         if self.is_idle {
             let end = match self.goodbye {
                 _ if has_heard_goodbye => now,
-                Some(said) => self.idle_since.max(said).saturating_add(milliseconds(GOODBYE)),
+                Some(said) => self
+                    .idle_since
+                    .max(said)
+                    .saturating_add(milliseconds(GOODBYE)),
                 None => self.idle_since.saturating_add(milliseconds(match requests {
                     0 => self.header_timeout,
                     _ => self.keepalive,

@@ -98,10 +98,15 @@ impl Http2 {
     }
 
     /// The head of a stream was read.
-    pub(super) fn enter(&mut self, exchange: &Exchange, asks: Asks) {
+    pub(super) fn enter(&mut self, exchange: &mut Exchange, asks: Asks) {
         self.wants_tunnel = asks == Asks::WebSocket;
-        self.has_body =
-            !self.wants_tunnel && !self.shared.session.borrow().is_body_complete(self.place);
+        let session = self.shared.session.borrow();
+        let is_complete = session.is_body_complete(self.place);
+        if is_complete {
+            push_all(&mut exchange.trailers, session.trailers(self.place));
+        }
+        drop(session);
+        self.has_body = !self.wants_tunnel && !is_complete;
         self.awaits_continue = self.has_body && framing::expects_continue(&exchange.head);
         self.status = None;
         self.has_begun = false;
@@ -152,7 +157,7 @@ impl Http2 {
         }
     }
 
-    /// See `Downstream::poll_body`. Trailer fields of a request are taken and dropped.
+    /// See `Downstream::poll_body`.
     pub fn poll_body(
         &mut self,
         context: &mut Context<'_>,
@@ -189,6 +194,9 @@ impl Http2 {
         exchange.request_length += count as u64;
         session.take_body(self.place, count);
         self.has_body = !session.is_body_complete(self.place);
+        if !self.has_body {
+            push_all(&mut exchange.trailers, session.trailers(self.place));
+        }
         Poll::Ready(Ok(!self.has_body))
     }
 
@@ -230,9 +238,7 @@ impl Http2 {
             let end = fields.bytes.len();
             fields.add(Some(Known::ContentLength), start..middle, middle..end);
         }
-        for (known, name, value) in answer.iter() {
-            fields.push_known(known, name, value);
-        }
+        push_all(fields, answer);
         self.status = Some(exchange.status);
         self.has_no_body = has_no_body;
         self.has_ended = has_no_body;
@@ -263,9 +269,7 @@ impl Http2 {
     pub fn queue_end(&mut self, trailers: &Fields) {
         self.has_ended = true;
         if !self.has_no_body {
-            for (known, name, value) in trailers.iter() {
-                self.trailers.push_known(known, name, value);
-            }
+            push_all(&mut self.trailers, trailers);
         }
     }
 
@@ -339,8 +343,7 @@ impl Http2 {
         let session = &mut *self.shared.session.borrow_mut();
         let has_trailers = !self.trailers.is_empty();
         if let Some(status) = self.status.take() {
-            self.is_finished =
-                self.has_ended && self.pending.len() == self.sent && !has_trailers;
+            self.is_finished = self.has_ended && self.pending.len() == self.sent && !has_trailers;
             session.send_head(self.place, status, &self.fields, self.is_finished)?;
             self.has_begun = true;
         }
@@ -399,5 +402,11 @@ impl Http2 {
             true => Poll::Ready(()),
             false => Poll::Pending,
         }
+    }
+}
+
+fn push_all(into: &mut Fields, fields: &Fields) {
+    for (known, name, value) in fields.iter() {
+        into.push_known(known, name, value);
     }
 }

@@ -56,11 +56,7 @@ impl Decoder {
     }
 
     /// Hands each field of a whole block to `take`.
-    pub fn decode(
-        &mut self,
-        block: &[u8],
-        mut take: impl FnMut(Field<'_>),
-    ) -> Result<(), Broken> {
+    pub fn decode(&mut self, block: &[u8], mut take: impl FnMut(Field<'_>)) -> Result<(), Broken> {
         let mut at = 0;
         let mut may_resize = true;
         while let Some(&first) = block.get(at) {
@@ -132,7 +128,12 @@ impl Decoder {
     }
 
     /// A field whose value stands in the block.
-    fn literal<'a>(&'a self, block: &'a [u8], name: Text, value: Text) -> Result<Field<'a>, Broken> {
+    fn literal<'a>(
+        &'a self,
+        block: &'a [u8],
+        name: Text,
+        value: Text,
+    ) -> Result<Field<'a>, Broken> {
         let text = |text: Text| match text {
             Text::Block(start, end) => &block[start..end],
             Text::Decoded(start, end) => &self.decoded[start..end],
@@ -325,7 +326,11 @@ mod tests {
             b"\x82\x20",
             b"\x3f\xe2\x1f",
         ] {
-            assert_eq!(decoded(&mut Decoder::default(), wrong), Err(Broken), "{wrong:?}");
+            assert_eq!(
+                decoded(&mut Decoder::default(), wrong),
+                Err(Broken),
+                "{wrong:?}"
+            );
         }
     }
 

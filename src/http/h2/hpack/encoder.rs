@@ -36,7 +36,9 @@ impl Encoder {
     /// The client has said how large the table may be.
     pub fn resize(&mut self, most: usize) {
         let most = most.min(USUAL_SIZE);
-        let (least, last) = self.resized.unwrap_or((self.table.most(), self.table.most()));
+        let (least, last) = self
+            .resized
+            .unwrap_or((self.table.most(), self.table.most()));
         if most != last {
             self.resized = Some((least.min(most), most));
         }
@@ -83,7 +85,9 @@ impl Encoder {
         }
         let mark = mark(known, name, value);
         for (place, entry) in self.table.entries().enumerate() {
-            if entry.note == mark && entry.value() == value && name.eq_ignore_ascii_case(entry.name())
+            if entry.note == mark
+                && entry.value() == value
+                && name.eq_ignore_ascii_case(entry.name())
             {
                 return push_integer(out, 0x80, 7, FIXED.len() + 1 + place);
             }
