@@ -17,6 +17,7 @@
 //! | 3 | [`tls`] | TLS towards clients and peers, certificates as things that are held |
 //! | 3 | [`http`] | the protocol without policy: heads, framing, bodies, variables |
 //! | 4 | [`access`] | may a request pass |
+//! | 4 | [`cache`] | what is kept of answers: zones in memory and on disk |
 //! | 4 | [`files`] | answers from files |
 //! | 4 | [`filter`] | what happens to an answer on its way to the client |
 //! | 4 | [`log`] | what a request leaves behind, and what went wrong |
@@ -44,6 +45,14 @@
 //! ([`serve::serve`]): server, location, rewrite, access, then an answer from a file, a peer or the
 //! configuration itself, its fields and its body. What it leaves behind goes to [`log`] and
 //! [`metrics`]. Nothing on this way is shared between workers but what never changes.
+//!
+//! # A certificate
+//!
+//! A server offers what stands in its slots ([`tls::slot`]). A slot is never empty: until there is a
+//! certificate it holds a placeholder, and who fills it does so while handshakes go on. Files fill
+//! those of `ssl_certificate` and are watched ([`tls::files`]); [`acme`] fills those of names that
+//! have none: one task for each certificate orders it, proves the names, keeps it on the disk and
+//! renews it, on the main thread. A handshake ([`tls::terminator`]) only reads.
 //!
 //! # A change
 //!
@@ -74,6 +83,7 @@
 
 pub mod access;
 pub mod acme;
+pub mod cache;
 pub mod cli;
 pub mod conf;
 pub mod control;

@@ -1,4 +1,6 @@
 //! May a request pass?
 
 pub mod ip_rules;
+pub mod limits;
+pub mod passwords;
 pub mod real_ip;

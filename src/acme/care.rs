@@ -20,10 +20,13 @@ use crate::store;
 
 /// Nothing is waited for longer without a look: another instance may have renewed, and the clock may
 /// have been set.
-const LOOK_AGAIN: Duration = Duration::from_secs(30);
+pub const LOOK_AGAIN: Duration = Duration::from_secs(30);
 
 /// How often it is looked whether another instance is done.
 const LOOK_ELSEWHERE: Duration = Duration::from_secs(1);
+
+/// An order that another instance makes is given up after so many looks.
+const MOST_LOOKS_ELSEWHERE: u32 = 300;
 
 /// How often it is looked whether the terms were agreed to.
 const LOOK_AGREED: Duration = Duration::from_secs(10);
@@ -41,23 +44,56 @@ pub async fn care(
     challenges: Arc<Challenges>,
 ) {
     loop {
-        look(&certificate);
-        let now = SystemTime::now();
-        match certificate.plan(now) {
-            Plan::Wait(at) => {
-                ask(&certificate, &authorities, now).await;
-                let rest = at.duration_since(SystemTime::now()).unwrap_or_default();
-                // What the authority just said may have changed it.
-                if certificate.plan(SystemTime::now()) != Plan::Order {
-                    pause(&certificate, rest.min(LOOK_AGAIN)).await;
-                }
-            }
-            Plan::Order => {
-                let rest = order(&certificate, &authorities, &challenges).await;
-                pause(&certificate, rest).await;
+        step(&certificate, &authorities, &challenges, LOOK_AGAIN).await;
+    }
+}
+
+/// Does what is to be done for a certificate, or waits for a while, `longest` at most.
+pub async fn step(
+    certificate: &Certificate,
+    authorities: &[Arc<Authority>],
+    challenges: &Arc<Challenges>,
+    longest: Duration,
+) {
+    look(certificate);
+    let now = SystemTime::now();
+    match certificate.plan(now) {
+        Plan::Wait(at) => {
+            ask(certificate, authorities, now).await;
+            let rest = at.duration_since(SystemTime::now()).unwrap_or_default();
+            // What the authority just said may have changed it.
+            if certificate.plan(SystemTime::now()) != Plan::Order {
+                pause(certificate, rest.min(longest)).await;
             }
         }
+        Plan::Order => {
+            let rest = order(certificate, authorities, challenges).await;
+            pause(certificate, rest).await;
+        }
     }
+}
+
+/// Makes one attempt, or waits for another instance that makes it; `true` if the certificate is there.
+pub async fn once(
+    certificate: &Certificate,
+    authorities: &[Arc<Authority>],
+    challenges: &Arc<Challenges>,
+) -> bool {
+    for _ in 0..MOST_LOOKS_ELSEWHERE {
+        let rest = order(certificate, authorities, challenges).await;
+        if certificate.is_there() {
+            return true;
+        }
+        if certificate.state() != State::Elsewhere {
+            return false;
+        }
+        pause(certificate, rest).await;
+        look(certificate);
+        if certificate.is_there() {
+            return true;
+        }
+    }
+    false
 }
 
 /// Waits for a while, or until somebody wants something.

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 
 use super::failure::Failure;
+use super::on_demand::Kept;
 use super::renewal::{self, Suggestion};
 use super::status::{Line, State, Status, Step, Trouble};
 use super::storage::{self, Home};
@@ -48,6 +49,8 @@ pub struct Record {
     pub unproven: Vec<Unproven>,
     /// When the authority wants it renewed.
     pub suggestion: Option<Suggestion>,
+    /// What is kept of a name that a client brought.
+    pub on_demand: Option<Kept>,
     /// What happened, oldest first.
     pub log: VecDeque<Line>,
 }
@@ -253,10 +256,7 @@ impl Certificate {
     fn serve(&self, known: &mut Known, material: &Material) {
         known.facts = Some(material.facts.clone());
         known.lacking = None;
-        self.slot.put(Held {
-            certified: material.certified_key(),
-            lacking: None,
-        });
+        self.slot.put(Held::new(material.certified_key()));
     }
 
     /// How it stands.
@@ -289,6 +289,13 @@ impl Certificate {
         let mut known = self.known.lock();
         change(&mut known.record);
         self.put_record(&mut known)
+    }
+
+    /// Goes on after so many attempts that failed and are written nowhere.
+    pub fn begin_after(&self, attempts: u32) {
+        let mut known = self.known.lock();
+        known.record.attempts = attempts;
+        known.is_kept = false;
     }
 
     /// What the certificate at home says; `None` if there is none.

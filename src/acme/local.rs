@@ -163,10 +163,7 @@ fn sign(order: &Order, directory: PathBuf, labels: &[Box<str>]) -> Result<Made, 
         .key_provider
         .load_private_key(issued.key)
         .map_err(|error| told(&error))?;
-    let held = Held {
-        certified: Arc::new(CertifiedKey::new(issued.chain, key)),
-        lacking: None,
-    };
+    let held = Held::new(Arc::new(CertifiedKey::new(issued.chain, key)));
     Ok(Made {
         held,
         facts,

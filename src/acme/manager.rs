@@ -15,11 +15,13 @@ use super::care::care;
 use super::certificate::{self, Certificate, Issued};
 use super::challenges::Challenges;
 use super::local::Local;
+use super::on_demand::Names;
 use super::status::{State, Status};
 use super::storage::{self, Home};
 use crate::conf::source::Span;
 use crate::conf::typed::acme::{Issuer, KeyKind, Order};
 use crate::conf::typed::log::Level;
+use crate::conf::typed::on_demand::OnDemand;
 use crate::log::error_log;
 use crate::store::Store;
 use crate::tls::placeholder::placeholder;
@@ -37,6 +39,8 @@ pub struct Manager {
     place: Option<Place>,
     store: Arc<OnceLock<Store>>,
     authorities: Mutex<HashMap<Box<str>, Arc<Authority>>>,
+    /// The names that clients bring.
+    pub names: Names,
 }
 
 /// Where things are kept and done.
@@ -53,6 +57,8 @@ struct Entry {
     /// Where the own authority signs.
     local: Option<Arc<Local>>,
     task: Option<AbortHandle>,
+    /// It is for a name that a client brought, and cared for by [`super::on_demand`].
+    is_on_demand: bool,
 }
 
 impl fmt::Debug for Manager {
@@ -135,6 +141,7 @@ impl Manager {
                 certificate,
                 local,
                 task: None,
+                is_on_demand: false,
             },
         );
         Some(slot)
@@ -143,27 +150,115 @@ impl Manager {
     /// The certificate that an order is for, with what is on the disk for it.
     fn certificate(&self, order: &Arc<Order>, slot: &Arc<Slot>) -> Option<Arc<Certificate>> {
         let place = self.place.as_ref()?;
-        let home = Home::of(&place.state, order)?;
-        let made = Certificate::new(
-            Arc::clone(order),
-            home,
-            Arc::clone(slot),
-            Arc::clone(&self.store),
-        );
+        let made = self.fresh(order, slot)?;
         if !made.is_there()
             && let Some(issuer) = order.issuers.first()
         {
             // A name more on a server must not cost the others their certificate.
             let homes = storage::homes(&storage::issuer_directory(&place.state, issuer));
             if let Some(material) = certificate::nearest(&homes, order) {
-                let held = Held {
-                    certified: material.certified_key(),
-                    lacking: None,
-                };
+                let held = Held::new(material.certified_key());
                 made.stand_in(held, material.facts);
             }
         }
         Some(made)
+    }
+
+    /// As [`Manager::certificate`], with what is for all of its names only.
+    pub(super) fn fresh(&self, order: &Arc<Order>, slot: &Arc<Slot>) -> Option<Arc<Certificate>> {
+        let home = Home::of(&self.place.as_ref()?.state, order)?;
+        Some(Certificate::new(
+            Arc::clone(order),
+            home,
+            Arc::clone(slot),
+            Arc::clone(&self.store),
+        ))
+    }
+
+    /// Where tasks run; `None` if nothing is to be got.
+    pub(super) fn runtime(&self) -> Option<Handle> {
+        Some(self.place.as_ref()?.runtime.clone())
+    }
+
+    /// The state directory; `None` if nothing is to be got.
+    pub(super) fn state(&self) -> Option<PathBuf> {
+        Some(self.place.as_ref()?.state.clone())
+    }
+
+    /// The certificate that the configuration itself wants for an order like this, if it does.
+    pub(super) fn configured(&self, order: &Order) -> Option<Arc<Certificate>> {
+        let entries = self.entries.lock();
+        let entry = entries.get(&key(order)).filter(|entry| !entry.is_on_demand);
+        entry?.certificate.clone()
+    }
+
+    /// Is a certificate listed for a name that a client brought?
+    pub(super) fn is_on_demand(&self, order: &Order) -> bool {
+        let entries = self.entries.lock();
+        entries
+            .get(&key(order))
+            .is_some_and(|entry| entry.is_on_demand)
+    }
+
+    /// Lists a certificate for a name that a client brought, which a task cares for.
+    pub(super) fn enter(&self, certificate: &Arc<Certificate>, task: AbortHandle) {
+        let order = certificate.order();
+        let entry = Entry {
+            order: Arc::clone(order),
+            slot: Arc::clone(&certificate.slot),
+            certificate: Some(Arc::clone(certificate)),
+            local: None,
+            task: Some(task),
+            is_on_demand: true,
+        };
+        let before = self.entries.lock().insert(key(order), entry);
+        if let Some(task) = before.and_then(|before| before.task) {
+            task.abort();
+        }
+    }
+
+    /// Takes such a certificate from the list; `false` if it is not there, or is wanted by the
+    /// configuration meanwhile.
+    pub(super) fn leave(&self, order: &Order) -> bool {
+        let mut entries = self.entries.lock();
+        let key = key(order);
+        if !entries.get(&key).is_some_and(|entry| entry.is_on_demand) {
+            return false;
+        }
+        if let Some(task) = entries.remove(&key).and_then(|entry| entry.task) {
+            task.abort();
+        }
+        true
+    }
+
+    /// The slot of a certificate that is wanted, if it is known.
+    pub fn known_slot(&self, order: &Order) -> Option<Arc<Slot>> {
+        let entries = self.entries.lock();
+        Some(Arc::clone(&entries.get(&key(order))?.slot))
+    }
+
+    /// The authorities that an order is for, in its order.
+    pub(super) fn authorities_of(&self, order: &Order) -> Vec<Arc<Authority>> {
+        let Some(place) = &self.place else {
+            return Vec::new();
+        };
+        let mut authorities = self.authorities.lock();
+        let asked = order.issuers.iter().map(|issuer| {
+            let known = authorities.get(&issuer.name);
+            if let Some(known) = known.filter(|known| is_same(&known.issuer, issuer)) {
+                return Arc::clone(known);
+            }
+            let directory = storage::issuer_directory(&place.state, issuer);
+            let made = Authority::new(Arc::clone(issuer), directory, place.runtime.clone());
+            authorities.insert(issuer.name.clone(), Arc::clone(&made));
+            made
+        });
+        asked.collect()
+    }
+
+    /// As [`Manager::challenges`], for who puts answers out.
+    pub(super) fn offers(&self) -> &Arc<Challenges> {
+        &self.challenges
     }
 
     /// What authorities ask to see now.
@@ -171,9 +266,14 @@ impl Manager {
         &self.challenges
     }
 
-    /// Cares for these from now on and for no others; to be called once a configuration is in force.
-    /// The files of those that are not wanted any more stay.
-    pub fn attend(&self, orders: &[Arc<Order>]) {
+    /// Cares for these from now on, and for the names that these rules admit, and for no others; to be
+    /// called once a configuration is in force. The files of those that are not wanted any more stay.
+    pub fn attend(self: &Arc<Self>, orders: &[Arc<Order>], rules: &[Arc<OnDemand>]) {
+        self.attend_orders(orders, rules);
+        self.attend_names(rules);
+    }
+
+    fn attend_orders(&self, orders: &[Arc<Order>], rules: &[Arc<OnDemand>]) {
         for order in orders {
             // Made when the generation was built; here it only has to be there.
             let _ = self.slot(order);
@@ -182,7 +282,7 @@ impl Manager {
         let wanted: HashMap<Key, &Arc<Order>> =
             orders.iter().map(|order| (key(order), order)).collect();
         entries.retain(|key, entry| {
-            let is_wanted = wanted.contains_key(key);
+            let is_wanted = entry.is_on_demand || wanted.contains_key(key);
             if let (false, Some(task)) = (is_wanted, &entry.task) {
                 task.abort();
             }
@@ -206,17 +306,20 @@ impl Manager {
                 ),
             );
         }
-        let mut authorities = self.authorities.lock();
-        authorities.retain(|_, known| {
-            orders
-                .iter()
-                .flat_map(|order| &order.issuers)
-                .any(|issuer| is_same(issuer, &known.issuer))
+        self.authorities.lock().retain(|_, known| {
+            let asked = orders.iter().flat_map(|order| &order.issuers);
+            let mut asked = asked.chain(rules.iter().flat_map(|rule| &rule.issuers));
+            asked.any(|issuer| is_same(issuer, &known.issuer))
         });
         for (key, order) in wanted {
             let Some(entry) = entries.get_mut(&key) else {
                 continue;
             };
+            if std::mem::take(&mut entry.is_on_demand)
+                && let Some(task) = entry.task.take()
+            {
+                task.abort();
+            }
             let is_changed = !is_same_order(order, &entry.order);
             // One that has ended cares for nothing.
             let is_cared_for = (entry.task.as_ref()).is_some_and(|task| !task.is_finished());
@@ -239,17 +342,7 @@ impl Manager {
             let Some(certificate) = &entry.certificate else {
                 continue;
             };
-            let asked = order.issuers.iter().map(|issuer| {
-                let known = authorities.get(&issuer.name);
-                if let Some(known) = known.filter(|known| is_same(&known.issuer, issuer)) {
-                    return Arc::clone(known);
-                }
-                let directory = storage::issuer_directory(&place.state, issuer);
-                let made = Authority::new(Arc::clone(issuer), directory, place.runtime.clone());
-                authorities.insert(issuer.name.clone(), Arc::clone(&made));
-                made
-            });
-            let asked = asked.collect();
+            let asked = self.authorities_of(order);
             let care = care(Arc::clone(certificate), asked, Arc::clone(&self.challenges));
             entry.task = Some(place.runtime.spawn(care).abort_handle());
         }
@@ -389,7 +482,7 @@ fn key(order: &Order) -> Key {
 }
 
 /// Are these the same, wherever they stand?
-fn is_same(one: &Issuer, other: &Issuer) -> bool {
+pub(super) fn is_same(one: &Issuer, other: &Issuer) -> bool {
     let bare = |issuer: &Issuer| Issuer {
         span: Span::default(),
         ..issuer.clone()

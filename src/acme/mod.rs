@@ -5,7 +5,8 @@
 //!
 //! A [`manager::Manager`] holds one [`certificate::Certificate`] for each that is wanted, and for each
 //! of those one task runs [`care::care`]: it waits until there is something to do, and then lets
-//! an [`ordering::Attempt`] do it. All that must survive is on the disk, as [`storage`] has it.
+//! an [`ordering::Attempt`] do it. All that must survive is on the disk, as [`storage`] has it. Names
+//! that only clients know are looked at in [`on_demand`].
 
 mod account;
 pub mod authority;
@@ -16,6 +17,7 @@ pub mod dns;
 mod failure;
 mod local;
 pub mod manager;
+pub mod on_demand;
 mod ordering;
 mod renewal;
 pub mod secret;

@@ -189,6 +189,17 @@ impl Home {
         write_json(&self.directory.join("order.json"), record)
     }
 
+    /// Removes all that is kept of it, unless another instance is at it.
+    pub fn forget(&self) {
+        if !self.directory.is_dir() {
+            return;
+        }
+        if let Ok(Some(_lock)) = self.lock() {
+            // What stays is taken up when the name comes again.
+            let _ = fs::remove_dir_all(&self.directory);
+        }
+    }
+
     /// Makes sure that nobody else orders; `None` if somebody does. Held until dropped, also by being
     /// killed.
     pub fn lock(&self) -> io::Result<Option<File>> {

@@ -491,6 +491,7 @@ const WORDS: &[&str] = &[
     "ca",
     "doctor",
     "audit",
+    "passwd",
     "fmt",
     "help",
     "explain",

@@ -500,6 +500,10 @@ fn details(certificate: &Certificate, now: Millis, paint: Paint, zone: &TimeZone
             line("challenge", &escape(&managed.challenge));
         }
         line("renewal", &next(certificate, now));
+        if let Some(used) = managed.last_used {
+            let used = date_time(used, zone);
+            line("on demand", &format!("a client asked for it last {used}"));
+        }
         if !managed.limits.is_empty() {
             line("limits", &escape(&managed.limits));
         }

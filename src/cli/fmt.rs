@@ -80,7 +80,8 @@ fn read(from: impl io::Read) -> io::Result<String> {
     Ok(text)
 }
 
-fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+/// Puts other bytes into the place of a file, whole or not at all; owner and mode stay.
+pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     // Through a link the file behind it is meant, and the link stays.
     let path = fs::canonicalize(path)?;
     let data = path.metadata()?;

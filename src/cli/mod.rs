@@ -23,6 +23,7 @@ mod follow;
 mod logs;
 mod manual;
 mod paint;
+mod passwd;
 mod paths;
 mod problems;
 mod routes;
@@ -42,6 +43,7 @@ use std::process::ExitCode;
 
 use nix::sys::signal::Signal;
 
+use crate::access::passwords::hash::NewForm;
 use crate::conf::check::closest;
 use crate::conf::directives::{all, render_help};
 use crate::conf::explain::{CODES, Code, explain};
@@ -148,6 +150,21 @@ fn word(word: Word) -> ExitCode {
         Word::Doctor { daemon } => doctor::run(&daemon),
         Word::Audit { what, ca, daemon } => {
             end(&daemon, audit::run(what.as_deref(), ca.as_deref(), &daemon))
+        }
+        Word::Passwd {
+            words,
+            delete,
+            verify,
+            argon2id,
+            daemon,
+        } => {
+            let deed = match (delete, verify, argon2id) {
+                (true, _, _) => passwd::Deed::Delete,
+                (_, true, _) => passwd::Deed::Verify,
+                (_, _, true) => passwd::Deed::Set(NewForm::Argon2id),
+                _ => passwd::Deed::Set(NewForm::Bcrypt),
+            };
+            end(&daemon, passwd::run(&words, deed, &daemon))
         }
         Word::Fmt { check, files } => fmt::run(check, &files),
         Word::Help { directive } => help(directive.as_deref()),

@@ -146,6 +146,23 @@ pub enum Word {
         #[command(flatten)]
         daemon: Daemon,
     },
+    /// Give a user a password in a file for auth_basic_user_file; it is typed or read from standard input
+    Passwd {
+        /// The file, if the configuration names not exactly one, and the user
+        #[arg(required = true, num_args = 1..=2, value_name = "[FILE] USER")]
+        words: Vec<String>,
+        /// Take the user out
+        #[arg(long, conflicts_with_all = ["verify", "argon2id"])]
+        delete: bool,
+        /// Only say whether the password is right
+        #[arg(long, conflicts_with = "argon2id")]
+        verify: bool,
+        /// Keep it as argon2id, which nginx cannot read, instead of bcrypt
+        #[arg(long)]
+        argon2id: bool,
+        #[command(flatten)]
+        daemon: Daemon,
+    },
     /// Write configuration files in the one common form
     Fmt {
         /// Change nothing, fail if a file would change

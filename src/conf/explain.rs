@@ -717,6 +717,76 @@ codes! {
         "http { server { listen 8080 proxy_protocol; } server { listen 8080 proxy_protocol; server_name b; } }"
     }
 
+    // The cache.
+    "E350" BAD_CACHE_PATH "a cache that cannot be used as it is written" {
+        "A `proxy_cache_path` needs a `keys_zone` with a name and a size, and each of its parameters a \
+         value that makes sense; the message names what does not.",
+        "http { proxy_cache_path /var/cache/openclaw/one keys_zone=one; }",
+        "http { proxy_cache_path /var/cache/openclaw/one keys_zone=one:10m; }"
+    }
+    "E351" OVERLAPPING_CACHES "two caches in one directory" {
+        "Each cache removes from its directory what it does not know; two of them would remove each \
+         other's files.",
+        "http { proxy_cache_path /var/cache/openclaw keys_zone=one:10m; proxy_cache_path /var/cache/openclaw/two keys_zone=two:10m; }",
+        "http { proxy_cache_path /var/cache/openclaw/one keys_zone=one:10m; proxy_cache_path /var/cache/openclaw/two keys_zone=two:10m; }"
+    }
+    "E352" CACHE_UNWRITABLE "a directory that a cache cannot write to" {
+        "The directory of a cache is made when the program starts, with all directories above it. It \
+         must be possible to make it, or to write to it if it is there.",
+        "",
+        "http { proxy_cache_path /var/cache/openclaw/one keys_zone=one:10m; }"
+    }
+
+    // Who may pass.
+    "E320" BAD_THROTTLE "a throttle of guesses that cannot be used as it is written" {
+        "`auth_throttle` says how many wrong passwords of one address are borne in a time; more are \
+         answered with 429 until the time is over. A name gets ten times as many, from wherever.",
+        "http { server { auth_throttle 0 1m; } }",
+        "http { server { auth_throttle 20 10m; } }"
+    }
+    "E321" NO_PATH "not the path of a location" {
+        "`auth_request` and `mirror` make a request inside of the same server; they name its path. What \
+         that location does with it, usually a `proxy_pass` to another program, stands there.",
+        "http { server { location / { auth_request http://127.0.0.1:9091/; } } }",
+        "http { server { location / { auth_request /auth; } location = /auth { internal; proxy_pass http://127.0.0.1:9091; } } }"
+    }
+    "E322" MIXED_SIGNATURES "two ways to sign links in one place" {
+        "`secure_link_secret` signs the link itself; `secure_link` and `secure_link_md5` sign what they say. \
+         A place has one of them.",
+        "http { server { location / { secure_link_secret word; secure_link $arg_md5; secure_link_md5 \"$uri word\"; } } }",
+        "http { server { location / { secure_link $arg_md5; secure_link_md5 \"$uri word\"; } } }"
+    }
+    "E323" BAD_REFERER "referring sites that cannot be used as they are written" {
+        "`valid_referers` names hosts, with a path if need be, or expressions behind `~`. `none` and \
+         `blocked` say what holds for requests without a site, and stand beside the name of one.",
+        "http { server { valid_referers none blocked; } }",
+        "http { server { valid_referers none blocked example.com *.example.com; } }"
+    }
+    "W320" PASSWORDS_IN_CLEAR "passwords that everybody on the way can read" {
+        "A password is sent with every request. Without TLS whoever carries the request reads it: the \
+         wireless network, the provider.",
+        "http { server { listen 80; auth_basic off; location / { auth_basic Private; auth_basic_user_file /dev/null/users$host; } } }",
+        "http { server { listen 127.0.0.1:80; location / { auth_basic Private; auth_basic_user_file /dev/null/users$host; } } }"
+    }
+    "W321" NO_PASSWORD_FILE "a place that asks for a password and knows none" {
+        "`auth_basic` compares with the file that `auth_basic_user_file` names. Without one nginx lets \
+         everybody in; here nobody gets in.",
+        "http { server { listen 127.0.0.1:80; auth_basic Private; } }",
+        "http { server { listen 127.0.0.1:80; auth_basic Private; auth_basic_user_file /dev/null/users$host; } }"
+    }
+    "W322" PASSWORD_FILE_UNREADABLE "a file of passwords that cannot be read" {
+        "The file is read when somebody logs in, and again when it changes. As long as it cannot be \
+         read, requests are answered with 403 if it is missing and with 500 otherwise.",
+        "http { server { listen 127.0.0.1:80; auth_basic Private; auth_basic_user_file /dev/null/users; } }",
+        "http { server { listen 127.0.0.1:80; auth_basic Private; auth_basic_user_file /dev/null/users$host; } }"
+    }
+    "W323" PASSWORD_FORM "a password in a form that is refused" {
+        "Passwords in the oldest form of `htpasswd -d` and `crypt` (DES) are compared by their first \
+         eight characters and guessed within hours. Whoever has one cannot log in until it is set anew.",
+        "",
+        ""
+    }
+
     // Certificates that are got automatically.
     "E220" BAD_ISSUER "an issuer of certificates that cannot be used as it is written" {
         "An `acme_issuer` needs the address of the authority's directory, and each of its parameters a \
@@ -749,6 +819,22 @@ codes! {
         "http { server { listen 8443 ssl; acme_certificate letsencrypt a.example.com; \
          ssl_certificate $acme_certificate; ssl_certificate_key $acme_certificate_key; } }"
     }
+    "E225" BAD_ON_DEMAND "certificates on demand that cannot be got as it is written" {
+        "`acme_on_demand` has `allow=PATTERN` (any number of them; a name has to match one), `ask=URL` (a \
+         service of yours that answers `?domain=NAME` with 2xx for names that may have one; where both \
+         are written, both must allow it), `limit=COUNT/TIME` (names that are new), `most=COUNT` (names \
+         that are held), `inactive=TIME` (after which a name that nobody asks for is forgotten) and \
+         `wait=TIME` (how long a handshake waits). Addresses and names without a dot get none.",
+        "http { server { listen 8443 ssl; server_name example.com; acme_on_demand allow=*.example.com limit=20; } }",
+        "http { server { listen 8443 ssl; server_name example.com; acme_on_demand allow=*.example.com limit=20/1h; } }"
+    }
+    "W225" ON_DEMAND_WITHOUT_RULE "certificates on demand for nobody" {
+        "Who asks for a name could make the authority count one order after the other, so a certificate \
+         is got on demand only for names that `allow=` or `ask=` admit, on servers that listen with \
+         `ssl`, and from issuers that `acme` names.",
+        "http { server { listen 8443 ssl; server_name example.com; acme_on_demand limit=5/1h; } }",
+        "http { server { listen 8443 ssl; server_name example.com; acme_on_demand allow=*.example.com limit=5/1h; } }"
+    }
     "W220" NAME_LEFT_OUT "a name of a server that its certificate is not for" {
         "A public authority certifies names and addresses that it can look at. A regular expression, a \
          name with `*` at its end, a wildcard without `challenge dns-01` and an address beside names are \
@@ -768,6 +854,57 @@ codes! {
          until the authority refuses; they are kept in the state directory.",
         "http { acme_issuer ca { uri https://acme.example.com/directory; state_path off; } }",
         "http { acme_issuer ca { uri https://acme.example.com/directory; } }"
+    }
+    "W310" DUPLICATE_MEDIA_TYPE "a media type stands twice" {
+        "It is meant once. `text/html` is always among the types that are compressed or searched.",
+        "http { gzip on; gzip_types text/html text/css; server { } }",
+        "http { gzip on; gzip_types text/css; server { } }"
+    }
+    "E280" BAD_ZONE "a zone that cannot be made" {
+        "A limit counts in a zone, which is a table of keys with a name and a size: `limit_req_zone \
+         $binary_remote_addr zone=clients:10m rate=5r/s;`. It has at least 32k; 10m hold 170,000 addresses.",
+        "http { limit_req_zone $binary_remote_addr zone=clients rate=5r/s; }",
+        "http { limit_req_zone $binary_remote_addr zone=clients:10m rate=5r/s; }"
+    }
+    "E281" BAD_RATE "a rate that cannot be read" {
+        "A rate is a whole number of requests per second or per minute: `rate=5r/s`, `rate=30r/m`. For \
+         less than one a second write it per minute.",
+        "http { limit_req_zone $binary_remote_addr zone=clients:10m rate=0.5r/s; }",
+        "http { limit_req_zone $binary_remote_addr zone=clients:10m rate=30r/m; }"
+    }
+    "E282" BAD_BURST "a burst that cannot be read" {
+        "`burst=` and `delay=` are whole numbers of requests from 1 on. To let no request come ahead of \
+         its rate, leave `burst` out.",
+        "http { limit_req_zone $binary_remote_addr zone=clients:10m rate=5r/s; \
+         limit_req zone=clients burst=0; }",
+        "http { limit_req_zone $binary_remote_addr zone=clients:10m rate=5r/s; \
+         limit_req zone=clients burst=10; }"
+    }
+    "E283" UNKNOWN_ZONE "a zone that is not defined" {
+        "`limit_req` names a zone of `limit_req_zone`, `limit_conn` one of `limit_conn_zone`; both stand \
+         in `http`, before or after their use.",
+        "http { limit_req zone=clients; }",
+        "http { limit_req_zone $binary_remote_addr zone=clients:10m rate=5r/s; limit_req zone=clients; }"
+    }
+    "E284" ZONE_TWICE "two zones with the same name" {
+        "A zone is one table for the whole process, so its name stands for one key, one size and one rate.",
+        "http { limit_req_zone $binary_remote_addr zone=clients:10m rate=5r/s; \
+         limit_req_zone $server_name zone=clients:10m rate=50r/s; }",
+        "http { limit_req_zone $binary_remote_addr zone=clients:10m rate=5r/s; \
+         limit_req_zone $server_name zone=servers:10m rate=50r/s; }"
+    }
+    "W280" BURST_ON_ZONE "`burst` on the zone" {
+        "nginx wants `burst`, `delay` and `nodelay` behind `limit_req`. On the zone they hold here for each \
+         `limit_req` that names the zone and has none of them itself.",
+        "http { limit_req_zone $binary_remote_addr zone=clients:10m rate=5r/s burst=20 nodelay; }",
+        "http { limit_req_zone $binary_remote_addr zone=clients:10m rate=5r/s; \
+         limit_req zone=clients burst=20 nodelay; }"
+    }
+    "W281" ZONE_IN_SERVER "a zone inside of a server" {
+        "nginx wants zones in `http`. One that stands in a server is taken as if it stood there: it is one \
+         table for all servers.",
+        "http { server { limit_req_zone $binary_remote_addr zone=clients:10m rate=5r/s; } }",
+        "http { limit_req_zone $binary_remote_addr zone=clients:10m rate=5r/s; server { } }"
     }
 }
 

@@ -240,6 +240,8 @@ struct Wanted {
     /// The names of its servers that can be in a certificate.
     names: Vec<String>,
     used_by: Vec<CertificateUse>,
+    /// When a client asked for it last, if it is got because clients ask for it.
+    last_used: Option<Millis>,
 }
 
 /// What is held for a wanted certificate.
@@ -302,11 +304,41 @@ fn wanted(http: &Http, sources: &Sources) -> Vec<Wanted> {
                     kind,
                     names,
                     used_by: vec![user],
+                    last_used: None,
                 }),
             }
         }
     }
     all
+}
+
+/// The certificates that are held because clients asked for their names.
+fn on_demand(generation: &Generation, sources: &Sources) -> Vec<Wanted> {
+    let servers = &generation.http.servers;
+    let standings = generation.acme.names.standings();
+    let found = standings.into_iter().filter_map(|standing| {
+        let name = standing.order.names.first()?;
+        let rule_of = |server: &Arc<Server>| server.tls.as_ref()?.on_demand.clone();
+        let mut all = servers.iter().enumerate();
+        let (position, rule) = all.find_map(|(position, server)| {
+            let rule = rule_of(server)?;
+            rule.admits(name).then_some((position, rule))
+        })?;
+        let (file, line) = place_of(rule.span, sources);
+        Some(Wanted {
+            id: order_id(&standing.order),
+            names: vec![name.to_string()],
+            used_by: vec![CertificateUse {
+                server: String::from_utf8_lossy(&servers[position].primary_name).into_owned(),
+                listens: secure_listens(&generation.http, position),
+                file,
+                line,
+            }],
+            kind: Kind::Managed(standing.order),
+            last_used: Some(millis(standing.used)),
+        })
+    });
+    found.collect()
 }
 
 fn order_id(order: &Order) -> String {
@@ -371,13 +403,25 @@ impl Watch {
     /// All certificates of a configuration in force.
     fn all(&self, in_force: &InForce, now: SystemTime) -> Vec<Certificate> {
         let generation = &in_force.generation;
-        let wanted = wanted(&generation.http, &in_force.loaded.sources);
+        let mut wanted = wanted(&generation.http, &in_force.loaded.sources);
+        for found in on_demand(generation, &in_force.loaded.sources) {
+            if !wanted.iter().any(|known| known.id == found.id) {
+                wanted.push(found);
+            }
+        }
         let statuses = generation.acme.statuses();
+        let mut by_names: HashMap<&[Box<str>], Vec<&Status>> = HashMap::new();
+        for status in &statuses {
+            by_names.entry(&status.names).or_default().push(status);
+        }
         let files = generation.files.list();
         let now = millis(now);
         let all = wanted.iter().map(|wanted| {
             let status = match &wanted.kind {
-                Kind::Managed(order) => statuses.iter().find(|status| is_of(status, order)),
+                Kind::Managed(order) => {
+                    let named = by_names.get(&order.names[..]).into_iter().flatten();
+                    named.copied().find(|status| is_of(status, order))
+                }
                 _ => None,
             };
             let holding = self.holding(wanted, generation, &files);
@@ -396,7 +440,10 @@ impl Watch {
         let (held, trouble) = match &wanted.kind {
             Kind::Computed => return Holding::default(),
             Kind::Nothing => (None, Some(NOWHERE.to_owned())),
-            Kind::Managed(order) => (generation.acme.slot(order).map(|slot| slot.held()), None),
+            Kind::Managed(order) => {
+                let slot = generation.acme.known_slot(order);
+                (slot.map(|slot| slot.held()), None)
+            }
             Kind::Files(named) => {
                 let pair = Pair::from(named);
                 let status = files.iter().find(|status| status.pair == pair);
@@ -547,7 +594,7 @@ fn judge(wanted: &Wanted, holding: Holding, status: Option<&Status>, now: Millis
     let seconds = i64::try_from(now / 1000).unwrap_or(i64::MAX);
     let facts = chain.as_ref().and_then(|chain| chain.first());
     let served = chain.as_ref().and_then(|chain| served(chain, seconds));
-    let managed = status.map(|status| managed(status, &wanted.kind));
+    let managed = status.map(|status| managed(status, wanted));
     let (state, remark) = match (facts, &wanted.kind) {
         (_, Kind::Computed) => (
             CertificateState::Valid,
@@ -782,7 +829,7 @@ fn names_in(facts: &Facts) -> Vec<String> {
     names
 }
 
-fn managed(status: &Status, kind: &Kind) -> ManagedCertificate {
+fn managed(status: &Status, wanted: &Wanted) -> ManagedCertificate {
     let is_busy = matches!(status.state, State::Ordering(_) | State::Elsewhere);
     ManagedCertificate {
         challenge: match status.challenge {
@@ -803,7 +850,8 @@ fn managed(status: &Status, kind: &Kind) -> ManagedCertificate {
             }),
             _ => None,
         },
-        limits: match kind {
+        last_used: wanted.last_used,
+        limits: match &wanted.kind {
             Kind::Managed(order)
                 if (order.issuers.first())
                     .is_some_and(|issuer| *issuer.uri == *Issuer::BUILT_IN_URI) =>

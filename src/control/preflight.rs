@@ -18,20 +18,25 @@ use tokio::sync::Semaphore;
 
 use super::firewall::{self, Passage};
 use super::{Control, certificates};
+use crate::acme::manager::Manager;
+use crate::acme::on_demand::{self, Denial};
 use crate::acme::status::{State, Status};
 use crate::conf::typed::Http;
 use crate::conf::typed::acme::{ChallengeKind, Issuer, Order};
 use crate::conf::typed::listen::Address;
 use crate::conf::typed::location::Server;
+use crate::conf::typed::on_demand::OnDemand;
 use crate::http::date;
 use crate::net::resolver::{Authorization, ResolveError, Resolver};
 use crate::process::desk::refusal;
 use crate::protocol::{
     Certificate, CertificateSource, CertificateState, Check, Level, Preflight, Refusal, RefusalCode,
 };
+use crate::serve::generation::Generation;
 use crate::tls::fetch::{Fetcher, Limits, Trust};
 use crate::tls::file;
 use crate::tls::pem;
+use crate::unit;
 
 /// So many are looked into at a time; who asks more often waits.
 static TURN: Semaphore = Semaphore::const_new(2);
@@ -73,15 +78,27 @@ pub async fn run(control: &Control, name: &str) -> Result<Preflight, Refusal> {
     let generation = &in_force.generation;
     let http = &generation.http;
     let mut checks = Vec::new();
-    let position = server_of(http, &name);
+    let mut position = server_of(http, &name);
+    let mut order = order_of(http, &name);
+    let brought = match order {
+        Some(_) => None,
+        None => rule_of(generation, &name),
+    };
+    if let Some((server, _)) = &brought {
+        position = Some(*server);
+    }
     checks.push(server_check(http, position, &name));
     let certificate = listed.certificates.iter().find(|it| it.is_named(&name));
     let server = position.map(|position| &http.servers[position]);
     let secured = server.is_some_and(|server| server.tls.is_some());
-    if certificate.is_some() || secured {
+    if certificate.is_some() || (secured && brought.is_none()) {
         checks.push(certificate_check(certificate, &name));
     }
-    let order = order_of(http, &name);
+    if let Some((_, rule)) = &brought {
+        let (found, may_have_one) = on_demand_checks(&generation.acme, rule, &name).await;
+        checks.extend(found);
+        order = may_have_one.then(|| rule.order(&name));
+    }
     let statuses = generation.acme.statuses();
     let status = statuses
         .iter()
@@ -248,6 +265,75 @@ fn certificate_check(certificate: Option<&Certificate>, name: &str) -> Check {
         _ => String::new(),
     };
     check("certificate", certificate.level(), seen, advice)
+}
+
+/// The server that a client with this name comes to, and its rule for names that clients bring.
+fn rule_of(generation: &Generation, name: &str) -> Option<(usize, Arc<OnDemand>)> {
+    let listens = generation.http.listens.iter().enumerate();
+    let mut secure = listens.filter(|(_, listen)| listen.options.ssl);
+    secure.find_map(|(listen, _)| {
+        let server = generation.routes.server_of_name(listen, name.as_bytes());
+        generation.terminator(server)?;
+        let tls = generation.http.servers.get(server)?.tls.as_ref()?;
+        Some((server, Arc::clone(tls.on_demand.as_ref()?)))
+    })
+}
+
+/// What stands in the way of a certificate on demand, and whether the name may have one.
+async fn on_demand_checks(acme: &Manager, rule: &Arc<OnDemand>, name: &str) -> (Vec<Check>, bool) {
+    let subject = "on demand";
+    let denied = |denial: Denial, advice: &str| {
+        let told = check(subject, Level::Bad, denial.text(), advice);
+        (vec![told], false)
+    };
+    if !on_demand::is_fit(name) {
+        return denied(Denial::Unfit, "list it as a `server_name`");
+    }
+    if !rule.admits(name) {
+        return denied(
+            Denial::NotAllowed,
+            "add `allow=` for it to `acme_on_demand`",
+        );
+    }
+    let mut checks = Vec::new();
+    let asked = acme.names.ask(rule, name).await;
+    if let Err(denial) = asked {
+        let advice = match denial {
+            Denial::Forbidden => "have the service answer `?domain=` with 200 for this name",
+            _ => "start it, and look into the error log for what it says",
+        };
+        checks.push(check(subject, Level::Bad, denial.text(), advice));
+    } else {
+        let allowed = match rule.ask {
+            Some(_) => "the service that `ask=` names allows it",
+            None => "`allow=` admits it",
+        };
+        checks.push(check(subject, Level::Good, allowed, ""));
+    }
+    let room = acme.names.room(rule, name);
+    let is_full = room.held >= rule.most || room.new >= rule.limit.count;
+    let level = match is_full {
+        true => Level::Bad,
+        false => Level::Good,
+    };
+    let seen = format!(
+        "{} of {} names are held, {} of {} were new within {}",
+        room.held,
+        rule.most,
+        room.new,
+        rule.limit.count,
+        unit::time::print(rule.limit.within)
+    );
+    let advice = match is_full {
+        true => "wait, or set `limit=` and `most=` of `acme_on_demand` higher",
+        false => "",
+    };
+    checks.push(check(subject, level, seen, advice));
+    if let Some(denial) = room.refused {
+        let seen = format!("refused a short while ago: {}", denial.text());
+        checks.push(check(subject, Level::Warn, seen, ""));
+    }
+    (checks, asked.is_ok())
 }
 
 /// What is ordered for a name.

@@ -1,6 +1,10 @@
-//! What is done to an answer on its way out, in the order written here: fields, then ranges
-//! ([`crate::http::range`]), which look at the fields.
+//! What is done to an answer on its way out, in the order written here: fields ([`headers`]), then the
+//! body ([`begin`] decides by the fields what is done to it, a [`chain`] does it), then ranges
+//! ([`crate::http::range`]) of bodies that nothing is done to.
 //!
 //! Owns no content. Invariant: a value that came from outside ends no line of the head.
 
+pub mod begin;
+pub mod chain;
+mod compress;
 pub mod headers;

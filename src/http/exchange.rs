@@ -5,6 +5,7 @@
 //! What is computed when first asked (map values, the request id) sits behind cells, so that
 //! evaluating a template needs only `&Exchange`.
 
+use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
@@ -14,6 +15,7 @@ use std::time::{Duration, Instant};
 
 use smallvec::SmallVec;
 
+use super::coding::Compressed;
 use super::head::{Fields, Method, RequestHead, ResponseHead, Version};
 use super::temporary_file::TemporaryFile;
 use crate::conf::regex::Groups;
@@ -186,6 +188,30 @@ pub struct Attempt {
     pub bytes_received: u64,
 }
 
+/// What a limit thought of a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(missing_docs, reason = "each variant is named after its word")]
+pub enum LimitStatus {
+    Passed,
+    Delayed,
+    Rejected,
+    DelayedDryRun,
+    RejectedDryRun,
+}
+
+impl LimitStatus {
+    /// As nginx writes it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Passed => "PASSED",
+            Self::Delayed => "DELAYED",
+            Self::Rejected => "REJECTED",
+            Self::DelayedDryRun => "DELAYED_DRY_RUN",
+            Self::RejectedDryRun => "REJECTED_DRY_RUN",
+        }
+    }
+}
+
 /// The value of a slot variable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Slot {
@@ -242,6 +268,8 @@ pub struct Exchange {
     pub is_behind_alias: bool,
     /// The request was redirected inside (`internal` locations are open to it).
     pub is_internal: bool,
+    /// Made by us on behalf of a client's request; see [`Exchange::derive`].
+    pub is_subrequest: bool,
     /// Internal redirects so far; the limit is ten.
     pub redirects: u8,
     /// A `break` or `rewrite … break` ran: the location's own rewrites are over.
@@ -262,6 +290,15 @@ pub struct Exchange {
     /// `set $limit_rate`, which goes before the directive.
     pub limit_rate: Option<u64>,
 
+    /// `$limit_req_status`; once it is there, the request is counted no second time.
+    pub limit_req_status: Option<LimitStatus>,
+    /// `$limit_conn_status`, likewise.
+    pub limit_conn_status: Option<LimitStatus>,
+    /// `Retry-After` in seconds, if the request fails; 0 is none.
+    pub retry_after: u32,
+    /// What is let go of at the end of the request: the places that it takes up somewhere.
+    pub held: Vec<Box<dyn Any>>,
+
     /// Groups of the last regular expression that matched, and the text they are ranges of.
     pub groups: RefCell<(Groups, Vec<u8>)>,
     /// Values of the variables that the configuration defines.
@@ -281,6 +318,8 @@ pub struct Exchange {
     pub bytes_sent: u64,
     /// Bytes of the answer's head sent.
     pub head_bytes_sent: u64,
+    /// What compressing the body on its way came to, if that was done.
+    pub compressed: Option<Compressed>,
     /// The answer was sent completely.
     pub is_complete: bool,
     /// Tries at peers, in order.
@@ -340,6 +379,7 @@ impl Exchange {
             target_is_complex: false,
             is_behind_alias: false,
             is_internal: false,
+            is_subrequest: false,
             redirects: 0,
             rewrite_broken: false,
             error_status: 0,
@@ -349,6 +389,10 @@ impl Exchange {
             trailers: Fields::default(),
             body_file: None,
             limit_rate: None,
+            limit_req_status: None,
+            limit_conn_status: None,
+            retry_after: 0,
+            held: Vec::new(),
             groups: RefCell::default(),
             slots: RefCell::default(),
             id: Cell::new(None),
@@ -358,6 +402,7 @@ impl Exchange {
             answer_trailers: Fields::default(),
             bytes_sent: 0,
             head_bytes_sent: 0,
+            compressed: None,
             is_complete: false,
             attempts: SmallVec::new(),
             upstream_head: ResponseHead::default(),
@@ -374,6 +419,37 @@ impl Exchange {
             passes_server: false,
             passes_date: false,
             is_http2: false,
+        }
+    }
+
+    /// An exchange of our own on behalf of this one: the same client, server and fields, another
+    /// path and query. It is a GET without a body, until told otherwise; `$request_method` stays
+    /// the client's (nginx: subrequest).
+    pub fn derive(&self, path: &[u8], args: &[u8]) -> Self {
+        let mut head = self.head.copy();
+        head.method = Method::Get;
+        Self {
+            accepted: self.accepted.clone(),
+            server_position: self.server_position,
+            request_count: self.request_count,
+            head,
+            host: self.host.clone(),
+            host_port: self.host_port,
+            path: path.to_vec(),
+            args: args.to_vec(),
+            path_is_original: false,
+            target_is_complex: true,
+            is_internal: true,
+            is_subrequest: true,
+            slots: RefCell::new(self.slots.borrow().clone()),
+            groups: RefCell::new(self.groups.borrow().clone()),
+            id: self.id.clone(),
+            is_http2: self.is_http2,
+            ..Self::new(
+                Rc::clone(&self.connection),
+                Arc::clone(&self.http),
+                Arc::clone(&self.server),
+            )
         }
     }
 
@@ -400,6 +476,10 @@ impl Exchange {
         self.trailers.clear();
         self.body_file = None;
         self.limit_rate = None;
+        self.limit_req_status = None;
+        self.limit_conn_status = None;
+        self.retry_after = 0;
+        self.held.clear();
         let groups = self.groups.get_mut();
         groups.0.clear();
         groups.1.clear();
@@ -413,6 +493,7 @@ impl Exchange {
         self.answer_trailers.clear();
         self.bytes_sent = 0;
         self.head_bytes_sent = 0;
+        self.compressed = None;
         self.is_complete = false;
         self.attempts.clear();
         self.upstream_head.reset();

@@ -170,6 +170,23 @@ impl Fields {
             .map(|(_, value)| value)
     }
 
+    /// Puts a field in front of all others.
+    pub fn push_first(&mut self, known: Known, value: &[u8]) {
+        self.push_known(Some(known), known.name().as_bytes(), value);
+        self.list.rotate_right(1);
+        self.find_first();
+    }
+
+    /// Gives the first field of a known name another value.
+    pub fn replace(&mut self, known: Known, value: &[u8]) {
+        let position = self.first[known as usize];
+        if let Some(field) = self.list.get_mut(usize::from(position)) {
+            field.value_start = self.bytes.len() as u32;
+            field.value_length = value.len() as u32;
+            self.bytes.extend_from_slice(value);
+        }
+    }
+
     /// Removes all fields of a known name.
     pub fn remove(&mut self, known: Known) {
         if self.has(known) {
@@ -181,13 +198,18 @@ impl Fields {
     pub fn retain(&mut self, mut keep: impl FnMut(Option<Known>, &[u8], &[u8]) -> bool) {
         let mut list = std::mem::take(&mut self.list);
         list.retain(|&field| keep(field.known, self.name(field), self.value(field)));
+        self.list = list;
+        self.find_first();
+    }
+
+    /// Looks again for the first field of each known name.
+    fn find_first(&mut self) {
         self.first = [NONE; Known::COUNT];
-        for (position, field) in list.iter().enumerate().rev() {
+        for (position, field) in self.list.iter().enumerate().rev() {
             if let Some(known) = field.known {
                 self.first[known as usize] = position as u16;
             }
         }
-        self.list = list;
     }
 }
 
@@ -547,6 +569,18 @@ pub struct RequestHead {
 }
 
 impl RequestHead {
+    /// The same head in room of its own, without what stands behind it.
+    pub fn copy(&self) -> Self {
+        Self {
+            fields: Fields {
+                bytes: self.fields.bytes[..self.length.min(self.fields.bytes.len())].to_vec(),
+                list: self.fields.list.clone(),
+                first: self.fields.first,
+            },
+            ..*self
+        }
+    }
+
     /// Makes ready for the next request; the bytes stay.
     pub fn reset(&mut self) {
         self.fields.forget();

@@ -2,6 +2,7 @@
 
 pub mod body;
 pub mod buffer;
+pub mod coding;
 pub mod conditional;
 pub mod date;
 pub mod exchange;
@@ -12,6 +13,7 @@ pub mod h1;
 pub mod h2;
 pub mod head;
 pub mod hop_by_hop;
+mod origin;
 pub mod range;
 pub mod temporary_file;
 pub mod uri;

@@ -9,10 +9,12 @@ use std::io::Write as _;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::Ordering::Relaxed;
 
+use super::coding::Coding;
 use super::date;
-use super::exchange::{Attempt, ClientFact, Connection, Exchange, Secured, Slot};
+use super::exchange::{Attempt, ClientFact, Connection, Exchange, LimitStatus, Secured, Slot};
 use super::forwarded;
 use super::head::{Fields, Known, Method, Version};
+use super::origin;
 use super::uri;
 use crate::conf::openssl;
 use crate::conf::regex::Groups;
@@ -105,6 +107,17 @@ fn write_at(variable: &Variable, exchange: &Exchange, out: &mut Vec<u8>, depth: 
         }
         Variable::Slot(slot) => write_slot(*slot, exchange, out, depth),
     }
+}
+
+/// `$gzip_ratio` and its like: two digits behind the point.
+fn ratio(out: &mut Vec<u8>, exchange: &Exchange, coding: Coding) -> bool {
+    let compressed = (exchange.compressed).filter(|compressed| compressed.coding == coding);
+    let Some(ratio) = compressed.and_then(|compressed| compressed.ratio()) else {
+        return false;
+    };
+    // Writing to memory does not fail.
+    let _ = write!(out, "{}.{:02}", ratio / 100, ratio % 100);
+    true
 }
 
 fn append(out: &mut Vec<u8>, bytes: &[u8]) -> bool {
@@ -399,6 +412,9 @@ fn write_core(core: Core, exchange: &Exchange, out: &mut Vec<u8>) -> bool {
             out,
             exchange.bytes_sent.saturating_sub(exchange.head_bytes_sent),
         ),
+        Core::BrotliRatio => ratio(out, exchange, Coding::Brotli),
+        Core::GzipRatio => ratio(out, exchange, Coding::Gzip),
+        Core::ZstdRatio => ratio(out, exchange, Coding::Zstd),
         Core::BytesSent => decimal(out, exchange.bytes_sent),
         Core::Connection => decimal(out, connection.serial),
         Core::ConnectionRequests => decimal(out, exchange.request_count),
@@ -459,8 +475,20 @@ fn write_core(core: Core, exchange: &Exchange, out: &mut Vec<u8>) -> bool {
                 )
         }
         Core::Https => !connection.is_secure() || append(out, b"on"),
+        Core::InvalidReferer => append(
+            out,
+            if origin::is_invalid_referer(exchange) {
+                b"1"
+            } else {
+                b""
+            },
+        ),
+        Core::SecureLink => origin::secure_link(exchange, out),
+        Core::SecureLinkExpires => origin::secure_link_expires(exchange, out),
         Core::IsArgs => exchange.args.is_empty() || append(out, b"?"),
         Core::IsRequestPort => request_port(exchange).is_none() || append(out, b":"),
+        Core::LimitReqStatus => limit_status(exchange.limit_req_status, out),
+        Core::LimitConnStatus => limit_status(exchange.limit_conn_status, out),
         Core::LimitRate => {
             let start = out.len();
             match exchange.limit_rate {
@@ -613,6 +641,10 @@ fn write_core(core: Core, exchange: &Exchange, out: &mut Vec<u8>) -> bool {
             decimal(out, attempt.bytes_received)
         }),
     }
+}
+
+fn limit_status(status: Option<LimitStatus>, out: &mut Vec<u8>) -> bool {
+    status.is_some_and(|status| append(out, status.name().as_bytes()))
 }
 
 fn decimal(out: &mut Vec<u8>, number: u64) -> bool {

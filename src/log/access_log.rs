@@ -691,7 +691,7 @@ mod tests {
 
     #[test]
     fn lines_to_syslog_have_a_header_and_no_line_end() {
-        use crate::conf::typed::log::{Syslog, SyslogServer};
+        use crate::conf::typed::log::{Syslog, SyslogForm, SyslogServer};
         let receiver = std::net::UdpSocket::bind("127.0.0.1:0").expect("binds");
         let port = receiver.local_addr().expect("bound").port();
         let logs = open(access_log(
@@ -699,11 +699,13 @@ mod tests {
                 server: SyslogServer::Host {
                     name: "127.0.0.1".into(),
                     port,
+                    is_stream: false,
                 },
                 facility: 16,
                 severity: 5,
                 tag: "openclaw".into(),
                 no_hostname: true,
+                form: SyslogForm::Rfc3164,
             }),
             Escape::Default,
             "$request $status",

@@ -24,6 +24,7 @@
 //! | `openclaw_tls_handshakes_total` | counter | protocol | handshakes that came to their end: `TLSv1.2`, `TLSv1.3` |
 //! | `openclaw_tls_handshakes_resumed_total` | counter | | of these, those that resumed a session |
 //! | `openclaw_tls_handshakes_failed_total` | counter | | handshakes that failed or were given up |
+//! | `openclaw_on_demand_names_total` | counter | outcome | names that clients brought to `acme_on_demand`: `issued`, `refused`, `failed` |
 //! | `openclaw_certificate_expiry_seconds` | gauge | name, key | when a certificate ends, in seconds since 1970; 0 for a placeholder |
 //! | `openclaw_certificate_failures` | gauge | name, key | attempts to get it that failed since the last that did not |
 //! | `openclaw_requests_total` | counter | server, listen, location, class | requests that ended |
@@ -39,6 +40,7 @@
 //! | `openclaw_upstream_active` | gauge | upstream, peer | requests under way |
 //! | `openclaw_upstream_idle_connections` | gauge | upstream, peer | connections kept |
 //! | `openclaw_upstream_peer_state` | gauge | upstream, peer, state | 1 for the one of `up`, `failed`, `draining`, `down` that holds |
+//! | `openclaw_logins_total` | counter | result | logins with a password: `ok`, `failed`, `throttled` |
 //! | `openclaw_panics_total` | counter | | caught panics, each cost one connection |
 //! | `openclaw_live_dropped_total` | counter | | requests that those who watch were not told |
 
@@ -139,7 +141,9 @@ struct Numbers {
     http2_requests: u64,
     http2_floods: u64,
     tls_handshakes: Handshakes,
+    on_demand_names: OnDemandNames,
     certificates: Vec<ListedCertificate>,
+    logins: Logins,
     panics: u64,
     live_dropped: u64,
     routes: Vec<Route>,
@@ -165,11 +169,25 @@ struct Connections {
 }
 
 #[derive(Serialize)]
+struct OnDemandNames {
+    issued: u64,
+    refused: u64,
+    failed: u64,
+}
+
+#[derive(Serialize)]
 struct Handshakes {
     tls12: u64,
     tls13: u64,
     resumed: u64,
     failed: u64,
+}
+
+#[derive(Serialize)]
+struct Logins {
+    ok: u64,
+    failed: u64,
+    throttled: u64,
 }
 
 #[derive(Serialize)]
@@ -298,6 +316,11 @@ impl Numbers {
             },
             http2_requests: total(|counters| &counters.http2_requests),
             http2_floods: total(|counters| &counters.http2_floods),
+            on_demand_names: OnDemandNames {
+                issued: total(|counters| &counters.on_demand_issued),
+                refused: total(|counters| &counters.on_demand_refused),
+                failed: total(|counters| &counters.on_demand_failed),
+            },
             tls_handshakes: Handshakes {
                 tls12: total(|counters| &counters.tls12),
                 tls13: total(|counters| &counters.tls13),
@@ -305,6 +328,11 @@ impl Numbers {
                 failed: total(|counters| &counters.tls_failed),
             },
             certificates: Vec::new(),
+            logins: Logins {
+                ok: total(|counters| &counters.logins),
+                failed: total(|counters| &counters.logins_failed),
+                throttled: total(|counters| &counters.logins_throttled),
+            },
             panics: total(|counters| &counters.panics),
             live_dropped: live::dropped(),
             routes: routes.collect(),
@@ -381,6 +409,14 @@ impl Numbers {
         self.write_tls(&mut out);
         self.write_routes(&mut out);
         self.write_peers(&mut out);
+        out.family("logins_total", "counter", "logins with a password");
+        for (result, count) in [
+            ("ok", self.logins.ok),
+            ("failed", self.logins.failed),
+            ("throttled", self.logins.throttled),
+        ] {
+            out.sample("", &[("result", result)], count);
+        }
         out.single("panics_total", "counter", "caught panics", self.panics);
         out.single(
             "live_dropped_total",
@@ -413,6 +449,17 @@ impl Numbers {
             "TLS handshakes that failed or were given up",
             handshakes.failed,
         );
+        let help = "names that clients brought to servers with acme_on_demand";
+        out.family("on_demand_names_total", "counter", help);
+        let names = &self.on_demand_names;
+        let outcomes = [
+            ("issued", names.issued),
+            ("refused", names.refused),
+            ("failed", names.failed),
+        ];
+        for (outcome, count) in outcomes {
+            out.sample("", &[("outcome", outcome)], count);
+        }
         let help = "when a certificate ends, in seconds since 1970";
         out.family("certificate_expiry_seconds", "gauge", help);
         for it in &self.certificates {

@@ -42,6 +42,18 @@ pub struct Counters {
     pub tls_resumed: Counter,
     /// Handshakes that failed, those that clients gave up counted.
     pub tls_failed: Counter,
+    /// Names that clients brought and got a certificate for.
+    pub on_demand_issued: Counter,
+    /// Names that clients brought and that were refused one.
+    pub on_demand_refused: Counter,
+    /// Names that clients brought and for which the authority gave none.
+    pub on_demand_failed: Counter,
+    /// Logins with a password that was right; what is remembered of one is not counted again.
+    pub logins: Counter,
+    /// Those with one that was wrong, or of a user who is not there.
+    pub logins_failed: Counter,
+    /// Those that were refused because too much was guessed.
+    pub logins_throttled: Counter,
     /// Panics caught.
     pub panics: Counter,
 }

@@ -5,8 +5,9 @@ use std::io::{self, IsTerminal, Write as _};
 use std::path::{Path, PathBuf};
 
 use super::Setup;
+use crate::cache::place;
 use crate::conf::check;
-use crate::conf::diagnostic::{self, Diagnostic, Severity, arrange};
+use crate::conf::diagnostic::{self, Diagnostic, Severity, any_error, arrange};
 use crate::conf::include::{self, Loaded};
 use crate::conf::source::{Sources, Span};
 use crate::conf::typed::log::{ErrorLog, Level};
@@ -39,18 +40,23 @@ pub fn read(
 }
 
 impl Reading {
-    /// With what is wrong with the certificates that it names, whose files are read for it.
+    /// With what is wrong with the certificates that it names, whose files are read for it, and with
+    /// the directories of its caches.
     pub fn examined(mut self) -> Self {
         if let Some(config) = &self.config {
             examine(config, &mut self.loaded);
+        }
+        if any_error(&self.loaded.diagnostics) {
+            self.config = None;
         }
         self
     }
 }
 
-/// Adds what is wrong with the certificates that a good configuration names.
+/// Adds what is wrong with the certificates and the directories that a good configuration names.
 pub fn examine(config: &Config, loaded: &mut Loaded) {
     let mut found = examine::examine(&config.http);
+    found.extend(place::examine(&config.http));
     if !found.is_empty() {
         loaded.diagnostics.append(&mut found);
         arrange(&mut loaded.diagnostics);

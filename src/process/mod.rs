@@ -20,7 +20,7 @@ mod notify;
 mod panics;
 pub mod pid_file;
 pub mod places;
-mod privileges;
+pub mod privileges;
 mod program;
 mod pulse;
 mod watchdog;
@@ -37,6 +37,7 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::registry::Registry;
 
 use crate::acme::manager::Manager;
+use crate::cache::place;
 use crate::conf::diagnostic::any_error;
 use crate::conf::include::Loaded;
 use crate::conf::typed::log::{ErrorLog, Level, Target};
@@ -138,6 +139,16 @@ pub fn run(setup: Setup, attend: impl FnOnce(&Desk, Option<ControlSocket>)) -> R
     if let Some(identity) = &identity {
         log::set_owner(Some(identity.user.as_raw()));
         hand_over(&early.made, identity)?;
+    }
+    let owner = (identity.as_ref()).map(|identity| (identity.user, identity.group));
+    for cache in &config.http.caches {
+        if let Err(error) = place::make(&cache.path, owner) {
+            return Err(fail(format_args!(
+                "mkdir() \"{}\" failed {}",
+                cache.path.display(),
+                error_log::cause(&error)
+            )));
+        }
     }
     if let Some(directory) = &config.process.working_directory {
         std::env::set_current_dir(directory).map_err(|error| {

@@ -19,7 +19,7 @@ use super::desk::{self, Author, Counter, Desk, InForce, Proposal};
 use super::history::{Attempt, History};
 use super::notify::{self, State};
 use super::pid_file::PidFile;
-use super::privileges::Identity;
+use super::privileges::{self, Identity};
 use super::watchdog::Watchdog;
 use super::worker::{Handle, News, Order};
 use super::{chain, conf_files, configuration};
@@ -40,6 +40,9 @@ const RESTART_PAUSE: Duration = Duration::from_secs(1);
 
 /// How long the names of upstreams may hold up a start or a reload.
 const NAMES_PATIENCE: Duration = Duration::from_secs(5);
+
+/// How long what was stored last may take to reach the disk, at the end.
+const CACHE_PATIENCE: Duration = Duration::from_secs(2);
 
 /// How often the sizes of log files are looked at, with `log_rotate`.
 const LOGS_SEEN: Duration = Duration::from_secs(5);
@@ -146,8 +149,9 @@ impl Program {
                 return Err(StartError::Worker);
             }
         }
+        self.generation.start_caches(privileges::renounce);
         started();
-        self.generation.acme.attend(&self.generation.orders());
+        self.generation.attend();
         let generation = Arc::clone(&self.generation);
         self.attend_staples(&generation);
         // A generation ends with its last request, not with the program.
@@ -217,6 +221,10 @@ impl Program {
             self.finish(&mut signals, &mut workers).await;
         }
         workers.stop();
+        let deadline = std::time::Instant::now() + CACHE_PATIENCE;
+        for zone in self.generation.caches() {
+            zone.settle(deadline);
+        }
         error_log::report(Level::Notice, format_args!("exit"));
         Ok(())
     }
@@ -227,7 +235,7 @@ impl Program {
         self.sockets = Sockets::default();
         // Nor is a certificate got any more: what the authority wants to see is not served, and who
         // comes next may want the same.
-        self.generation.acme.attend(&[]);
+        self.generation.acme.attend(&[], &[]);
         workers.drain();
         let timeout = self.generation.process.shutdown_timeout;
         let deadline = timeout.map(|timeout| Instant::now() + timeout);
@@ -603,7 +611,8 @@ impl Program {
             workers.install(index, &self.generation, shares);
         }
         workers.shrink_to(count);
-        next.acme.attend(&next.orders());
+        next.start_caches(privileges::renounce);
+        next.attend();
         self.attend_staples(&next);
         Ok(next)
     }

@@ -951,6 +951,9 @@ pub struct ManagedCertificate {
     pub limits: String,
     /// What was done, oldest first; the last lines only.
     pub log: Vec<LogLine>,
+    /// When a client asked for it last, if it is got because clients ask for it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_used: Option<Millis>,
 }
 
 /// The terms of an authority.

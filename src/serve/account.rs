@@ -11,6 +11,23 @@ use crate::unit::clock;
 
 /// Counts a request for a route, and its attempts for their peers.
 pub fn count(route: RouteId, exchange: &Exchange) {
+    let upstream_time = count_attempts(exchange);
+    let now = clock::now();
+    traffic::count_request(
+        route,
+        &Ended {
+            status: exchange.status,
+            received: exchange.request_length,
+            sent: exchange.bytes_sent,
+            time: nanoseconds(now.saturating_duration_since(exchange.started)),
+            upstream_time,
+        },
+    );
+    live::tell(|| summary(route, exchange));
+}
+
+/// Counts the attempts of a request for their peers; how long they took together, in nanoseconds.
+pub fn count_attempts(exchange: &Exchange) -> u64 {
     let now = clock::now();
     let mut upstream_time = 0;
     for attempt in &exchange.attempts {
@@ -30,17 +47,7 @@ pub fn count(route: RouteId, exchange: &Exchange) {
             );
         }
     }
-    traffic::count_request(
-        route,
-        &Ended {
-            status: exchange.status,
-            received: exchange.request_length,
-            sent: exchange.bytes_sent,
-            time: nanoseconds(now.saturating_duration_since(exchange.started)),
-            upstream_time,
-        },
-    );
-    live::tell(|| summary(route, exchange));
+    upstream_time
 }
 
 /// A request as those see it who watch.

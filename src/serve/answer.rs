@@ -15,7 +15,7 @@ use super::pace::Pace;
 use crate::conf::template::Template;
 use crate::conf::variable::{Core, Variable};
 use crate::files::serve::Content;
-use crate::filter::headers;
+use crate::filter::{begin, headers};
 use crate::http::body::{Body, FileBody};
 use crate::http::exchange::Exchange;
 use crate::http::h1::write;
@@ -172,8 +172,9 @@ pub async fn send(
     content: Content,
 ) -> Result<(), ClientError> {
     let has_trailers = complete(exchange, content.modified);
+    let filters = begin::begin(exchange);
     let mut body = content.body;
-    if content.allows_ranges && exchange.status == 200 {
+    if content.allows_ranges && exchange.status == 200 && filters.is_none() {
         body = match range::apply(exchange, body) {
             Ok(body) => body,
             Err(range::Unsatisfiable) => {
@@ -212,12 +213,16 @@ pub async fn send(
         Framing::Nothing
     };
     start(local, exchange, downstream, framing, has_body);
+    downstream.set_filters(filters.filter(|_| has_body));
     let timeout = exchange.settings.send_timeout;
     match body {
         Body::File(file) if has_body => send_file(exchange, downstream, &file).await?,
         Body::Bytes(bytes) => {
             if has_body {
-                downstream.queue(&bytes);
+                for piece in bytes.chunks(PIECE) {
+                    downstream.queue(piece);
+                    rest(downstream).await;
+                }
             }
             buffer::give_back(bytes);
         }
@@ -226,9 +231,16 @@ pub async fn send(
     add_trailers(exchange);
     downstream.queue_end(&exchange.answer_trailers);
     exchange.bytes_sent += downstream.flush(timeout).await?;
-    note_sent(exchange);
+    note_sent(exchange, downstream);
     exchange.is_complete = true;
     Ok(())
+}
+
+/// Lets others have their turn if the body's filters worked for long.
+async fn rest(downstream: &mut Downstream) {
+    if downstream.takes_long() {
+        tokio::task::yield_now().await;
+    }
 }
 
 /// The parts of a file, each with what stands in front of it.
@@ -294,6 +306,7 @@ async fn send_file(
                 )));
             }
             downstream.queue(&piece[..count]);
+            rest(downstream).await;
             at += count as u64;
             if at < part.range.end || downstream.queued() > PIECE {
                 exchange.bytes_sent += downstream.flush(timeout).await?;
@@ -325,8 +338,9 @@ pub fn size_of(template: &Template, exchange: &Exchange) -> u64 {
     unit::size::offset(text).unwrap_or_default()
 }
 
-/// Bytes were handed to the kernel; what the head took of them is known.
-pub fn note_sent(exchange: &mut Exchange) {
+/// Bytes were handed to the kernel; what the head took of them is known, and what the filters did.
+pub fn note_sent(exchange: &mut Exchange, downstream: &mut Downstream) {
+    exchange.compressed = downstream.take_compressed();
     exchange.head_bytes_sent = exchange.head_bytes_sent.min(exchange.bytes_sent);
 }
 
@@ -348,6 +362,11 @@ pub fn complete(exchange: &mut Exchange, modified: Option<i64>) -> bool {
     }
     if exchange.status == 204 {
         exchange.answer_length = None;
+    }
+    if exchange.retry_after > 0 && exchange.status >= 400 {
+        let mut seconds = Vec::new();
+        write::push_decimal(&mut seconds, u64::from(exchange.retry_after));
+        exchange.answer.push(b"Retry-After", &seconds);
     }
     let mut scratch = buffer::take_small();
     let has_trailers = headers::apply(exchange, modified, &mut scratch);

@@ -3,6 +3,9 @@
 //! Owns framing towards the client and the bytes not yet written; knows nothing of what they mean.
 //! HTTP/1.1 and HTTP/2 are two variants of one type, so that everything above is written once.
 //!
+//! Between those who queue the body and the framing stand the filters of the body, where there are
+//! any ([`Downstream::set_filters`]): nobody else knows of them, whatever the body comes from.
+//!
 //! Invariant: bytes queued are framed bytes. Whoever queues decides nothing about framing; the head
 //! said once, in [`Downstream::begin`], how the body is delimited.
 
@@ -16,7 +19,9 @@ use tokio::io::AsyncWrite as _;
 
 use super::http2::Http2;
 use super::pace::Pace;
+use crate::filter::chain::{Chain, Failure};
 use crate::http::buffer;
+use crate::http::coding::Compressed;
 use crate::http::exchange::Exchange;
 use crate::http::h1::chunked::{self, ChunkError, Decoder};
 use crate::http::h1::framing::{self, BodyLength};
@@ -27,6 +32,10 @@ use crate::tls::stream::Stream;
 
 /// How much of a body is read from a client at once.
 const READ: usize = 16 << 10;
+/// Once so much waits for the client, the filters of the body rest.
+const FILTERED: usize = 64 << 10;
+/// After so many bytes that were filtered it is somebody else's turn: filters take their time.
+const TURN: u64 = 128 << 10;
 
 /// The client's side of an exchange.
 #[derive(Debug)]
@@ -35,6 +44,9 @@ pub enum Downstream {
     Http1(Box<Http1>),
     /// A stream of HTTP/2.
     Http2(Box<Http2>),
+    /// Nobody: what is sent here is gone. That of a subrequest, whose request has no body left to
+    /// read.
+    Detached,
 }
 
 /// What went wrong with the client.
@@ -46,6 +58,8 @@ pub enum ClientError {
     TimedOut,
     /// Its chunked body is malformed.
     BadBody(ChunkError),
+    /// The body for it cannot be made; no fault of its own.
+    Filter(Failure),
 }
 
 impl std::fmt::Display for ClientError {
@@ -57,6 +71,7 @@ impl std::fmt::Display for ClientError {
             }
             Self::TimedOut => formatter.write_str("client timed out (110: Connection timed out)"),
             Self::BadBody(error) => write!(formatter, "client sent invalid chunked body: {error}"),
+            Self::Filter(failure) => failure.fmt(formatter),
         }
     }
 }
@@ -91,10 +106,22 @@ pub struct Http1 {
     out: Vec<u8>,
     sent: usize,
     framing: Framing,
+    filtering: Option<Box<Filtering>>,
     pace: Option<Box<Pace>>,
     /// For reading from and writing to the client.
     pub deadline: Deadline,
     is_armed: bool,
+}
+
+/// The filters of a body and what they have to do with its end.
+#[derive(Debug)]
+pub struct Filtering {
+    chain: Chain,
+    /// What follows the body once all of it came out of the filters.
+    end: Option<Fields>,
+    failure: Option<Failure>,
+    /// Bytes filtered when it was somebody else's turn last.
+    turned: u64,
 }
 
 #[derive(Debug)]
@@ -115,6 +142,7 @@ impl Http1 {
             out: Vec::new(),
             sent: 0,
             framing: Framing::Raw,
+            filtering: None,
             pace: None,
             deadline: Deadline::new(),
             is_armed: false,
@@ -286,6 +314,7 @@ impl Downstream {
         match self {
             Self::Http1(http1) => matches!(http1.body, RequestBody::Complete),
             Self::Http2(http2) => http2.is_body_complete(),
+            Self::Detached => true,
         }
     }
 
@@ -298,6 +327,7 @@ impl Downstream {
                 RequestBody::Chunked(_) => None,
             },
             Self::Http2(http2) => http2.body_length(),
+            Self::Detached => Some(0),
         }
     }
 
@@ -367,6 +397,7 @@ impl Downstream {
                 })
             }
             Self::Http2(http2) => http2.poll_body(context, exchange, into, room, timeout),
+            Self::Detached => Poll::Ready(Ok(true)),
         }
     }
 
@@ -379,6 +410,7 @@ impl Downstream {
                 http2.allow_body();
                 return Ok(());
             }
+            Self::Detached => return Ok(()),
         };
         if !http1.awaits_continue {
             return Ok(());
@@ -411,6 +443,7 @@ impl Downstream {
                 http1.framing = framing;
             }
             Self::Http2(http2) => http2.begin(exchange, framing == Framing::Nothing),
+            Self::Detached => {}
         }
     }
 
@@ -424,11 +457,119 @@ impl Downstream {
                     .extend_from_slice(&head.fields.bytes[..head.length]);
             }
             Self::Http2(http2) => http2.queue_interim(head),
+            Self::Detached => {}
         }
+    }
+
+    /// Sets what the body of the answer that begins passes on its way; `None` if nothing.
+    pub fn set_filters(&mut self, chain: Option<Box<Chain>>) {
+        if let Some(filtering) = self.filtering() {
+            *filtering = chain.map(|chain| {
+                Box::new(Filtering {
+                    chain: *chain,
+                    end: None,
+                    failure: None,
+                    turned: 0,
+                })
+            });
+        }
+    }
+
+    /// What the filters did, if they compressed the body. They are gone with that.
+    pub fn take_compressed(&mut self) -> Option<Compressed> {
+        let filtering = self.filtering()?.take()?;
+        filtering.chain.compressed()
+    }
+
+    fn filtering(&mut self) -> Option<&mut Option<Box<Filtering>>> {
+        match self {
+            Self::Http1(http1) => Some(&mut http1.filtering),
+            Self::Http2(http2) => Some(&mut http2.filtering),
+            Self::Detached => None,
+        }
+    }
+
+    /// The filters, if the body has any.
+    fn filters(&self) -> Option<&Filtering> {
+        match self {
+            Self::Http1(http1) => http1.filtering.as_deref(),
+            Self::Http2(http2) => http2.filtering.as_deref(),
+            Self::Detached => None,
+        }
+    }
+
+    /// Lets the filters work on what they have, for as long as not much waits for the client.
+    fn filter(&mut self) {
+        // While they work, what comes out goes to the other half of this.
+        let Some(mut filtering) = self.filtering().and_then(Option::take) else {
+            return;
+        };
+        if filtering.chain.has_work() && filtering.failure.is_none() {
+            let mut piece = buffer::take_large();
+            loop {
+                let room = FILTERED.saturating_sub(self.framed());
+                if room == 0 || !filtering.chain.has_work() {
+                    break;
+                }
+                let ran = filtering.chain.run(&mut piece, room);
+                self.frame(&piece);
+                piece.clear();
+                if let Err(failure) = ran {
+                    filtering.failure = Some(failure);
+                    break;
+                }
+            }
+            buffer::give_back(piece);
+        }
+        if filtering.chain.has_ended()
+            && let Some(trailers) = filtering.end.take()
+        {
+            self.frame_end(&trailers);
+        }
+        if let Some(place) = self.filtering() {
+            *place = Some(filtering);
+        }
+    }
+
+    /// The body's source has nothing more for now: queues what its filters hold back of it. `false`
+    /// if that is nothing.
+    pub fn flush_filters(&mut self) -> bool {
+        let filtering = self.filtering().and_then(Option::as_mut);
+        let is_asked = filtering.is_some_and(|filtering| filtering.chain.flush());
+        if is_asked {
+            self.filter();
+        }
+        is_asked
+    }
+
+    /// Have the filters worked for so long that others should have their turn?
+    pub fn takes_long(&mut self) -> bool {
+        let Some(Some(filtering)) = self.filtering() else {
+            return false;
+        };
+        let received = filtering.chain.received();
+        let takes_long = received - filtering.turned >= TURN;
+        if takes_long {
+            filtering.turned = received;
+        }
+        takes_long
     }
 
     /// Queues bytes of the body.
     pub fn queue(&mut self, bytes: &[u8]) {
+        if bytes.is_empty() {
+            return;
+        }
+        if let Some(Some(filtering)) = self.filtering() {
+            filtering.chain.push(bytes);
+            self.filter();
+        } else {
+            self.frame(bytes);
+        }
+    }
+
+    /// Queues bytes that passed all filters.
+    fn frame(&mut self, bytes: &[u8]) {
         if bytes.is_empty() {
             return;
         }
@@ -443,15 +584,19 @@ impl Downstream {
                 }
             },
             Self::Http2(http2) => http2.queue(bytes),
+            Self::Detached => {}
         }
     }
 
-    /// Where bytes of the body may be appended directly, when framing adds nothing to them.
+    /// Where bytes of the body may be appended directly, when neither filters nor framing do anything
+    /// to them.
     pub fn raw_queue(&mut self) -> Option<&mut Vec<u8>> {
         match self {
-            Self::Http1(http1) if http1.framing == Framing::Raw => Some(&mut http1.out),
-            Self::Http1(_) => None,
-            Self::Http2(http2) => http2.raw_queue(),
+            Self::Http1(http1) if http1.framing == Framing::Raw && http1.filtering.is_none() => {
+                Some(&mut http1.out)
+            }
+            Self::Http2(http2) if http2.filtering.is_none() => http2.raw_queue(),
+            _ => None,
         }
     }
 
@@ -462,6 +607,20 @@ impl Downstream {
 
     /// Queues the end of the body, with trailer fields where the framing has room for them.
     pub fn queue_end(&mut self, trailers: &Fields) {
+        if let Some(Some(filtering)) = self.filtering() {
+            let mut end = Fields::default();
+            for (known, name, value) in trailers.iter() {
+                end.push_known(known, name, value);
+            }
+            filtering.end = Some(end);
+            filtering.chain.end();
+            self.filter();
+        } else {
+            self.frame_end(trailers);
+        }
+    }
+
+    fn frame_end(&mut self, trailers: &Fields) {
         match self {
             Self::Http1(http1) => {
                 if http1.framing == Framing::Chunked {
@@ -469,11 +628,13 @@ impl Downstream {
                 }
             }
             Self::Http2(http2) => http2.queue_end(trailers),
+            Self::Detached => {}
         }
     }
 
     /// Forgets an answer of which nothing was written yet; `false` if something was.
     pub fn take_back(&mut self) -> bool {
+        self.set_filters(None);
         match self {
             Self::Http1(http1) if http1.sent == 0 && !http1.stream.is_mid_write() => {
                 http1.out.clear();
@@ -481,14 +642,26 @@ impl Downstream {
             }
             Self::Http1(_) => false,
             Self::Http2(http2) => http2.take_back(),
+            Self::Detached => true,
         }
     }
 
-    /// Bytes queued and not yet written.
+    /// Bytes queued and not yet written, among them those that wait for a filter; never 0 if there is
+    /// anything to send.
     pub fn queued(&self) -> usize {
+        let filtering = self.filters().map_or(0, |filtering| {
+            filtering.chain.waiting()
+                + usize::from(filtering.end.is_some() || filtering.failure.is_some())
+        });
+        self.framed() + filtering
+    }
+
+    /// Bytes that passed all filters and are not yet written.
+    fn framed(&self) -> usize {
         match self {
             Self::Http1(http1) => http1.out.len() - http1.sent,
             Self::Http2(http2) => http2.queued(),
+            Self::Detached => 0,
         }
     }
 
@@ -499,6 +672,14 @@ impl Downstream {
         context: &mut Context<'_>,
         timeout: Duration,
     ) -> Poll<Result<usize, ClientError>> {
+        if self.filters().is_some() {
+            self.filter();
+            if let Some(failure) = self.filters().and_then(|filtering| filtering.failure)
+                && self.framed() == 0
+            {
+                return Poll::Ready(Err(ClientError::Filter(failure)));
+            }
+        }
         match self {
             Self::Http1(http1) => {
                 let polled = http1.poll_flush(context);
@@ -516,6 +697,7 @@ impl Downstream {
                 })
             }
             Self::Http2(http2) => http2.poll_flush(context, timeout),
+            Self::Detached => Poll::Ready(Ok(0)),
         }
     }
 
@@ -535,6 +717,7 @@ impl Downstream {
             // Pipelined bytes hide the end; the next read will tell.
             Self::Http1(http1) => http1.stream.poll_gone(context),
             Self::Http2(http2) => http2.poll_gone(),
+            Self::Detached => Poll::Pending,
         }
     }
 
@@ -543,6 +726,7 @@ impl Downstream {
         match self {
             Self::Http1(http1) => http1.pace = pace.map(Box::new),
             Self::Http2(http2) => http2.set_pace(pace),
+            Self::Detached => {}
         }
     }
 
@@ -551,6 +735,7 @@ impl Downstream {
         match self {
             Self::Http1(http1) => http1.pace.is_some(),
             Self::Http2(http2) => http2.is_paced(),
+            Self::Detached => false,
         }
     }
 
@@ -559,6 +744,7 @@ impl Downstream {
         match self {
             Self::Http1(_) => framing::wants_upgrade(&exchange.head).is_some(),
             Self::Http2(http2) => http2.wants_tunnel(),
+            Self::Detached => false,
         }
     }
 
@@ -566,7 +752,7 @@ impl Downstream {
     pub fn as_http1(&mut self) -> Option<&mut Http1> {
         match self {
             Self::Http1(http1) => Some(http1),
-            Self::Http2(_) => None,
+            Self::Http2(_) | Self::Detached => None,
         }
     }
 }

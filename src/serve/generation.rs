@@ -21,8 +21,10 @@ use super::account;
 use super::peer_http2;
 use super::proxy::Plan;
 use super::proxy_fields::Url;
+use crate::access::limits::Zones;
 use crate::acme::manager::Manager;
 use crate::acme::status::State;
+use crate::cache::zone::Zone;
 use crate::conf::typed::acme::Order;
 use crate::conf::typed::listen::Address;
 use crate::conf::typed::location::{Handler, Location, Server, Settings, Statement};
@@ -67,11 +69,15 @@ pub struct Generation {
     pub routes: RouteTable,
     /// By [`Settings::id`].
     places: Vec<Place>,
+    /// What the limits know of clients.
+    pub zones: Zones,
     /// By position in [`Http::upstreams`].
     peers: Vec<Arc<Peers>>,
     /// Names of groups in lower case, for `proxy_pass` with variables.
     groups: HashMap<Box<[u8]>, usize>,
     listens: HashMap<Address, usize>,
+    /// By position in [`Http::caches`].
+    caches: Vec<Arc<Zone>>,
     /// By position in [`Http::servers`]: what servers with TLS offer.
     terminators: Vec<Option<Terminator>>,
     /// What lets clients take up their sessions again.
@@ -216,9 +222,20 @@ impl Generation {
                 &mut warnings,
             )?);
         }
+        // What is stored survives a change of everything but the zone itself.
+        let known = previous.map_or(&[][..], |previous| &previous.caches);
+        let caches = http.caches.iter().map(|conf| {
+            let kept = known.iter().find(|zone| zone.may_become(conf));
+            kept.map_or_else(
+                || Zone::new(Arc::clone(conf), error_log::report),
+                Arc::clone,
+            )
+        });
         Ok(Arc::new(Self {
             number,
             routes: RouteTable::new(&http),
+            caches: caches.collect(),
+            zones: Zones::new(&http.limit_zones, previous.map(|previous| &previous.zones)),
             http,
             process: config.process,
             places,
@@ -263,8 +280,15 @@ impl Generation {
         self.terminators.get(server)?.as_ref()
     }
 
+    /// Has the certificates cared for that its servers want; once it is in force.
+    pub fn attend(&self) {
+        let servers = self.http.servers.iter();
+        let rules = servers.filter_map(|server| server.tls.as_ref()?.on_demand.clone());
+        self.acme.attend(&self.orders(), &rules.collect::<Vec<_>>());
+    }
+
     /// The certificates that its servers want from elsewhere than files.
-    pub fn orders(&self) -> Vec<Arc<Order>> {
+    fn orders(&self) -> Vec<Arc<Order>> {
         let servers = self.http.servers.iter();
         let offered = servers.filter_map(|server| server.tls.as_ref());
         offered
@@ -316,6 +340,25 @@ impl Generation {
         known
             .map_or(&self.system_resolver, |(_, resolver)| resolver)
             .clone()
+    }
+
+    /// The zone of a `proxy_cache_path`, by its position in [`Http::caches`].
+    pub fn cache(&self, position: usize) -> Option<&Arc<Zone>> {
+        self.caches.get(position)
+    }
+
+    /// The zones of the cache keep to what this generation says of them, in threads that begin with
+    /// a call of `begin`.
+    pub fn start_caches(&self, begin: fn()) {
+        for (zone, conf) in self.caches.iter().zip(&self.http.caches) {
+            zone.become_like(conf);
+            zone.start(begin);
+        }
+    }
+
+    /// Every zone of the cache.
+    pub fn caches(&self) -> &[Arc<Zone>] {
+        &self.caches
     }
 
     /// What the requests that end in a place of this generation are counted as; the same for a
@@ -440,7 +483,8 @@ fn terminator(
     }
     let is_managed = |certificate: &Certificate| matches!(certificate, Certificate::Managed(_));
     let is_lacking = !tls.rejects && slots.iter().all(|slot| slot.held().lacking.is_some());
-    if is_lacking && computed.is_empty() && !tls.certificates.iter().any(is_managed) {
+    let is_expected = tls.on_demand.is_some() || tls.certificates.iter().any(is_managed);
+    if is_lacking && computed.is_empty() && !is_expected {
         let name = String::from_utf8_lossy(&server.primary_name);
         let why = format!("no certificate for server \"{name}\", a placeholder is served");
         warnings.push(why.clone());

@@ -9,14 +9,17 @@ use std::sync::Arc;
 use std::task::Context;
 
 use rustls::pki_types::CertificateDer;
+use rustls::sign::CertifiedKey;
 use rustls::{HandshakeKind, ProtocolVersion, SignatureScheme};
 
 use super::connection;
 use super::generation::Local;
 use super::worker::Worker;
 use crate::acme::challenges;
+use crate::acme::on_demand::{Demand, Denial};
 use crate::conf::typed::listen::Address;
 use crate::conf::typed::log::Level;
+use crate::conf::typed::on_demand::OnDemand;
 use crate::http::exchange::{ClientCertificate, ClientFact, Connection, Exchange, Judged, Secured};
 use crate::http::variables;
 use crate::log::error_log;
@@ -118,7 +121,28 @@ pub async fn accept(
                 return None;
             }
             let config = terminator.config(&hello.client());
-            if terminator.computed().is_empty() {
+            let brought = match terminator.on_demand(&name) {
+                Some(rule) => match demanded(&local, rule, &name, connection, &deadline).await {
+                    Ok(certified) => Some(certified),
+                    // What there is for other names may still say something to the client.
+                    Err(_) if terminator.has_certificate() => None,
+                    Err(why) => {
+                        let client = &connection.remote_text;
+                        let why = why.text();
+                        let message = format_args!(
+                            "no certificate for \"{name}\": {why}, while SSL handshaking, client: {client}"
+                        );
+                        error_log::report(Level::Info, message);
+                        told(&hello.refuse());
+                        return None;
+                    }
+                },
+                None => None,
+            };
+            if let Some(certified) = brought {
+                deadline.set(server.reading.header_timeout);
+                terminator.config_of(config, certified)
+            } else if terminator.computed().is_empty() {
                 Arc::clone(config)
             } else {
                 let http = Arc::clone(&local.generation.http);
@@ -203,6 +227,41 @@ pub async fn accept(
         true => Accepted::Http2(stream),
         false => Accepted::Http1(stream),
     })
+}
+
+/// The certificate for a name that a client brings, for which it waits as long as the rule lets it.
+async fn demanded(
+    local: &Local,
+    rule: &Arc<OnDemand>,
+    name: &str,
+    connection: &Connection,
+    deadline: &Deadline,
+) -> Result<Arc<CertifiedKey>, Denial> {
+    let client = match &connection.remote {
+        Address::Ip(address) => Some(address.ip()),
+        Address::Unix(_) => None,
+    };
+    let acme = &local.generation.acme;
+    let flight = match acme.demand(rule, name, client) {
+        Demand::Held(certified) => return Ok(certified),
+        Demand::Refused(why) => return Err(why),
+        Demand::Wait(flight) => flight,
+    };
+    deadline.set(rule.wait);
+    let mut landing = pin!(flight.land());
+    match deadline
+        .guard(|context| landing.as_mut().poll(context))
+        .await
+    {
+        Some(outcome) => outcome?,
+        // It is got all the same, for who comes next.
+        None => return Err(Denial::Busy),
+    }
+    match acme.demand(rule, name, client) {
+        Demand::Held(certified) => Ok(certified),
+        Demand::Wait(_) => Err(Denial::Busy),
+        Demand::Refused(why) => Err(why),
+    }
 }
 
 /// What the client offered, as the registry numbers it.

@@ -2,7 +2,7 @@
 //!
 //! [`serve`] takes an exchange whose head was read and sends its answer. The order is nginx's:
 //! server rewrite → find location → location rewrite (back to find location, at most ten times) →
-//! access → content → the answer's fields → the answer's body. What a phase means is written in its
+//! limits → access → content → the answer's fields → the answer's body. What a phase means is written in its
 //! own module; that it stands where it stands is written here.
 
 mod account;
@@ -11,9 +11,12 @@ pub mod connection;
 pub mod downstream;
 mod fields;
 pub mod generation;
+mod guard;
 mod handshake;
 mod http2;
+mod limit;
 pub mod metrics_page;
+mod mirror;
 mod pace;
 mod peer;
 mod peer_http1;
@@ -25,13 +28,13 @@ mod proxy_request;
 mod relay;
 mod request_body;
 mod status_page;
+pub mod subrequest;
 mod tunnel;
 pub mod worker;
 
 use std::rc::Rc;
 use std::sync::Arc;
 
-use crate::access::ip_rules::{self, Verdict};
 use crate::access::real_ip;
 use crate::conf::typed::location::{ErrorPageStatus, Handler, Settings, Statement};
 use crate::conf::typed::log::Level;
@@ -219,17 +222,38 @@ async fn enter_location(
     // The location may trust proxies that its server does not; only now is it the one that answers.
     real_ip::apply(exchange);
 
-    // Access, before any content is made.
-    if !exchange.settings.access.is_empty()
-        && ip_rules::judge(&exchange.settings.access, &exchange.connection.remote)
-            == Verdict::Denied
+    // Limits stand before access: a flood shall not get as far as passwords. A subrequest is ours, and
+    // the client's request was counted.
+    if let Some(limits) = &exchange.settings.limits
+        && !exchange.is_subrequest
     {
-        local.log(
-            exchange,
-            Level::Error,
-            format_args!("access forbidden by rule"),
-        );
-        return Next::Fail(403);
+        let limits = Arc::clone(limits);
+        match limit::admit(local, exchange, downstream, &limits).await {
+            limit::Outcome::Admitted => {}
+            limit::Outcome::Refused(status) => return Next::Fail(status),
+            limit::Outcome::Gone => return Next::Done(false),
+        }
+    }
+
+    // Access, before any content is made. A subrequest is ours, and its client was let in.
+    let asks = !exchange.settings.access.is_empty() || exchange.settings.guard.is_some();
+    if asks
+        && !exchange.is_subrequest
+        && let Err(status) = guard::pass(local, exchange).await
+    {
+        return Next::Fail(status);
+    }
+
+    // Copies are made of what was let in; a copy makes no copies.
+    if let Some(mirror) = &exchange.settings.mirror
+        && !exchange.is_subrequest
+    {
+        let mirror = Arc::clone(mirror);
+        match mirror::copy(local, exchange, downstream, &mirror).await {
+            Ok(Ok(())) => {}
+            Ok(Err(status)) => return Next::Fail(status),
+            Err(error) => return client_failed(local, exchange, downstream, &error),
+        }
     }
 
     // Content.
@@ -598,7 +622,7 @@ fn client_failed(
             exchange.status = 408;
             Next::Fail(408)
         }
-        ClientError::Closed(_) => {
+        ClientError::Closed(_) | ClientError::Filter(_) => {
             let doing = if is_body {
                 "reading client request body"
             } else {
@@ -614,5 +638,9 @@ fn client_failed(
 
 /// Logs that the client went away or stalled.
 fn log_client_error(local: &Rc<Local>, exchange: &Exchange, error: &ClientError, doing: &str) {
-    local.log(exchange, Level::Info, format_args!("{error} while {doing}"));
+    let level = match error {
+        ClientError::Filter(_) => Level::Error,
+        _ => Level::Info,
+    };
+    local.log(exchange, level, format_args!("{error} while {doing}"));
 }

@@ -24,8 +24,10 @@ pub fn write_request_head(
     let head = &exchange.head;
     match &proxy.method {
         Some(method) => variables::expand(method, exchange, out),
-        // An error page is fetched with GET whatever the client's method was.
-        None if exchange.method == Method::Get && head.method != Method::Get => {
+        // An error page and a subrequest are fetched with GET whatever the client's method was.
+        None if exchange.method == Method::Get
+            && (head.method != Method::Get || exchange.is_subrequest) =>
+        {
             out.extend_from_slice(b"GET")
         }
         None => out.extend_from_slice(head.bytes(head.method_token)),

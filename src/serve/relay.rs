@@ -20,6 +20,7 @@ use super::request_body::RequestBody;
 use super::{answer, peer_http1, peer_http2, proxy_fields, tunnel};
 use crate::conf::typed::log::Level;
 use crate::conf::typed::proxy::{HttpVersion, Proxy};
+use crate::filter::begin;
 use crate::http::buffer;
 use crate::http::exchange::Exchange;
 use crate::http::h1::framing::{self, BodyLength};
@@ -118,11 +119,15 @@ pub async fn relay_answer(
         _ => !matches!(length, BodyLength::None | BodyLength::Length(0)),
     };
     let has_trailers = answer::complete(exchange, None);
+    let filters = match has_body || method == Method::Head {
+        true => begin::begin(exchange),
+        false => None,
+    };
     if has_trailers && has_body && exchange.head.version == Version::Http11 {
         exchange.answer_length = None;
     }
     let mut window = None;
-    if proxy.force_ranges && has_body {
+    if proxy.force_ranges && has_body && filters.is_none() {
         match range::apply_to_stream(exchange) {
             Ok(found) => window = found,
             Err(range::Unsatisfiable) => {
@@ -143,6 +148,7 @@ pub async fn relay_answer(
         Framing::Nothing
     };
     answer::start(local, exchange, downstream, framing, has_body);
+    downstream.set_filters(filters.filter(|_| has_body));
 
     let mut source = match answering {
         Answering::Http1(link) => {
@@ -187,11 +193,11 @@ pub async fn relay_answer(
             }
             succeed(local, exchange, selected);
             exchange.is_complete = true;
-            answer::note_sent(exchange);
+            answer::note_sent(exchange, downstream);
             Ok(Outcome::Sent)
         }
         Err(RelayError::Client(error)) => {
-            answer::note_sent(exchange);
+            answer::note_sent(exchange, downstream);
             super::log_client_error(local, exchange, &error, "sending to client");
             Ok(Outcome::Cut)
         }
@@ -214,10 +220,11 @@ pub async fn relay_answer(
             let event = selected.fail(clock::now());
             log_event(local, exchange, event);
             // What was received is still owed to the client; then it sees the cut.
+            downstream.flush_filters();
             if let Ok(count) = downstream.flush(exchange.settings.send_timeout).await {
                 exchange.bytes_sent += count;
             }
-            answer::note_sent(exchange);
+            answer::note_sent(exchange, downstream);
             Ok(Outcome::Cut)
         }
     }
@@ -366,6 +373,15 @@ async fn relay(
                 }
             }
             if progress {
+                if downstream.takes_long() {
+                    context.waker().wake_by_ref();
+                    return Poll::Pending;
+                }
+                continue;
+            }
+            // The peer has nothing more for now, so nothing of what it sent is held back. While the
+            // client is slow there is time: more may come.
+            if queued == 0 && downstream.flush_filters() {
                 continue;
             }
             // A stream may be silent for hours; the peer is to know that nobody listens any more.

@@ -140,6 +140,8 @@ pub async fn run(
             down.bytes = rest_from_peer;
             pass(&mut **http2, &mut peer, &mut up, &mut down, timeout).await
         }
+        // It never wants a tunnel.
+        Downstream::Detached => return Ok(Outcome::Failed(502)),
     };
     exchange.bytes_sent = exchange.bytes_sent.max(down.total);
     if let Some(attempt) = exchange.attempts.last_mut() {
@@ -163,7 +165,7 @@ pub async fn run(
             format_args!("{error} while proxying upgraded connection"),
         ),
     }
-    answer::note_sent(exchange);
+    answer::note_sent(exchange, downstream);
     Ok(Outcome::Cut)
 }
 

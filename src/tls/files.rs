@@ -201,10 +201,7 @@ impl Entry {
         match material::load(&pair.certificate, &pair.key, pair.passwords.as_deref()) {
             Ok(material) => {
                 state.trouble = None;
-                self.slot.put(Held {
-                    certified: material.certified_key(),
-                    lacking: None,
-                });
+                self.slot.put(Held::new(material.certified_key()));
                 Ok(material.warnings)
             }
             Err(error) => {

@@ -18,10 +18,7 @@ static PLACEHOLDER: LazyLock<Option<Arc<CertifiedKey>>> = LazyLock::new(|| make(
 
 /// A placeholder, with the reason for it; `None` if the machine cannot make keys at all.
 pub fn placeholder(why: impl Into<String>) -> Option<Held> {
-    Some(Held {
-        certified: PLACEHOLDER.clone()?,
-        lacking: Some(why.into()),
-    })
+    Some(Held::placeholder(PLACEHOLDER.clone()?, why.into()))
 }
 
 fn make() -> Result<Arc<CertifiedKey>, Box<dyn std::error::Error>> {

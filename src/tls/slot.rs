@@ -9,6 +9,7 @@ use std::sync::Arc;
 use parking_lot::RwLock;
 use rustls::sign::CertifiedKey;
 
+use super::facts::Facts;
 use super::material;
 use crate::conf::typed::tls::CertificateFiles;
 
@@ -25,6 +26,39 @@ pub struct Held {
     pub certified: Arc<CertifiedKey>,
     /// `Some` for a placeholder: why there is nothing better.
     pub lacking: Option<String>,
+    /// The names of hosts that it is for, some with `*.` before them.
+    names: Arc<[String]>,
+}
+
+impl Held {
+    /// A certificate that clients may trust.
+    pub fn new(certified: Arc<CertifiedKey>) -> Self {
+        let facts = certified.cert.first().and_then(|der| Facts::read(der));
+        Self {
+            names: facts.map_or_else(Arc::default, |facts| facts.dns_names.into()),
+            certified,
+            lacking: None,
+        }
+    }
+
+    /// One that stands in for it.
+    pub fn placeholder(certified: Arc<CertifiedKey>, why: String) -> Self {
+        Self {
+            certified,
+            lacking: Some(why),
+            names: Arc::default(),
+        }
+    }
+
+    /// Is it for the host of this name? A placeholder is for none.
+    pub fn is_for(&self, name: &str) -> bool {
+        self.names.iter().any(|own| match own.strip_prefix('*') {
+            // A wildcard stands for one label (RFC 9525 section 6.3).
+            Some(suffix) => (name.split_once('.'))
+                .is_some_and(|(_, rest)| suffix[1..].eq_ignore_ascii_case(rest)),
+            None => own.eq_ignore_ascii_case(name),
+        })
+    }
 }
 
 impl Slot {
@@ -62,6 +96,7 @@ impl Slot {
         *held = Arc::new(Held {
             certified: Arc::new(certified),
             lacking: None,
+            names: Arc::clone(&held.names),
         });
     }
 }
@@ -70,10 +105,7 @@ impl Slot {
 pub fn load(files: &CertificateFiles) -> Result<Held, String> {
     let passwords = files.passwords.as_deref();
     match material::load(&files.certificate, &files.key, passwords) {
-        Ok(material) => Ok(Held {
-            certified: material.certified_key(),
-            lacking: None,
-        }),
+        Ok(material) => Ok(Held::new(material.certified_key())),
         Err(error) => Err(error.to_string()),
     }
 }

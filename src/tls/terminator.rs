@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use rustls::server::{Accepted, Acceptor, ClientHello, ResolvesServerCert};
-use rustls::sign::CertifiedKey;
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{CipherSuite, ServerConfig, SignatureScheme};
 use smallvec::SmallVec;
 
@@ -20,7 +20,8 @@ use super::resumption::Resumption;
 use super::sessions::Identity;
 use super::slot::{Held, Slot};
 use super::stream::Secure;
-use crate::conf::typed::tls::{ServerTls, Suite};
+use crate::conf::typed::on_demand::OnDemand;
+use crate::conf::typed::tls::{Certificate, ServerTls, Suite};
 use crate::net;
 
 /// The longest first message. Browsers stay below 2 KiB, with hybrid key exchange.
@@ -54,6 +55,9 @@ pub struct Terminator {
     identity: Identity,
     clients: Option<Clients>,
     rejects: bool,
+    on_demand: Option<Arc<OnDemand>>,
+    /// The names that its own orders are for.
+    ordered: Vec<Box<str>>,
 }
 
 impl fmt::Debug for Terminator {
@@ -130,6 +134,11 @@ impl Terminator {
             identity,
             clients,
             rejects: tls.rejects,
+            on_demand: tls.on_demand.clone(),
+            ordered: match tls.on_demand {
+                Some(_) => ordered(tls),
+                None => Vec::new(),
+            },
         })
     }
 
@@ -156,6 +165,35 @@ impl Terminator {
             computed,
         });
         Arc::new(config)
+    }
+
+    /// What rustls is told for a client that gets this certificate and no other.
+    pub fn config_of(
+        &self,
+        config: &ServerConfig,
+        certified: Arc<CertifiedKey>,
+    ) -> Arc<ServerConfig> {
+        let mut config = config.clone();
+        config.cert_resolver = Arc::new(SingleCertAndKey::from(certified));
+        Arc::new(config)
+    }
+
+    /// The rule for a name, in lower case, that the server's own certificates are not for, nor will be.
+    pub fn on_demand(&self, name: &str) -> Option<&Arc<OnDemand>> {
+        let rule = self.on_demand.as_ref()?;
+        let is_own = |own: &str| match own.strip_prefix('*') {
+            Some(suffix) => (name.split_once('.')).is_some_and(|(_, rest)| *rest == suffix[1..]),
+            None => *own == *name,
+        };
+        let is_own = name.is_empty()
+            || self.ordered.iter().any(|own| is_own(own))
+            || self.slots.iter().any(|slot| slot.held().is_for(name));
+        (!is_own).then_some(rule)
+    }
+
+    /// Is there a certificate that clients may trust, for whatever name?
+    pub fn has_certificate(&self) -> bool {
+        !self.computed.is_empty() || self.slots.iter().any(|slot| slot.held().lacking.is_none())
     }
 
     /// What rustls is told for this client.
@@ -194,6 +232,16 @@ impl Terminator {
     }
 }
 
+fn ordered(tls: &ServerTls) -> Vec<Box<str>> {
+    let orders = tls.certificates.iter().filter_map(|found| match found {
+        Certificate::Managed(order) => Some(order),
+        _ => None,
+    });
+    orders
+        .flat_map(|order| order.names.iter().cloned())
+        .collect()
+}
+
 /// The certificates of a server.
 struct Certificates {
     slots: Vec<Arc<Slot>>,
@@ -209,11 +257,23 @@ impl fmt::Debug for Certificates {
 impl ResolvesServerCert for Certificates {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         let held: SmallVec<[Arc<Held>; 2]> = self.slots.iter().map(|slot| slot.held()).collect();
-        let good = held.iter().filter(|held| held.lacking.is_none());
+        let good = || held.iter().filter(|held| held.lacking.is_none());
+        let schemes = hello.signature_schemes();
+        // With one for public names and one for those at home, the client says which it wants.
+        if let Some(name) = hello.server_name()
+            && held.len() > 1
+        {
+            let named = good().filter(|held| held.is_for(name));
+            let named: SmallVec<[&Arc<CertifiedKey>; 2]> =
+                named.map(|held| &held.certified).collect();
+            if let Some(liked) = liked(&named, schemes) {
+                return Some(Arc::clone(liked));
+            }
+        }
         let good: SmallVec<[&Arc<CertifiedKey>; 2]> = (self.computed.iter())
-            .chain(good.map(|held| &held.certified))
+            .chain(good().map(|held| &held.certified))
             .collect();
-        choose(&good, hello.signature_schemes())
+        choose(&good, schemes)
             .or_else(|| held.first().map(|held| &held.certified))
             .map(Arc::clone)
     }
@@ -228,12 +288,20 @@ fn choose<'a>(
     if let [only] = certificates {
         return Some(only);
     }
+    liked(certificates, schemes).or(certificates.first().copied())
+}
+
+/// The certificate that a client understands and likes best.
+fn liked<'a>(
+    certificates: &[&'a Arc<CertifiedKey>],
+    schemes: &[SignatureScheme],
+) -> Option<&'a Arc<CertifiedKey>> {
     let liked = schemes.iter().find_map(|scheme| {
         let scheme = std::slice::from_ref(scheme);
         let mut all = certificates.iter();
         all.find(|certified| certified.key.choose_scheme(scheme).is_some())
     });
-    liked.or(certificates.first()).copied()
+    liked.copied()
 }
 
 /// A connection of which the first message is being read.

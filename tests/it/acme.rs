@@ -44,7 +44,7 @@ fn secure(names: &str, more: &str) -> String {
     )
 }
 
-fn setup(pebble: &Pebble, issuer: &str, servers: &str) -> Setup {
+pub fn setup(pebble: &Pebble, issuer: &str, servers: &str) -> Setup {
     Setup::http(
         &CONF
             .replace("%ISSUER%", issuer)
@@ -58,11 +58,11 @@ fn setup(pebble: &Pebble, issuer: &str, servers: &str) -> Setup {
 }
 
 /// Does a client that trusts the authority get an answer under this name?
-fn is_served(pebble: &Pebble, name: &str) -> bool {
+pub fn is_served(pebble: &Pebble, name: &str) -> bool {
     answer(pebble, name).is_some()
 }
 
-fn answer(pebble: &Pebble, name: &str) -> Option<String> {
+pub fn answer(pebble: &Pebble, name: &str) -> Option<String> {
     let port = pebble.tls.number;
     let output = Command::new("curl")
         .args(["--silent", "--max-time", "20", "--cacert"])

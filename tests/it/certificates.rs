@@ -272,12 +272,12 @@ fn a_certificate_of_version_1_and_an_encrypted_key_are_served() {
 #[test]
 fn a_client_gets_the_certificate_that_it_likes_best() {
     // RSA stands first: the order is the client's.
-    let conf = "server { listen %LISTEN1% ssl; server_name both.test;
+    let conf = "server { listen %LISTEN1% ssl; server_name rsa.example;
         ssl_certificate %PREFIX%/rsa.pem; ssl_certificate_key %PREFIX%/rsa.key;
         ssl_certificate %PREFIX%/ec.pem; ssl_certificate_key %PREFIX%/ec.key;
         ssl_certificate %PREFIX%/none.pem; ssl_certificate_key %PREFIX%/none.key;
         return 204; }";
-    let ec = issue(&["both.test"]);
+    let ec = issue(&["rsa.example"]);
     let server = Setup::http(conf)
         .file("rsa.pem", fixture("rsa.pem"))
         .file("rsa.key", fixture("rsa.key"))
@@ -297,8 +297,35 @@ fn a_client_gets_the_certificate_that_it_likes_best() {
             "ECDSA P-256",
         ),
     ] {
-        let facts = shown(&server, "both.test", arguments).expect("a certificate");
+        let facts = shown(&server, "rsa.example", arguments).expect("a certificate");
         assert_eq!(facts.key, key, "{arguments:?}");
+    }
+}
+
+#[test]
+fn a_server_with_certificates_for_different_names_shows_the_one_that_is_asked_for() {
+    let conf = "server { listen %LISTEN1% ssl; server_name one.test two.test;
+        ssl_certificate %PREFIX%/one.pem; ssl_certificate_key %PREFIX%/one.key;
+        ssl_certificate %PREFIX%/two.pem; ssl_certificate_key %PREFIX%/two.key;
+        return 204; }";
+    let (one, two) = (issue(&["one.test"]), issue(&["two.test", "*.two.test"]));
+    let server = Setup::http(conf)
+        .file("one.pem", one.certificate)
+        .file("one.key", one.key)
+        .file("two.pem", two.certificate)
+        .file("two.key", two.key)
+        .tolerate("it is not for")
+        .start();
+    for (name, expected) in [
+        ("one.test", "one.test"),
+        ("two.test", "two.test"),
+        ("TWO.test", "two.test"),
+        ("a.two.test", "two.test"),
+        // Nobody's: it gets what there is.
+        ("a.one.test", "one.test"),
+    ] {
+        let facts = shown(&server, name, &[]).expect("a certificate");
+        assert_eq!(facts.dns_names[0], expected, "{name}");
     }
 }
 

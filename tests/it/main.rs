@@ -3,12 +3,15 @@
 //! `support` holds servers, clients and backends; every other module is a subject. All of them run
 //! against `openclaw`, or against the program that `OPENCLAW_UNDER_TEST` names.
 
+mod access;
 mod acme;
+mod acme_on_demand;
 mod assets;
 mod bodies;
 mod certificate_list;
 mod certificates;
 mod cli;
+mod compression;
 mod conf_cases;
 mod connections;
 mod control;
@@ -29,6 +32,7 @@ mod peer_http2;
 mod peer_tls;
 mod process;
 mod proxied;
+mod rate_limits;
 mod service;
 mod smuggling;
 mod support;

@@ -55,4 +55,8 @@ pub(super) const ROWS: &[Directive] = &[
         .takes(1, ANY_NUMBER)
         .default("letsencrypt")
         .help("issuers of certificates for servers that have none, in order; `off` gets none"),
+    row(OWN, "acme_on_demand", HTTP_SERVER, &[Text])
+        .takes(1, ANY_NUMBER)
+        .default("off")
+        .help("gets certificates for names that clients bring, where a rule allows it"),
 ];

@@ -40,7 +40,7 @@ static COMING: &[Lack] = &[
     },
     Lack {
         why: "caching of answers (part of nginx's http_proxy) is not available in this version",
-        names: "proxy_cache proxy_cache_key proxy_cache_path proxy_cache_bypass proxy_no_cache \
+        names: "proxy_cache proxy_cache_key proxy_cache_bypass proxy_no_cache \
                 proxy_cache_valid proxy_cache_min_uses proxy_cache_max_range_offset \
                 proxy_cache_use_stale proxy_cache_methods proxy_cache_lock \
                 proxy_cache_lock_timeout proxy_cache_lock_age proxy_cache_revalidate \
@@ -49,12 +49,6 @@ static COMING: &[Lack] = &[
     Lack {
         why: "caching in slices (nginx's http_slice) is not available in this version",
         names: "slice",
-    },
-    Lack {
-        why: "compression with gzip (nginx's http_gzip) is not available in this version",
-        names: "gzip gzip_buffers gzip_types gzip_comp_level gzip_window gzip_hash \
-                postpone_gzipping gzip_no_buffer gzip_min_length gzip_vary gzip_http_version \
-                gzip_proxied gzip_disable",
     },
     Lack {
         why: "unpacking for clients without gzip (nginx's http_gunzip) is not available in this version",
@@ -71,37 +65,8 @@ static COMING: &[Lack] = &[
                 zstd_dict_file",
     },
     Lack {
-        why: "passwords (nginx's http_auth_basic) are not available in this version",
-        names: "auth_basic auth_basic_user_file",
-    },
-    Lack {
-        why: "asking another server for access (nginx's http_auth_request) is not available in this version",
-        names: "auth_request auth_request_set",
-    },
-    Lack {
-        why: "limits on requests (nginx's http_limit_req) are not available in this version",
-        names: "limit_req_zone limit_req limit_req_log_level limit_req_status limit_req_dry_run",
-    },
-    Lack {
-        why: "limits on connections (nginx's http_limit_conn) are not available in this version",
-        names: "limit_conn_zone limit_conn limit_conn_log_level limit_conn_status \
-                limit_conn_dry_run",
-    },
-    Lack {
         why: "replacing text in answers (nginx's http_sub) is not available in this version",
         names: "sub_filter sub_filter_types sub_filter_once sub_filter_last_modified",
-    },
-    Lack {
-        why: "mirroring of requests (nginx's http_mirror) is not available in this version",
-        names: "mirror mirror_request_body",
-    },
-    Lack {
-        why: "checks by referrer (nginx's http_referer) are not available in this version",
-        names: "valid_referers referer_hash_max_size referer_hash_bucket_size",
-    },
-    Lack {
-        why: "signed links (nginx's http_secure_link) are not available in this version",
-        names: "secure_link secure_link_md5 secure_link_secret",
     },
     Lack {
         why: "active health checks (nginx's commercial http_upstream_hc) are not available in this version",
@@ -517,7 +482,7 @@ mod tests {
 
     #[test]
     fn a_planned_feature_says_that_this_version_lacks_it() {
-        for name in ["gzip", "limit_req", "proxy_cache"] {
+        for name in ["sub_filter", "proxy_cache"] {
             let why = foreign(name).expect("known");
             assert!(why.ends_with("not available in this version"), "{why}");
         }

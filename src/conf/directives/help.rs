@@ -191,7 +191,10 @@ static SPELLINGS: &[(&str, &str)] = &[
         "path [format] [buffer=size] [gzip[=level]] [flush=time] [if=text] | off",
     ),
     ("directio", "size | off"),
-    ("error_log", "path | stderr | syslog:server=address [level]"),
+    (
+        "error_log",
+        "path | stderr | syslog:server=[tcp:]address [level]",
+    ),
     ("error_page", "code ... [=[code]] uri"),
     ("expires", "[modified] time | epoch | max | off"),
     ("geo", "[$address] $variable"),
@@ -199,7 +202,17 @@ static SPELLINGS: &[(&str, &str)] = &[
         "if",
         "($variable [= | != | ~ | ~* | !~ | !~* value]) | (-f | -d | -e | -x path)",
     ),
+    ("limit_conn", "zone number"),
+    ("limit_conn_zone", "key zone=name:size"),
     ("limit_except", "method ..."),
+    (
+        "limit_req",
+        "zone=name [burst=number] [nodelay | delay=number]",
+    ),
+    (
+        "limit_req_zone",
+        "key zone=name:size rate=number(r/s | r/m)",
+    ),
     (
         "listen",
         "address[:port] | port | unix:path [default_server] [proxy_protocol] [reuseport] \

@@ -105,11 +105,9 @@ pub(super) const ROWS: &[Directive] = &[
         &[OneOf(&["all", "any"])],
     )
     .default("all")
-    .no_effect("this version has no two kinds of access checks to weigh")
     .help("whether all access checks must allow a request, or one is enough"),
     row(CORE, "auth_delay", HTTP_SERVER_LOCATION, &[Milliseconds])
         .default("0s")
-        .no_effect("this version asks nobody for a password")
         .help("how long an answer with 401 is held back, against guessing"),
     row(CORE, "error_page", HTTP_TO_IF_IN_LOCATION, &[Free])
         .takes(2, ANY_NUMBER)

@@ -7,12 +7,16 @@
 //! the names of nginx that this version lacks ([`foreign()`]). Invariant: a name has at most one row for
 //! each context, so [`find`] has one answer.
 
+mod access;
 mod acme;
 mod acme_dns;
+mod cache_path;
+mod filters;
 mod foreign;
 mod grpc;
 mod help;
 mod http_core;
+mod limits;
 mod peer_tls;
 mod process;
 mod proxy;
@@ -192,14 +196,18 @@ const AREAS: &[&[Directive]] = &[
     http_core::ROWS,
     routing::ROWS,
     response::ROWS,
+    limits::ROWS,
     tls::ROWS,
     proxy::ROWS,
     peer_tls::PROXY,
     grpc::ROWS,
     peer_tls::GRPC,
     upstream::ROWS,
+    access::ROWS,
     acme::ROWS,
     acme_dns::ROWS,
+    cache_path::ROWS,
+    filters::ROWS,
 ];
 
 const fn count(areas: &[&[Directive]]) -> usize {

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::access::{Guard, Mirror, Origin};
+use super::filters::Filters;
 use super::hostnames::Pattern;
 use super::listen::Address;
 use super::log::{AccessLog, ErrorLog};
@@ -258,6 +260,14 @@ pub struct Settings {
     pub limit_except: Option<LimitExcept>,
     /// `allow`, `deny`, in order.
     pub access: Arc<[AccessRule]>,
+    /// What is asked of a client besides its address; `None` if nothing.
+    pub guard: Option<Arc<Guard>>,
+    /// What `$secure_link` and `$invalid_referer` are computed by.
+    pub origin: Option<Arc<Origin>>,
+    /// `mirror`; `None` if requests are not copied.
+    pub mirror: Option<Arc<Mirror>>,
+    /// `limit_req`, `limit_conn`; `None` if nothing is limited.
+    pub limits: Option<Arc<super::limits::Limits>>,
     /// `set_real_ip_from` and what belongs to it; `None` if nobody is trusted.
     pub real_ip: Option<Arc<RealIp>>,
     /// `internal`
@@ -290,6 +300,8 @@ pub struct Settings {
     pub etag: bool,
     /// `gzip_static`
     pub gzip_static: GzipStatic,
+    /// What becomes of bodies on their way; `None` if they stay as they are.
+    pub filters: Option<Arc<Filters>>,
     /// `if_modified_since`
     pub if_modified_since: IfModifiedSince,
     /// `max_ranges`; `None` is no limit, 0 switches ranges off.

@@ -78,13 +78,29 @@ pub struct Syslog {
     pub tag: Box<str>,
     /// `nohostname`
     pub no_hostname: bool,
+    /// `format=`
+    pub form: SyslogForm,
 }
 
-/// The receiver of syslog datagrams.
+/// `format=` of `syslog:`: what stands before the text of a line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SyslogForm {
+    /// `rfc3164`, which is nginx's and our default.
+    Rfc3164,
+    /// `rfc5424`: with the year, the time zone and the process.
+    Rfc5424,
+}
+
+/// The receiver of what goes to syslog.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SyslogServer {
-    /// `host:port`; 514 by default. Resolved when the log is opened.
-    Host { name: Box<str>, port: u16 },
+    /// `host:port`; 514 by default. Resolved when the log is opened. Over UDP, or over TCP where
+    /// `tcp:` stands in front.
+    Host {
+        name: Box<str>,
+        port: u16,
+        is_stream: bool,
+    },
     /// `unix:PATH`
     Unix(PathBuf),
 }

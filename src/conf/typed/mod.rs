@@ -4,14 +4,19 @@
 //! Inheritance is nginx's: a value that a level does not set comes from the level around it; a list
 //! is inherited whole, and only if the level sets none.
 
+pub mod access;
 pub mod acme;
 pub mod acme_dns;
+pub mod cache_path;
+pub mod filters;
 pub mod hostnames;
+pub mod limits;
 pub mod listen;
 pub mod location;
 pub mod log;
 pub mod lower;
 pub mod map;
+pub mod on_demand;
 pub mod process;
 pub mod proxy;
 pub mod secret;
@@ -22,6 +27,7 @@ use std::sync::Arc;
 
 use super::variable::Names;
 use acme_dns::DnsProvider;
+use cache_path::CachePath;
 use listen::Listen;
 use location::Server;
 use map::{Geo, Map, SplitClients};
@@ -46,12 +52,16 @@ pub struct Http {
     pub listens: Vec<Listen>,
     /// Every `upstream {}` in order, then one for each address that a `proxy_pass` names directly.
     pub upstreams: Vec<Arc<Upstream>>,
+    /// Every `proxy_cache_path`.
+    pub caches: Vec<Arc<CachePath>>,
     /// `map {}` blocks; [`super::variable::Source::Map`] counts them.
     pub maps: Vec<Map>,
     /// `geo {}` blocks.
     pub geos: Vec<Geo>,
     /// `split_clients {}` blocks.
     pub splits: Vec<SplitClients>,
+    /// The zones of `limit_req_zone` and `limit_conn_zone`.
+    pub limit_zones: limits::LimitZones,
     /// Every `dns_provider {}`.
     pub dns_providers: Vec<Arc<DnsProvider>>,
     /// The variables that the configuration defines.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::acme::Order;
+use super::on_demand::OnDemand;
 use crate::conf::source::Span;
 use crate::conf::template::Template;
 
@@ -15,6 +16,8 @@ pub struct ServerTls {
     /// Its certificates; a client gets the first that it understands. Empty when nothing says where
     /// one comes from: then the server serves a placeholder and says so.
     pub certificates: Vec<Certificate>,
+    /// `acme_on_demand`: certificates for names that clients bring.
+    pub on_demand: Option<Arc<OnDemand>>,
     /// `ssl_certificate_cache`, for those whose paths are computed; `None` is `off`.
     pub certificate_cache: Option<CertificateCache>,
     /// `ssl_protocols`

@@ -18,7 +18,7 @@ use crate::http::h2::session::{Gone, Sent};
 use crate::http::head::{Fields, Known, ResponseHead};
 use crate::http::variables;
 use crate::net::deadline::Deadline;
-use crate::serve::downstream::ClientError;
+use crate::serve::downstream::{ClientError, Filtering};
 use crate::serve::pace::Pace;
 
 /// So many bytes that were sent make room for what follows.
@@ -45,6 +45,8 @@ pub struct Http2 {
     /// The session has it all.
     is_finished: bool,
     has_no_body: bool,
+    /// See `Downstream::set_filters`.
+    pub filtering: Option<Box<Filtering>>,
     pace: Option<Box<Pace>>,
     deadline: Deadline,
     is_armed: bool,
@@ -91,6 +93,7 @@ impl Http2 {
             has_ended: false,
             is_finished: false,
             has_no_body: false,
+            filtering: None,
             pace: None,
             deadline: Deadline::new(),
             is_armed: false,
@@ -113,6 +116,7 @@ impl Http2 {
         self.has_ended = false;
         self.is_finished = false;
         self.has_no_body = false;
+        self.filtering = None;
         self.pace = None;
         self.is_armed = false;
     }

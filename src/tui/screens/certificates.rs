@@ -487,6 +487,10 @@ fn facts(certificate: &Certificate, model: &Model, glyphs: &Glyphs) -> Vec<(Stri
         fact("challenge", &managed.challenge, Role::Text);
         let next = renewal(certificate, now, glyphs.none);
         fact("renewal", &next, Role::Text);
+        if let Some(used) = managed.last_used {
+            let used = number::day(used, now, &model.zone);
+            fact("on demand", &format!("last asked for {used}"), Role::Text);
+        }
         fact("limits", &managed.limits, Role::Text);
         if let Some(terms) = &managed.terms {
             fact("terms", &format!("{} (A agrees)", terms.url), Role::Warn);

@@ -56,6 +56,11 @@ pub const EVERYWHERE: &[Deviation] = &[
 /// Differences named by single requests.
 pub const NAMED: &[Deviation] = &[
     Deviation {
+        id: "gzip-proxied-file",
+        reason: "`gzip_proxied no_last_modified` means the field as it is sent; nginx does not see that of \
+                 a file",
+    },
+    Deviation {
         id: "bare-lf",
         reason: "a line that ends with LF alone is refused: RFC 9112 section 2.2 permits it, but peers that \
                  disagree on it are how requests are smuggled",

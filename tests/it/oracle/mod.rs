@@ -53,6 +53,8 @@ cases! {
     access_rules
     add_header
     alias
+    auth_basic
+    auth_request
     autoindex_formats
     autoindex_html
     bad_requests
@@ -63,6 +65,7 @@ cases! {
     error_page_recursive
     expires
     geo_addresses
+    gzip
     header_limits
     host_field
     http_versions
@@ -74,6 +77,7 @@ cases! {
     keep_alive
     language
     limit_except
+    limit_requests
     location_named
     location_nested
     location_normalised
@@ -87,6 +91,7 @@ cases! {
     map_values
     methods
     mime_types
+    mirror
     pipelining
     proxy_cookies
     proxy_errors
@@ -113,6 +118,7 @@ cases! {
     rewrite_query
     rewrite_server
     root_directive
+    secure_link
     server_name_default
     server_name_exact
     server_name_regex
@@ -123,6 +129,7 @@ cases! {
     static_files
     stub_status
     try_files
+    valid_referers
     variables_request
     variables_response
 }

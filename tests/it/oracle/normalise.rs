@@ -88,7 +88,7 @@ impl Normaliser {
                 },
                 "transfer-encoding" if self.own_length => continue,
                 "x-openclaw-error" if !self.nginx && answer.status >= 500 => continue,
-                "retry-after" if !self.nginx && matches!(answer.status, 429 | 503) => continue,
+                "retry-after" if !self.nginx && answer.status >= 400 => continue,
                 _ => field.value.clone(),
             };
             let value = match name.as_str() {

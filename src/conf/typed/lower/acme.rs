@@ -363,33 +363,43 @@ pub fn stands_for(word: &Word, scope: &Scope<'_>, orders: &[Arc<Order>], cx: &mu
     }
 }
 
-/// The orders for a server of whose certificate nothing is written.
+/// The issuers that `acme` names, in order; none if it is off, or names nobody.
+pub fn chosen(scope: &Scope<'_>, issuers: &[Arc<Issuer>], cx: &mut Cx) -> Vec<Arc<Issuer>> {
+    let line = scope.nearest("acme");
+    match line.map(|line| &line.arguments[..]) {
+        Some([word]) if &*word.text == "off" => Vec::new(),
+        Some(words) => {
+            let found = words.iter().filter_map(|word| find(word, issuers, cx));
+            found.collect()
+        }
+        None => {
+            let mut all = issuers.iter();
+            let built_in = all.find(|issuer| &*issuer.name == Issuer::BUILT_IN);
+            built_in.cloned().into_iter().collect()
+        }
+    }
+}
+
+/// The orders for a server of whose certificate nothing is written; `is_on_demand` if names that
+/// clients bring may get one.
 pub fn automatic(
     scope: &Scope<'_>,
     identity: Identity<'_>,
     server: Span,
     issuers: &[Arc<Issuer>],
+    is_on_demand: bool,
     cx: &mut Cx,
 ) -> Vec<Arc<Order>> {
-    let mut chosen = Vec::new();
-    let line = scope.nearest("acme");
-    match line.map(|line| &line.arguments[..]) {
-        Some([word]) if &*word.text == "off" => return Vec::new(),
-        Some(words) => {
-            for word in words {
-                chosen.extend(find(word, issuers, cx));
-            }
-            if chosen.is_empty() {
-                return Vec::new();
-            }
-        }
-        None => chosen.extend(
-            issuers
-                .iter()
-                .find(|issuer| &*issuer.name == Issuer::BUILT_IN)
-                .cloned(),
-        ),
+    let chosen = chosen(scope, issuers, cx);
+    if chosen.is_empty() {
+        return Vec::new();
     }
+    let tell_left_out = |span: Span, what: &str, cx: &mut Cx| {
+        // What is known only when a client asks may be got then.
+        if !is_on_demand {
+            left_out(span, what, cx);
+        }
+    };
     let named = || {
         let placed = identity.names.placed();
         placed.filter_map(|(name, span)| Some((name, text(name)?, span)))
@@ -411,18 +421,18 @@ pub fn automatic(
                 _ => local.push(text.into()),
             }
         } else if matches!(name, ServerName::Prefix(_)) {
-            left_out(span, "a name with `*` at its end", cx);
+            tell_left_out(span, "a name with `*` at its end", cx);
         } else if text.parse::<IpAddr>().is_ok() && has_name {
-            left_out(span, "an address beside names", cx);
+            tell_left_out(span, "an address beside names", cx);
         } else if matches!(name, ServerName::Suffix(_)) && !is_wild {
-            left_out(span, "a wildcard without `challenge dns-01`", cx);
+            tell_left_out(span, "a wildcard without `challenge dns-01`", cx);
         } else if let Some(issuer) = chosen.first() {
             public.add(&text, issuer, span, cx);
         }
     }
     for (name, span) in identity.names.placed() {
         if matches!(name, ServerName::Regex(_)) {
-            left_out(span, "a regular expression", cx);
+            tell_left_out(span, "a regular expression", cx);
         }
     }
     local.dedup();
@@ -542,7 +552,7 @@ impl Names {
 }
 
 /// Could this be a name in a certificate? With a dot or a `*.` before it, perhaps.
-fn check(text: &str) -> Result<(), &'static str> {
+pub fn check(text: &str) -> Result<(), &'static str> {
     let name = text
         .strip_prefix("*.")
         .or(text.strip_prefix('.'))
@@ -573,7 +583,7 @@ fn check(text: &str) -> Result<(), &'static str> {
 
 /// How the names of a server can be proven: what listens where an authority looks comes first; ports
 /// may also be forwarded, so that others are worth a try.
-fn challenges(identity: Identity<'_>) -> Vec<ChallengeKind> {
+pub fn challenges(identity: Identity<'_>) -> Vec<ChallengeKind> {
     let port = |listen: &Listen| match &listen.address {
         Address::Ip(address) => address.port(),
         Address::Unix(_) => 0,

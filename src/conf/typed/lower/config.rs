@@ -3,9 +3,13 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use super::on_demand;
 use super::scope::Scope;
 use super::settings::{self, Maker};
-use super::{Cx, acme, acme_dns, listen, location, log, map, process, rewrite, tls, upstream};
+use super::{
+    Cx, access, acme, acme_dns, cache_path, limits, listen, location, log, map, process, rewrite,
+    tls, upstream,
+};
 use crate::conf::diagnostic::{Code, Diagnostic, any_error, arrange};
 use crate::conf::include::{COMMAND_LINE, Loaded};
 use crate::conf::typed::listen::Listen;
@@ -33,13 +37,20 @@ pub fn lower(loaded: &mut Loaded, prefix: &Path, usual_error_logs: &[ErrorLog]) 
         let scope = main.inside(block);
         let lookups = map::lookups(block, &mut cx);
         let formats = log::formats(&scope, &mut cx);
+        http.caches = cache_path::paths(&scope, &mut cx);
+        let limit_zones = limits::zones(&scope, &mut cx);
+        // Its own lines are looked at even where no server takes them.
+        limits::limits(&scope, &limit_zones, &mut cx);
         let mut maker = Maker {
+            caches: &http.caches,
             formats: &formats,
             error_logs: &process.error_logs,
             upstreams: upstreams(&scope, &mut cx),
             has_built_in_types: (loaded.diagnostics.iter())
                 .any(|problem| problem.code == Code::BUILTIN_MIME_TYPES),
             proxies: std::collections::HashMap::default(),
+            limit_zones: &limit_zones,
+            identity: Arc::default(),
             count: 0,
         };
         let mut servers = Vec::new();
@@ -55,6 +66,7 @@ pub fn lower(loaded: &mut Loaded, prefix: &Path, usual_error_logs: &[ErrorLog]) 
                 &mut cx,
             );
             let placed = location::server_names(node, &mut cx);
+            maker.identity = access::identity(block, &scope);
             let settings = maker.server(&scope, &mut cx);
             let statements = rewrite::statements(block, &mut cx, &mut |_, _| None);
             let locations = location::locations(block, &mut cx);
@@ -93,20 +105,29 @@ pub fn lower(loaded: &mut Loaded, prefix: &Path, usual_error_logs: &[ErrorLog]) 
                     position,
                     listens: &http.listens,
                 };
+                let demanded = on_demand::of_server(&inner, identity, &issuers, &mut cx);
                 let mut orders = acme::written(&inner, identity, &issuers, &mut cx);
                 let mut offered = tls::server(&inner, &orders, &mut zones, &mut cx);
                 if inner.all("ssl_certificate").is_empty() && !offered.rejects {
                     if orders.is_empty() && inner.own("acme_certificate").is_empty() {
                         let server = node.name.span;
-                        orders = acme::automatic(&inner, identity, server, &issuers, &mut cx);
+                        let has_rule = demanded.is_some();
+                        orders =
+                            acme::automatic(&inner, identity, server, &issuers, has_rule, &mut cx);
                     }
                     offered
                         .certificates
                         .extend(orders.into_iter().map(Certificate::Managed));
                 }
+                // Who refuses all handshakes shows no certificate.
+                offered.on_demand = demanded.filter(|_| !offered.rejects);
                 servers[position].tls = Some(offered);
+            } else {
+                let inner = scope.inside(node.block.as_deref().unwrap_or_default());
+                on_demand::warn_without_tls(&inner, &mut cx);
             }
             tls::lint_hsts(node, &scope, is_secure, &mut cx);
+            access::lint_clear_text(node, &scope, position, &http.listens, &mut cx);
         }
         for listen in &http.listens {
             let servers: Vec<_> = listen
@@ -117,6 +138,7 @@ pub fn lower(loaded: &mut Loaded, prefix: &Path, usual_error_logs: &[ErrorLog]) 
             location::warn_of_conflicts(&listen.address.to_string(), &servers, &mut cx);
         }
         http.upstreams = maker.upstreams;
+        http.limit_zones = limit_zones;
         http.maps = lookups.maps;
         http.geos = lookups.geos;
         http.splits = lookups.splits;

@@ -11,7 +11,7 @@ use crate::conf::diagnostic::{Code, Diagnostic};
 use crate::conf::include::{Node, Word};
 use crate::conf::template::Template;
 use crate::conf::typed::log::{
-    AccessLog, ErrorLog, Escape, Level, LogFormat, Syslog, SyslogServer, Target,
+    AccessLog, ErrorLog, Escape, Level, LogFormat, Syslog, SyslogForm, SyslogServer, Target,
 };
 use crate::unit;
 
@@ -291,6 +291,7 @@ fn syslog(word: &Word, parameters: &str, cx: &mut Cx) -> Option<Syslog> {
         severity: 6,
         tag: "openclaw".into(),
         no_hostname: false,
+        form: SyslogForm::Rfc3164,
     };
     for part in parameters.split(',') {
         let (key, value) = part.split_once('=').unwrap_or((part, ""));
@@ -317,6 +318,17 @@ fn syslog(word: &Word, parameters: &str, cx: &mut Cx) -> Option<Syslog> {
                 found.no_hostname = true;
                 true
             }
+            "format" => match value {
+                "rfc3164" => {
+                    found.form = SyslogForm::Rfc3164;
+                    true
+                }
+                "rfc5424" => {
+                    found.form = SyslogForm::Rfc5424;
+                    true
+                }
+                _ => false,
+            },
             _ => false,
         };
         if !is_fine {
@@ -335,7 +347,9 @@ fn syslog(word: &Word, parameters: &str, cx: &mut Cx) -> Option<Syslog> {
                 word.span,
                 "no syslog server is named",
             )
-            .hint("write `syslog:server=ADDRESS[:PORT]` or `syslog:server=unix:PATH`"),
+            .hint(
+                "write `syslog:server=ADDRESS[:PORT]`, `syslog:server=tcp:ADDRESS[:PORT]` or `syslog:server=unix:PATH`",
+            ),
         );
         return None;
     };
@@ -346,10 +360,12 @@ fn syslog_server(text: &str) -> Option<SyslogServer> {
     if let Some(path) = text.strip_prefix("unix:") {
         return (!path.is_empty()).then(|| SyslogServer::Unix(path.into()));
     }
-    let (name, port) = super::listen::split_port(text)?;
-    Some(SyslogServer::Host {
+    let stream = text.strip_prefix("tcp:");
+    let (name, port) = super::listen::split_port(stream.unwrap_or(text))?;
+    (!name.is_empty()).then(|| SyslogServer::Host {
         name: name.into(),
         port: port.unwrap_or(514),
+        is_stream: stream.is_some(),
     })
 }
 

@@ -4,17 +4,22 @@
 //! problem is reported to the [`Cx`] and lowering goes on with a harmless value in its place; a
 //! configuration with a reported error is never used.
 
+pub mod access;
 pub mod acme;
 pub mod acme_dns;
+pub mod cache_path;
 pub mod ciphers;
 pub mod config;
+pub mod filters;
 #[cfg(test)]
 pub mod fixture;
+pub mod limits;
 pub mod listen;
 pub mod location;
 pub mod log;
 pub mod map;
 pub mod names;
+pub mod on_demand;
 pub mod peer_tls;
 pub mod process;
 pub mod proxy;

@@ -11,10 +11,12 @@ use ipnet::IpNet;
 use super::location::PlacedLocation;
 use super::log::{self, Formats};
 use super::scope::{Scope, parameter};
-use super::{Cx, map, proxy, rewrite, tls, upstream};
+use super::{Cx, access, filters, limits, map, proxy, rewrite, tls, upstream};
 use crate::conf::diagnostic::{Code, Diagnostic};
 use crate::conf::include::{self, Node};
 use crate::conf::template::Template;
+use crate::conf::typed::cache_path::CachePath;
+use crate::conf::typed::limits::LimitZones;
 use crate::conf::typed::location::{
     AccessRule, AccessSubject, AddHeader, Autoindex, AutoindexFormat, BodyInFile, DisableSymlinks,
     ErrorPage, ErrorPageStatus, Expires, Fallback, GzipStatic, Handler, IfModifiedSince,
@@ -35,12 +37,18 @@ pub struct Maker<'a> {
     pub formats: &'a Formats,
     /// The error log where none is written.
     pub error_logs: &'a [ErrorLog],
+    /// Every `proxy_cache_path`.
+    pub caches: &'a [Arc<CachePath>],
     /// Groups of peers; addresses in `proxy_pass` add to them.
     pub upstreams: Vec<Arc<Upstream>>,
     /// A `mime.types` that is not there is included: the table that we bring along stands for it.
     pub has_built_in_types: bool,
     /// The addresses of proxies that `set_real_ip_from` gives by their names.
     pub proxies: HashMap<Box<str>, Vec<IpAddr>>,
+    /// What `limit_req` and `limit_conn` may name.
+    pub limit_zones: &'a LimitZones,
+    /// Fields in which the server at hand tells backends who somebody is.
+    pub identity: Arc<[Box<[u8]>]>,
     /// Settings made so far.
     pub count: usize,
 }
@@ -257,6 +265,10 @@ impl Maker<'_> {
             statements: Vec::new(),
             limit_except: None,
             access: access(scope, cx).into(),
+            guard: access::guard(scope, &self.identity, cx),
+            origin: access::origin(scope, cx),
+            mirror: access::mirror(scope, cx),
+            limits: limits::limits(scope, self.limit_zones, cx).map(Arc::new),
             real_ip: self.real_ip(scope, cx).map(Arc::new),
             internal: !scope.all("internal").is_empty(),
             root: root(scope, place, cx),
@@ -286,6 +298,7 @@ impl Maker<'_> {
                 "always" => GzipStatic::Always,
                 _ => GzipStatic::Off,
             },
+            filters: filters::filters(scope, cx).map(Arc::new),
             if_modified_since: match scope.text("if_modified_since") {
                 "off" => IfModifiedSince::Off,
                 "before" => IfModifiedSince::Before,

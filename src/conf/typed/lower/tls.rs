@@ -99,6 +99,7 @@ pub fn server<'a>(
             true => Vec::new(),
             false => certificates(scope, orders, cx),
         },
+        on_demand: None,
         certificate_cache: certificate_cache(scope, cx),
         protocols: offer.protocols,
         suites: offer.suites,

@@ -1,0 +1,7 @@
+//! Passwords: how they are kept ([`hash`]), the files they stand in ([`file`]), and whether what a
+//! client shows is one of them ([`check`]).
+
+pub mod check;
+pub mod file;
+pub mod hash;
+mod throttle;

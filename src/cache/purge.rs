@@ -1,0 +1,253 @@
+//! Purges: what is told to be gone at once, and removed by and by.
+//!
+//! A purge by prefix, by tag or of everything would have to look at every file. It is a rule
+//! instead: entries that are older than it and that it names are not found from now on, whether
+//! they are in memory or have yet to be read from the disk. The [keeper](super::keeper) walks over
+//! the zone, removes them and then forgets the rule. Rules are written to the zone's directory
+//! first, so that an end of the process brings nothing back.
+
+use std::fs::{self, File};
+use std::io::{self, Write as _};
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use data_encoding::HEXLOWER;
+use parking_lot::RwLock;
+
+use super::entry::{Entry, Head};
+
+/// The most rules at a time. Each costs an entry one comparison, once.
+const MOST: usize = 10_000;
+
+/// What is to be gone.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Target {
+    /// The answer with this key or this URL.
+    Exact(Box<[u8]>),
+    /// All whose key or URL begins so.
+    Prefix(Box<[u8]>),
+    /// All with this tag.
+    Tag(Box<[u8]>),
+    /// All.
+    Everything,
+}
+
+impl Target {
+    /// What a person writes: a key or a URL; with `*` at its end, all that begin so.
+    pub fn parse(text: &[u8]) -> Self {
+        match text.strip_suffix(b"*") {
+            Some([]) => Self::Everything,
+            Some(prefix) => Self::Prefix(prefix.into()),
+            None => Self::Exact(text.into()),
+        }
+    }
+
+    fn names(&self, key: &[u8], head: &Head) -> bool {
+        match self {
+            Self::Exact(text) => **text == *key || *text == head.url,
+            Self::Prefix(text) => key.starts_with(text) || head.url.starts_with(text),
+            Self::Tag(text) => head.tags.contains(text),
+            Self::Everything => true,
+        }
+    }
+}
+
+/// The purges of a zone that are under way.
+#[derive(Debug, Default)]
+pub struct Rules {
+    list: RwLock<Vec<Rule>>,
+    /// The serial of the newest rule; 0 if there is none.
+    newest: AtomicU64,
+}
+
+#[derive(Clone, PartialEq, Eq, Debug)]
+struct Rule {
+    /// What was begun before this is concerned.
+    serial: u64,
+    target: Target,
+}
+
+/// There are too many purges under way.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct TooMany;
+
+impl Rules {
+    /// From now on what is older than `serial` and named by the target is gone.
+    pub fn add(&self, serial: u64, target: Target) -> Result<(), TooMany> {
+        let mut list = self.list.write();
+        if target == Target::Everything {
+            list.clear();
+        }
+        let is_full = list.len() >= MOST;
+        match list.iter_mut().find(|rule| rule.target == target) {
+            Some(rule) => rule.serial = serial,
+            None if is_full => return Err(TooMany),
+            None => list.push(Rule { serial, target }),
+        }
+        self.newest.fetch_max(serial, Ordering::Release);
+        Ok(())
+    }
+
+    /// Is there no rule?
+    pub fn is_empty(&self) -> bool {
+        self.list.read().is_empty()
+    }
+
+    /// The serial of the newest rule; 0 if there is none.
+    pub fn newest(&self) -> u64 {
+        self.newest.load(Ordering::Acquire)
+    }
+
+    /// Forgets the rules up to a serial: nothing is left that they concern.
+    pub fn forget(&self, serial: u64) {
+        self.list.write().retain(|rule| rule.serial > serial);
+    }
+
+    /// Is an entry gone? Remembered by the entry, so that asking again costs a comparison.
+    pub fn concern(&self, entry: &Entry) -> bool {
+        let newest = self.newest();
+        let checked = entry.checked.load(Ordering::Relaxed);
+        if checked >= newest {
+            return false;
+        }
+        if self.name(checked, entry.key(), &entry.head) {
+            return true;
+        }
+        entry.checked.fetch_max(newest, Ordering::Relaxed);
+        false
+    }
+
+    /// Is something gone that was begun at `serial`?
+    pub fn name(&self, serial: u64, key: &[u8], head: &Head) -> bool {
+        if serial >= self.newest() {
+            return false;
+        }
+        let list = self.list.read();
+        let mut newer = list.iter().filter(|rule| rule.serial > serial);
+        newer.any(|rule| rule.target.names(key, head))
+    }
+
+    /// The rules as lines.
+    fn print(&self) -> String {
+        self.list.read().iter().map(Rule::print).collect()
+    }
+
+    /// Adds the newest rules to the file, or writes it anew without those that were forgotten.
+    pub fn save(&self, path: &Path) -> io::Result<()> {
+        let text = self.print();
+        if text.is_empty() {
+            return match fs::remove_file(path) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+                done => done,
+            };
+        }
+        let beside = path.with_extension("new");
+        let mut file = File::create(&beside)?;
+        file.write_all(text.as_bytes())?;
+        file.sync_data()?;
+        fs::rename(&beside, path)
+    }
+
+    /// Reads what was saved; a line that cannot be read is passed over. The highest serial.
+    pub fn load(&self, path: &Path) -> u64 {
+        let text = fs::read_to_string(path).unwrap_or_default();
+        let found: Vec<_> = text.lines().filter_map(Rule::parse).take(MOST).collect();
+        let newest = found.iter().map(|rule| rule.serial).max().unwrap_or(0);
+        self.list.write().extend(found);
+        self.newest.fetch_max(newest, Ordering::Release);
+        newest
+    }
+}
+
+impl Rule {
+    fn print(&self) -> String {
+        let (kind, text) = match &self.target {
+            Target::Exact(text) => ("exact", &**text),
+            Target::Prefix(text) => ("prefix", &**text),
+            Target::Tag(text) => ("tag", &**text),
+            Target::Everything => ("everything", &b""[..]),
+        };
+        format!("{} {kind} {}\n", self.serial, HEXLOWER.encode(text))
+    }
+
+    fn parse(line: &str) -> Option<Self> {
+        let mut parts = line.split(' ');
+        let serial = parts.next()?.parse().ok()?;
+        let kind = parts.next()?;
+        let text = HEXLOWER.decode(parts.next()?.as_bytes()).ok()?.into();
+        let target = match kind {
+            "exact" => Target::Exact(text),
+            "prefix" => Target::Prefix(text),
+            "tag" => Target::Tag(text),
+            "everything" => Target::Everything,
+            _ => return None,
+        };
+        Some(Self { serial, target })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::key::Key;
+    use super::*;
+
+    fn entry(key: &str, tag: &str, serial: u64) -> Entry {
+        let head = Head {
+            url: format!("https://example.com{key}").into_bytes().into(),
+            tags: vec![tag.as_bytes().into()],
+            ..Head::default()
+        };
+        Entry::new(&Key::new(key.as_bytes()), head, 0, serial, 0)
+    }
+
+    #[test]
+    fn a_rule_concerns_what_is_older_and_what_it_names() {
+        let rules = Rules::default();
+        let old = entry("/a/b", "news", 5);
+        assert!(!rules.concern(&old));
+        rules.add(10, Target::parse(b"/a/*")).expect("room");
+        assert!(rules.concern(&old));
+        assert!(!rules.concern(&entry("/b", "news", 5)));
+        assert!(!rules.concern(&entry("/a/b", "news", 10)));
+        rules
+            .add(11, Target::Tag((*b"sport").into()))
+            .expect("room");
+        assert!(rules.concern(&entry("/b", "sport", 5)));
+        let url = Target::parse(b"https://example.com/c");
+        rules.add(12, url).expect("room");
+        assert!(rules.concern(&entry("/c", "", 5)));
+        assert!(!rules.concern(&entry("/cc", "", 5)));
+        rules.add(13, Target::parse(b"*")).expect("room");
+        assert!(rules.concern(&entry("/cc", "", 5)));
+    }
+
+    #[test]
+    fn what_was_seen_to_be_fine_is_looked_at_again_only_for_newer_rules() {
+        let rules = Rules::default();
+        let kept = entry("/b", "", 5);
+        rules.add(10, Target::parse(b"/a*")).expect("room");
+        assert!(!rules.concern(&kept));
+        assert_eq!(kept.checked.load(Ordering::Relaxed), 10);
+        rules.add(11, Target::parse(b"/b*")).expect("room");
+        assert!(rules.concern(&kept));
+    }
+
+    #[test]
+    fn rules_outlive_the_process_and_a_line_cut_off_harms_no_other() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("purges");
+        let rules = Rules::default();
+        rules.add(10, Target::parse(b"/a b\n*")).expect("room");
+        rules.add(11, Target::Tag((*b"x").into())).expect("room");
+        rules.save(&path).expect("saved");
+        let mut text = fs::read_to_string(&path).expect("readable");
+        text.push_str("12 prefix 2");
+        fs::write(&path, text).expect("written");
+        let again = Rules::default();
+        assert_eq!(again.load(&path), 11);
+        assert_eq!(*again.list.read(), *rules.list.read());
+        again.forget(11);
+        again.save(&path).expect("saved");
+        assert!(!path.exists());
+    }
+}
