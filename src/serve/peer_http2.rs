@@ -22,6 +22,7 @@ use h2::{Reason, RecvStream, SendStream};
 
 use super::downstream::{ClientError, Downstream};
 use super::peer::{Failure, PeerError, Question, before_request, connect, deliver, head_received};
+use super::peer_patience::Patient;
 use super::request_body::{RequestBody, Sender};
 use crate::conf::typed::proxy::Proxy;
 use crate::http::exchange::Exchange;
@@ -242,7 +243,8 @@ pub async fn lease(
         .initial_connection_window_size(CONNECTION_WINDOW)
         .max_send_buffer_size(SEND_BUFFER)
         .max_header_list_size(HEADER_LIST);
-    let mut handshake = pin!(builder.handshake::<_, Bytes>(stream));
+    let patient = Patient::new(stream, proxy.send_timeout);
+    let mut handshake = pin!(builder.handshake::<_, Bytes>(patient));
     let timed_out = || PeerError::ConnectTimedOut;
     let (send, connection) = before_request(downstream, proxy, timed_out, |context| {
         handshake.as_mut().poll(context).map_err(of_error)
@@ -250,8 +252,8 @@ pub async fn lease(
     .await?;
     let has_ended = Rc::new(Cell::new(false));
     let told = Rc::clone(&has_ended);
-    // One task for each connection. It ends with the connection: when the peer closes it, or when
-    // the last place on it and its entry in the pool are gone.
+    // One task for each connection. It ends with the connection: when the peer closes it or takes
+    // nothing more, or when the last place on it and its entry in the pool are gone.
     tokio::task::spawn_local(async move {
         // What went wrong is told to the streams, which have somebody to tell it to.
         let _ = connection.await;

@@ -203,7 +203,7 @@ mod tests {
             assert_eq!(read, text);
             lengths.push(length);
         }
-        assert!(lengths[0] > 20 && lengths[1] == lengths[0], "{lengths:?}");
+        assert!(lengths[1] > 20 && lengths[1] <= lengths[0], "{lengths:?}");
         assert_eq!(lengths[2..], [4, 4]);
     }
 

@@ -203,7 +203,7 @@ mod tests {
             &[0x1f, 0xff],
             &[0x18],
             // A code that is cut.
-            &[0xff, 0xff, 0xea],
+            &[0xff, 0xff, 0xfe],
         ] {
             assert_eq!(decoded(wrong), Err(Invalid), "{wrong:?}");
         }
