@@ -14,6 +14,7 @@ mod cache_path;
 mod filters;
 mod foreign;
 mod grpc;
+mod health;
 mod help;
 mod http_core;
 mod limits;
@@ -60,6 +61,8 @@ impl Contexts {
     pub const ACME_ISSUER: Self = Self(1 << 11);
     /// Inside `dns_provider {}`.
     pub const DNS_PROVIDER: Self = Self(1 << 12);
+    /// Inside `match {}`.
+    pub const MATCH: Self = Self(1 << 20);
     /// Everywhere (`include`).
     pub const ANY: Self = Self(u32::MAX);
 
@@ -203,6 +206,7 @@ const AREAS: &[&[Directive]] = &[
     grpc::ROWS,
     peer_tls::GRPC,
     upstream::ROWS,
+    health::ROWS,
     access::ROWS,
     acme::ROWS,
     acme_dns::ROWS,
@@ -324,7 +328,7 @@ impl Directive {
 mod tests {
     use super::*;
 
-    const SINGLE_CONTEXTS: [Contexts; 12] = [
+    const SINGLE_CONTEXTS: [Contexts; 13] = [
         Contexts::MAIN,
         Contexts::EVENTS,
         Contexts::HTTP,
@@ -337,6 +341,7 @@ mod tests {
         Contexts::ENTRIES,
         Contexts::ACME_ISSUER,
         Contexts::DNS_PROVIDER,
+        Contexts::MATCH,
     ];
 
     /// A look at the shape only; the checker's own rules are stricter.
