@@ -20,6 +20,7 @@ pub mod map;
 pub mod on_demand;
 pub mod process;
 pub mod proxy;
+pub mod proxy_cache;
 pub mod secret;
 pub mod tls;
 pub mod upstream;

@@ -24,6 +24,7 @@ pub mod on_demand;
 pub mod peer_tls;
 pub mod process;
 pub mod proxy;
+pub mod proxy_cache;
 pub mod rewrite;
 pub mod scope;
 pub mod secret;
