@@ -23,6 +23,7 @@ use crate::conf::typed::Http;
 use crate::conf::typed::listen::Address;
 use crate::conf::typed::location::{Server, Settings};
 use crate::conf::typed::proxy::Scheme;
+use crate::metrics::cache::{CacheId, CacheResult};
 use crate::metrics::traffic::PeerId;
 use crate::net::proxy_protocol::Header;
 use crate::unit::clock;
@@ -193,6 +194,8 @@ pub struct Attempt {
 /// What a cache did for a request.
 #[derive(Debug, Default)]
 pub struct Caching {
+    /// The zone that the request had to do with.
+    pub zone: Option<CacheId>,
     /// `$upstream_cache_status`; `None` if no cache was asked.
     pub status: Option<CacheStatus>,
     /// `$upstream_cache_key`; empty if there was none.
@@ -212,6 +215,7 @@ pub struct Caching {
 impl Caching {
     /// Makes ready for the next request; buffers keep their room.
     pub fn reset(&mut self) {
+        self.zone = None;
         self.status = None;
         self.key.clear();
         self.age = None;
@@ -242,6 +246,19 @@ pub enum CacheStatus {
 }
 
 impl CacheStatus {
+    /// What it is counted as.
+    pub const fn result(self) -> CacheResult {
+        match self {
+            Self::Miss => CacheResult::Miss,
+            Self::Bypass => CacheResult::Bypass,
+            Self::Expired => CacheResult::Expired,
+            Self::Stale => CacheResult::Stale,
+            Self::Updating => CacheResult::Updating,
+            Self::Revalidated => CacheResult::Revalidated,
+            Self::Hit => CacheResult::Hit,
+        }
+    }
+
     /// As in `$upstream_cache_status`.
     pub const fn name(self) -> &'static str {
         match self {
@@ -351,6 +368,8 @@ pub struct Exchange {
     pub request_length: u64,
     /// The request body when it is held in memory (`$request_body`).
     pub body: Vec<u8>,
+    /// The request's trailer fields, once its body was read to its end; none that may not stand there.
+    pub trailers: Fields,
     /// The file that holds the body (`$request_body_file`).
     pub body_file: Option<TemporaryFile>,
     /// `set $limit_rate`, which goes before the directive.
@@ -454,6 +473,7 @@ impl Exchange {
             has_error_page: false,
             request_length: 0,
             body: Vec::new(),
+            trailers: Fields::default(),
             body_file: None,
             limit_rate: None,
             limit_req_status: None,
@@ -541,6 +561,7 @@ impl Exchange {
         self.has_error_page = false;
         self.request_length = 0;
         self.body.clear();
+        self.trailers.clear();
         self.body_file = None;
         self.limit_rate = None;
         self.limit_req_status = None;

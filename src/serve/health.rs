@@ -683,8 +683,10 @@ async fn ask_http2(
             sending.send_data(body, true).map_err(failed)?;
         }
         let (parts, mut receiving) = answering.await.map_err(failed)?.into_parts();
-        let mut head = ResponseHead::default();
-        head.status = parts.status.as_u16();
+        let mut head = ResponseHead {
+            status: parts.status.as_u16(),
+            ..ResponseHead::default()
+        };
         for (name, value) in &parts.headers {
             head.fields.push(name.as_str().as_bytes(), value.as_bytes());
         }

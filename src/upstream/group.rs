@@ -1366,7 +1366,7 @@ mod tests {
             let selected = selected.expect("a peer");
             let is_bad = bad
                 .iter()
-                .any(|port| &*selected.target().label == format!("127.0.0.1:{port}"));
+                .any(|port| *selected.target().label == format!("127.0.0.1:{port}"));
             match is_bad {
                 true => selected.fail(now),
                 false => selected.pass_over(now),
