@@ -10,6 +10,7 @@ pub mod args;
 mod audit;
 mod authority;
 mod backends;
+mod bans;
 mod cache;
 mod certificates;
 mod completion;
@@ -21,6 +22,8 @@ mod exit;
 mod figures;
 mod fmt;
 mod follow;
+mod limits;
+mod lint;
 mod logs;
 mod manual;
 mod paint;
@@ -113,6 +116,17 @@ fn word(word: Word) -> ExitCode {
         } => ask(&backends::daemon(&change).or(&daemon), |session| {
             backends::change(&session, &change)
         }),
+        Word::Ban {
+            action,
+            address,
+            time,
+            reason,
+            daemon,
+        } => ask(&bans::daemon(action.as_ref()).or(&daemon), |session| {
+            let (address, time) = (address.as_deref(), time.as_deref());
+            bans::run(&session, action.as_ref(), address, time, &reason)
+        }),
+        Word::Limits { daemon } => ask(&daemon, |session| limits::list(&session)),
         Word::Cache { action, daemon } => {
             ask(&cache::daemon(action.as_ref(), &daemon), |session| {
                 cache::run(&session, action.as_ref())
@@ -172,6 +186,10 @@ fn word(word: Word) -> ExitCode {
             };
             end(&daemon, passwd::run(&words, deed, &daemon))
         }
+        Word::Lint { strict, daemon } => match lint::run(strict, &daemon) {
+            Ok(code) => code,
+            Err(failure) => failure.tell(&daemon),
+        },
         Word::Fmt { check, files } => fmt::run(check, &files),
         Word::Help { directive } => help(directive.as_deref()),
         Word::Explain { code } => explain_code(&code),

@@ -62,6 +62,34 @@ pub enum Word {
         #[command(flatten)]
         daemon: Daemon,
     },
+    /// Keep a client out, list who is, let them in again
+    #[command(args_conflicts_with_subcommands = true)]
+    Ban {
+        /// What to do; without it, and without an address, the bans are listed
+        #[command(subcommand)]
+        action: Option<BanWord>,
+        /// An address or a network
+        #[arg(value_name = "ADDRESS|NETWORK")]
+        address: Option<String>,
+        /// For so long, such as 30m, 1h or 7d [default: for good]
+        #[arg(long = "for", value_name = "TIME", requires = "address")]
+        time: Option<String>,
+        /// Why, for those who look at the list
+        #[arg(
+            long,
+            value_name = "TEXT",
+            default_value = "",
+            hide_default_value = true
+        )]
+        reason: String,
+        #[command(flatten)]
+        daemon: Daemon,
+    },
+    /// List the zones of limits, and whom they refuse
+    Limits {
+        #[command(flatten)]
+        daemon: Daemon,
+    },
     /// Show the zones of the cache and what is stored, purge it
     Cache {
         /// What to do; without it the zones are listed
@@ -171,6 +199,14 @@ pub enum Word {
         #[command(flatten)]
         daemon: Daemon,
     },
+    /// Name traps of a configuration that can be used
+    Lint {
+        /// End with 2 if there is any
+        #[arg(long)]
+        strict: bool,
+        #[command(flatten)]
+        daemon: Daemon,
+    },
     /// Write configuration files in the one common form
     Fmt {
         /// Change nothing, fail if a file would change
@@ -257,6 +293,24 @@ pub enum PeerWord {
     Reset(PeerName),
     /// Check it now, where it is checked
     Check(PeerName),
+}
+
+/// What may be done with bans.
+#[derive(Subcommand, Clone, PartialEq, Eq, Debug)]
+pub enum BanWord {
+    /// List them, those made last first
+    List {
+        #[command(flatten)]
+        daemon: Daemon,
+    },
+    /// Let somebody in again
+    Remove {
+        /// As the list has it
+        #[arg(value_name = "ADDRESS|NETWORK")]
+        address: String,
+        #[command(flatten)]
+        daemon: Daemon,
+    },
 }
 
 /// A peer.

@@ -45,6 +45,11 @@ impl Code {
         self.0.as_bytes().get(4).is_some_and(|&digit| digit != b'0')
     }
 
+    /// Is it told by `openclaw lint` only?
+    pub fn is_of_lint(self) -> bool {
+        (290..310).any(|number| self.0.strip_prefix("OC-W") == Some(&number.to_string()))
+    }
+
     /// What is known about it.
     pub fn explanation(self) -> &'static Explanation {
         CODES
@@ -1008,6 +1013,76 @@ codes! {
          table for all servers.",
         "http { server { limit_req_zone $binary_remote_addr zone=clients:10m rate=5r/s; } }",
         "http { limit_req_zone $binary_remote_addr zone=clients:10m rate=5r/s; server { } }"
+    }
+    "W290" ROOT_REPEATS_PREFIX "a root that repeats the location" {
+        "`root` is put before the whole path of a request, the location's part included; `alias` takes the place of that part.",
+        "http { server { location /images/ { root /srv/images; } } }",
+        "http { server { location /images/ { alias /srv/images/; } } }"
+    }
+    "W291" ALIAS_LEADS_OUT "an alias that leads out of its directory" {
+        "Behind `location /files` comes whatever follows, so `/files../secret` becomes `/srv/files/../secret`. A location that ends with `/` as its alias does leaves no room for that.",
+        "http { server { location /files { alias /srv/files/; } } }",
+        "http { server { location /files/ { alias /srv/files/; } } }"
+    }
+    "W292" REDIRECT_TO_ANY_HOST "a redirect to any host" {
+        "A server without a name of its own gets the requests for every name, and `$host` is what the request says. Who can make others ask with a name of his, or poison a cache on the way, decides where they are sent.",
+        "http { server { return 301 https://$host$request_uri; } }",
+        "http { server { server_name example.com; return 301 https://$host$request_uri; } }"
+    }
+    "W293" DECODED_REDIRECT "a decoded path in a redirect" {
+        "`$uri` is the path after decoding. In nginx an encoded end of a line in it ends the field, and what follows is a field of the client's choice; signs such as `?` and `%` change their meaning in any case. `$request_uri` is what the client sent.",
+        "http { server { server_name a.example.com; return 301 https://b.example.com$uri; } }",
+        "http { server { server_name a.example.com; return 301 https://b.example.com$request_uri; } }"
+    }
+    "W294" IF_PITFALL "an `if` that does more than decide" {
+        "In a location, `if` makes a place of its own in which a request goes on. What stands beside it, such as `try_files`, holds there no longer, and of several that are true only the last is such a place. It is safe with `return`, `rewrite ... last`, `set` and `break`.",
+        "http { server { location / { if ($arg_a) { add_header X-A b; } try_files $uri =404; } } }",
+        "http { server { location / { add_header X-A $arg_a; try_files $uri =404; } } }"
+    }
+    "W295" SLASHES_DIFFER "slashes of location and URL that do not match" {
+        "A path behind the address in `proxy_pass` takes the place of what the location matched, letter by letter. If only one of them ends with `/`, one is lost or doubled.",
+        "http { server { location /api/ { proxy_pass http://127.0.0.1:9/v1; } } }",
+        "http { server { location /api/ { proxy_pass http://127.0.0.1:9/v1/; } } }"
+    }
+    "W296" PEER_FIELDS_LOST "fields for peers that are lost" {
+        "A place with a `proxy_set_header` of its own sends only that one (and the defaults): those of the levels above do not count there.",
+        "http { server { proxy_set_header Host $host; location / { proxy_set_header X-A b; proxy_pass http://127.0.0.1:9; } } }",
+        "http { server { proxy_set_header Host $host; location / { proxy_set_header Host $host; proxy_set_header X-A b; proxy_pass http://127.0.0.1:9; } } }"
+    }
+    "W297" FIELDS_LOST "protecting fields that are lost" {
+        "A place with an `add_header` of its own sends only that one: those of the levels above do not count there, unless `add_header_inherit merge` says so.",
+        "http { server { add_header X-Frame-Options DENY; location / { add_header X-A b; } } }",
+        "http { server { add_header X-Frame-Options DENY; location / { add_header_inherit merge; add_header X-A b; } } }"
+    }
+    "W298" HOSTS_SHARE_CACHE "hosts that share what is cached" {
+        "Where a zone serves several hosts, a key without the host gives a client of one what was stored for another.",
+        "http { proxy_cache_path /var/cache/openclaw/one keys_zone=one:10m; server { server_name a b; location / { proxy_cache one; proxy_cache_key $request_uri; proxy_pass http://127.0.0.1:9; } } }",
+        "http { proxy_cache_path /var/cache/openclaw/one keys_zone=one:10m; server { server_name a b; location / { proxy_cache one; proxy_cache_key $host$request_uri; proxy_pass http://127.0.0.1:9; } } }"
+    }
+    "W299" COOKIES_CACHED "cookies in a cache" {
+        "An answer with `Set-Cookie` is meant for one client, so it is not stored. With `proxy_ignore_headers Set-Cookie` it is, and all clients get the session of the first.",
+        "http { proxy_cache_path /var/cache/openclaw/one keys_zone=one:10m; server { location / { proxy_cache one; proxy_ignore_headers Set-Cookie; proxy_pass http://127.0.0.1:9; } } }",
+        "http { proxy_cache_path /var/cache/openclaw/one keys_zone=one:10m; server { location / { proxy_cache one; proxy_ignore_headers Set-Cookie; proxy_hide_header Set-Cookie; proxy_pass http://127.0.0.1:9; } } }"
+    }
+    "W300" NO_RESOLVER "a host to be looked up without a resolver" {
+        "A `proxy_pass` whose host has a variable in it is looked up for each request, by the servers that `resolver` names. Without them the answer is 502, unless the variable is the name of an `upstream` or an address.",
+        "http { server { location / { proxy_pass http://$arg_to; } } }",
+        "http { server { resolver 127.0.0.1; location / { proxy_pass http://$arg_to; } } }"
+    }
+    "W301" CLIENT_CHOOSES_KEY "a limit that clients walk around" {
+        "A client writes what it likes into `X-Forwarded-For` and its kin. A limit that counts by them counts nothing; who is believed is said by `set_real_ip_from`, after which `$binary_remote_addr` is the client.",
+        "http { limit_req_zone $http_x_forwarded_for zone=a:1m rate=5r/s; }",
+        "http { limit_req_zone $binary_remote_addr zone=a:1m rate=5r/s; }"
+    }
+    "W302" ANYBODY_SATISFIES "a condition that everybody meets" {
+        "With `satisfy any` one of the conditions is enough: `allow all` makes the password one that nobody is asked for.",
+        "http { server { location / { satisfy any; allow all; } } }",
+        "http { server { location / { satisfy any; allow 192.0.2.0/24; deny all; } } }"
+    }
+    "W303" OPEN_DOT "a dot that is any character" {
+        "In a regular expression `.` is any character: `.php$` matches `/sphp` too. A dot is written `\\.`.",
+        "http { server { location ~ .php$ { } } }",
+        "http { server { location ~ \\.php$ { } } }"
     }
 }
 

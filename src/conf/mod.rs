@@ -12,6 +12,7 @@ pub mod explain;
 pub mod fmt;
 pub mod include;
 pub mod lexer;
+pub mod lint;
 pub mod local_names;
 pub mod modules;
 pub mod openssl;

@@ -20,7 +20,8 @@ use serde::de::DeserializeOwned;
 use tokio::sync::mpsc;
 
 use super::{
-    Control, Visitor, cache, certificates, explain, import, numbers, preflight, revisions, routes,
+    Control, Visitor, bans, cache, certificates, explain, import, limits, numbers, preflight,
+    revisions, routes,
 };
 use crate::conf::typed::listen::Address;
 use crate::conf::typed::location::MetricsFormat;
@@ -32,8 +33,8 @@ use crate::process;
 use crate::process::conf_files;
 use crate::process::desk::{self, InForce, Proposal, refusal};
 use crate::protocol::{
-    Base, CacheName, CachePurge, CertificateName, Change, ConfState, ConfigTexts, Done, FileName,
-    FileText, Import, Lease, MAX_BODY, Millis, PeerAction, PeerChange, Question, Refusal,
+    BanChange, Base, CacheName, CachePurge, CertificateName, Change, ConfState, ConfigTexts, Done,
+    FileName, FileText, Import, Lease, MAX_BODY, Millis, PeerAction, PeerChange, Question, Refusal,
     RefusalCode, Revert, Review, Routes, Status, TermsAgreement, Topic, Upstreams, VERSION,
 };
 use crate::serve::metrics_page;
@@ -186,6 +187,15 @@ async fn tell(control: &Control, visitor: &Visitor, request: Request<Incoming>) 
         }
         ("GET", ["v1", "routes"]) => json(&*control.routes.of(&desk.in_force())),
         ("GET", ["v1", "upstreams"]) => json(&all_upstreams(control)),
+        ("GET", ["v1", "bans"]) => json(&bans::list()),
+        ("POST", ["v1", "bans"]) => {
+            let wanted: BanChange = body(control, request).await?;
+            let bans = bans::change(visitor, &wanted)?;
+            let action = if wanted.remove { "unban" } else { "ban" };
+            audit(control, visitor, action, &wanted.network);
+            json(&bans)
+        }
+        ("GET", ["v1", "limits"]) => json(&limits::list(control)),
         ("GET", ["v1", "events"]) => {
             let limit = query.number("limit")?.unwrap_or(100) as usize;
             json(&revisions::events(control, limit.min(MOST_ROWS)).await?)

@@ -9,12 +9,14 @@
 //! more than that; every change leaves a line in the audit.
 
 mod answer;
+mod bans;
 mod cache;
 mod certificates;
 pub mod command;
 mod explain;
 pub mod firewall;
 mod import;
+mod limits;
 mod numbers;
 mod preflight;
 mod revisions;
@@ -69,6 +71,7 @@ struct Control {
     conf_state: answer::ConfWatch,
     routes: answer::RouteCache,
     certificates: certificates::Watch,
+    limits: limits::Meter,
 }
 
 /// Who is connected.
@@ -96,9 +99,11 @@ pub fn attend(desk: &Desk, socket: Option<ControlSocket>) {
         conf_state: answer::ConfWatch::default(),
         routes: answer::RouteCache::default(),
         certificates: certificates::Watch::default(),
+        limits: limits::Meter::default(),
     });
     tokio::spawn(stream::keep_numbers(Arc::clone(&control)));
     tokio::spawn(stream::pass_on_news(Arc::clone(&control)));
+    tokio::spawn(bans::remember(Arc::clone(&control)));
     if let Some(socket) = socket {
         tokio::spawn(accept(control, socket));
     }

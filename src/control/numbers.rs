@@ -6,7 +6,7 @@ use std::time::SystemTime;
 use parking_lot::Mutex;
 
 use super::answer::millis;
-use super::{Control, certificates, revisions};
+use super::{Control, certificates, limits, revisions};
 use crate::metrics::live::RequestSummary;
 use crate::metrics::registry;
 use crate::metrics::traffic::{PeerId, RouteId, RouteKey, ledger};
@@ -71,6 +71,7 @@ pub fn tick(control: &Control) {
     control.numbers.0.lock().aggregator.tick(now);
     watch_peers(control);
     certificates::watch(control);
+    limits::tick(control);
 }
 
 /// Of the answers of a group in ten seconds, so many in a hundred being 5xx is a trouble; it is over
@@ -356,6 +357,10 @@ pub fn summary(control: &Control, routes: bool, peers: bool) -> Summary {
     let in_force = control.desk.in_force();
     let state = control.conf_state.of(control, &in_force);
     let certificate_states = certificates::states(control);
+    let limits = match routes {
+        true => limits::traffic(control),
+        false => Vec::new(),
+    };
     let known = control.numbers.0.lock();
     let counted = known.aggregator.summary();
     Summary {
@@ -369,7 +374,6 @@ pub fn summary(control: &Control, routes: bool, peers: bool) -> Summary {
         idle: counted.idle,
         total: counted.total,
         http2: counted.http2,
-        floods: registry::total(|counters| &counters.http2_floods),
         peak: counted.peak,
         upstream_share: counted.upstream_share,
         own_p99: counted.own_p99,
@@ -397,6 +401,7 @@ pub fn summary(control: &Control, routes: bool, peers: bool) -> Summary {
                 .collect(),
         },
         peer_states: known.states,
+        limits,
         panics: counted.panics,
         troubles: known.troubles.clone(),
         groups: match peers {

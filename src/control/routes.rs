@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::numbers;
+use super::{limits, numbers};
 use crate::conf::address::Address;
 use crate::conf::include::{Loaded, Node};
 use crate::conf::source::{FileId, Span};
@@ -47,6 +47,7 @@ pub fn routes(generation: &Generation, loaded: &Loaded) -> Vec<Route> {
                 id: generation.route_id(&location.settings).0,
                 location: written(node, &location.kind),
                 address: outline.address(node),
+                limits: limits::of_place(&location.settings, &http.limit_zones),
                 ..place(&base, node, loaded)
             });
         }
@@ -58,6 +59,7 @@ pub fn routes(generation: &Generation, loaded: &Loaded) -> Vec<Route> {
             let node = outline.node(server.span);
             routes.push(Route {
                 id: generation.route_id(&server.settings).0,
+                limits: limits::of_place(&server.settings, &http.limit_zones),
                 ..place(&base, node, loaded)
             });
         }
@@ -217,7 +219,16 @@ fn place(base: &Route, node: Option<&Node>, loaded: &Loaded) -> Route {
         ("proxy_pass" | "grpc_pass", Some(url)) => url.text.to_string(),
         _ => text_of(line),
     };
-    let structure = ["location", "listen", "server_name", "if", "limit_except"];
+    // Limits are told with all that hold in the place.
+    let structure = [
+        "location",
+        "listen",
+        "server_name",
+        "if",
+        "limit_except",
+        "limit_req",
+        "limit_conn",
+    ];
     Route {
         target: target.map_or_else(|| "files".to_owned(), shown),
         upstream,

@@ -162,18 +162,15 @@ impl Substitute {
     /// The first match that begins in a part of the text. Unless the text ends here, it may begin
     /// and not be seen to end.
     fn find(&self, text: &[u8], from: usize, until: usize, is_end: bool) -> Found {
-        if self.left == 0 {
-            return Found::Nothing;
-        }
         let mut place = from;
-        loop {
+        while self.left > 0 {
             let rest = &text[place..until];
             let next = match self.few {
                 Some([one, two, three]) => memchr::memchr3(one, two, three, rest),
                 None => rest.iter().position(|&byte| self.first[usize::from(byte)]),
             };
             let Some(next) = next else {
-                return Found::Nothing;
+                break;
             };
             place += next;
             for (number, pair) in self.pairs.iter().enumerate() {
@@ -193,6 +190,7 @@ impl Substitute {
             }
             place += 1;
         }
+        Found::Nothing
     }
 }
 

@@ -39,6 +39,9 @@
 //! | `openclaw_upstream_duration_seconds` | histogram | upstream, peer | from the start of a try to its end |
 //! | `openclaw_upstream_active` | gauge | upstream, peer | requests under way |
 //! | `openclaw_upstream_idle_connections` | gauge | upstream, peer | connections kept |
+//! | `openclaw_limit_requests_total` | counter | zone, kind, result | what the zones of `limit_req` (kind `requests`) and `limit_conn` (`connections`) let pass, `passed` or `delayed`, and what was `refused` |
+//! | `openclaw_limit_keys` | gauge | zone, kind | keys that a zone holds |
+//! | `openclaw_limit_bytes` | gauge | zone, kind | memory that a zone takes |
 //! | `openclaw_upstream_peer_state` | gauge | upstream, peer, state | 1 for the one of `up`, `failed`, `unhealthy`, `checking`, `ejected`, `draining`, `down` that holds |
 //! | `openclaw_upstream_checks_total` | counter | upstream, peer, result | active checks that came out as `pass` or `fail` |
 //! | `openclaw_upstream_breaker_state` | gauge | upstream, state | 1 for the one of `closed`, `open`, `half-open` that holds |
@@ -136,6 +139,25 @@ pub struct ListedCertificate {
     pub failures: u32,
 }
 
+/// A zone of limits of the configuration in force.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct ListedZone {
+    /// Its name.
+    pub zone: String,
+    /// `requests` or `connections`.
+    pub kind: &'static str,
+    /// Keys that it holds.
+    pub keys: u64,
+    /// Memory that it takes.
+    pub bytes: u64,
+    /// Requests that it let pass at once.
+    pub passed: u64,
+    /// Requests that it let pass after a while.
+    pub delayed: u64,
+    /// Requests that it refused.
+    pub refused: u64,
+}
+
 /// All numbers as Prometheus text. The states are told of the peers that are listed. Reads files of
 /// the system and takes a while where there are many routes: not for a thread that serves.
 pub fn text(
@@ -143,12 +165,14 @@ pub fn text(
     groups: Vec<ListedGroup>,
     certificates: Vec<ListedCertificate>,
     caches: Vec<ListedCache>,
+    zones: Vec<ListedZone>,
     now: Moment,
 ) -> String {
     let mut numbers = Numbers::collect(ledger(), listed, now);
     numbers.upstreams = groups;
     numbers.caches = caches;
     numbers.certificates = distinct(certificates);
+    numbers.limit_zones = zones;
     numbers.text()
 }
 
@@ -159,12 +183,14 @@ pub fn json(
     groups: Vec<ListedGroup>,
     certificates: Vec<ListedCertificate>,
     caches: Vec<ListedCache>,
+    zones: Vec<ListedZone>,
     now: Moment,
 ) -> String {
     let mut numbers = Numbers::collect(ledger(), listed, now);
     numbers.upstreams = groups;
     numbers.caches = caches;
     numbers.certificates = distinct(certificates);
+    numbers.limit_zones = zones;
     // Plain data: it cannot fail.
     serde_json::to_string(&numbers).unwrap_or_default()
 }
@@ -191,6 +217,7 @@ struct Numbers {
     tls_handshakes: Handshakes,
     on_demand_names: OnDemandNames,
     certificates: Vec<ListedCertificate>,
+    limit_zones: Vec<ListedZone>,
     caches: Vec<ListedCache>,
     logins: Logins,
     compression: [Compression; 3],
@@ -402,6 +429,7 @@ impl Numbers {
                 failed: total(|counters| &counters.tls_failed),
             },
             certificates: Vec::new(),
+            limit_zones: Vec::new(),
             caches: Vec::new(),
             logins: Logins {
                 ok: total(|counters| &counters.logins),
@@ -576,6 +604,7 @@ impl Numbers {
             self.http2_floods,
         );
         self.write_tls(&mut out);
+        self.write_limits(&mut out);
         self.write_routes(&mut out);
         self.write_peers(&mut out);
         out.family(
@@ -656,6 +685,33 @@ impl Numbers {
         out.family("certificate_failures", "gauge", help);
         for it in &self.certificates {
             out.sample("", &[("name", &it.name), ("key", &it.key)], it.failures);
+        }
+    }
+
+    fn write_limits(&self, out: &mut Exposition) {
+        out.family(
+            "limit_requests_total",
+            "counter",
+            "requests that a zone let pass or refused",
+        );
+        for it in &self.limit_zones {
+            let labels = [("zone", it.zone.as_str()), ("kind", it.kind)];
+            let results = [
+                ("passed", it.passed),
+                ("delayed", it.delayed),
+                ("refused", it.refused),
+            ];
+            for (result, count) in results {
+                out.sample("", &[labels[0], labels[1], ("result", result)], count);
+            }
+        }
+        out.family("limit_keys", "gauge", "keys that a zone holds");
+        for it in &self.limit_zones {
+            out.sample("", &[("zone", &it.zone), ("kind", it.kind)], it.keys);
+        }
+        out.family("limit_bytes", "gauge", "memory that a zone takes");
+        for it in &self.limit_zones {
+            out.sample("", &[("zone", &it.zone), ("kind", it.kind)], it.bytes);
         }
     }
 

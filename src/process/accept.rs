@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use tokio::net::{TcpStream, UnixStream};
 
+use crate::access::bans::bans;
 use crate::conf::typed::listen::Address;
 use crate::conf::typed::log::Level;
 use crate::log::error_log;
@@ -240,6 +241,10 @@ fn welcome(worker: &Rc<Worker>, stream: Stream, entrance: &Entrance) {
         counters.accepted.increase();
         counters.handled.increase();
     });
+    // Nothing is done for those who are kept out, not even a handshake.
+    if bans().keeps_out(&stream.peer_address()) {
+        return;
+    }
     let address = entrance.address_of(&stream);
     tokio::task::spawn_local(connection::run(Rc::clone(worker), stream, address));
 }

@@ -23,14 +23,17 @@ pub async fn text(
     let made = tokio::task::spawn_blocking(move || {
         let listed = generation.listed_peers();
         let certificates = generation.listed_certificates();
+        let zones = generation.zones.listed();
         let groups = generation.listed_groups();
         let caches = generation.listed_caches();
         let now = Moment::now();
         match format {
             MetricsFormat::Prometheus => {
-                prometheus::text(&listed, groups, certificates, caches, now)
+                prometheus::text(&listed, groups, certificates, caches, zones, now)
             }
-            MetricsFormat::Json => prometheus::json(&listed, groups, certificates, caches, now),
+            MetricsFormat::Json => {
+                prometheus::json(&listed, groups, certificates, caches, zones, now)
+            }
         }
     });
     let media_type = match format {

@@ -23,7 +23,6 @@ mod pace;
 mod peer;
 mod peer_http1;
 mod peer_http2;
-mod peer_patience;
 mod proxy;
 mod proxy_fields;
 mod proxy_protocol;
@@ -38,6 +37,7 @@ pub mod worker;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use crate::access::bans::bans;
 use crate::access::real_ip;
 use crate::conf::typed::location::{ErrorPageStatus, Handler, Settings, Statement};
 use crate::conf::typed::log::Level;
@@ -85,7 +85,11 @@ pub async fn serve(
             // Who asks is clear before anything is decided by it. A request that was not understood
             // is its sender's.
             real_ip::apply(exchange);
-            Next::Server
+            // Their connection may be older than the ban, or that of a proxy that is trusted.
+            match bans().keeps_out(&exchange.connection.remote) {
+                true => Next::Fail(444),
+                false => Next::Server,
+            }
         }
         Err(status) => Next::Fail(status),
     };
@@ -230,6 +234,9 @@ async fn enter_location(
 
     // The location may trust proxies that its server does not; only now is it the one that answers.
     real_ip::apply(exchange);
+    if bans().keeps_out(&exchange.connection.remote) {
+        return Next::Fail(444);
+    }
 
     // Limits stand before access: a flood shall not get as far as passwords. A subrequest is ours, and
     // the client's request was counted.

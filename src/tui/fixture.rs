@@ -291,6 +291,7 @@ pub fn routes() -> Routes {
         address: format!("http / server \"{server}\" / location \"{location}\""),
         server_address: format!("http / server \"{server}\""),
         notes: vec!["gzip on".to_owned(), "allow 10.0.0.0/8".to_owned()],
+        limits: Vec::new(),
     };
     let mut routes = Routes {
         revision: 41,

@@ -12,6 +12,7 @@ use openclaw::conf::check::check;
 use openclaw::conf::diagnostic::{self, Code, Diagnostic, Severity};
 use openclaw::conf::explain::CODES;
 use openclaw::conf::include::{self, Loaded};
+use openclaw::conf::lint::lint;
 use openclaw::conf::typed::lower::config::lower;
 use openclaw::tls::examine::examine;
 
@@ -61,6 +62,13 @@ fn the_wrong_example_of_a_code_has_it_and_the_right_one_is_right() {
     let mut wrong = Vec::new();
     for row in CODES.iter().filter(|row| !row.wrong.is_empty()) {
         let name = row.code.name();
+        let read_text = |text: &str| {
+            let mut loaded = read_text(text);
+            if row.code.is_of_lint() {
+                lint(&mut loaded);
+            }
+            loaded
+        };
         let told = codes(&read_text(row.wrong).diagnostics);
         if !told.contains(&name) {
             wrong.push(format!("the wrong example of {name} has {told:?}"));
@@ -88,7 +96,9 @@ fn every_code_is_told_by_some_case() {
     }
     // Those of lowering: their examples are enough, its own tests have the rest.
     for row in CODES.iter().filter(|row| row.code.is_of_lowering()) {
-        told.extend(codes(&read_text(row.wrong).diagnostics));
+        let mut loaded = read_text(row.wrong);
+        lint(&mut loaded);
+        told.extend(codes(&loaded.diagnostics));
     }
     told.extend(codes(&too_large().diagnostics));
     told.extend(codes(&too_many_directives().diagnostics));

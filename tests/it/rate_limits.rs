@@ -6,6 +6,9 @@ use std::thread;
 
 use nix::sys::signal::Signal;
 
+use openclaw::protocol::{Limits, Routes, Summary};
+
+use crate::control::Control;
 use crate::support::backend::Backend;
 use crate::support::client::Client;
 use crate::support::server::{Server, Setup, eventually, oracle, under_test};
@@ -282,4 +285,56 @@ fn a_burst_written_on_the_zone_and_a_zone_written_in_a_server_do_what_they_say()
     let tested = Setup::new("events {} http { server { limit_req zone=none; } }").run(&["-t"]);
     assert!(!tested.status.success());
     assert!(tested.stderr.contains("OC-E283"), "{}", tested.stderr);
+}
+
+#[test]
+fn the_daemon_tells_what_its_zones_do_and_whom_they_refuse() {
+    let server = Setup::http(
+        "limit_req_zone $binary_remote_addr zone=clients:64k rate=1r/m;
+         limit_conn_zone $server_name zone=sites:64k;
+         server {
+             listen %LISTEN1%; server_name site;
+             limit_conn sites 7;
+             location / { limit_req zone=clients burst=1 nodelay; root www; }
+             location = /metrics { metrics; }
+         }",
+    )
+    .tree("== www/index.html\nx\n")
+    .start();
+    let control = Control::of(&server);
+    assert_eq!(
+        at_once(&server, 5, &get("/")),
+        BTreeMap::from([(200, 2), (503, 3)])
+    );
+    let limits: Limits = control.must_get("/v1/limits");
+    let zones: Vec<_> = (limits.zones.iter())
+        .map(|zone| (&*zone.name, zone.passed, zone.refused))
+        .collect();
+    assert_eq!(zones, [("clients", 2, 3), ("sites", 2, 0)]);
+    let clients = &limits.zones[0];
+    assert_eq!((clients.keys, &*clients.rate), (1, "1r/m"));
+    assert_eq!(clients.worst[0].key, "127.0.0.1");
+    assert_eq!(clients.worst[0].refused, 3);
+    let routes: Routes = control.must_get("/v1/routes");
+    let rules: Vec<_> = (routes.routes.iter())
+        .find(|route| route.location == "/")
+        .expect("it is written")
+        .limits
+        .iter()
+        .map(|limit| format!("{} {}", limit.zone, limit.rule))
+        .collect();
+    assert_eq!(rules, ["clients 1r/m burst 1 nodelay", "sites 7 at a time"]);
+    let page = server.connect(1).ask(&get("/metrics")).text();
+    let refused =
+        "openclaw_limit_requests_total{zone=\"clients\",kind=\"requests\",result=\"refused\"} 3\n";
+    assert!(page.contains(refused), "{page}");
+    assert!(page.contains("openclaw_limit_keys{zone=\"clients\",kind=\"requests\"} 1\n"));
+    let told = eventually("the rate of the last seconds is told", || {
+        let summary: Summary = control.must_get("/v1/summary");
+        let found = summary.limits.into_iter().find(|zone| zone.refused > 0.0);
+        // Only between two looks, a second apart.
+        at_once(&server, 1, &get("/"));
+        found
+    });
+    assert_eq!((&*told.zone, told.delayed), ("clients", 0.0));
 }

@@ -14,6 +14,7 @@ use std::sync::Arc;
 use crate::conf::template::{Part, Template};
 use crate::conf::typed::limits::{LimitZones, Zone};
 use crate::conf::variable::{Core, Variable};
+use crate::metrics::prometheus::ListedZone;
 use crate::unit::printable;
 use table::{Counts, Table};
 
@@ -94,19 +95,46 @@ impl Zones {
     }
 
     /// How often each zone for requests, and then each for requests at a time, decided what.
-    pub fn counts(&self) -> (Vec<Counts>, Vec<Counts>) {
-        let counts = |zones: &[Held]| zones.iter().map(|zone| zone.table.counts()).collect();
-        (counts(&self.requests), counts(&self.connections))
+    pub fn counts(&self) -> [Vec<Counts>; 2] {
+        [&self.requests, &self.connections]
+            .map(|zones| zones.iter().map(|zone| zone.table.counts()).collect())
     }
 
-    /// How a zone for requests does.
-    pub fn of_requests(&self, position: usize, conf: &Zone) -> Option<ZoneNow> {
-        Some(now(&self.requests.get(position)?.table, conf))
+    /// How each zone for requests, and then each for requests at a time, does. Looks at every state:
+    /// for a person who asks.
+    pub fn now(&self, conf: &LimitZones) -> [Vec<ZoneNow>; 2] {
+        let requests = self.requests.iter().zip(&conf.requests);
+        let connections = self.connections.iter().zip(&conf.connections);
+        [
+            requests
+                .map(|(zone, conf)| now(&zone.table, &conf.zone))
+                .collect(),
+            connections
+                .map(|(zone, conf)| now(&zone.table, conf))
+                .collect(),
+        ]
     }
 
-    /// How a zone for requests at a time does.
-    pub fn of_connections(&self, position: usize, conf: &Zone) -> Option<ZoneNow> {
-        Some(now(&self.connections.get(position)?.table, conf))
+    /// The zones of a configuration as metrics list them.
+    pub fn listed(&self) -> Vec<ListedZone> {
+        let listed = |zones: &[Held], kind: &'static str| {
+            let listed = zones.iter().map(|zone| {
+                let counts = zone.table.counts();
+                ListedZone {
+                    zone: zone.name.to_string(),
+                    kind,
+                    keys: zone.table.length() as u64,
+                    bytes: zone.table.bytes() as u64,
+                    passed: counts.passed,
+                    delayed: counts.delayed,
+                    refused: counts.refused,
+                }
+            });
+            listed.collect::<Vec<_>>()
+        };
+        let mut all = listed(&self.requests, "requests");
+        all.extend(listed(&self.connections, "connections"));
+        all
     }
 }
 

@@ -26,6 +26,8 @@ pub struct RequestZone {
     pub zone: Zone,
     /// Thousandths of a request per second; at least 1.
     pub rate: u64,
+    /// The rate as written: `5r/s`.
+    pub rate_text: Box<str>,
     /// What users of the zone that say nothing of it get.
     pub usual: Burst,
 }

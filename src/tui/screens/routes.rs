@@ -17,7 +17,7 @@ use super::super::view::{Answer, Call, Effect, Input, Notice, Prompt, Target, Vi
 use super::super::widgets::sparkline;
 use super::super::widgets::table::{Cell, Column, Table, matches};
 use super::{WIDE, error_role, render_state, short_path};
-use crate::protocol::{ConfState, History, Question, Route, RouteTraffic};
+use crate::protocol::{ConfState, History, Question, Route, RouteLimit, RouteTraffic, Summary};
 
 /// The columns, here and on the overview.
 pub const COLUMNS: [Column; 6] = [
@@ -88,6 +88,26 @@ pub fn server_name(route: &Route) -> String {
         ("", false) => "_".to_owned(),
         (name, _) => name.to_owned(),
     }
+}
+
+/// A limit that holds, and what it does at the moment.
+fn limit_line(limit: &RouteLimit, summary: Option<&Summary>) -> Span {
+    let mut text = format!("{:9}{} {}", "limit", limit.zone, limit.rule);
+    let traffic = summary
+        .into_iter()
+        .flat_map(|summary| &summary.limits)
+        .find(|traffic| traffic.zone == limit.zone && traffic.of == limit.of);
+    let mut role = Role::Text;
+    if let Some(traffic) = traffic {
+        if traffic.delayed > 0.0 {
+            text.push_str(&format!(", {}/s delayed", number::rate(traffic.delayed)));
+        }
+        if traffic.refused > 0.0 {
+            text.push_str(&format!(", {}/s refused", number::rate(traffic.refused)));
+            role = Role::Warn;
+        }
+    }
+    Span::new(text, role)
 }
 
 /// `example.org /api/`
@@ -323,6 +343,7 @@ impl RoutesScreen {
         if let Some(upstream) = upstream(model, route) {
             lines.push(fact("upstream", &upstream));
         }
+        lines.extend((route.limits.iter()).map(|limit| limit_line(limit, summary)));
         lines.extend(route.notes.iter().map(|note| Span::new(note, Role::Muted)));
         self.offset = self.offset.min(lines.len().saturating_sub(1));
         let rows = inside.y..inside.bottom();
@@ -600,6 +621,37 @@ fn url(route: &Route) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_limit_says_what_it_does_and_warns_if_it_refuses() {
+        let limit = RouteLimit {
+            zone: "clients".to_owned(),
+            rule: "5r/s burst 20".to_owned(),
+            ..RouteLimit::default()
+        };
+        let traffic = |delayed, refused| Summary {
+            limits: vec![crate::protocol::LimitTraffic {
+                zone: "clients".to_owned(),
+                delayed,
+                refused,
+                ..Default::default()
+            }],
+            ..Summary::default()
+        };
+        let line = |summary: Option<&Summary>| {
+            let span = limit_line(&limit, summary);
+            (span.text.to_string(), span.role)
+        };
+        let quiet = ("limit    clients 5r/s burst 20".to_owned(), Role::Text);
+        assert_eq!(line(None), quiet);
+        assert_eq!(line(Some(&traffic(0.0, 0.0))), quiet);
+        let (text, role) = line(Some(&traffic(2.5, 14.0)));
+        assert_eq!(
+            text,
+            "limit    clients 5r/s burst 20, 2.5/s delayed, 14/s refused"
+        );
+        assert_eq!(role, Role::Warn);
+    }
 
     #[test]
     fn a_url_for_a_test_leads_to_the_route() {

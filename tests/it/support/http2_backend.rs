@@ -225,9 +225,7 @@ async fn answer(
                 body.flow_control().release_capacity(piece.len())?;
                 send(&mut sending, piece).await?;
             }
-            let mut own = trailers();
-            own.extend(body.trailers().await?.unwrap_or_default());
-            return sending.send_trailers(own);
+            return sending.send_trailers(trailers());
         }
         "/trailers-only" => {
             let mut head = head();

@@ -223,7 +223,12 @@ fn request_zone(line: &Node, cx: &mut Cx) -> Option<RequestZone> {
             .hint("write them behind `limit_req`, where nginx wants them"),
         );
     }
-    Some(RequestZone { zone, rate, usual })
+    Some(RequestZone {
+        zone,
+        rate,
+        rate_text: parameter(line, "rate").unwrap_or_default().into(),
+        usual,
+    })
 }
 
 /// `burst=`, `delay=` and `nodelay` of a line, or what is usual where it says nothing of them.

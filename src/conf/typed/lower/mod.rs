@@ -214,7 +214,8 @@ mod tests {
         let is_of_lowering = |name: &str| !name.starts_with("OC-E0") && !name.starts_with("OC-W0");
         for row in CODES.iter().filter(|row| !row.wrong.is_empty()) {
             let name = row.code.name();
-            if is_of_lowering(name) {
+            // Those of `openclaw lint` are traps of a configuration that lowers well.
+            if is_of_lowering(name) && !row.code.is_of_lint() {
                 assert!(
                     told(row.wrong).contains(&name),
                     "{name}: {:?}",
