@@ -128,10 +128,14 @@ fn text(overview: &Overview, paint: Paint, zone: &TimeZone) -> String {
     line(
         "connections",
         &format!(
-            "{} open, {} of them idle, HTTP/2 {}",
+            "{} open, {} of them idle, HTTP/2 {}{}",
             summary.connections,
             summary.idle,
-            share(summary.http2)
+            share(summary.http2),
+            match summary.floods {
+                0 => String::new(),
+                floods => format!(", {} ended for flooding", count(floods)),
+            }
         ),
     );
     let states = summary.peer_states;
@@ -264,6 +268,7 @@ mod tests {
                 idle: 300,
                 total: 31_200_000,
                 http2: 0.61,
+                floods: 2,
                 peak: 1710.0,
                 upstream_share: 0.82,
                 own_p99: 300,
@@ -318,7 +323,7 @@ requests      1.2k/s now, 1.7k/s peak, 31.2M since the start, 38 in flight
 statuses      2xx 97.1%  3xx 1.9%  4xx 0.7%  5xx 0.3% in the last 10 s
 time          p50 6 ms  p90 31 ms  p99 88 ms  max 2.1 s  (waiting for upstreams 82.0%, own p99 0.3 ms)
 bytes         received 1000 B/s, sent 33.0 MiB/s
-connections   412 open, 300 of them idle, HTTP/2 61.0%
+connections   412 open, 300 of them idle, HTTP/2 61.0%, 2 ended for flooding
 backends      6 up, 1 drain, 1 failed, 0 down
               app 10.0.0.12:8080 failed
 certificates  5, 1 bad, 1 to look at, the next ends in 12 days

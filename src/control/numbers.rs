@@ -374,6 +374,7 @@ pub fn summary(control: &Control, routes: bool, peers: bool) -> Summary {
         idle: counted.idle,
         total: counted.total,
         http2: counted.http2,
+        floods: registry::total(|counters| &counters.http2_floods),
         peak: counted.peak,
         upstream_share: counted.upstream_share,
         own_p99: counted.own_p99,

@@ -162,15 +162,18 @@ impl Substitute {
     /// The first match that begins in a part of the text. Unless the text ends here, it may begin
     /// and not be seen to end.
     fn find(&self, text: &[u8], from: usize, until: usize, is_end: bool) -> Found {
+        if self.left == 0 {
+            return Found::Nothing;
+        }
         let mut place = from;
-        while self.left > 0 {
+        loop {
             let rest = &text[place..until];
             let next = match self.few {
                 Some([one, two, three]) => memchr::memchr3(one, two, three, rest),
                 None => rest.iter().position(|&byte| self.first[usize::from(byte)]),
             };
             let Some(next) = next else {
-                break;
+                return Found::Nothing;
             };
             place += next;
             for (number, pair) in self.pairs.iter().enumerate() {
@@ -190,7 +193,6 @@ impl Substitute {
             }
             place += 1;
         }
-        Found::Nothing
     }
 }
 

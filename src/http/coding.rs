@@ -137,8 +137,9 @@ pub fn may_be_gzip(exchange: &Exchange, clients: &GzipClients) -> bool {
     let Some(agent) = request.known(Known::UserAgent) else {
         return true;
     };
-    !(clients.disable_msie6 && is_msie6(agent))
-        && !clients.disable.iter().any(|regex| regex.is_match(agent))
+    let is_disabled = (clients.disable_msie6 && is_msie6(agent))
+        || clients.disable.iter().any(|regex| regex.is_match(agent));
+    !is_disabled
 }
 
 /// Does `gzip_proxied` let an answer be compressed for a proxy?

@@ -368,6 +368,8 @@ pub struct Exchange {
     pub request_length: u64,
     /// The request body when it is held in memory (`$request_body`).
     pub body: Vec<u8>,
+    /// The request's trailer fields, once its body was read to its end; none that may not stand there.
+    pub trailers: Fields,
     /// The file that holds the body (`$request_body_file`).
     pub body_file: Option<TemporaryFile>,
     /// `set $limit_rate`, which goes before the directive.
@@ -471,6 +473,7 @@ impl Exchange {
             has_error_page: false,
             request_length: 0,
             body: Vec::new(),
+            trailers: Fields::default(),
             body_file: None,
             limit_rate: None,
             limit_req_status: None,
@@ -558,6 +561,7 @@ impl Exchange {
         self.has_error_page = false;
         self.request_length = 0;
         self.body.clear();
+        self.trailers.clear();
         self.body_file = None;
         self.limit_rate = None;
         self.limit_req_status = None;

@@ -182,6 +182,9 @@ pub struct Summary {
     pub total: u64,
     /// The share of requests over HTTP/2, 0 to 1.
     pub http2: f64,
+    /// Connections of HTTP/2 ended since the start because their client asked for much and wanted
+    /// nothing.
+    pub floods: u64,
     /// The largest rate per second in the last five minutes.
     pub peak: f64,
     /// Of the time of requests, the share that passed waiting for peers, 0 to 1.

@@ -38,7 +38,7 @@ use crate::unit::clock;
 /// request within this time. Longer would let the memory of many connections that are used once lie
 /// between what they keep for good, where the allocator cannot give it back: with a second, ten
 /// thousand of them took 57 MiB.
-const PARK_AFTER: Duration = Duration::from_millis(50);
+pub(super) const PARK_AFTER: Duration = Duration::from_millis(50);
 /// What an HTTP/2 client sends first (RFC 9113 section 3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 

@@ -285,9 +285,8 @@ impl Http1 {
                         && into.len() - before < room.max(1)
                     {
                         let input = &bytes[self.unread..];
-                        let mut trailers = Fields::default();
                         let decoded = decoder
-                            .decode(input, &mut trailers)
+                            .decode(input, &mut exchange.trailers)
                             .map_err(ClientError::BadBody)?;
                         into.extend_from_slice(&input[decoded.data.clone()]);
                         self.unread += decoded.consumed;
@@ -397,7 +396,7 @@ impl Downstream {
                     Err(ClientError::TimedOut)
                 })
             }
-            Self::Http2(http2) => http2.poll_body(context, exchange, into, timeout),
+            Self::Http2(http2) => http2.poll_body(context, exchange, into, room, timeout),
             Self::Detached => Poll::Ready(Ok(true)),
         }
     }
@@ -596,6 +595,7 @@ impl Downstream {
             Self::Http1(http1) if http1.framing == Framing::Raw && http1.filtering.is_none() => {
                 Some(&mut http1.out)
             }
+            Self::Http2(http2) if http2.filtering.is_none() => http2.raw_queue(),
             _ => None,
         }
     }
@@ -624,14 +624,7 @@ impl Downstream {
         match self {
             Self::Http1(http1) => {
                 if http1.framing == Framing::Chunked {
-                    http1.out.extend_from_slice(b"0\r\n");
-                    for (_, name, value) in trailers.iter() {
-                        http1.out.extend_from_slice(name);
-                        http1.out.extend_from_slice(b": ");
-                        http1.out.extend_from_slice(value);
-                        http1.out.extend_from_slice(b"\r\n");
-                    }
-                    http1.out.extend_from_slice(b"\r\n");
+                    chunked::write_end(&mut http1.out, trailers);
                 }
             }
             Self::Http2(http2) => http2.queue_end(trailers),
@@ -723,7 +716,7 @@ impl Downstream {
         match self {
             // Pipelined bytes hide the end; the next read will tell.
             Self::Http1(http1) => http1.stream.poll_gone(context),
-            Self::Http2(http2) => http2.poll_gone(context),
+            Self::Http2(http2) => http2.poll_gone(),
             Self::Detached => Poll::Pending,
         }
     }

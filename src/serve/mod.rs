@@ -23,6 +23,7 @@ mod pace;
 mod peer;
 mod peer_http1;
 mod peer_http2;
+mod peer_patience;
 mod proxy;
 mod proxy_fields;
 mod proxy_protocol;

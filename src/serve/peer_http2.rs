@@ -21,6 +21,7 @@ use h2::{Reason, RecvStream, SendStream};
 
 use super::downstream::{ClientError, Downstream};
 use super::peer::{Failure, PeerError, Question, Sink, before_request, connect, head_received};
+use super::peer_patience::Patient;
 use super::request_body::{RequestBody, Sender};
 use crate::conf::typed::proxy::Proxy;
 use crate::http::exchange::Exchange;
@@ -241,7 +242,8 @@ pub async fn lease(
         .initial_connection_window_size(CONNECTION_WINDOW)
         .max_send_buffer_size(SEND_BUFFER)
         .max_header_list_size(HEADER_LIST);
-    let mut handshake = pin!(builder.handshake::<_, Bytes>(stream));
+    let patient = Patient::new(stream, proxy.send_timeout);
+    let mut handshake = pin!(builder.handshake::<_, Bytes>(patient));
     let timed_out = || PeerError::ConnectTimedOut;
     let (send, connection) =
         before_request(downstream, &question.way, proxy, timed_out, |context| {
@@ -250,8 +252,8 @@ pub async fn lease(
         .await?;
     let has_ended = Rc::new(Cell::new(false));
     let told = Rc::clone(&has_ended);
-    // One task for each connection. It ends with the connection: when the peer closes it, or when
-    // the last place on it and its entry in the pool are gone.
+    // One task for each connection. It ends with the connection: when the peer closes it or takes
+    // nothing more, or when the last place on it and its entry in the pool are gone.
     tokio::task::spawn_local(async move {
         // What went wrong is told to the streams, which have somebody to tell it to.
         let _ = connection.await;
@@ -388,7 +390,10 @@ impl Stream {
                     Ok(false) => {
                         self.is_sent = true;
                         // One who refuses takes nothing anyway.
-                        let _ = self.sending.send_data(Bytes::new(), true);
+                        let _ = match exchange.trailers.is_empty() {
+                            true => self.sending.send_data(Bytes::new(), true),
+                            false => self.sending.send_trailers(trailers(&exchange.trailers)),
+                        };
                         break;
                     }
                     Err(error) => return Poll::Ready(Err(Failure::Client(error))),
@@ -412,7 +417,8 @@ impl Stream {
                 }
             }
             let count = room.min(pending.len());
-            let is_last = count == pending.len() && self.sender.is_last(body);
+            let is_last =
+                count == pending.len() && self.sender.is_last(body) && exchange.trailers.is_empty();
             let piece = Bytes::copy_from_slice(&pending[..count]);
             if !takes_more || self.sending.send_data(piece, is_last).is_err() {
                 // Why the peer takes no more, it says where its answer is read.
@@ -485,6 +491,21 @@ impl Stream {
             Poll::Pending => Poll::Pending,
         }
     }
+}
+
+/// The trailer section of a request.
+fn trailers(fields: &Fields) -> http::HeaderMap {
+    let mut map = http::HeaderMap::new();
+    for (_, name, value) in fields.iter() {
+        if let (Ok(name), Ok(value)) = (
+            http::HeaderName::from_bytes(name),
+            http::HeaderValue::from_bytes(value),
+        ) {
+            // A section with more fields than the map takes was refused.
+            let _ = map.try_append(name, value);
+        }
+    }
+    map
 }
 
 fn count_sent(exchange: &mut Exchange, count: usize) {

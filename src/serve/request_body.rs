@@ -252,7 +252,7 @@ impl Sender {
                         self.piece.clear();
                     }
                     if is_complete {
-                        self.piece.extend_from_slice(chunked::LAST_CHUNK);
+                        chunked::write_end(&mut self.piece, &exchange.trailers);
                     }
                 }
                 self.is_done = is_complete;
@@ -272,7 +272,8 @@ impl Sender {
     /// The bytes to write next.
     pub fn pending<'a>(&'a self, body: &'a RequestBody) -> &'a [u8] {
         match body {
-            RequestBody::Memory(bytes) => &bytes[self.sent..],
+            RequestBody::Memory(bytes) if self.is_begun && !self.is_done => &bytes[self.sent..],
+            RequestBody::Memory(_) => &[],
             _ => &self.piece[self.sent..],
         }
     }

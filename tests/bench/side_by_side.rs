@@ -2,7 +2,8 @@
 //!
 //! `cargo bench --bench side_by_side` prints a Markdown table of what a request costs, with and without
 //! TLS: processor time, system calls, user instructions; what a handshake costs, full and resumed; and
-//! memory with many idle connections. Needs nginx, wrk, h2load, strace, valgrind and taskset.
+//! memory with many idle connections. HTTP/2 is measured with many streams at a time, as browsers and
+//! gRPC use it. Needs nginx, wrk, h2load, strace, valgrind and taskset.
 //! Everything stays on the loopback and is bounded: about ten minutes, or about two with `-- --quick`.
 //! Other options:
 //! - `-- --only cpu,http2,gzip,handshakes,syscalls,instructions,memory`: some of the measures;
@@ -114,18 +115,20 @@ fn main() {
         handshakes(&peers, backend_port, &options);
     }
     if options.wants("syscalls") {
-        for workload in workloads() {
-            let counts = peers
-                .each_ref()
-                .map(|peer| system_calls(peer, backend_port, workload, options.requests));
+        for (workload, run) in counted(workloads().collect()) {
+            let counts = peers.each_ref().map(|peer| {
+                system_calls(peer, backend_port, options.requests, |server, requests| {
+                    run(server, workload, requests);
+                })
+            });
             row("system calls per request", workload.name, counts, 2);
         }
     }
     if options.wants("instructions") {
-        for workload in workloads() {
+        for (workload, run) in counted(workloads().collect()) {
             let counts = peers.each_ref().map(|peer| {
                 instructions(peer, backend_port, options.requests, |server, requests| {
-                    Client::connect(server, workload.is_secure).get(workload.path, requests);
+                    run(server, workload, requests);
                 })
             });
             row("user instructions per request", workload.name, counts, 0);
@@ -145,17 +148,38 @@ fn main() {
         }
     }
     if options.wants("memory") {
+        let plain: fn(&Running) -> Client = |server| {
+            let mut client = Client::connect(server, false);
+            client.get("/file", 1);
+            client
+        };
+        let secure: fn(&Running) -> Client = |server| {
+            let mut client = Client::connect(server, true);
+            client.get("/file", 1);
+            client
+        };
         let kinds = [
-            (false, IDLE_CONNECTIONS, "10,000 idle connections"),
-            (true, IDLE_SECURE_CONNECTIONS, "2,000 idle connections, TLS"),
+            (false, IDLE_CONNECTIONS, "10,000 idle connections", plain),
+            (
+                true,
+                IDLE_SECURE_CONNECTIONS,
+                "2,000 idle connections, TLS",
+                secure,
+            ),
+            (
+                true,
+                IDLE_SECURE_CONNECTIONS,
+                "2,000 idle connections, HTTP/2",
+                Client::after_http2,
+            ),
         ];
-        for (is_secure, count, name) in kinds {
+        for (is_secure, count, name, connect) in kinds {
             if !workloads().any(|workload| workload.is_secure == is_secure) {
                 continue;
             }
             let sizes = peers
                 .each_ref()
-                .map(|peer| memory(peer, backend_port, is_secure, count));
+                .map(|peer| memory(peer, backend_port, count, connect));
             row("resident MiB", "idle", sizes.map(|(idle, _)| idle), 1);
             row("resident MiB", name, sizes.map(|(_, full)| full), 1);
             let each = sizes.map(|(idle, full)| (full - idle) * 1024.0 / count as f64);
@@ -389,10 +413,16 @@ fn wrk(server: &Running, workload: Workload, seconds: u64) -> (u64, f64) {
     (requests as u64, rate)
 }
 
-/// Runs h2load; gives its count of requests and its rate.
+/// Runs h2load for so long; gives its count of requests and its rate.
 fn h2load(server: &Running, workload: Workload, seconds: u64) -> (u64, f64) {
+    let requests = h2load_with(server, workload, &format!("-D{seconds}"));
+    (requests, requests as f64 / seconds as f64)
+}
+
+/// Runs h2load with an option that says for how long; gives its count of requests.
+fn h2load_with(server: &Running, workload: Workload, extent: &str) -> u64 {
     let output = pinned(OsStr::new("h2load"), "1")
-        .args(["-t1", "-c8", "-m16", &format!("-D{seconds}")])
+        .args(["-t1", "-c8", "-m16", extent])
         .arg(server.url(workload))
         .output()
         .expect("h2load must be installed");
@@ -407,15 +437,42 @@ fn h2load(server: &Running, workload: Workload, seconds: u64) -> (u64, f64) {
         && number("status codes:", 6) == Some(0.0)
         && number("status codes:", 8) == Some(0.0);
     assert!(is_content, "h2load is not content:\n{report}");
-    let requests = number("status codes:", 2).expect("h2load tells its count");
-    (requests as u64, requests / seconds as f64)
+    number("status codes:", 2).expect("h2load tells its count") as u64
 }
 
-/// System calls of the whole process tree for one request after the other on a kept connection.
-fn system_calls(program: &Path, backend: u16, workload: Workload, requests: usize) -> f64 {
+/// Asks a server for something so many times.
+type Ask = fn(&Running, Workload, usize);
+
+/// What is counted, and how it is asked for: without HTTP/2 one request after the other on a kept
+/// connection, with it many at a time.
+fn counted(plain: Vec<Workload>) -> Vec<(Workload, Ask)> {
+    let one_by_one: Ask = |server, workload, requests| {
+        Client::connect(server, workload.is_secure).get(workload.path, requests);
+    };
+    let at_a_time: Ask = |server, workload, requests| {
+        h2load_with(server, workload, &format!("-n{requests}"));
+    };
+    let has_tls = plain.iter().any(|workload| workload.is_secure);
+    let streams = STREAMS
+        .into_iter()
+        .filter(|_| has_tls)
+        .map(|workload| (workload, at_a_time));
+    plain
+        .into_iter()
+        .map(|workload| (workload, one_by_one))
+        .chain(streams)
+        .collect()
+}
+
+/// System calls of the whole process tree for each request.
+fn system_calls(
+    program: &Path,
+    backend: u16,
+    requests: usize,
+    run: impl Fn(&Running, usize),
+) -> f64 {
     let server = Running::proxy(program, backend, &[]);
-    let mut client = Client::connect(&server, workload.is_secure);
-    client.get(workload.path, 50);
+    run(&server, 256);
     let summary = server.directory.path().join("strace");
     let tree = process_tree(server.process.id());
     let mut strace = Command::new("strace");
@@ -435,7 +492,7 @@ fn system_calls(program: &Path, backend: u16, workload: Workload, requests: usiz
         let line = line.expect("strace writes text");
         assert!(line.contains("attached"), "{line}");
     }
-    client.get(workload.path, requests);
+    run(&server, requests);
     kill(Pid::from_raw(strace.id().cast_signed()), Signal::SIGINT).expect("strace still runs");
     let rest = thread::spawn(move || lines.count());
     strace.wait().expect("strace is our child");
@@ -485,7 +542,12 @@ fn instructions(
 }
 
 /// Resident MiB of the whole process tree: after the start, and with many idle connections.
-fn memory(program: &Path, backend: u16, is_secure: bool, count: usize) -> (f64, f64) {
+fn memory(
+    program: &Path,
+    backend: u16,
+    count: usize,
+    connect: fn(&Running) -> Client,
+) -> (f64, f64) {
     let (_, most) = getrlimit(Resource::RLIMIT_NOFILE).expect("every process has limits");
     setrlimit(Resource::RLIMIT_NOFILE, most, most).expect("up to the hard limit");
     assert!(
@@ -494,17 +556,14 @@ fn memory(program: &Path, backend: u16, is_secure: bool, count: usize) -> (f64, 
     );
     let server = Running::proxy(program, backend, &[]);
     let mib = |server: &Running| process_tree(server.process.id()).resident_kib as f64 / 1024.0;
-    Client::connect(&server, is_secure).get("/file", 1);
+    drop(connect(&server));
     let idle = mib(&server);
-    let mut clients = Vec::with_capacity(count);
-    for _ in 0..count {
-        let mut client = Client::connect(&server, is_secure);
-        client.get("/file", 1);
-        clients.push(client);
-    }
+    let clients: Vec<Client> = (0..count).map(|_| connect(&server)).collect();
     // Idle connections may be put away only after a moment.
     thread::sleep(Duration::from_secs(3));
-    (idle, mib(&server))
+    let full = mib(&server);
+    drop(clients);
+    (idle, full)
 }
 
 /// The certificate and key of all servers, as PEM, and what trusts them.
@@ -598,6 +657,35 @@ impl Client {
             .set_linger(Some(Duration::ZERO))
             .expect("a TCP socket");
         Self::over(Wire::Secure(Box::new(StreamOwned::new(session, socket))))
+    }
+
+    /// A connection of HTTP/2 after one request for the file.
+    fn after_http2(server: &Running) -> Self {
+        static CONFIG: LazyLock<Arc<ClientConfig>> = LazyLock::new(|| {
+            let mut config = Arc::unwrap_or_clone(client_config(false));
+            config.alpn_protocols = vec![b"h2".to_vec()];
+            Arc::new(config)
+        });
+        let mut client = Self::over_tls(server, &CONFIG);
+        // The preface, empty SETTINGS, and HEADERS that end stream 1 (RFC 9113, RFC 7541): GET, https,
+        // and `:path` and `:authority` as they are written.
+        let mut said = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0".to_vec();
+        said.extend(b"\0\0\x14\x01\x05\0\0\0\x01\x82\x87\x04\x05/file\x01\x09localhost");
+        client.stream.write_all(&said).expect("a new connection");
+        let mut exactly = |count: usize| {
+            let mut bytes = vec![0; count];
+            client.stream.read_exact(&mut bytes).expect("an answer");
+            bytes
+        };
+        loop {
+            let head = exactly(9);
+            let length = u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize;
+            exactly(length);
+            // DATA or HEADERS with END_STREAM.
+            if head[3] < 2 && head[4] & 1 != 0 {
+                return client;
+            }
+        }
     }
 
     fn over(stream: Wire) -> Self {

@@ -372,8 +372,7 @@ fn the_limits_of_a_head_are_those_of_http_1() {
         ("a long field", get("/own", &[("x", &long)]), 400),
         ("many fields", get("/own", &many), 400),
         ("a long head", get("/own", &parts), 400),
-        // More than the engine keeps.
-        ("a huge head", get("/own", &huge), 431),
+        ("a huge head", get("/own", &huge), 400),
         ("a head just within", get("/own", &parts[..3]), 200),
     ] {
         let mut frames = Frames::connect(server.port(1));

@@ -119,6 +119,23 @@ fn fields_bodies_and_trailers_pass_both_ways() {
 }
 
 #[test]
+fn trailers_of_a_request_reach_the_peer_but_for_those_that_may_not() {
+    let peer = start();
+    for buffering in ["on", "off"] {
+        let server = proxy(&[&peer], &format!("proxy_request_buffering {buffering};"));
+        let answer = server.connect(1).ask(
+            "POST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nTE: trailers\r\n\
+             Connection: close\r\n\r\n4\r\nbody\r\n0\r\nX-Sum: 7\r\nContent-Length: 9\r\nX-Two: 8\r\n\r\n",
+        );
+        assert_eq!(answer.body, b"body", "{buffering}");
+        let trailer = |name: &str| first(&answer.trailers, name);
+        assert_eq!((trailer("x-sum"), trailer("x-two")), (Some("7"), Some("8")));
+        assert_eq!(trailer("x-trailer"), Some("yes"));
+        assert_eq!(trailer("content-length"), None);
+    }
+}
+
+#[test]
 fn requests_share_a_connection_up_to_what_the_peer_carries() {
     let peer = Http2Backend::start(Manner {
         streams: 4,

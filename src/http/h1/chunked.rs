@@ -8,13 +8,20 @@ use std::fmt;
 use std::ops::Range;
 
 use super::parse::{FieldLine, Name, field_line};
+use super::write;
 use crate::http::head::{Fields, Known};
-
-/// The last chunk with an empty trailer section.
-pub const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
 
 /// What follows the payload of a chunk.
 pub const CHUNK_END: &[u8] = b"\r\n";
+
+/// Writes the last chunk and the trailer section, which may be empty.
+pub fn write_end(out: &mut Vec<u8>, trailers: &Fields) {
+    out.extend_from_slice(b"0\r\n");
+    for (_, name, value) in trailers.iter() {
+        write::push_field(out, name, value);
+    }
+    out.extend_from_slice(b"\r\n");
+}
 
 /// Writes the line in front of the payload of a chunk. A length of 0 would end the body.
 pub fn write_chunk_head(out: &mut Vec<u8>, length: usize) {
@@ -353,7 +360,7 @@ mod tests {
             out.extend_from_slice(piece);
             out.extend_from_slice(CHUNK_END);
         }
-        out.extend_from_slice(LAST_CHUNK);
+        write_end(&mut out, &Fields::default());
         out
     }
 

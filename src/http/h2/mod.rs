@@ -1,8 +1,12 @@
-//! HTTP/2 on the wire, as far as the engine leaves it to us.
+//! HTTP/2 with a client, as bytes (RFC 9113).
 //!
-//! The crate h2 reads and writes frames, compresses fields and keeps the states of streams. What
-//! stands here is what it does not do: watching what a client asks for besides work, and reading a
-//! request's fields as strictly as those of HTTP/1.
+//! [`session`] is one connection without its socket: bytes go in and come out, streams begin, move and
+//! end. [`frame`] are the frames, [`hpack`] the fields in them; [`request`] makes of the fields of a
+//! request the head that HTTP/1 would have had, and [`points`] counts what a client asks for besides
+//! work.
 
-pub mod frame_meter;
+pub mod frame;
+pub mod hpack;
+pub mod points;
 pub mod request;
+pub mod session;

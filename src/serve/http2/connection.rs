@@ -1,78 +1,62 @@
 //! A client's connection that speaks HTTP/2, from the preface to its last byte.
 //!
-//! Owns how long a client may take and how much it may ask for: the head that does not end
-//! (`client_header_timeout`), the socket that takes nothing (`send_timeout`), the connection without
-//! a stream (`keepalive_timeout`), its whole life (`keepalive_time`, `keepalive_requests`). A stream
-//! has its own times, see [`super::stream`].
+//! Owns the socket, and how long a client may take and how much it may ask for: the head that does not
+//! end (`client_header_timeout`), the socket that takes nothing (`send_timeout`), the connection
+//! without a stream (`keepalive_timeout`), its whole life (`keepalive_time`, `keepalive_requests`). A
+//! stream has its own times, see [`super::stream`].
+//!
+//! In one turn all frames that came are read, all streams that have something to do run, and what they
+//! had to say is written at once. A connection without a stream gives its memory back after a moment.
 //!
 //! Invariant: a connection ends with GOAWAY, and no answer that was begun is cut by us unless the
 //! client is at fault.
 
-use std::rc::Rc;
+use std::cell::RefCell;
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bytes::Bytes;
-use h2::server::{Builder, SendResponse};
-use h2::{Reason, RecvStream};
+use tokio::io::AsyncWrite as _;
 
-use super::metered::Metered;
+use super::Shared;
+use super::places::Places;
 use super::stream::Http2;
-use super::{Running, Shared};
 use crate::conf::typed::listen::Address;
-use crate::conf::typed::location::{LingeringMode, Server};
+use crate::conf::typed::location::LingeringMode;
 use crate::conf::typed::log::Level;
+use crate::http::buffer;
 use crate::http::exchange::{Connection, Exchange};
 use crate::http::h1::parse::RequestError;
-use crate::http::h2::request::{self, Asks, HeadError};
+use crate::http::h2::frame::Code;
+use crate::http::h2::request::{Asks, HeadError};
+use crate::http::h2::session::{self, Fault, Session};
 use crate::http::variables;
 use crate::log;
 use crate::metrics::registry;
 use crate::net::deadline::Deadline;
+use crate::serve::connection::PARK_AFTER;
 use crate::serve::downstream::Downstream;
+use crate::serve::generation::Local;
 use crate::serve::worker::Worker;
 use crate::serve::{connection, serve};
 use crate::tls::stream::Stream;
 use crate::unit::clock;
 
-/// Bytes of answers that the engine holds for one stream.
-const SEND_BUFFER: usize = 64 << 10;
-/// The window of a connection, in windows of a stream: what all streams together may send before it
-/// is read. One body that nobody reads must not keep the others from coming.
-const WINDOWS: u32 = 2;
-/// The engine counts each field as its length and 32 bytes; a head of usual fields that our own
-/// limit allows must not fail for these.
+/// A client counts each field as its length and 32 bytes; a head of usual fields that our own limit
+/// allows must not fail for these.
 const LIST_OVERHEAD: usize = 4 << 10;
+/// The most streams that one connection may have at a time, whatever is configured.
+const MOST_STREAMS: usize = 1 << 16;
 /// How long a client without a stream has to answer that it has heard our goodbye, and how long it
 /// may say nothing between our end and its own.
 const GOODBYE: Duration = Duration::from_secs(1);
-
-type Engine = h2::server::Connection<Metered, Bytes>;
-
-/// What holds for a connection as a whole: the settings of its default server.
-struct Limits {
-    streams: u32,
-    requests: u64,
-    header_timeout: Duration,
-    send_timeout: Duration,
-    keepalive: Duration,
-    life: Duration,
-}
-
-impl Limits {
-    fn new(server: &Server) -> Self {
-        let settings = &server.settings;
-        Self {
-            streams: server.reading.http2_streams,
-            requests: settings.keepalive_requests,
-            header_timeout: server.reading.header_timeout,
-            send_timeout: settings.send_timeout,
-            keepalive: settings.keepalive_timeout.unwrap_or_default(),
-            life: settings.keepalive_time,
-        }
-    }
-}
+/// While so much waits to be written, nothing is read that might have to be answered.
+const MOST_UNWRITTEN: usize = 256 << 10;
+/// So many turns follow each other before other connections have theirs.
+const TURNS: usize = 8;
 
 /// Serves a connection on which the client speaks HTTP/2; `read` was read of it already.
 pub async fn run(
@@ -89,336 +73,561 @@ pub async fn run(
         };
         Arc::clone(connection::default_server(&local, listening).1)
     };
-    let client = Client {
-        worker,
-        connection,
-        listen,
-    };
-    let shared = Shared::new();
-    let lingering = &server.settings.lingering;
-    let lingering = match lingering.mode {
-        LingeringMode::Off => None,
-        LingeringMode::On | LingeringMode::Always => {
-            Some((lingering.timeout.min(GOODBYE), lingering.time))
-        }
-    };
-    let metered = Metered::new(stream, read, &shared, lingering);
+    let settings = &server.settings;
+    let lingering = &settings.lingering;
     let (count, size) = server.reading.large_header_buffers;
-    let list = (count.saturating_mul(size)).saturating_add(LIST_OVERHEAD);
-    let limits = Limits::new(&server);
-    let mut builder = Builder::new();
-    builder
-        .max_concurrent_streams(limits.streams)
-        .max_header_list_size(u32::try_from(list).unwrap_or(u32::MAX))
-        .max_send_buffer_size(SEND_BUFFER)
-        .initial_window_size(server.reading.http2_window)
-        .initial_connection_window_size(window_of_connection(server.reading.http2_window))
-        .enable_connect_protocol();
-    drop(server);
-
-    let deadline = Deadline::new();
-    deadline.set(limits.header_timeout);
-    let mut handshake = std::pin::pin!(builder.handshake(metered));
-    let result = match deadline
-        .guard(|context| handshake.as_mut().poll(context))
-        .await
-    {
-        None => Err(Failure::HeadTimedOut),
-        Some(Err(error)) => Err(Failure::Engine(error)),
-        Some(Ok(engine)) => {
-            let mut serving = Serving {
-                engine,
-                client: &client,
-                shared: Rc::clone(&shared),
-                end_of_life: clock::milliseconds().saturating_add(milliseconds(limits.life)),
-                limits,
-                requests: 0,
-                refused_from: u64::MAX,
-                goodbye: None,
-                is_cut: false,
-                unfinished: None,
-                deadline,
-            };
-            std::future::poll_fn(|context| serving.poll(context)).await
-        }
-    };
-    // What is left of the streams ends by itself now: nobody is there any more.
-    std::future::poll_fn(|context| {
-        if shared.open.get() == 0 {
-            return Poll::Ready(());
-        }
-        *shared.waker.borrow_mut() = Some(context.waker().clone());
-        Poll::Pending
-    })
-    .await;
-    match result {
-        Ok(()) => {}
-        Err(Failure::HeadTimedOut) => client.log(Level::Info, format_args!("{TIMED_OUT}")),
-        Err(Failure::Stalled) => client.log(
-            Level::Info,
-            format_args!("client timed out (110: Connection timed out) while sending to client"),
-        ),
-        Err(Failure::Engine(error)) => {
-            if error.is_library() && error.reason() == Some(Reason::ENHANCE_YOUR_CALM) {
-                registry::with(|counters| counters.http2_floods.increase());
-                client.log(
-                    Level::Warn,
-                    format_args!("client sent a flood of HTTP/2 frames ({error})"),
-                );
-            } else {
-                client.log(Level::Info, format_args!("{error} while serving HTTP/2"));
+    let streams = (server.reading.http2_streams as usize).min(MOST_STREAMS);
+    let now = clock::milliseconds();
+    let session = Session::new(
+        session::Limits {
+            streams,
+            window: server.reading.http2_window,
+            list: (count.saturating_mul(size)).saturating_add(LIST_OVERHEAD),
+            head: connection::limits(&server.reading),
+        },
+        now,
+    );
+    let mut serving = Serving {
+        stream: Some(stream),
+        has_unread: !read.is_empty(),
+        input: read,
+        written: 0,
+        client: Client {
+            worker: Rc::clone(worker),
+            connection: Rc::clone(connection),
+            listen: Rc::clone(listen),
+        },
+        shared: Rc::new(Shared {
+            session: RefCell::new(session),
+        }),
+        places: Places::new(2 * streams),
+        local: Rc::downgrade(&worker.local()),
+        begun: Vec::new(),
+        changed: Vec::new(),
+        most_requests: settings.keepalive_requests,
+        header_timeout: server.reading.header_timeout,
+        send_timeout: settings.send_timeout,
+        keepalive: settings.keepalive_timeout.unwrap_or_default(),
+        end_of_life: now.saturating_add(milliseconds(settings.keepalive_time)),
+        idle_since: now,
+        is_idle: true,
+        is_resting: false,
+        goodbye: None,
+        unfinished: None,
+        stalled_since: None,
+        closing: Closing::Open(match lingering.mode {
+            LingeringMode::Off => None,
+            LingeringMode::On | LingeringMode::Always => {
+                Some((lingering.timeout.min(GOODBYE), lingering.time))
             }
-        }
+        }),
+        deadline: Deadline::new(),
+    };
+    drop(server);
+    registry::with(|counters| counters.waiting.increase());
+    poll_fn(|context| serving.poll(context)).await;
+    if serving.is_idle {
+        registry::with(|counters| counters.waiting.decrease());
     }
 }
 
+const STALLED: &str = "client timed out (110: Connection timed out) while sending to client";
 const TIMED_OUT: &str =
     "client timed out (110: Connection timed out) while reading client request headers";
 
 /// Whom a connection is with.
-struct Client<'a> {
-    worker: &'a Rc<Worker>,
-    connection: &'a Rc<Connection>,
-    listen: &'a Rc<Address>,
+#[derive(Clone)]
+struct Client {
+    worker: Rc<Worker>,
+    connection: Rc<Connection>,
+    listen: Rc<Address>,
 }
 
-impl Client<'_> {
+impl Client {
     /// Writes a line about the connection to the log of its default server.
     fn log(&self, level: Level, message: std::fmt::Arguments<'_>) {
         let local = self.worker.local();
-        if let Some(listening) = local.generation.listen(self.listen, &self.connection.local) {
+        if let Some(listening) = local
+            .generation
+            .listen(&self.listen, &self.connection.local)
+        {
             let server = connection::default_server(&local, listening).1;
-            local.log_connection(server, self.connection, level, message);
+            local.log_connection(server, &self.connection, level, message);
         }
     }
 }
 
-/// At least what RFC 9113 section 6.9.2 has it begin with.
-fn window_of_connection(of_stream: u32) -> u32 {
-    of_stream
-        .saturating_mul(WINDOWS)
-        .clamp((1 << 16) - 1, (1 << 31) - 1)
-}
-
-/// Why a connection did not end in good order.
-enum Failure {
-    /// A head, or a frame, did not come to its end.
-    HeadTimedOut,
-    /// The socket took nothing of what waits for the client.
-    Stalled,
-    /// The client broke the protocol, or the connection broke.
-    Engine(h2::Error),
-}
-
-/// A connection beyond its preface. Times are those of [`clock::milliseconds`].
-struct Serving<'a> {
-    engine: Engine,
-    client: &'a Client<'a>,
+/// A connection. Times are those of [`clock::milliseconds`].
+struct Serving {
+    /// `None` once it is of no use any more.
+    stream: Option<Stream>,
+    /// What was read and is no whole frame yet.
+    input: Vec<u8>,
+    /// Nobody has looked at that yet.
+    has_unread: bool,
+    /// How much of the session's bytes was written.
+    written: usize,
+    client: Client,
     shared: Rc<Shared>,
-    limits: Limits,
+    places: Places,
+    /// The configuration that was in force at the last look.
+    local: Weak<Local>,
+    begun: Vec<usize>,
+    changed: Vec<usize>,
+    most_requests: u64,
+    header_timeout: Duration,
+    send_timeout: Duration,
+    keepalive: Duration,
     end_of_life: u64,
-    requests: u64,
-    /// The number of the first request that comes too long after our goodbye.
-    refused_from: u64,
+    /// Since when there is no stream.
+    idle_since: u64,
+    is_idle: bool,
+    /// What is not needed without a stream was given back.
+    is_resting: bool,
     /// When we said that the client should go elsewhere.
     goodbye: Option<u64>,
-    /// The client is at fault; nothing more is done for it.
-    is_cut: bool,
     /// The number of what the client has begun and not ended, and since when that is so.
     unfinished: Option<(u64, u64)>,
+    /// Since when the socket takes no byte of those that wait.
+    stalled_since: Option<u64>,
+    closing: Closing,
     deadline: Deadline,
 }
 
-impl Serving<'_> {
-    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Failure>> {
+/// How the connection is closed (`lingering_close`): closing with unread bytes would make the kernel
+/// send a reset, which can destroy the last frames on their way to the client.
+enum Closing {
+    /// Not yet; this is how long the client has then, between two reads and in all.
+    Open(Option<(Duration, Duration)>),
+    /// We have said our last; the client may have more to say, but no pause may be longer than this,
+    /// and all of it no longer than until `end`.
+    Lingering {
+        pause: u64,
+        pause_end: u64,
+        end: u64,
+    },
+}
+
+impl Serving {
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        self.places.awake(context);
         loop {
-            if self.goodbye.is_none() && self.client.worker.is_draining() {
-                self.say_goodbye();
+            let local = self.client.worker.local();
+            if !std::ptr::eq(self.local.as_ptr(), Rc::as_ptr(&local)) {
+                // Who has nothing to do lets go of the configuration before this one.
+                self.local = Rc::downgrade(&local);
+                self.places.mark_all();
             }
-            match self.engine.poll_accept(context) {
-                Poll::Ready(Some(Ok((request, respond)))) => {
-                    self.start(context, request, respond);
-                    continue;
+            for turn in 0.. {
+                let has_read = self.read(context);
+                self.start_exchanges();
+                let has_run = self.places.poll();
+                if has_run {
+                    // The lines of the log are there before the client sees the end.
+                    log::flush_thread();
                 }
-                Poll::Ready(Some(Err(error))) => return Poll::Ready(Err(Failure::Engine(error))),
-                Poll::Ready(None) => return Poll::Ready(Ok(())),
-                Poll::Pending => {}
-            }
-            if !self.is_cut
-                && let Some(fault) = self.shared.fault.get()
-            {
-                let mut level = Level::Info;
-                if fault.reason() == Reason::ENHANCE_YOUR_CALM {
-                    registry::with(|counters| counters.http2_floods.increase());
-                    level = Level::Warn;
+                let has_written = self.write(context);
+                self.note_idleness();
+                if !has_read && !has_run && !has_written {
+                    break;
                 }
-                self.client.log(level, format_args!("{fault}"));
-                self.cut(fault.reason());
-                continue;
-            }
-            let now = clock::milliseconds();
-            match self.look_at_clock(now, context) {
-                Look::Again => {}
-                Look::Failed(failure) => return Poll::Ready(Err(failure)),
-                Look::At(next) => {
-                    self.deadline
-                        .set(Duration::from_millis(next.saturating_sub(now)));
-                    if self.deadline.poll_expired(context).is_pending() {
-                        return Poll::Pending;
-                    }
+                if turn == TURNS {
+                    context.waker().wake_by_ref();
+                    return Poll::Pending;
                 }
             }
+            let is_over = self.shared.session.borrow().is_over();
+            if is_over && self.poll_close(context).is_ready() && self.is_idle {
+                return Poll::Ready(());
+            }
+            let is_settled = match is_over {
+                true => true,
+                false => self.look_at_clock(context),
+            };
+            if self.places.sleep() && is_settled {
+                return Poll::Pending;
+            }
+            self.places.awake(context);
         }
     }
 
-    /// Ends what is overdue, and finds when to look again.
-    fn look_at_clock(&mut self, now: u64, context: &mut Context<'_>) -> Look {
-        let mut next = u64::MAX;
-        if let Some(since) = self.shared.stalled_since.get() {
-            let end = since.saturating_add(milliseconds(self.limits.send_timeout));
+    /// Reads what came; `true` if anything did.
+    fn read(&mut self, context: &mut Context<'_>) -> bool {
+        let mut session = self.shared.session.borrow_mut();
+        if session.is_over() || session.out.len() - self.written > MOST_UNWRITTEN {
+            return false;
+        }
+        let Some(stream) = &mut self.stream else {
+            return false;
+        };
+        let mut has_read = std::mem::take(&mut self.has_unread);
+        let room = input_room(&mut self.input);
+        match stream.poll_read_into(context, &mut self.input, room) {
+            Poll::Ready(Ok(0) | Err(_)) => {
+                session.end(None);
+                return true;
+            }
+            Poll::Ready(Ok(_)) => has_read = true,
+            Poll::Pending if self.input.is_empty() => buffer::release(&mut self.input),
+            Poll::Pending => {}
+        }
+        if has_read {
+            self.is_resting = false;
+            let result = session.read(&self.input, clock::milliseconds());
+            drop(session);
+            match result {
+                Ok(count) if count == self.input.len() => self.input.clear(),
+                Ok(count) => drop(self.input.drain(..count)),
+                Err(fault) => {
+                    let mut level = Level::Info;
+                    if matches!(fault, Fault::Flood(_)) {
+                        registry::with(|counters| counters.http2_floods.increase());
+                        level = Level::Warn;
+                    }
+                    self.client.log(level, format_args!("{fault}"));
+                    self.shared.session.borrow_mut().end(Some(fault.code()));
+                }
+            }
+        }
+        has_read
+    }
+
+    /// Has the exchanges looked at whose streams have begun or changed.
+    fn start_exchanges(&mut self) {
+        let mut session = self.shared.session.borrow_mut();
+        std::mem::swap(&mut self.begun, &mut session.begun);
+        std::mem::swap(&mut self.changed, &mut session.changed);
+        let requests = session.requests();
+        for place in self.begun.drain(..) {
+            // A client that takes its request back in the same breath gets no work done for it.
+            if session.is_gone(place) {
+                session.release(place, Code::NoError);
+                continue;
+            }
+            self.is_resting = false;
+            if !self.places.has(place) {
+                let exchanges = exchanges(self.client.clone(), Rc::clone(&self.shared), place);
+                self.places.put(place, exchanges);
+            }
+            self.places.mark(place);
+        }
+        for place in self.changed.drain(..) {
+            self.places.mark(place);
+        }
+        drop(session);
+        if requests >= self.most_requests && self.goodbye.is_none() {
+            self.say_goodbye();
+        }
+    }
+
+    /// Writes what there is; `true` if streams that waited for that may go on.
+    fn write(&mut self, context: &mut Context<'_>) -> bool {
+        let mut session = self.shared.session.borrow_mut();
+        while self.written < session.out.len() {
+            let Some(stream) = &mut self.stream else {
+                session.out.clear();
+                break;
+            };
+            let waiting = &session.out[self.written..];
+            match Pin::new(stream).poll_write(context, waiting) {
+                Poll::Ready(Ok(count @ 1..)) => {
+                    self.written += count;
+                    self.stalled_since = None;
+                }
+                Poll::Ready(_) => {
+                    drop(session);
+                    self.abandon();
+                    return true;
+                }
+                Poll::Pending => {
+                    self.stalled_since.get_or_insert_with(clock::milliseconds);
+                    return false;
+                }
+            }
+        }
+        if self.written > 0 {
+            session.out.clear();
+            self.written = 0;
+            session.unblock();
+        }
+        !session.changed.is_empty()
+    }
+
+    /// Is there a stream?
+    fn note_idleness(&mut self) {
+        let is_idle = self.shared.session.borrow().running() == 0;
+        if is_idle == self.is_idle {
+            return;
+        }
+        self.is_idle = is_idle;
+        registry::with(|counters| match is_idle {
+            true => counters.waiting.increase(),
+            false => counters.waiting.decrease(),
+        });
+        if is_idle {
+            self.idle_since = clock::milliseconds();
+        }
+    }
+
+    /// Ends what is overdue; `true` if nothing was, and the task will be woken when something is.
+    fn look_at_clock(&mut self, context: &mut Context<'_>) -> bool {
+        let now = clock::milliseconds();
+        if self.goodbye.is_none() && (self.client.worker.is_draining() || self.end_of_life <= now) {
+            self.say_goodbye();
+            return false;
+        }
+        let mut next = match self.goodbye {
+            Some(_) => u64::MAX,
+            None => self.end_of_life,
+        };
+        if let Some(since) = self.stalled_since {
+            let end = since.saturating_add(milliseconds(self.send_timeout));
             if end <= now {
-                return Look::Failed(Failure::Stalled);
+                self.client.log(Level::Info, format_args!("{STALLED}"));
+                self.abandon();
+                return false;
             }
             next = next.min(end);
         }
-        if self.is_cut {
-            return Look::At(next);
-        }
-        let unfinished = self.shared.meter.borrow().unfinished();
+        let session = self.shared.session.borrow();
+        let unfinished = session.unfinished(&self.input);
+        let requests = session.requests();
+        let has_heard_goodbye = session.has_heard_goodbye();
+        drop(session);
         self.unfinished = match (unfinished, self.unfinished) {
             (Some(number), Some((before, since))) if number == before => Some((number, since)),
             (Some(number), _) => Some((number, now)),
             (None, _) => None,
         };
         if let Some((_, since)) = self.unfinished {
-            let end = since.saturating_add(milliseconds(self.limits.header_timeout));
+            let end = since.saturating_add(milliseconds(self.header_timeout));
             if end <= now {
                 self.client.log(Level::Info, format_args!("{TIMED_OUT}"));
-                self.cut(Reason::PROTOCOL_ERROR);
-                return Look::Again;
+                let mut session = self.shared.session.borrow_mut();
+                session.end(Some(Code::ProtocolError));
+                return false;
             }
             next = next.min(end);
         }
-        if self.goodbye.is_none() {
-            if self.end_of_life <= now {
-                self.say_goodbye();
-                return Look::Again;
-            }
-            next = next.min(self.end_of_life);
-        }
-        if self.shared.open.get() == 0 && !self.engine.has_streams() {
-            let since = self.shared.idle_since.get();
+        if self.is_idle {
             let end = match self.goodbye {
-                Some(said) => since.max(said).saturating_add(milliseconds(GOODBYE)),
-                None if self.requests == 0 => {
-                    since.saturating_add(milliseconds(self.limits.header_timeout))
-                }
-                None => since.saturating_add(milliseconds(self.limits.keepalive)),
+                _ if has_heard_goodbye => now,
+                Some(said) => self
+                    .idle_since
+                    .max(said)
+                    .saturating_add(milliseconds(GOODBYE)),
+                None => self.idle_since.saturating_add(milliseconds(match requests {
+                    0 => self.header_timeout,
+                    _ => self.keepalive,
+                })),
             };
+            if end <= now && self.goodbye.is_none() && !has_heard_goodbye {
+                self.say_goodbye();
+                return false;
+            }
             if end <= now {
-                match self.goodbye {
-                    // It does not answer; there is nothing that it could lose.
-                    Some(_) => self.cut(Reason::NO_ERROR),
-                    None => self.say_goodbye(),
-                }
-                return Look::Again;
+                // It does not answer, or has nothing more to ask; there is nothing that it could lose.
+                let mut session = self.shared.session.borrow_mut();
+                session.end(Some(Code::NoError));
+                return false;
             }
             next = next.min(end);
-        } else {
-            // Whoever ends the last exchange has the clock looked at again.
-            let mut waker = self.shared.waker.borrow_mut();
-            match &mut *waker {
-                Some(waker) => waker.clone_from(context.waker()),
-                none => *none = Some(context.waker().clone()),
+            let rest_at = self.idle_since.saturating_add(milliseconds(PARK_AFTER));
+            if !self.is_resting && rest_at <= now {
+                self.rest();
+            } else if !self.is_resting {
+                next = next.min(rest_at);
             }
         }
-        Look::At(next)
+        self.sleep_until(next, now, context)
+    }
+
+    fn sleep_until(&self, next: u64, now: u64, context: &mut Context<'_>) -> bool {
+        self.deadline
+            .set(Duration::from_millis(next.saturating_sub(now)));
+        self.deadline.poll_expired(context).is_pending()
+    }
+
+    /// Gives back what is not needed while there is no stream.
+    fn rest(&mut self) {
+        self.is_resting = true;
+        self.places.clear();
+        self.begun = Vec::new();
+        self.changed = Vec::new();
+        let mut session = self.shared.session.borrow_mut();
+        if session.out.is_empty() {
+            session.rest();
+        }
+        if self.input.is_empty() {
+            buffer::release(&mut self.input);
+        }
     }
 
     /// Tells the client to take its further requests elsewhere; those under way go on.
     fn say_goodbye(&mut self) {
         self.goodbye = Some(clock::milliseconds());
-        self.refused_from = self.requests + u64::from(self.limits.streams) + 1;
-        self.engine.graceful_shutdown();
+        self.shared.session.borrow_mut().say_goodbye();
     }
 
-    /// Ends the connection, whatever is under way.
-    fn cut(&mut self, reason: Reason) {
-        self.is_cut = true;
-        self.engine.abrupt_shutdown(reason);
+    /// The socket is of no use any more.
+    fn abandon(&mut self) {
+        let mut session = self.shared.session.borrow_mut();
+        session.out.clear();
+        self.written = 0;
+        self.stalled_since = None;
+        self.stream = None;
+        if !session.is_over() {
+            session.end(None);
+        }
     }
 
-    /// Begins an exchange.
-    fn start(
-        &mut self,
-        context: &mut Context<'_>,
-        request: http::Request<RecvStream>,
-        mut respond: SendResponse<Bytes>,
-    ) {
-        self.requests += 1;
-        if self.requests >= self.refused_from {
-            respond.send_reset(Reason::REFUSED_STREAM);
-            return;
+    /// Says the last of what there is to say, and waits a moment for the client to do so too.
+    fn poll_close(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        let now = clock::milliseconds();
+        let Some(stream) = &mut self.stream else {
+            return Poll::Ready(());
+        };
+        if let Closing::Open(lingering) = self.closing {
+            let is_unwritten = self.written < self.shared.session.borrow().out.len();
+            // With TLS this writes, and has to end when nothing is taken, as every write.
+            let shut = match is_unwritten {
+                true => Poll::Pending,
+                false => Pin::new(stream).poll_shutdown(context),
+            };
+            let Poll::Ready(shut) = shut else {
+                let since = *self.stalled_since.get_or_insert(now);
+                let end = since.saturating_add(milliseconds(self.send_timeout));
+                if self.sleep_until(end, now, context) {
+                    return Poll::Pending;
+                }
+                self.client.log(Level::Info, format_args!("{STALLED}"));
+                self.abandon();
+                return Poll::Ready(());
+            };
+            // A client that is gone already needs no goodbye.
+            let (Ok(()), Some((pause, whole))) = (shut, lingering) else {
+                self.abandon();
+                return Poll::Ready(());
+            };
+            self.closing = Closing::Lingering {
+                pause: milliseconds(pause),
+                pause_end: now.saturating_add(milliseconds(pause)),
+                end: now.saturating_add(milliseconds(whole)),
+            };
         }
-        // A client that takes its request back in the same breath gets no work done for it.
-        if respond.poll_reset(context).is_ready() {
-            return;
+        let Some(stream) = &mut self.stream else {
+            return Poll::Ready(());
+        };
+        if let Closing::Lingering {
+            pause,
+            pause_end,
+            end,
+        } = &mut self.closing
+        {
+            loop {
+                self.input.clear();
+                let room = input_room(&mut self.input);
+                match stream.poll_read_into(context, &mut self.input, room) {
+                    Poll::Ready(Ok(1..)) => *pause_end = now.saturating_add(*pause),
+                    Poll::Ready(_) => break,
+                    Poll::Pending => {
+                        let next = (*pause_end).min(*end);
+                        if self.sleep_until(next, now, context) {
+                            return Poll::Pending;
+                        }
+                        break;
+                    }
+                }
+            }
         }
-        tokio::task::spawn_local(exchange(
-            Rc::clone(self.client.worker),
-            Rc::clone(self.client.connection),
-            Rc::clone(self.client.listen),
-            request,
-            respond,
-            self.requests,
-            Running::new(&self.shared),
-        ));
-        if self.requests >= self.limits.requests && self.goodbye.is_none() {
-            self.say_goodbye();
-        }
+        buffer::release(&mut self.input);
+        self.abandon();
+        Poll::Ready(())
     }
 }
 
-/// What the clock says.
-enum Look {
-    /// Something was done: the engine has to be asked again.
-    Again,
-    /// Nothing is overdue before this time.
-    At(u64),
-    Failed(Failure),
+/// Makes room for bytes from the socket, and says for how many there is.
+fn input_room(input: &mut Vec<u8>) -> usize {
+    buffer::ensure(input);
+    if input.len() == input.capacity() {
+        // The beginning of a long frame.
+        let mut large = buffer::take_large();
+        large.extend_from_slice(input);
+        buffer::give_back(std::mem::replace(input, large));
+    }
+    input.capacity() - input.len()
 }
 
 fn milliseconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
+/// What the streams at one place use one after the other.
+struct Kept {
+    local: Rc<Local>,
+    listening: usize,
+    exchange: Exchange,
+    downstream: Downstream,
+}
+
+impl Kept {
+    /// `None` if the address is not served any more.
+    fn new(client: &Client, shared: &Rc<Shared>, place: usize) -> Option<Self> {
+        let local = client.worker.local();
+        let listening = (local.generation).listen(&client.listen, &client.connection.local)?;
+        let server = Arc::clone(connection::default_server(&local, listening).1);
+        let http = Arc::clone(&local.generation.http);
+        Some(Self {
+            local,
+            listening,
+            exchange: Exchange::new(Rc::clone(&client.connection), http, server),
+            downstream: Downstream::Http2(Box::new(Http2::new(shared, place))),
+        })
+    }
+}
+
+/// The streams at one place, each from its head to its end.
+async fn exchanges(client: Client, shared: Rc<Shared>, place: usize) {
+    let mut kept: Option<Kept> = None;
+    loop {
+        poll_fn(|_| {
+            // A configuration that is not in force any more is not to be held.
+            if (kept.as_ref()).is_some_and(|kept| !client.worker.is_current(&kept.local)) {
+                kept = None;
+            }
+            match shared.session.borrow().is_new(place) {
+                true => Poll::Ready(()),
+                false => Poll::Pending,
+            }
+        })
+        .await;
+        if kept.is_none() {
+            kept = Kept::new(&client, &shared, place);
+        }
+        match &mut kept {
+            Some(kept) => exchange(kept, &shared, place).await,
+            // The address is not served any more, but by others perhaps.
+            None => (shared.session.borrow_mut()).release(place, Code::RefusedStream),
+        }
+    }
+}
+
 /// One stream from its head to its end.
-async fn exchange(
-    worker: Rc<Worker>,
-    connection: Rc<Connection>,
-    listen: Rc<Address>,
-    request: http::Request<RecvStream>,
-    mut respond: SendResponse<Bytes>,
-    count: u64,
-    running: Running,
-) {
-    let local = worker.local();
-    let Some(listening) = local.generation.listen(&listen, &connection.local) else {
-        // The address is not served any more, but by others perhaps.
-        respond.send_reset(Reason::REFUSED_STREAM);
-        return;
-    };
-    let server = Arc::clone(connection::default_server(&local, listening).1);
-    let mut exchange = Exchange::new(connection, Arc::clone(&local.generation.http), server);
+async fn exchange(kept: &mut Kept, shared: &Rc<Shared>, place: usize) {
+    let Kept {
+        local,
+        listening,
+        exchange,
+        downstream,
+    } = kept;
+    let (position, server) = connection::default_server(local, *listening);
+    exchange.enter_server(server, position);
+    let (head, count) = (shared.session.borrow_mut()).take_head(place, &mut exchange.head);
     exchange.started = clock::now();
     exchange.is_http2 = true;
     exchange.request_count = count;
-    let (parts, body) = request.into_parts();
-    let limits = connection::limits(&exchange.server.reading);
-    let head = request::translate(&parts, &limits, &mut exchange.head);
-    drop(parts);
     if head == Ok(Asks::WebSocket) {
-        push_key(&mut exchange);
+        push_key(exchange);
     }
     exchange.method = exchange.head.method;
     exchange.request_length = exchange.head.length as u64;
@@ -427,12 +636,12 @@ async fn exchange(
         counters.http2_requests.increase();
         counters.writing.increase();
     });
-    let found = connection::find_server(&local, &mut exchange, listening);
+    let found = connection::find_server(local, exchange, *listening);
     let prepared = match head {
-        Ok(_) => found.and_then(|()| connection::route(&local, &mut exchange)),
+        Ok(_) => found.and_then(|()| connection::route(local, exchange)),
         Err(error) => {
             local.log(
-                &exchange,
+                exchange,
                 Level::Info,
                 format_args!("{error} while reading client request headers"),
             );
@@ -441,17 +650,24 @@ async fn exchange(
     };
     if let Err(HeadError::Malformed(_)) = head {
         // RFC 9113 section 8.1.1.
-        respond.send_reset(Reason::PROTOCOL_ERROR);
+        (shared.session.borrow_mut()).release(place, Code::ProtocolError);
         exchange.status = 400;
     } else {
-        let asks = head.unwrap_or(Asks::Answer);
-        let stream = Http2::new(&running.0, body, respond, &exchange, asks);
-        let mut downstream = Downstream::Http2(Box::new(stream));
-        serve(&local, &mut exchange, &mut downstream, prepared).await;
+        if let Downstream::Http2(stream) = downstream {
+            stream.enter(exchange, head.unwrap_or(Asks::Answer));
+        }
+        serve(local, exchange, downstream, prepared).await;
+        if let Downstream::Http2(stream) = downstream {
+            stream.leave();
+        }
     }
-    local.finish(&exchange);
+    local.finish(exchange);
     registry::with(|counters| counters.writing.decrease());
-    log::flush_thread();
+    if exchange.upstream_head.fields.bytes.capacity() != 0 {
+        exchange.upstream_head.reset();
+        buffer::release(&mut exchange.upstream_head.fields.bytes);
+    }
+    exchange.reset();
 }
 
 /// The status that a refused head is answered with.

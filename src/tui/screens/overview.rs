@@ -283,10 +283,13 @@ impl Overview {
                 format!("conns {}", summary.connections),
                 format!("h2 {:.0}%", summary.http2 * 100.0),
             ],
-            vec![
+            [
                 format!("idle conns {}", summary.idle),
                 format!("panics {}", summary.panics),
-            ],
+            ]
+            .into_iter()
+            .chain((summary.floods > 0).then(|| format!("floods {}", summary.floods)))
+            .collect(),
         ];
         y += u16::from(inside.bottom() > y + 1);
         for (facts, y) in lines.into_iter().zip(y..inside.bottom()) {

@@ -162,8 +162,8 @@ pub fn block(fields: &[(&str, &str)]) -> Vec<u8> {
     for (name, value) in fields {
         block.push(0);
         for text in [name, value] {
-            push_length(&mut block, text.len());
             // One byte for each character, as everywhere in these tests.
+            push_length(&mut block, text.chars().count());
             block.extend(text.chars().map(|character| character as u8));
         }
     }

@@ -225,7 +225,9 @@ async fn answer(
                 body.flow_control().release_capacity(piece.len())?;
                 send(&mut sending, piece).await?;
             }
-            return sending.send_trailers(trailers());
+            let mut own = trailers();
+            own.extend(body.trailers().await?.unwrap_or_default());
+            return sending.send_trailers(own);
         }
         "/trailers-only" => {
             let mut head = head();
