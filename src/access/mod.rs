@@ -2,5 +2,8 @@
 
 pub mod ip_rules;
 pub mod limits;
+pub mod kept_file;
+pub mod login;
 pub mod passwords;
 pub mod real_ip;
+pub mod tokens;

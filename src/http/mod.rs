@@ -3,6 +3,7 @@
 pub mod body;
 pub mod buffer;
 pub mod coding;
+pub mod claims;
 pub mod conditional;
 pub mod date;
 pub mod exchange;

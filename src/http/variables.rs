@@ -10,6 +10,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::Ordering::Relaxed;
 
 use super::coding::Coding;
+use super::claims;
 use super::date;
 use super::exchange::{Attempt, ClientFact, Connection, Exchange, LimitStatus, Secured, Slot};
 use super::forwarded;
@@ -104,6 +105,15 @@ fn write_at(variable: &Variable, exchange: &Exchange, out: &mut Vec<u8>, depth: 
             .is_some_and(|value| append(out, value)),
         Variable::ProxyProtocol(value) => {
             (exchange.connection.proxied.as_ref()).is_some_and(|header| header.write(*value, out))
+        }
+        Variable::TokenClaim(name) => {
+            (exchange.token.as_ref()).is_some_and(|it| claims::write(&it.claims, name, out))
+        }
+        Variable::TokenHeader(name) => {
+            (exchange.token.as_ref()).is_some_and(|it| claims::write(&it.header, name, out))
+        }
+        Variable::LoginClaim(name) => {
+            (exchange.login.as_ref()).is_some_and(|it| claims::write(&it.claims, name, out))
         }
         Variable::Slot(slot) => write_slot(*slot, exchange, out, depth),
     }

@@ -22,9 +22,11 @@ use super::peer_http2;
 use super::proxy::Plan;
 use super::proxy_fields::Url;
 use crate::access::limits::Zones;
+use crate::access::login::provider::Provider;
 use crate::acme::manager::Manager;
 use crate::acme::status::State;
 use crate::cache::zone::Zone;
+use crate::conf::typed::access::Login;
 use crate::conf::typed::acme::Order;
 use crate::conf::typed::listen::Address;
 use crate::conf::typed::location::{Handler, Location, Server, Settings, Statement};
@@ -552,6 +554,8 @@ pub struct Local {
     /// Groups made for addresses that a `proxy_pass` with variables came out as.
     dynamic: RefCell<HashMap<Box<[u8]>, Rc<LocalUpstream>>>,
     is_draining: Rc<Cell<bool>>,
+    /// By name, made when first needed.
+    providers: RefCell<HashMap<Box<str>, Rc<Provider>>>,
 }
 
 /// A group of peers with the connections that this worker keeps to them.
@@ -619,7 +623,20 @@ impl Local {
             upstreams,
             dynamic: RefCell::default(),
             is_draining,
+            providers: RefCell::default(),
         })
+    }
+
+    /// The provider of a login, as this worker knows it. The error says why it cannot be asked.
+    pub fn provider(&self, login: &Arc<Login>, exchange: &Exchange) -> Result<Rc<Provider>, String> {
+        if let Some(known) = self.providers.borrow().get(&login.name) {
+            return Ok(Rc::clone(known));
+        }
+        let resolver = self.generation.resolver_of(&exchange.settings);
+        let made = Rc::new(Provider::new(Arc::clone(login), resolver)?);
+        let name = login.name.clone();
+        self.providers.borrow_mut().insert(name, Rc::clone(&made));
+        Ok(made)
     }
 
     /// The upstream at a position of [`Http::upstreams`].

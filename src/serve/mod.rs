@@ -15,6 +15,7 @@ mod guard;
 mod handshake;
 mod http2;
 mod limit;
+mod login;
 pub mod metrics_page;
 mod mirror;
 mod pace;
@@ -103,6 +104,13 @@ pub async fn serve(
                         .push(b"Content-Type", b"application/octet-stream");
                     exchange.answer_length = Some(answer.len() as u64);
                     next = Next::Send(plain(Body::Bytes(answer.as_bytes().to_vec())));
+                    continue;
+                }
+                if !server.logins.is_empty()
+                    && !exchange.is_subrequest
+                    && let Some((login, errand)) = login::errand(&server.logins, &exchange.path)
+                {
+                    next = Next::Fail(login::run(local, exchange, login, errand).await);
                     continue;
                 }
                 match run_statements(local, exchange, &server.statements) {

@@ -26,6 +26,7 @@ mod install;
 mod life;
 mod limits;
 mod load;
+mod login;
 mod metrics;
 mod oracle;
 mod peer_http2;

@@ -60,6 +60,8 @@ impl Contexts {
     pub const ACME_ISSUER: Self = Self(1 << 11);
     /// Inside `dns_provider {}`.
     pub const DNS_PROVIDER: Self = Self(1 << 12);
+    /// Inside `oidc_provider {}`.
+    pub const OIDC_PROVIDER: Self = Self(1 << 20);
     /// Everywhere (`include`).
     pub const ANY: Self = Self(u32::MAX);
 
@@ -324,7 +326,7 @@ impl Directive {
 mod tests {
     use super::*;
 
-    const SINGLE_CONTEXTS: [Contexts; 12] = [
+    const SINGLE_CONTEXTS: [Contexts; 13] = [
         Contexts::MAIN,
         Contexts::EVENTS,
         Contexts::HTTP,
@@ -337,6 +339,7 @@ mod tests {
         Contexts::ENTRIES,
         Contexts::ACME_ISSUER,
         Contexts::DNS_PROVIDER,
+        Contexts::OIDC_PROVIDER,
     ];
 
     /// A look at the shape only; the checker's own rules are stricter.

@@ -51,6 +51,7 @@ pub fn lower(loaded: &mut Loaded, prefix: &Path, usual_error_logs: &[ErrorLog]) 
             proxies: std::collections::HashMap::default(),
             limit_zones: &limit_zones,
             identity: Arc::default(),
+            logins: access::logins(&scope, &mut cx),
             count: 0,
         };
         let mut servers = Vec::new();
@@ -82,6 +83,7 @@ pub fn lower(loaded: &mut Loaded, prefix: &Path, usual_error_logs: &[ErrorLog]) 
                 primary_name: placed.primary.clone(),
                 listens,
                 settings,
+                logins: access::logins_of(block, &scope, &maker.logins),
                 statements,
                 locations,
                 reading,

@@ -16,6 +16,7 @@ pub mod fixture;
 pub mod limits;
 pub mod listen;
 pub mod location;
+pub mod login;
 pub mod log;
 pub mod map;
 pub mod names;

@@ -65,7 +65,7 @@ fn collect_in(nodes: &[Node], names: &mut Names, counts: &mut Counts) {
     for node in nodes {
         let arguments = &node.arguments;
         match (&*node.name.text, &node.block) {
-            ("set" | "auth_request_set", None) => define(arguments.first(), Source::Set, names),
+            ("set" | "auth_request_set" | "auth_jwt_claim_set" | "auth_jwt_header_set", None) => define(arguments.first(), Source::Set, names),
             ("map", Some(_)) => {
                 define(arguments.get(1), Source::Map(counts.maps), names);
                 counts.maps = counts.maps.saturating_add(1);
