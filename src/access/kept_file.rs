@@ -65,59 +65,59 @@ impl<T> KeptFiles<T> {
 
     /// The file as it is now, or was at most a second ago.
     pub fn open(&self, path: &[u8], now: Instant) -> Result<Arc<T>, Unreadable> {
-    let mut files = self.files.lock();
-    if let Some(kept) = files.get(path)
-        && now.saturating_duration_since(kept.looked) < LOOK_AGAIN
-    {
-        return Ok(Arc::clone(&kept.file));
-    }
-    let named = Path::new(OsStr::from_bytes(path));
-    let failed = |call| move |error| Unreadable { call, error };
-    let looked_at = fs::metadata(named).map_err(|error| {
+        let mut files = self.files.lock();
+        if let Some(kept) = files.get(path)
+            && now.saturating_duration_since(kept.looked) < LOOK_AGAIN
+        {
+            return Ok(Arc::clone(&kept.file));
+        }
+        let named = Path::new(OsStr::from_bytes(path));
+        let failed = |call| move |error| Unreadable { call, error };
+        let looked_at = fs::metadata(named).map_err(|error| {
+            files.remove(path);
+            failed("open()")(error)
+        })?;
+        let stamp = stamp(&looked_at);
+        if let Some(kept) = files.get_mut(path)
+            && kept.stamp == stamp
+        {
+            kept.looked = now;
+            return Ok(Arc::clone(&kept.file));
+        }
         files.remove(path);
-        failed("open()")(error)
-    })?;
-    let stamp = stamp(&looked_at);
-    if let Some(kept) = files.get_mut(path)
-        && kept.stamp == stamp
-    {
-        kept.looked = now;
-        return Ok(Arc::clone(&kept.file));
-    }
-    files.remove(path);
-    // A pipe would keep the thread waiting.
-    let opened = File::options()
-        .read(true)
-        .custom_flags(libc::O_NONBLOCK)
-        .open(named)
-        .map_err(failed("open()"))?;
-    let described = opened.metadata().map_err(failed("fstat()"))?;
-    if !described.is_file() {
-        let error = match described.is_dir() {
-            true => io::ErrorKind::IsADirectory.into(),
-            false => io::Error::other("not a regular file"),
+        // A pipe would keep the thread waiting.
+        let opened = File::options()
+            .read(true)
+            .custom_flags(libc::O_NONBLOCK)
+            .open(named)
+            .map_err(failed("open()"))?;
+        let described = opened.metadata().map_err(failed("fstat()"))?;
+        if !described.is_file() {
+            let error = match described.is_dir() {
+                true => io::ErrorKind::IsADirectory.into(),
+                false => io::Error::other("not a regular file"),
+            };
+            return Err(failed("read()")(error));
+        }
+        let mut text = zeroize::Zeroizing::new(Vec::new());
+        let read = (&opened).take(self.largest + 1).read_to_end(&mut text);
+        read.map_err(failed("read()"))?;
+        if text.len() as u64 > self.largest {
+            return Err(failed("read()")(io::ErrorKind::FileTooLarge.into()));
+        }
+        let file = Arc::new((self.parse)(&text));
+        if files.len() >= MOST_FILES {
+            files.clear();
+        }
+        let kept = Kept {
+            looked: now,
+            // Of the file that was read, should another one have taken its place.
+            stamp: self::stamp(&described),
+            file: Arc::clone(&file),
         };
-        return Err(failed("read()")(error));
+        files.insert(path.into(), kept);
+        Ok(file)
     }
-    let mut text = zeroize::Zeroizing::new(Vec::new());
-    let read = (&opened).take(self.largest + 1).read_to_end(&mut text);
-    read.map_err(failed("read()"))?;
-    if text.len() as u64 > self.largest {
-        return Err(failed("read()")(io::ErrorKind::FileTooLarge.into()));
-    }
-    let file = Arc::new((self.parse)(&text));
-    if files.len() >= MOST_FILES {
-        files.clear();
-    }
-    let kept = Kept {
-        looked: now,
-        // Of the file that was read, should another one have taken its place.
-        stamp: self::stamp(&described),
-        file: Arc::clone(&file),
-    };
-    files.insert(path.into(), kept);
-    Ok(file)
-}
 }
 
 fn stamp(metadata: &fs::Metadata) -> Stamp {

@@ -1,8 +1,8 @@
 //! May a request pass?
 
 pub mod ip_rules;
-pub mod limits;
 pub mod kept_file;
+pub mod limits;
 pub mod login;
 pub mod passwords;
 pub mod real_ip;

@@ -784,6 +784,12 @@ codes! {
         "http { server { auth_oidc nobody; } }",
         "http { server { auth_oidc off; } }"
     }
+    "E328" BAD_PLACE "an entry of `geoip2` that asks for nothing" {
+        "An entry of `geoip2` is `auto_reload` with a time, or a variable with the names on the way to a \
+         value of the database, such as `country iso_code`; `default=` and `source=` may stand before them.",
+        "http { geoip2 places.mmdb { $country default=--; } }",
+        "http { geoip2 places.mmdb { $country default=-- country iso_code; } }"
+    }
     "W320" PASSWORDS_IN_CLEAR "passwords that everybody on the way can read" {
         "A password is sent with every request. Without TLS whoever carries the request reads it: the \
          wireless network, the provider.",

@@ -213,6 +213,8 @@ pub enum Source {
     Geo(u16),
     /// `split_clients … $name {}`: index into `Http::splits`.
     Split(u16),
+    /// An entry of `geoip2 … {}`: index into `Http::places`.
+    Place(u16),
     /// A named group of a regular expression.
     Capture,
 }

@@ -198,6 +198,7 @@ pub fn summary(control: &Control, routes: bool, peers: bool) -> Summary {
         },
         peer_states: known.states,
         panics: counted.panics,
+        failed_logins: counted.failed_logins,
         warning: match (&known.warning, certificate_states.worst.as_str()) {
             (Some((_, text)), _) => Some(text.clone()),
             (None, "") => None,

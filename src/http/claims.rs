@@ -23,7 +23,9 @@ impl fmt::Debug for Claims {
 /// Appends a value; `false` if there is none. Names of variables have lost their case: a name in its
 /// own spelling is preferred to one that differs in that. Lists are joined by commas.
 pub fn write(map: &Map<String, Value>, name: &[u8], out: &mut Vec<u8>) -> bool {
-    let exact = std::str::from_utf8(name).ok().and_then(|name| map.get(name));
+    let exact = std::str::from_utf8(name)
+        .ok()
+        .and_then(|name| map.get(name));
     let value = exact.or_else(|| {
         map.iter()
             .find(|(known, _)| known.as_bytes().eq_ignore_ascii_case(name))
@@ -35,7 +37,8 @@ pub fn write(map: &Map<String, Value>, name: &[u8], out: &mut Vec<u8>) -> bool {
 /// The value behind a path of names, each in its own spelling.
 pub fn at<'a>(map: &'a Map<String, Value>, path: &[Box<str>]) -> Option<&'a Value> {
     let (first, rest) = path.split_first()?;
-    rest.iter().try_fold(map.get(&**first)?, |value, name| value.get(&**name))
+    rest.iter()
+        .try_fold(map.get(&**first)?, |value, name| value.get(&**name))
 }
 
 /// Appends a value as text.

@@ -15,8 +15,8 @@ use std::time::{Duration, Instant};
 
 use smallvec::SmallVec;
 
-use super::coding::Compressed;
 use super::claims::Claims;
+use super::coding::Compressed;
 use super::head::{Fields, Method, RequestHead, ResponseHead, Version};
 use super::temporary_file::TemporaryFile;
 use crate::conf::regex::Groups;

@@ -10,11 +10,11 @@ use super::conf_files;
 use super::desk::{Author, InForce, Proposal};
 use data_encoding::HEXLOWER;
 
+use crate::access::tokens::sealed;
 use crate::conf::include::Loaded;
 use crate::conf::typed::log::Level;
 use crate::log::error_log;
 use crate::protocol::Refusal;
-use crate::access::tokens::sealed;
 use crate::store::{Outcome, Reader, Revision, RevisionFile, Store, StoreError};
 
 /// How long a change waits for the store to have it.
@@ -179,4 +179,3 @@ fn keep_key_of_sessions(store: &Store, reader: &Reader) {
     }
     sealed::set_key(&key);
 }
-

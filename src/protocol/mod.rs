@@ -189,6 +189,8 @@ pub struct Summary {
     pub certificate_states: CertificateStates,
     /// Panics since the start.
     pub panics: u64,
+    /// Logins that failed, or were refused because too many did, since the start.
+    pub failed_logins: u64,
     /// What the newest warning says, if there is one that still holds.
     pub warning: Option<String>,
 }

@@ -6,11 +6,12 @@
 //! reference to an old generation is the end of its last request.
 
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::ffi::OsStr;
 use std::fmt;
 use std::net::SocketAddr;
 use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -36,6 +37,7 @@ use crate::conf::typed::tls::Certificate;
 use crate::conf::typed::upstream as conf;
 use crate::conf::typed::{Config, Http};
 use crate::http::exchange::{Connection, Exchange};
+use crate::http::places;
 use crate::log::{self, ErrorLogs, OpenAccessLog, error_log};
 use crate::metrics::prometheus::{Listed, ListedCertificate};
 use crate::metrics::registry;
@@ -162,6 +164,17 @@ impl Generation {
             );
             places.push(place);
         }
+        let databases: BTreeSet<&Path> = http.places.iter().map(|place| &*place.path).collect();
+        let unread: Vec<String> = databases
+            .into_iter()
+            .filter_map(|path| {
+                let why = places::load(path).err()?;
+                Some(format!(
+                    "database \"{}\" cannot be read: {why}",
+                    path.display()
+                ))
+            })
+            .collect();
         let mut resolvers: Vec<(Arc<conf::Resolver>, Resolver)> = Vec::new();
         let written = (all.iter()).filter_map(|(_, settings)| settings.resolver.as_ref());
         for written in written.chain(
@@ -211,6 +224,7 @@ impl Generation {
         opened.dedup_by_key(|warning| warning.to_string());
         let mut warnings: Vec<_> = opened.iter().map(ToString::to_string).collect();
         warnings.extend(connectors.failures().map(str::to_owned));
+        warnings.extend(unread);
         let mut resumption = Resumption::following(previous.map(|previous| &previous.resumption));
         let mut terminators = Vec::with_capacity(http.servers.len());
         for server in &http.servers {
@@ -628,7 +642,11 @@ impl Local {
     }
 
     /// The provider of a login, as this worker knows it. The error says why it cannot be asked.
-    pub fn provider(&self, login: &Arc<Login>, exchange: &Exchange) -> Result<Rc<Provider>, String> {
+    pub fn provider(
+        &self,
+        login: &Arc<Login>,
+        exchange: &Exchange,
+    ) -> Result<Rc<Provider>, String> {
         if let Some(known) = self.providers.borrow().get(&login.name) {
             return Ok(Rc::clone(known));
         }

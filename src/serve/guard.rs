@@ -275,7 +275,9 @@ fn bearer(local: &Rc<Local>, exchange: &mut Exchange, token: &Token) -> Finding 
         None => {
             let value = exchange.head.fields.known(Known::Authorization);
             let parts = value.and_then(|value| value.split_at_checked(7));
-            if let Some((_, text)) = parts.filter(|(scheme, _)| scheme.eq_ignore_ascii_case(b"bearer ")) {
+            if let Some((_, text)) =
+                parts.filter(|(scheme, _)| scheme.eq_ignore_ascii_case(b"bearer "))
+            {
                 shown.extend_from_slice(text.trim_ascii());
             }
         }
@@ -298,7 +300,12 @@ fn bearer(local: &Rc<Local>, exchange: &mut Exchange, token: &Token) -> Finding 
                 local.log(
                     exchange,
                     Level::Crit,
-                    format_args!("{} \"{}\" failed{}", why.call, path.escape_ascii(), words_of(&why.error)),
+                    format_args!(
+                        "{} \"{}\" failed{}",
+                        why.call,
+                        path.escape_ascii(),
+                        words_of(&why.error)
+                    ),
                 );
                 return Finding::Final(500);
             }

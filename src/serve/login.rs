@@ -26,15 +26,18 @@ pub async fn require(
 ) -> Result<(), u16> {
     let login = &required.login;
     if let Some(claims) = session::read(login, &exchange.head.fields, clock::unix()) {
-        let is_allowed = required.allow.is_empty()
-            || required.allow.iter().any(|allow| holds(allow, &claims));
+        let is_allowed =
+            required.allow.is_empty() || required.allow.iter().any(|allow| holds(allow, &claims));
         let header = serde_json::Map::new();
         exchange.login = Some(Rc::new(Claims { header, claims }));
         if !is_allowed {
             local.log(
                 exchange,
                 Level::Error,
-                format_args!("whoever is logged in at \"{}\" is not allowed here", login.name),
+                format_args!(
+                    "whoever is logged in at \"{}\" is not allowed here",
+                    login.name
+                ),
             );
             return Err(403);
         }
@@ -62,12 +65,15 @@ pub async fn require(
 /// Does a claim have one of the values?
 fn holds(allow: &Allow, claims: &serde_json::Map<String, serde_json::Value>) -> bool {
     let is_one = |text: &str| {
-        allow.values.iter().any(|value| match value.strip_prefix("*@") {
-            Some(domain) => text
-                .rsplit_once('@')
-                .is_some_and(|(user, own)| !user.is_empty() && own.eq_ignore_ascii_case(domain)),
-            None => &**value == text,
-        })
+        allow
+            .values
+            .iter()
+            .any(|value| match value.strip_prefix("*@") {
+                Some(domain) => text.rsplit_once('@').is_some_and(|(user, own)| {
+                    !user.is_empty() && own.eq_ignore_ascii_case(domain)
+                }),
+                None => &**value == text,
+            })
     };
     // An address that the provider did not look at may be anybody's.
     let is_unverified = claims.get("email_verified") == Some(&serde_json::Value::Bool(false));
@@ -99,7 +105,10 @@ pub fn errand<'a>(logins: &'a [Arc<Login>], path: &[u8]) -> Option<(&'a Arc<Logi
         if login.redirect_path.as_bytes() == path {
             return Some((login, Errand::Return));
         }
-        let is_leaving = login.logout_path.as_ref().is_some_and(|own| own.as_bytes() == path);
+        let is_leaving = login
+            .logout_path
+            .as_ref()
+            .is_some_and(|own| own.as_bytes() == path);
         is_leaving.then_some((login, Errand::Leave))
     })
 }
@@ -136,7 +145,11 @@ pub async fn run(
     }
 }
 
-async fn come_back(local: &Rc<Local>, exchange: &mut Exchange, login: &Arc<Login>) -> Result<u16, u16> {
+async fn come_back(
+    local: &Rc<Local>,
+    exchange: &mut Exchange,
+    login: &Arc<Login>,
+) -> Result<u16, u16> {
     let refuse = |exchange: &Exchange, why: &str| {
         registry::with(|counters| counters.logins_failed.increase());
         let why = why.escape_debug();
@@ -150,13 +163,18 @@ async fn come_back(local: &Rc<Local>, exchange: &mut Exchange, login: &Arc<Login
         let value = uri::argument(&exchange.args, name)?;
         let mut text = Vec::new();
         uri::push_unescaped(&mut text, value, uri::Unescape::Path);
-        String::from_utf8(text).ok().filter(|text| text.len() <= 4096)
+        String::from_utf8(text)
+            .ok()
+            .filter(|text| text.len() <= 4096)
     };
     let (state, code, error) = (argument(b"state"), argument(b"code"), argument(b"error"));
     let now = clock::unix();
     let state = state.unwrap_or_default();
     let Some(begun) = Begun::read(login, &state, &exchange.head.fields, now) else {
-        refuse(exchange, "it did not begin in this browser, or too long ago");
+        refuse(
+            exchange,
+            "it did not begin in this browser, or too long ago",
+        );
         return Err(400);
     };
     let cleared = begun.clearing(login, way(exchange));
@@ -198,15 +216,25 @@ async fn come_back(local: &Rc<Local>, exchange: &mut Exchange, login: &Arc<Login
     Ok(away(exchange, begun.target.as_bytes()))
 }
 
-fn provider(local: &Rc<Local>, exchange: &Exchange, login: &Arc<Login>) -> Result<Rc<Provider>, u16> {
-    local.provider(login, exchange).map_err(|why| unreachable(local, exchange, login, &why))
+fn provider(
+    local: &Rc<Local>,
+    exchange: &Exchange,
+    login: &Arc<Login>,
+) -> Result<Rc<Provider>, u16> {
+    local
+        .provider(login, exchange)
+        .map_err(|why| unreachable(local, exchange, login, &why))
 }
 
 fn unreachable(local: &Rc<Local>, exchange: &Exchange, login: &Login, why: &str) -> u16 {
     local.log(
         exchange,
         Level::Error,
-        format_args!("nobody can log in at \"{}\": {}", login.name, why.escape_debug()),
+        format_args!(
+            "nobody can log in at \"{}\": {}",
+            login.name,
+            why.escape_debug()
+        ),
     );
     502
 }
@@ -240,12 +268,16 @@ fn redirect(login: &Login, exchange: &Exchange) -> String {
 }
 
 fn set_cookie(exchange: &mut Exchange, cookie: &str) {
-    exchange.answer.push_known(Some(Known::SetCookie), b"Set-Cookie", cookie.as_bytes());
+    exchange
+        .answer
+        .push_known(Some(Known::SetCookie), b"Set-Cookie", cookie.as_bytes());
 }
 
 fn away(exchange: &mut Exchange, place: &[u8]) -> u16 {
     exchange.answer.remove(Known::CacheControl);
-    exchange.answer.push_known(Some(Known::CacheControl), b"Cache-Control", b"no-store");
+    exchange
+        .answer
+        .push_known(Some(Known::CacheControl), b"Cache-Control", b"no-store");
     answer::set_location(exchange, place);
     302
 }

@@ -55,12 +55,19 @@ fn a_token_lets_in_and_says_who_it_is() {
             .ask(&format!("GET {path} HTTP/1.1\r\nHost: a\r\n{fields}\r\n"))
     };
     let header = json!({ "alg": "EdDSA", "kid": "k1" });
-    let claims = json!({ "sub": "ann", "role": "user", "exp": now() + 60, "address": { "city": "Bern" } });
-    let good = format!("Authorization: Bearer {}\r\n", token(&key, &header, &claims));
+    let claims =
+        json!({ "sub": "ann", "role": "user", "exp": now() + 60, "address": { "city": "Bern" } });
+    let good = format!(
+        "Authorization: Bearer {}\r\n",
+        token(&key, &header, &claims)
+    );
     let none = ask("/", "");
     assert_eq!(none.status, 401);
     assert_eq!(none.value("WWW-Authenticate"), Some("Bearer realm=\"api\""));
-    assert_eq!(ask("/", &format!("{good}X_User: root\r\nX-City: x\r\n")).status, 200);
+    assert_eq!(
+        ask("/", &format!("{good}X_User: root\r\nX-City: x\r\n")).status,
+        200
+    );
     let seen = app.seen();
     let head = &seen.last().expect("asked").head;
     assert_eq!(head.value("X-User"), Some("ann"));
@@ -94,8 +101,13 @@ fn a_token_lets_in_and_says_who_it_is() {
     // Keys change while it runs.
     let path = server.site().prefix.join("keys.json");
     std::fs::write(path, key_set(&other, "k1").to_string()).expect("written");
-    eventually("the old key is forgotten", || (ask("/", &good).status == 401).then_some(()));
-    let by_other = format!("Authorization: Bearer {}\r\n", token(&other, &header, &claims));
+    eventually("the old key is forgotten", || {
+        (ask("/", &good).status == 401).then_some(())
+    });
+    let by_other = format!(
+        "Authorization: Bearer {}\r\n",
+        token(&other, &header, &claims)
+    );
     assert_eq!(ask("/", &by_other).status, 200);
 }
 
@@ -135,7 +147,10 @@ fn provider(key: Ed25519KeyPair, book: &Arc<Mutex<Book>>) -> Backend {
                 let basic = format!("Basic {}", BASE64.encode(b"proxy:hush"));
                 let proof = pairs.get("code_verifier").map_or("", |proof| proof);
                 let proof = BASE64URL_NOPAD.encode(digest(&SHA256, proof.as_bytes()).as_ref());
-                let header = book.header.clone().unwrap_or(json!({ "alg": "EdDSA", "kid": "k1" }));
+                let header = book
+                    .header
+                    .clone()
+                    .unwrap_or(json!({ "alg": "EdDSA", "kid": "k1" }));
                 known
                     .filter(|(_, challenge)| {
                         *challenge == proof && head.value("Authorization") == Some(&*basic)
@@ -150,7 +165,10 @@ fn provider(key: Ed25519KeyPair, book: &Arc<Mutex<Book>>) -> Backend {
             Some(answer) => ("200 OK", answer.to_string()),
             None => ("400 Bad Request", r#"{"error":"invalid_grant"}"#.to_owned()),
         };
-        exchange.send(format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\n\r\n{body}", body.len()));
+        exchange.send(format!(
+            "HTTP/1.1 {status}\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        ));
         Then::NextRequest
     })
 }
@@ -168,7 +186,9 @@ fn pairs(text: &str) -> BTreeMap<String, String> {
         String::from_utf8(bytes).expect("text")
     };
     let pairs = text.split('&').filter_map(|pair| pair.split_once('='));
-    pairs.map(|(name, value)| (unescape(name), unescape(value))).collect()
+    pairs
+        .map(|(name, value)| (unescape(name), unescape(value)))
+        .collect()
 }
 
 struct Browser<'a> {
@@ -178,15 +198,25 @@ struct Browser<'a> {
 
 impl Browser<'_> {
     fn get(&mut self, target: &str, fields: &str) -> Answer {
-        let cookies: Vec<String> =
-            self.cookies.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        let cookies: Vec<String> = self
+            .cookies
+            .iter()
+            .map(|(name, value)| format!("{name}={value}"))
+            .collect();
         let answer = self.server.connect(1).ask(&format!(
             "GET {target} HTTP/1.1\r\nHost: app.test\r\nCookie: {}\r\n{fields}\r\n",
             cookies.join("; ")
         ));
-        for field in answer.fields.iter().filter(|field| field.name.eq_ignore_ascii_case("set-cookie")) {
+        for field in answer
+            .fields
+            .iter()
+            .filter(|field| field.name.eq_ignore_ascii_case("set-cookie"))
+        {
             let (pair, attributes) = field.value.split_once("; ").expect("attributes");
-            assert!(attributes.contains("HttpOnly; SameSite=Lax"), "{attributes}");
+            assert!(
+                attributes.contains("HttpOnly; SameSite=Lax"),
+                "{attributes}"
+            );
             let (name, value) = pair.split_once('=').expect("a pair");
             match attributes.contains("Max-Age=0") {
                 true => self.cookies.remove(name),
@@ -214,8 +244,12 @@ fn claims(issuer: &str, asked: &BTreeMap<String, String>, more: Value) -> Value 
     });
     for (name, value) in more.as_object().into_iter().flatten() {
         match value.is_null() {
-            true => claims.as_object_mut().and_then(|claims| claims.remove(name)),
-            false => claims.as_object_mut().and_then(|claims| claims.insert(name.clone(), value.clone())),
+            true => claims
+                .as_object_mut()
+                .and_then(|claims| claims.remove(name)),
+            false => claims
+                .as_object_mut()
+                .and_then(|claims| claims.insert(name.clone(), value.clone())),
         };
     }
     claims
@@ -290,15 +324,26 @@ fn somebody_logs_in_at_the_provider_and_out_again() {
     let callback = format!("/oidc_callback?code=c1&state={}", asked["state"]);
     let back = browser.get(&callback, "");
     assert_eq!(back.status, 302, "{}", stage.server.said());
-    assert!(back.value("Location").is_some_and(|to| to.ends_with("/private/a?b=c")));
+    assert!(
+        back.value("Location")
+            .is_some_and(|to| to.ends_with("/private/a?b=c"))
+    );
     assert_eq!(back.value("Cache-Control"), Some("no-store"));
     assert_eq!(browser.cookies.len(), 1);
 
-    assert_eq!(browser.get("/private/a", "X-User: root\r\nx_user: root\r\n").status, 200);
+    assert_eq!(
+        browser
+            .get("/private/a", "X-User: root\r\nx_user: root\r\n")
+            .status,
+        200
+    );
     let user = |stage: &Stage| {
         let seen = stage.app.seen();
         let head = &seen.last().expect("asked").head;
-        (head.value("X-User").map(str::to_owned), head.value("X_User").map(str::to_owned))
+        (
+            head.value("X-User").map(str::to_owned),
+            head.value("X_User").map(str::to_owned),
+        )
     };
     assert_eq!(user(&stage), (Some("ann@example.com".to_owned()), None));
     assert_eq!(browser.get("/passed/", "X-User: root\r\n").status, 200);
@@ -309,7 +354,9 @@ fn somebody_logs_in_at_the_provider_and_out_again() {
     stage.server.signal(Signal::SIGHUP);
     eventually("another generation is in force", || {
         let metrics = browser.get("/metrics", "").text();
-        metrics.contains("openclaw_config_generation 2\n").then_some(())
+        metrics
+            .contains("openclaw_config_generation 2\n")
+            .then_some(())
     });
     assert_eq!(browser.get("/private/a", "").status, 200);
 
@@ -355,7 +402,12 @@ fn groups_are_asked_for_and_let_in() {
     let asked = browser.begin("/staff/");
     stage.grant("c1", &asked, json!({}));
     let callback = format!("/oidc_callback?code=c1&state={}", asked["state"]);
-    assert_eq!(browser.get(&callback, "").status, 302, "{}", stage.server.said());
+    assert_eq!(
+        browser.get(&callback, "").status,
+        302,
+        "{}",
+        stage.server.said()
+    );
     assert_eq!(browser.get("/staff/", "").status, 200);
 }
 
@@ -369,7 +421,9 @@ fn who_is_not_who_logged_in_is_not_let_in() {
         let asked = browser.begin("/private/");
         stage.grant(&format!("c{number}"), &asked, more);
         let state = &asked["state"];
-        let status = browser.get(&format!("/oidc_callback?code=c{number}&state={state}"), "").status;
+        let status = browser
+            .get(&format!("/oidc_callback?code=c{number}&state={state}"), "")
+            .status;
         assert!(browser.cookies.is_empty(), "{:?}", browser.cookies);
         status
     };
@@ -385,7 +439,11 @@ fn who_is_not_who_logged_in_is_not_let_in() {
     ] {
         assert_eq!(tried(wrong.clone()), 502, "{wrong}");
     }
-    for header in [json!({ "alg": "none" }), json!({ "alg": "HS256", "kid": "k1" }), json!({ "alg": "EdDSA", "kid": "other" })] {
+    for header in [
+        json!({ "alg": "none" }),
+        json!({ "alg": "HS256", "kid": "k1" }),
+        json!({ "alg": "EdDSA", "kid": "other" }),
+    ] {
         stage.book.lock().expect("no writer panics").header = Some(header.clone());
         assert_eq!(tried(json!({})), 502, "{header}");
     }
@@ -396,13 +454,23 @@ fn who_is_not_who_logged_in_is_not_let_in() {
     let asked = browser.begin("/private/");
     stage.grant("c", &asked, json!({}));
     let state = &asked["state"];
-    assert_eq!(stage.browser().get(&format!("/oidc_callback?code=c&state={state}"), "").status, 400);
+    assert_eq!(
+        stage
+            .browser()
+            .get(&format!("/oidc_callback?code=c&state={state}"), "")
+            .status,
+        400
+    );
     for (query, status) in [
         ("code=c".to_owned(), 400),
         ("code=c&state=x".to_owned(), 400),
         (format!("code=c&state={}x", &state[..state.len() - 1]), 400),
     ] {
-        assert_eq!(browser.get(&format!("/oidc_callback?{query}"), "").status, status, "{query}");
+        assert_eq!(
+            browser.get(&format!("/oidc_callback?{query}"), "").status,
+            status,
+            "{query}"
+        );
     }
     for (query, status) in [("error=access_denied", 403), ("", 400), ("code=other", 502)] {
         let mut browser = stage.browser();
@@ -412,8 +480,14 @@ fn who_is_not_who_logged_in_is_not_let_in() {
     }
     // Programs are told, not sent away; what is sent is not read.
     let mut browser = stage.browser();
-    assert_eq!(browser.get("/private/", "Sec-Fetch-Mode: cors\r\n").status, 401);
-    let post = stage.server.connect(1).ask("POST /private/ HTTP/1.1\r\nHost: app.test\r\nContent-Length: 1\r\n\r\na");
+    assert_eq!(
+        browser.get("/private/", "Sec-Fetch-Mode: cors\r\n").status,
+        401
+    );
+    let post = stage
+        .server
+        .connect(1)
+        .ask("POST /private/ HTTP/1.1\r\nHost: app.test\r\nContent-Length: 1\r\n\r\na");
     assert_eq!(post.status, 401);
     assert!(stage.app.seen().is_empty());
 }
@@ -425,7 +499,12 @@ fn a_provider_that_is_gone_costs_its_own_places_only() {
          server { listen %LISTEN1%; location / { return 200; } location /private/ { auth_oidc id; alias %PREFIX%/; } }",
     )
     .start();
-    let ask = |path: &str| server.connect(1).ask(&format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n")).status;
+    let ask = |path: &str| {
+        server
+            .connect(1)
+            .ask(&format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n"))
+            .status
+    };
     assert_eq!((ask("/private/"), ask("/")), (502, 200));
     let line = "nobody can log in at \"id\": ";
     eventually(line, || server.said().contains(line).then_some(()));

@@ -31,6 +31,7 @@ mod metrics;
 mod oracle;
 mod peer_http2;
 mod peer_tls;
+mod places;
 mod process;
 mod proxied;
 mod rate_limits;

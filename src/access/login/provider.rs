@@ -11,9 +11,9 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use data_encoding::BASE64;
+use http::{Method, Request, header};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
-use http::{Method, Request, header};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
@@ -90,7 +90,10 @@ impl Provider {
             (_, false) => Trust::Anything,
             (Some(path), true) => {
                 let wrong = |reason: &dyn std::fmt::Display| {
-                    format!("cannot use `ssl_trusted_certificate` `{}`: {reason}", path.display())
+                    format!(
+                        "cannot use `ssl_trusted_certificate` `{}`: {reason}",
+                        path.display()
+                    )
                 };
                 let (text, _) = file::read(path).map_err(|problem| wrong(&problem))?;
                 let roots = CertificateDer::pem_slice_iter(&text).collect::<Result<Vec<_>, _>>();
@@ -115,9 +118,8 @@ impl Provider {
     /// What is known of it, no older than an hour if it can be reached; with `anew` no older than a
     /// moment.
     async fn known(&self, anew: bool) -> Result<Rc<Known>, String> {
-        let is_fresh = |known: &Rc<Known>| {
-            known.fetched.elapsed() < if anew { PAUSE } else { FRESH }
-        };
+        let is_fresh =
+            |known: &Rc<Known>| known.fetched.elapsed() < if anew { PAUSE } else { FRESH };
         if let Some(known) = self.known.borrow().as_ref().filter(|known| is_fresh(known)) {
             return Ok(Rc::clone(known));
         }
@@ -143,7 +145,9 @@ impl Provider {
                 if failed.as_ref().is_none_or(|(at, _)| at.elapsed() >= PAUSE) {
                     *failed = Some((Instant::now(), why.clone()));
                 }
-                known.filter(|known| known.fetched.elapsed() < USABLE).ok_or(why)
+                known
+                    .filter(|known| known.fetched.elapsed() < USABLE)
+                    .ok_or(why)
             }
         }
     }
@@ -170,7 +174,8 @@ impl Provider {
             metadata.end_session_endpoint.as_ref(),
         ];
         let is_fine = |address: &&String| {
-            let scheme = address.starts_with("https://") || is_clear && address.starts_with("http://");
+            let scheme =
+                address.starts_with("https://") || is_clear && address.starts_with("http://");
             scheme && address.bytes().all(|byte| byte.is_ascii_graphic())
         };
         if !all.iter().flatten().all(is_fine) {
@@ -185,16 +190,25 @@ impl Provider {
         })
     }
 
-    async fn get<T: DeserializeOwned>(&self, address: &str, bearer: Option<&str>) -> Result<T, String> {
+    async fn get<T: DeserializeOwned>(
+        &self,
+        address: &str,
+        bearer: Option<&str>,
+    ) -> Result<T, String> {
         let mut request = Request::get(address).header(header::ACCEPT, "application/json");
         if let Some(token) = bearer {
             request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
         }
-        let request = request.body(Bytes::new()).map_err(|_| "an address is none")?;
-        self.send(request).await.and_then(|(status, body)| match status {
-            200 => serde_json::from_slice(&body).map_err(|_| "its answer cannot be read".to_owned()),
-            status => Err(format!("it answers with {status}")),
-        })
+        let request = request
+            .body(Bytes::new())
+            .map_err(|_| "an address is none")?;
+        self.send(request)
+            .await
+            .and_then(|(status, body)| match status {
+                200 => serde_json::from_slice(&body)
+                    .map_err(|_| "its answer cannot be read".to_owned()),
+                status => Err(format!("it answers with {status}")),
+            })
     }
 
     async fn send(&self, request: Request<Bytes>) -> Result<(u16, Bytes), String> {
@@ -221,7 +235,10 @@ impl Provider {
         ];
         let challenge = begun.challenge();
         if login.pkce {
-            pairs.extend([("code_challenge", &*challenge), ("code_challenge_method", "S256")]);
+            pairs.extend([
+                ("code_challenge", &*challenge),
+                ("code_challenge_method", "S256"),
+            ]);
         }
         address.push(if address.contains('?') { '&' } else { '?' });
         address.push_str(&form(&pairs));
@@ -256,17 +273,22 @@ impl Provider {
             .uri(&known.metadata.token_endpoint)
             .header(header::ACCEPT, "application/json")
             .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded");
-        let methods = known.metadata.token_endpoint_auth_methods_supported.as_deref();
+        let methods = known
+            .metadata
+            .token_endpoint_auth_methods_supported
+            .as_deref();
         // What is not said is `client_secret_basic` (section 3).
-        let takes_basic =
-            methods.is_none_or(|methods| methods.iter().any(|method| method == "client_secret_basic"));
+        let takes_basic = methods
+            .is_none_or(|methods| methods.iter().any(|method| method == "client_secret_basic"));
         match secret {
             Some(secret) if takes_basic => {
                 let pair = format!("{}:{}", encode(&login.client_id), encode(secret));
                 let value = format!("Basic {}", BASE64.encode(pair.as_bytes()));
                 request = request.header(header::AUTHORIZATION, value);
             }
-            Some(secret) => pairs.extend([("client_id", &*login.client_id), ("client_secret", secret)]),
+            Some(secret) => {
+                pairs.extend([("client_id", &*login.client_id), ("client_secret", secret)])
+            }
             None => pairs.push(("client_id", &login.client_id)),
         }
         let request = request.body(Bytes::from(form(&pairs)));
@@ -274,7 +296,9 @@ impl Provider {
         let (status, body) = self.send(request).await?;
         let answer: Option<Answer> = serde_json::from_slice(&body).ok();
         let Some(answer) = answer.filter(|answer| status == 200 && answer.error.is_none()) else {
-            let error = serde_json::from_slice::<Answer>(&body).ok().and_then(|answer| answer.error);
+            let error = serde_json::from_slice::<Answer>(&body)
+                .ok()
+                .and_then(|answer| answer.error);
             let error: String = error.unwrap_or_default().escape_debug().take(80).collect();
             return Err(format!("it gives no token: {status} {error}"));
         };
@@ -283,7 +307,9 @@ impl Provider {
         if login.userinfo
             && let Some(address) = &known.metadata.userinfo_endpoint
         {
-            let token = answer.access_token.ok_or("its answer has no access_token")?;
+            let token = answer
+                .access_token
+                .ok_or("its answer has no access_token")?;
             let more: Map<String, Value> = self.get(address, Some(&token)).await?;
             // Answers of different people are not to be mixed (Core section 5.3.2).
             if more.get("sub") != claims.get("sub") {
@@ -297,21 +323,29 @@ impl Provider {
     }
 
     /// OpenID Connect Core section 3.1.3.7.
-    async fn believe(&self, token: &str, begun: &Begun, now: Duration) -> Result<Map<String, Value>, String> {
+    async fn believe(
+        &self,
+        token: &str,
+        begun: &Begun,
+        now: Duration,
+    ) -> Result<Map<String, Value>, String> {
         let mut known = self.known(false).await?;
         let mut verified = jwt::verify(token.as_bytes(), &known.keys, false, now, LEEWAY);
         if verified == Err(Disbelief::NoKey) {
             known = self.known(true).await?;
             verified = jwt::verify(token.as_bytes(), &known.keys, false, now, LEEWAY);
         }
-        let claims = verified.map_err(|why| format!("its token is not believed: {}", why.words()))?.claims;
+        let claims = verified
+            .map_err(|why| format!("its token is not believed: {}", why.words()))?
+            .claims;
         let text = |name: &str| claims.get(name).and_then(Value::as_str);
         let client = &*self.login.client_id;
         let (is_audience, is_alone) = match claims.get("aud") {
             Some(Value::String(one)) => (one == client, true),
-            Some(Value::Array(all)) => {
-                (all.iter().any(|one| one.as_str() == Some(client)), all.len() == 1)
-            }
+            Some(Value::Array(all)) => (
+                all.iter().any(|one| one.as_str() == Some(client)),
+                all.len() == 1,
+            ),
             _ => (false, false),
         };
         let is_party = match claims.get("azp") {
@@ -347,7 +381,9 @@ impl Provider {
 }
 
 fn form(pairs: &[(&str, &str)]) -> String {
-    let pairs = pairs.iter().map(|(name, value)| format!("{name}={}", encode(value)));
+    let pairs = pairs
+        .iter()
+        .map(|(name, value)| format!("{name}={}", encode(value)));
     pairs.collect::<Vec<_>>().join("&")
 }
 

@@ -25,7 +25,13 @@ const MOST_CHUNKS: usize = 2;
 
 /// What is kept of a session that is too large otherwise.
 const WORTH_KEEPING: &[&str] = &[
-    "sub", "email", "email_verified", "name", "preferred_username", "groups", "roles",
+    "sub",
+    "email",
+    "email_verified",
+    "name",
+    "preferred_username",
+    "groups",
+    "roles",
 ];
 
 /// The longest target that is gone back to after a login.
@@ -63,7 +69,9 @@ pub enum Way {
 }
 
 fn purpose(kind: &str, login: &Login) -> Vec<u8> {
-    [kind, &login.issuer, &login.client_id].join("\0").into_bytes()
+    [kind, &login.issuer, &login.client_id]
+        .join("\0")
+        .into_bytes()
 }
 
 /// Random characters that an address may have. `None` without randomness.
@@ -164,11 +172,26 @@ pub fn cookies(
         return None;
     }
     let lifetime = login.session.as_secs();
-    let cookies = chunks.iter().enumerate().map(|(number, chunk)| match number {
-        // How many there are: another may be left of an earlier session.
-        0 => set_cookie(&login.cookie, &format!("{}.{chunk}", chunks.len()), "/", lifetime, way),
-        _ => set_cookie(&format!("{}_{number}", login.cookie), chunk, "/", lifetime, way),
-    });
+    let cookies = chunks
+        .iter()
+        .enumerate()
+        .map(|(number, chunk)| match number {
+            // How many there are: another may be left of an earlier session.
+            0 => set_cookie(
+                &login.cookie,
+                &format!("{}.{chunk}", chunks.len()),
+                "/",
+                lifetime,
+                way,
+            ),
+            _ => set_cookie(
+                &format!("{}_{number}", login.cookie),
+                chunk,
+                "/",
+                lifetime,
+                way,
+            ),
+        });
     Some(cookies.collect())
 }
 
@@ -207,7 +230,9 @@ fn set_cookie(name: &str, value: &str, path: &str, lifetime: u64, way: Way) -> S
 }
 
 fn cookie<'a>(fields: &'a Fields, name: &str) -> Option<&'a [u8]> {
-    let value = fields.all(Known::Cookie).find_map(|field| cookie_value(field, name.as_bytes()));
+    let value = fields
+        .all(Known::Cookie)
+        .find_map(|field| cookie_value(field, name.as_bytes()));
     value.map(<[u8]>::trim_ascii)
 }
 
@@ -262,7 +287,10 @@ mod tests {
         assert_eq!(read(&own, &next(&set[..1]), NOW), None);
         let longer = claims(&format!(r#"{{"sub":"ann","x":"{}"}}"#, "y".repeat(9000)));
         let set = cookies(&own, &longer, NOW, Way::Clear).expect("fits");
-        assert_eq!(read(&own, &next(&set), NOW), Some(claims(r#"{"sub":"ann"}"#)));
+        assert_eq!(
+            read(&own, &next(&set), NOW),
+            Some(claims(r#"{"sub":"ann"}"#))
+        );
         let hopeless = claims(&format!(r#"{{"sub":"{}"}}"#, "y".repeat(9000)));
         assert_eq!(cookies(&own, &hopeless, NOW, Way::Clear), None);
     }
@@ -284,14 +312,21 @@ mod tests {
         let begun = Begun::new(b"/a", NOW).expect("random");
         let fields = next(&[begun.cookie(&own, Way::Clear).expect("sealed")]);
         let read = |state: &str, now| Begun::read(&own, state, &fields, now);
-        assert_eq!(read(&begun.state, NOW).map(|found| found.verifier), Some(begun.verifier.clone()));
+        assert_eq!(
+            read(&begun.state, NOW).map(|found| found.verifier),
+            Some(begun.verifier.clone())
+        );
         assert!(read(&begun.state, NOW + PATIENCE).is_none());
         assert!(read(&format!("{}x", begun.state), NOW).is_none());
         assert!(read("", NOW).is_none() && read("ä", NOW).is_none());
         assert!(Begun::read(&login("two"), &begun.state, &fields, NOW).is_none());
         // A session is no login.
         let session = cookies(&own, &Map::new(), NOW, Way::Clear).expect("small");
-        let swapped = session[0].replacen(&format!("{}=1.", own.cookie), &format!("{}_{}=", own.cookie, &begun.state[..8]), 1);
+        let swapped = session[0].replacen(
+            &format!("{}=1.", own.cookie),
+            &format!("{}_{}=", own.cookie, &begun.state[..8]),
+            1,
+        );
         assert!(Begun::read(&own, &begun.state, &next(&[swapped]), NOW).is_none());
     }
 
@@ -304,6 +339,9 @@ mod tests {
             target: String::new(),
             ends: 0,
         };
-        assert_eq!(begun.challenge(), "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM");
+        assert_eq!(
+            begun.challenge(),
+            "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM"
+        );
     }
 }

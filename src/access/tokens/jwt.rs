@@ -60,7 +60,11 @@ pub fn verify(
     else {
         return Err(Disbelief::Malformed);
     };
-    let decode = |text: &[u8]| BASE64URL_NOPAD.decode(text).map_err(|_| Disbelief::Malformed);
+    let decode = |text: &[u8]| {
+        BASE64URL_NOPAD
+            .decode(text)
+            .map_err(|_| Disbelief::Malformed)
+    };
     let object = |text: &[u8]| -> Result<Map<String, Value>, Disbelief> {
         serde_json::from_slice(&decode(text)?).map_err(|_| Disbelief::Malformed)
     };
@@ -89,7 +93,11 @@ pub fn verify(
     let time = |name: &str| match claims.get(name) {
         None => Ok(None),
         // With a fraction too (RFC 7519 section 2).
-        Some(value) => value.as_f64().filter(|time| time.is_finite()).map(Some).ok_or(Disbelief::Malformed),
+        Some(value) => value
+            .as_f64()
+            .filter(|time| time.is_finite())
+            .map(Some)
+            .ok_or(Disbelief::Malformed),
     };
     let (now, leeway) = (now.as_secs_f64(), leeway.as_secs_f64());
     if time("exp")?.is_some_and(|end| now >= end + leeway) {
@@ -103,10 +111,10 @@ pub fn verify(
 
 #[cfg(test)]
 mod tests {
+    use aws_lc_rs::hmac;
     use aws_lc_rs::rand::SystemRandom;
     use aws_lc_rs::rsa::KeySize;
     use aws_lc_rs::signature::{self, EcdsaKeyPair, Ed25519KeyPair, KeyPair as _, RsaKeyPair};
-    use aws_lc_rs::hmac;
     use serde_json::json;
 
     use super::*;
@@ -148,8 +156,10 @@ mod tests {
     fn every_algorithm_is_verified_with_its_key_and_with_no_other() {
         let random = SystemRandom::new();
         let ed = Ed25519KeyPair::generate().expect("a key");
-        let p256 = EcdsaKeyPair::generate(&signature::ECDSA_P256_SHA256_FIXED_SIGNING).expect("a key");
-        let p384 = EcdsaKeyPair::generate(&signature::ECDSA_P384_SHA384_FIXED_SIGNING).expect("a key");
+        let p256 =
+            EcdsaKeyPair::generate(&signature::ECDSA_P256_SHA256_FIXED_SIGNING).expect("a key");
+        let p384 =
+            EcdsaKeyPair::generate(&signature::ECDSA_P384_SHA384_FIXED_SIGNING).expect("a key");
         let rsa = RsaKeyPair::generate(KeySize::Rsa2048).expect("a key");
         let components: signature::RsaPublicKeyComponents<Vec<u8>> = rsa.public_key().into();
         let (e, n) = (components.e, components.n);
@@ -170,10 +180,15 @@ mod tests {
         let sign = |algorithm: &str, message: &[u8]| -> Vec<u8> {
             let by_rsa = |padding: &'static dyn signature::RsaEncoding| {
                 let mut signed = vec![0; rsa.public_modulus_len()];
-                rsa.sign(padding, &random, message, &mut signed).expect("signed");
+                rsa.sign(padding, &random, message, &mut signed)
+                    .expect("signed");
                 signed
             };
-            let by_hmac = |digest| hmac::sign(&hmac::Key::new(digest, SECRET), message).as_ref().to_vec();
+            let by_hmac = |digest| {
+                hmac::sign(&hmac::Key::new(digest, SECRET), message)
+                    .as_ref()
+                    .to_vec()
+            };
             match algorithm {
                 "HS256" => by_hmac(hmac::HMAC_SHA256),
                 "HS384" => by_hmac(hmac::HMAC_SHA384),
@@ -184,8 +199,16 @@ mod tests {
                 "PS256" => by_rsa(&signature::RSA_PSS_SHA256),
                 "PS384" => by_rsa(&signature::RSA_PSS_SHA384),
                 "PS512" => by_rsa(&signature::RSA_PSS_SHA512),
-                "ES256" => p256.sign(&random, message).expect("signed").as_ref().to_vec(),
-                "ES384" => p384.sign(&random, message).expect("signed").as_ref().to_vec(),
+                "ES256" => p256
+                    .sign(&random, message)
+                    .expect("signed")
+                    .as_ref()
+                    .to_vec(),
+                "ES384" => p384
+                    .sign(&random, message)
+                    .expect("signed")
+                    .as_ref()
+                    .to_vec(),
                 _ => ed.sign(message).as_ref().to_vec(),
             }
         };
@@ -197,12 +220,14 @@ mod tests {
             _ => "ed",
         };
         for algorithm in [
-            "HS256", "HS384", "HS512", "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256",
-            "ES384", "EdDSA",
+            "HS256", "HS384", "HS512", "RS256", "RS384", "RS512", "PS256", "PS384", "PS512",
+            "ES256", "ES384", "EdDSA",
         ] {
             for id in ["secret", "ed", "p256", "p384", "rsa", "other", "nobody"] {
                 let header = json!({ "alg": algorithm, "kid": id });
-                let token = token(&header, &json!({ "sub": "ann" }), |message| sign(algorithm, message));
+                let token = token(&header, &json!({ "sub": "ann" }), |message| {
+                    sign(algorithm, message)
+                });
                 let expected = match id == own(algorithm) {
                     true => Ok("ann".to_owned()),
                     false => Err(Disbelief::NoKey),
@@ -211,9 +236,15 @@ mod tests {
             }
         }
         // The public key as if it were a secret.
-        let confused = token(&json!({ "alg": "HS256", "kid": "rsa" }), &json!({ "sub": "ann" }), |message| {
-            hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, &n), message).as_ref().to_vec()
-        });
+        let confused = token(
+            &json!({ "alg": "HS256", "kid": "rsa" }),
+            &json!({ "sub": "ann" }),
+            |message| {
+                hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, &n), message)
+                    .as_ref()
+                    .to_vec()
+            },
+        );
         assert_eq!(judge(&confused, &keys), Err(Disbelief::NoKey));
     }
 
@@ -224,11 +255,18 @@ mod tests {
         assert_eq!(judge(&good, &secrets()), Ok("ann".to_owned()));
         for algorithm in ["none", "None", "", "HS512", "hs256"] {
             let header = json!({ "alg": algorithm });
-            assert!(judge(&token(&header, &claims, by_secret), &secrets()).is_err(), "{algorithm}");
+            assert!(
+                judge(&token(&header, &claims, by_secret), &secrets()).is_err(),
+                "{algorithm}"
+            );
             assert!(judge(&token(&header, &claims, |_| Vec::new()), &secrets()).is_err());
         }
         let (message, _) = good.rsplit_once('.').expect("three parts");
-        let forged = format!("{}.{}", encode(br#"{"alg":"HS256"}"#), encode(br#"{"sub":"root"}"#));
+        let forged = format!(
+            "{}.{}",
+            encode(br#"{"alg":"HS256"}"#),
+            encode(br#"{"sub":"root"}"#)
+        );
         for token in [
             message.to_owned(),
             format!("{message}."),
@@ -244,7 +282,11 @@ mod tests {
         ] {
             assert!(judge(&token, &secrets()).is_err(), "{token}");
         }
-        let critical = token(&json!({ "alg": "HS256", "crit": ["x"] }), &claims, by_secret);
+        let critical = token(
+            &json!({ "alg": "HS256", "crit": ["x"] }),
+            &claims,
+            by_secret,
+        );
         assert_eq!(judge(&critical, &secrets()), Err(Disbelief::NotUnderstood));
         let no_secrets = verify(good.as_bytes(), &secrets(), false, NOW, Duration::ZERO);
         assert_eq!(no_secrets, Err(Disbelief::NoKey));
@@ -252,7 +294,12 @@ mod tests {
 
     #[test]
     fn a_token_has_its_time() {
-        let at = |claims: Value| judge(&token(&json!({ "alg": "HS256" }), &claims, by_secret), &secrets());
+        let at = |claims: Value| {
+            judge(
+                &token(&json!({ "alg": "HS256" }), &claims, by_secret),
+                &secrets(),
+            )
+        };
         let now = NOW.as_secs();
         assert_eq!(at(json!({ "exp": now + 1 })), Ok(String::new()));
         assert_eq!(at(json!({ "exp": now - 9 })), Ok(String::new()));

@@ -97,11 +97,17 @@ impl KeySet {
 
 impl Key {
     fn of(written: Written) -> Option<Self> {
-        if written.purpose.as_deref().is_some_and(|purpose| purpose != "sig") {
+        if written
+            .purpose
+            .as_deref()
+            .is_some_and(|purpose| purpose != "sig")
+        {
             return None;
         }
         let bytes = |text: &Option<String>| {
-            BASE64URL_NOPAD.decode(text.as_deref()?.trim_end_matches('=').as_bytes()).ok()
+            BASE64URL_NOPAD
+                .decode(text.as_deref()?.trim_end_matches('=').as_bytes())
+                .ok()
         };
         // Uncompressed, as SEC 1 has it.
         let point = |size: usize| {
@@ -110,7 +116,9 @@ impl Key {
         };
         let material = match (&*written.kty, written.crv.as_deref()) {
             ("oct", _) => Material::Secret(
-                bytes(&written.k).filter(|secret| secret.len() >= LEAST_SECRET)?.into(),
+                bytes(&written.k)
+                    .filter(|secret| secret.len() >= LEAST_SECRET)?
+                    .into(),
             ),
             ("RSA", _) => Material::Rsa {
                 modulus: bytes(&written.n)?,
@@ -137,7 +145,11 @@ impl Key {
 
     /// Is this the signature of the message by this algorithm (RFC 7518 section 3.1)?
     pub fn verify(&self, algorithm: &str, message: &[u8], signed: &[u8]) -> bool {
-        if self.algorithm.as_deref().is_some_and(|own| own != algorithm) {
+        if self
+            .algorithm
+            .as_deref()
+            .is_some_and(|own| own != algorithm)
+        {
             return false;
         }
         match (&self.material, algorithm) {
@@ -166,11 +178,13 @@ impl Key {
                 key.verify(parameters, message, signed).is_ok()
             }
             (Material::P256(point), "ES256") => {
-                let key = signature::UnparsedPublicKey::new(&signature::ECDSA_P256_SHA256_FIXED, point);
+                let key =
+                    signature::UnparsedPublicKey::new(&signature::ECDSA_P256_SHA256_FIXED, point);
                 key.verify(message, signed).is_ok()
             }
             (Material::P384(point), "ES384") => {
-                let key = signature::UnparsedPublicKey::new(&signature::ECDSA_P384_SHA384_FIXED, point);
+                let key =
+                    signature::UnparsedPublicKey::new(&signature::ECDSA_P384_SHA384_FIXED, point);
                 key.verify(message, signed).is_ok()
             }
             (Material::Ed25519(public), "EdDSA" | "Ed25519") => {

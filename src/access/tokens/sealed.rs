@@ -23,7 +23,9 @@ pub fn set_key(key: &[u8; KEY_BYTES]) {
 }
 
 fn of_bytes(bytes: &[u8]) -> Option<LessSafeKey> {
-    UnboundKey::new(&AES_256_GCM, bytes).ok().map(LessSafeKey::new)
+    UnboundKey::new(&AES_256_GCM, bytes)
+        .ok()
+        .map(LessSafeKey::new)
 }
 
 /// A text for a purpose, in characters that a cookie may have. `None` without randomness.
@@ -46,7 +48,8 @@ pub fn seal(purpose: &[u8], text: &[u8]) -> Option<String> {
         keys = RwLockWriteGuard::downgrade(all);
     }
     let key = keys.first()?;
-    key.seal_in_place_append_tag(unique, Aad::from(purpose), &mut bytes).ok()?;
+    key.seal_in_place_append_tag(unique, Aad::from(purpose), &mut bytes)
+        .ok()?;
     Some(BASE64URL_NOPAD.encode(&[&nonce[..], &bytes].concat()))
 }
 
@@ -58,7 +61,10 @@ pub fn open(purpose: &[u8], sealed: &[u8]) -> Option<Vec<u8>> {
     keys.iter().find_map(|key| {
         let mut text = sealed.to_vec();
         let nonce = Nonce::assume_unique_for_key(*nonce);
-        let length = key.open_in_place(nonce, Aad::from(purpose), &mut text).ok()?.len();
+        let length = key
+            .open_in_place(nonce, Aad::from(purpose), &mut text)
+            .ok()?
+            .len();
         text.truncate(length);
         Some(text)
     })
@@ -72,11 +78,18 @@ mod tests {
     fn what_was_sealed_is_opened_for_its_purpose_and_only_whole() {
         let sealed = seal(b"session a", b"{\"sub\":1}").expect("sealed");
         assert_ne!(seal(b"session a", b"{\"sub\":1}"), Some(sealed.clone()));
-        assert_eq!(open(b"session a", sealed.as_bytes()).as_deref(), Some(&b"{\"sub\":1}"[..]));
+        assert_eq!(
+            open(b"session a", sealed.as_bytes()).as_deref(),
+            Some(&b"{\"sub\":1}"[..])
+        );
         assert_eq!(open(b"session b", sealed.as_bytes()), None);
         for position in 0..sealed.len() {
             let mut changed = sealed.clone().into_bytes();
-            changed[position] = if changed[position] == b'A' { b'B' } else { b'A' };
+            changed[position] = if changed[position] == b'A' {
+                b'B'
+            } else {
+                b'A'
+            };
             assert_eq!(open(b"session a", &changed), None);
             assert_eq!(open(b"session a", &sealed.as_bytes()[..position]), None);
         }

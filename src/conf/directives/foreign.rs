@@ -74,8 +74,7 @@ static COMING: &[Lack] = &[
     },
     Lack {
         why: "lookup of countries (nginx's http_geoip) is not available in this version",
-        names: "geoip_country geoip_org geoip_city geoip_proxy geoip_proxy_recursive geoip2 \
-                geoip2_proxy geoip2_proxy_recursive",
+        names: "geoip_country geoip_org geoip_city geoip_proxy geoip_proxy_recursive",
     },
     Lack {
         why: "the web application firewall is not available in this version",

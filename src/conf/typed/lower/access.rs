@@ -186,7 +186,9 @@ pub fn logins_of(block: &[Node], around: &Scope<'_>, all: &[Arc<Login>]) -> Box<
         }
     }
     let mut names = Vec::new();
-    let inherited = around.nearest("auth_oidc").and_then(|line| line.arguments.first());
+    let inherited = around
+        .nearest("auth_oidc")
+        .and_then(|line| line.arguments.first());
     names.extend(inherited.map(|word| &*word.text));
     named(block, &mut names);
     let is_named = |login: &&Arc<Login>| names.contains(&&*login.name);

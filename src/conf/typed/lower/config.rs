@@ -141,6 +141,8 @@ pub fn lower(loaded: &mut Loaded, prefix: &Path, usual_error_logs: &[ErrorLog]) 
         }
         http.upstreams = maker.upstreams;
         http.limit_zones = limit_zones;
+        http.places = super::places::places(&scope, &mut cx);
+        http.place_proxies = super::places::proxies(&scope, &mut cx);
         http.maps = lookups.maps;
         http.geos = lookups.geos;
         http.splits = lookups.splits;

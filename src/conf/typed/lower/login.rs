@@ -22,7 +22,10 @@ pub fn token(scope: &Scope<'_>, cx: &mut Cx) -> Option<Token> {
         cx.variable(word, name)
     });
     let files = scope.all("auth_jwt_key_file");
-    let words: Vec<&Word> = files.iter().filter_map(|line| line.arguments.first()).collect();
+    let words: Vec<&Word> = files
+        .iter()
+        .filter_map(|line| line.arguments.first())
+        .collect();
     if words.is_empty() {
         let problem = Diagnostic::error(
             Code::NO_TOKEN_KEYS,
@@ -34,7 +37,10 @@ pub fn token(scope: &Scope<'_>, cx: &mut Cx) -> Option<Token> {
     let key_files = words.into_iter().map(|word| {
         let text = match word.text.starts_with(['/', '$']) {
             true => word.text.to_string(),
-            false => scope.path_beside_conf(&word.text).to_string_lossy().into_owned(),
+            false => scope
+                .path_beside_conf(&word.text)
+                .to_string_lossy()
+                .into_owned(),
         };
         cx.template_of(word, &text)
     });
@@ -127,7 +133,12 @@ pub fn required(scope: &Scope<'_>, logins: &[Arc<Login>], cx: &mut Cx) -> Option
 pub fn provider(node: &Node, http: &Scope<'_>, cx: &mut Cx) -> Option<Login> {
     let name = node.arguments.first()?;
     let scope = http.inside(node.block.as_deref()?);
-    let word = |name: &str| scope.own(name).first().and_then(|line| line.arguments.first());
+    let word = |name: &str| {
+        scope
+            .own(name)
+            .first()
+            .and_then(|line| line.arguments.first())
+    };
     let mut wrong = |word: &Word, what: &str, hint: &str| {
         let problem = Diagnostic::error(
             Code::BAD_LOGIN_PROVIDER,
@@ -144,15 +155,26 @@ pub fn provider(node: &Node, http: &Scope<'_>, cx: &mut Cx) -> Option<Login> {
         })
     };
     let is_path = |text: &str| {
-        text.starts_with('/') && text.bytes().all(|byte| byte.is_ascii_graphic() && !b"?#;,".contains(&byte))
+        text.starts_with('/')
+            && text
+                .bytes()
+                .all(|byte| byte.is_ascii_graphic() && !b"?#;,".contains(&byte))
     };
     if &*name.text == "off" || name.text.is_empty() {
-        wrong(name, "cannot be the name of a provider", "use letters, digits, `-` and `_`");
+        wrong(
+            name,
+            "cannot be the name of a provider",
+            "use letters, digits, `-` and `_`",
+        );
         return None;
     }
     for required in ["issuer", "client_id"] {
         if word(required).is_none() {
-            wrong(name, &format!("has no `{required}`"), "the provider tells it when a client is set up");
+            wrong(
+                name,
+                &format!("has no `{required}`"),
+                "the provider tells it when a client is set up",
+            );
         }
     }
     let mut login = Login {
@@ -162,7 +184,11 @@ pub fn provider(node: &Node, http: &Scope<'_>, cx: &mut Cx) -> Option<Login> {
     for (line, is_optional) in [("issuer", false), ("config_url", true)] {
         let Some(word) = word(line) else { continue };
         if !is_address(&word.text) {
-            wrong(word, "is no address", "write it as `https://id.example.com`");
+            wrong(
+                word,
+                "is no address",
+                "write it as `https://id.example.com`",
+            );
         }
         match is_optional {
             true => login.config_url = Some(word.text.clone()),
@@ -176,13 +202,20 @@ pub fn provider(node: &Node, http: &Scope<'_>, cx: &mut Cx) -> Option<Login> {
         let path = match is_address(&word.text) {
             true => {
                 login.redirect = Some(word.text.clone());
-                word.text.splitn(4, '/').nth(3).map(|rest| format!("/{rest}"))
+                word.text
+                    .splitn(4, '/')
+                    .nth(3)
+                    .map(|rest| format!("/{rest}"))
             }
             false => Some(word.text.to_string()),
         };
         match path.filter(|path| is_path(path)) {
             Some(path) => login.redirect_path = path.into(),
-            None => wrong(word, "has no path", "write `/oidc_callback` or `https://example.com/oidc_callback`"),
+            None => wrong(
+                word,
+                "has no path",
+                "write `/oidc_callback` or `https://example.com/oidc_callback`",
+            ),
         }
     }
     if let Some(word) = word("logout_uri") {
@@ -193,26 +226,44 @@ pub fn provider(node: &Node, http: &Scope<'_>, cx: &mut Cx) -> Option<Login> {
     }
     if let Some(word) = word("post_logout_uri") {
         if !is_path(&word.text) && !is_address(&word.text) {
-            wrong(word, "is neither a path nor an address", "write it as `/` or `https://example.com/bye`");
+            wrong(
+                word,
+                "is neither a path nor an address",
+                "write it as `/` or `https://example.com/bye`",
+            );
         }
         login.after_logout = Some(word.text.clone());
     }
     if let Some(word) = word("cookie_name") {
         let is_token = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
         if word.text.is_empty() || word.text.len() > 64 || !word.text.bytes().all(is_token) {
-            wrong(word, "cannot be the name of a cookie", "use letters, digits, `-`, `_` and `.`");
+            wrong(
+                word,
+                "cannot be the name of a cookie",
+                "use letters, digits, `-`, `_` and `.`",
+            );
         }
         login.cookie = word.text.clone();
     }
     if let Some(word) = word("extra_auth_args") {
-        let is_fine = word.text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#');
+        let is_fine = word
+            .text
+            .bytes()
+            .all(|byte| byte.is_ascii_graphic() && byte != b'#');
         if !is_fine {
-            wrong(word, "cannot stand in an address", "write it as `prompt=login&max_age=600`");
+            wrong(
+                word,
+                "cannot stand in an address",
+                "write it as `prompt=login&max_age=600`",
+            );
         }
         login.extra_arguments = word.text.trim_start_matches(['?', '&']).into();
     }
     if let Some(line) = scope.own("scope").first() {
-        let words = line.arguments.iter().flat_map(|word| word.text.split_whitespace());
+        let words = line
+            .arguments
+            .iter()
+            .flat_map(|word| word.text.split_whitespace());
         let mut all: Vec<&str> = words.collect();
         // Without it there is no login.
         if !all.contains(&"openid") {

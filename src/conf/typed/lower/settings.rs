@@ -15,9 +15,9 @@ use super::{Cx, access, filters, limits, map, proxy, rewrite, tls, upstream};
 use crate::conf::diagnostic::{Code, Diagnostic};
 use crate::conf::include::{self, Node};
 use crate::conf::template::Template;
+use crate::conf::typed::access::Login;
 use crate::conf::typed::cache_path::CachePath;
 use crate::conf::typed::limits::LimitZones;
-use crate::conf::typed::access::Login;
 use crate::conf::typed::location::{
     AccessRule, AccessSubject, AddHeader, Autoindex, AutoindexFormat, BodyInFile, DisableSymlinks,
     ErrorPage, ErrorPageStatus, Expires, Fallback, GzipStatic, Handler, IfModifiedSince,
