@@ -25,6 +25,7 @@ use zeroize::Zeroizing;
 use super::again;
 use super::dns::Provider;
 use super::failure::{Failure, is_kind};
+use super::ledger::Ledger;
 use super::storage;
 use super::transport::Transport;
 use crate::conf::typed::acme::{Issuer, MacKey};
@@ -51,6 +52,8 @@ pub struct Authority {
     pub issuer: Arc<Issuer>,
     /// Where its files are.
     pub directory: PathBuf,
+    /// What it was asked lately.
+    pub ledger: Ledger,
     /// A turn at it.
     pub turns: Arc<Semaphore>,
     /// Where names are asked for.
@@ -117,6 +120,7 @@ impl Authority {
     pub fn new(issuer: Arc<Issuer>, directory: PathBuf, runtime: Handle) -> Arc<Self> {
         Arc::new(Self {
             issuer,
+            ledger: Ledger::of(&directory),
             directory,
             turns: Arc::new(Semaphore::new(AT_ONCE)),
             runtime,

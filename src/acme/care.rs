@@ -123,7 +123,8 @@ async fn order(
     };
     let issuer = &authority.issuer;
     let now = SystemTime::now();
-    if let Some(at) = certificate.proof_allowed(&issuer.uri, now) {
+    let names = &certificate.order().names;
+    if let Some(at) = authority.ledger.proof_allowed(names, now) {
         // It would refuse; with another authority it may go on at once.
         let kept = certificate.keep(|record| {
             record.next_attempt = Some(at);
@@ -265,8 +266,10 @@ fn failed(
     let own = renewal::pause(attempts, issuer.retry.least, issuer.retry.most);
     let next = trouble.at + own;
     let next = retry_after.map_or(next, |at| at.max(next));
-    let unproven = (!unproven.is_empty()).then(|| issuer.uri.clone());
-    if let Err(Failure::Trouble { trouble, .. }) = certificate.fail(*trouble, unproven, next) {
+    if !unproven.is_empty() {
+        authority.ledger.unproven(&unproven, trouble.at);
+    }
+    if let Err(Failure::Trouble { trouble, .. }) = certificate.fail(*trouble, next) {
         certificate.tell(Level::Error, store::Level::Bad, &trouble.to_string());
     }
     next.duration_since(SystemTime::now())

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::{Arc, OnceLock};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
@@ -24,10 +24,6 @@ use crate::tls::slot::{Held, Slot};
 /// So many lines are kept of what happened.
 pub const LINES: usize = 50;
 
-/// Authorities count failed proofs of a name for this long, and refuse after five.
-const COUNTED: Duration = Duration::from_secs(3600);
-const MOST_UNPROVEN: usize = 4;
-
 /// What is kept of a certificate beside its files: `order.json`.
 #[derive(Clone, Serialize, Deserialize, Default)]
 #[serde(default)]
@@ -45,8 +41,6 @@ pub struct Record {
     pub next_attempt: Option<SystemTime>,
     /// What went wrong last.
     pub trouble: Option<Trouble>,
-    /// When names could not be proven, lately.
-    pub unproven: Vec<Unproven>,
     /// When the authority wants it renewed.
     pub suggestion: Option<Suggestion>,
     /// What is kept of a name that a client brought.
@@ -78,16 +72,6 @@ pub struct Pending {
     pub account: Box<str>,
     /// The address of the order.
     pub url: Box<str>,
-}
-
-/// See [`Record::unproven`].
-#[derive(Clone, Serialize, Deserialize)]
-pub struct Unproven {
-    /// When.
-    #[serde(with = "storage::unix_time")]
-    pub at: SystemTime,
-    /// To whom: the address of the issuer's directory.
-    pub directory: Box<str>,
 }
 
 /// One certificate that is wanted.
@@ -383,34 +367,14 @@ impl Certificate {
         }
     }
 
-    /// When names may be proven to an authority again, if it has refused them too often lately.
-    pub fn proof_allowed(&self, directory: &str, now: SystemTime) -> Option<SystemTime> {
-        let known = self.known.lock();
-        let counted: Vec<_> = (known.record.unproven.iter())
-            .filter(|one| *one.directory == *directory && one.at + COUNTED > now)
-            .collect();
-        let oldest = counted.len().checked_sub(MOST_UNPROVEN)?;
-        Some(counted[oldest].at + COUNTED)
-    }
-
     /// Keeps that an attempt failed, and when the next one may be.
-    pub fn fail(
-        &self,
-        trouble: Trouble,
-        unproven: Option<Box<str>>,
-        next: SystemTime,
-    ) -> Result<(), Failure> {
+    pub fn fail(&self, trouble: Trouble, next: SystemTime) -> Result<(), Failure> {
         let mut known = self.known.lock();
-        let now = trouble.at;
         known.is_forced = false;
         let record = &mut known.record;
         record.attempts = record.attempts.saturating_add(1);
         record.next_attempt = Some(next);
         record.trouble = Some(trouble);
-        record.unproven.retain(|one| one.at + COUNTED > now);
-        if let Some(directory) = unproven {
-            record.unproven.push(Unproven { at: now, directory });
-        }
         known.state = State::Failed {
             attempts: known.record.attempts,
         };
@@ -493,6 +457,8 @@ pub fn brought(order: &Order, certificate: &[u8], key: &[u8]) -> Result<Material
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::conf::typed::acme::{Issuer, KeyKind};
     use crate::tls::placeholder::placeholder;
@@ -568,7 +534,7 @@ mod tests {
         let next = SystemTime::now() + Duration::from_secs(600);
         for attempts in 1..=3 {
             // The place of its record does not exist.
-            assert!(certificate.fail(trouble(), None, next).is_err());
+            assert!(certificate.fail(trouble(), next).is_err());
             certificate.read_record();
             assert_eq!(certificate.record().attempts, attempts);
             assert_eq!(certificate.plan(SystemTime::now()), Plan::Wait(next));

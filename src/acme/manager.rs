@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
+use std::time::SystemTime;
 
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
@@ -13,7 +14,9 @@ use super::account::Authority;
 use super::authority;
 use super::care::care;
 use super::certificate::{self, Certificate, Issued};
-use super::challenges::Challenges;
+use super::challenges::{Challenges, PROOFS};
+use super::failure::Failure;
+use super::ledger::Usage;
 use super::local::Local;
 use super::on_demand::Names;
 use super::status::{State, Status};
@@ -269,6 +272,16 @@ impl Manager {
     /// Cares for these from now on, and for the names that these rules admit, and for no others; to be
     /// called once a configuration is in force. The files of those that are not wanted any more stay.
     pub fn attend(self: &Arc<Self>, orders: &[Arc<Order>], rules: &[Arc<OnDemand>]) {
+        if let Some(place) = &self.place {
+            let issuers = orders.iter().flat_map(|order| &order.issuers);
+            let issuers = issuers.chain(rules.iter().flat_map(|rule| &rule.issuers));
+            let mut places: Vec<PathBuf> = issuers
+                .map(|issuer| storage::issuer_directory(&place.state, issuer).join(PROOFS))
+                .collect();
+            places.sort_unstable();
+            places.dedup();
+            self.challenges.look_into(places);
+        }
         self.attend_orders(orders, rules);
         self.attend_names(rules);
     }
@@ -348,6 +361,43 @@ impl Manager {
         }
     }
 
+    /// What is used up of the limits of the authority of an order, if those are known.
+    pub fn usage(&self, order: &Order) -> Option<Usage> {
+        let issuer = order.issuers.first()?;
+        if *issuer.uri != *Issuer::BUILT_IN_URI {
+            return None;
+        }
+        let authority = self.authorities.lock().get(&issuer.name).cloned();
+        Some(authority?.ledger.usage(&order.names, SystemTime::now()))
+    }
+
+    /// Could the records that prove the names of an order be put? Gives the provider and the zone of
+    /// each; `None` if they are proven otherwise.
+    pub async fn check_zones(&self, order: &Order) -> Option<Result<String, String>> {
+        let issuer = order.issuers.first()?;
+        let provider = issuer.provider.as_ref()?;
+        let authority = self.authorities_of(order).into_iter().next()?;
+        let zones = match authority.zones() {
+            Ok(zones) => zones,
+            Err(Failure::Trouble { trouble, .. }) => return Some(Err(trouble.to_string())),
+            Err(Failure::Unagreed { .. }) => return None,
+        };
+        let mut found: Vec<String> = Vec::new();
+        for name in &order.names {
+            let base = name.strip_prefix("*.").unwrap_or(name);
+            match zones.check(&format!("_acme-challenge.{base}")).await {
+                Ok(zone) if !found.iter().any(|known| **known == *zone) => found.push(zone.into()),
+                Ok(_) => {}
+                Err(error) => return Some(Err(format!("`{}`: {error}", provider.name))),
+            }
+        }
+        Some(Ok(format!(
+            "`{}` lets us change {}",
+            provider.name,
+            found.join(", ")
+        )))
+    }
+
     /// How all of them stand, by name.
     pub fn statuses(&self) -> Vec<Status> {
         let entries = self.entries.lock();
@@ -410,17 +460,13 @@ impl Manager {
             issuer: "imported".into(),
             directory: Box::default(),
             challenge: None,
-            at: std::time::SystemTime::now(),
+            at: SystemTime::now(),
         };
         first
             .take(&material, issued)
             .map_err(|failure| match failure {
-                super::failure::Failure::Trouble { trouble, .. } => {
-                    Refused::new(trouble.to_string())
-                }
-                super::failure::Failure::Unagreed { .. } => {
-                    Refused::new("the terms are not agreed to")
-                }
+                Failure::Trouble { trouble, .. } => Refused::new(trouble.to_string()),
+                Failure::Unagreed { .. } => Refused::new("the terms are not agreed to"),
             })?;
         first.say("a certificate was imported");
         first.wake.notify_one();

@@ -18,7 +18,7 @@ use zeroize::Zeroizing;
 use super::account::Authority;
 use super::again;
 use super::certificate::{Certificate, Issued, Pending, covers};
-use super::challenges::{Challenges, Offer};
+use super::challenges::{self, Challenges, Offer};
 use super::dns;
 use super::failure::{Failure, is_kind, own};
 use super::status::{PartialProblem, Problem, Step};
@@ -110,7 +110,12 @@ impl Attempt<'_> {
                 challenge: Some(self.challenge.to_string().into()),
                 at: SystemTime::now(),
             },
-        )
+        )?;
+        if self.replaces.is_none() {
+            let names = &certificate.order().names;
+            self.authority.ledger.issued(names, SystemTime::now());
+        }
+        Ok(())
     }
 
     /// The order that was begun before, if it can be gone on with.
@@ -203,6 +208,7 @@ impl Attempt<'_> {
         };
         match placed {
             Ok(order) => {
+                self.authority.ledger.ordered(SystemTime::now());
                 certificate.keep(|record| {
                     record.pending = Some(Pending {
                         directory: issuer.uri.clone(),
@@ -298,16 +304,17 @@ impl Attempt<'_> {
             let answer = challenge.key_authorization();
             match self.challenge {
                 ChallengeKind::Http01 => {
-                    offers.push(
-                        self.challenges
-                            .offer_token(&challenge.token, answer.as_str()),
-                    );
+                    let place = self.authority.directory.join(challenges::PROOFS);
+                    let token = &challenge.token;
+                    let offer = self.challenges.offer_token(token, answer.as_str(), &place);
+                    offers.push(offer);
                 }
                 ChallengeKind::TlsAlpn01 => {
                     let digest = answer.digest();
                     let digest: Option<&[u8; 32]> = digest.as_ref().try_into().ok();
-                    let offer =
-                        digest.and_then(|digest| self.challenges.offer_handshake(&name, digest));
+                    let place = self.authority.directory.join(challenges::PROOFS);
+                    let offer = digest
+                        .and_then(|digest| self.challenges.offer_handshake(&name, digest, &place));
                     let told =
                         || Failure::new(format!("`{name}` cannot be proven here: no key is made"));
                     offers.push(offer.ok_or_else(told)?);

@@ -6,6 +6,8 @@
 //!
 //! ```text
 //! STATE/acme/ISSUER/account.json         the account, with its key
+//! STATE/acme/ISSUER/history.json         what it was asked lately
+//! STATE/acme/ISSUER/proofs/              what it asks to see, for instances that share the directory
 //! STATE/acme/ISSUER/agreed               the terms are agreed to; an address to write to
 //! STATE/acme/ISSUER/NAME/certificate.pem the chain that is served
 //! STATE/acme/ISSUER/NAME/key.pem         its key

@@ -64,6 +64,7 @@ impl HttpClient for Transport {
             let request = Request::from_parts(parts, body);
             let response = fetcher.send(request, Limits::default()).await;
             let mut response = response.map_err(|error| Error::Other(error.into()))?;
+            super::clock::hear(response.headers(), SystemTime::now());
             clamp(response.headers_mut(), SystemTime::now());
             let _ = HEARD.try_with(|heard| *heard.borrow_mut() = hear(&response));
             Ok(response.map(Full::new).into())

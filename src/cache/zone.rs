@@ -25,6 +25,7 @@ use super::pool::{Lane, Pool, Refused};
 use super::purge::{Rules, Target};
 use crate::conf::typed::cache_path::CachePath;
 use crate::conf::typed::log::Level;
+use crate::metrics::cache::{self as metrics, CacheId};
 use crate::unit::clock;
 
 /// The index is in so many parts, each with a lock of its own.
@@ -52,6 +53,8 @@ pub type Report = fn(Level, fmt::Arguments<'_>);
 /// The entries of one `proxy_cache_path`.
 #[derive(Debug)]
 pub struct Zone {
+    /// What its results are counted under.
+    pub id: CacheId,
     conf: Mutex<Arc<CachePath>>,
     pub(super) place: Place,
     parts: Box<[Mutex<Part>]>,
@@ -240,6 +243,7 @@ impl Zone {
             })
         };
         Arc::new(Self {
+            id: metrics::cache_id(&conf.name),
             place: Place::new(conf.path.clone(), conf.levels.clone()),
             parts: (0..PARTS).map(|_| part()).collect(),
             capacity: conf.capacity(),

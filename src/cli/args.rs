@@ -482,6 +482,7 @@ const WORDS: &[&str] = &[
     "routes",
     "route",
     "backends",
+    "cache",
     "cert",
     "logs",
     "config",

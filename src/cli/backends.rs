@@ -7,7 +7,7 @@ use super::session::{Failure, Session, print_json};
 use super::table::{Side, Table};
 use super::words::{PeerName, PeerWord};
 use crate::conf::check::closest;
-use crate::protocol::{Peer, PeerAction, PeerChange, PeerState, Upstreams};
+use crate::protocol::{Group, Peer, PeerAction, PeerChange, PeerState, Upstreams};
 
 /// Lists the peers.
 pub fn list(session: &Session) -> Result<(), Failure> {
@@ -24,6 +24,7 @@ pub fn change(session: &Session, word: &PeerWord) -> Result<(), Failure> {
         PeerWord::Up(peer) => (peer, PeerAction::Up, None),
         PeerWord::Weight { peer, weight } => (peer, PeerAction::Weight, Some(*weight)),
         PeerWord::Reset(peer) => (peer, PeerAction::Reset, None),
+        PeerWord::Check(peer) => (peer, PeerAction::Check, None),
     };
     let before: Upstreams = session.get("/v1/upstreams")?;
     let address = address(&before, name)?;
@@ -50,7 +51,8 @@ pub fn daemon(word: &PeerWord) -> &super::words::Daemon {
         | PeerWord::Down(peer)
         | PeerWord::Up(peer)
         | PeerWord::Weight { peer, .. }
-        | PeerWord::Reset(peer) => &peer.daemon,
+        | PeerWord::Reset(peer)
+        | PeerWord::Check(peer) => &peer.daemon,
     }
 }
 
@@ -61,6 +63,9 @@ pub fn state(state: PeerState) -> &'static str {
         PeerState::Drain => "drain",
         PeerState::Down => "down",
         PeerState::Failed => "failed",
+        PeerState::Unhealthy => "unhealthy",
+        PeerState::Ejected => "left out",
+        PeerState::Checking => "checking",
         PeerState::Unresolved => "unresolved",
     }
 }
@@ -116,6 +121,13 @@ fn show(session: &Session, upstreams: &Upstreams) {
         print("no backends: nothing is passed on\n");
     } else {
         print(&table(upstreams).text());
+        for group in upstreams
+            .upstreams
+            .iter()
+            .filter_map(|it| it.group.as_ref())
+        {
+            print(&format!("{}\n", group_line(group)));
+        }
     }
 }
 
@@ -158,6 +170,26 @@ fn table(upstreams: &Upstreams) -> Table {
     table
 }
 
+/// `app: circuit open for 4 s, 12 wait in the queue (room for 100), 3 turned away`
+fn group_line(group: &Group) -> String {
+    let mut parts = Vec::new();
+    if let Some(breaker) = &group.breaker {
+        parts.push(match breaker.left_ms {
+            0 => format!("circuit {}", breaker.phase),
+            left => format!("circuit {} for {} s", breaker.phase, left.div_ceil(1000)),
+        });
+        if breaker.opened > 0 {
+            parts.push(format!("opened {} times", breaker.opened));
+        }
+    }
+    if group.room > 0 {
+        let (waiting, room) = (group.waiting, group.room);
+        parts.push(format!("{waiting} wait in the queue (room for {room})"));
+        parts.push(format!("{} turned away", group.refused));
+    }
+    format!("{}: {}", group.name, parts.join(", "))
+}
+
 fn note(peer: &Peer) -> String {
     let mut notes = Vec::new();
     if peer.is_overridden {
@@ -165,6 +197,17 @@ fn note(peer: &Peer) -> String {
     }
     if peer.is_backup {
         notes.push("backup".to_owned());
+    }
+    if let Some(health) = peer.traffic.health.as_ref().filter(|it| it.checked > 0) {
+        notes.push(format!("checked: {}", health.found));
+    }
+    if let Some(circuit) = peer
+        .traffic
+        .circuit
+        .as_ref()
+        .filter(|it| it.phase != "closed")
+    {
+        notes.push(format!("circuit {}", circuit.phase));
     }
     if peer.max_connections > 0 {
         notes.push(format!("at most {} connections", peer.max_connections));

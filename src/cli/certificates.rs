@@ -6,6 +6,7 @@ use std::path::Path;
 
 use jiff::tz::TimeZone;
 use nix::unistd::geteuid;
+use zeroize::Zeroizing;
 
 use super::config::{agree, read};
 use super::exit::Exit;
@@ -14,13 +15,14 @@ use super::paint::Paint;
 use super::session::{Failure, Session, print_json};
 use super::table::{Side, Table};
 use super::words::{Agreement, CertificateName, CertificateWord, Daemon};
-use super::{complain, conf_file, print};
+use super::{complain, conf_file, passwd, print};
 use crate::conf::check::closest;
 use crate::control;
 use crate::protocol::{
     self, Certificate, CertificateSource, CertificateState, Certificates, Done, Import, Imported,
     Level, Millis, Preflight, Terms, TermsAgreement, Trouble,
 };
+use crate::tls::{file, pfx};
 use crate::unit::printable::escape;
 
 /// How many names of a certificate stand in a row of the table.
@@ -45,10 +47,12 @@ pub fn run(word: Option<&CertificateWord>, outer: &Daemon) -> Result<(), Failure
             certificate,
             cert,
             key,
+            password_file,
             agreement,
         } => {
+            let brought = Brought::read(cert, key.as_deref(), password_file.as_deref())?;
             let session = open(certificate, outer)?;
-            import(&session, &certificate.name, cert, key, *agreement)
+            import(&session, &certificate.name, brought, *agreement)
         }
         CertificateWord::Why(name) => why(&name.daemon.or(outer), &name.name),
         CertificateWord::Agree {
@@ -182,21 +186,71 @@ fn done(session: &Session, done: &Done) {
     }
 }
 
+/// A certificate and its key, both PEM.
+struct Brought {
+    certificate: String,
+    key: String,
+}
+
+impl Brought {
+    /// Reads one from files: PEM with the key in the same file or another, or a container of both.
+    fn read(
+        certificate: &Path,
+        key: Option<&Path>,
+        passwords: Option<&Path>,
+    ) -> Result<Self, Failure> {
+        let failed = |path: &Path, why: &dyn std::fmt::Display| {
+            Failure::failed(format!("`{}`: {why}", path.display()))
+        };
+        let (bytes, _) =
+            file::read(certificate).map_err(|problem| failed(certificate, &problem))?;
+        let is_container = certificate.extension().is_some_and(|kind| {
+            kind.eq_ignore_ascii_case("pfx") || kind.eq_ignore_ascii_case("p12")
+        });
+        // A container is a SEQUENCE; PEM never begins so.
+        if key.is_none() && (is_container || bytes.first() == Some(&0x30)) {
+            let password = match passwords {
+                Some(path) => {
+                    let (text, _) = file::read(path).map_err(|problem| failed(path, &problem))?;
+                    let line = text.split(|byte| *byte == b'\n').next().unwrap_or_default();
+                    Zeroizing::new(line.strip_suffix(b"\r").unwrap_or(line).to_vec())
+                }
+                None => passwd::ask(&format!("Password of {}: ", certificate.display()))
+                    .map_err(|error| failed(certificate, &error))?,
+            };
+            let password = std::str::from_utf8(&password)
+                .map_err(|_| Failure::failed("the password is not UTF-8"))?;
+            let contents =
+                pfx::read(&bytes, password).map_err(|locked| failed(certificate, &locked))?;
+            if contents.key.is_empty() {
+                return Err(failed(certificate, &"there is no key in it"));
+            }
+            return Ok(Self {
+                certificate: contents.certificates,
+                key: contents.key.to_string(),
+            });
+        }
+        let text = |path: &Path| {
+            let read = fs::File::open(path).and_then(read);
+            read.map_err(|error| failed(path, &error))
+        };
+        Ok(Self {
+            certificate: text(certificate)?,
+            key: text(key.unwrap_or(certificate))?,
+        })
+    }
+}
+
 fn import(
     session: &Session,
     name: &str,
-    certificate: &Path,
-    key: &Path,
+    brought: Brought,
     agreement: Agreement,
 ) -> Result<(), Failure> {
-    let text = |path: &Path| {
-        let read = fs::File::open(path).and_then(read);
-        read.map_err(|error| Failure::failed(format!("`{}`: {error}", path.display())))
-    };
     let import = Import {
         name: name.to_owned(),
-        certificate: text(certificate)?,
-        key: text(key)?,
+        certificate: brought.certificate,
+        key: brought.key,
         dry_run: true,
         client: CLIENT.to_owned(),
     };

@@ -10,6 +10,7 @@ pub mod args;
 mod audit;
 mod authority;
 mod backends;
+mod cache;
 mod certificates;
 mod completion;
 mod conf_file;
@@ -112,6 +113,11 @@ fn word(word: Word) -> ExitCode {
         } => ask(&backends::daemon(&change).or(&daemon), |session| {
             backends::change(&session, &change)
         }),
+        Word::Cache { action, daemon } => {
+            ask(&cache::daemon(action.as_ref(), &daemon), |session| {
+                cache::run(&session, action.as_ref())
+            })
+        }
         Word::Cert { action, daemon } => end(
             &certificates::daemon(action.as_ref(), &daemon),
             certificates::run(action.as_ref(), &daemon),

@@ -188,7 +188,7 @@ fn is_terminal() -> bool {
 }
 
 /// A line of standard input; on a terminal without being shown.
-fn ask(prompt: &str) -> io::Result<Zeroizing<Vec<u8>>> {
+pub(super) fn ask(prompt: &str) -> io::Result<Zeroizing<Vec<u8>>> {
     let hidden = match is_terminal() {
         true => Some(Hidden::new(prompt)?),
         false => None,

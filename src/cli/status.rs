@@ -169,6 +169,9 @@ fn text(overview: &Overview, paint: Paint, zone: &TimeZone) -> String {
             line("", &escape(&certificates.worst));
         }
     }
+    if !certificates.clock.is_empty() {
+        line("clock", &paint.bad(&escape(&certificates.clock)));
+    }
     line("memory", &format!("{} resident", bytes(status.resident)));
     let store = &status.store;
     line(
@@ -280,6 +283,7 @@ mod tests {
                     soonest: Some(12 * 86_400_000),
                     worst: "a.example: disk \x1b[2J full".to_owned(),
                     terms: None,
+                    clock: String::new(),
                 },
                 warning: Some("disk \x1b[2J full".to_owned()),
                 ..Summary::default()

@@ -62,6 +62,14 @@ pub enum Word {
         #[command(flatten)]
         daemon: Daemon,
     },
+    /// List the zones of the cache, look up what is stored, purge it
+    Cache {
+        /// What to do; without it the zones are listed
+        #[command(subcommand)]
+        action: Option<CacheWord>,
+        #[command(flatten)]
+        daemon: Daemon,
+    },
     /// List certificates, renew them, find what is in their way
     Cert {
         /// What to do; without it they are listed
@@ -247,6 +255,8 @@ pub enum PeerWord {
     },
     /// As the configuration says
     Reset(PeerName),
+    /// Check it now, where it is checked
+    Check(PeerName),
 }
 
 /// A peer.
@@ -258,6 +268,52 @@ pub struct PeerName {
     pub peer: String,
     #[command(flatten)]
     pub daemon: Daemon,
+}
+
+/// What may be done with the cache.
+#[derive(Subcommand, Clone, PartialEq, Eq, Debug)]
+pub enum CacheWord {
+    /// Tell all about what is stored under a URL or a key: age, freshness, file, head
+    Show {
+        /// The URL, or the key as `proxy_cache_key` makes it
+        #[arg(value_name = "URL|KEY")]
+        name: String,
+        /// Only in this zone
+        #[arg(long, value_name = "ZONE")]
+        zone: Option<String>,
+        #[command(flatten)]
+        daemon: Daemon,
+    },
+    /// List the keys that are wanted most
+    Keys {
+        /// Those that are wanted most; so it is
+        #[arg(long)]
+        hot: bool,
+        /// Only of this zone
+        #[arg(long, value_name = "ZONE")]
+        zone: Option<String>,
+        #[command(flatten)]
+        daemon: Daemon,
+    },
+    /// Remove what is stored; it cannot be brought back
+    Purge {
+        /// The URL or the key; with `*` at its end, all that begin so
+        #[arg(value_name = "URL|KEY|PREFIX*", conflicts_with_all = ["tag", "all"])]
+        name: Option<String>,
+        /// All with this tag (the fields Cache-Tag and Surrogate-Key of answers)
+        #[arg(long, value_name = "TAG", conflicts_with = "all")]
+        tag: Option<String>,
+        /// Everything from all zones
+        #[arg(long, conflicts_with = "zone")]
+        all: bool,
+        /// Only from this zone; alone, everything from it
+        #[arg(long, value_name = "ZONE")]
+        zone: Option<String>,
+        #[command(flatten)]
+        agreement: Agreement,
+        #[command(flatten)]
+        daemon: Daemon,
+    },
 }
 
 /// What may be done with certificates.
@@ -281,12 +337,15 @@ pub enum CertificateWord {
     Import {
         #[command(flatten)]
         certificate: CertificateName,
-        /// The certificate and its chain (PEM)
+        /// The certificate and its chain (PEM), or a file with the key as well (.pfx, .p12)
         #[arg(long, value_name = "FILE")]
         cert: PathBuf,
-        /// Its key (PEM)
+        /// Its key (PEM), if it is in another file
         #[arg(long, value_name = "FILE")]
-        key: PathBuf,
+        key: Option<PathBuf>,
+        /// The first line is the password of a .pfx; without it the password is asked for
+        #[arg(long, value_name = "FILE")]
+        password_file: Option<PathBuf>,
         #[command(flatten)]
         agreement: Agreement,
     },
@@ -593,6 +652,26 @@ mod tests {
         assert!(word("backends weight app a 0").is_err());
         assert!(word("backends drain app").is_err());
         assert!(word("backends").is_ok());
+    }
+
+    #[test]
+    fn what_is_purged_is_named_in_one_way() {
+        for good in [
+            "a",
+            "a*",
+            "--tag t",
+            "--tag t --zone z",
+            "--zone z",
+            "--all",
+            "a --zone z",
+        ] {
+            assert!(word(&format!("cache purge {good}")).is_ok(), "{good}");
+        }
+        for bad in ["a --tag t", "a --all", "--all --zone z", "--tag t --all"] {
+            assert!(word(&format!("cache purge {bad}")).is_err(), "{bad}");
+        }
+        assert!(word("cache").is_ok());
+        assert!(word("cache show").is_err());
     }
 
     #[test]

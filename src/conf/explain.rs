@@ -883,6 +883,69 @@ codes! {
         "http { acme_issuer ca { uri https://acme.example.com/directory; state_path off; } }",
         "http { acme_issuer ca { uri https://acme.example.com/directory; } }"
     }
+    "E340" UNKNOWN_MATCH "a `match` that is not defined" {
+        "`match=` of `health_check` names a `match {}` block of `http`, which says what the answer to a \
+         check has to be like.",
+        "http { server { location / { proxy_pass http://10.0.0.1; health_check match=fine; } } }",
+        "http { match fine { status 200; } server { location / { proxy_pass http://10.0.0.1; \
+         health_check match=fine; } } }"
+    }
+    "E341" BAD_MATCH "a test in `match` that cannot be made" {
+        "`match {}` holds `status` with statuses and ranges, `header` with a field that is there, missing or \
+         has a value, `body` with a pattern, and `require` with variables.",
+        "http { match fine { status fine; } }",
+        "http { match fine { status 200; } }"
+    }
+    "E342" NOTHING_TO_CHECK "a check without a group of peers" {
+        "`health_check` checks the peers of the group that `proxy_pass` or `grpc_pass` of the same location \
+         names. Where the group is computed for each request there is nothing to check beforehand.",
+        "http { server { location / { health_check; } } }",
+        "http { server { location / { proxy_pass http://10.0.0.1; health_check; } } }"
+    }
+    "E343" GUARD_VALUE "a limit that is none" {
+        "`eject` and `breaker` take `errors=` (failures in a row), `ratio=` (failures in a hundred, with \
+         `%`), `volume=` (requests that the ratio needs), `slow=`, `window=`, `open=` and `probes=`; \
+         `retry_budget` takes a share with `%` and `min=`.",
+        "http { upstream app { server 10.0.0.1; breaker ratio=0.5; } }",
+        "http { upstream app { server 10.0.0.1; breaker ratio=50%; } }"
+    }
+    "W340" CHECKED_TWICE "peers that are checked already" {
+        "A group of peers is checked once, whoever uses it. A second `health_check` for the same group is \
+         left out.",
+        "http { upstream app { server 10.0.0.1; health_check; } server { location / { \
+         proxy_pass http://app; health_check; } } }",
+        "http { upstream app { server 10.0.0.1; health_check; } server { location / { \
+         proxy_pass http://app; } } }"
+    }
+    "W341" UNCHECKED "peers that are not checked" {
+        "A check asks as requests ask: with the fields and the TLS of the first location whose `proxy_pass` \
+         names the group. No location names this one.",
+        "http { upstream app { server 10.0.0.1; health_check; } server { location / { } } }",
+        "http { upstream app { server 10.0.0.1; health_check; } server { location / { \
+         proxy_pass http://app; } } }"
+    }
+    "W342" QUEUE_WITHOUT_LIMIT "a queue in which nobody waits" {
+        "Requests wait in the `queue` of a group when all of its peers have as many as `max_conns` allows. \
+         Without such a limit there is always room.",
+        "http { upstream app { server 10.0.0.1; queue 100; } }",
+        "http { upstream app { server 10.0.0.1 max_conns=50; queue 100; } }"
+    }
+    "W343" EJECT_ALONE "the only peer of a group is never left out" {
+        "`eject` leaves out peers that fail while others take their requests; it never leaves out the last \
+         one. `breaker` answers at once while the group as a whole does not work.",
+        "http { upstream app { server 10.0.0.1; eject; } }",
+        "http { upstream app { server 10.0.0.1; breaker; } }"
+    }
+    "E310" BAD_WINDOW "a window that brotli does not have" {
+        "`brotli_window` is how far back brotli looks for repetitions: a power of two from 1k to 16m.",
+        "http { brotli on; brotli_window 100k; server { } }",
+        "http { brotli on; brotli_window 128k; server { } }"
+    }
+    "E311" EMPTY_SEARCH "a replacement of nothing" {
+        "`sub_filter` replaces its first text by its second one; the first one is not empty.",
+        "http { server { sub_filter '' x; } }",
+        "http { server { sub_filter http://internal/ /; } }"
+    }
     "W310" DUPLICATE_MEDIA_TYPE "a media type stands twice" {
         "It is meant once. `text/html` is always among the types that are compressed or searched.",
         "http { gzip on; gzip_types text/html text/css; server { } }",

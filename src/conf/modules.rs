@@ -165,6 +165,7 @@ mod tests {
             "http_index",
             "http_log",
             "http_upstream",
+            "http_upstream_hc",
             "openclaw",
         ];
         for row in all() {

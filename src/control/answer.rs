@@ -20,7 +20,7 @@ use serde::de::DeserializeOwned;
 use tokio::sync::mpsc;
 
 use super::{
-    Control, Visitor, certificates, explain, import, numbers, preflight, revisions, routes,
+    Control, Visitor, cache, certificates, explain, import, numbers, preflight, revisions, routes,
 };
 use crate::conf::typed::listen::Address;
 use crate::conf::typed::location::MetricsFormat;
@@ -32,9 +32,9 @@ use crate::process;
 use crate::process::conf_files;
 use crate::process::desk::{self, InForce, Proposal, refusal};
 use crate::protocol::{
-    Base, CertificateName, Change, ConfState, ConfigTexts, Done, FileName, FileText, Import, Lease,
-    MAX_BODY, Millis, PeerAction, PeerChange, Question, Refusal, RefusalCode, Revert, Review,
-    Routes, Status, TermsAgreement, Topic, Upstreams, VERSION,
+    Base, CacheName, CachePurge, CertificateName, Change, ConfState, ConfigTexts, Done, FileName,
+    FileText, Import, Lease, MAX_BODY, Millis, PeerAction, PeerChange, Question, Refusal,
+    RefusalCode, Revert, Review, Routes, Status, TermsAgreement, Topic, Upstreams, VERSION,
 };
 use crate::serve::metrics_page;
 use crate::upstream::group::{Mode, Override};
@@ -249,6 +249,21 @@ async fn tell(control: &Control, visitor: &Visitor, request: Request<Incoming>) 
             .map_err(|reason| refusal(RefusalCode::Invalid, reason))?;
             numbers::add_route(control, &in_force, &mut explanation);
             json(&explanation)
+        }
+        ("GET", ["v1", "cache"]) => json(&cache::list(control)),
+        ("POST", ["v1", "cache", "show"]) => {
+            let wanted: CacheName = body(control, request).await?;
+            json(&cache::show(control, &wanted).await?)
+        }
+        ("POST", ["v1", "cache", "purge"]) => {
+            let wanted: CachePurge = body(control, request).await?;
+            audit(
+                control,
+                visitor,
+                "cache purge",
+                &format!("{:?}", wanted.target),
+            );
+            json(&cache::purge(control, &wanted).await?)
         }
         ("GET", ["v1", "certificates"]) => json(&certificates::list(control)),
         ("POST", ["v1", "certificates", "renew"]) => {
@@ -722,6 +737,20 @@ fn change_peer(control: &Control, change: &PeerChange) -> Result<(), Refusal> {
         }
         _ => None,
     };
+    if change.action == PeerAction::Check {
+        let mut asked = found.iter();
+        if !asked.all(|peer| peers.ask_for_check(peer.server, &peer.address)) {
+            let name = change.upstream.escape_debug();
+            return Err(Refusal {
+                hint: Some("add `health_check` beside its `proxy_pass`".to_owned()),
+                ..refusal(
+                    RefusalCode::Invalid,
+                    format!("the peers of `{name}` are not checked"),
+                )
+            });
+        }
+        return Ok(());
+    }
     for peer in found {
         let before = peers.override_of(peer.server, &peer.address);
         let next = match change.action {
@@ -738,7 +767,7 @@ fn change_peer(control: &Control, change: &PeerChange) -> Result<(), Refusal> {
                 ..before
             },
             PeerAction::Weight => Override { weight, ..before },
-            PeerAction::Reset => Override::default(),
+            PeerAction::Reset | PeerAction::Check => Override::default(),
         };
         peers.set_override(peer.server, &peer.address, next);
     }
@@ -747,7 +776,7 @@ fn change_peer(control: &Control, change: &PeerChange) -> Result<(), Refusal> {
         PeerAction::Down => "taken out by hand".to_owned(),
         PeerAction::Up => "put in by hand".to_owned(),
         PeerAction::Weight => format!("weight {} by hand", change.weight.unwrap_or_default()),
-        PeerAction::Reset => "as the configuration says again".to_owned(),
+        PeerAction::Reset | PeerAction::Check => "as the configuration says again".to_owned(),
     };
     numbers::occur(
         control,

@@ -5,12 +5,14 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use parking_lot::Mutex;
 
 use super::answer::millis;
 use super::{Control, numbers};
+use crate::acme::clock;
+use crate::acme::ledger::Usage;
 use crate::acme::manager::Refused;
 use crate::acme::status::{self, State, Status};
 use crate::conf::source::{Sources, Span};
@@ -29,6 +31,7 @@ use crate::tls::facts::Facts;
 use crate::tls::files::{self, Pair};
 use crate::tls::material;
 use crate::tls::slot::Held;
+use crate::unit::time;
 
 const DAY: i64 = 86_400;
 
@@ -57,6 +60,8 @@ struct Known {
     /// Something goes on, so that the next look should be soon.
     is_busy: bool,
     ticks: u64,
+    /// That the clock is wrong was told.
+    is_clock_wrong: bool,
 }
 
 /// The certificates of the configuration in force.
@@ -92,7 +97,19 @@ pub fn of_files(http: &Http, sources: &Sources, now: Millis) -> Certificates {
 
 /// How many certificates are in which state, as they were when they were looked at last.
 pub fn states(control: &Control) -> CertificateStates {
-    control.certificates.0.lock().states.clone()
+    CertificateStates {
+        clock: clock::wrong().map_or_else(String::new, clock_text),
+        ..control.certificates.0.lock().states.clone()
+    }
+}
+
+/// What there is to say of a clock that is so many seconds ahead.
+fn clock_text(ahead: i64) -> String {
+    let off = time::print(Duration::from_secs(ahead.unsigned_abs()));
+    match ahead > 0 {
+        true => format!("the clock of this machine is {off} ahead of the authorities'"),
+        false => format!("the clock of this machine is {off} behind the authorities'"),
+    }
 }
 
 /// A second has passed: looks whether a certificate has come into another state, and tells it.
@@ -111,6 +128,30 @@ pub fn watch(control: &Control) {
     let news = control.certificates.take(&all, number);
     for (level, subject, text) in news {
         numbers::occur(control, level, "certificate", &subject, &text);
+    }
+    let wrong = clock::wrong();
+    let was_wrong = std::mem::replace(
+        &mut control.certificates.0.lock().is_clock_wrong,
+        wrong.is_some(),
+    );
+    match wrong {
+        Some(ahead) if !was_wrong => {
+            let level = match ahead.abs() >= clock::SERIOUS {
+                true => Level::Bad,
+                false => Level::Warn,
+            };
+            numbers::occur(control, level, "certificate", "clock", &clock_text(ahead));
+        }
+        None if was_wrong => {
+            numbers::occur(
+                control,
+                Level::Good,
+                "certificate",
+                "clock",
+                "it is right again",
+            );
+        }
+        _ => {}
     }
 }
 
@@ -215,10 +256,6 @@ pub fn refused(refused: Refused) -> Refusal {
         ..refusal(RefusalCode::Failed, refused.reason)
     }
 }
-
-/// What is known of the built-in authority's limits.
-const LIMITS: &str =
-    "Let's Encrypt gives at most 5 certificates for the same names in 7 days, renewals counted";
 
 const NOWHERE: &str = "nothing says where its certificate comes from";
 
@@ -425,7 +462,13 @@ impl Watch {
                 _ => None,
             };
             let holding = self.holding(wanted, generation, &files);
-            judge(wanted, holding, status, now)
+            let mut certificate = judge(wanted, holding, status, now);
+            if let (Some(managed), Kind::Managed(order)) = (&mut certificate.managed, &wanted.kind)
+            {
+                let usage = generation.acme.usage(order);
+                managed.limits = usage.map_or_else(String::new, Usage::text);
+            }
+            certificate
         });
         sorted(all.collect())
     }
@@ -851,15 +894,7 @@ fn managed(status: &Status, wanted: &Wanted) -> ManagedCertificate {
             _ => None,
         },
         last_used: wanted.last_used,
-        limits: match &wanted.kind {
-            Kind::Managed(order)
-                if (order.issuers.first())
-                    .is_some_and(|issuer| *issuer.uri == *Issuer::BUILT_IN_URI) =>
-            {
-                LIMITS.to_owned()
-            }
-            _ => String::new(),
-        },
+        limits: String::new(),
         log: status
             .log
             .iter()

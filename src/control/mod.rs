@@ -9,6 +9,7 @@
 //! more than that; every change leaves a line in the audit.
 
 mod answer;
+mod cache;
 mod certificates;
 pub mod command;
 mod explain;

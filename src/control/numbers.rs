@@ -1,6 +1,6 @@
 //! The numbers of the engine as the protocol tells them.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::SystemTime;
 
 use parking_lot::Mutex;
@@ -13,10 +13,15 @@ use crate::metrics::traffic::{PeerId, RouteId, RouteKey, ledger};
 use crate::metrics::window::{self, Aggregator, Moment, Window};
 use crate::process::desk::{InForce, refusal};
 use crate::protocol::{
-    Attempt, Explanation, History, Level, Millis, Occurrence, PeerState, PeerStates, PeerTraffic,
-    Point, Refusal, RefusalCode, Request, RouteTraffic, Summary, Traffic, Upstream,
+    Attempt, Circuit, Explanation, Group, HealthChange, History, Level, Millis, Occurrence,
+    PeerHealth, PeerState, PeerStates, PeerTraffic, Point, Refusal, RefusalCode, Request,
+    RouteTraffic, Summary, Traffic, Upstream,
 };
 use crate::store::{Numbers as Rolled, Rollup, Row, Series};
+use crate::unit::clock;
+use crate::upstream::circuit::Report;
+use crate::upstream::group::{self, Peers};
+use crate::upstream::health::Condition;
 
 /// What is known beyond the engine's own counters.
 #[derive(Debug)]
@@ -25,8 +30,19 @@ pub struct Known {
     /// By the peer's number: its state and since when.
     peers: HashMap<u32, (PeerState, Millis)>,
     states: PeerStates,
+    /// By the peer's number: what checks and circuits say.
+    vitals: HashMap<u32, Vitals>,
+    groups: Vec<Group>,
+    /// The names of groups of which too many answers are 5xx.
+    erring: HashSet<Box<str>>,
+    troubles: Vec<String>,
     occurred: u64,
-    warning: Option<(u32, String)>,
+}
+
+#[derive(Debug, Clone, Default)]
+struct Vitals {
+    health: Option<PeerHealth>,
+    circuit: Option<Circuit>,
 }
 
 /// The numbers, kept by one task and asked by all.
@@ -40,8 +56,11 @@ impl Numbers {
             aggregator: Aggregator::new(Moment::now()),
             peers: HashMap::new(),
             states: PeerStates::default(),
+            vitals: HashMap::new(),
+            groups: Vec::new(),
+            erring: HashSet::new(),
+            troubles: Vec::new(),
             occurred: 0,
-            warning: None,
         }))
     }
 }
@@ -54,66 +73,246 @@ pub fn tick(control: &Control) {
     certificates::watch(control);
 }
 
-/// Looks for peers that have come into another state, and tells of each.
+/// Of the answers of a group in ten seconds, so many in a hundred being 5xx is a trouble; it is over
+/// at half of it.
+const ERRING: u64 = 10;
+/// So few answers say nothing.
+const FEW: u64 = 20;
+/// So many troubles are told.
+const MOST_TROUBLES: usize = 8;
+
+/// The state of a peer; `is_left_out` if it is, for having failed.
+pub fn state(peer: &group::Peer, is_left_out: bool) -> PeerState {
+    let is_ejected = (peer.watched.as_ref()).is_some_and(|it| !it.circuit().is_closed());
+    match peer.condition {
+        _ if peer.is_down => PeerState::Down,
+        _ if peer.is_draining => PeerState::Drain,
+        Condition::Unhealthy => PeerState::Unhealthy,
+        Condition::Checking => PeerState::Checking,
+        _ if is_ejected => PeerState::Ejected,
+        _ if is_left_out => PeerState::Failed,
+        Condition::Healthy | Condition::Unchecked => PeerState::Up,
+    }
+}
+
+/// Looks for peers and groups that have come into another state, and tells of each.
 pub fn watch_peers(control: &Control) {
     let in_force = control.desk.in_force();
     let now = millis(SystemTime::now());
-    let mut news = Vec::new();
+    let mut news: Vec<(Level, String, String)> = Vec::new();
     {
         let mut known = control.numbers.0.lock();
         let known = &mut *known;
         let mut states = PeerStates::default();
         let mut before = std::mem::take(&mut known.peers);
-        let mut warning = None;
+        let mut groups_before = std::mem::take(&mut known.groups);
+        let mut erring_before = std::mem::take(&mut known.erring);
+        known.vitals.clear();
+        // With how bad each is, the worst first.
+        let mut troubles: Vec<(u8, String)> = Vec::new();
         for peers in in_force.generation.peers() {
             let upstream = peers.upstream();
             let table = peers.table();
+            let mut answers = [0; 5];
             for peer in table.primary.iter().chain(&table.backup) {
                 let id = peer.traffic_id.0;
-                let gauges = known.aggregator.peer(peer.traffic_id).gauges;
-                let state = match (peer.is_down, peer.is_draining, gauges.left_out) {
-                    (true, ..) => PeerState::Down,
-                    (_, true, _) => PeerState::Drain,
-                    (_, _, 1..) => PeerState::Failed,
-                    _ => PeerState::Up,
-                };
+                let counted = known.aggregator.peer(peer.traffic_id);
+                for (sum, count) in answers.iter_mut().zip(counted.traffic.statuses) {
+                    *sum += count;
+                }
+                let state = state(peer, counted.gauges.left_out > 0);
                 match state {
                     PeerState::Up => states.up += 1,
                     PeerState::Drain => states.drain += 1,
-                    PeerState::Failed | PeerState::Unresolved => states.failed += 1,
                     PeerState::Down => states.down += 1,
+                    _ => states.failed += 1,
                 }
+                let vitals = vitals(peers, peer);
+                let found = match &vitals.health {
+                    Some(health) => health.found.clone(),
+                    None => String::new(),
+                };
                 let (old, since) = before.remove(&id).unwrap_or((state, 0));
                 let since = if old == state { since } else { now };
-                if state == PeerState::Failed {
-                    warning.get_or_insert((
-                        id,
-                        format!("backend {}/{} fails", upstream.name, peer.label),
-                    ));
+                let subject = format!("{}/{}", upstream.name, peer.label);
+                match state {
+                    PeerState::Unhealthy => {
+                        troubles.push((2, format!("backend {subject} fails its checks: {found}")));
+                    }
+                    PeerState::Failed => troubles.push((3, format!("backend {subject} fails"))),
+                    PeerState::Ejected => {
+                        troubles.push((4, format!("backend {subject} is left out, it failed")));
+                    }
+                    _ => {}
                 }
                 if old != state {
                     let (level, text) = match (old, state) {
                         (_, PeerState::Failed) => (Level::Bad, "failed, left out for a while"),
+                        (_, PeerState::Unhealthy) => (Level::Bad, "fails its checks"),
+                        (_, PeerState::Ejected) => (Level::Bad, "left out, too much failed"),
+                        (_, PeerState::Checking) => (Level::Info, "is checked first"),
                         (PeerState::Failed, PeerState::Up) => (Level::Good, "is tried again"),
+                        (PeerState::Unhealthy, PeerState::Up) => (Level::Good, "passes its checks"),
+                        (PeerState::Ejected, PeerState::Up) => (Level::Good, "taken in again"),
                         (_, PeerState::Up) => (Level::Info, "up"),
                         (_, PeerState::Down) => (Level::Info, "taken out"),
                         (_, PeerState::Drain) => (Level::Info, "drains"),
                         (_, PeerState::Unresolved) => (Level::Warn, "does not resolve"),
                     };
-                    let subject = format!("{}/{}", upstream.name, peer.label);
+                    let is_checked =
+                        matches!(state, PeerState::Unhealthy) || old == PeerState::Unhealthy;
+                    let text = match is_checked && !found.is_empty() {
+                        true => format!("{text}: {found}"),
+                        false => text.to_owned(),
+                    };
                     news.push((level, subject, text));
                 }
                 known.peers.insert(id, (state, since));
+                known.vitals.insert(id, vitals);
             }
             if table.primary.is_empty() && table.backup.is_empty() {
                 states.failed += upstream.servers.len() as u32;
             }
+            let name = upstream.name.to_string();
+            let was_erring = erring_before.remove(&upstream.name);
+            let is_erring = is_erring(answers, was_erring);
+            let share = share_of_errors(answers);
+            if is_erring {
+                troubles.push((1, format!("{share} % of the answers of {name} are 5xx")));
+                known.erring.insert(upstream.name.clone());
+            }
+            match (was_erring, is_erring) {
+                (false, true) => {
+                    let text = format!("{share} % of its answers are 5xx");
+                    news.push((Level::Bad, name.clone(), text));
+                }
+                (true, false) => {
+                    let text = "answers as it should again".to_owned();
+                    news.push((Level::Good, name.clone(), text));
+                }
+                _ => {}
+            }
+            let Some(group) = group_of(peers) else {
+                continue;
+            };
+            let at = groups_before.iter().position(|it| it.name == group.name);
+            let old = at
+                .map(|at| groups_before.swap_remove(at))
+                .unwrap_or_default();
+            let phase = |group: &Group| match &group.breaker {
+                Some(breaker) => breaker.phase.clone(),
+                None => CLOSED.to_owned(),
+            };
+            let (was, is) = (phase(&old), phase(&group));
+            if is != CLOSED {
+                let text = format!("the circuit of {name} is {is}: requests get 503");
+                troubles.push((0, text));
+            }
+            if was != is && !(was == "half-open" && is == "open") {
+                let (level, text) = match is.as_str() {
+                    "open" => (Level::Bad, "its circuit opened: requests get 503"),
+                    CLOSED => (Level::Good, "its circuit closed"),
+                    _ => (Level::Info, "its circuit is tried with probes"),
+                };
+                news.push((level, name.clone(), text.to_owned()));
+            }
+            if group.refused > old.refused && at.is_some() {
+                let text = format!("requests to {name} find no peer with room and get 503");
+                troubles.push((0, text));
+            } else if group.waiting > 0 && old.waiting > 0 {
+                let text = match group.waiting > old.waiting {
+                    true => "wait, and they grow more",
+                    false => "wait",
+                };
+                troubles.push((5, format!("{} requests to {name} {text}", group.waiting)));
+            }
+            known.groups.push(group);
         }
+        troubles.sort_by_key(|(rank, _)| *rank);
+        troubles.truncate(MOST_TROUBLES);
+        known.troubles = troubles.into_iter().map(|(_, text)| text).collect();
         known.states = states;
-        known.warning = warning;
     }
     for (level, subject, text) in news {
-        occur(control, level, "peer", &subject, text);
+        occur(control, level, "peer", &subject, &text);
+    }
+}
+
+const CLOSED: &str = "closed";
+
+/// Are too many of a group's answers 5xx? It takes fewer to end that than to begin it.
+fn is_erring(answers: [u64; 5], was_erring: bool) -> bool {
+    let all: u64 = answers.iter().sum();
+    let limit = match was_erring {
+        true => ERRING / 2,
+        false => ERRING,
+    };
+    all >= FEW && answers[4] * 100 >= all * limit
+}
+
+fn share_of_errors(answers: [u64; 5]) -> u64 {
+    let all: u64 = answers.iter().sum();
+    answers[4] * 100 / all.max(1)
+}
+
+/// What checks and its circuit say of a peer.
+fn vitals(peers: &Peers, peer: &group::Peer) -> Vitals {
+    let word = |condition: Condition| {
+        let word = match condition {
+            Condition::Unchecked => "unchecked",
+            Condition::Checking => "checking",
+            Condition::Healthy => "healthy",
+            Condition::Unhealthy => "unhealthy",
+        };
+        word.to_owned()
+    };
+    let record = peers.record(peer.server, &peer.address);
+    let health = record.map(|record| PeerHealth {
+        condition: word(record.condition),
+        since: record.since,
+        checked: record.last.as_ref().map_or(0, |last| last.at),
+        found: record
+            .last
+            .map_or_else(String::new, |last| last.words.into()),
+        checks: record.checks,
+        failures: record.failures,
+        in_a_row: record.in_a_row,
+        changes: (record.changes.into_iter())
+            .map(|change| HealthChange {
+                at: change.at,
+                condition: word(change.condition),
+                found: change.words.into(),
+            })
+            .collect(),
+    });
+    let circuit = peer
+        .watched
+        .as_ref()
+        .map(|it| circuit(&it.report(clock::now())));
+    Vitals { health, circuit }
+}
+
+/// How a group does, if it has a circuit or a queue.
+fn group_of(peers: &Peers) -> Option<Group> {
+    let breaker = peers.breaker(clock::now()).map(|report| circuit(&report));
+    let queue = peers.upstream().queue;
+    let (waiting, refused) = peers.waiting();
+    (breaker.is_some() || queue.is_some()).then(|| Group {
+        name: peers.upstream().name.to_string(),
+        breaker,
+        waiting: waiting as u64,
+        room: queue.map_or(0, |(room, _)| room as u64),
+        refused,
+    })
+}
+
+fn circuit(report: &Report) -> Circuit {
+    Circuit {
+        phase: report.phase.word().to_owned(),
+        left_ms: report.left.as_millis() as u64,
+        opened: report.opened,
+        requests: report.all,
+        failures: report.failed,
     }
 }
 
@@ -199,8 +398,16 @@ pub fn summary(control: &Control, routes: bool, peers: bool) -> Summary {
         peer_states: known.states,
         panics: counted.panics,
         failed_logins: counted.failed_logins,
-        warning: match (&known.warning, certificate_states.worst.as_str()) {
-            (Some((_, text)), _) => Some(text.clone()),
+        troubles: known.troubles.clone(),
+        groups: match peers {
+            false => Vec::new(),
+            true => known.groups.clone(),
+        },
+        warning: match (known.troubles.first(), certificate_states.worst.as_str()) {
+            (Some(text), _) => Some(text.clone()),
+            (None, _) if !certificate_states.clock.is_empty() => {
+                Some(certificate_states.clock.clone())
+            }
             (None, "") => None,
             (None, worst) => Some(format!("certificate of {worst}")),
         },
@@ -227,6 +434,11 @@ fn peer_traffic(known: &Known, counted: &window::PeerTraffic) -> PeerTraffic {
         .get(&counted.peer.0)
         .copied()
         .unwrap_or_default();
+    let vitals = known
+        .vitals
+        .get(&counted.peer.0)
+        .cloned()
+        .unwrap_or_default();
     PeerTraffic {
         peer: counted.peer.0,
         state,
@@ -235,6 +447,8 @@ fn peer_traffic(known: &Known, counted: &window::PeerTraffic) -> PeerTraffic {
         idle: counted.gauges.idle,
         total: counted.total,
         failed: counted.gauges.failures,
+        health: vitals.health,
+        circuit: vitals.circuit,
         traffic: traffic(&counted.traffic),
     }
 }
@@ -242,6 +456,10 @@ fn peer_traffic(known: &Known, counted: &window::PeerTraffic) -> PeerTraffic {
 /// Adds what is counted to the peers that the configuration names.
 pub fn add_peers(control: &Control, upstreams: &mut [Upstream]) {
     let known = control.numbers.0.lock();
+    for upstream in &mut *upstreams {
+        let mut groups = known.groups.iter();
+        upstream.group = groups.find(|group| group.name == upstream.name).cloned();
+    }
     for peer in upstreams
         .iter_mut()
         .flat_map(|upstream| &mut upstream.peers)
@@ -459,6 +677,16 @@ pub fn resident() -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_group_errs_from_a_tenth_of_its_answers_on_until_it_is_a_twentieth() {
+        assert!(!is_erring([0, 5, 0, 0, 5], false), "too few");
+        assert!(!is_erring([0, 91, 0, 0, 9], false));
+        assert!(is_erring([0, 90, 0, 0, 10], false));
+        assert!(is_erring([0, 95, 0, 0, 5], true));
+        assert!(!is_erring([0, 96, 0, 0, 4], true));
+        assert_eq!(share_of_errors([0, 60, 0, 20, 20]), 20);
+    }
 
     #[test]
     fn a_minute_is_kept_under_the_second_in_which_it_began() {

@@ -140,9 +140,9 @@ pub async fn run(control: &Control, name: &str) -> Result<Preflight, Refusal> {
         checks.push(caa_check(&name, rules, issuer, authority, challenge));
         checks.extend(authority.checks(issuer, SystemTime::now()));
     }
-    let managed = certificate.and_then(|it| it.managed.as_ref());
-    if let Some(managed) = managed.filter(|managed| !managed.limits.is_empty()) {
-        checks.push(check("limits", Level::Info, managed.limits.clone(), ""));
+    if let Some(order) = &order {
+        checks.extend(limits_check(&generation.acme, order));
+        checks.extend(provider_check(&generation.acme, order).await);
     }
     Ok(Preflight {
         name,
@@ -334,6 +334,33 @@ async fn on_demand_checks(acme: &Manager, rule: &Arc<OnDemand>, name: &str) -> (
         checks.push(check(subject, Level::Warn, seen, ""));
     }
     (checks, asked.is_ok())
+}
+
+/// How far the limits of the authority are.
+fn limits_check(acme: &Manager, order: &Order) -> Option<Check> {
+    let usage = acme.usage(order)?;
+    Some(match usage.is_used_up() {
+        true => check(
+            "limits",
+            Level::Bad,
+            usage.text(),
+            "wait: it refuses what comes before, and counts that as well",
+        ),
+        false => check("limits", Level::Info, usage.text(), ""),
+    })
+}
+
+/// Does the DNS provider that proves the names let us in?
+async fn provider_check(acme: &Manager, order: &Order) -> Option<Check> {
+    Some(match acme.check_zones(order).await? {
+        Ok(seen) => check("provider", Level::Good, seen, ""),
+        Err(seen) => check(
+            "provider",
+            Level::Bad,
+            seen,
+            "look at the secrets in its `dns_provider` block and at what they may change",
+        ),
+    })
 }
 
 /// What is ordered for a name.

@@ -2,7 +2,9 @@
 //! peers, each with the place where it is written.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
+use super::numbers;
 use crate::conf::address::Address;
 use crate::conf::include::{Loaded, Node};
 use crate::conf::source::{FileId, Span};
@@ -89,6 +91,10 @@ pub fn upstreams(generation: &Generation, loaded: &Loaded) -> Vec<Upstream> {
             method: method(&upstream.method, node),
             keepalive: u32::try_from(upstream.keepalive.connections).unwrap_or(u32::MAX),
             peers: peers_of(peers, loaded),
+            group: None,
+            check: (generation.checks().iter())
+                .find(|check| Arc::ptr_eq(check.peers(), peers))
+                .map_or_else(String::new, |check| check.in_words()),
             conf_address: outline.address(node),
             routes: users.get(&*upstream.name).copied().unwrap_or_default(),
         }
@@ -126,11 +132,7 @@ fn peers_of(peers: &Peers, loaded: &Loaded) -> Vec<Peer> {
                         != Override::default(),
                     ..base.clone()
                 };
-                shown_peer.traffic.state = match (peer.is_down, peer.is_draining) {
-                    (true, _) => PeerState::Down,
-                    (_, true) => PeerState::Drain,
-                    _ => PeerState::Up,
-                };
+                shown_peer.traffic.state = numbers::state(peer, false);
                 shown_peer.traffic.peer = shown_peer.id;
                 shown.push(shown_peer);
             }

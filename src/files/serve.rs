@@ -16,14 +16,16 @@ use super::mime;
 use super::open::{self, Failed, Kind, Links, Status};
 use super::report::{Event, Report};
 use crate::conf::template::{Part, Template};
-use crate::conf::typed::location::{DisableSymlinks, Fallback, GzipStatic, Root, TryFiles};
+use crate::conf::typed::filters::Precompressed;
+use crate::conf::typed::location::{DisableSymlinks, Fallback, Root, TryFiles};
 use crate::conf::typed::log::Level;
 use crate::http::body::{Body, FileBody};
 use crate::http::buffer;
+use crate::http::coding::{Accepted, Coding, may_be_gzip};
 use crate::http::conditional::{self, Verdict};
 use crate::http::date;
 use crate::http::exchange::Exchange;
-use crate::http::head::{Known, Method, Version};
+use crate::http::head::{Known, Method};
 use crate::http::uri::{self, Escape};
 use crate::http::variables;
 
@@ -341,34 +343,11 @@ fn index_error(exchange: &Exchange, scratch: &mut Scratch, error: Errno) -> File
 fn file(exchange: &mut Exchange, scratch: &mut Scratch) -> Result<Answer, FileError> {
     map(exchange, scratch)?;
     let links = links(exchange, &scratch.path);
-    let mode = exchange.settings.gzip_static;
-    if mode != GzipStatic::Off && exchange.method != Method::Post {
-        // Which of the two is sent depends on the client: a cache on the way has to know.
-        if mode == GzipStatic::On {
-            exchange
-                .answer
-                .push_known(Some(Known::Vary), b"Vary", b"Accept-Encoding");
-        }
-        if mode == GzipStatic::Always || takes_gzip(exchange) {
-            let length = scratch.path.len();
-            scratch.path.extend_from_slice(b".gz");
-            let opened = open::open(&mut scratch.path, links);
-            scratch.path.truncate(length);
-            if let Ok((file, status)) = opened
-                && status.kind == Kind::Regular
-            {
-                let mut content = content(exchange, scratch, file, status)?;
-                // Ranges would be of the compressed bytes; nginx cuts none either.
-                content.allows_ranges = false;
-                if exchange.status != 304 {
-                    let name = Known::ContentEncoding;
-                    exchange
-                        .answer
-                        .push_known(Some(name), name.name().as_bytes(), b"gzip");
-                }
-                return Ok(Answer::Content(content));
-            }
-        }
+    if exchange.settings.filters.is_some()
+        && exchange.method != Method::Post
+        && let Some(content) = beside(exchange, scratch, links)?
+    {
+        return Ok(Answer::Content(content));
     }
     let (file, status) = match open::open(&mut scratch.path, links) {
         Ok(opened) => opened,
@@ -397,31 +376,70 @@ fn file(exchange: &mut Exchange, scratch: &mut Scratch) -> Result<Answer, FileEr
     content(exchange, scratch, file, status).map(Answer::Content)
 }
 
-/// Does the client take gzip? As nginx (`ngx_http_gzip_ok`): not in HTTP/1.0, and not through a proxy
-/// that may not know what it passes on.
-fn takes_gzip(exchange: &Exchange) -> bool {
-    let fields = &exchange.head.fields;
-    exchange.version() >= Version::Http11
-        && !fields.has(Known::Via)
-        && fields.all(Known::AcceptEncoding).any(|value| {
-            value.split(|&byte| byte == b',').any(|coding| {
-                let mut parts = coding.split(|&byte| byte == b';').map(<[u8]>::trim_ascii);
-                let is_gzip = parts
-                    .next()
-                    .is_some_and(|name| name.eq_ignore_ascii_case(b"gzip"));
-                // A quality of zero refuses (RFC 9110 section 12.4.2).
-                let is_refused = parts.any(|part| {
-                    let quality = part
-                        .strip_prefix(b"q=")
-                        .or_else(|| part.strip_prefix(b"Q="));
-                    quality.is_some_and(|quality| {
-                        !quality.is_empty()
-                            && quality.iter().all(|byte| matches!(byte, b'0' | b'.'))
-                    })
-                });
-                is_gzip && !is_refused
-            })
-        })
+/// The compressed file beside the one that the scratch names, if there is one and the client is to
+/// get it: the form that it likes best, of those that it likes alike the smallest.
+fn beside(
+    exchange: &mut Exchange,
+    scratch: &mut Scratch,
+    links: Links,
+) -> Result<Option<Content>, FileError> {
+    let settings = std::sync::Arc::clone(&exchange.settings);
+    let Some(filters) = &settings.filters else {
+        return Ok(None);
+    };
+    let modes = [
+        (Coding::Brotli, filters.beside.brotli, &b".br"[..]),
+        (Coding::Zstd, filters.beside.zstd, b".zst"),
+        (Coding::Gzip, filters.beside.gzip, b".gz"),
+    ];
+    let accepted = Accepted::of(&exchange.head.fields);
+    let mut candidates = SmallVec::<[(u16, Coding, &[u8]); 3]>::new();
+    for (coding, mode, ending) in modes {
+        let weight = match mode {
+            Precompressed::Off => continue,
+            Precompressed::Always => u16::MAX,
+            // As nginx: gzip not in HTTP/1.0, and not through a proxy unless told so.
+            Precompressed::On
+                if coding == Coding::Gzip && !may_be_gzip(exchange, &filters.clients) =>
+            {
+                0
+            }
+            Precompressed::On => accepted.weight(coding),
+        };
+        // Which form is sent depends on the client: a cache on the way has to know.
+        if mode == Precompressed::On && !exchange.answer.has(Known::Vary) {
+            exchange
+                .answer
+                .push_known(Some(Known::Vary), b"Vary", b"Accept-Encoding");
+        }
+        if weight > 0 && (mode == Precompressed::Always || !accepted.prefers_identity(weight)) {
+            candidates.push((weight, coding, ending));
+        }
+    }
+    candidates.sort_by_key(|&(weight, _, _)| std::cmp::Reverse(weight));
+    for (_, coding, ending) in candidates {
+        let length = scratch.path.len();
+        scratch.path.extend_from_slice(ending);
+        let opened = open::open(&mut scratch.path, links);
+        scratch.path.truncate(length);
+        if let Ok((file, status)) = opened
+            && status.kind == Kind::Regular
+        {
+            let mut content = content(exchange, scratch, file, status)?;
+            // Ranges would be of the compressed bytes; nginx cuts none either.
+            content.allows_ranges = false;
+            if exchange.status != 304 {
+                let name = Known::ContentEncoding;
+                exchange.answer.push_known(
+                    Some(name),
+                    name.name().as_bytes(),
+                    coding.token().as_bytes(),
+                );
+            }
+            return Ok(Some(content));
+        }
+    }
+    Ok(None)
 }
 
 fn open_error(exchange: &Exchange, scratch: &mut Scratch, failed: Failed) -> FileError {
@@ -661,6 +679,7 @@ mod tests {
     use tempfile::TempDir;
 
     use super::*;
+    use crate::conf::typed::filters::{Beside, Filters};
     use crate::conf::typed::location::{Settings, Types};
     use crate::http::fixture::{self, template};
 
@@ -1271,11 +1290,22 @@ mod tests {
 
     #[test]
     fn a_compressed_file_beside_the_plain_one_goes_to_those_who_take_it() {
+        use Precompressed::{Always, Off, On};
         let site = site();
-        std::fs::write(site.path().join("site/a.txt.gz"), "squeezed").expect("a file");
-        let ask = |mode, path: &str, fields: &[(&str, &str)]| {
+        for (ending, text) in [("gz", "gzip"), ("br", "brotli")] {
+            let path = format!("site/a.txt.{ending}");
+            std::fs::write(site.path().join(path), text).expect("a file");
+        }
+        let ask = |gzip, brotli, path: &str, fields: &[(&str, &str)]| {
             let mut settings = settings(&site);
-            settings.gzip_static = mode;
+            settings.filters = Some(Arc::new(Filters {
+                beside: Beside {
+                    gzip,
+                    brotli,
+                    zstd: On,
+                },
+                ..crate::conf::typed::lower::fixture::filters()
+            }));
             let mut exchange = fixture::exchange(settings, path, fields);
             let outcome = answer(&mut exchange, &mut Scratch::default());
             let Answer::Content(content) = outcome else {
@@ -1284,26 +1314,29 @@ mod tests {
             let Body::Bytes(bytes) = content.body else {
                 panic!("{path} is small")
             };
-            let encoding = exchange.answer.has(Known::ContentEncoding);
-            let varies = exchange.answer.has(Known::Vary);
-            (String::from_utf8(bytes).expect("text"), encoding, varies)
+            assert_eq!(
+                content.allows_ranges,
+                !exchange.answer.has(Known::ContentEncoding)
+            );
+            assert!(exchange.answer.has(Known::Vary));
+            String::from_utf8(bytes).expect("text")
         };
-        let plain = ("content of a".to_owned(), false, true);
-        let squeezed = ("squeezed".to_owned(), true, true);
-        let takes = [("Accept-Encoding", "br, gzip;q=0.5")];
-        assert_eq!(ask(GzipStatic::On, "/a.txt", &takes), squeezed);
-        assert_eq!(ask(GzipStatic::On, "/a.txt", &[]), plain);
-        for refuses in ["gzip;q=0", "gzip;q=0.000", "br", "*"] {
-            let fields = [("Accept-Encoding", refuses)];
-            assert_eq!(ask(GzipStatic::On, "/a.txt", &fields), plain, "{refuses}");
+        let takes = |value| [("Accept-Encoding", value)];
+        for (value, expected) in [
+            ("br;q=0.1, gzip;q=0.5", "gzip"),
+            ("br, gzip", "brotli"),
+            ("zstd, gzip;q=0.1", "gzip"),
+            ("*", "brotli"),
+            ("gzip;q=0", "content of a"),
+            ("gzip;q=0.5, identity", "content of a"),
+        ] {
+            assert_eq!(ask(On, On, "/a.txt", &takes(value)), expected, "{value}");
         }
+        assert_eq!(ask(On, On, "/a.txt", &[]), "content of a");
         let through_a_proxy = [("Accept-Encoding", "gzip"), ("Via", "1.1 x")];
-        assert_eq!(ask(GzipStatic::On, "/a.txt", &through_a_proxy), plain);
-        let index = ("index".to_owned(), false, true);
-        assert_eq!(ask(GzipStatic::On, "/with/index.html", &takes), index);
-        let always = ("squeezed".to_owned(), true, false);
-        assert_eq!(ask(GzipStatic::Always, "/a.txt", &[]), always);
-        let off = ("content of a".to_owned(), false, false);
-        assert_eq!(ask(GzipStatic::Off, "/a.txt", &takes), off);
+        assert_eq!(ask(On, On, "/a.txt", &through_a_proxy), "content of a");
+        assert_eq!(ask(On, Off, "/a.txt", &takes("br")), "content of a");
+        assert_eq!(ask(On, On, "/with/index.html", &takes("gzip")), "index");
+        assert_eq!(ask(Always, Off, "/a.txt", &[]), "gzip");
     }
 }

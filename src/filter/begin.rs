@@ -1,14 +1,18 @@
 //! What is done to the body of an answer, decided by its head.
 //!
-//! Owns the conditions of `gzip`, and what they change in the head. Call [`begin`] once for an answer
+//! Owns the conditions of `gunzip`, `sub_filter`, `gzip`, `brotli` and `zstd`, and what they change in the head. Call [`begin`] once for an answer
 //! that is sent, when all of its fields are there but those of ranges: what is changed here has none.
 
 use super::chain::{Chain, Filter};
-use super::compress::Gzip;
-use crate::conf::typed::filters::{Compression, Filters};
+use super::compress::{Brotli, Gzip, Zstd};
+use super::decompress::Gunzip;
+use super::substitute::Substitute;
+use crate::conf::template::Template;
+use crate::conf::typed::filters::{Compression, Filters, Substitutes};
 use crate::http::coding::{self, Accepted, Coding};
 use crate::http::exchange::Exchange;
 use crate::http::head::{Fields, Known};
+use crate::http::variables;
 
 /// Changes the head for what is done to the body, and makes what does it; `None` if nothing is. For
 /// an answer without its body (HEAD) what is returned is of no use, but that there is something says
@@ -16,8 +20,24 @@ use crate::http::head::{Fields, Known};
 pub fn begin(exchange: &mut Exchange) -> Option<Box<Chain>> {
     let settings = std::sync::Arc::clone(&exchange.settings);
     let filters = settings.filters.as_ref()?;
+    if exchange.answer_length == Some(0) {
+        return None;
+    }
     let mut chain: Option<Box<Chain>> = None;
+    // Unpacked first, so that what comes next has the text.
+    if filters.gunzip && is_to_unpack(exchange, filters) {
+        exchange.answer.remove(Known::ContentEncoding);
+        change_body(exchange);
+        append(&mut chain, Filter::Gunzip(Gunzip::default()));
+    }
+    if let Some(rules) = &filters.substitutes
+        && let Some(substitute) = substitute(exchange, rules)
+    {
+        append(&mut chain, Filter::Substitute(substitute));
+    }
+    // Packed last.
     if let Some((coding, compression)) = coding(exchange, filters) {
+        let length = exchange.answer_length;
         let name = Known::ContentEncoding;
         exchange.answer.push_known(
             Some(name),
@@ -25,7 +45,7 @@ pub fn begin(exchange: &mut Exchange) -> Option<Box<Chain>> {
             coding.token().as_bytes(),
         );
         change_body(exchange);
-        append(&mut chain, compressor(coding, compression));
+        append(&mut chain, compressor(coding, compression, length));
     }
     chain
 }
@@ -40,14 +60,62 @@ fn append(chain: &mut Option<Box<Chain>>, filter: Filter) {
 fn compression_of(filters: &Filters, coding: Coding) -> Option<&Compression> {
     match coding {
         Coding::Gzip => filters.gzip.as_ref(),
-        Coding::Brotli | Coding::Zstd => None,
+        Coding::Brotli => filters.brotli.as_ref(),
+        Coding::Zstd => filters.zstd.as_ref(),
     }
 }
 
-fn compressor(coding: Coding, compression: &Compression) -> Filter {
+/// What compresses a body of this length.
+fn compressor(coding: Coding, compression: &Compression, length: Option<u64>) -> Filter {
+    let level = compression.level;
     match coding {
-        Coding::Gzip | Coding::Brotli | Coding::Zstd => Filter::Gzip(Gzip::new(compression.level)),
+        Coding::Gzip => Filter::Gzip(Gzip::new(level)),
+        Coding::Brotli => Filter::Brotli(Brotli::new(level, length, compression.window)),
+        Coding::Zstd => Filter::Zstd(Zstd::new(level, length)),
     }
+}
+
+/// What replaces text in the body, if it is one to search; then the head changes for it.
+fn substitute(exchange: &mut Exchange, rules: &Substitutes) -> Option<Substitute> {
+    let answer = &exchange.answer;
+    let is_packed = answer
+        .known(Known::ContentEncoding)
+        .is_some_and(|coding| !coding.is_empty() && !coding.eq_ignore_ascii_case(b"identity"));
+    // In what is packed there is no text, and the parts of a body would not fit together any more.
+    if is_packed || exchange.status == 206 || !rules.types.has(answer.known(Known::ContentType)) {
+        return None;
+    }
+    let value = |template: &Template| {
+        let mut value = Vec::new();
+        variables::expand(template, exchange, &mut value);
+        value
+    };
+    let pairs = (rules.pairs.iter()).map(|(text, replacement)| (value(text), value(replacement)));
+    let substitute = Substitute::new(pairs, rules.once)?;
+    exchange.answer_length = None;
+    if rules.keeps_last_modified {
+        weaken_etag(&mut exchange.answer);
+    } else {
+        exchange.answer.remove(Known::LastModified);
+        exchange.answer.remove(Known::Etag);
+    }
+    Some(substitute)
+}
+
+/// Is the body gzip that the client does not take? Tells caches that it depends on who asks.
+fn is_to_unpack(exchange: &mut Exchange, filters: &Filters) -> bool {
+    let coding = exchange.answer.known(Known::ContentEncoding);
+    // Nobody can unpack a part from the middle.
+    if !coding.is_some_and(|coding| coding.eq_ignore_ascii_case(b"gzip")) || exchange.status == 206
+    {
+        return false;
+    }
+    let takes_gzip = Accepted::of(&exchange.head.fields).weight(Coding::Gzip) > 0
+        && coding::may_be_gzip(exchange, &filters.clients);
+    if filters.vary {
+        vary(&mut exchange.answer);
+    }
+    !takes_gzip
 }
 
 /// The body will be another one: its length is not known, its parts cannot be asked for, and it is
@@ -79,7 +147,6 @@ fn coding<'a>(exchange: &mut Exchange, filters: &'a Filters) -> Option<(Coding, 
     let answer = &exchange.answer;
     if !matches!(exchange.status, 200 | 403 | 404)
         || (answer.known(Known::ContentEncoding)).is_some_and(|value| !value.is_empty())
-        || exchange.answer_length == Some(0)
         // RFC 9110 section 7.7.
         || coding::says(answer, b"no-transform")
     {

@@ -11,7 +11,9 @@
 
 use smallvec::SmallVec;
 
-use super::compress::Gzip;
+use super::compress::{Brotli, Gzip, Zstd};
+use super::decompress::Gunzip;
+use super::substitute::Substitute;
 use crate::http::buffer;
 use crate::http::coding::{Coding, Compressed};
 
@@ -53,6 +55,10 @@ pub struct Stepped {
 /// Why a body cannot be passed on.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Failure {
+    /// The peer's gzip cannot be unpacked.
+    BadGzip,
+    /// It ends too early.
+    CutGzip,
     /// A filter comes no further; our own mistake.
     Stuck,
 }
@@ -60,6 +66,8 @@ pub enum Failure {
 impl std::fmt::Display for Failure {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter.write_str(match self {
+            Self::BadGzip => "upstream sent gzip that cannot be unpacked",
+            Self::CutGzip => "upstream sent gzip that ends too early",
             Self::Stuck => "a filter of the body failed",
         })
     }
@@ -70,22 +78,37 @@ impl std::error::Error for Failure {}
 /// One filter.
 #[derive(Debug)]
 pub enum Filter {
+    /// See [`Gunzip`].
+    Gunzip(Gunzip),
+    /// See [`Substitute`].
+    Substitute(Substitute),
     /// See [`Gzip`].
     Gzip(Gzip),
+    /// See [`Brotli`].
+    Brotli(Brotli),
+    /// See [`Zstd`].
+    Zstd(Zstd),
 }
 
 impl Filter {
     /// Works off some of `input`, appending about as many bytes to `output` as it has room.
     fn step(&mut self, input: &[u8], ask: Ask, output: &mut Vec<u8>) -> Result<Stepped, Failure> {
         match self {
+            Self::Gunzip(gunzip) => gunzip.step(input, ask, output),
+            Self::Substitute(substitute) => Ok(substitute.step(input, ask, output)),
             Self::Gzip(gzip) => gzip.step(input, ask, output),
+            Self::Brotli(brotli) => brotli.step(input, ask, output),
+            Self::Zstd(zstd) => zstd.step(input, ask, output),
         }
     }
 
     /// The coding that it brings about.
     fn coding(&self) -> Option<Coding> {
         match self {
+            Self::Gunzip(_) | Self::Substitute(_) => None,
             Self::Gzip(_) => Some(Coding::Gzip),
+            Self::Brotli(_) => Some(Coding::Brotli),
+            Self::Zstd(_) => Some(Coding::Zstd),
         }
     }
 }
@@ -241,7 +264,7 @@ impl Chain {
             let stage = &mut until[position];
             match behind.first_mut() {
                 None => {
-                    stage.step(out, most - made)?;
+                    stage.step(out, (most - made).min(PIECE))?;
                 }
                 Some(next) => {
                     buffer::ensure(&mut next.input);
@@ -271,5 +294,156 @@ impl Drop for Chain {
         for stage in &mut self.stages {
             buffer::release(&mut stage.input);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read as _;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// A body of words, so that there is something to compress.
+    fn text(length: usize) -> Vec<u8> {
+        let words =
+            (0..).flat_map(|number: usize| format!("{} word ", number * number).into_bytes());
+        words.take(length).collect()
+    }
+
+    fn compressor(kind: usize, level: u8, length: Option<u64>) -> Filter {
+        match kind {
+            0 => Filter::Gzip(Gzip::new(level.clamp(1, 9))),
+            1 => Filter::Brotli(Brotli::new(level.min(11), length, 19)),
+            _ => Filter::Zstd(Zstd::new(level.clamp(1, 22), length)),
+        }
+    }
+
+    /// What can be read of a packed body of which perhaps not all is there.
+    fn unpacked(kind: usize, packed: &[u8]) -> Vec<u8> {
+        let mut plain = Vec::new();
+        let _early_end = match kind {
+            0 => flate2::read::GzDecoder::new(packed).read_to_end(&mut plain),
+            1 => brotli::Decompressor::new(packed, 4096).read_to_end(&mut plain),
+            _ => zstd::stream::read::Decoder::new(packed)
+                .expect("memory")
+                .read_to_end(&mut plain),
+        };
+        plain
+    }
+
+    fn run(chain: &mut Chain, out: &mut Vec<u8>, most: usize) {
+        while chain.has_work() {
+            chain.run(out, most).expect("a body without mistakes");
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(48))]
+        #[test]
+        fn a_body_comes_out_the_same_however_it_comes_in_and_is_flushed(
+            kind in 0..3usize,
+            level in 0..9u8,
+            sizes in prop::collection::vec((1..9000usize, any::<bool>()), 1..12),
+            tells_length: bool,
+            most in 1..5000usize,
+        ) {
+            let body = text(sizes.iter().map(|(size, _)| size).sum());
+            let length = tells_length.then_some(body.len() as u64);
+            let mut chain = Chain::new(compressor(kind, level, length));
+            let (mut out, mut at) = (Vec::new(), 0);
+            for (size, flushes) in sizes {
+                chain.push(&body[at..at + size]);
+                at += size;
+                if flushes {
+                    prop_assert!(chain.flush());
+                    run(&mut chain, &mut out, most);
+                    prop_assert_eq!(unpacked(kind, &out), &body[..at]);
+                    prop_assert!(!chain.flush());
+                } else {
+                    // Only some of the work is done before more comes.
+                    chain.run(&mut out, most).expect("a body without mistakes");
+                }
+            }
+            chain.end();
+            run(&mut chain, &mut out, most);
+            prop_assert!(chain.has_ended());
+            prop_assert_eq!(unpacked(kind, &out), &body[..]);
+            let compressed = chain.compressed().expect("it was compressed");
+            prop_assert_eq!((compressed.received, compressed.sent), (at as u64, out.len() as u64));
+        }
+    }
+
+    #[test]
+    fn what_is_unpacked_passes_the_next_filters() {
+        let substitute = Substitute::new([(b"WORD".to_vec(), b"mot".to_vec())], false);
+        let body = text(200_000);
+        let mut packed = Chain::new(compressor(0, 1, None));
+        packed.push(&body);
+        packed.end();
+        let mut gzip = Vec::new();
+        run(&mut packed, &mut gzip, usize::MAX);
+        let mut chain = Chain::new(Filter::Gunzip(Gunzip::default()));
+        chain.append(Filter::Substitute(substitute.expect("a text to look for")));
+        chain.append(compressor(1, 4, None));
+        let mut out = Vec::new();
+        for piece in gzip.chunks(777) {
+            chain.push(piece);
+            chain.run(&mut out, 100).expect("good gzip");
+        }
+        chain.end();
+        run(&mut chain, &mut out, 100);
+        let expected = String::from_utf8(body)
+            .expect("text")
+            .replace("word", "mot");
+        assert!(unpacked(1, &out) == expected.as_bytes());
+    }
+
+    #[test]
+    fn a_bomb_goes_off_a_piece_at_a_time() {
+        let mut packed = Chain::new(compressor(0, 9, None));
+        let mut bomb = Vec::new();
+        for _ in 0..100 {
+            packed.push(&[0; 1 << 20]);
+            run(&mut packed, &mut bomb, usize::MAX);
+        }
+        packed.end();
+        run(&mut packed, &mut bomb, usize::MAX);
+        assert!(bomb.len() < 500_000);
+        let mut chain = Chain::new(Filter::Gunzip(Gunzip::default()));
+        chain.push(&bomb);
+        chain.end();
+        let mut total = 0;
+        while chain.has_work() {
+            let mut out = Vec::with_capacity(PIECE);
+            chain.run(&mut out, PIECE).expect("good gzip");
+            assert!(out.capacity() <= 2 * PIECE, "{}", out.capacity());
+            total += out.len();
+        }
+        assert_eq!(total, 100 << 20);
+    }
+
+    #[test]
+    fn broken_gzip_is_told() {
+        let mut packed = Chain::new(compressor(0, 1, None));
+        packed.push(&text(1000));
+        packed.end();
+        let mut gzip = Vec::new();
+        run(&mut packed, &mut gzip, usize::MAX);
+        let of = |bytes: &[u8]| {
+            let mut chain = Chain::new(Filter::Gunzip(Gunzip::default()));
+            chain.push(bytes);
+            chain.end();
+            chain.run(&mut Vec::new(), usize::MAX)
+        };
+        assert_eq!(of(&gzip), Ok(()));
+        assert_eq!(of(b""), Ok(()));
+        assert_eq!(of(&gzip.repeat(2)), Ok(()));
+        assert_eq!(of(&gzip[..gzip.len() - 1]), Err(Failure::CutGzip));
+        assert_eq!(of(&[&gzip[..], b"more"].concat()), Err(Failure::BadGzip));
+        gzip[100] ^= 1;
+        assert_eq!(of(&gzip), Err(Failure::BadGzip));
+        assert_eq!(of(b"plain text"), Err(Failure::BadGzip));
     }
 }

@@ -7,4 +7,6 @@
 pub mod begin;
 pub mod chain;
 mod compress;
+mod decompress;
 pub mod headers;
+mod substitute;

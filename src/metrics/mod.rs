@@ -1,10 +1,11 @@
 //! Counting: numbers that a worker writes without a lock and anybody may read.
 //!
 //! A worker writes with plain loads and stores into places that are its own ([`registry`],
-//! [`traffic`], [`histogram`]); readers sum over the workers. What happened over a time is worked
+//! [`traffic`], [`cache`], [`histogram`]); readers sum over the workers. What happened over a time is worked
 //! out by one reader that looks once a second ([`window`]). Single requests are told to those who
 //! watch ([`live`]), all numbers to monitoring ([`prometheus`]).
 
+pub mod cache;
 pub mod histogram;
 pub mod live;
 pub mod prometheus;

@@ -39,7 +39,21 @@
 //! | `openclaw_upstream_duration_seconds` | histogram | upstream, peer | from the start of a try to its end |
 //! | `openclaw_upstream_active` | gauge | upstream, peer | requests under way |
 //! | `openclaw_upstream_idle_connections` | gauge | upstream, peer | connections kept |
-//! | `openclaw_upstream_peer_state` | gauge | upstream, peer, state | 1 for the one of `up`, `failed`, `draining`, `down` that holds |
+//! | `openclaw_upstream_peer_state` | gauge | upstream, peer, state | 1 for the one of `up`, `failed`, `unhealthy`, `checking`, `ejected`, `draining`, `down` that holds |
+//! | `openclaw_upstream_checks_total` | counter | upstream, peer, result | active checks that came out as `pass` or `fail` |
+//! | `openclaw_upstream_breaker_state` | gauge | upstream, state | 1 for the one of `closed`, `open`, `half-open` that holds |
+//! | `openclaw_upstream_breaker_opened_total` | counter | upstream | how often the circuit of a group opened |
+//! | `openclaw_upstream_queue_waiting` | gauge | upstream | requests that wait for a peer |
+//! | `openclaw_upstream_queue_refused_total` | counter | upstream | requests that were turned away from the queue |
+//! | `openclaw_cache_entries` | gauge | zone | entries |
+//! | `openclaw_cache_size_bytes` | gauge | zone | what they take on the disk |
+//! | `openclaw_cache_memory_bytes` | gauge | zone | what of them is in memory |
+//! | `openclaw_cache_results_total` | counter | zone, result | requests that the cache had to do with: `hit`, `miss`, `expired`, `stale`, `updating`, `revalidated`, `bypass` |
+//! | `openclaw_cache_saved_bytes_total` | counter | zone | sent from the cache |
+//! | `openclaw_cache_stored_total` | counter | zone | entries that were stored |
+//! | `openclaw_cache_removed_total` | counter | zone, reason | entries removed: `evicted`, `inactive`, `purged`, `broken` |
+//! | `openclaw_cache_abandoned_total` | counter | zone | answers not stored because of the disk |
+//! | `openclaw_cache_disk_errors_total` | counter | zone | failures of the disk |
 //! | `openclaw_logins_total` | counter | result | logins with a password: `ok`, `failed`, `throttled` |
 //! | `openclaw_panics_total` | counter | | caught panics, each cost one connection |
 //! | `openclaw_live_dropped_total` | counter | | requests that those who watch were not told |
@@ -50,6 +64,7 @@ use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::time::TimeValLike as _;
 use serde::Serialize;
 
+use super::cache::{CacheResult, ListedCache};
 use super::histogram::Snapshot;
 use super::live;
 use super::registry::{self, Counter, Counters};
@@ -89,6 +104,21 @@ pub struct Listed {
     pub is_down: bool,
     /// It gets nothing new.
     pub is_draining: bool,
+    /// Why it is left out, for all workers: `unhealthy`, `checking`, `ejected`.
+    pub held: Option<&'static str>,
+    /// Active checks that passed and that failed, where there are any.
+    pub checks: Option<[u64; 2]>,
+}
+
+/// A group of the configuration in force that has a circuit or a queue.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct ListedGroup {
+    /// Its name.
+    pub upstream: String,
+    /// The phase of its circuit, and how often that opened.
+    pub breaker: Option<(&'static str, u64)>,
+    /// Requests that wait, and requests that were turned away.
+    pub queue: Option<(u64, u64)>,
 }
 
 /// A certificate of the configuration in force.
@@ -106,16 +136,32 @@ pub struct ListedCertificate {
 
 /// All numbers as Prometheus text. The states are told of the peers that are listed. Reads files of
 /// the system and takes a while where there are many routes: not for a thread that serves.
-pub fn text(listed: &[Listed], certificates: Vec<ListedCertificate>, now: Moment) -> String {
+pub fn text(
+    listed: &[Listed],
+    groups: Vec<ListedGroup>,
+    certificates: Vec<ListedCertificate>,
+    caches: Vec<ListedCache>,
+    now: Moment,
+) -> String {
     let mut numbers = Numbers::collect(ledger(), listed, now);
+    numbers.upstreams = groups;
+    numbers.caches = caches;
     numbers.certificates = distinct(certificates);
     numbers.text()
 }
 
 /// All numbers as JSON: an object with the members of the same names as the series, times in
 /// seconds; as for [`text`].
-pub fn json(listed: &[Listed], certificates: Vec<ListedCertificate>, now: Moment) -> String {
+pub fn json(
+    listed: &[Listed],
+    groups: Vec<ListedGroup>,
+    certificates: Vec<ListedCertificate>,
+    caches: Vec<ListedCache>,
+    now: Moment,
+) -> String {
     let mut numbers = Numbers::collect(ledger(), listed, now);
+    numbers.upstreams = groups;
+    numbers.caches = caches;
     numbers.certificates = distinct(certificates);
     // Plain data: it cannot fail.
     serde_json::to_string(&numbers).unwrap_or_default()
@@ -143,11 +189,13 @@ struct Numbers {
     tls_handshakes: Handshakes,
     on_demand_names: OnDemandNames,
     certificates: Vec<ListedCertificate>,
+    caches: Vec<ListedCache>,
     logins: Logins,
     panics: u64,
     live_dropped: u64,
     routes: Vec<Route>,
     upstream_peers: Vec<Peer>,
+    upstreams: Vec<ListedGroup>,
 }
 
 /// What the system tells about this process; `None` where it does not.
@@ -206,6 +254,8 @@ struct Peer {
     peer: Box<str>,
     /// `None` if the configuration in force has no such peer.
     state: Option<&'static str>,
+    /// Active checks that passed and that failed.
+    checks: Option<[u64; 2]>,
     failures: u64,
     active: u64,
     idle_connections: u64,
@@ -246,13 +296,26 @@ impl Traffic {
     }
 }
 
-const STATES: [&str; 4] = ["up", "failed", "draining", "down"];
+const STATES: [&str; 7] = [
+    "up",
+    "failed",
+    "unhealthy",
+    "checking",
+    "ejected",
+    "draining",
+    "down",
+];
+
+const RESULTS: [&str; 2] = ["pass", "fail"];
+
+const PHASES: [&str; 3] = ["closed", "open", "half-open"];
 
 fn state(listed: &Listed, gauges: &PeerGauges) -> &'static str {
-    match (listed.is_down, listed.is_draining, gauges.left_out > 0) {
+    match (listed.is_down, listed.is_draining, listed.held) {
         (true, ..) => "down",
         (_, true, _) => "draining",
-        (.., true) => "failed",
+        (.., Some(held)) => held,
+        _ if gauges.left_out > 0 => "failed",
         _ => "up",
     }
 }
@@ -294,6 +357,7 @@ impl Numbers {
                 upstream,
                 peer: address,
                 state: of_listed(&id).map(|listed| state(listed, &gauges)),
+                checks: of_listed(&id).and_then(|listed| listed.checks),
                 failures: gauges.failures,
                 active: gauges.active,
                 idle_connections: gauges.idle,
@@ -328,6 +392,7 @@ impl Numbers {
                 failed: total(|counters| &counters.tls_failed),
             },
             certificates: Vec::new(),
+            caches: Vec::new(),
             logins: Logins {
                 ok: total(|counters| &counters.logins),
                 failed: total(|counters| &counters.logins_failed),
@@ -337,6 +402,83 @@ impl Numbers {
             live_dropped: live::dropped(),
             routes: routes.collect(),
             upstream_peers: upstream_peers.collect(),
+            upstreams: Vec::new(),
+        }
+    }
+
+    fn write_caches(&self, out: &mut Exposition) {
+        type Value = fn(&ListedCache) -> u64;
+        let families: [(&str, &str, &str, Value); 7] = [
+            ("cache_entries", "gauge", "entries", |cache| cache.entries),
+            (
+                "cache_size_bytes",
+                "gauge",
+                "what entries take on the disk",
+                |cache| cache.size_bytes,
+            ),
+            (
+                "cache_memory_bytes",
+                "gauge",
+                "what of the entries is in memory",
+                |cache| cache.memory_bytes,
+            ),
+            (
+                "cache_saved_bytes_total",
+                "counter",
+                "bytes sent from the cache",
+                |cache| cache.saved_bytes,
+            ),
+            (
+                "cache_stored_total",
+                "counter",
+                "entries that were stored",
+                |cache| cache.stored,
+            ),
+            (
+                "cache_abandoned_total",
+                "counter",
+                "answers not stored because of the disk",
+                |cache| cache.abandoned,
+            ),
+            (
+                "cache_disk_errors_total",
+                "counter",
+                "failures of the disk",
+                |cache| cache.disk_errors,
+            ),
+        ];
+        for (name, kind, help, value) in families {
+            out.family(name, kind, help);
+            for cache in &self.caches {
+                out.sample("", &[("zone", &cache.zone)], value(cache));
+            }
+        }
+        out.family(
+            "cache_results_total",
+            "counter",
+            "requests that the cache had to do with",
+        );
+        for cache in &self.caches {
+            for (result, count) in CacheResult::ALL.iter().zip(cache.results) {
+                let labels = [("zone", &*cache.zone), ("result", result.name())];
+                out.sample("", &labels, count);
+            }
+        }
+        out.family(
+            "cache_removed_total",
+            "counter",
+            "entries that were removed",
+        );
+        for cache in &self.caches {
+            for (reason, count) in [
+                ("evicted", cache.evicted),
+                ("inactive", cache.inactive),
+                ("purged", cache.purged),
+                ("broken", cache.broken),
+            ] {
+                let labels = [("zone", &*cache.zone), ("reason", reason)];
+                out.sample("", &labels, count);
+            }
         }
     }
 
@@ -409,6 +551,8 @@ impl Numbers {
         self.write_tls(&mut out);
         self.write_routes(&mut out);
         self.write_peers(&mut out);
+        self.write_groups(&mut out);
+        self.write_caches(&mut out);
         out.family("logins_total", "counter", "logins with a password");
         for (result, count) in [
             ("ok", self.logins.ok),
@@ -581,6 +725,62 @@ impl Numbers {
                 out.sample("", &[upstream, address, ("state", state)], value);
             }
         }
+        out.family("upstream_checks_total", "counter", "active checks");
+        for peer in &self.upstream_peers {
+            let [upstream, address] = labels(peer);
+            for (result, count) in RESULTS.into_iter().zip(peer.checks.iter().flatten()) {
+                out.sample("", &[upstream, address, ("result", result)], *count);
+            }
+        }
+    }
+
+    fn write_groups(&self, out: &mut Exposition) {
+        fn label(group: &ListedGroup) -> (&'static str, &str) {
+            ("upstream", &group.upstream)
+        }
+        out.family(
+            "upstream_breaker_state",
+            "gauge",
+            "1 for the phase that a circuit is in",
+        );
+        for group in &self.upstreams {
+            let Some((holds, _)) = group.breaker else {
+                continue;
+            };
+            for phase in PHASES {
+                let value = u64::from(phase == holds);
+                out.sample("", &[label(group), ("state", phase)], value);
+            }
+        }
+        type Value = fn(&ListedGroup) -> Option<u64>;
+        let plain: [(&str, &str, &str, Value); 3] = [
+            (
+                "upstream_breaker_opened_total",
+                "counter",
+                "how often a circuit opened",
+                |group| group.breaker.map(|(_, opened)| opened),
+            ),
+            (
+                "upstream_queue_waiting",
+                "gauge",
+                "requests that wait for a peer",
+                |group| group.queue.map(|(waiting, _)| waiting),
+            ),
+            (
+                "upstream_queue_refused_total",
+                "counter",
+                "requests that were turned away from the queue",
+                |group| group.queue.map(|(_, refused)| refused),
+            ),
+        ];
+        for (name, kind, help, value) in plain {
+            out.family(name, kind, help);
+            for group in &self.upstreams {
+                if let Some(value) = value(group) {
+                    out.sample("", &[label(group)], value);
+                }
+            }
+        }
     }
 }
 
@@ -711,6 +911,8 @@ mod tests {
             peer: PeerId::OTHER,
             is_down,
             is_draining,
+            held: None,
+            checks: None,
         }
     }
 
@@ -762,6 +964,16 @@ mod tests {
         };
         assert_eq!(state(&listed(false, false), &failed), "failed");
         assert_eq!(state(&listed(true, false), &failed), "down");
+        let unhealthy = Listed {
+            held: Some("unhealthy"),
+            checks: Some([7, 3]),
+            ..listed(false, false)
+        };
+        assert_eq!(state(&unhealthy, &failed), "unhealthy");
+        let text = numbers(&[unhealthy]).text();
+        let line =
+            r#"openclaw_upstream_checks_total{upstream="other",peer="other",result="fail"} 3"#;
+        assert!(text.contains(line), "{text}");
     }
 
     #[test]

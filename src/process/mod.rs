@@ -306,6 +306,7 @@ pub fn run(setup: Setup, attend: impl FnOnce(&Desk, Option<ControlSocket>)) -> R
         pid_file,
         identity,
         names: None,
+        checks: tokio::task::JoinSet::new(),
         staples: tokio::task::JoinSet::new(),
         answers,
     };

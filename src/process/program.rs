@@ -31,8 +31,10 @@ use crate::log::{self, error_log};
 use crate::net::listener::{self, ListenError, Share, Sockets};
 use crate::protocol::{Applied, Base, Refusal, RefusalCode};
 use crate::serve::generation::Generation;
+use crate::serve::health::Turned;
 use crate::tls::files::{Change, Files};
 use crate::tls::tickets;
+use crate::upstream::health::Condition;
 use crate::upstream::refresh::{NameEvent, NameEventKind};
 
 /// A worker whose thread ended by itself is started again, after this long.
@@ -74,6 +76,8 @@ pub struct Program {
     pub identity: Option<Identity>,
     /// The task that keeps the names of upstreams up to date.
     pub names: Option<JoinHandle<()>>,
+    /// The tasks that check peers.
+    pub checks: JoinSet<()>,
     /// The tasks that keep the status of certificates at hand.
     pub staples: JoinSet<()>,
     /// Where answers of OCSP responders are kept.
@@ -154,6 +158,7 @@ impl Program {
         self.generation.attend();
         let generation = Arc::clone(&self.generation);
         self.attend_staples(&generation);
+        self.attend_checks(&generation);
         // A generation ends with its last request, not with the program.
         drop(generation);
         let files = Arc::clone(&self.generation.files);
@@ -614,6 +619,7 @@ impl Program {
         next.start_caches(privileges::renounce);
         next.attend();
         self.attend_staples(&next);
+        self.attend_checks(&next);
         Ok(next)
     }
 
@@ -640,6 +646,14 @@ impl Program {
             let tell = |problem: &str| error_log::report(Level::Warn, format_args!("{problem}"));
             self.staples
                 .spawn(staple.keep(Some(self.answers.clone()), tell));
+        }
+    }
+
+    /// Checks the peers of a generation, and no longer those of others.
+    fn attend_checks(&mut self, generation: &Generation) {
+        self.checks = JoinSet::new();
+        for check in generation.checks() {
+            self.checks.spawn(Arc::clone(check).keep(tell_check));
         }
     }
 
@@ -704,6 +718,25 @@ fn tell_name(event: &NameEvent) {
             ),
         ),
     }
+}
+
+/// Tells what checks found out about a peer.
+fn tell_check(turned: &Turned) {
+    let (level, word) = match turned.condition {
+        Condition::Unhealthy => (Level::Warn, "unhealthy"),
+        Condition::Healthy | Condition::Checking | Condition::Unchecked => {
+            (Level::Notice, "healthy")
+        }
+    };
+    error_log::report(
+        level,
+        format_args!(
+            "peer {} of upstream \"{}\" is {word}: {}",
+            turned.peer,
+            turned.upstream,
+            turned.words.escape_debug()
+        ),
+    );
 }
 
 /// Why serving did not begin.

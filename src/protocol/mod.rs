@@ -30,6 +30,9 @@
 //! | `GET /v1/revisions/ID/diff` | | [`RevisionDiff`] |
 //! | `POST /v1/peers` | [`PeerChange`] | [`Upstreams`] |
 //! | `POST /v1/explain` | [`Question`] | [`Explanation`] |
+//! | `GET /v1/cache` | | [`Caches`] |
+//! | `POST /v1/cache/show` | [`CacheName`] | [`CacheEntries`] |
+//! | `POST /v1/cache/purge` | [`CachePurge`] | [`CachePurged`] |
 //! | `GET /v1/certificates` | | [`Certificates`] |
 //! | `POST /v1/certificates/renew` | [`CertificateName`] | [`Done`] |
 //! | `POST /v1/certificates/why` | [`CertificateName`] | [`Preflight`] |
@@ -55,7 +58,13 @@
 //! it ends [`LEASE`] after the last `POST /v1/subscriptions/ID`, so that a client that is stuck costs
 //! nothing. What a slow reader does not take is dropped and counted.
 
+mod cache;
 pub mod client;
+
+pub use cache::{
+    CacheEntries, CacheEntry, CacheKey, CacheName, CachePurge, CachePurged, CacheResults,
+    CacheTarget, CacheZone, Caches,
+};
 
 use std::time::Duration;
 
@@ -193,6 +202,10 @@ pub struct Summary {
     pub failed_logins: u64,
     /// What the newest warning says, if there is one that still holds.
     pub warning: Option<String>,
+    /// What is wrong with backends now, the worst first; no more than eight.
+    pub troubles: Vec<String>,
+    /// Groups with a circuit or a queue; only with the topic `peers`.
+    pub groups: Vec<Group>,
 }
 
 /// Requests over a time.
@@ -248,9 +261,82 @@ pub struct PeerTraffic {
     pub total: u64,
     /// Attempts since the start that failed.
     pub failed: u64,
+    /// What active checks found, where there are any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub health: Option<PeerHealth>,
+    /// Its circuit, with `eject`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub circuit: Option<Circuit>,
     /// What happens.
     #[serde(flatten)]
     pub traffic: Traffic,
+}
+
+/// What active checks found out about a peer.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct PeerHealth {
+    /// `unchecked`, `checking`, `healthy`, `unhealthy`.
+    pub condition: String,
+    /// When it came into this condition; 0 if it has been in it from the start.
+    pub since: Millis,
+    /// When it was checked last; 0 if never.
+    pub checked: Millis,
+    /// What came out of it: `status 200 in 3 ms`.
+    pub found: String,
+    /// Checks so far.
+    pub checks: u64,
+    /// Of these, failed.
+    pub failures: u64,
+    /// How many came out like the last one, in a row.
+    pub in_a_row: u32,
+    /// The conditions that it came into, the newest first.
+    pub changes: Vec<HealthChange>,
+}
+
+/// A peer came into another condition.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct HealthChange {
+    /// When.
+    pub at: Millis,
+    /// See [`PeerHealth::condition`].
+    pub condition: String,
+    /// What was found.
+    pub found: String,
+}
+
+/// How a circuit stands.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Circuit {
+    /// `closed`, `open`, `half-open`.
+    pub phase: String,
+    /// For how long it stays open.
+    pub left_ms: u64,
+    /// How often it opened since the start.
+    pub opened: u64,
+    /// Requests in its window.
+    pub requests: u64,
+    /// Of these, failures.
+    pub failures: u64,
+}
+
+/// How a group of peers does.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Group {
+    /// [`Upstream::name`]
+    pub name: String,
+    /// Its circuit, with `breaker`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub breaker: Option<Circuit>,
+    /// Requests that wait in its `queue`.
+    pub waiting: u64,
+    /// How many there may be for each worker, or for all with `zone`; 0 without a queue.
+    pub room: u64,
+    /// Requests that were turned away from the queue since the start.
+    pub refused: u64,
 }
 
 /// How a peer does.
@@ -261,6 +347,12 @@ pub struct PeerTraffic {
 pub enum PeerState {
     /// Failed too often, left out for `fail_timeout`.
     Failed,
+    /// Fails its checks.
+    Unhealthy,
+    /// Left out by `eject`.
+    Ejected,
+    /// Has not been checked yet, which has to come first.
+    Checking,
     /// Taken out by the configuration or by hand.
     Down,
     /// Finishes what it has; gets nothing new.
@@ -280,7 +372,7 @@ pub struct PeerStates {
     pub up: u32,
     /// [`PeerState::Drain`]
     pub drain: u32,
-    /// [`PeerState::Failed`] and [`PeerState::Unresolved`]
+    /// [`PeerState::Failed`] and all others that nobody wanted.
     pub failed: u32,
     /// [`PeerState::Down`]
     pub down: u32,
@@ -403,6 +495,10 @@ pub struct Upstream {
     pub keepalive: u32,
     /// The peers.
     pub peers: Vec<Peer>,
+    /// Its circuit and its queue, if it has one.
+    pub group: Option<Group>,
+    /// What its peers are asked: `GET /health, every 5 s`; empty if nothing.
+    pub check: String,
     /// The address of the block; empty for an implicit one.
     pub conf_address: String,
     /// How many routes lead here.
@@ -690,6 +786,8 @@ pub enum PeerAction {
     /// As the configuration says.
     #[default]
     Reset,
+    /// Check it now.
+    Check,
 }
 
 /// What would happen to a request?
@@ -1018,6 +1116,9 @@ pub struct CertificateStates {
     pub worst: String,
     /// The terms that somebody must agree to before a certificate can be got.
     pub terms: Option<Terms>,
+    /// How wrong the clock of the machine is by that of the authorities; empty if it is right, as far as
+    /// that is known.
+    pub clock: String,
 }
 
 /// Which certificate is meant.

@@ -19,6 +19,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use tokio::runtime::Handle;
 
 use super::account;
+use super::health::{self, Check};
 use super::peer_http2;
 use super::proxy::Plan;
 use super::proxy_fields::Url;
@@ -39,7 +40,8 @@ use crate::conf::typed::{Config, Http};
 use crate::http::exchange::{Connection, Exchange};
 use crate::http::places;
 use crate::log::{self, ErrorLogs, OpenAccessLog, error_log};
-use crate::metrics::prometheus::{Listed, ListedCertificate};
+use crate::metrics::cache::{self, ListedCache};
+use crate::metrics::prometheus::{Listed, ListedCertificate, ListedGroup};
 use crate::metrics::registry;
 use crate::metrics::traffic::{self, RouteId, RouteKey};
 use crate::net::resolver::Resolver;
@@ -56,6 +58,7 @@ use crate::tls::stream::Stream;
 use crate::tls::terminator::Terminator;
 use crate::unit::clock;
 use crate::upstream::group::{Group, Peers, Selected};
+use crate::upstream::health::Condition;
 use crate::upstream::multiplexed::Multiplexed;
 use crate::upstream::pool::{Idle, Pool};
 use crate::upstream::refresh::Names;
@@ -77,6 +80,8 @@ pub struct Generation {
     pub zones: Zones,
     /// By position in [`Http::upstreams`].
     peers: Vec<Arc<Peers>>,
+    /// The active checks of these.
+    checks: Vec<Arc<Check>>,
     /// Names of groups in lower case, for `proxy_pass` with variables.
     groups: HashMap<Box<[u8]>, usize>,
     listens: HashMap<Address, usize>,
@@ -202,7 +207,7 @@ impl Generation {
                 });
                 Arc::new(Peers::new(Arc::clone(upstream), before))
             })
-            .collect();
+            .collect::<Vec<_>>();
         let groups = http
             .upstreams
             .iter()
@@ -225,6 +230,8 @@ impl Generation {
         let mut warnings: Vec<_> = opened.iter().map(ToString::to_string).collect();
         warnings.extend(connectors.failures().map(str::to_owned));
         warnings.extend(unread);
+        let plan_of = |settings: &Settings| places.get(settings.id)?.plan.as_ref();
+        let checks = health::checks(&http, &peers, plan_of, &mut warnings);
         let mut resumption = Resumption::following(previous.map(|previous| &previous.resumption));
         let mut terminators = Vec::with_capacity(http.servers.len());
         for server in &http.servers {
@@ -256,6 +263,7 @@ impl Generation {
             process: config.process,
             places,
             peers,
+            checks,
             groups,
             listens,
             terminators,
@@ -372,6 +380,31 @@ impl Generation {
         }
     }
 
+    /// What the zones of the cache have and did, for [`crate::metrics::prometheus`].
+    pub fn listed_caches(&self) -> Vec<ListedCache> {
+        let listed = self.caches.iter().map(|zone| {
+            let extent = zone.extent();
+            let totals = cache::totals(zone.id);
+            let figures = &zone.figures;
+            ListedCache {
+                zone: zone.conf().name.to_string(),
+                entries: extent.entries,
+                size_bytes: extent.bytes,
+                memory_bytes: extent.bytes_in_memory,
+                results: totals.results,
+                saved_bytes: totals.saved,
+                stored: figures.stored.load(Relaxed),
+                evicted: figures.evicted.load(Relaxed),
+                inactive: figures.expired.load(Relaxed),
+                purged: figures.purged.load(Relaxed),
+                abandoned: figures.abandoned.load(Relaxed),
+                disk_errors: figures.disk_errors.load(Relaxed),
+                broken: figures.broken.load(Relaxed),
+            }
+        });
+        listed.collect()
+    }
+
     /// Every zone of the cache.
     pub fn caches(&self) -> &[Arc<Zone>] {
         &self.caches
@@ -386,17 +419,42 @@ impl Generation {
 
     /// What the configuration says of each peer, for [`crate::metrics::prometheus`].
     pub fn listed_peers(&self) -> Vec<Listed> {
-        let tables = self.peers.iter().map(|peers| peers.table());
-        tables
-            .flat_map(|table| {
+        self.peers
+            .iter()
+            .flat_map(|peers| {
+                let table = peers.table();
                 let all = table.primary.iter().chain(&table.backup);
                 let listed = all.map(|peer| Listed {
                     peer: peer.traffic_id,
                     is_down: peer.is_down,
                     is_draining: peer.is_draining,
+                    held: match (peer.condition, &peer.watched) {
+                        (Condition::Unhealthy, _) => Some("unhealthy"),
+                        (Condition::Checking, _) => Some("checking"),
+                        (_, Some(watched)) if !watched.circuit().is_closed() => Some("ejected"),
+                        _ => None,
+                    },
+                    checks: (peers.record(peer.server, &peer.address))
+                        .map(|record| [record.checks - record.failures, record.failures]),
                 });
                 listed.collect::<Vec<_>>()
             })
+            .collect()
+    }
+
+    /// The groups with a circuit or a queue, for [`crate::metrics::prometheus`].
+    pub fn listed_groups(&self) -> Vec<ListedGroup> {
+        let listed = self.peers.iter().map(|peers| {
+            let (waiting, refused) = peers.waiting();
+            let report = peers.breaker(clock::now());
+            ListedGroup {
+                upstream: peers.upstream().name.to_string(),
+                breaker: report.map(|report| (report.phase.word(), report.opened)),
+                queue: (peers.upstream().queue).map(|_| (waiting as u64, refused)),
+            }
+        });
+        listed
+            .filter(|group| group.breaker.is_some() || group.queue.is_some())
             .collect()
     }
 
@@ -432,6 +490,11 @@ impl Generation {
             listed(Some(&own.unwrap_or(path)), facts.as_ref(), 0)
         });
         managed.chain(files).collect()
+    }
+
+    /// The active checks of its peers.
+    pub fn checks(&self) -> &[Arc<Check>] {
+        &self.checks
     }
 
     /// The peers of every upstream, for those who resolve names and check health.

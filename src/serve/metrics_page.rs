@@ -23,9 +23,14 @@ pub async fn text(
     let made = tokio::task::spawn_blocking(move || {
         let listed = generation.listed_peers();
         let certificates = generation.listed_certificates();
+        let groups = generation.listed_groups();
+        let caches = generation.listed_caches();
+        let now = Moment::now();
         match format {
-            MetricsFormat::Prometheus => prometheus::text(&listed, certificates, Moment::now()),
-            MetricsFormat::Json => prometheus::json(&listed, certificates, Moment::now()),
+            MetricsFormat::Prometheus => {
+                prometheus::text(&listed, groups, certificates, caches, now)
+            }
+            MetricsFormat::Json => prometheus::json(&listed, groups, certificates, caches, now),
         }
     });
     let media_type = match format {

@@ -13,6 +13,7 @@ mod fields;
 pub mod generation;
 mod guard;
 mod handshake;
+pub mod health;
 mod http2;
 mod limit;
 mod login;

@@ -5,14 +5,17 @@
 //!
 //! Invariant: once a byte of an answer's head was queued for the client, no other peer is asked.
 
+use std::future::{Future as _, poll_fn};
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Instant;
 
 use super::downstream::{ClientError, Downstream};
 use super::fields::FieldSet;
 use super::generation::{Local, LocalUpstream};
-use super::peer::{Answering, Failure, PeerError, Question, Way};
+use super::peer::{Answering, Failure, PeerError, Question, Secure, Way};
 use super::proxy_fields;
 use super::proxy_request::write_request_head;
 use super::relay::relay_answer;
@@ -28,8 +31,9 @@ use crate::http::variables;
 use crate::metrics::traffic::PeerId;
 use crate::tls::client::{self, Connectors};
 use crate::unit::clock;
-use crate::upstream::balance::{Event, Tried};
-use crate::upstream::group::NoPeer;
+use crate::upstream::balance::{Event, Shortage, Tried};
+use crate::upstream::group::{NoPeer, Selected};
+use crate::upstream::queue::Class;
 
 /// A request body up to this size travels in one write with its head.
 const BODY_WITH_HEAD: usize = 16 << 10;
@@ -66,6 +70,17 @@ impl Plan {
             ignored: set(&proxy.ignored),
         }
     }
+
+    /// TLS as a request needs it, if it goes to a peer over TLS. The error says why that cannot be.
+    pub fn secure(&self, exchange: &Exchange) -> Result<Option<Secure>, Arc<str>> {
+        match (&self.connector, &self.proxy.tls) {
+            (Some(connector), Some(tls)) if exchange.proxy_scheme.is_secure() => {
+                let connector = connector.as_ref().map_err(Arc::clone)?;
+                Ok(Some(proxy_fields::secure(connector, &tls.name, exchange)))
+            }
+            _ => Ok(None),
+        }
+    }
 }
 
 /// What became of a proxied request.
@@ -97,19 +112,16 @@ pub async fn proxy(
         Err(status) => return Ok(Outcome::Failed(status)),
     };
 
-    let secure = match (&plan.connector, &proxy.tls) {
-        (Some(connector), Some(tls)) if exchange.proxy_scheme.is_secure() => match connector {
-            Ok(connector) => Some(proxy_fields::secure(connector, &tls.name, exchange)),
-            Err(reason) => {
-                local.log(
-                    exchange,
-                    Level::Error,
-                    format_args!("{reason} while connecting to upstream"),
-                );
-                return Ok(Outcome::Failed(502));
-            }
-        },
-        _ => None,
+    let secure = match plan.secure(exchange) {
+        Ok(secure) => secure,
+        Err(reason) => {
+            local.log(
+                exchange,
+                Level::Error,
+                format_args!("{reason} while connecting to upstream"),
+            );
+            return Ok(Outcome::Failed(502));
+        }
     };
 
     // The whole body is read before a peer is asked, unless it may stream: so a slow client holds no
@@ -223,18 +235,31 @@ async fn attempts(
     let mut tried = Tried::with_limit(proxy.next_upstream_tries);
     let first_attempt = exchange.attempts.len();
     let mut last_status = 502;
+    upstream.group.note_request(began);
     'peers: loop {
-        let selected = match upstream.group.select_in_turn(exchange, &mut tried).await {
+        let selected = match select(question, exchange, downstream, &mut tried).await? {
             Ok(selected) => selected,
-            Err(NoPeer { label, .. }) => {
+            Err(none) => {
+                let why = match (none.shortage, none.retry_after) {
+                    (Shortage::Open, _) => "the circuit of the upstream is open",
+                    (Shortage::Busy, Some(_)) => "no peer had room in time",
+                    _ => "no live upstreams",
+                };
                 local.log(
                     exchange,
                     Level::Error,
-                    format_args!("no live upstreams while connecting to upstream"),
+                    format_args!("{why} while connecting to upstream"),
                 );
-                push_attempt(exchange, &label, &label, None, first_attempt);
-                finish_attempt(exchange, 502);
-                return Ok(Outcome::Failed(last_status));
+                let label = &none.label;
+                push_attempt(exchange, label, label, None, first_attempt);
+                let Some(seconds) = none.retry_after else {
+                    finish_attempt(exchange, 502);
+                    return Ok(Outcome::Failed(last_status));
+                };
+                finish_attempt(exchange, 503);
+                let name = b"Retry-After";
+                exchange.answer.push(name, seconds.to_string().as_bytes());
+                return Ok(Outcome::Failed(503));
             }
         };
         let mut may_reuse = true;
@@ -282,7 +307,8 @@ async fn attempts(
                         .is_some_and(|condition| proxy.next_upstream.has(condition))
                         && tried.may_continue()
                         && may_repeat(exchange, proxy, body)
-                        && is_in_time(proxy, began);
+                        && is_in_time(proxy, began)
+                        && may_retry(local, question, exchange);
                     if repeats {
                         finish_attempt(exchange, status);
                         // nginx does not count 403 and 404 as failures of the peer.
@@ -340,12 +366,61 @@ async fn attempts(
             let event = selected.fail(clock::now());
             log_event(local, exchange, event);
             last_status = failure.status();
-            if may_go_on && tried.may_continue() {
+            if may_go_on && tried.may_continue() && may_retry(local, question, exchange) {
                 continue 'peers;
             }
             return Ok(Outcome::Failed(last_status));
         }
     }
+}
+
+/// Chooses a peer, and waits for one where the group has a queue: for as long as the client does.
+async fn select(
+    question: &Question<'_>,
+    exchange: &Exchange,
+    downstream: &mut Downstream,
+    tried: &mut Tried,
+) -> Result<Result<Selected, NoPeer>, ClientError> {
+    let group = &question.upstream.group;
+    if !group.has_queue() {
+        return Ok(group.select(exchange, tried, clock::now()));
+    }
+    let proxy = &*question.plan.proxy;
+    let class = match &proxy.priority {
+        None => Class::default(),
+        Some(priority) => {
+            let mut text = Vec::new();
+            variables::expand(priority, exchange, &mut text);
+            Class::of(&text)
+        }
+    };
+    let mut selecting = pin!(group.select_in_turn(exchange, tried, class));
+    poll_fn(|context| {
+        if let Poll::Ready(selected) = selecting.as_mut().poll(context) {
+            return Poll::Ready(Ok(selected));
+        }
+        if !proxy.ignore_client_abort
+            && downstream.is_body_complete()
+            && downstream.poll_gone(context).is_ready()
+        {
+            return Poll::Ready(Err(ClientError::Closed(None)));
+        }
+        Poll::Pending
+    })
+    .await
+}
+
+/// Does the budget of retries allow one more?
+fn may_retry(local: &Local, question: &Question<'_>, exchange: &Exchange) -> bool {
+    let may = question.upstream.group.may_retry(clock::now());
+    if !may {
+        local.log(
+            exchange,
+            Level::Warn,
+            format_args!("no other peer is tried, the budget of retries is used up"),
+        );
+    }
+    may
 }
 
 /// Tells that a peer was given up, or came back.
@@ -360,6 +435,26 @@ pub fn log_event(local: &Local, exchange: &Exchange, event: Option<Event>) {
             exchange,
             Level::Notice,
             format_args!("upstream server is back"),
+        ),
+        Some(Event::Ejected(reason)) => local.log(
+            exchange,
+            Level::Warn,
+            format_args!("upstream server is left out, {reason}"),
+        ),
+        Some(Event::Readmitted) => local.log(
+            exchange,
+            Level::Notice,
+            format_args!("upstream server is taken in again"),
+        ),
+        Some(Event::Opened(reason)) => local.log(
+            exchange,
+            Level::Error,
+            format_args!("the circuit of the upstream opens, {reason}"),
+        ),
+        Some(Event::Closed) => local.log(
+            exchange,
+            Level::Notice,
+            format_args!("the circuit of the upstream closes"),
         ),
         None => {}
     }

@@ -110,6 +110,20 @@ pub enum Locked {
     Malformed,
 }
 
+impl fmt::Display for Locked {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoPassword => formatter.write_str("it is encrypted"),
+            Self::WrongPassword { .. } => formatter.write_str("the password does not open it"),
+            Self::Unsupported { scheme } => write!(formatter, "`{scheme}` is not supported"),
+            Self::TooCostly => {
+                formatter.write_str("to open it takes more work than is done for it")
+            }
+            Self::Malformed => formatter.write_str("it cannot be read"),
+        }
+    }
+}
+
 /// Opens an `ENCRYPTED PRIVATE KEY`; what comes out is a PKCS#8 key.
 ///
 /// # Errors

@@ -198,9 +198,27 @@ pub fn summary() -> Summary {
             soonest: Some(NOW + 12 * 86_400_000),
             worst: "old.example.org: there is no such file".to_owned(),
             terms: None,
+            clock: String::new(),
         },
         warning: Some("app 10.0.0.12:8080 failed since 12:01:40".to_owned()),
+        troubles: vec!["backend app/10.0.0.12:8080 fails its checks: status 503".to_owned()],
+        groups: vec![group()],
         ..Summary::default()
+    }
+}
+
+fn group() -> Group {
+    Group {
+        name: "app".to_owned(),
+        breaker: Some(Circuit {
+            phase: "closed".to_owned(),
+            requests: 8_124,
+            failures: 14,
+            ..Circuit::default()
+        }),
+        waiting: 2,
+        room: 100,
+        refused: 0,
     }
 }
 
@@ -213,12 +231,41 @@ fn peers() -> Vec<PeerTraffic> {
         idle: 8,
         total: (rate * 26_000.0) as u64,
         failed,
+        health: (peer <= 4).then(|| PeerHealth {
+            condition: match state {
+                PeerState::Unhealthy => "unhealthy",
+                _ => "healthy",
+            }
+            .to_owned(),
+            since: if age == 0 { 0 } else { NOW - age * 1000 },
+            checked: NOW - 2_000,
+            found: match state {
+                PeerState::Unhealthy => "status 503",
+                _ => "status 200 in 3 ms",
+            }
+            .to_owned(),
+            checks: 5_182,
+            failures: failed,
+            in_a_row: 18,
+            changes: match state {
+                PeerState::Unhealthy => vec![HealthChange {
+                    at: NOW - age * 1000,
+                    condition: "unhealthy".to_owned(),
+                    found: "status 503".to_owned(),
+                }],
+                _ => Vec::new(),
+            },
+        }),
+        circuit: (peer <= 4).then(|| Circuit {
+            phase: "closed".to_owned(),
+            ..Circuit::default()
+        }),
         traffic: traffic(rate, [0, (rate * 10.0) as u64, 0, 0, 0], 6, p99),
     };
     vec![
         peer(1, PeerState::Up, 0, 31, 402.0, 38, 0),
         peer(2, PeerState::Up, 0, 29, 398.0, 40, 0),
-        peer(3, PeerState::Failed, 91, 0, 0.0, 0, 14),
+        peer(3, PeerState::Unhealthy, 91, 0, 0.0, 0, 14),
         peer(4, PeerState::Drain, 600, 4, 12.0, 41, 0),
         peer(5, PeerState::Up, 0, 12, 299.0, 85, 1),
         peer(6, PeerState::Up, 0, 1, 2.0, 2_000, 9),
@@ -282,6 +329,11 @@ pub fn upstreams() -> Upstreams {
         method: "round robin".to_owned(),
         keepalive: 32,
         peers,
+        group: (name == "app").then(group),
+        check: match name {
+            "app" => "GET /health, every 5 s".to_owned(),
+            _ => String::new(),
+        },
         conf_address: if is_implicit {
             String::new()
         } else {

@@ -155,7 +155,11 @@ impl Glyphs {
         match state {
             PeerState::Up => self.up,
             PeerState::Drain => self.drain,
-            PeerState::Failed | PeerState::Unresolved => self.down,
+            PeerState::Checking => self.drain,
+            PeerState::Failed
+            | PeerState::Unhealthy
+            | PeerState::Ejected
+            | PeerState::Unresolved => self.down,
             PeerState::Down => self.off,
         }
     }

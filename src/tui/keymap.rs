@@ -95,6 +95,8 @@ pub enum Action {
     Weight,
     /// Makes a peer as the configuration says.
     ResetPeer,
+    /// Check the selected peer now.
+    CheckPeer,
     /// Follows the newest row.
     Follow,
     /// Gets a new certificate now.
@@ -311,6 +313,7 @@ pub const TABLE: &[Binding] = &[
     changing(Action::PeerUp, &["U"], &[Backends], "up", "put it in (asks first)"),
     changing(Action::Weight, &["w"], &[Backends], "weight", "weight (asks first)"),
     changing(Action::ResetPeer, &["x"], &[Backends], "reset", "reset (asks first)"),
+    changing(Action::CheckPeer, &["c"], &[Backends], "check", "check it now"),
     changing(Action::Edit, &["e"], &[Backends], "edit", "edit in a form"),
     row(Action::Open, &["Enter", "Right"], &[Certificates], "chain", "all about it, its chain"),
     changing(Action::Renew, &["r"], &[Certificates], "renew", "renew now (asks first)"),

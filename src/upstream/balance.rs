@@ -19,6 +19,7 @@ use std::time::{Duration, Instant};
 
 use smallvec::SmallVec;
 
+use super::circuit::{Pass, Reason, Watched};
 use super::group::{Peer, Table};
 use super::hash;
 use crate::conf::typed::upstream::{Method, RandomChoice, Upstream};
@@ -78,6 +79,8 @@ pub(super) struct PeerState {
     recovered: Option<Instant>,
     is_down: bool,
     is_draining: bool,
+    /// With `eject`.
+    watched: Option<Watched>,
     /// Seconds; zero until measured.
     average_time: f64,
     /// The sum of the starts of requests in progress, in seconds since the state began.
@@ -101,6 +104,8 @@ pub(super) struct Choice {
     pub(super) id: u32,
     /// It had failed too often: until this one tells how it does, it gets no other.
     pub(super) is_probe: bool,
+    /// How its circuit let it in.
+    pub(super) pass: Pass,
 }
 
 /// Why no peer was chosen.
@@ -112,6 +117,8 @@ pub enum Shortage {
     Busy,
     /// All were tried, are down, or have failed.
     NoneLive,
+    /// The group as a whole fails, and is not asked for now.
+    Open,
 }
 
 /// What happened to a peer, for the log.
@@ -121,6 +128,14 @@ pub enum Event {
     Disabled,
     /// It had been disabled and has answered.
     Recovered,
+    /// Its circuit opened: it is left out by all workers.
+    Ejected(Reason),
+    /// Its circuit closed.
+    Readmitted,
+    /// The circuit of its group opened.
+    Opened(Reason),
+    /// The circuit of its group closed.
+    Closed,
 }
 
 /// What one request has tried so far; begin each request with a new one.
@@ -151,6 +166,11 @@ impl Tried {
     /// May another peer be tried after this one failed? (nginx's `peer.tries`.)
     pub fn may_continue(&self) -> bool {
         self.left > 0
+    }
+
+    /// Was no peer tried yet?
+    pub(super) fn is_empty(&self) -> bool {
+        self.ids.is_empty()
     }
 
     pub(super) fn has(&self, id: u32) -> bool {
@@ -191,7 +211,7 @@ impl State {
         self.primary.is_single = table.primary.len() == 1 && table.backup.is_empty();
         let peers = table.primary.iter().chain(&table.backup);
         self.tries = peers
-            .filter(|peer| !peer.is_down && !peer.is_draining)
+            .filter(|peer| !peer.is_out() && !peer.is_draining)
             .count() as u32;
         self.table = table;
     }
@@ -246,6 +266,20 @@ impl State {
             if let Some(position) = found {
                 let is_single = tier.is_single;
                 let peer = &mut tier.peers[position];
+                let pass = match &peer.watched {
+                    None => Pass::Free,
+                    Some(watched) => match watched.enter(now) {
+                        Some(pass) => pass,
+                        None => {
+                            // Another worker was faster with the last probe.
+                            tried.add(peer.id);
+                            if is_single {
+                                return Err(Shortage::NoneLive);
+                            }
+                            continue;
+                        }
+                    },
+                };
                 let mut is_probe = false;
                 if !is_single && peer.is_past_timeout(now) {
                     peer.checked = Some(now);
@@ -263,10 +297,14 @@ impl State {
                     position,
                     id: peer.id,
                     is_probe,
+                    pass,
                 });
             }
             is_busy |= tier.peers.iter().any(|peer| {
-                let is_live = !peer.is_down && !peer.is_draining && !peer.is_failed(now);
+                let is_live = !peer.is_down
+                    && !peer.is_draining
+                    && !peer.is_failed(now)
+                    && peer.is_admitted(now);
                 is_live && peer.is_full() && !tried.has(peer.id)
             });
             if is_backup || self.backup.peers.is_empty() {
@@ -361,10 +399,11 @@ impl Tier {
                 state.weight = peer.weight;
                 state.effective_weight = i64::from(peer.weight);
             }
-            if state.is_down && !peer.is_down && !state.slow_start.is_zero() {
+            if state.is_down && !peer.is_out() && !state.slow_start.is_zero() {
                 state.recovered = Some(crate::unit::clock::now());
             }
-            state.is_down = peer.is_down;
+            state.is_down = peer.is_out();
+            state.watched.clone_from(&peer.watched);
             state.is_draining = peer.is_draining;
             self.peers.push(state);
         }
@@ -390,6 +429,7 @@ impl Tier {
             && !peer.is_draining
             && !peer.is_failed(now)
             && !peer.is_full()
+            && peer.is_admitted(now)
             && !tried.has(peer.id)
     }
 
@@ -405,8 +445,11 @@ impl Tier {
             .iter()
             .position(|peer| peer.session.as_bytes() == session)?;
         let peer = self.peers.get(position)?;
-        let is_usable =
-            !peer.is_down && !peer.is_failed(now) && !peer.is_full() && !tried.has(peer.id);
+        let is_usable = !peer.is_down
+            && !peer.is_failed(now)
+            && !peer.is_full()
+            && peer.is_admitted(now)
+            && !tried.has(peer.id);
         is_usable.then_some(position)
     }
 
@@ -604,8 +647,9 @@ impl PeerState {
             max_fails: server.max_fails,
             fail_timeout: server.fail_timeout,
             slow_start: server.slow_start,
-            is_down: peer.is_down,
+            is_down: peer.is_out(),
             is_draining: peer.is_draining,
+            watched: peer.watched.clone(),
             ..Self::gone()
         }
     }
@@ -628,6 +672,7 @@ impl PeerState {
             recovered: None,
             is_down: true,
             is_draining: false,
+            watched: None,
             average_time: 0.0,
             starts: 0.0,
         }
@@ -642,14 +687,23 @@ impl PeerState {
         self.max_fails > 0 && self.fails >= self.max_fails && !self.is_past_timeout(now)
     }
 
+    fn is_admitted(&self, now: Instant) -> bool {
+        let watched = self.watched.as_ref();
+        watched.is_none_or(|watched| watched.admits(now))
+    }
+
     fn is_full(&self) -> bool {
         self.max_connections > 0 && self.connections >= self.max_connections
     }
 
     /// The part of its weight that a slow start gives it, from 1 to `scale`.
     fn ramp(&self, scale: i64, now: Instant) -> i64 {
-        match self.recovered {
-            Some(recovered) if !self.slow_start.is_zero() => {
+        if self.slow_start.is_zero() {
+            return scale;
+        }
+        let closed = self.watched.as_ref().and_then(Watched::closed_at);
+        match self.recovered.max(closed) {
+            Some(recovered) => {
                 let part = now.duration_since(recovered).as_secs_f64()
                     / self.slow_start.as_secs_f64()
                     * scale as f64;
@@ -709,7 +763,7 @@ impl PeerState {
 }
 
 /// A number that differs each time; the system seeds it once per thread.
-pub(super) fn random_number() -> u64 {
+pub fn random_number() -> u64 {
     use std::hash::{BuildHasher as _, Hasher as _};
     std::hash::RandomState::new().build_hasher().finish()
 }

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use super::balance::{State, Wish};
 use super::group::Peers;
 use crate::conf::source::Span;
+use crate::conf::typed::health::Guard;
 use crate::conf::typed::listen::Address;
 use crate::conf::typed::upstream::{Keepalive, Method, PeerAddress, Upstream, UpstreamServer};
 use crate::http::exchange::{Connection, Exchange};
@@ -62,6 +63,7 @@ pub fn upstream(method: Method, servers: Vec<UpstreamServer>) -> Upstream {
             time: Duration::from_secs(3600),
             timeout: Duration::from_secs(60),
         },
+        guard: Guard::default(),
         queue: None,
         resolver: None,
         span: Span::default(),

@@ -7,20 +7,25 @@
 //! logged here.
 
 use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU32;
 use std::rc::Rc;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::Notify;
 
 use super::balance::{self, Choice, Event, Shortage, State, Tried, Verdict, Wish};
+use super::circuit::{Circuit, LimitsById, Pass, Report, Turn, Watched, Window};
 use super::hash::Circle;
+use super::health::{Condition, Finding, Record};
+use super::queue::{Class, Counts, Queue};
 use super::sticky::{self, Sessions};
 use crate::conf::source::Span;
+use crate::conf::typed::health::{Guard, HealthCheck, RetryBudget};
 use crate::conf::typed::listen::Address;
 use crate::conf::typed::upstream::{
     Keepalive, Method, PeerAddress, RandomChoice, TimeUntil, Upstream, UpstreamServer,
@@ -29,6 +34,12 @@ use crate::http::exchange::Exchange;
 use crate::http::variables;
 use crate::metrics::traffic::{self, PeerId, PeerKey};
 use crate::unit::clock;
+
+/// The time over which the budget of retries is counted.
+const BUDGET_WINDOW: Duration = Duration::from_secs(10);
+
+/// Who finds a queue full is told to come again after no more than this.
+const MOST_RETRY_AFTER: Duration = Duration::from_secs(30);
 
 /// One peer: an address of one `server` line.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,8 +62,19 @@ pub struct Peer {
     pub is_down: bool,
     /// Gets only the requests of sessions that belong to it.
     pub is_draining: bool,
+    /// What checks say of it.
+    pub condition: Condition,
+    /// Its circuit, with `eject`.
+    pub watched: Option<Watched>,
     /// What its attempts are counted as.
     pub traffic_id: PeerId,
+}
+
+impl Peer {
+    /// Does it get nothing, because somebody or a check says so?
+    pub fn is_out(&self) -> bool {
+        self.is_down || self.condition.is_out()
+    }
 }
 
 /// All peers of a group at one moment.
@@ -114,8 +136,20 @@ pub struct Peers {
     /// The balance of all workers, with `zone`.
     shared: Option<Mutex<State>>,
     queue: Arc<Queue>,
+    waiting: Arc<Counts>,
     sessions: Option<Arc<Mutex<Sessions>>>,
+    /// The circuit of the group, with `breaker`.
+    breaker: Option<Watched>,
+    /// Requests and retries, with `retry_budget`.
+    budget: Option<Arc<Window>>,
+    /// Held while a peer is being left out.
+    ejecting: Mutex<()>,
+    /// Told when peers changed, or are to be checked now.
+    changed: Notify,
 }
+
+/// A peer as it is known from one table to the next: its line and its address.
+type Key = (usize, Address);
 
 #[derive(Debug)]
 struct Known {
@@ -126,6 +160,13 @@ struct Known {
     overrides: Vec<(usize, Address, Override)>,
     /// The upstream was computed from a request.
     is_computed: bool,
+    /// Are the peers checked, and is a new one to pass first?
+    checked: Option<bool>,
+    records: HashMap<Key, Record>,
+    circuits: HashMap<Key, Arc<Circuit>>,
+    limits: Option<Arc<LimitsById>>,
+    /// Peers that somebody wants to be checked now.
+    asked: Vec<Key>,
 }
 
 impl Peers {
@@ -144,9 +185,29 @@ impl Peers {
             addresses: vec![Vec::new(); upstream.servers.len()],
             overrides: Vec::new(),
             is_computed,
+            checked: None,
+            records: HashMap::new(),
+            circuits: HashMap::new(),
+            limits: (upstream.guard.eject.as_ref())
+                .map(|eject| Arc::new(LimitsById(eject.limits.clone()))),
+            asked: Vec::new(),
         };
         if let Some(previous) = previous {
             let old = previous.known.lock();
+            // Where the line of a peer stands now.
+            let line_of = |(server, address): &Key| {
+                let name = &previous.upstream.servers[*server].name;
+                let line = upstream.servers.iter().position(|line| line.name == *name);
+                line.map(|line| (line, address.clone()))
+            };
+            let records = old.records.iter();
+            known.records = records
+                .filter_map(|(key, record)| Some((line_of(key)?, record.clone())))
+                .collect();
+            let circuits = old.circuits.iter();
+            known.circuits = circuits
+                .filter_map(|(key, circuit)| Some((line_of(key)?, Arc::clone(circuit))))
+                .collect();
             for (line, addresses) in upstream.servers.iter().zip(&mut known.addresses) {
                 let mut lines = previous.upstream.servers.iter().zip(&old.addresses);
                 let same = lines.find(|(other, _)| {
@@ -173,13 +234,34 @@ impl Peers {
             .zone
             .as_ref()
             .map(|_| Mutex::new(State::new(&upstream, Arc::clone(&known.table))));
+        let breaker = upstream.guard.breaker.as_ref().map(|limits| {
+            let before = previous.and_then(|previous| previous.breaker.as_ref());
+            let circuit = match before {
+                Some(before) => Arc::clone(before.circuit()),
+                None => Arc::new(Circuit::new(clock::now())),
+            };
+            Watched::new(circuit, Arc::new(LimitsById(limits.clone())))
+        });
+        let budget = upstream.guard.retry_budget.map(|_| {
+            let before = previous.and_then(|previous| previous.budget.clone());
+            before.unwrap_or_default()
+        });
+        let waiting: Arc<Counts> = match previous {
+            Some(previous) => Arc::clone(&previous.waiting),
+            None => Arc::default(),
+        };
         Self {
             upstream,
             epoch: AtomicU64::new(1),
             known: Mutex::new(known),
             shared,
-            queue: Arc::default(),
+            queue: Arc::new(Queue::new(Arc::clone(&waiting))),
+            waiting,
             sessions,
+            breaker,
+            budget,
+            ejecting: Mutex::new(()),
+            changed: Notify::new(),
         }
     }
 
@@ -206,6 +288,7 @@ impl Peers {
             sticky: None,
             zone: None,
             keepalive: Keepalive::usual(),
+            guard: Guard::default(),
             queue: None,
             resolver: None,
             span: Span::default(),
@@ -276,6 +359,96 @@ impl Peers {
             .unwrap_or_default()
     }
 
+    /// The peers are checked from now on; where it is `mandatory`, one that is new gets nothing
+    /// before it has passed.
+    pub fn attend_checks(&self, mandatory: bool) {
+        self.change(|known| known.checked = Some(mandatory));
+    }
+
+    /// Takes in what a check of a peer found out; tells into which condition the peer came by it.
+    pub fn note_finding(
+        &self,
+        server: usize,
+        address: &Address,
+        finding: Finding,
+        check: &HealthCheck,
+    ) -> Option<Condition> {
+        let turned = {
+            let mut known = self.known.lock();
+            let mandatory = known.checked == Some(true);
+            let record = known.records.entry((server, address.clone()));
+            let record = record.or_insert_with(|| Record::new(mandatory));
+            record.note(finding, check).then_some(record.condition)
+        };
+        if turned.is_some() {
+            self.change(|_| {});
+        }
+        turned
+    }
+
+    /// What checks found out about a peer; `None` where none are made.
+    pub fn record(&self, server: usize, address: &Address) -> Option<Record> {
+        let known = self.known.lock();
+        let mandatory = known.checked?;
+        let record = known.records.get(&(server, address.clone()));
+        Some(record.cloned().unwrap_or_else(|| Record::new(mandatory)))
+    }
+
+    /// Asks for a check of a peer now; `false` if its group is not checked.
+    pub fn ask_for_check(&self, server: usize, address: &Address) -> bool {
+        let mut known = self.known.lock();
+        if known.checked.is_none() {
+            return false;
+        }
+        let key = (server, address.clone());
+        if !known.asked.contains(&key) {
+            known.asked.push(key);
+        }
+        drop(known);
+        self.changed.notify_one();
+        true
+    }
+
+    /// The peers that are to be checked now, each told once.
+    pub fn take_asked(&self) -> Vec<(usize, Address)> {
+        std::mem::take(&mut self.known.lock().asked)
+    }
+
+    /// Until the peers changed, or somebody asked for a check. For the one task that checks them.
+    pub async fn changed(&self) {
+        self.changed.notified().await;
+    }
+
+    /// How the circuit of the group stands, with `breaker`.
+    pub fn breaker(&self, now: Instant) -> Option<Report> {
+        self.breaker.as_ref().map(|breaker| breaker.report(now))
+    }
+
+    /// How many requests wait in the queues of all workers, and how many were turned away.
+    pub fn waiting(&self) -> (usize, u64) {
+        let counts = &*self.waiting;
+        let waiting = counts.waiting.load(Ordering::Relaxed);
+        (waiting, counts.refused.load(Ordering::Relaxed))
+    }
+
+    /// May one more peer be left out? Nobody else is told so while what this gives is held: two
+    /// workers must not leave out the last two peers at once.
+    fn may_eject(&self) -> Option<MutexGuard<'_, ()>> {
+        let eject = self.upstream.guard.eject.as_ref()?;
+        let held = self.ejecting.lock();
+        let table = self.table();
+        let all = table.primary.iter().chain(&table.backup);
+        let mut usable = 0;
+        let mut ejected = 0;
+        for peer in all.filter(|peer| !peer.is_out() && !peer.is_draining) {
+            usable += 1;
+            let watched = peer.watched.as_ref();
+            ejected += u64::from(watched.is_some_and(|it| !it.circuit().is_closed()));
+        }
+        let may = ejected + 1 < usable && (ejected + 1) * 100 <= usable * u64::from(eject.most);
+        may.then_some(held)
+    }
+
     fn change(&self, change: impl FnOnce(&mut Known)) -> bool {
         let mut known = self.known.lock();
         change(&mut known);
@@ -283,7 +456,8 @@ impl Peers {
         if has_changed {
             self.epoch.fetch_add(1, Ordering::Release);
             // Whoever waits for a peer may have got one.
-            self.queue.freed.notify_one();
+            self.queue.call();
+            self.changed.notify_one();
         }
         has_changed
     }
@@ -332,6 +506,17 @@ impl Known {
                     false => traffic::peer_id(key),
                     true => traffic::computed_peer_id(key),
                 };
+                let key = (position, address.clone());
+                let condition = match self.checked {
+                    None => Condition::Unchecked,
+                    Some(mandatory) => (self.records.get(&key))
+                        .map_or_else(|| Record::new(mandatory).condition, |it| it.condition),
+                };
+                let watched = self.limits.as_ref().map(|limits| {
+                    let circuit = self.circuits.entry(key);
+                    let circuit = circuit.or_insert_with(|| Arc::new(Circuit::new(clock::now())));
+                    Watched::new(Arc::clone(circuit), Arc::clone(limits))
+                });
                 let session = match &line.route {
                     Some(route) => route.clone(),
                     None => sticky::session_of(&label),
@@ -358,6 +543,8 @@ impl Known {
                     weight: change.weight.map_or(configured, NonZeroU32::get),
                     is_down,
                     is_draining,
+                    condition,
+                    watched,
                     traffic_id,
                 });
                 match line.backup || is_record_backup {
@@ -388,6 +575,14 @@ impl Known {
         let has_changed = *self.table != table;
         if has_changed {
             self.table = Arc::new(table);
+            // What is kept is bounded by the peers that there are.
+            let table = &self.table;
+            let is_known = |(server, address): &Key| {
+                let mut peers = table.primary.iter().chain(&table.backup);
+                peers.any(|peer| peer.server == *server && peer.address == *address)
+            };
+            self.records.retain(|key, _| is_known(key));
+            self.circuits.retain(|key, _| is_known(key));
         }
         has_changed
     }
@@ -406,6 +601,7 @@ pub struct Target {
     /// [`Peer::traffic_id`]
     pub traffic_id: PeerId,
     session: Box<str>,
+    watched: Option<Watched>,
     /// For how long it is left out when it failed too often.
     fail_timeout: Duration,
 }
@@ -417,6 +613,8 @@ pub struct NoPeer {
     pub label: Rc<str>,
     /// Why.
     pub shortage: Shortage,
+    /// After how many seconds it may be worth to ask again, if that is known.
+    pub retry_after: Option<u64>,
 }
 
 /// One upstream as one worker sees it.
@@ -441,14 +639,6 @@ struct Targets {
     backup: Vec<Rc<Target>>,
 }
 
-/// Requests that wait for a peer. One is at the front and is told of every peer that frees up.
-#[derive(Debug, Default)]
-struct Queue {
-    length: AtomicUsize,
-    front: tokio::sync::Mutex<()>,
-    freed: Notify,
-}
-
 impl Group {
     /// A worker's view of the peers.
     pub fn new(peers: Arc<Peers>) -> Rc<Self> {
@@ -456,7 +646,7 @@ impl Group {
         let own = peers.shared.is_none();
         let own = own.then(|| RefCell::new(State::new(&peers.upstream, table)));
         let queue = match own {
-            Some(_) => Arc::default(),
+            Some(_) => Arc::new(Queue::new(Arc::clone(&peers.waiting))),
             None => Arc::clone(&peers.queue),
         };
         Rc::new(Self {
@@ -523,6 +713,13 @@ impl Group {
         tried: &mut Tried,
         now: Instant,
     ) -> Result<Selected, NoPeer> {
+        let breaker_pass = match &self.peers.breaker {
+            None => Pass::Free,
+            Some(breaker) => match breaker.enter(now) {
+                Some(pass) => pass,
+                None => return Err(self.none(Shortage::Open, Some(breaker.report(now).left))),
+            },
+        };
         let method = &self.peers.upstream.method;
         let chosen = self.with_state(|state| {
             let choice = state.select(method, wish, tried, now)?;
@@ -538,61 +735,114 @@ impl Group {
                     group: Rc::clone(self),
                     target,
                     choice,
+                    breaker_pass,
                     started: now,
+                    has_head: Cell::new(false),
                     is_over: false,
                 })
             }
-            Err(shortage) => Err(NoPeer {
-                label: Rc::clone(&self.name),
-                shortage,
-            }),
+            Err(shortage) => {
+                if let Some(breaker) = &self.peers.breaker {
+                    breaker.leave(breaker_pass, None, now, || Some(()));
+                }
+                Err(self.none(shortage, None))
+            }
         }
     }
 
+    fn none(&self, shortage: Shortage, wait: Option<Duration>) -> NoPeer {
+        NoPeer {
+            label: Rc::clone(&self.name),
+            shortage,
+            retry_after: wait.map(|wait| wait.as_millis().div_ceil(1000).max(1) as u64),
+        }
+    }
+
+    /// Do requests wait here when all peers have as many as they may have?
+    pub fn has_queue(&self) -> bool {
+        self.peers.upstream.queue.is_some()
+    }
+
     /// As [`Self::select`], but where all peers are at `max_conns`, waits in the `queue` for one, in
-    /// order of arrival, for as long as the queue's timeout.
+    /// order of class and arrival, for as long as the queue's timeout.
     pub async fn select_in_turn(
         self: &Rc<Self>,
         exchange: &Exchange,
         tried: &mut Tried,
+        class: Class,
     ) -> Result<Selected, NoPeer> {
         let Some((room, patience)) = self.peers.upstream.queue else {
             return self.select(exchange, tried, clock::now());
         };
-        let queue = &*self.queue;
-        if queue.length.load(Ordering::Relaxed) == 0 {
+        let queue = &self.queue;
+        if queue.is_empty() {
             match self.select(exchange, tried, clock::now()) {
                 Err(none) if none.shortage == Shortage::Busy => {}
                 other => return other,
             }
         }
-        let busy = || NoPeer {
-            label: Rc::clone(&self.name),
-            shortage: Shortage::Busy,
+        // Whoever is turned away now would not be served sooner than those who wait.
+        let busy = || {
+            queue.note_refused();
+            self.none(Shortage::Busy, Some(patience.min(MOST_RETRY_AFTER)))
         };
-        let Some(_place) = Place::take(queue, room) else {
+        let Some(place) = queue.join(class, room) else {
             return Err(busy());
         };
-        // The one at the front looks again, in case a peer came back without anybody leaving.
-        queue.freed.notify_one();
+        // The one in front looks again, in case a peer came back without anybody leaving.
+        queue.call();
         let deadline = tokio::time::Instant::now() + patience;
-        let Ok(_front) = tokio::time::timeout_at(deadline, queue.front.lock()).await else {
-            return Err(busy());
-        };
         loop {
+            match tokio::time::timeout_at(deadline, place.called()).await {
+                Ok(true) => {}
+                // Too late, or somebody of a higher class has the place.
+                Ok(false) | Err(_) => return Err(busy()),
+            }
             match self.select(exchange, tried, clock::now()) {
-                Err(none) if none.shortage == Shortage::Busy => {}
+                Err(none) if none.shortage == Shortage::Busy => match tried.is_empty() {
+                    true => place.wait_on(),
+                    // What is free was tried; another may take it.
+                    false => place.pass_on(),
+                },
                 other => {
+                    place.finish();
                     // There may be room for the next as well.
-                    queue.freed.notify_one();
+                    queue.call();
                     return other;
                 }
             }
-            let freed = queue.freed.notified();
-            if tokio::time::timeout_at(deadline, freed).await.is_err() {
-                return Err(busy());
-            }
         }
+    }
+
+    /// A request begins; counts for the budget of retries.
+    pub fn note_request(&self, now: Instant) {
+        if let Some(budget) = &self.peers.budget {
+            budget.record(self.time(now), BUDGET_WINDOW, false);
+        }
+    }
+
+    /// May a request be tried at another peer? Where it may, that is counted.
+    pub fn may_retry(&self, now: Instant) -> bool {
+        let (Some(window), Some(budget)) =
+            (&self.peers.budget, self.peers.upstream.guard.retry_budget)
+        else {
+            return true;
+        };
+        let RetryBudget { percent, least } = budget;
+        let time = self.time(now);
+        let (all, retries) = window.sum(time, BUDGET_WINDOW);
+        let allowed = (all - retries) * u64::from(percent) / 100;
+        let may = retries < allowed.max(u64::from(least));
+        if may {
+            window.record(time, BUDGET_WINDOW, true);
+        }
+        may
+    }
+
+    /// Milliseconds since some moment that all workers share.
+    fn time(&self, now: Instant) -> u64 {
+        static ORIGIN: LazyLock<Instant> = LazyLock::new(Instant::now);
+        now.saturating_duration_since(*ORIGIN).as_millis() as u64
     }
 
     /// Runs with the state in force, brought up to date.
@@ -642,6 +892,7 @@ impl Group {
                     server_name: Rc::from(&*line.name),
                     traffic_id: peer.traffic_id,
                     session: peer.session.clone(),
+                    watched: peer.watched.clone(),
                     fail_timeout: line.fail_timeout,
                 })
             };
@@ -672,23 +923,6 @@ impl Group {
     }
 }
 
-/// A place in the queue.
-struct Place<'a>(&'a Queue);
-
-impl<'a> Place<'a> {
-    fn take(queue: &'a Queue, room: usize) -> Option<Self> {
-        let place = Self(queue);
-        // Counted first: two workers must not both take the last place.
-        (queue.length.fetch_add(1, Ordering::Relaxed) < room).then_some(place)
-    }
-}
-
-impl Drop for Place<'_> {
-    fn drop(&mut self) {
-        self.0.length.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
 /// A peer in use by a request: counted as a connection to it until this ends. [`Self::succeed`] and
 /// [`Self::fail`] say what it was worth; dropped without a word (the client went away, a panic) it
 /// gives its place back and tells nothing about the peer.
@@ -697,7 +931,10 @@ pub struct Selected {
     group: Rc<Group>,
     target: Rc<Target>,
     choice: Choice,
+    /// How the circuit of the group let it in.
+    breaker_pass: Pass,
     started: Instant,
+    has_head: Cell<bool>,
     is_over: bool,
 }
 
@@ -719,6 +956,7 @@ impl Selected {
     /// The head of the response is there, this long after the attempt began. Counts for `least_time
     /// header` and `sticky learn … header`, and costs nothing else.
     pub fn head_received(&self, exchange: &Exchange, time: Duration, now: Instant) {
+        self.has_head.set(true);
         if self.group.measures(TimeUntil::Header) {
             self.group
                 .with_state(|state| state.measure(self.choice, time));
@@ -733,18 +971,20 @@ impl Selected {
                 .with_state(|state| state.measure(self.choice, time));
         }
         self.learn_session(exchange, false, now);
-        self.end(Some(Verdict::Worked), now)
+        let head_time = (exchange.attempts.last()).and_then(|attempt| attempt.header_time);
+        let answer = Answer::Head(exchange.upstream_head.status, head_time);
+        self.end(Some(Verdict::Worked), answer, now)
     }
 
     /// The peer answered, and another is tried although it did nothing wrong (403, 404): nginx's
     /// `NGX_PEER_NEXT`.
     pub fn pass_over(mut self, now: Instant) -> Option<Event> {
-        self.end(Some(Verdict::Worked), now)
+        self.end(Some(Verdict::Worked), Answer::Head(0, None), now)
     }
 
     /// The attempt failed as `proxy_next_upstream` counts failures.
     pub fn fail(mut self, now: Instant) -> Option<Event> {
-        self.end(Some(Verdict::Failed), now)
+        self.end(Some(Verdict::Failed), Answer::None, now)
     }
 
     fn learn_session(&self, exchange: &Exchange, is_head: bool, now: Instant) {
@@ -761,7 +1001,7 @@ impl Selected {
         }
     }
 
-    fn end(&mut self, verdict: Option<Verdict>, now: Instant) -> Option<Event> {
+    fn end(&mut self, verdict: Option<Verdict>, answer: Answer, now: Instant) -> Option<Event> {
         if self.is_over {
             return None;
         }
@@ -776,19 +1016,50 @@ impl Selected {
             Some(Event::Recovered) => {
                 traffic::take_in(self.target.traffic_id, self.group.own.is_none());
             }
-            None => {}
+            _ => {}
         }
-        let queue = &*self.group.queue;
-        if queue.length.load(Ordering::Relaxed) > 0 {
-            queue.freed.notify_one();
-        }
-        event
+        let peers = &*self.group.peers;
+        let judged = |watched: &Watched| match (verdict, answer) {
+            (Some(Verdict::Failed), _) => Some(true),
+            (Some(Verdict::Worked), Answer::Head(status, time)) => {
+                Some(watched.is_failure(status, time))
+            }
+            // Nobody waited for the end. That tells something only where it took too long.
+            _ => {
+                let time = now.saturating_duration_since(self.started);
+                (!self.has_head.get() && watched.is_overdue(time)).then_some(true)
+            }
+        };
+        let of_peer = self.target.watched.as_ref().and_then(|watched| {
+            let may_open = || peers.may_eject();
+            match watched.leave(self.choice.pass, judged(watched), now, may_open)? {
+                Turn::Opened(reason) => Some(Event::Ejected(reason)),
+                Turn::Closed => Some(Event::Readmitted),
+            }
+        });
+        let of_group = peers.breaker.as_ref().and_then(|breaker| {
+            match breaker.leave(self.breaker_pass, judged(breaker), now, || Some(()))? {
+                Turn::Opened(reason) => Some(Event::Opened(reason)),
+                Turn::Closed => Some(Event::Closed),
+            }
+        });
+        self.group.queue.call();
+        of_group.or(of_peer).or(event)
     }
+}
+
+/// What a peer answered.
+#[derive(Debug, Clone, Copy)]
+enum Answer {
+    /// Nothing that could be used.
+    None,
+    /// A status, and its head after so long.
+    Head(u16, Option<Duration>),
 }
 
 impl Drop for Selected {
     fn drop(&mut self) {
-        self.end(None, clock::now());
+        self.end(None, Answer::None, clock::now());
     }
 }
 
@@ -1093,11 +1364,13 @@ mod tests {
         let exchange = exchange(CLIENT, "", &[]);
         let (mut one, mut two, mut three) = (Tried::default(), Tried::default(), Tried::default());
         let held = select(&group).expect("it is free");
-        let mut first = pin!(group.select_in_turn(&exchange, &mut one));
-        let mut second = pin!(group.select_in_turn(&exchange, &mut two));
+        let mut first = pin!(group.select_in_turn(&exchange, &mut one, Class::Normal));
+        let mut second = pin!(group.select_in_turn(&exchange, &mut two, Class::Normal));
         assert!(poll(&mut first).is_pending());
         assert!(poll(&mut second).is_pending());
-        let late = group.select_in_turn(&exchange, &mut three).await;
+        let late = group
+            .select_in_turn(&exchange, &mut three, Class::Normal)
+            .await;
         assert_eq!(late.err().map(|it| it.shortage), Some(Shortage::Busy));
         assert!(poll(&mut first).is_pending());
         drop(held);
@@ -1108,7 +1381,7 @@ mod tests {
         assert!(poll(&mut second).is_pending());
         drop(held);
         assert!(matches!(poll(&mut second), Poll::Ready(Ok(_))));
-        assert_eq!(group.queue.length.load(Ordering::Relaxed), 0);
+        assert_eq!(group.queue.len(), 0);
     }
 
     #[tokio::test]
@@ -1117,15 +1390,15 @@ mod tests {
         let exchange = exchange(CLIENT, "", &[]);
         let (mut one, mut two) = (Tried::default(), Tried::default());
         let held = select(&group).expect("it is free");
-        let mut first = Box::pin(group.select_in_turn(&exchange, &mut one));
-        let mut second = pin!(group.select_in_turn(&exchange, &mut two));
+        let mut first = Box::pin(group.select_in_turn(&exchange, &mut one, Class::Normal));
+        let mut second = pin!(group.select_in_turn(&exchange, &mut two, Class::Normal));
         assert!(poll(&mut first.as_mut()).is_pending());
         assert!(poll(&mut second).is_pending());
         drop(held);
         // The first was told of the free peer, and leaves without taking it.
         drop(first);
         assert!(matches!(poll(&mut second), Poll::Ready(Ok(_))));
-        assert_eq!(group.queue.length.load(Ordering::Relaxed), 0);
+        assert_eq!(group.queue.len(), 0);
     }
 
     #[tokio::test]
@@ -1133,9 +1406,11 @@ mod tests {
         let group = queued(4, Duration::from_millis(10));
         let exchange = exchange(CLIENT, "", &[]);
         let _held = select(&group).expect("it is free");
-        let late = group.select_in_turn(&exchange, &mut Tried::default()).await;
+        let late = group
+            .select_in_turn(&exchange, &mut Tried::default(), Class::Normal)
+            .await;
         assert_eq!(late.err().map(|it| it.shortage), Some(Shortage::Busy));
-        assert_eq!(group.queue.length.load(Ordering::Relaxed), 0);
+        assert_eq!(group.queue.len(), 0);
     }
 
     #[test]

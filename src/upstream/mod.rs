@@ -6,10 +6,13 @@
 //! a [`group::Selected`], which gives its place back exactly once, however the request ends.
 
 pub mod balance;
+pub mod circuit;
 pub mod group;
 pub mod hash;
+pub mod health;
 pub mod multiplexed;
 pub mod pool;
+pub mod queue;
 pub mod refresh;
 pub mod sticky;
 

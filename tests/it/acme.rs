@@ -512,6 +512,83 @@ fn two_instances_with_one_state_directory_place_one_order() {
 }
 
 #[test]
+fn the_instance_that_the_authority_comes_to_gives_the_proof_of_the_one_that_orders() {
+    for challenge in ["http-01", "tls-alpn-01"] {
+        let pebble = Pebble::start();
+        let shared = tempfile::tempdir().expect("a directory");
+        let place = shared.path().join("acme");
+        let servers = secure("a.example.com", "acme_certificate pebble;");
+        let issuer = format!("state_path {}; challenge {challenge};", place.display());
+        // Behind the address of the name stands one that has no certificate to order.
+        let other = secure("b.example.com", "acme_certificate pebble;");
+        let at_address = setup(&pebble, &issuer, &other).start();
+        eventually("the first one has its certificate", || {
+            is_served(&pebble, "b.example.com").then_some(())
+        });
+        let ports = [
+            crate::support::ports::reserve(),
+            crate::support::ports::reserve(),
+        ];
+        let orders = setup(&pebble, &issuer, &servers)
+            .set("HTTP", ports[0].number)
+            .set("TLS", ports[1].number)
+            .start();
+        eventually("the certificate is served", || {
+            serial_at(&pebble, "a.example.com", ports[1].number)
+        });
+        let left = fs::read_dir(place.join("proofs")).expect("it was made");
+        assert_eq!(left.count(), 0, "{challenge}");
+        drop((at_address, orders));
+    }
+}
+
+#[test]
+fn a_clock_that_is_wrong_by_the_authority_is_told() {
+    let pebble = Pebble::start();
+    let front = pebble.front(|_| {
+        Verdict::Change(Box::new(|mut answer| {
+            answer
+                .fields
+                .retain(|(name, _)| !name.eq_ignore_ascii_case("date"));
+            answer.field("Date", "Sun, 06 Nov 2094 08:49:37 GMT")
+        }))
+    });
+    let servers = secure("a.example.com", "acme_certificate pebble;");
+    let server = setup(&pebble, "", &servers).set("URI", front.uri()).start();
+    let control = crate::control::Control::of(&server);
+    eventually("it is told", || {
+        let summary: openclaw::protocol::Summary = control.must_get("/v1/summary");
+        let clock = summary.certificate_states.clock;
+        (clock.contains("behind the authorities'") && summary.warning == Some(clock)).then_some(())
+    });
+}
+
+#[test]
+fn a_provider_of_dns_that_cannot_be_used_is_told_before_an_order_needs_it() {
+    let pebble = Pebble::start();
+    let conf = "dns_provider zone { provider cloudflare; api_token file:%PREFIX%/none; }"
+        .to_owned()
+        + &CONF.replace("%ISSUER%", "challenge dns-01 zone;").replace(
+            "%SERVERS%",
+            &secure("*.example.com", "acme_certificate pebble;"),
+        );
+    let server = Setup::http(&conf)
+        .set("URI", pebble.uri())
+        .set("CA", pebble.trusted().display())
+        .set("HTTP", pebble.http.number)
+        .set("TLS", pebble.tls.number)
+        .start();
+    let control = crate::control::Control::of(&server);
+    let why: openclaw::protocol::Preflight = control
+        .post("/v1/certificates/why", &json!({ "name": "*.example.com" }))
+        .expect("it is looked into");
+    let check = why.checks.iter().find(|check| check.subject == "provider");
+    let check = check.unwrap_or_else(|| panic!("{:?}", why.checks));
+    assert_eq!(check.level, openclaw::protocol::Level::Bad);
+    assert!(check.seen.contains("`zone`"), "{}", check.seen);
+}
+
+#[test]
 fn two_hundred_names_get_through() {
     let pebble = Pebble::start();
     let servers: String = (0..200)

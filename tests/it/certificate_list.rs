@@ -252,6 +252,42 @@ fn an_imported_certificate_is_served_and_can_be_taken_back() {
     assert_eq!(fs::read_to_string(&conf).expect("there"), before);
 }
 
+#[test]
+fn a_container_with_certificate_and_key_is_imported_under_its_password() {
+    let authority = Authority::new();
+    let server = start(&authority);
+    let prefix = server.site().prefix.clone();
+    let file = |name: &str| prefix.join(name).display().to_string();
+    let [pem, key, container] = ["new.pem", "new.key", "new.pfx"].map(file);
+    let made = Command::new("openssl")
+        .args(["pkcs12", "-export", "-in", &pem, "-inkey", &key])
+        .args(["-out", &container, "-passout", "pass:open sesame"])
+        .status()
+        .expect("openssl runs");
+    assert!(made.success());
+    fs::write(prefix.join("wrong"), "open\n").expect("written");
+    fs::write(prefix.join("right"), "open sesame\r\nsecond line\n").expect("written");
+    let import = |password: &str| {
+        let password = file(password);
+        let words = ["cert", "import", "gone.test", "--cert", &container];
+        let more = ["--password-file", &password, "-y"];
+        word(&server, &[&words[..], &more].concat())
+    };
+    let refused = import("wrong");
+    assert_eq!(refused.status.code(), Some(1), "{}", said(&refused));
+    assert!(
+        said(&refused).contains("the password does not open it"),
+        "{}",
+        said(&refused)
+    );
+    let done = import("right");
+    assert_eq!(done.status.code(), Some(0), "{}", said(&done));
+    assert!(!said(&done).contains("sesame"));
+    eventually("it is served", || {
+        served(&server, "gone.test").then_some(())
+    });
+}
+
 /// A name server that knows no name but `shop.example.com`, which it sends elsewhere, and whom
 /// `example.com` permits to certify.
 fn name_server() -> std::net::SocketAddr {

@@ -107,10 +107,11 @@ fn every_code_is_told_by_some_case() {
     assert!(missing.is_empty(), "no case has {missing:?}");
 }
 
-/// What is wrong with certificates: one that is not there, one that others can read the key of or that
+/// What is wrong with the directories of caches, and with certificates: one that is not there, one that others can read the key of or that
 /// has expired, one for another name.
 fn examined() -> Vec<Diagnostic> {
     let text = "events {} http {
+        proxy_cache_path /dev/null/one keys_zone=one:1m;
         server { listen 1 ssl; ssl_certificate none.pem; ssl_certificate_key none.key; }
         server { listen 1 ssl; server_name else.test;
             ssl_certificate root.pem; ssl_certificate intermediate.pem;
@@ -122,11 +123,12 @@ fn examined() -> Vec<Diagnostic> {
     let mut loaded = include::load_text(&path, text.to_owned(), &directory);
     check(&mut loaded);
     let config = lower(&mut loaded, Path::new("/"), &[]).expect("nothing is wrong with the text");
-    let found = examine(&config.http);
+    let mut found = examine(&config.http);
     let unusable = found
         .iter()
         .filter(|problem| problem.code == Code::CERTIFICATE_UNUSABLE);
     assert_eq!(unusable.count(), 3, "{found:?}");
+    found.extend(openclaw::cache::place::examine(&config.http));
     found
 }
 

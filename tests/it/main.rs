@@ -18,6 +18,7 @@ mod control;
 mod dashboard;
 mod floors;
 mod grpc;
+mod health;
 mod hop_by_hop;
 mod http2;
 mod http2_conformance;

@@ -34,7 +34,7 @@ use crate::conf::typed::location::ServerName;
 use crate::conf::typed::log::Target;
 use crate::control::firewall::{self, Firewall, Passage, Rules};
 use crate::process::{self, Setup, places};
-use crate::protocol::Problem;
+use crate::protocol::{Problem, Summary};
 use crate::unit::printable::escape;
 use machine::Clock;
 use ports::Listening;
@@ -177,7 +177,7 @@ pub fn run(daemon: &Daemon) -> ExitCode {
         permissions(setup, config, session.as_ref(), &mut findings);
         open_files(config, session.as_ref(), &mut findings);
     }
-    clock(&mut findings);
+    clock(session.as_ref(), &mut findings);
     memory(&mut findings);
     if daemon.json {
         print_json(&findings);
@@ -843,8 +843,17 @@ fn open_files(config: &Config, session: Option<&Session>, findings: &mut Finding
         ));
 }
 
-fn clock(findings: &mut Findings) {
+fn clock(session: Option<&Session>, findings: &mut Findings) {
     let now = Timestamp::now();
+    // What authorities say of the time is worth more than what this machine thinks of itself.
+    let summary = session.and_then(|session| session.get::<Summary>("/v1/summary").ok());
+    if let Some(summary) = summary.filter(|summary| !summary.certificate_states.clock.is_empty()) {
+        let seen = escape(&summary.certificate_states.clock).into_owned();
+        findings
+            .add(Level::Fail, "clock", seen)
+            .command("sudo timedatectl set-ntp true");
+        return;
+    }
     match machine::clock(now, machine::clock_is_steered()) {
         Clock::Synchronized => {
             findings.add(Level::Ok, "clock", format!("{now:.0}, kept right"));

@@ -1,4 +1,4 @@
-//! Rows about what becomes of an answer's body: compression.
+//! Rows about what becomes of an answer's body.
 
 use super::{
     ANY_NUMBER, Argument, Argument::*, COUNT, Directive, HTTP_SERVER_LOCATION,
@@ -6,6 +6,8 @@ use super::{
 };
 
 const GZIP: &str = "http_gzip";
+/// What nginx has no module for in its own sources.
+const OWN: &str = "openclaw";
 
 const LEVEL: Argument = Number { min: 1, max: 9 };
 const PROXIED: Argument = OneOf(&[
@@ -19,6 +21,7 @@ const PROXIED: Argument = OneOf(&[
     "auth",
     "any",
 ]);
+const STATIC: Argument = OneOf(&["on", "off", "always"]);
 const OWN_BUFFERS: &str = "buffers size themselves";
 
 pub(super) const ROWS: &[Directive] = &[
@@ -75,4 +78,104 @@ pub(super) const ROWS: &[Directive] = &[
         .default("off")
         .no_effect("what can be sent is sent at once")
         .help("whether gzip sends small pieces"),
+    row(
+        "http_gzip_static",
+        "gzip_static",
+        HTTP_SERVER_LOCATION,
+        &[STATIC],
+    )
+    .default("off")
+    .help("whether `FILE.gz` is sent for `FILE`: to clients that take gzip, or `always`"),
+    row("http_gunzip", "gunzip", HTTP_SERVER_LOCATION, &[Flag])
+        .default("off")
+        .help("whether gzip of peers is unpacked for clients that do not take it"),
+    row(
+        "http_gunzip",
+        "gunzip_buffers",
+        HTTP_SERVER_LOCATION,
+        &[COUNT, Size],
+    )
+    .default("32 4k")
+    .no_effect(OWN_BUFFERS)
+    .help("buffers for what is unpacked"),
+    row(OWN, "brotli", HTTP_TO_IF_IN_LOCATION, &[Flag])
+        .default("off")
+        .help("whether bodies are compressed with brotli for clients that take it"),
+    row(OWN, "brotli_types", HTTP_SERVER_LOCATION, &[Text])
+        .takes(1, ANY_NUMBER)
+        .many()
+        .default("text/html")
+        .help("media types that brotli compresses besides text/html; `*` is all"),
+    row(
+        OWN,
+        "brotli_comp_level",
+        HTTP_SERVER_LOCATION,
+        &[Number { min: 0, max: 11 }],
+    )
+    .default("6")
+    .help("how hard brotli tries: from 0, fast, to 11, small"),
+    row(OWN, "brotli_window", HTTP_SERVER_LOCATION, &[Size])
+        .default("512k")
+        .help("how far back brotli looks for repetitions: a power of two from 1k to 16m"),
+    row(OWN, "brotli_min_length", HTTP_SERVER_LOCATION, &[Size])
+        .default("20")
+        .help("bodies known to be shorter, in bytes, are not compressed with brotli"),
+    row(OWN, "brotli_buffers", HTTP_SERVER_LOCATION, &[COUNT, Size])
+        .default("32 4k")
+        .no_effect(OWN_BUFFERS)
+        .help("buffers for what brotli puts out"),
+    row(OWN, "brotli_static", HTTP_SERVER_LOCATION, &[STATIC])
+        .default("off")
+        .help("whether `FILE.br` is sent for `FILE`: to clients that take brotli, or `always`"),
+    row(OWN, "zstd", HTTP_TO_IF_IN_LOCATION, &[Flag])
+        .default("off")
+        .help("whether bodies are compressed with zstd for clients that take it"),
+    row(OWN, "zstd_types", HTTP_SERVER_LOCATION, &[Text])
+        .takes(1, ANY_NUMBER)
+        .many()
+        .default("text/html")
+        .help("media types that zstd compresses besides text/html; `*` is all"),
+    row(
+        OWN,
+        "zstd_comp_level",
+        HTTP_SERVER_LOCATION,
+        &[Number { min: 1, max: 22 }],
+    )
+    .default("1")
+    .help("how hard zstd tries: from 1, fast, to 22, small"),
+    row(OWN, "zstd_min_length", HTTP_SERVER_LOCATION, &[Size])
+        .default("20")
+        .help("bodies known to be shorter, in bytes, are not compressed with zstd"),
+    row(OWN, "zstd_buffers", HTTP_SERVER_LOCATION, &[COUNT, Size])
+        .default("32 4k")
+        .no_effect(OWN_BUFFERS)
+        .help("buffers for what zstd puts out"),
+    row(OWN, "zstd_static", HTTP_SERVER_LOCATION, &[STATIC])
+        .default("off")
+        .help("whether `FILE.zst` is sent for `FILE`: to clients that take zstd, or `always`"),
+    row("http_sub", "sub_filter", HTTP_SERVER_LOCATION, &[Template])
+        .takes(2, 2)
+        .many()
+        .help("replaces a text in bodies by another one; capital letters make no difference"),
+    row(
+        "http_sub",
+        "sub_filter_types",
+        HTTP_SERVER_LOCATION,
+        &[Text],
+    )
+    .takes(1, ANY_NUMBER)
+    .many()
+    .default("text/html")
+    .help("media types in which text is replaced besides text/html; `*` is all"),
+    row("http_sub", "sub_filter_once", HTTP_SERVER_LOCATION, &[Flag])
+        .default("on")
+        .help("whether each text is replaced once only"),
+    row(
+        "http_sub",
+        "sub_filter_last_modified",
+        HTTP_SERVER_LOCATION,
+        &[Flag],
+    )
+    .default("off")
+    .help("whether an answer keeps its `Last-Modified` although text is replaced"),
 ];

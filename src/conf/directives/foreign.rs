@@ -51,28 +51,6 @@ static COMING: &[Lack] = &[
         names: "slice",
     },
     Lack {
-        why: "unpacking for clients without gzip (nginx's http_gunzip) is not available in this version",
-        names: "gunzip gunzip_buffers",
-    },
-    Lack {
-        why: "compression with brotli is not available in this version",
-        names: "brotli brotli_static brotli_types brotli_buffers brotli_comp_level brotli_window \
-                brotli_min_length",
-    },
-    Lack {
-        why: "compression with zstd is not available in this version",
-        names: "zstd zstd_static zstd_types zstd_buffers zstd_comp_level zstd_min_length \
-                zstd_dict_file",
-    },
-    Lack {
-        why: "replacing text in answers (nginx's http_sub) is not available in this version",
-        names: "sub_filter sub_filter_types sub_filter_once sub_filter_last_modified",
-    },
-    Lack {
-        why: "active health checks (nginx's commercial http_upstream_hc) are not available in this version",
-        names: "health_check health_check_timeout match",
-    },
-    Lack {
         why: "lookup of countries (nginx's http_geoip) is not available in this version",
         names: "geoip_country geoip_org geoip_city geoip_proxy geoip_proxy_recursive",
     },
@@ -312,6 +290,10 @@ static ABSENT: &[Lack] = &[
                 js_preload_object js_preread js_set js_shared_dict_zone js_var",
     },
     Lack {
+        why: "dictionaries of zstd are not supported: no browser takes what is packed with one this way",
+        names: "zstd_dict_file",
+    },
+    Lack {
         why: "the module headers-more is not supported; use `add_header` and `proxy_hide_header`",
         names: "more_set_headers more_clear_headers more_set_input_headers \
                 more_clear_input_headers",
@@ -344,7 +326,7 @@ static ABSENT: &[Lack] = &[
     },
     Lack {
         why: "the interface for live activity of nginx's commercial version is not supported",
-        names: "api status status_format status_zone upstream_conf",
+        names: "api status_format status_zone upstream_conf",
     },
     Lack {
         why: "this part of tokens and logins of nginx's commercial version is not supported",
@@ -474,7 +456,7 @@ mod tests {
 
     #[test]
     fn a_planned_feature_says_that_this_version_lacks_it() {
-        for name in ["sub_filter", "proxy_cache"] {
+        for name in ["slice", "proxy_cache"] {
             let why = foreign(name).expect("known");
             assert!(why.ends_with("not available in this version"), "{why}");
         }

@@ -389,9 +389,8 @@ values    a time is a number of seconds, or numbers with ms, s, m, h, d, w, M an
     #[test]
     fn a_foreign_directive_says_what_is_lacking() {
         assert_eq!(
-            help("gunzip_buffers"),
-            "gunzip_buffers: unpacking for clients without gzip (nginx's http_gunzip) is not \
-             available in this version\n"
+            help("slice"),
+            "slice: caching in slices (nginx's http_slice) is not available in this version\n"
         );
     }
 

@@ -351,14 +351,6 @@ pub(super) const ROWS: &[Directive] = &[
         .many()
         .no_effect("interim answers of peers are always passed on")
         .help("passes 103 answers on when a value is neither empty nor `0`"),
-    row(
-        "http_gzip_static",
-        "gzip_static",
-        HTTP_SERVER_LOCATION,
-        &[OneOf(&["on", "off", "always"])],
-    )
-    .default("off")
-    .help("whether `FILE.gz` is sent for `FILE`: to clients that take gzip, or `always`"),
     row(CORE, "etag", HTTP_SERVER_LOCATION, &[Flag])
         .default("on")
         .help("whether files get an `ETag` from their time and size"),

@@ -14,6 +14,7 @@ mod cache_path;
 mod filters;
 mod foreign;
 mod grpc;
+mod health;
 mod help;
 mod http_core;
 mod limits;
@@ -61,7 +62,9 @@ impl Contexts {
     /// Inside `dns_provider {}`.
     pub const DNS_PROVIDER: Self = Self(1 << 12);
     /// Inside `oidc_provider {}`.
-    pub const OIDC_PROVIDER: Self = Self(1 << 20);
+    pub const OIDC_PROVIDER: Self = Self(1 << 21);
+    /// Inside `match {}`.
+    pub const MATCH: Self = Self(1 << 20);
     /// Everywhere (`include`).
     pub const ANY: Self = Self(u32::MAX);
 
@@ -205,6 +208,7 @@ const AREAS: &[&[Directive]] = &[
     grpc::ROWS,
     peer_tls::GRPC,
     upstream::ROWS,
+    health::ROWS,
     access::ROWS,
     acme::ROWS,
     acme_dns::ROWS,
@@ -326,7 +330,7 @@ impl Directive {
 mod tests {
     use super::*;
 
-    const SINGLE_CONTEXTS: [Contexts; 13] = [
+    const SINGLE_CONTEXTS: [Contexts; 14] = [
         Contexts::MAIN,
         Contexts::EVENTS,
         Contexts::HTTP,
@@ -340,6 +344,7 @@ mod tests {
         Contexts::ACME_ISSUER,
         Contexts::DNS_PROVIDER,
         Contexts::OIDC_PROVIDER,
+        Contexts::MATCH,
     ];
 
     /// A look at the shape only; the checker's own rules are stricter.

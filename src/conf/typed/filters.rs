@@ -1,12 +1,23 @@
 //! What becomes of an answer's body on its way to the client.
 
 use crate::conf::regex::Regex;
+use crate::conf::template::Template;
 
 /// What a place does to bodies; a place that does nothing has none of this.
 #[derive(Debug)]
 pub struct Filters {
     /// `gzip`
     pub gzip: Option<Compression>,
+    /// `brotli`
+    pub brotli: Option<Compression>,
+    /// `zstd`
+    pub zstd: Option<Compression>,
+    /// `sub_filter` and what belongs to it.
+    pub substitutes: Option<Substitutes>,
+    /// `gunzip`: gzip of peers is unpacked for clients that do not take it.
+    pub gunzip: bool,
+    /// Which compressed files are sent in the place of others.
+    pub beside: Beside,
     /// `gzip_vary`
     pub vary: bool,
     /// Which clients get gzip.
@@ -18,10 +29,47 @@ pub struct Filters {
 pub struct Compression {
     /// The level as written.
     pub level: u8,
+    /// `brotli_window`: how far back it looks for repetitions, bytes as a power of two; without
+    /// meaning for the others.
+    pub window: u8,
     /// The media types that are compressed.
     pub types: MediaTypes,
     /// A body that is known to be shorter is left alone, bytes.
     pub min_length: u64,
+}
+
+/// Texts in bodies that are replaced.
+#[derive(Debug)]
+pub struct Substitutes {
+    /// `sub_filter`, in order: what is looked for and what takes its place.
+    pub pairs: Box<[(Template, Template)]>,
+    /// `sub_filter_once`: each of them is replaced once only.
+    pub once: bool,
+    /// `sub_filter_types`
+    pub types: MediaTypes,
+    /// `sub_filter_last_modified`
+    pub keeps_last_modified: bool,
+}
+
+/// `gzip_static`, `brotli_static`, `zstd_static`
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[expect(missing_docs, reason = "each field is named after its directive")]
+pub struct Beside {
+    pub gzip: Precompressed,
+    pub brotli: Precompressed,
+    pub zstd: Precompressed,
+}
+
+/// Who gets a compressed file that lies beside the one asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Precompressed {
+    /// Nobody; it is not looked for.
+    #[default]
+    Off,
+    /// Clients that take it.
+    On,
+    /// Everybody.
+    Always,
 }
 
 /// A set of media types.

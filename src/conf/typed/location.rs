@@ -300,8 +300,6 @@ pub struct Settings {
     pub expires: Option<Expires>,
     /// `etag`
     pub etag: bool,
-    /// `gzip_static`
-    pub gzip_static: GzipStatic,
     /// What becomes of bodies on their way; `None` if they stay as they are.
     pub filters: Option<Arc<Filters>>,
     /// `if_modified_since`
@@ -565,17 +563,6 @@ pub enum BodyInFile {
     On,
     /// Always, for as long as the request.
     Clean,
-}
-
-/// `gzip_static`
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum GzipStatic {
-    /// Only the file itself is looked for.
-    Off,
-    /// A compressed file beside it goes to clients that take it.
-    On,
-    /// A compressed file beside it goes to everybody.
-    Always,
 }
 
 /// `lingering_close` and its times.

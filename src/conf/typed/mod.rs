@@ -9,6 +9,7 @@ pub mod acme;
 pub mod acme_dns;
 pub mod cache_path;
 pub mod filters;
+pub mod health;
 pub mod hostnames;
 pub mod limits;
 pub mod listen;

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::health::HealthCheck;
 use super::tls::PeerTls;
 use crate::conf::regex::Regex;
 use crate::conf::template::Template;
@@ -79,6 +80,10 @@ pub struct Proxy {
     pub next_upstream_tries: usize,
     /// `proxy_next_upstream_timeout`; zero is no limit.
     pub next_upstream_timeout: Duration,
+    /// `health_check` of the location.
+    pub health_check: Option<Arc<HealthCheck>>,
+    /// `priority`
+    pub priority: Option<Template>,
 }
 
 /// Where `proxy_pass` points to.

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::health::Guard;
 use crate::conf::source::Span;
 use crate::conf::template::Template;
 use crate::conf::variable::Variable;
@@ -25,6 +26,8 @@ pub struct Upstream {
     pub zone: Option<Box<str>>,
     /// `keepalive` and its limits.
     pub keepalive: Keepalive,
+    /// Checks, circuits and budgets.
+    pub guard: Guard,
     /// `queue N timeout=T`
     pub queue: Option<(usize, Duration)>,
     /// `resolver` of the block, or of `http`.

@@ -14,12 +14,12 @@ use super::super::view::{Answer, Ask, Call, Effect, Input, Notice, Prompt, Targe
 use super::super::widgets::sparkline;
 use super::super::widgets::table::{Cell, Column, Table, matches};
 use super::{WIDE, render_state, short_path};
-use crate::protocol::{Peer, PeerAction, PeerChange, PeerState, PeerTraffic, Upstream};
+use crate::protocol::{Circuit, Peer, PeerAction, PeerChange, PeerState, PeerTraffic, Upstream};
 
 const COLUMNS: [Column; 8] = [
     Column::text("UPSTREAM", 9, 1, 0),
     Column::text("PEER", 17, 2, 0),
-    Column::text("STATE", 13, 0, 0),
+    Column::text("STATE", 16, 0, 0),
     Column::number("W", 3, 4),
     Column::number("CONN", 4, 3),
     Column::number("REQ/S", 5, 1),
@@ -83,8 +83,10 @@ impl<'m> Group<'m> {
 pub fn role(state: PeerState) -> Role {
     match state {
         PeerState::Up => Role::Ok,
-        PeerState::Drain => Role::Warn,
-        PeerState::Failed | PeerState::Unresolved => Role::Bad,
+        PeerState::Drain | PeerState::Checking => Role::Warn,
+        PeerState::Failed | PeerState::Unhealthy | PeerState::Ejected | PeerState::Unresolved => {
+            Role::Bad
+        }
         PeerState::Down => Role::Muted,
     }
 }
@@ -99,6 +101,9 @@ fn state(numbers: &PeerTraffic, model: &Model) -> String {
     let word = match numbers.state {
         PeerState::Up => return "up".to_owned(),
         PeerState::Failed => "failed",
+        PeerState::Unhealthy => "unhealthy",
+        PeerState::Ejected => "left out",
+        PeerState::Checking => "checking",
         PeerState::Down => "down",
         PeerState::Drain => "drain",
         PeerState::Unresolved => "no name",
@@ -137,6 +142,72 @@ fn cells(upstream: &Upstream, peer: &Peer, model: &Model, glyphs: &Glyphs) -> Ve
         (p99, quiet),
         (number::count(now.failed), failed),
     ]
+}
+
+/// What checks and circuits say of a peer and its group.
+fn health_facts(
+    upstream: &Upstream,
+    now: &PeerTraffic,
+    model: &Model,
+) -> Vec<(&'static str, String)> {
+    let mut facts = Vec::new();
+    if !upstream.check.is_empty() {
+        facts.push(("check", upstream.check.clone()));
+    }
+    if let Some(health) = &now.health {
+        let since = match model.daemon_time() {
+            Some(now) if health.since > 0 => {
+                format!(" {}", number::age(now.saturating_sub(health.since)))
+            }
+            _ => String::new(),
+        };
+        let failures = match health.failures {
+            0 => String::new(),
+            failures => format!(", {} failed", number::count(failures)),
+        };
+        let checks = number::count(health.checks);
+        let text = format!("{}{since}, {checks} checks{failures}", health.condition);
+        facts.push(("health", text));
+        if !health.found.is_empty() {
+            facts.push(("found", health.found.clone()));
+        }
+    }
+    if let Some(circuit) = &now.circuit {
+        facts.push(("circuit", circuit_words(circuit)));
+    }
+    let summary = model.live().summary.as_deref();
+    let live = summary.and_then(|it| it.groups.iter().find(|group| group.name == upstream.name));
+    if let Some(group) = live.or(upstream.group.as_ref()) {
+        if let Some(breaker) = &group.breaker {
+            facts.push(("breaker", circuit_words(breaker)));
+        }
+        if group.room > 0 {
+            let text = format!(
+                "{} wait, room for {}, {} turned away",
+                group.waiting,
+                group.room,
+                number::count(group.refused)
+            );
+            facts.push(("queue", text));
+        }
+    }
+    facts
+}
+
+/// `open 4 s, opened 2 times`
+fn circuit_words(circuit: &Circuit) -> String {
+    let mut text = circuit.phase.clone();
+    if circuit.left_ms > 0 {
+        text.push_str(&format!(" {}", number::age(circuit.left_ms)));
+    }
+    if circuit.requests > 0 {
+        let (failures, requests) = (circuit.failures, circuit.requests);
+        text.push_str(&format!(", {failures} of {requests} failed"));
+    }
+    if circuit.opened > 0 {
+        text.push_str(&format!(", opened {} times", number::count(circuit.opened)));
+    }
+    text
 }
 
 /// The address, and the name where it says more.
@@ -282,7 +353,7 @@ impl Backends {
                 ));
                 ("Change weight?".to_owned(), "Change")
             }
-            PeerAction::Down | PeerAction::Reset => {
+            PeerAction::Down | PeerAction::Reset | PeerAction::Check => {
                 lines.push("State and weight become those of the configuration.".to_owned());
                 ("Reset peer?".to_owned(), "Reset")
             }
@@ -340,6 +411,17 @@ impl Backends {
             Action::Drain => return self.ask(PeerAction::Drain, None, model),
             Action::PeerUp => return self.ask(PeerAction::Up, None, model),
             Action::ResetPeer => return self.ask(PeerAction::Reset, None, model),
+            Action::CheckPeer => {
+                let Some((upstream, peer)) = self.peer(model) else {
+                    return vec![Notice::plain("no peer is selected")];
+                };
+                return vec![Effect::Call(Call::Peers(PeerChange {
+                    upstream: upstream.name.clone(),
+                    address: peer.address.clone(),
+                    action: PeerAction::Check,
+                    weight: None,
+                }))];
+            }
             Action::Weight => {
                 let Some((upstream, peer)) = self.peer(model) else {
                     return vec![Notice::plain("no peer is selected")];
@@ -461,8 +543,10 @@ impl Backends {
                     time(now.traffic.p99)
                 ),
             ),
-            ("place", place),
         ];
+        let mut facts = Vec::from(facts);
+        facts.extend(health_facts(upstream, now, model));
+        facts.push(("place", place));
         let mut y = inside.y;
         for (name, value) in &facts {
             if y < inside.bottom() {
@@ -473,6 +557,22 @@ impl Backends {
             }
         }
         y += 1;
+        let changes = now.health.iter().flat_map(|health| &health.changes);
+        let rows = usize::from(inside.bottom().saturating_sub(y)) / 2;
+        for change in changes.take(rows) {
+            let bad = matches!(change.condition.as_str(), "unhealthy");
+            let role = if bad { Role::Bad } else { Role::Ok };
+            let spans = [
+                Span::new(
+                    format!("{} ", number::clock(change.at, &model.zone)),
+                    Role::Muted,
+                ),
+                Span::new(format!("{} ", change.condition), role),
+                Span::plain(&change.found),
+            ];
+            painter.put_spans(inside.x, y, inside.width, &spans);
+            y += 1;
+        }
         let events = model.live().events.iter();
         let about = events.filter(|it| it.kind == "peer" && it.subject.contains(&peer.address));
         for (occurrence, y) in about.zip(y..inside.bottom()) {

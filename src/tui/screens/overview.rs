@@ -332,11 +332,21 @@ impl Overview {
             })
             .collect();
         painter.put_facts(inside.x, inside.y, inside.width, &spans);
+        // What is wrong comes before what is right, but leaves room for that.
+        let troubles = summary.map_or(&[][..], |summary| &summary.troubles);
+        let shown = troubles
+            .len()
+            .min(usize::from(inside.height.saturating_sub(1)) / 2);
+        for (trouble, y) in troubles[..shown].iter().zip(inside.y + 1..) {
+            let spans = [Span::new("! ", Role::Bad), Span::new(trouble, Role::Warn)];
+            painter.put_spans(inside.x, y, inside.width, &spans);
+        }
+        let above = 1 + shown as u16;
         let rows = Rect::new(
             inside.x,
-            inside.y + 1,
+            inside.y + above,
             inside.width,
-            inside.height.saturating_sub(1),
+            inside.height.saturating_sub(above),
         );
         let Some(upstreams) = &model.upstreams.value else {
             return render_state(painter, rows, &model.upstreams, model, "");

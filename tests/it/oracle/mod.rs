@@ -59,12 +59,14 @@ cases! {
     autoindex_html
     bad_requests
     body_limits
+    brotli
     conditional
     error_page
     error_page_intercept
     error_page_recursive
     expires
     geo_addresses
+    gunzip
     gzip
     header_limits
     host_field
@@ -128,6 +130,7 @@ cases! {
     split_clients
     static_files
     stub_status
+    sub_filter
     try_files
     valid_referers
     variables_request

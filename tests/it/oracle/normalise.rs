@@ -2,7 +2,8 @@
 
 use std::io::Read;
 
-use flate2::read::GzDecoder;
+use brotli::Decompressor;
+use flate2::read::MultiGzDecoder;
 use regex::Regex;
 
 use super::case::Case;
@@ -119,11 +120,19 @@ impl Normaliser {
     /// The body as it reads: unpacked, with names in the place of numbers.
     fn body(&self, answer: &Answer) -> Vec<u8> {
         let mut body = answer.body.clone();
-        if first(&answer.fields, "Content-Encoding") == Some("gzip") && !body.is_empty() {
+        let coding = first(&answer.fields, "Content-Encoding");
+        if let Some(coding @ ("gzip" | "br")) = coding
+            && !body.is_empty()
+        {
             let mut plain = Vec::new();
-            body = match GzDecoder::new(body.as_slice()).read_to_end(&mut plain) {
+            let unpacked = match coding {
+                "gzip" => MultiGzDecoder::new(body.as_slice()).read_to_end(&mut plain),
+                _ => Decompressor::new(body.as_slice(), 4096).read_to_end(&mut plain),
+            };
+            body = match unpacked {
                 Ok(_) => plain,
-                Err(error) => format!("not gzip: {error}").into_bytes(),
+                // What is packed badly may be meant: then it is to be the same.
+                Err(_) => [b"not unpacked: ", body.as_slice()].concat(),
             };
         }
         // Large bodies are patterns: but for the boundary there is no name in them.

@@ -16,6 +16,7 @@
 //! | `/interim` | 103, then as `/unary` |
 //! | `/last` | as `/unary`; the connection takes no request after it |
 //! | `/take/N` | takes N bytes of the body and no more |
+//! | `/grpc.health.v1.Health/Check` | serving; not, for a service `bad` |
 //! | `/hold` | as `/unary`, when [`Http2Backend::release`] says so |
 
 use std::io::{Read as _, Write as _};
@@ -311,6 +312,13 @@ async fn answer(
         body.flow_control().release_capacity(piece.len())?;
         shared.taken.fetch_add(piece.len(), Ordering::SeqCst);
         whole.extend_from_slice(&piece);
+    }
+    if path == "/grpc.health.v1.Health/Check" {
+        let status = match whole.ends_with(b"bad") {
+            true => 2,
+            false => 1,
+        };
+        whole = vec![0, 0, 0, 0, 2, 8, status];
     }
     let mut sending = respond.send_response(head(), false)?;
     send(&mut sending, whole.into()).await?;

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use super::health::Checks;
 use super::on_demand;
 use super::scope::Scope;
 use super::settings::{self, Maker};
@@ -37,6 +38,7 @@ pub fn lower(loaded: &mut Loaded, prefix: &Path, usual_error_logs: &[ErrorLog]) 
         let scope = main.inside(block);
         let lookups = map::lookups(block, &mut cx);
         let formats = log::formats(&scope, &mut cx);
+        let checks = Checks::new(&scope, &mut cx);
         http.caches = cache_path::paths(&scope, &mut cx);
         let limit_zones = limits::zones(&scope, &mut cx);
         // Its own lines are looked at even where no server takes them.
@@ -45,7 +47,8 @@ pub fn lower(loaded: &mut Loaded, prefix: &Path, usual_error_logs: &[ErrorLog]) 
             caches: &http.caches,
             formats: &formats,
             error_logs: &process.error_logs,
-            upstreams: upstreams(&scope, &mut cx),
+            upstreams: upstreams(&scope, &checks, &mut cx),
+            checks,
             has_built_in_types: (loaded.diagnostics.iter())
                 .any(|problem| problem.code == Code::BUILTIN_MIME_TYPES),
             proxies: std::collections::HashMap::default(),
@@ -139,6 +142,7 @@ pub fn lower(loaded: &mut Loaded, prefix: &Path, usual_error_logs: &[ErrorLog]) 
                 .collect();
             location::warn_of_conflicts(&listen.address.to_string(), &servers, &mut cx);
         }
+        maker.checks.finish(&maker.upstreams, &mut cx);
         http.upstreams = maker.upstreams;
         http.limit_zones = limit_zones;
         http.places = super::places::places(&scope, &mut cx);
@@ -163,10 +167,10 @@ pub fn lower(loaded: &mut Loaded, prefix: &Path, usual_error_logs: &[ErrorLog]) 
 }
 
 /// Every `upstream {}`; a name stands once.
-fn upstreams(http: &Scope<'_>, cx: &mut Cx) -> Vec<Arc<Upstream>> {
+fn upstreams(http: &Scope<'_>, checks: &Checks, cx: &mut Cx) -> Vec<Arc<Upstream>> {
     let mut upstreams: Vec<Arc<Upstream>> = Vec::new();
     for node in http.own("upstream") {
-        let Some(found) = upstream::upstream(node, http, cx) else {
+        let Some(found) = upstream::upstream(node, http, checks, cx) else {
             continue;
         };
         if let Some(first) = upstreams

@@ -9,6 +9,7 @@ use super::Cx;
 use super::location::PlacedLocation;
 use crate::conf::include::{self, Node};
 use crate::conf::template::Template;
+use crate::conf::typed::filters::{Beside, Filters, GzipClients, Proxied};
 use crate::conf::typed::location::*;
 
 /// The directives of a text without mistakes of writing.
@@ -82,7 +83,6 @@ pub fn settings() -> Settings {
         hsts: None,
         expires: None,
         etag: true,
-        gzip_static: GzipStatic::Off,
         filters: None,
         if_modified_since: IfModifiedSince::Exact,
         max_ranges: None,
@@ -116,5 +116,24 @@ pub fn settings() -> Settings {
         error_logs: Arc::default(),
         resolver: None,
         disable_symlinks: DisableSymlinks::Off,
+    }
+}
+
+/// What a place does to bodies that does nothing to them.
+pub fn filters() -> Filters {
+    Filters {
+        gzip: None,
+        brotli: None,
+        zstd: None,
+        substitutes: None,
+        gunzip: false,
+        beside: Beside::default(),
+        vary: false,
+        clients: GzipClients {
+            http10: false,
+            proxied: Proxied::OFF,
+            disable: Box::default(),
+            disable_msie6: false,
+        },
     }
 }

@@ -13,6 +13,7 @@ pub mod config;
 pub mod filters;
 #[cfg(test)]
 pub mod fixture;
+pub mod health;
 pub mod limits;
 pub mod listen;
 pub mod location;

@@ -120,6 +120,8 @@ pub fn proxy(
         next_upstream_tries: usize::try_from(scope.number("proxy_next_upstream_tries"))
             .unwrap_or_default(),
         next_upstream_timeout: scope.time("proxy_next_upstream_timeout"),
+        health_check: None,
+        priority: (scope.nearest("priority")).map(|_| scope.template("priority", cx)),
     })
 }
 
@@ -178,6 +180,8 @@ pub fn grpc(
         next_upstream_tries: usize::try_from(scope.number("grpc_next_upstream_tries"))
             .unwrap_or_default(),
         next_upstream_timeout: scope.time("grpc_next_upstream_timeout"),
+        health_check: None,
+        priority: (scope.nearest("priority")).map(|_| scope.template("priority", cx)),
     })
 }
 

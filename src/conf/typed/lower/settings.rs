@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+use super::health::Checks;
 use super::location::PlacedLocation;
 use super::log::{self, Formats};
 use super::scope::{Scope, parameter};
@@ -20,9 +21,9 @@ use crate::conf::typed::cache_path::CachePath;
 use crate::conf::typed::limits::LimitZones;
 use crate::conf::typed::location::{
     AccessRule, AccessSubject, AddHeader, Autoindex, AutoindexFormat, BodyInFile, DisableSymlinks,
-    ErrorPage, ErrorPageStatus, Expires, Fallback, GzipStatic, Handler, IfModifiedSince,
-    LimitExcept, Lingering, LingeringMode, Location, LocationKind, MetricsFormat, RealIp,
-    RealIpSource, Root, ServerTokens, Settings, TryFiles, Types,
+    ErrorPage, ErrorPageStatus, Expires, Fallback, Handler, IfModifiedSince, LimitExcept,
+    Lingering, LingeringMode, Location, LocationKind, MetricsFormat, RealIp, RealIpSource, Root,
+    ServerTokens, Settings, TryFiles, Types,
 };
 use crate::conf::typed::log::ErrorLog;
 use crate::conf::typed::upstream::Upstream;
@@ -44,6 +45,8 @@ pub struct Maker<'a> {
     pub upstreams: Vec<Arc<Upstream>>,
     /// A `mime.types` that is not there is included: the table that we bring along stands for it.
     pub has_built_in_types: bool,
+    /// The checks of peers.
+    pub checks: Checks,
     /// The addresses of proxies that `set_real_ip_from` gives by their names.
     pub proxies: HashMap<Box<str>, Vec<IpAddr>>,
     /// What `limit_req` and `limit_conn` may name.
@@ -213,12 +216,17 @@ impl Maker<'_> {
                 _ => None,
             };
             let of_proxy = proxy::Place { name, refuses_path };
-            let proxy = proxy::proxy(line, scope, of_proxy, &mut self.upstreams, cx)?;
+            let mut proxy = proxy::proxy(line, scope, of_proxy, &mut self.upstreams, cx)?;
+            self.checks.add_to(&mut proxy, scope, &self.upstreams, cx);
             return Some(Handler::Proxy(Arc::new(proxy)));
         }
         if let Some(line) = scope.own("grpc_pass").first() {
-            let proxy = proxy::grpc(line, scope, &mut self.upstreams, cx)?;
+            let mut proxy = proxy::grpc(line, scope, &mut self.upstreams, cx)?;
+            self.checks.add_to(&mut proxy, scope, &self.upstreams, cx);
             return Some(Handler::Proxy(Arc::new(proxy)));
+        }
+        if let Some(line) = scope.own("health_check").first() {
+            self.checks.nothing_to_check(line, cx);
         }
         if let Some(line) = metrics {
             let is_json = line
@@ -296,11 +304,6 @@ impl Maker<'_> {
             hsts: tls::hsts(scope, cx),
             expires: expires(scope, cx),
             etag: scope.flag("etag"),
-            gzip_static: match scope.text("gzip_static") {
-                "on" => GzipStatic::On,
-                "always" => GzipStatic::Always,
-                _ => GzipStatic::Off,
-            },
             filters: filters::filters(scope, cx).map(Arc::new),
             if_modified_since: match scope.text("if_modified_since") {
                 "off" => IfModifiedSince::Off,

@@ -5,12 +5,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Cx;
+use super::health::Checks;
 use super::listen::split_port;
 use super::scope::{Scope, has_word, parameter};
 use crate::conf::diagnostic::{Code, Diagnostic};
 use crate::conf::include::{Node, Word};
 use crate::conf::source::Span;
 use crate::conf::template::Template;
+use crate::conf::typed::health::Guard;
 use crate::conf::typed::upstream::{
     Keepalive, Method, PeerAddress, RandomChoice, Resolver, Sticky, TimeUntil, Upstream,
     UpstreamServer,
@@ -22,7 +24,7 @@ use crate::unit;
 const SESSION: u64 = 128;
 
 /// One `upstream {}`.
-pub fn upstream(node: &Node, http: &Scope<'_>, cx: &mut Cx) -> Option<Upstream> {
+pub fn upstream(node: &Node, http: &Scope<'_>, checks: &Checks, cx: &mut Cx) -> Option<Upstream> {
     let name = node.arguments.first()?;
     let block = node.block.as_deref()?;
     let scope = http.inside(block);
@@ -110,6 +112,20 @@ pub fn upstream(node: &Node, http: &Scope<'_>, cx: &mut Cx) -> Option<Upstream> 
             .label(method_span.unwrap_or(name.span), "because of this"),
         );
     }
+    let guard = checks.guard(&scope, &servers, cx);
+    let queue = scope.own("queue").first().copied();
+    if let Some(line) = queue
+        && servers.iter().all(|server| server.max_connections == 0)
+    {
+        cx.report(
+            Diagnostic::warning(
+                Code::QUEUE_WITHOUT_LIMIT,
+                line.name.span,
+                "nobody ever waits in this `queue`",
+            )
+            .hint("say with `max_conns=` how many requests a peer takes at a time"),
+        );
+    }
     Some(Upstream {
         name: name.text.clone(),
         is_implicit: false,
@@ -122,7 +138,8 @@ pub fn upstream(node: &Node, http: &Scope<'_>, cx: &mut Cx) -> Option<Upstream> 
             .and_then(|line| line.arguments.first())
             .map(|word| word.text.clone()),
         keepalive: keepalive(&scope),
-        queue: scope.own("queue").first().and_then(|line| {
+        guard,
+        queue: queue.and_then(|line| {
             let room = line.arguments.first()?.text.parse().ok()?;
             let patience = parameter(line, "timeout").and_then(unit::time::milliseconds);
             Some((room, patience.unwrap_or(Duration::from_secs(60))))
@@ -168,6 +185,7 @@ pub fn implicit(
         sticky: None,
         zone: None,
         keepalive: Keepalive::usual(),
+        guard: Guard::default(),
         queue: None,
         resolver,
         span,
