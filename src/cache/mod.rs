@@ -2,8 +2,9 @@
 //!
 //! Owns the storage alone: which bytes belong to which key, how many of them there may be, and that
 //! what is read is what was written. Which answers are stored, for how long they are fresh and when
-//! they are served is `serve`'s to decide; it leaves what it needs for that in an entry's
-//! [`entry::Head`], which nothing here looks into but for its `Vary`, its tags and its URL.
+//! they are served is `serve`'s to decide, with the pure functions of the last files of the table; it
+//! leaves what it needs for that in an entry's [`entry::Head`], into which the storage does not look but
+//! for its `Vary`, its tags and its URL.
 //!
 //! | file | owns |
 //! | --- | --- |
@@ -17,6 +18,10 @@
 //! | [`pool`] | the threads that wait for the disk, so that nobody else does |
 //! | [`place`] | names and directories |
 //! | [`file`], [`format`](mod@format) | the bytes of a file, verified before they are used |
+//! | [`control`], [`structured`] | what an answer or a request says about caching |
+//! | [`freshness`] | is an answer stored, and for how long is it fresh |
+//! | [`reuse`], [`vary`] | may what is stored answer a request |
+//! | [`status`] | what a cache did, for those who ask |
 //!
 //! Invariants: finding never waits for a disk; two keys with the same digest never answer for each
 //! other; an entry is seen whole or, by those who follow its filling, as a filling; a process that is
@@ -25,16 +30,22 @@
 //!
 //! Locks are taken in this order: a flight's state, a part of the index, the list of the dead.
 
+pub mod control;
 pub mod entry;
 pub mod file;
 pub mod flight;
 pub mod format;
+pub mod freshness;
 pub mod index;
 pub mod keeper;
 pub mod key;
 pub mod place;
 pub mod pool;
 pub mod purge;
+pub mod reuse;
+pub mod status;
+pub mod structured;
+pub mod vary;
 pub mod zone;
 
 #[cfg(test)]

@@ -736,6 +736,27 @@ codes! {
         "",
         "http { proxy_cache_path /var/cache/openclaw/one keys_zone=one:10m; }"
     }
+    "E360" UNKNOWN_CACHE_ZONE "a cache that is not defined" {
+        "`proxy_cache` names the zone of a `proxy_cache_path`, which stands in `http {}`.",
+        "http { server { location / { proxy_pass http://10.0.0.1; proxy_cache one; } } }",
+        "http { proxy_cache_path /var/cache/openclaw/one keys_zone=one:10m; server { location / { proxy_pass http://10.0.0.1; proxy_cache one; } } }"
+    }
+    "E361" BAD_CACHE_VALID "a lifetime of answers that cannot be read" {
+        "`proxy_cache_valid` takes statuses from 100 to 599, or `any`, and last a time. A time alone is \
+         that of 200, 301 and 302.",
+        "http { server { location / { proxy_pass http://10.0.0.1; proxy_cache_valid 10m 200; } } }",
+        "http { server { location / { proxy_pass http://10.0.0.1; proxy_cache_valid 200 10m; } } }"
+    }
+    "E362" BAD_CACHE_NAME "a name that a cache cannot have" {
+        "The name stands in the field `Cache-Status` of answers (RFC 9211), where it is a token.",
+        "http { server { location / { proxy_pass http://10.0.0.1; proxy_cache_status \"my cache\"; } } }",
+        "http { server { location / { proxy_pass http://10.0.0.1; proxy_cache_status my-cache; } } }"
+    }
+    "W360" CACHE_WITHOUT_BUFFERING "a cache in which nothing is stored" {
+        "As in nginx an answer that is passed on without buffering is not stored.",
+        "http { proxy_cache_path /var/cache/openclaw/one keys_zone=one:10m; server { location / { proxy_pass http://10.0.0.1; proxy_cache one; proxy_buffering off; } } }",
+        "http { proxy_cache_path /var/cache/openclaw/one keys_zone=one:10m; server { location / { proxy_pass http://10.0.0.1; proxy_cache one; } } }"
+    }
 
     // Who may pass.
     "E320" BAD_THROTTLE "a throttle of guesses that cannot be used as it is written" {

@@ -60,6 +60,11 @@ pub fn evaluate(
     }
 }
 
+/// Does `If-None-Match` list the tag? A cache lets it alone decide (RFC 9110 section 13.2.2).
+pub fn lists_tag(request: &Fields, etag: Option<&[u8]>) -> bool {
+    (request.all(Known::IfNoneMatch)).any(|list| lists(list, etag, Comparison::Weak))
+}
+
 /// Turns the answer into a 304: it keeps its validators and loses what describes a body.
 pub fn make_not_modified(exchange: &mut Exchange) {
     exchange.status = 304;

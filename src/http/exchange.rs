@@ -189,6 +189,72 @@ pub struct Attempt {
     pub bytes_received: u64,
 }
 
+/// What a cache did for a request.
+#[derive(Debug, Default)]
+pub struct Caching {
+    /// `$upstream_cache_status`; `None` if no cache was asked.
+    pub status: Option<CacheStatus>,
+    /// `$upstream_cache_key`; empty if there was none.
+    pub key: Vec<u8>,
+    /// `$upstream_cache_age`: of the stored answer that was sent, in seconds.
+    pub age: Option<u64>,
+    /// Why the answer of a peer was not stored, if it might have been.
+    pub refusal: Option<&'static str>,
+    /// The last failure of a peer was an answer that cannot be read.
+    pub is_malformed: bool,
+    /// `$upstream_cache_last_modified`: what a peer is asked to compare with.
+    pub last_modified: Vec<u8>,
+    /// `$upstream_cache_etag`, likewise.
+    pub etag: Vec<u8>,
+}
+
+impl Caching {
+    /// Makes ready for the next request; buffers keep their room.
+    pub fn reset(&mut self) {
+        self.status = None;
+        self.key.clear();
+        self.age = None;
+        self.refusal = None;
+        self.is_malformed = false;
+        self.last_modified.clear();
+        self.etag.clear();
+    }
+}
+
+/// Where an answer came from, as nginx names it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CacheStatus {
+    /// A peer: nothing was stored.
+    Miss,
+    /// A peer: the cache was not to be asked.
+    Bypass,
+    /// A peer: what was stored is stale.
+    Expired,
+    /// The cache: it is stale, and nothing better was to be had.
+    Stale,
+    /// The cache: it is stale, and another request renews it.
+    Updating,
+    /// The cache: a peer said that it is still good.
+    Revalidated,
+    /// The cache.
+    Hit,
+}
+
+impl CacheStatus {
+    /// As in `$upstream_cache_status`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Miss => "MISS",
+            Self::Bypass => "BYPASS",
+            Self::Expired => "EXPIRED",
+            Self::Stale => "STALE",
+            Self::Updating => "UPDATING",
+            Self::Revalidated => "REVALIDATED",
+            Self::Hit => "HIT",
+        }
+    }
+}
+
 /// What a limit thought of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[expect(missing_docs, reason = "each variant is named after its word")]
@@ -327,6 +393,8 @@ pub struct Exchange {
     pub upstream_head: ResponseHead,
     /// The trailer fields of the last peer's response.
     pub upstream_trailers: Fields,
+    /// What a cache did for it.
+    pub caching: Caching,
     /// The scheme of the last `proxy_pass` entered.
     pub proxy_scheme: Scheme,
     /// `$proxy_host` and `$proxy_port` of the last `proxy_pass` entered.
@@ -409,6 +477,7 @@ impl Exchange {
             attempts: SmallVec::new(),
             upstream_head: ResponseHead::default(),
             upstream_trailers: Fields::default(),
+            caching: Caching::default(),
             proxy_scheme: Scheme::default(),
             proxy_host: Vec::new(),
             proxy_port: Vec::new(),
@@ -504,6 +573,7 @@ impl Exchange {
         self.upstream_head.reset();
         self.upstream_head.fields.bytes.clear();
         self.upstream_trailers.clear();
+        self.caching.reset();
         self.proxy_host.clear();
         self.proxy_port.clear();
         self.token = None;

@@ -120,6 +120,11 @@ fn write_at(variable: &Variable, exchange: &Exchange, out: &mut Vec<u8>, depth: 
     }
 }
 
+/// Appends bytes; none of them are no value.
+fn append_some(out: &mut Vec<u8>, bytes: &[u8]) -> bool {
+    !bytes.is_empty() && append(out, bytes)
+}
+
 /// `$gzip_ratio` and its like: two digits behind the point.
 fn ratio(out: &mut Vec<u8>, exchange: &Exchange, coding: Coding) -> bool {
     let compressed = (exchange.compressed).filter(|compressed| compressed.coding == coding);
@@ -670,6 +675,13 @@ fn write_core(core: Core, exchange: &Exchange, out: &mut Vec<u8>) -> bool {
         Core::UpstreamResponseLength => attempts(exchange, out, |attempt, out| {
             decimal(out, attempt.response_length)
         }),
+        Core::UpstreamCacheAge => (exchange.caching.age).is_some_and(|age| decimal(out, age)),
+        Core::UpstreamCacheEtag => append_some(out, &exchange.caching.etag),
+        Core::UpstreamCacheKey => append_some(out, &exchange.caching.key),
+        Core::UpstreamCacheLastModified => append_some(out, &exchange.caching.last_modified),
+        Core::UpstreamCacheStatus => {
+            (exchange.caching.status).is_some_and(|status| append(out, status.name().as_bytes()))
+        }
         Core::UpstreamBytesSent => attempts(exchange, out, |attempt, out| {
             decimal(out, attempt.bytes_sent)
         }),

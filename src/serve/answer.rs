@@ -237,7 +237,7 @@ pub async fn send(
 }
 
 /// Lets others have their turn if the body's filters worked for long.
-async fn rest(downstream: &mut Downstream) {
+pub async fn rest(downstream: &mut Downstream) {
     if downstream.takes_long() {
         tokio::task::yield_now().await;
     }

@@ -22,6 +22,7 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
+use super::cache::Asks;
 use super::peer::{PeerError, Way};
 use super::peer_http2;
 use super::proxy::Plan;
@@ -214,7 +215,8 @@ impl Check {
         let exchange = place.exchange(target);
         let way = Way::of(proxy, plan.secure(&exchange)?, &exchange);
         let mut request = Vec::new();
-        write_request_head(&mut request, &exchange, plan, None, None, false);
+        let asks = Asks::default();
+        write_request_head(&mut request, &exchange, plan, None, None, false, &asks);
         // Otherwise it stays open until the peer loses patience.
         let lower = request.to_ascii_lowercase();
         if health.keepalive.is_zero() && memchr::memmem::find(&lower, b"\r\nconnection:").is_none()

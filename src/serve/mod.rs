@@ -7,6 +7,7 @@
 
 mod account;
 pub mod answer;
+mod cache;
 pub mod connection;
 pub mod downstream;
 mod fields;
@@ -288,6 +289,10 @@ async fn enter_location(
                 Ok(proxy::Outcome::Sent) => Next::Done(true),
                 Ok(proxy::Outcome::Cut) => Next::Done(false),
                 Ok(proxy::Outcome::Failed(status)) => Next::Fail(status),
+                Ok(proxy::Outcome::Answered(status)) => {
+                    exchange.status = status;
+                    Next::Send(plain(Body::Empty))
+                }
                 Ok(proxy::Outcome::Intercepted(status)) => {
                     // A browser needs it to ask its user.
                     if status == 401 {

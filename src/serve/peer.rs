@@ -20,6 +20,7 @@ use super::peer_http1::Link;
 use super::peer_http2;
 use super::proxy::Plan;
 use super::proxy_fields;
+use crate::cache::flight::Fill;
 use crate::conf::typed::listen::Address;
 use crate::conf::typed::proxy::{NextUpstream, Proxy};
 use crate::http::exchange::Exchange;
@@ -201,6 +202,9 @@ pub struct Way {
     pub secure: Option<Secure>,
     /// Tells apart kept connections that were made otherwise.
     pub kind: u64,
+    /// The request goes on when its client is gone: `proxy_ignore_client_abort`, or others wait for
+    /// the answer.
+    pub outlasts_client: bool,
 }
 
 /// TLS with a peer, as a request needs it.
@@ -244,6 +248,7 @@ impl Way {
             header,
             secure,
             kind,
+            outlasts_client: proxy.ignore_client_abort,
         }
     }
 }
@@ -270,6 +275,7 @@ pub async fn connect(
     let mut connecting = std::pin::pin!(connecting);
     let stream = before_request(
         downstream,
+        way,
         proxy,
         || PeerError::ConnectTimedOut,
         |context| {
@@ -294,6 +300,7 @@ pub async fn connect(
     // As in nginx the handshake has as long as the connection had.
     before_request(
         downstream,
+        way,
         proxy,
         || PeerError::HandshakeTimedOut,
         |context| {
@@ -308,6 +315,7 @@ pub async fn connect(
 /// Runs what comes before a request for `proxy_connect_timeout`, and no longer than the client waits.
 pub async fn before_request<T>(
     downstream: &mut Downstream,
+    way: &Way,
     proxy: &Proxy,
     timed_out: fn() -> PeerError,
     mut poll: impl FnMut(&mut Context<'_>) -> Poll<Result<T, PeerError>>,
@@ -318,7 +326,7 @@ pub async fn before_request<T>(
         if let Poll::Ready(result) = poll(context) {
             return Poll::Ready(result.map_err(Failure::Peer));
         }
-        if !proxy.ignore_client_abort
+        if !way.outlasts_client
             && downstream.is_body_complete()
             && downstream.poll_gone(context).is_ready()
         {
@@ -329,6 +337,34 @@ pub async fn before_request<T>(
             .map(|()| Err(Failure::Peer(timed_out())))
     })
     .await
+}
+
+/// Where the bytes of an answer's body go.
+#[derive(Debug, Default)]
+pub struct Sink {
+    /// What of the body the client gets, if not all of it.
+    pub window: Option<Range<u64>>,
+    /// The entry of a cache that all of it is written to.
+    pub fill: Option<Fill>,
+    /// The client gets none of it: it is gone.
+    pub is_discarding: bool,
+}
+
+impl Sink {
+    /// May bytes be read to where the client's are written from?
+    pub fn is_plain(&self) -> bool {
+        self.window.is_none() && !self.is_discarding
+    }
+
+    /// Takes bytes, of which `position` bytes came before them.
+    pub fn take(&mut self, position: u64, bytes: &[u8], downstream: &mut Downstream) {
+        if let Some(fill) = &mut self.fill {
+            fill.append(bytes);
+        }
+        if !self.is_discarding {
+            deliver(self.window.as_ref(), position, bytes, downstream);
+        }
+    }
 }
 
 /// Queues bytes of an answer's body for the client, of which `position` bytes came before them: all

@@ -1,7 +1,6 @@
 //! A peer that speaks HTTP/1: a request goes out, the head of the answer comes in, then its body.
 
 use std::future::poll_fn;
-use std::ops::Range;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
@@ -9,7 +8,7 @@ use std::time::{Duration, Instant};
 use tokio::io::AsyncWrite as _;
 
 use super::downstream::{ClientError, Downstream};
-use super::peer::{Failure, PeerError, Question, connect, deliver, head_received};
+use super::peer::{Failure, PeerError, Question, Sink, connect, head_received};
 use super::request_body::RequestBody;
 use crate::conf::typed::proxy::Proxy;
 use crate::http::buffer;
@@ -190,7 +189,7 @@ pub async fn attempt(
                 }
                 Poll::Pending => {}
             }
-            if is_sent && !proxy.ignore_client_abort && downstream.poll_gone(context).is_ready() {
+            if is_sent && !way.outlasts_client && downstream.poll_gone(context).is_ready() {
                 return Poll::Ready(Err(Failure::Client(ClientError::Closed(None))));
             }
             Poll::Pending
@@ -284,8 +283,8 @@ pub struct Source {
     unread: usize,
     /// Body bytes received, as `$upstream_response_length`.
     pub received: u64,
-    /// What of the body the client gets, if not all of it.
-    pub window: Option<Range<u64>>,
+    /// Where it goes.
+    pub sink: Sink,
     /// All of it was received.
     pub is_complete: bool,
 }
@@ -304,7 +303,7 @@ impl Source {
             decoder: Decoder::default(),
             unread: head_length,
             received: 0,
-            window: None,
+            sink: Sink::default(),
             is_complete,
         }
     }
@@ -331,17 +330,12 @@ impl Source {
                 let count = (bytes.len() - self.unread)
                     .min(usize::try_from(self.remaining).unwrap_or(usize::MAX));
                 let found = &bytes[self.unread..self.unread + count];
-                deliver(self.window.as_ref(), self.received, found, downstream);
+                self.sink.take(self.received, found, downstream);
                 self.unread += count;
                 self.took(count);
             }
             BodyLength::UntilClose => {
-                deliver(
-                    self.window.as_ref(),
-                    self.received,
-                    &bytes[self.unread..],
-                    downstream,
-                );
+                (self.sink).take(self.received, &bytes[self.unread..], downstream);
                 self.received += (bytes.len() - self.unread) as u64;
                 self.unread = bytes.len();
             }
@@ -353,7 +347,7 @@ impl Source {
                         .decode(input, &mut exchange.upstream_trailers)
                         .map_err(PeerError::Chunk)?;
                     let found = &input[decoded.data.clone()];
-                    deliver(self.window.as_ref(), self.received, found, downstream);
+                    self.sink.take(self.received, found, downstream);
                     self.received += decoded.data.len() as u64;
                     self.unread += decoded.consumed;
                     if decoded.consumed == 0 {
@@ -386,17 +380,13 @@ pub fn poll_source(
     link: &mut Link,
     source: &mut Source,
     proxy: &Proxy,
-    is_discarding: bool,
 ) -> Poll<Result<(), PeerError>> {
-    let is_raw = source.window.is_none()
+    let is_raw = source.sink.is_plain()
         && matches!(
             source.length,
             BodyLength::Length(_) | BodyLength::UntilClose
         );
-    let read = if is_raw
-        && !is_discarding
-        && let Some(queue) = downstream.raw_queue()
-    {
+    let read = if is_raw && let Some(queue) = downstream.raw_queue() {
         // Nothing is added to the bytes: they are read to where they are written from.
         if queue.capacity() < READ {
             let mut large = buffer::take_large();
@@ -418,6 +408,9 @@ pub fn poll_source(
         });
         if let Poll::Ready(Some(Ok(count))) = read {
             debug_assert_eq!(queue.len(), before + count);
+            if let Some(fill) = &mut source.sink.fill {
+                fill.append(&queue[before..]);
+            }
             match source.length {
                 BodyLength::Length(_) => source.took(count),
                 _ => source.received += count as u64,

@@ -10,7 +10,6 @@ use std::cell::Cell;
 use std::fmt::Write as _;
 use std::future::poll_fn;
 use std::io;
-use std::ops::Range;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
@@ -21,7 +20,7 @@ use h2::client::{Builder, SendRequest};
 use h2::{Reason, RecvStream, SendStream};
 
 use super::downstream::{ClientError, Downstream};
-use super::peer::{Failure, PeerError, Question, before_request, connect, deliver, head_received};
+use super::peer::{Failure, PeerError, Question, Sink, before_request, connect, head_received};
 use super::request_body::{RequestBody, Sender};
 use crate::conf::typed::proxy::Proxy;
 use crate::http::exchange::Exchange;
@@ -80,8 +79,8 @@ pub struct Stream {
     has_body_ended: bool,
     /// Bytes of the body received.
     pub received: u64,
-    /// What of the body the client gets, if not all of it.
-    pub window: Option<Range<u64>>,
+    /// Where the body goes.
+    pub sink: Sink,
     /// All of the answer was received.
     pub is_complete: bool,
     reading: Patience,
@@ -219,7 +218,7 @@ pub async fn lease(
         if let Some(opened) = pool.opened(address, kind) {
             let mut opened = pin!(opened.notified());
             let timed_out = || PeerError::ConnectTimedOut;
-            before_request(downstream, proxy, timed_out, |context| {
+            before_request(downstream, &question.way, proxy, timed_out, |context| {
                 opened.as_mut().poll(context).map(Ok)
             })
             .await?;
@@ -244,10 +243,11 @@ pub async fn lease(
         .max_header_list_size(HEADER_LIST);
     let mut handshake = pin!(builder.handshake::<_, Bytes>(stream));
     let timed_out = || PeerError::ConnectTimedOut;
-    let (send, connection) = before_request(downstream, proxy, timed_out, |context| {
-        handshake.as_mut().poll(context).map_err(of_error)
-    })
-    .await?;
+    let (send, connection) =
+        before_request(downstream, &question.way, proxy, timed_out, |context| {
+            handshake.as_mut().poll(context).map_err(of_error)
+        })
+        .await?;
     let has_ended = Rc::new(Cell::new(false));
     let told = Rc::clone(&has_ended);
     // One task for each connection. It ends with the connection: when the peer closes it, or when
@@ -300,7 +300,7 @@ pub async fn attempt(
         receiving: None,
         has_body_ended: false,
         received: 0,
-        window: None,
+        sink: Sink::default(),
         is_complete: false,
         reading: Patience::new(),
         writing: Patience::new(),
@@ -335,7 +335,7 @@ pub async fn attempt(
                 Poll::Pending => {}
             }
             if stream.is_sent
-                && !proxy.ignore_client_abort
+                && !question.way.outlasts_client
                 && downstream.poll_gone(context).is_ready()
             {
                 return Poll::Ready(Err(Failure::Client(ClientError::Closed(None))));
@@ -445,7 +445,7 @@ impl Stream {
                 Poll::Ready(Some(Some(Ok(bytes)))) => {
                     // It fails for a stream that is over: then there is nobody to tell.
                     let _ = receiving.flow_control().release_capacity(bytes.len());
-                    deliver(self.window.as_ref(), self.received, &bytes, downstream);
+                    self.sink.take(self.received, &bytes, downstream);
                     self.received += bytes.len() as u64;
                     if let Some(attempt) = exchange.attempts.last_mut() {
                         attempt.bytes_received += bytes.len() as u64;

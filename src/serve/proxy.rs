@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Instant;
 
+use super::cache::{self, Asks, Caching, Step};
 use super::downstream::{ClientError, Downstream};
 use super::fields::FieldSet;
 use super::generation::{Local, LocalUpstream};
@@ -23,6 +24,7 @@ use super::request_body::RequestBody;
 use super::{peer_http1, peer_http2};
 use crate::conf::typed::log::Level;
 use crate::conf::typed::proxy::{HttpVersion, NextUpstream, Proxy, Target};
+use crate::conf::typed::proxy_cache::ProxyCache;
 use crate::http::buffer;
 use crate::http::exchange::{Attempt, Exchange};
 use crate::http::head::Known;
@@ -93,22 +95,93 @@ pub enum Outcome {
     Cut,
     /// No answer was sent; this status says why.
     Failed(u16),
+    /// An empty answer of our own with this status is to be sent.
+    Answered(u16),
     /// The peer answered with a status that `proxy_intercept_errors` gives to `error_page`.
     Intercepted(u16),
     /// `X-Accel-Redirect`: the answer is somewhere else, a path or `@name`.
     Redirected(Vec<u8>),
 }
 
-/// Proxies one request. `Err` means that the client is gone or misbehaved before an answer began.
+/// Proxies one request, or answers it from the cache. `Err` means that the client is gone or
+/// misbehaved before an answer began.
 pub async fn proxy(
     local: &Rc<Local>,
     exchange: &mut Exchange,
     downstream: &mut Downstream,
     plan: &Plan,
 ) -> Result<Outcome, ClientError> {
+    let aim = match aim(local, exchange, &plan.proxy) {
+        Ok(aim) => aim,
+        Err(status) => return Ok(Outcome::Failed(status)),
+    };
+    let Some(cache) = &plan.proxy.cache else {
+        return ask_peers(local, exchange, downstream, plan, &aim, &mut None).await;
+    };
+    if cache::needs_body(cache, exchange) {
+        match RequestBody::prepare(exchange, downstream, true).await? {
+            Ok(body) => body.give_back(exchange),
+            Err(status) => return Ok(Outcome::Failed(status)),
+        }
+    }
+    match cache::look_up(local, exchange, downstream, plan, cache, aim.target()).await? {
+        Step::Done(outcome) => Ok(outcome),
+        Step::Ask(caching) => ask(local, exchange, downstream, plan, cache, &aim, caching).await,
+    }
+}
+
+/// Asks a peer, with the cache's part in it if it has any.
+pub async fn ask(
+    local: &Rc<Local>,
+    exchange: &mut Exchange,
+    downstream: &mut Downstream,
+    plan: &Plan,
+    cache: &ProxyCache,
+    aim: &Aim,
+    mut caching: Option<Box<Caching>>,
+) -> Result<Outcome, ClientError> {
+    let asked = ask_peers(local, exchange, downstream, plan, aim, &mut caching).await?;
+    let Some(caching) = &mut caching else {
+        return Ok(asked);
+    };
+    match asked {
+        // No answer came of it: something that is stored may be better than none.
+        Outcome::Failed(status @ 500..) => {
+            let because = match status {
+                502 if exchange.caching.is_malformed => NextUpstream::INVALID_HEADER,
+                502 => NextUpstream::ERROR,
+                504 => NextUpstream::TIMEOUT,
+                // Also where no peer was left to ask.
+                503 => NextUpstream::HTTP_503.or(NextUpstream::ERROR),
+                status => NextUpstream::of_status(status).unwrap_or_default(),
+            };
+            let stale =
+                cache::send_stale(local, exchange, downstream, plan, caching, because, None);
+            if let Some(outcome) = stale.await? {
+                return Ok(outcome);
+            }
+            if matches!(status, 502 | 504) {
+                cache::store_error(caching, cache, status);
+            }
+        }
+        Outcome::Intercepted(status) => cache::store_error(caching, cache, status),
+        _ => {}
+    }
+    Ok(asked)
+}
+
+async fn ask_peers(
+    local: &Rc<Local>,
+    exchange: &mut Exchange,
+    downstream: &mut Downstream,
+    plan: &Plan,
+    aim: &Aim,
+    caching: &mut Option<Box<Caching>>,
+) -> Result<Outcome, ClientError> {
     let proxy = &*plan.proxy;
-    let (upstream, uri) = match resolve_target(local, exchange, proxy).await {
-        Ok(found) => found,
+    let uri = aim.target();
+    let upstream = match aim.upstream(local, exchange, proxy).await {
+        Ok(upstream) => upstream,
         Err(status) => return Ok(Outcome::Failed(status)),
     };
 
@@ -162,14 +235,9 @@ pub async fn proxy(
     let is_chunked = own_body.is_none()
         && proxy.pass_request_body
         && matches!(body, RequestBody::Stream { length: None, .. });
-    exchange.peer_closes = write_request_head(
-        &mut request,
-        exchange,
-        plan,
-        uri.as_deref(),
-        length,
-        is_chunked,
-    );
+    let asks = (caching.as_ref()).map_or_else(Asks::default, |caching| caching.asks(exchange));
+    let closes = write_request_head(&mut request, exchange, plan, uri, length, is_chunked, &asks);
+    exchange.peer_closes = closes;
     if let RequestBody::Memory(bytes) = &mut body {
         *bytes = std::mem::take(&mut exchange.body);
     }
@@ -187,7 +255,8 @@ pub async fn proxy(
         request.extend_from_slice(bytes);
     }
 
-    let way = Way::of(proxy, secure, exchange);
+    let mut way = Way::of(proxy, secure, exchange);
+    way.outlasts_client |= caching.as_ref().is_some_and(|caching| caching.may_store());
     let http2 = match proxy.http_version {
         HttpVersion::Http10 | HttpVersion::Http11 => Ok(None),
         HttpVersion::Http2 => {
@@ -205,7 +274,7 @@ pub async fn proxy(
                 head_end,
                 http2,
             };
-            attempts(local, &question, exchange, downstream, &mut body).await
+            attempts(local, &question, exchange, downstream, &mut body, caching).await
         }
         Err(reason) => {
             local.log(
@@ -228,6 +297,7 @@ async fn attempts(
     exchange: &mut Exchange,
     downstream: &mut Downstream,
     body: &mut RequestBody,
+    caching: &mut Option<Box<Caching>>,
 ) -> Result<Outcome, ClientError> {
     let proxy = &*question.plan.proxy;
     let upstream = question.upstream;
@@ -303,6 +373,7 @@ async fn attempts(
             let failure = match answering {
                 Ok(answering) => {
                     let status = exchange.upstream_head.status;
+                    exchange.caching.is_malformed = false;
                     let repeats = NextUpstream::of_status(status)
                         .is_some_and(|condition| proxy.next_upstream.has(condition))
                         && tried.may_continue()
@@ -320,8 +391,27 @@ async fn attempts(
                         last_status = status;
                         continue 'peers;
                     }
+                    if let Some(caching) = caching
+                        && let Some(because) = NextUpstream::of_status(status)
+                    {
+                        let stale = cache::send_stale(
+                            local,
+                            exchange,
+                            downstream,
+                            question.plan,
+                            caching,
+                            because,
+                            Some(status),
+                        );
+                        if let Some(outcome) = stale.await? {
+                            finish_attempt(exchange, status);
+                            let event = selected.fail(clock::now());
+                            log_event(local, exchange, event);
+                            return Ok(outcome);
+                        }
+                    }
                     return relay_answer(
-                        local, question, selected, exchange, downstream, body, answering,
+                        local, question, selected, exchange, downstream, body, answering, caching,
                     )
                     .await;
                 }
@@ -366,6 +456,7 @@ async fn attempts(
             let event = selected.fail(clock::now());
             log_event(local, exchange, event);
             last_status = failure.status();
+            exchange.caching.is_malformed = failure.condition() == NextUpstream::INVALID_HEADER;
             if may_go_on && tried.may_continue() && may_retry(local, question, exchange) {
                 continue 'peers;
             }
@@ -504,12 +595,45 @@ pub fn finish_attempt(exchange: &mut Exchange, status: u16) {
     }
 }
 
-/// The group of peers and, for a `proxy_pass` with a path, the path and query to send.
-async fn resolve_target(
-    local: &Rc<Local>,
-    exchange: &mut Exchange,
-    proxy: &Proxy,
-) -> Result<(Rc<LocalUpstream>, Option<Vec<u8>>), u16> {
+/// Where a request goes.
+pub struct Aim {
+    group: Group,
+    /// The path and query to send, if they are not the client's own.
+    target: Option<Vec<u8>>,
+}
+
+enum Group {
+    /// A position in [`crate::conf::typed::Http::upstreams`].
+    Known(usize),
+    /// The URL that a `proxy_pass` with variables came out as.
+    Url(Vec<u8>),
+}
+
+impl Aim {
+    /// The path and query to send, if they are not the client's own.
+    pub fn target(&self) -> Option<&[u8]> {
+        self.target.as_deref()
+    }
+
+    /// The group of peers.
+    async fn upstream(
+        &self,
+        local: &Rc<Local>,
+        exchange: &Exchange,
+        proxy: &Proxy,
+    ) -> Result<Rc<LocalUpstream>, u16> {
+        match &self.group {
+            Group::Known(position) => Ok(local.upstream(*position)),
+            Group::Url(text) => match proxy_fields::split_url(proxy.schemes, text) {
+                Some(url) => local.dynamic(exchange, &url).await,
+                None => Err(500),
+            },
+        }
+    }
+}
+
+/// What `proxy_pass` comes to for a request; its scheme and host are known to variables from here on.
+pub fn aim(local: &Rc<Local>, exchange: &mut Exchange, proxy: &Proxy) -> Result<Aim, u16> {
     match &proxy.target {
         Target::Group {
             scheme,
@@ -540,8 +664,10 @@ async fn resolve_target(
                 append_args(&mut target, &exchange.args);
                 target
             });
-            let uri = uri.or_else(|| changed_target(exchange));
-            Ok((local.upstream(*upstream), uri))
+            Ok(Aim {
+                group: Group::Known(*upstream),
+                target: uri.or_else(|| changed_target(exchange)),
+            })
         }
         Target::Dynamic(template) => {
             let mut text = Vec::new();
@@ -570,7 +696,10 @@ async fn resolve_target(
                 }
                 uri => Some(uri.to_vec()),
             };
-            Ok((local.dynamic(exchange, &target).await?, uri))
+            Ok(Aim {
+                group: Group::Url(text),
+                target: uri,
+            })
         }
     }
 }

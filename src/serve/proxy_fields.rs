@@ -161,8 +161,8 @@ pub fn told_length(exchange: &Exchange, method: Method) -> Option<u64> {
 }
 
 /// Copies the peer's fields that reach the client into the answer, edited; returns `false` if
-/// `X-Accel-Buffering: no` switches buffering off.
-pub fn take_response(exchange: &mut Exchange, plan: &Plan, selected: &Selected) -> bool {
+/// `X-Accel-Buffering: no` switches buffering off. `selected` is the peer, if one answered.
+pub fn take_response(exchange: &mut Exchange, plan: &Plan, selected: Option<&Selected>) -> bool {
     let mut buffering = true;
     let peer = std::mem::take(&mut exchange.upstream_head.fields);
     let nominates = has_nominations(&peer);
@@ -220,7 +220,7 @@ pub fn take_response(exchange: &mut Exchange, plan: &Plan, selected: &Selected) 
     exchange.passes_server = !plan.hidden.has(Known::Server);
     exchange.passes_date = !plan.hidden.has(Known::Date);
     let mut cookie = Vec::new();
-    if selected.write_cookie(exchange, &mut cookie) {
+    if selected.is_some_and(|selected| selected.write_cookie(exchange, &mut cookie)) {
         exchange
             .answer
             .push_known(Some(Known::SetCookie), b"Set-Cookie", &cookie);

@@ -3,6 +3,7 @@
 //! Owns which fields of the client pass, and what is said in their place. No value can begin another
 //! field, whatever it is made of.
 
+use super::cache::Asks;
 use super::proxy::Plan;
 use crate::conf::template::Template;
 use crate::conf::typed::proxy::HttpVersion;
@@ -19,11 +20,13 @@ pub fn write_request_head(
     uri: Option<&[u8]>,
     length: Option<u64>,
     is_chunked: bool,
+    asks: &Asks<'_>,
 ) -> bool {
     let proxy = &*plan.proxy;
     let head = &exchange.head;
     match &proxy.method {
         Some(method) => variables::expand(method, exchange, out),
+        None if asks.with_get => out.extend_from_slice(b"GET"),
         // An error page and a subrequest are fetched with GET whatever the client's method was.
         None if exchange.method == Method::Get
             && (head.method != Method::Get || exchange.is_subrequest) =>
@@ -84,6 +87,7 @@ pub fn write_request_head(
         let nominated = head.fields.has(Known::Connection);
         for (known, name, value) in head.fields.iter() {
             if plan.replaced.contains(known, name)
+                || (asks.whole && known.is_some_and(is_of_copy))
                 || (nominated && hop_by_hop::is_nominated(&head.fields, name))
             {
                 continue;
@@ -91,8 +95,29 @@ pub fn write_request_head(
             write::push_field(out, name, value);
         }
     }
+    for (known, value) in [
+        (Known::IfModifiedSince, asks.modified),
+        (Known::IfNoneMatch, asks.etag),
+    ] {
+        if !value.is_empty() && !plan.replaced.has(known) {
+            write::push_field(out, known.name().as_bytes(), value);
+        }
+    }
     out.extend_from_slice(b"\r\n");
     closes
+}
+
+/// Fields about what the client has already.
+fn is_of_copy(known: Known) -> bool {
+    matches!(
+        known,
+        Known::IfModifiedSince
+            | Known::IfUnmodifiedSince
+            | Known::IfNoneMatch
+            | Known::IfMatch
+            | Known::IfRange
+            | Known::Range
+    )
 }
 
 /// Does a `Connection` line that we wrote ask the peer to close?

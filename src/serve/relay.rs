@@ -10,10 +10,11 @@ use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::Poll;
 
+use super::cache::{self, Caching};
 use super::downstream::{ClientError, Downstream, Framing, framing_for};
 use super::generation::Local;
 use super::pace::Pace;
-use super::peer::{Answering, Failure, PeerError, Question};
+use super::peer::{Answering, Failure, PeerError, Question, Sink};
 use super::peer_http1::{Link, poll_source};
 use super::proxy::{Outcome, finish_attempt, log_event};
 use super::request_body::RequestBody;
@@ -22,6 +23,7 @@ use crate::conf::typed::log::Level;
 use crate::conf::typed::proxy::{HttpVersion, Proxy};
 use crate::filter::begin;
 use crate::http::buffer;
+use crate::http::conditional;
 use crate::http::exchange::Exchange;
 use crate::http::h1::framing::{self, BodyLength};
 use crate::http::head::{Method, Version};
@@ -39,14 +41,17 @@ pub async fn relay_answer(
     downstream: &mut Downstream,
     body: &mut RequestBody,
     answering: Answering,
+    caching: &mut Option<Box<Caching>>,
 ) -> Result<Outcome, ClientError> {
     let plan = question.plan;
     let proxy = &*plan.proxy;
     let status = exchange.upstream_head.status;
-    let method = if exchange.method == Method::Head || exchange.head.method == Method::Head {
-        Method::Head
-    } else {
-        exchange.method
+    let is_head = exchange.method == Method::Head || exchange.head.method == Method::Head;
+    let asked_get = caching.as_ref().is_some_and(|caching| caching.asks_get());
+    let method = match is_head && !asked_get {
+        true => Method::Head,
+        false if is_head => Method::Get,
+        false => exchange.method,
     };
     let length = match framing::response_body(method, &exchange.upstream_head) {
         Ok(length) => length,
@@ -58,6 +63,7 @@ pub async fn relay_answer(
             );
             finish_attempt(exchange, 502);
             exchange.upstream_head.status = 0;
+            exchange.caching.is_malformed = true;
             if let Some(attempt) = exchange.attempts.last_mut() {
                 attempt.status = 502;
             }
@@ -89,6 +95,20 @@ pub async fn relay_answer(
         succeed(local, exchange, selected);
         return outcome;
     }
+    if let Some(caching) = caching {
+        cache::invalidate(caching, exchange);
+        if caching.is_confirmed_by(status) {
+            finish_attempt(exchange, status);
+            if let Answering::Http1(link) = answering {
+                let body = peer_http1::Source::new(length, exchange.upstream_head.length);
+                keep(question, &selected, exchange, link, &body);
+            }
+            succeed(local, exchange, selected);
+            let sent = cache::send_confirmed(local, exchange, downstream, plan, caching);
+            // It was removed while its peer was asked.
+            return Ok(sent.await?.unwrap_or(Outcome::Failed(502)));
+        }
+    }
     if let Some(target) = proxy_fields::accel_redirect(exchange, plan) {
         finish_attempt(exchange, status);
         succeed(local, exchange, selected);
@@ -100,7 +120,17 @@ pub async fn relay_answer(
         return Ok(Outcome::Intercepted(status));
     }
 
-    let buffering = proxy_fields::take_response(exchange, plan, &selected) && proxy.buffering;
+    let buffering = proxy_fields::take_response(exchange, plan, Some(&selected)) && proxy.buffering;
+    let mut fill = None;
+    if let (Some(caching), Some(cache)) = (&mut *caching, &proxy.cache) {
+        let known = match length {
+            BodyLength::Length(length) => Some(length),
+            BodyLength::None => Some(0),
+            BodyLength::Chunked | BodyLength::UntilClose => None,
+        };
+        fill = cache::store(caching, exchange, plan, cache, known, buffering);
+        cache::tell(exchange, caching, cache);
+    }
     exchange.status = status;
     exchange.has_peer_reason = true;
     exchange.answer_length = match length {
@@ -118,6 +148,11 @@ pub async fn relay_answer(
         }
         _ => !matches!(length, BodyLength::None | BodyLength::Length(0)),
     };
+    // What is stored is the whole; the client gets of it what it asked for.
+    if fill.is_some() && cache::is_known_to_client(exchange) {
+        conditional::make_not_modified(exchange);
+        exchange.has_peer_reason = false;
+    }
     let has_trailers = answer::complete(exchange, None);
     let filters = match has_body || method == Method::Head {
         true => begin::begin(exchange),
@@ -127,7 +162,12 @@ pub async fn relay_answer(
         exchange.answer_length = None;
     }
     let mut window = None;
-    if proxy.force_ranges && has_body && filters.is_none() {
+    let wants_range = fill.is_some() && cache::wants_range(exchange);
+    if (proxy.force_ranges || wants_range)
+        && has_body
+        && exchange.status == 200
+        && filters.is_none()
+    {
         match range::apply_to_stream(exchange) {
             Ok(found) => window = found,
             Err(range::Unsatisfiable) => {
@@ -138,7 +178,9 @@ pub async fn relay_answer(
         }
         exchange.has_peer_reason &= window.is_none();
     }
-    let framing = if has_body {
+    // A body that the client does not get may come all the same: it is stored.
+    let is_sent = has_body && !(is_head || exchange.status == 304);
+    let framing = if is_sent {
         framing_for(
             exchange.head.version,
             exchange.answer_length,
@@ -147,49 +189,43 @@ pub async fn relay_answer(
     } else {
         Framing::Nothing
     };
-    answer::start(local, exchange, downstream, framing, has_body);
-    downstream.set_filters(filters.filter(|_| has_body));
+    answer::start(local, exchange, downstream, framing, is_sent);
+    downstream.set_filters(filters.filter(|_| is_sent));
 
+    let is_stored = fill.is_some();
+    let sink = Sink {
+        window,
+        fill,
+        is_discarding: false,
+    };
     let mut source = match answering {
         Answering::Http1(link) => {
             let mut body = peer_http1::Source::new(length, exchange.upstream_head.length);
-            body.window = window;
+            body.sink = sink;
             Source::Http1(link, body)
         }
         Answering::Http2(mut stream) => {
-            stream.window = window;
+            stream.sink = sink;
             Source::Http2(stream)
         }
     };
-    let limit = if buffering {
-        proxy.buffers.max(buffer::SMALL)
-    } else {
-        0
+    let pacing = Pacing {
+        limit: match buffering {
+            true if is_stored => proxy.buffers.max(cache::AHEAD),
+            true => proxy.buffers.max(buffer::SMALL),
+            false => 0,
+        },
+        outlasts_client: proxy.ignore_client_abort || is_stored,
     };
-    let relayed = relay(exchange, downstream, body, &mut source, limit, proxy).await;
+    let relayed = relay(exchange, downstream, body, &mut source, &pacing, proxy).await;
     if let Some(attempt) = exchange.attempts.last_mut() {
         attempt.response_length = source.received();
     }
     finish_attempt(exchange, status);
     match relayed {
         Ok(()) => {
-            // A peer that was asked in HTTP/1.0, or to close, closes, whatever it says.
-            if let Source::Http1(link, body) = source
-                && body.leaves_connection_clean(&exchange.upstream_head.fields.bytes)
-                && !exchange.peer_closes
-                && proxy.http_version == HttpVersion::Http11
-                && link.requests != u64::MAX
-                && framing::keeps_response_connection(&exchange.upstream_head)
-            {
-                question.upstream.keep(
-                    &selected,
-                    link.kind,
-                    Idle {
-                        stream: link.stream,
-                        requests: link.requests,
-                        created: link.created,
-                    },
-                );
+            if let Source::Http1(link, body) = source {
+                keep(question, &selected, exchange, link, &body);
             }
             succeed(local, exchange, selected);
             exchange.is_complete = true;
@@ -230,6 +266,33 @@ pub async fn relay_answer(
     }
 }
 
+/// Keeps the connection that an answer came over, if another one may come over it.
+fn keep(
+    question: &Question<'_>,
+    selected: &Selected,
+    exchange: &Exchange,
+    link: Link,
+    body: &peer_http1::Source,
+) {
+    // A peer that was asked in HTTP/1.0, or to close, closes, whatever it says.
+    if body.leaves_connection_clean(&exchange.upstream_head.fields.bytes)
+        && !exchange.peer_closes
+        && question.plan.proxy.http_version == HttpVersion::Http11
+        && link.requests != u64::MAX
+        && framing::keeps_response_connection(&exchange.upstream_head)
+    {
+        question.upstream.keep(
+            selected,
+            link.kind,
+            Idle {
+                stream: link.stream,
+                requests: link.requests,
+                created: link.created,
+            },
+        );
+    }
+}
+
 /// The peer did what it was asked.
 fn succeed(local: &Local, exchange: &Exchange, selected: Selected) {
     let time = exchange
@@ -261,6 +324,13 @@ impl Source {
         }
     }
 
+    fn sink(&mut self) -> &mut Sink {
+        match self {
+            Self::Http1(_, body) => &mut body.sink,
+            Self::Http2(stream) => &mut stream.sink,
+        }
+    }
+
     /// Was all of the answer received?
     fn is_complete(&self) -> bool {
         match self {
@@ -270,14 +340,22 @@ impl Source {
     }
 }
 
-/// Moves the body from the peer to the client. `limit` is how much may wait for a slow client
-/// before the peer has to wait too; 0 reads on only when all was written.
+/// What a slow client and one that is gone mean for the peer.
+struct Pacing {
+    /// How much may wait for the client before the peer has to wait too; 0 reads on only when all was
+    /// written.
+    limit: usize,
+    /// The answer is read to its end although nobody is left who gets it.
+    outlasts_client: bool,
+}
+
+/// Moves the body from the peer to the client.
 async fn relay(
     exchange: &mut Exchange,
     downstream: &mut Downstream,
     body: &mut RequestBody,
     source: &mut Source,
-    limit: usize,
+    pacing: &Pacing,
     proxy: &Proxy,
 ) -> Result<(), RelayError> {
     let send_timeout = exchange.settings.send_timeout;
@@ -302,8 +380,9 @@ async fn relay(
                 && is_client_gone.is_none()
             {
                 match stream.poll_request(context, exchange, downstream, body, proxy) {
-                    Poll::Ready(Err(Failure::Client(error))) if proxy.ignore_client_abort => {
-                        is_client_gone = Some(error)
+                    Poll::Ready(Err(Failure::Client(error))) if pacing.outlasts_client => {
+                        is_client_gone = Some(error);
+                        source.sink().is_discarding = true;
                     }
                     Poll::Ready(Err(Failure::Client(error))) => {
                         return Poll::Ready(Err(RelayError::Client(error)));
@@ -316,6 +395,10 @@ async fn relay(
             }
             if source.is_complete() && !is_ended {
                 is_ended = true;
+                // Before the client has it all: others wait.
+                if let Some(fill) = source.sink().fill.take() {
+                    fill.commit();
+                }
                 answer::add_trailers(exchange);
                 downstream.queue_end(&exchange.answer_trailers);
             }
@@ -325,8 +408,9 @@ async fn relay(
                         exchange.bytes_sent += count as u64;
                         progress = true;
                     }
-                    Poll::Ready(Err(error)) if proxy.ignore_client_abort => {
-                        is_client_gone = Some(error)
+                    Poll::Ready(Err(error)) if pacing.outlasts_client => {
+                        is_client_gone = Some(error);
+                        source.sink().is_discarding = true;
                     }
                     Poll::Ready(Err(error)) => return Poll::Ready(Err(RelayError::Client(error))),
                     Poll::Pending => {}
@@ -345,18 +429,12 @@ async fn relay(
                 .is_none_or(|pace| source.is_complete() || pace.poll_allowance(context).is_ready());
             if is_allowed
                 && !source.is_complete()
-                && (queued == 0 || queued < limit || is_client_gone.is_some())
+                && (queued < pacing.limit.max(1) || is_client_gone.is_some())
             {
                 let polled = match source {
-                    Source::Http1(link, body) => poll_source(
-                        context,
-                        exchange,
-                        downstream,
-                        link,
-                        body,
-                        proxy,
-                        is_client_gone.is_some(),
-                    ),
+                    Source::Http1(link, body) => {
+                        poll_source(context, exchange, downstream, link, body, proxy)
+                    }
                     Source::Http2(stream) => {
                         stream.poll_answer(context, exchange, downstream, proxy)
                     }
@@ -386,7 +464,7 @@ async fn relay(
             }
             // A stream may be silent for hours; the peer is to know that nobody listens any more.
             if matches!(source, Source::Http2(_))
-                && !proxy.ignore_client_abort
+                && !pacing.outlasts_client
                 && downstream.is_body_complete()
                 && downstream.poll_gone(context).is_ready()
             {

@@ -51,9 +51,11 @@ struct Workload {
     is_secure: bool,
 }
 
-const WORKLOADS: [Workload; 6] = [
+const WORKLOADS: [Workload; 8] = [
     Workload::plain("1 KiB proxied", "/1k"),
     Workload::plain("64 KiB proxied", "/64k"),
+    Workload::plain("1 KiB from the cache", "/cached/1k"),
+    Workload::plain("64 KiB from the cache", "/cached/64k"),
     Workload::plain("1 KiB file", "/file"),
     Workload::secure("1 KiB proxied, TLS", "/1k"),
     Workload::secure("64 KiB proxied, TLS", "/64k"),
@@ -623,6 +625,7 @@ impl Running {
                 keepalive_requests 100000000;
                 keepalive_time 1d;
                 keepalive_timeout 600s;
+                proxy_cache_path %PREFIX%/cache levels=1:2 keys_zone=bench:10m;
                 upstream backend { server 127.0.0.1:%BACKEND%; keepalive 64; keepalive_requests 100000000; }
                 server {
                     listen 127.0.0.1:%PORT%;
@@ -634,6 +637,13 @@ impl Running {
                         proxy_http_version 1.1;
                         proxy_set_header Connection \"\";
                         proxy_pass http://backend;
+                    }
+                    location /cached/ {
+                        proxy_http_version 1.1;
+                        proxy_set_header Connection \"\";
+                        proxy_pass http://backend/;
+                        proxy_cache bench;
+                        proxy_cache_valid 200 1d;
                     }
                     location /file { root www; }
                     location /nothing { return 200; }

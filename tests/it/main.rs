@@ -8,6 +8,7 @@ mod acme;
 mod acme_on_demand;
 mod assets;
 mod bodies;
+mod cache;
 mod certificate_list;
 mod certificates;
 mod cli;

@@ -39,14 +39,6 @@ static COMING: &[Lack] = &[
                 quic_gso quic_host_key quic_active_connection_id_limit quic_bpf",
     },
     Lack {
-        why: "caching of answers (part of nginx's http_proxy) is not available in this version",
-        names: "proxy_cache proxy_cache_key proxy_cache_bypass proxy_no_cache \
-                proxy_cache_valid proxy_cache_min_uses proxy_cache_max_range_offset \
-                proxy_cache_use_stale proxy_cache_methods proxy_cache_lock \
-                proxy_cache_lock_timeout proxy_cache_lock_age proxy_cache_revalidate \
-                proxy_cache_convert_head proxy_cache_background_update proxy_cache_purge",
-    },
-    Lack {
         why: "caching in slices (nginx's http_slice) is not available in this version",
         names: "slice",
     },
@@ -456,7 +448,7 @@ mod tests {
 
     #[test]
     fn a_planned_feature_says_that_this_version_lacks_it() {
-        for name in ["slice", "proxy_cache"] {
+        for name in ["slice"] {
             let why = foreign(name).expect("known");
             assert!(why.ends_with("not available in this version"), "{why}");
         }

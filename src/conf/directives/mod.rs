@@ -21,6 +21,7 @@ mod limits;
 mod peer_tls;
 mod process;
 mod proxy;
+mod proxy_cache;
 mod response;
 mod routing;
 mod tls;
@@ -213,6 +214,7 @@ const AREAS: &[&[Directive]] = &[
     acme::ROWS,
     acme_dns::ROWS,
     cache_path::ROWS,
+    proxy_cache::ROWS,
     filters::ROWS,
 ];
 

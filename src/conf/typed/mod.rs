@@ -21,6 +21,7 @@ pub mod on_demand;
 pub mod places;
 pub mod process;
 pub mod proxy;
+pub mod proxy_cache;
 pub mod secret;
 pub mod tls;
 pub mod upstream;

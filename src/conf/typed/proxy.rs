@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::health::HealthCheck;
+use super::proxy_cache::ProxyCache;
 use super::tls::PeerTls;
 use crate::conf::regex::Regex;
 use crate::conf::template::Template;
@@ -52,6 +53,8 @@ pub struct Proxy {
     pub buffers: usize,
     /// `proxy_request_buffering`
     pub request_buffering: bool,
+    /// `proxy_cache`; `None` where it is off.
+    pub cache: Option<Box<ProxyCache>>,
     /// `proxy_intercept_errors`
     pub intercept_errors: bool,
     /// `proxy_ignore_client_abort`
@@ -284,6 +287,24 @@ impl NextUpstream {
     /// Does the set hold this condition?
     pub const fn has(self, condition: Self) -> bool {
         self.0 & condition.0 != 0
+    }
+
+    /// The condition that a word stands for; `off` stands for none.
+    pub fn of_word(word: &str) -> Option<Self> {
+        Some(match word {
+            "error" => Self::ERROR,
+            "timeout" => Self::TIMEOUT,
+            "invalid_header" => Self::INVALID_HEADER,
+            "http_500" => Self::HTTP_500,
+            "http_502" => Self::HTTP_502,
+            "http_503" => Self::HTTP_503,
+            "http_504" => Self::HTTP_504,
+            "http_403" => Self::HTTP_403,
+            "http_404" => Self::HTTP_404,
+            "http_429" => Self::HTTP_429,
+            "non_idempotent" => Self::NON_IDEMPOTENT,
+            _ => return None,
+        })
     }
 
     /// The condition that a status stands for.

@@ -26,6 +26,7 @@ pub mod peer_tls;
 pub mod places;
 pub mod process;
 pub mod proxy;
+pub mod proxy_cache;
 pub mod rewrite;
 pub mod scope;
 pub mod secret;

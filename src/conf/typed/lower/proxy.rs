@@ -4,11 +4,13 @@ use std::sync::Arc;
 
 use super::Cx;
 use super::peer_tls;
+use super::proxy_cache::proxy_cache;
 use super::scope::Scope;
 use super::upstream;
 use crate::conf::diagnostic::{Code, Diagnostic};
 use crate::conf::include::{Node, Word};
 use crate::conf::template::Template;
+use crate::conf::typed::cache_path::CachePath;
 use crate::conf::typed::proxy::{
     Bind, BindAddress, CookieEdit, CookieFlags, CookieName, HttpVersion, NextUpstream, Proxy,
     ProxyProtocol, Redirect, Scheme, SetField, Target,
@@ -52,6 +54,8 @@ pub struct Place<'a> {
     pub name: &'a [u8],
     /// A path in `proxy_pass` makes no sense here, for this reason.
     pub refuses_path: Option<&'static str>,
+    /// Every zone of the cache.
+    pub caches: &'a [Arc<CachePath>],
 }
 
 /// The proxy of a place where `proxy_pass` is in force.
@@ -75,6 +79,7 @@ pub fn proxy(
     Some(Proxy {
         schemes: Scheme::OF_PROXY,
         redirects: redirects(scope, &target, url, place, cx),
+        cache: proxy_cache(scope, place.caches, &set_fields, cx),
         target,
         tls,
         set_fields,
@@ -137,6 +142,7 @@ pub fn grpc(
     let place = Place {
         name: b"",
         refuses_path: Some("with `grpc_pass`: the client's own names the method"),
+        caches: &[],
     };
     let (target, _) = target(word, Scheme::OF_GRPC, scope, place, upstreams, cx)?;
     let tls = tls("grpc", word, &target, scope, upstreams, cx);
@@ -158,6 +164,7 @@ pub fn grpc(
         hidden: hidden("grpc", scope),
         ignored: lower_case("grpc_ignore_headers", scope),
         redirects: Vec::new(),
+        cache: None,
         cookie_domains: Vec::new(),
         cookie_paths: Vec::new(),
         cookie_flags: Vec::new(),
@@ -612,20 +619,7 @@ fn next_upstream(name: &str, scope: &Scope<'_>) -> NextUpstream {
     line.arguments
         .iter()
         .fold(NextUpstream::default(), |set, word| {
-            set.or(match &*word.text {
-                "error" => NextUpstream::ERROR,
-                "timeout" => NextUpstream::TIMEOUT,
-                "invalid_header" => NextUpstream::INVALID_HEADER,
-                "http_500" => NextUpstream::HTTP_500,
-                "http_502" => NextUpstream::HTTP_502,
-                "http_503" => NextUpstream::HTTP_503,
-                "http_504" => NextUpstream::HTTP_504,
-                "http_403" => NextUpstream::HTTP_403,
-                "http_404" => NextUpstream::HTTP_404,
-                "http_429" => NextUpstream::HTTP_429,
-                "non_idempotent" => NextUpstream::NON_IDEMPOTENT,
-                // `off` stands for none; the checker knows no other word.
-                _ => NextUpstream::default(),
-            })
+            // `off` stands for none; the checker knows no other word.
+            set.or(NextUpstream::of_word(&word.text).unwrap_or_default())
         })
 }

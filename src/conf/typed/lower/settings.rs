@@ -155,6 +155,7 @@ impl Maker<'_> {
                 let outer = proxy::Place {
                     name,
                     refuses_path: None,
+                    caches: self.caches,
                 };
                 let upstreams = &mut self.upstreams;
                 let proxy = match (around.own("proxy_pass"), around.own("grpc_pass")) {
@@ -215,7 +216,11 @@ impl Maker<'_> {
                 (None, Some(LocationKind::Named(_))) => Some("in a named location"),
                 _ => None,
             };
-            let of_proxy = proxy::Place { name, refuses_path };
+            let of_proxy = proxy::Place {
+                name,
+                refuses_path,
+                caches: self.caches,
+            };
             let mut proxy = proxy::proxy(line, scope, of_proxy, &mut self.upstreams, cx)?;
             self.checks.add_to(&mut proxy, scope, &self.upstreams, cx);
             return Some(Handler::Proxy(Arc::new(proxy)));
