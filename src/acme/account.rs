@@ -415,7 +415,7 @@ impl Authority {
     }
 
     /// Who asks the authority.
-    fn fetcher(&self) -> Result<Fetcher, Failure> {
+    pub(super) fn fetcher(&self) -> Result<Fetcher, Failure> {
         let mut fetcher = self.fetcher.lock();
         if let Some(fetcher) = &*fetcher {
             return Ok(fetcher.clone());

@@ -12,6 +12,7 @@ use super::challenges::Challenges;
 use super::failure::Failure;
 use super::ordering::Attempt;
 use super::renewal;
+use super::revoked;
 use super::status::State;
 use super::transport::listening;
 use crate::conf::typed::acme::ChallengeKind;
@@ -60,6 +61,7 @@ pub async fn step(
     match certificate.plan(now) {
         Plan::Wait(at) => {
             ask(certificate, authorities, now).await;
+            ask_status(certificate, authorities).await;
             let rest = at.duration_since(SystemTime::now()).unwrap_or_default();
             // What the authority just said may have changed it.
             if certificate.plan(SystemTime::now()) != Plan::Order {
@@ -94,6 +96,44 @@ pub async fn once(
         }
     }
     false
+}
+
+/// Notices that the certificate was revoked.
+async fn ask_status(certificate: &Certificate, authorities: &[Arc<Authority>]) {
+    let Some(facts) = certificate.facts() else {
+        return;
+    };
+    let record = certificate.record();
+    if !certificate.is_status_due(&facts) {
+        return;
+    }
+    certificate.ask_status_after(&facts, revoked::UNANSWERED);
+    let issued = record.issued.map(|issued| issued.directory);
+    let mut all = authorities.iter();
+    let Some(authority) = all.find(|authority| Some(&authority.issuer.uri) == issued.as_ref())
+    else {
+        return;
+    };
+    let Ok(fetcher) = authority.fetcher() else {
+        return;
+    };
+    // Who says when to renew says so at once for what was revoked.
+    let wishes = record.suggestion.is_some_and(|wish| wish.window.is_some());
+    let held = certificate.slot.held();
+    let chain = &held.certified.cert;
+    let is_revoked = revoked::is_revoked(chain, &facts, &fetcher, !wishes).await;
+    if is_revoked.is_some() {
+        certificate.ask_status_after(&facts, revoked::pause(&facts));
+    }
+    if is_revoked == Some(true) {
+        let text = "revoked by its authority, another one is got";
+        certificate.tell(Level::Error, store::Level::Bad, text);
+        if let Err(Failure::Trouble { trouble, .. }) =
+            certificate.keep(|record| record.revoked = Some(facts.sha256))
+        {
+            certificate.say(trouble.to_string());
+        }
+    }
 }
 
 /// Waits for a while, or until somebody wants something.

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::{Arc, OnceLock};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
@@ -24,6 +24,9 @@ use crate::tls::slot::{Held, Slot};
 /// So many lines are kept of what happened.
 pub const LINES: usize = 50;
 
+/// A certificate that is revoked is replaced at once, and the next one not before this time is over.
+const REVOKED_AGAIN: Duration = Duration::from_secs(86_400);
+
 /// What is kept of a certificate beside its files: `order.json`.
 #[derive(Clone, Serialize, Deserialize, Default)]
 #[serde(default)]
@@ -43,6 +46,11 @@ pub struct Record {
     pub trouble: Option<Trouble>,
     /// When the authority wants it renewed.
     pub suggestion: Option<Suggestion>,
+    /// The fingerprint of a certificate that its authority revoked.
+    pub revoked: Option<String>,
+    /// When another one took the place of a revoked one.
+    #[serde(with = "storage::maybe_unix_time")]
+    pub replaced: Option<SystemTime>,
     /// What is kept of a name that a client brought.
     pub on_demand: Option<Kept>,
     /// What happened, oldest first.
@@ -99,6 +107,8 @@ struct Known {
     unusable: Option<SystemTime>,
     /// A person wants it anew.
     is_forced: bool,
+    /// The fingerprint of a certificate, and when its authority is asked again whether it holds.
+    status: Option<(String, Instant)>,
     record: Record,
     /// The disk has what the record says.
     is_kept: bool,
@@ -128,6 +138,7 @@ impl Certificate {
                 seen: None,
                 unusable: None,
                 is_forced: false,
+                status: None,
                 record,
                 is_kept: true,
             }),
@@ -225,6 +236,9 @@ impl Certificate {
         known.record.next_attempt = None;
         known.record.trouble = None;
         known.record.suggestion = None;
+        if known.record.revoked.take().is_some() {
+            known.record.replaced = Some(SystemTime::now());
+        }
         known.is_forced = false;
         known.state = State::Valid;
         self.serve(&mut known, material);
@@ -356,6 +370,12 @@ impl Certificate {
         if let Some(at) = record.next_attempt.filter(|at| *at > now) {
             return Plan::Wait(at);
         }
+        let own = known.facts.as_ref().map(|facts| &facts.sha256);
+        if known.seen.is_some() && record.revoked.is_some() && record.revoked.as_ref() == own {
+            // An authority that calls each new one revoked is not asked all the time.
+            let rest = record.replaced.map(|at| at + REVOKED_AGAIN);
+            return rest.filter(|at| *at > now).map_or(Plan::Order, Plan::Wait);
+        }
         let is_ours = record.issued.as_ref().is_some_and(|issued| {
             issued.directory.is_empty()
                 || (self.order.issuers.iter()).any(|issuer| issuer.uri == issued.directory)
@@ -365,6 +385,18 @@ impl Certificate {
             Some(at) if known.seen.is_some() && is_ours && !has_begun && at > now => Plan::Wait(at),
             _ => Plan::Order,
         }
+    }
+
+    /// Is it time to ask the authority whether this certificate still holds?
+    pub fn is_status_due(&self, facts: &Facts) -> bool {
+        let known = self.known.lock();
+        let asked = known.status.as_ref();
+        !asked.is_some_and(|(whose, next)| *whose == facts.sha256 && Instant::now() < *next)
+    }
+
+    /// Sets when that is asked again.
+    pub fn ask_status_after(&self, facts: &Facts, pause: Duration) {
+        self.known.lock().status = Some((facts.sha256.clone(), Instant::now() + pause));
     }
 
     /// Keeps that an attempt failed, and when the next one may be.
@@ -457,8 +489,6 @@ pub fn brought(order: &Order, certificate: &[u8], key: &[u8]) -> Result<Material
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
     use crate::conf::typed::acme::{Issuer, KeyKind};
     use crate::tls::placeholder::placeholder;

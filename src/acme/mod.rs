@@ -22,6 +22,7 @@ pub mod manager;
 pub mod on_demand;
 mod ordering;
 mod renewal;
+mod revoked;
 pub mod secret;
 pub mod status;
 mod storage;

@@ -49,6 +49,8 @@ pub mod vary;
 pub mod zone;
 
 #[cfg(test)]
+mod crash;
+#[cfg(test)]
 mod fixture;
 #[cfg(test)]
 mod tests;

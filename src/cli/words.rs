@@ -62,7 +62,7 @@ pub enum Word {
         #[command(flatten)]
         daemon: Daemon,
     },
-    /// List the zones of the cache, look up what is stored, purge it
+    /// Show the zones of the cache and what is stored, purge it
     Cache {
         /// What to do; without it the zones are listed
         #[command(subcommand)]

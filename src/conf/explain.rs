@@ -967,6 +967,25 @@ codes! {
         "http { server { sub_filter '' x; } }",
         "http { server { sub_filter http://internal/ /; } }"
     }
+    "E312" BAD_ORIGIN "not an origin" {
+        "An origin is scheme, host and port as browsers send them: `https://app.example.com`, \
+         `http://localhost:3000`. `https://*.example.com` is every name below a domain, `*` everybody, \
+         and a regular expression begins with `~`.",
+        "http { server { cors app.example.com/; } }",
+        "http { server { cors https://app.example.com; } }"
+    }
+    "E313" OPEN_CREDENTIALS "everybody, with credentials" {
+        "With cookies or passwords, any page could read and do what its visitor may. Browsers refuse \
+         `*` together with credentials, for origins and for lists. Name who is meant.",
+        "http { server { cors * credentials; } }",
+        "http { server { cors https://app.example.com credentials; } }"
+    }
+    "W311" OPEN_ORIGIN "a pattern of origins that is open at an end" {
+        "`~example\\.com` also matches `https://example.com.evil.example`. A pattern of origins begins \
+         with `^` and ends with `$`.",
+        "http { server { cors ~example\\.com; } }",
+        "http { server { cors ~^https://example\\.com$; } }"
+    }
     "W310" DUPLICATE_MEDIA_TYPE "a media type stands twice" {
         "It is meant once. `text/html` is always among the types that are compressed or searched.",
         "http { gzip on; gzip_types text/html text/css; server { } }",

@@ -200,6 +200,7 @@ core_variables! {
     "upstream_connect_time" => UpstreamConnectTime,
     "upstream_header_time" => UpstreamHeaderTime,
     "upstream_last_server_name" => UpstreamLastServerName,
+    "upstream_queue_time" => UpstreamQueueTime,
     "upstream_response_length" => UpstreamResponseLength,
     "upstream_response_time" => UpstreamResponseTime,
     "upstream_status" => UpstreamStatus,

@@ -6,6 +6,7 @@
 use super::chain::{Chain, Filter};
 use super::compress::{Brotli, Gzip, Zstd};
 use super::decompress::Gunzip;
+use super::headers;
 use super::substitute::Substitute;
 use crate::conf::template::Template;
 use crate::conf::typed::filters::{Compression, Filters, Substitutes};
@@ -20,6 +21,10 @@ use crate::http::variables;
 pub fn begin(exchange: &mut Exchange) -> Option<Box<Chain>> {
     let settings = std::sync::Arc::clone(&exchange.settings);
     let filters = settings.filters.as_ref()?;
+    if exchange.status == 304 {
+        not_modified(exchange, filters);
+        return None;
+    }
     if exchange.answer_length == Some(0) {
         return None;
     }
@@ -48,6 +53,29 @@ pub fn begin(exchange: &mut Exchange) -> Option<Box<Chain>> {
         append(&mut chain, compressor(coding, compression, length));
     }
     chain
+}
+
+/// An answer that did not change says of itself what the one that was compressed said (RFC 9110
+/// section 15.4.5).
+fn not_modified(exchange: &mut Exchange, filters: &Filters) {
+    let compresses = Coding::ALL
+        .iter()
+        .any(|&coding| compression_of(filters, coding).is_some());
+    if !compresses {
+        return;
+    }
+    if filters.vary {
+        headers::vary(&mut exchange.answer, b"Accept-Encoding");
+    }
+    let Some(etag) = exchange.answer.known(Known::Etag) else {
+        return;
+    };
+    let weak = [b"W/", etag].concat();
+    let mut known = exchange.head.fields.all(Known::IfNoneMatch);
+    if known.any(|tags| memchr::memmem::find(tags, &weak).is_some()) {
+        drop(known);
+        weaken_etag(&mut exchange.answer);
+    }
 }
 
 fn append(chain: &mut Option<Box<Chain>>, filter: Filter) {
@@ -113,7 +141,7 @@ fn is_to_unpack(exchange: &mut Exchange, filters: &Filters) -> bool {
     let takes_gzip = Accepted::of(&exchange.head.fields).weight(Coding::Gzip) > 0
         && coding::may_be_gzip(exchange, &filters.clients);
     if filters.vary {
-        vary(&mut exchange.answer);
+        headers::vary(&mut exchange.answer, b"Accept-Encoding");
     }
     !takes_gzip
 }
@@ -184,20 +212,7 @@ fn coding<'a>(exchange: &mut Exchange, filters: &'a Filters) -> Option<(Coding, 
         best = Some((weight, coding, compression));
     }
     if is_candidate && filters.vary {
-        vary(&mut exchange.answer);
+        headers::vary(&mut exchange.answer, b"Accept-Encoding");
     }
     best.map(|(_, coding, compression)| (coding, compression))
-}
-
-/// Tells caches that there are several forms of the body, unless they know.
-fn vary(answer: &mut Fields) {
-    let is_known = answer.all(Known::Vary).any(|value| {
-        value.split(|&byte| byte == b',').any(|name| {
-            let name = name.trim_ascii();
-            name == b"*" || name.eq_ignore_ascii_case(b"accept-encoding")
-        })
-    });
-    if !is_known {
-        answer.push_first(Known::Vary, b"Accept-Encoding");
-    }
 }

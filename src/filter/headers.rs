@@ -7,6 +7,7 @@
 
 use std::time::Duration;
 
+use super::cors;
 use crate::conf::template::Template;
 use crate::conf::typed::location::{AddHeader, Expires, ServerTokens};
 use crate::http::date;
@@ -35,6 +36,10 @@ pub fn apply(exchange: &mut Exchange, modified: Option<i64>, scratch: &mut Vec<u
             add(&mut exchange.answer, header, scratch);
         }
     }
+    if let Some(cors) = &exchange.settings.cors {
+        let cors = std::sync::Arc::clone(cors);
+        cors::apply(exchange, &cors);
+    }
     // RFC 6797 section 7.2: never without TLS.
     if let Some(value) = &exchange.settings.hsts
         && exchange.connection.is_secure()
@@ -49,6 +54,19 @@ pub fn apply(exchange: &mut Exchange, modified: Option<i64>, scratch: &mut Vec<u
     }
     let mut trailers = exchange.settings.add_trailers.iter();
     trailers.any(|trailer| is_usual || trailer.always)
+}
+
+/// Tells caches that the answer depends on a field of the request, unless they know.
+pub fn vary(answer: &mut Fields, field: &[u8]) {
+    let is_known = answer.all(Known::Vary).any(|value| {
+        value.split(|&byte| byte == b',').any(|name| {
+            let name = name.trim_ascii();
+            name == b"*" || name.eq_ignore_ascii_case(field)
+        })
+    });
+    if !is_known {
+        answer.push_first(Known::Vary, field);
+    }
 }
 
 /// Adds the trailer fields, when the body has been sent.

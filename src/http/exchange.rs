@@ -24,6 +24,7 @@ use crate::conf::typed::Http;
 use crate::conf::typed::listen::Address;
 use crate::conf::typed::location::{Server, Settings};
 use crate::conf::typed::proxy::Scheme;
+use crate::metrics::cache::{CacheId, CacheResult};
 use crate::metrics::traffic::PeerId;
 use crate::net::proxy_protocol::Header;
 use crate::unit::clock;
@@ -175,6 +176,8 @@ pub struct Attempt {
     pub status: u16,
     /// When the attempt began.
     pub started: Instant,
+    /// How long it waited for a peer before, where the group has a `queue`.
+    pub queue_time: Option<Duration>,
     /// Until connected.
     pub connect_time: Option<Duration>,
     /// Until the head of the response was read.
@@ -192,6 +195,8 @@ pub struct Attempt {
 /// What a cache did for a request.
 #[derive(Debug, Default)]
 pub struct Caching {
+    /// The zone that the request had to do with.
+    pub zone: Option<CacheId>,
     /// `$upstream_cache_status`; `None` if no cache was asked.
     pub status: Option<CacheStatus>,
     /// `$upstream_cache_key`; empty if there was none.
@@ -211,6 +216,7 @@ pub struct Caching {
 impl Caching {
     /// Makes ready for the next request; buffers keep their room.
     pub fn reset(&mut self) {
+        self.zone = None;
         self.status = None;
         self.key.clear();
         self.age = None;
@@ -241,6 +247,19 @@ pub enum CacheStatus {
 }
 
 impl CacheStatus {
+    /// What it is counted as.
+    pub const fn result(self) -> CacheResult {
+        match self {
+            Self::Miss => CacheResult::Miss,
+            Self::Bypass => CacheResult::Bypass,
+            Self::Expired => CacheResult::Expired,
+            Self::Stale => CacheResult::Stale,
+            Self::Updating => CacheResult::Updating,
+            Self::Revalidated => CacheResult::Revalidated,
+            Self::Hit => CacheResult::Hit,
+        }
+    }
+
     /// As in `$upstream_cache_status`.
     pub const fn name(self) -> &'static str {
         match self {

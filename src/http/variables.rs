@@ -670,6 +670,14 @@ fn write_core(core: Core, exchange: &Exchange, out: &mut Vec<u8>) -> bool {
             status => decimal(out, u64::from(status)),
         }),
         Core::UpstreamConnectTime => times(exchange, out, |attempt| attempt.connect_time),
+        Core::UpstreamQueueTime => {
+            // Most groups have no queue, and then there is nothing to tell.
+            exchange
+                .attempts
+                .iter()
+                .any(|attempt| attempt.queue_time.is_some())
+                && times(exchange, out, |attempt| attempt.queue_time)
+        }
         Core::UpstreamHeaderTime => times(exchange, out, |attempt| attempt.header_time),
         Core::UpstreamResponseTime => times(exchange, out, |attempt| attempt.response_time),
         Core::UpstreamResponseLength => attempts(exchange, out, |attempt, out| {

@@ -672,6 +672,7 @@ mod tests {
             started: Instant::now(),
             connect_time: None,
             header_time: None,
+            queue_time: None,
             response_time: None,
             response_length: 0,
             bytes_sent: 0,

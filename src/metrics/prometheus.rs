@@ -55,6 +55,8 @@
 //! | `openclaw_cache_abandoned_total` | counter | zone | answers not stored because of the disk |
 //! | `openclaw_cache_disk_errors_total` | counter | zone | failures of the disk |
 //! | `openclaw_logins_total` | counter | result | logins with a password: `ok`, `failed`, `throttled` |
+//! | `openclaw_compression_input_bytes_total` | counter | coding | bodies before they were compressed: with `gzip`, `br`, `zstd` |
+//! | `openclaw_compression_output_bytes_total` | counter | coding | and after |
 //! | `openclaw_panics_total` | counter | | caught panics, each cost one connection |
 //! | `openclaw_live_dropped_total` | counter | | requests that those who watch were not told |
 
@@ -191,6 +193,7 @@ struct Numbers {
     certificates: Vec<ListedCertificate>,
     caches: Vec<ListedCache>,
     logins: Logins,
+    compression: [Compression; 3],
     panics: u64,
     live_dropped: u64,
     routes: Vec<Route>,
@@ -229,6 +232,13 @@ struct Handshakes {
     tls13: u64,
     resumed: u64,
     failed: u64,
+}
+
+#[derive(Serialize)]
+struct Compression {
+    coding: &'static str,
+    input_bytes: u64,
+    output_bytes: u64,
 }
 
 #[derive(Serialize)]
@@ -398,6 +408,23 @@ impl Numbers {
                 failed: total(|counters| &counters.logins_failed),
                 throttled: total(|counters| &counters.logins_throttled),
             },
+            compression: [
+                Compression {
+                    coding: "gzip",
+                    input_bytes: total(|counters| &counters.gzip.input),
+                    output_bytes: total(|counters| &counters.gzip.output),
+                },
+                Compression {
+                    coding: "br",
+                    input_bytes: total(|counters| &counters.brotli.input),
+                    output_bytes: total(|counters| &counters.brotli.output),
+                },
+                Compression {
+                    coding: "zstd",
+                    input_bytes: total(|counters| &counters.zstd.input),
+                    output_bytes: total(|counters| &counters.zstd.output),
+                },
+            ],
             panics: total(|counters| &counters.panics),
             live_dropped: live::dropped(),
             routes: routes.collect(),
@@ -551,6 +578,22 @@ impl Numbers {
         self.write_tls(&mut out);
         self.write_routes(&mut out);
         self.write_peers(&mut out);
+        out.family(
+            "compression_input_bytes_total",
+            "counter",
+            "bodies before they were compressed",
+        );
+        for each in &self.compression {
+            out.sample("", &[("coding", each.coding)], each.input_bytes);
+        }
+        out.family(
+            "compression_output_bytes_total",
+            "counter",
+            "bodies after they were compressed",
+        );
+        for each in &self.compression {
+            out.sample("", &[("coding", each.coding)], each.output_bytes);
+        }
         self.write_groups(&mut out);
         self.write_caches(&mut out);
         out.family("logins_total", "counter", "logins with a password");

@@ -54,8 +54,23 @@ pub struct Counters {
     pub logins_failed: Counter,
     /// Those that were refused because too much was guessed.
     pub logins_throttled: Counter,
+    /// Bodies that were compressed with gzip, in bytes.
+    pub gzip: Compressed,
+    /// The same of brotli.
+    pub brotli: Compressed,
+    /// The same of zstd.
+    pub zstd: Compressed,
     /// Panics caught.
     pub panics: Counter,
+}
+
+/// Bytes of bodies before and after they were compressed.
+#[derive(Default, Debug)]
+pub struct Compressed {
+    /// Before.
+    pub input: Counter,
+    /// After.
+    pub output: Counter,
 }
 
 /// A number with one writer.

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::http::exchange::{Attempt, Exchange};
 use crate::http::head::Known;
+use crate::metrics::cache;
 use crate::metrics::histogram::nanoseconds;
 use crate::metrics::live::{self, AttemptSummary, RequestSummary, cut};
 use crate::metrics::traffic::{self, Ended, RouteId};
@@ -23,6 +24,9 @@ pub fn count(route: RouteId, exchange: &Exchange) {
             upstream_time,
         },
     );
+    if let (Some(zone), Some(status)) = (exchange.caching.zone, exchange.caching.status) {
+        cache::count(zone, status.result(), exchange.bytes_sent);
+    }
     live::tell(|| summary(route, exchange));
 }
 

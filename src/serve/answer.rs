@@ -17,10 +17,12 @@ use crate::conf::variable::{Core, Variable};
 use crate::files::serve::Content;
 use crate::filter::{begin, headers};
 use crate::http::body::{Body, FileBody};
+use crate::http::coding::Coding;
 use crate::http::exchange::Exchange;
 use crate::http::h1::write;
 use crate::http::head::{Known, Method, Version};
 use crate::http::{buffer, range, variables};
+use crate::metrics::registry;
 use crate::unit::{self, clock};
 
 /// A file up to this size is copied into the write that carries the head.
@@ -341,6 +343,17 @@ pub fn size_of(template: &Template, exchange: &Exchange) -> u64 {
 /// Bytes were handed to the kernel; what the head took of them is known, and what the filters did.
 pub fn note_sent(exchange: &mut Exchange, downstream: &mut Downstream) {
     exchange.compressed = downstream.take_compressed();
+    if let Some(compressed) = exchange.compressed {
+        registry::with(|counters| {
+            let coded = match compressed.coding {
+                Coding::Gzip => &counters.gzip,
+                Coding::Brotli => &counters.brotli,
+                Coding::Zstd => &counters.zstd,
+            };
+            coded.input.add(compressed.received);
+            coded.output.add(compressed.sent);
+        });
+    }
     exchange.head_bytes_sent = exchange.head_bytes_sent.min(exchange.bytes_sent);
 }
 

@@ -182,6 +182,7 @@ pub async fn look_up(
         Ok(None) => return Ok(Step::Ask(None)),
         Err(status) => return Ok(Step::Done(Outcome::Failed(status))),
     };
+    exchange.caching.zone = Some(zone.id);
     if any_is_set(&cache.purge, exchange) {
         write_key(exchange, cache, target);
         let outcome = purge(local, &zone, exchange).await;

@@ -42,6 +42,7 @@ use crate::access::real_ip;
 use crate::conf::typed::location::{ErrorPageStatus, Handler, Settings, Statement};
 use crate::conf::typed::log::Level;
 use crate::files::serve::{self as files, Content, FileError, TryOutcome};
+use crate::filter::cors;
 use crate::http::body::Body;
 use crate::http::exchange::Exchange;
 use crate::http::head::{Known, Method};
@@ -206,6 +207,11 @@ async fn enter_location(
     }
     if exchange.settings.internal && !exchange.is_internal {
         return Next::Fail(404);
+    }
+    // Before all that asks for passwords: browsers send none with this question.
+    if exchange.settings.cors.is_some() && cors::is_preflight(exchange) {
+        exchange.status = 204;
+        return Next::Send(plain(Body::Empty));
     }
     // A body that is announced as too large is refused before anything is done for it.
     if let (Some(limit), Some(length)) = (exchange.settings.max_body_size, downstream.body_length())

@@ -307,6 +307,7 @@ async fn attempts(
     let mut last_status = 502;
     upstream.group.note_request(began);
     'peers: loop {
+        let mut asked = upstream.group.has_queue().then(clock::now);
         let selected = match select(question, exchange, downstream, &mut tried).await? {
             Ok(selected) => selected,
             Err(none) => {
@@ -322,6 +323,7 @@ async fn attempts(
                 );
                 let label = &none.label;
                 push_attempt(exchange, label, label, None, first_attempt);
+                note_wait(exchange, asked);
                 let Some(seconds) = none.retry_after else {
                     finish_attempt(exchange, 502);
                     return Ok(Outcome::Failed(last_status));
@@ -343,6 +345,7 @@ async fn attempts(
                 Some(target.traffic_id),
                 first_attempt,
             );
+            note_wait(exchange, asked.take());
             let is_reused;
             let answering = if let Some(head) = &question.http2 {
                 let lease = peer_http2::lease(question, &selected, may_reuse, downstream).await;
@@ -579,11 +582,19 @@ fn push_attempt(
         started: clock::now(),
         connect_time: None,
         header_time: None,
+        queue_time: None,
         response_time: None,
         response_length: 0,
         bytes_sent: 0,
         bytes_received: 0,
     });
+}
+
+/// Notes how long a request waited for the peer of its last attempt.
+fn note_wait(exchange: &mut Exchange, asked: Option<Instant>) {
+    if let (Some(asked), Some(attempt)) = (asked, exchange.attempts.last_mut()) {
+        attempt.queue_time = Some(attempt.started.saturating_duration_since(asked));
+    }
 }
 
 pub fn finish_attempt(exchange: &mut Exchange, status: u16) {

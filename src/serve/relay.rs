@@ -154,7 +154,7 @@ pub async fn relay_answer(
         exchange.has_peer_reason = false;
     }
     let has_trailers = answer::complete(exchange, None);
-    let filters = match has_body || method == Method::Head {
+    let filters = match has_body || method == Method::Head || status == 304 {
         true => begin::begin(exchange),
         false => None,
     };

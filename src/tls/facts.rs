@@ -9,7 +9,7 @@ use std::net::IpAddr;
 use aws_lc_rs::digest;
 use data_encoding::BASE64URL_NOPAD;
 use x509_parser::certificate::X509Certificate;
-use x509_parser::extensions::{GeneralName, ParsedExtension};
+use x509_parser::extensions::{DistributionPointName, GeneralName, ParsedExtension};
 use x509_parser::oid_registry::Oid;
 use x509_parser::prelude::FromDer;
 use x509_parser::public_key::PublicKey;
@@ -62,6 +62,8 @@ pub struct Facts {
     pub ocsp_responders: Vec<String>,
     /// Where the certificate of its issuer is found.
     pub issuer_certificates: Vec<String>,
+    /// Where the list is that it would stand on if it were revoked.
+    pub revocation_lists: Vec<String>,
     /// What the protocol for renewal information calls it (RFC 9773, section 4.1), unless it has no
     /// key identifier of its issuer.
     pub renewal_identifier: Option<String>,
@@ -102,6 +104,7 @@ impl Facts {
             must_staple: false,
             ocsp_responders: Vec::new(),
             issuer_certificates: Vec::new(),
+            revocation_lists: Vec::new(),
             renewal_identifier: None,
             sha1: colons(digest::digest(&digest::SHA1_FOR_LEGACY_USE_ONLY, der).as_ref()),
             sha256: colons(digest::digest(&digest::SHA256, der).as_ref()),
@@ -128,6 +131,20 @@ impl Facts {
                             OCSP => facts.ocsp_responders.push((*address).to_owned()),
                             CA_ISSUERS => facts.issuer_certificates.push((*address).to_owned()),
                             _ => {}
+                        }
+                    }
+                }
+                ParsedExtension::CRLDistributionPoints(points) => {
+                    for point in points.iter().take(MAX_NAMES) {
+                        let Some(DistributionPointName::FullName(names)) =
+                            &point.distribution_point
+                        else {
+                            continue;
+                        };
+                        for name in names.iter().take(MAX_NAMES) {
+                            if let GeneralName::URI(address) = name {
+                                facts.revocation_lists.push((*address).to_owned());
+                            }
                         }
                     }
                 }

@@ -11,6 +11,9 @@ use x509_parser::prelude::FromDer as _;
 use super::der::{self, Reader};
 use super::signature::{Signed, key_bits, key_of};
 
+/// What is wrong with a certificate that its authority revoked.
+pub const REVOKED: &str = "the certificate is revoked";
+
 /// How far the clocks of two machines may be apart, in seconds (nginx has five minutes).
 const SKEW: i64 = 300;
 
@@ -167,7 +170,7 @@ impl Question {
                     Err("the answer is too old")
                 }
                 0x80 => Ok(Answer { from, until }),
-                0xa1 => Err("the certificate is revoked"),
+                0xa1 => Err(REVOKED),
                 _ => Err("the responder does not know the certificate"),
             });
         }

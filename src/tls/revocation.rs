@@ -10,10 +10,11 @@ use std::fmt;
 use std::path::Path;
 
 use parking_lot::Mutex;
+use x509_parser::certificate::X509Certificate;
 use x509_parser::prelude::FromDer as _;
 use x509_parser::revocation_list::CertificateRevocationList;
 
-use super::signature::Signed;
+use super::signature::{Signed, key_of};
 use super::{file, pem};
 
 /// The largest file of lists: those of large authorities have tens of megabytes.
@@ -103,6 +104,19 @@ impl Revoked {
         }
         status
     }
+}
+
+/// Does a list (DER) that the issuer signed have this certificate? All three are DER. A list that is
+/// only a part of all is good enough for that.
+pub fn is_listed(list: &[u8], certificate: &[u8], issuer: &[u8]) -> bool {
+    let Some((_, list)) = List::read(list) else {
+        return false;
+    };
+    let Ok((_, own)) = X509Certificate::from_der(certificate) else {
+        return false;
+    };
+    list.serials.contains(significant(own.raw_serial()))
+        && key_of(issuer).is_some_and(|key| list.is_signed_by(key))
 }
 
 impl List {

@@ -98,6 +98,7 @@ enum Origin {
 enum Asked {
     Routes,
     Upstreams,
+    Caches,
     Certificates,
     Config,
     History,
@@ -510,6 +511,7 @@ impl App {
         let asked = match (origin, &call) {
             (Origin::App, Call::Routes) => Asked::Routes,
             (Origin::App, Call::Upstreams) => Asked::Upstreams,
+            (Origin::App, Call::Caches) => Asked::Caches,
             (Origin::App, Call::Certificates) => Asked::Certificates,
             (Origin::App, Call::Config) => Asked::Config,
             (Origin::App, Call::History(..)) => Asked::History,
@@ -529,6 +531,7 @@ impl App {
             Call::Status,
             Call::Routes,
             Call::Upstreams,
+            Call::Caches,
             Call::Certificates,
             Call::Config,
             Call::Events,
@@ -838,6 +841,7 @@ impl App {
             (Ok(Answer::Upstreams(upstreams)), _) => {
                 self.model.upstreams.set(Rc::new(upstreams.clone()));
             }
+            (Ok(Answer::Caches(caches)), _) => self.model.caches.set(Rc::new(caches.clone())),
             (Ok(Answer::Certificates(certificates)), _) => {
                 self.model.certificates.set(Rc::new(certificates.clone()));
             }
@@ -864,6 +868,7 @@ impl App {
                 match asked {
                     Asked::Routes => self.model.routes.fail(&why, now),
                     Asked::Upstreams => self.model.upstreams.fail(&why, now),
+                    Asked::Caches => self.model.caches.fail(&why, now),
                     Asked::Certificates => self.model.certificates.fail(&why, now),
                     Asked::Config => self.model.config.fail(&why, now),
                     Asked::History => self.model.current_mut().history.fail(&why, now),
@@ -887,7 +892,7 @@ impl App {
             Screen::Routes => topics.push(Topic::Routes),
             Screen::Backends => topics.push(Topic::Peers),
             Screen::Logs => topics.push(Topic::Requests),
-            Screen::Certificates | Screen::Config => {}
+            Screen::Certificates | Screen::Config | Screen::Cache => {}
         }
         if self.topics != topics {
             self.topics.clone_from(&topics);

@@ -29,13 +29,14 @@ pub enum Command {
 }
 
 /// Words and what may stand behind them.
-const WORDS: [(&str, &[&str]); 14] = [
+const WORDS: [(&str, &[&str]); 15] = [
     ("overview", &[]),
     ("routes", &[]),
     ("backends", &[]),
     ("certificates", &[]),
     ("logs", &[]),
     ("config", &[]),
+    ("cache", &[]),
     ("filter", &[]),
     ("window", &["5m", "1h", "1d"]),
     (

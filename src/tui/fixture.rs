@@ -476,6 +476,91 @@ pub fn certificates() -> Certificates {
     }
 }
 
+/// Two zones of the cache.
+pub fn caches() -> Caches {
+    let zone = |name: &str, entries: u64, hit: u64, hottest: Vec<CacheKey>| CacheZone {
+        name: name.to_owned(),
+        path: format!("/var/cache/openclaw/{name}"),
+        entries,
+        most_entries: 81_920,
+        bytes: entries * 23_000,
+        most_bytes: Some(1 << 30),
+        entries_in_memory: entries / 10,
+        bytes_in_memory: entries * 1_300,
+        most_in_memory: 32 << 20,
+        inactive: 3600,
+        results: CacheResults {
+            hit,
+            miss: 15_600,
+            expired: 4_400,
+            stale: 90,
+            updating: 12,
+            revalidated: 1_200,
+            bypass: 300,
+        },
+        saved: hit * 31_000,
+        stored: 19_000,
+        evicted: 800,
+        purged: 12,
+        hottest,
+        ..CacheZone::default()
+    };
+    let key = |path: &str, uses, left| CacheKey {
+        key: format!("httpapp{path}"),
+        url: format!("https://example.org{path}"),
+        status: 200,
+        length: 18_000,
+        age: 74,
+        left,
+        uses,
+    };
+    let hottest = vec![
+        key("/", 41_200, 526),
+        key("/static/site.css", 12_800, 3_526),
+        key("/news", 900, -14),
+    ];
+    let mut pages = zone("pages", 2_110, 64_000, Vec::new());
+    pages.is_loading = true;
+    Caches {
+        zones: vec![zone("static", 18_204, 71_000, hottest), pages],
+    }
+}
+
+/// What is stored under a key.
+pub fn cache_entries() -> CacheEntries {
+    CacheEntries {
+        looked_for: vec!["httpapp/".to_owned()],
+        entries: vec![CacheEntry {
+            zone: "static".to_owned(),
+            key: "httpapp/news".to_owned(),
+            url: "https://example.org/news".to_owned(),
+            file: "/var/cache/openclaw/static/d/6f/a6bf1757fff057f266b697df9cf176fd.0".to_owned(),
+            status: 200,
+            length: 18_000,
+            is_in_memory: true,
+            stored: 0,
+            age: 74,
+            left: -14,
+            stale_while_revalidate: 60,
+            stale_if_error: 0,
+            vary: vec![("accept-encoding".to_owned(), Some("br".to_owned()))],
+            tags: vec!["news".to_owned(), "front".to_owned()],
+            fields: vec![
+                "Content-Type: text/html".to_owned(),
+                "Cache-Control: max-age=60".to_owned(),
+            ],
+            uses: 900,
+        }],
+    }
+}
+
+/// Where something was purged.
+pub fn cache_purged() -> CachePurged {
+    CachePurged {
+        zones: vec!["static".to_owned()],
+    }
+}
+
 /// What keeps a certificate from coming.
 pub fn preflight() -> Preflight {
     let check = |subject: &str, level, seen: &str, advice: &str| Check {
@@ -845,6 +930,9 @@ async fn answer(
         "/v1/history" => Answered::whole(&history()),
         "/v1/config" => Answered::whole(&config()),
         "/v1/explain" => Answered::whole(&explanation()),
+        "/v1/cache" => Answered::whole(&caches()),
+        "/v1/cache/show" => Answered::whole(&cache_entries()),
+        "/v1/cache/purge" => Answered::whole(&cache_purged()),
         "/v1/certificates" => Answered::whole(&certificates()),
         "/v1/certificates/why" => Answered::whole(&preflight()),
         "/v1/config/revert" if body.contains("\"dry_run\":true") => Answered::whole(&Review {

@@ -107,6 +107,12 @@ pub enum Action {
     AcmeLog,
     /// Asks for the agreement to an authority's terms.
     Agree,
+    /// Shows what is stored under a URL.
+    Inspect,
+    /// Removes a key from the cache.
+    PurgeKey,
+    /// Removes everything from a zone of the cache.
+    PurgeZone,
     /// Shows only one class of statuses.
     StatusClass,
     /// Writes what is shown into a file.
@@ -166,6 +172,8 @@ pub enum Context {
     Logs,
     /// The screen.
     Config,
+    /// The screen.
+    Cache,
     /// A form, with the focus on something that is not text.
     Form,
     /// A form, with the focus on a field of text.
@@ -188,13 +196,14 @@ pub enum Context {
 
 impl Context {
     /// All of them.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::Overview,
         Self::Routes,
         Self::Backends,
         Self::Certificates,
         Self::Logs,
         Self::Config,
+        Self::Cache,
         Self::Form,
         Self::Field,
         Self::Review,
@@ -215,6 +224,7 @@ impl Context {
             Self::Certificates => "Certificates",
             Self::Logs => "Logs",
             Self::Config => "Config",
+            Self::Cache => "Cache",
             Self::Form | Self::Field => "Form",
             Self::Review => "Review",
             Self::Prompt => "Prompt",
@@ -244,11 +254,19 @@ pub struct Binding {
 }
 
 use Context::{
-    Backends, Certificates, Command, Config, Confirm, Field, Form, Logs, Offline, OfflineConf,
-    Overview, Prompt, Reader, Review, Routes,
+    Backends, Cache, Certificates, Command, Config, Confirm, Field, Form, Logs, Offline,
+    OfflineConf, Overview, Prompt, Reader, Review, Routes,
 };
 
-const SCREENS: &[Context] = &[Overview, Routes, Backends, Certificates, Logs, Config];
+const SCREENS: &[Context] = &[
+    Overview,
+    Routes,
+    Backends,
+    Certificates,
+    Logs,
+    Config,
+    Cache,
+];
 /// Where rows are listed or text is read.
 const LISTS: &[Context] = &[
     Overview,
@@ -257,6 +275,7 @@ const LISTS: &[Context] = &[
     Certificates,
     Logs,
     Config,
+    Cache,
     Reader,
     Review,
 ];
@@ -297,7 +316,7 @@ const fn changing(
 /// The table.
 #[rustfmt::skip]
 pub const TABLE: &[Binding] = &[
-    row(Action::Help, &["?", "F1"], &[Overview, Routes, Backends, Certificates, Logs, Config, Review, Offline, OfflineConf], "help", "help for this screen"),
+    row(Action::Help, &["?", "F1"], &[Overview, Routes, Backends, Certificates, Logs, Config, Cache, Review, Offline, OfflineConf], "help", "help for this screen"),
     // Own keys of screens.
     row(Action::Open, &["Enter", "l", "Right"], &[Overview], "open", "go to its screen"),
     row(Action::Open, &["Enter", "l", "Right"], &[Routes], "detail", "open the route"),
@@ -320,6 +339,10 @@ pub const TABLE: &[Binding] = &[
     row(Action::Why, &["w"], &[Certificates], "why", "what is in its way"),
     row(Action::AcmeLog, &["l"], &[Certificates], "log", "what was done for it"),
     changing(Action::Agree, &["A"], &[Certificates], "", "agree to the terms"),
+    row(Action::Open, &["Enter", "Right"], &[Cache], "inspect", "keys of a zone, a key"),
+    row(Action::Inspect, &["i"], &[Cache], "URL", "look up a URL"),
+    changing(Action::PurgeKey, &["p"], &[Cache], "purge", "purge the key (asks)"),
+    changing(Action::PurgeZone, &["P"], &[Cache], "", "purge the zone (asks)"),
     row(Action::Open, &["Enter", "l", "Right"], &[Logs], "detail", "phases and timing"),
     row(Action::Follow, &["f"], &[Logs], "follow", "follow the newest"),
     row(Action::StatusClass, &["s"], &[Logs], "status", "one class of statuses"),
@@ -346,7 +369,7 @@ pub const TABLE: &[Binding] = &[
     row(Action::Close, &["Esc", "h", "Left"], SCREENS, "", "back, clear filter"),
     row(Action::Copy, &["y"], SCREENS, "", "copy the row"),
     // Everywhere.
-    row(Action::Filter, &["/"], &[Overview, Routes, Backends, Certificates, Logs, Config], "filter", "show only some rows"),
+    row(Action::Filter, &["/"], &[Overview, Routes, Backends, Certificates, Logs, Config, Cache], "filter", "show only some rows"),
     row(Action::NextMatch, &["n"], SCREENS, "", "next, previous match"),
     row(Action::PreviousMatch, &["N"], SCREENS, "", "next, previous match"),
     row(Action::Pause, &["Space"], SCREENS, "pause", "pause the display"),
@@ -360,7 +383,8 @@ pub const TABLE: &[Binding] = &[
     row(Action::Go(Screen::Certificates), &["4"], SCREENS, "", "go to a screen"),
     row(Action::Go(Screen::Logs), &["5"], SCREENS, "", "go to a screen"),
     row(Action::Go(Screen::Config), &["6"], SCREENS, "", "go to a screen"),
-    row(Action::Command, &[":"], &[Overview, Routes, Backends, Certificates, Logs, Config, Offline, OfflineConf], "cmd", "command (Tab completes)"),
+    row(Action::Go(Screen::Cache), &["7"], SCREENS, "", "go to a screen"),
+    row(Action::Command, &[":"], &[Overview, Routes, Backends, Certificates, Logs, Config, Cache, Offline, OfflineConf], "cmd", "command (Tab completes)"),
     row(Action::Retry, &["r"], &[Overview, Routes, Backends, Logs, Offline, OfflineConf], "", "try to connect now"),
     // Forms, prompts, questions.
     row(Action::NextField, &["Tab"], FORMS, "next field", "next, previous field"),
@@ -392,8 +416,8 @@ pub const TABLE: &[Binding] = &[
     // Leaving.
     row(Action::Redraw, &["C-l"], &Context::ALL, "", "redraw"),
     row(Action::Suspend, &["C-z"], &Context::ALL, "", "suspend (fg comes back)"),
-    row(Action::Back, &["q"], &[Overview, Routes, Backends, Certificates, Logs, Config, Review, Offline, OfflineConf], "quit", "back, quit"),
-    row(Action::Quit, &["Q"], &[Overview, Routes, Backends, Certificates, Logs, Config, Offline, OfflineConf], "", "quit"),
+    row(Action::Back, &["q"], &[Overview, Routes, Backends, Certificates, Logs, Config, Cache, Review, Offline, OfflineConf], "quit", "back, quit"),
+    row(Action::Quit, &["Q"], &[Overview, Routes, Backends, Certificates, Logs, Config, Cache, Offline, OfflineConf], "", "quit"),
     row(Action::Quit, &["C-c"], &Context::ALL, "", "quit"),
 ];
 

@@ -304,6 +304,15 @@ async fn answer(client: &Client, call: Call) -> Result<Answer, Failure> {
             let path = "/v1/explain";
             client.post(path, &question).await.map(Answer::Explanation)
         }
+        Call::Caches => client.get("/v1/cache").await.map(Answer::Caches),
+        Call::CacheShow(name) => {
+            let path = "/v1/cache/show";
+            client.post(path, &name).await.map(Answer::CacheEntries)
+        }
+        Call::CachePurge(purge) => {
+            let path = "/v1/cache/purge";
+            client.post(path, &purge).await.map(Answer::CachePurged)
+        }
         Call::Certificates => {
             let path = "/v1/certificates";
             client.get(path).await.map(Answer::Certificates)

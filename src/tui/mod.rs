@@ -24,7 +24,8 @@
 
 mod agree;
 pub mod app;
-pub mod command;
+pub mod cached;
+mod command;
 pub mod edit;
 pub mod editor;
 pub mod explain;

@@ -10,8 +10,8 @@ use jiff::tz::TimeZone;
 
 use super::view::Window;
 use crate::protocol::{
-    Certificates, ConfigTexts, History, Millis, Occurrence, PeerTraffic, Request, RouteTraffic,
-    Routes, Status, Summary, Upstreams,
+    Caches, Certificates, ConfigTexts, History, Millis, Occurrence, PeerTraffic, Request,
+    RouteTraffic, Routes, Status, Summary, Upstreams,
 };
 
 /// So many requests are kept for the log.
@@ -105,6 +105,8 @@ pub struct Model {
     pub routes: Loaded<Rc<Routes>>,
     /// Who answers them.
     pub upstreams: Loaded<Rc<Upstreams>>,
+    /// What is stored.
+    pub caches: Loaded<Rc<Caches>>,
     /// What names are served with.
     pub certificates: Loaded<Rc<Certificates>>,
     /// The texts.
@@ -134,6 +136,7 @@ impl Model {
             status: None,
             routes: Loaded::default(),
             upstreams: Loaded::default(),
+            caches: Loaded::default(),
             certificates: Loaded::default(),
             config: Loaded::default(),
             window: Window::default(),

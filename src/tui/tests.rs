@@ -138,6 +138,9 @@ fn answer(call: &Call) -> Result<Answer, Failure> {
         Call::Revisions(Some(_)) => Answer::Revisions(Revisions::default()),
         Call::RevisionDiff(id) => Answer::RevisionDiff(fixture::revision_diff(*id)),
         Call::Explain(_) => Answer::Explanation(fixture::explanation()),
+        Call::Caches => Answer::Caches(fixture::caches()),
+        Call::CacheShow(_) => Answer::CacheEntries(fixture::cache_entries()),
+        Call::CachePurge(_) => Answer::CachePurged(fixture::cache_purged()),
         Call::Certificates => Answer::Certificates(fixture::certificates()),
         Call::Why(_) => Answer::Preflight(fixture::preflight()),
         Call::Renew(_) | Call::Agree(_) => Answer::Done(Done {
@@ -247,6 +250,7 @@ fn every_screen_looks_as_it_should_at_all_sizes() {
         (Screen::Certificates, "4j"),
         (Screen::Logs, "5jj"),
         (Screen::Config, "6j"),
+        (Screen::Cache, "7"),
     ];
     for (screen, keys) in screens {
         for (width, height) in SIZES {
@@ -281,6 +285,9 @@ fn overlays_and_prompts_look_as_they_should() {
         ("certificate-log", "4jl"),
         ("certificate-renew", "4jr"),
         ("certificate-why", "4jw"),
+        ("cache-keys", "7<Tab>j"),
+        ("cache-inspect", "7<Tab><Enter>"),
+        ("cache-purge", "7<Tab>p"),
         ("sorted", "2ssssS"),
     ] {
         let mut stage = Stage::live();
@@ -593,6 +600,7 @@ fn beginnings(context: Context) -> &'static [&'static str] {
         Context::Routes => &["2", "2jj", "2/example<Enter>", "2+", "2s"],
         Context::Backends => &["3", "3jj", "3/app<Enter>", "3+", "3s"],
         Context::Certificates => &["4", "4jj", "4/example<Enter>", "4+", "4s"],
+        Context::Cache => &["7", "7j", "7<Tab>j", "7/example<Enter>", "7+"],
         Context::Logs => &["5", "5jj", "5/example<Enter>", "5+"],
         Context::Prompt => &["2/ap", "2/ap<Left>", "3wx", "2t<Enter><Esc>jt"],
         Context::Command => &[":rou", ":rou<Left>", ":logs<Enter>:"],
@@ -683,6 +691,7 @@ fn the_help_tells_every_key_of_its_screen() {
         (Context::Certificates, "4"),
         (Context::Logs, "5"),
         (Context::Config, "6"),
+        (Context::Cache, "7"),
     ] {
         let mut stage = Stage::live();
         stage.keys(keys);

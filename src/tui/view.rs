@@ -15,9 +15,10 @@ use super::model::Model;
 use super::paint::Painter;
 use super::theme::Role;
 use crate::protocol::{
-    Applied, CertificateName, Certificates, Change, ConfigTexts, Done, Events, Explanation,
-    History, PeerChange, Preflight, Question, Refusal, Revert, Review, RevisionDiff, RevisionTexts,
-    Revisions, Routes, Status, TermsAgreement, Upstreams,
+    Applied, CacheEntries, CacheName, CachePurge, CachePurged, Caches, CertificateName,
+    Certificates, Change, ConfigTexts, Done, Events, Explanation, History, PeerChange, Preflight,
+    Question, Refusal, Revert, Review, RevisionDiff, RevisionTexts, Revisions, Routes, Status,
+    TermsAgreement, Upstreams,
 };
 
 /// A screen or an overlay.
@@ -196,17 +197,20 @@ pub enum Screen {
     Logs,
     /// Revisions.
     Config,
+    /// What is stored.
+    Cache,
 }
 
 impl Screen {
     /// All of them.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Overview,
         Self::Routes,
         Self::Backends,
         Self::Certificates,
         Self::Logs,
         Self::Config,
+        Self::Cache,
     ];
 
     /// Its name, as typed behind `:` in small letters.
@@ -218,6 +222,7 @@ impl Screen {
             Self::Certificates => "Certificates",
             Self::Logs => "Logs",
             Self::Config => "Config",
+            Self::Cache => "Cache",
         }
     }
 
@@ -230,6 +235,7 @@ impl Screen {
             Self::Certificates => "Cert",
             Self::Logs => "Logs",
             Self::Config => "Conf",
+            Self::Cache => "Cache",
         }
     }
 }
@@ -305,6 +311,12 @@ pub enum Call {
     Peers(PeerChange),
     /// `POST /v1/explain`
     Explain(Question),
+    /// `GET /v1/cache`
+    Caches,
+    /// `POST /v1/cache/show`
+    CacheShow(CacheName),
+    /// `POST /v1/cache/purge`
+    CachePurge(CachePurge),
     /// `GET /v1/certificates`
     Certificates,
     /// `POST /v1/certificates/renew`
@@ -342,6 +354,12 @@ pub enum Answer {
     RevisionDiff(RevisionDiff),
     /// To [`Call::Explain`].
     Explanation(Explanation),
+    /// To [`Call::Caches`].
+    Caches(Caches),
+    /// To [`Call::CacheShow`].
+    CacheEntries(CacheEntries),
+    /// To [`Call::CachePurge`].
+    CachePurged(CachePurged),
     /// To [`Call::Certificates`].
     Certificates(Certificates),
     /// To [`Call::Why`].

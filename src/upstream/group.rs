@@ -1072,6 +1072,7 @@ mod tests {
 
     use super::super::fixture::{exchange, named, server, template, upstream, weighted};
     use super::*;
+    use crate::conf::typed::health::{CheckKind, Eject, Limits};
     use crate::conf::typed::upstream::Sticky;
 
     const CLIENT: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
@@ -1343,6 +1344,143 @@ mod tests {
         let none = Group::new(Arc::new(Peers::of_addresses("a.test", &[])));
         let none = select(&none).expect_err("no address");
         assert_eq!(none.shortage, Shortage::Unresolved);
+    }
+
+    /// A group of peers of which those on the ports in `bad` fail, after so many requests.
+    fn after(eject: Eject, ports: u16, bad: &[u16], requests: usize) -> (Rc<Group>, Instant) {
+        let lines = (1..=ports).map(|port| UpstreamServer {
+            max_fails: 0,
+            ..server(port)
+        });
+        let group = group(Upstream {
+            guard: Guard {
+                eject: Some(eject),
+                ..Guard::default()
+            },
+            ..upstream(Method::RoundRobin, lines.collect())
+        });
+        let exchange = exchange(CLIENT, "", &[]);
+        let now = clock::now();
+        for _ in 0..requests {
+            let selected = group.select(&exchange, &mut Tried::default(), now);
+            let selected = selected.expect("a peer");
+            let is_bad = bad
+                .iter()
+                .any(|port| &*selected.target().label == format!("127.0.0.1:{port}"));
+            match is_bad {
+                true => selected.fail(now),
+                false => selected.pass_over(now),
+            };
+        }
+        (group, now)
+    }
+
+    fn labels_at(group: &Rc<Group>, now: Instant) -> Vec<String> {
+        let exchange = exchange(CLIENT, "", &[]);
+        let mut labels: Vec<_> = (0..20)
+            .map(|_| {
+                let selected = group.select(&exchange, &mut Tried::default(), now);
+                let selected = selected.expect("a peer");
+                let label = selected.target().label.to_string();
+                selected.pass_over(now);
+                label
+            })
+            .collect();
+        labels.sort();
+        labels.dedup();
+        labels
+    }
+
+    fn eject(most: u32) -> Eject {
+        Eject {
+            limits: Limits {
+                errors: 3,
+                open: Duration::from_secs(10),
+                ..Limits::usual()
+            },
+            most,
+        }
+    }
+
+    #[test]
+    fn a_peer_that_fails_is_left_out_and_tried_again_after_its_time() {
+        let (group, now) = after(eject(50), 3, &[2], 9);
+        assert_eq!(labels_at(&group, now), ["127.0.0.1:1", "127.0.0.1:3"]);
+        let later = now + Duration::from_secs(11);
+        assert_eq!(labels_at(&group, later).len(), 3);
+    }
+
+    #[test]
+    fn no_more_than_a_share_of_the_peers_is_left_out_and_never_the_last() {
+        for (most, left) in [(50, 2), (25, 3), (100, 1), (10, 4)] {
+            let (group, now) = after(eject(most), 4, &[1, 2, 3, 4], 100);
+            assert_eq!(labels_at(&group, now).len(), left, "{most}");
+        }
+    }
+
+    #[test]
+    fn what_is_left_out_outlives_the_configuration() {
+        let (group, now) = after(eject(50), 2, &[2], 6);
+        let peers = &group.peers;
+        let next = Group::new(Arc::new(Peers::new(
+            Arc::clone(peers.upstream()),
+            Some(peers),
+        )));
+        assert_eq!(labels_at(&next, now), ["127.0.0.1:1"]);
+    }
+
+    #[test]
+    fn a_peer_that_a_check_finds_out_about_gets_nothing_until_it_passes() {
+        let check = HealthCheck {
+            kind: CheckKind::Tcp,
+            interval: Duration::from_secs(5),
+            jitter: Duration::ZERO,
+            timeout: Duration::from_secs(5),
+            fails: 1,
+            passes: 1,
+            mandatory: false,
+            port: None,
+            keepalive: Duration::ZERO,
+            span: Span::default(),
+        };
+        let finding = |is_good, at| Finding {
+            is_good,
+            words: "x".into(),
+            at,
+        };
+        let group = group(upstream(Method::RoundRobin, weighted(&[1, 1])));
+        let peers = &group.peers;
+        peers.attend_checks(false);
+        let address = Address::Ip(([127, 0, 0, 1], 1).into());
+        let now = clock::now();
+        let turned = peers.note_finding(0, &address, finding(false, 1), &check);
+        assert_eq!(turned, Some(Condition::Unhealthy));
+        assert_eq!(labels_at(&group, now), ["127.0.0.1:2"]);
+        let turned = peers.note_finding(0, &address, finding(true, 2), &check);
+        assert_eq!(turned, Some(Condition::Healthy));
+        assert_eq!(labels_at(&group, now).len(), 2);
+    }
+
+    #[test]
+    fn the_budget_of_retries_is_a_share_of_the_requests() {
+        let group = group(Upstream {
+            guard: Guard {
+                retry_budget: Some(RetryBudget {
+                    percent: 20,
+                    least: 2,
+                }),
+                ..Guard::default()
+            },
+            ..upstream(Method::RoundRobin, weighted(&[1]))
+        });
+        let now = clock::now();
+        let retries = |now| (0..100).filter(|_| group.may_retry(now)).count();
+        assert_eq!(retries(now), 2);
+        for _ in 0..50 {
+            group.note_request(now);
+        }
+        assert_eq!(retries(now), 8);
+        assert_eq!(retries(now + Duration::from_secs(30)), 2);
     }
 
     fn queued(room: usize, patience: Duration) -> Rc<Group> {

@@ -5,7 +5,7 @@
 //! memory with many idle connections. Needs nginx, wrk, h2load, strace, valgrind and taskset.
 //! Everything stays on the loopback and is bounded: about ten minutes, or about two with `-- --quick`.
 //! Other options:
-//! - `-- --only cpu,http2,handshakes,syscalls,instructions,memory`: some of the measures;
+//! - `-- --only cpu,http2,gzip,handshakes,syscalls,instructions,memory`: some of the measures;
 //! - `-- --tls` and `-- --plain`: only the workloads with TLS, or those without;
 //! - `OPENCLAW_UNDER_TEST=/path`: another program in our place.
 //!
@@ -67,6 +67,14 @@ const STREAMS: [Workload; 3] = [
     Workload::secure("64 KiB proxied, HTTP/2", "/64k"),
     Workload::secure("1 KiB file, HTTP/2", "/file"),
 ];
+/// Pages that are compressed on their way. What comes out has to be no larger: how much that is, is
+/// told too.
+const PACKED: [Workload; 4] = [
+    Workload::plain("40 KiB HTML file, gzip 1", "/gzip1/page.html"),
+    Workload::plain("40 KiB HTML file, gzip 6", "/gzip6/page.html"),
+    Workload::plain("40 KiB JSON proxied, gzip 1", "/proxied1/data.json"),
+    Workload::plain("40 KiB JSON proxied, gzip 6", "/proxied6/data.json"),
+];
 /// What a connection that is made for one request asks for: as little as there is.
 const NOTHING: &str = "/nothing";
 const NAME: &str = "bench.test";
@@ -97,6 +105,10 @@ fn main() {
     }
     if options.wants("http2") && has_tls {
         processor_time(&peers, backend_port, &options, STREAMS.into_iter(), h2load);
+    }
+    if options.wants("gzip") {
+        packed_sizes(&peers, backend_port);
+        processor_time(&peers, backend_port, &options, PACKED.into_iter(), wrk);
     }
     if options.wants("handshakes") && has_tls {
         handshakes(&peers, backend_port, &options);
@@ -220,6 +232,52 @@ fn row(measure: &str, workload: &str, [nginx, openclaw]: [f64; 2], digits: usize
     );
 }
 
+/// How large what is compressed is on the wire.
+fn packed_sizes(peers: &[PathBuf; 2], backend: u16) {
+    let servers = peers
+        .each_ref()
+        .map(|peer| Running::proxy(peer, backend, &[]));
+    for workload in PACKED {
+        let sizes = servers.each_ref().map(|server| {
+            let mut stream = socket(server.port.number);
+            let path = workload.path;
+            let request = format!("GET {path} HTTP/1.0\r\nAccept-Encoding: gzip\r\n\r\n");
+            let mut answer = Vec::new();
+            stream
+                .write_all(request.as_bytes())
+                .and_then(|()| stream.read_to_end(&mut answer))
+                .expect("an answer and the end of the connection");
+            let head = answer.windows(4).position(|window| window == b"\r\n\r\n");
+            let body = &answer[head.expect("a head") + 4..];
+            assert!(body.starts_with(&[0x1f, 0x8b]), "{path} is not compressed");
+            body.len() as f64
+        });
+        row("compressed bytes", workload.name, sizes, 0);
+    }
+}
+
+/// Text as pages and programs have it, of about 40 KiB.
+fn page(is_json: bool) -> Vec<u8> {
+    let mut text = String::new();
+    let mut number = 1_u64;
+    while text.len() < 40 << 10 {
+        number = number
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(7);
+        let (id, rank) = (number >> 40, number >> 58);
+        let color = ["red", "green", "blue", "black"][(rank % 4) as usize];
+        text += &match is_json {
+            true => format!(
+                "{{\"id\": {id}, \"name\": \"user {rank}\", \"color\": \"{color}\", \"active\": true}},\n"
+            ),
+            false => format!(
+                "<tr class=\"row {color}\"><td>{id}</td><td><a href=\"/users/{id}\">user {rank}</a></td></tr>\n"
+            ),
+        };
+    }
+    text.into_bytes()
+}
+
 /// Processor time and rate under a load, in rounds that alternate between the peers.
 fn processor_time(
     peers: &[PathBuf; 2],
@@ -313,6 +371,7 @@ fn shake_hands(server: &Running, count: usize, is_resumed: bool) {
 fn wrk(server: &Running, workload: Workload, seconds: u64) -> (u64, f64) {
     let output = pinned(OsStr::new("wrk"), "1")
         .args(["-t1", "-c32", &format!("-d{seconds}s")])
+        .args(["-H", "Accept-Encoding: gzip"])
         .arg(server.url(workload))
         .output()
         .expect("wrk must be installed");
@@ -609,6 +668,7 @@ impl Running {
                 keepalive_requests 100000000;
                 keepalive_time 1d;
                 open_file_cache max=10;
+                types { text/html html; application/json json; }
                 server { listen 127.0.0.1:%PORT%; root www; }
             }";
         Self::start(program, conf, "1", &[])
@@ -647,6 +707,13 @@ impl Running {
                     }
                     location /file { root www; }
                     location /nothing { return 200; }
+                    types { text/html html; application/json json; }
+                    gzip_types application/json;
+                    gzip_http_version 1.0;
+                    location /gzip1/ { gzip on; alias www/; }
+                    location /gzip6/ { gzip on; gzip_comp_level 6; alias www/; }
+                    location /proxied1/ { gzip on; proxy_pass http://backend/; }
+                    location /proxied6/ { gzip on; gzip_comp_level 6; proxy_pass http://backend/; }
                 }
             }";
         let conf = conf.replace("%BACKEND%", &backend.to_string());
@@ -661,6 +728,9 @@ impl Running {
         }
         for (name, size) in [("1k", 1024), ("64k", 65_536), ("file", 1024)] {
             fs::write(prefix.join("www").join(name), vec![b'x'; size]).expect("a fresh file");
+        }
+        for (name, is_json) in [("page.html", false), ("data.json", true)] {
+            fs::write(prefix.join("www").join(name), page(is_json)).expect("a fresh file");
         }
         let (port, secure) = (reserve(), reserve());
         let conf = conf

@@ -589,6 +589,64 @@ fn a_provider_of_dns_that_cannot_be_used_is_told_before_an_order_needs_it() {
 }
 
 #[test]
+fn a_certificate_that_is_revoked_is_replaced_at_once() {
+    let port = crate::support::ports::reserve();
+    let pebble = Pebble::start_with(Options {
+        responder: Some(format!("http://127.0.0.1:{}/", port.number)),
+        ..Options::default()
+    });
+    let servers = secure("a.example.com", "acme_certificate pebble;");
+    let mut server = setup(&pebble, "", &servers).start();
+    let first = eventually("the certificate is served", || {
+        serial(&pebble, "a.example.com")
+    });
+    server.quit();
+    let paths = ["signer.pem", "signer.key", "index.txt"].map(|name| pebble.file(name));
+    let [ca, key, index] = &paths;
+    let revoked = facts(&format!("{first}-----END CERTIFICATE-----\n"));
+    let number = revoked.serial.replace(':', "").to_uppercase();
+    let number = number.trim_start_matches("00");
+    let line = format!("R\t40960101000000Z\t200101000000Z\t{number}\tunknown\t/CN=a\n");
+    fs::write(ca, pebble.ask("intermediates/0")).expect("written");
+    fs::write(key, pebble.ask("intermediate-keys/0")).expect("written");
+    fs::write(index, line).expect("written");
+    let mut responder = Command::new("openssl")
+        .args(["ocsp", "-nmin", "60", "-port", &port.number.to_string()])
+        .args(["-index".as_ref(), index.as_os_str()])
+        .args(["-CA".as_ref(), ca.as_os_str()])
+        .args(["-rsigner".as_ref(), ca.as_os_str()])
+        .args(["-rkey".as_ref(), key.as_os_str()])
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("openssl runs");
+    eventually("the responder answers", || {
+        let output = Command::new("openssl")
+            .args(["ocsp", "-noverify"])
+            .args(["-issuer".as_ref(), ca.as_os_str()])
+            .args([
+                "-serial",
+                "9",
+                "-url",
+                &format!("http://127.0.0.1:{}/", port.number),
+            ])
+            .output()
+            .expect("openssl runs");
+        output.status.success().then_some(())
+    });
+    server.start_again();
+    eventually("another is served", || {
+        let now = serial(&pebble, "a.example.com")?;
+        (now != first).then_some(())
+    });
+    assert_eq!(pebble.orders(), 2);
+    assert!(server.said().contains("revoked by its authority"));
+    let _ = responder.kill();
+    let _ = responder.wait();
+}
+
+#[test]
 fn two_hundred_names_get_through() {
     let pebble = Pebble::start();
     let servers: String = (0..200)

@@ -16,6 +16,20 @@ use crate::support::server::{Server, Setup};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
+/// What a body in one of the other codings unpacks to.
+fn unpacked_from(coding: &str, body: &[u8]) -> Vec<u8> {
+    let mut plain = Vec::new();
+    let read = match coding {
+        "br" => brotli::Decompressor::new(body, 4096).read_to_end(&mut plain),
+        "zstd" => zstd::stream::read::Decoder::new(body)
+            .expect("memory")
+            .read_to_end(&mut plain),
+        _ => GzDecoder::new(body).read_to_end(&mut plain),
+    };
+    read.expect("a whole body");
+    plain
+}
+
 fn unpacked(body: &[u8]) -> Vec<u8> {
     let mut plain = Vec::new();
     GzDecoder::new(body)
@@ -26,7 +40,8 @@ fn unpacked(body: &[u8]) -> Vec<u8> {
 
 fn proxy(backend: &Backend, inside: &str) -> Server {
     Setup::http(&format!(
-        "server {{ listen %LISTEN1%; gzip on; gzip_types *; gzip_min_length 0; {inside}
+        "log_format codings '$status:$gzip_ratio:$brotli_ratio:$zstd_ratio';
+         server {{ listen %LISTEN1%; gzip on; gzip_types *; gzip_min_length 0; {inside}
             location / {{ proxy_pass http://%BACKEND%; }}
             location /unbuffered {{ proxy_buffering off; proxy_pass http://%BACKEND%; }} }}"
     ))
@@ -184,4 +199,177 @@ fn trailer_fields_follow_a_compressed_body() {
     assert!(unpacked(&answer.body) == pattern(100_000));
     let names: Vec<_> = answer.trailers.iter().map(|field| &*field.name).collect();
     assert_eq!(names, ["X-Sum"]);
+}
+
+#[test]
+fn the_coding_that_a_client_likes_best_is_taken() {
+    let backend = Backend::start();
+    let server = proxy(
+        &backend,
+        "brotli on; brotli_types *; zstd on; zstd_types *; gzip_vary on;
+         access_log %PREFIX%/codings.log codings;",
+    );
+    let mut client = server.connect(1);
+    for (accepts, coding) in [
+        ("gzip, br, zstd", "br"),
+        ("gzip, zstd", "zstd"),
+        ("br;q=0.5, gzip;q=0.8, zstd;q=0.7", "gzip"),
+        ("*;q=0.1, br;q=0", "zstd"),
+        ("identity;q=0, gzip;q=0.001", "gzip"),
+        ("gzip;q=0.5, identity", ""),
+        ("br;q=0, gzip;q=0", ""),
+        ("deflate", ""),
+    ] {
+        for answer in ["body=200000", "chunked body=200000", "body=50"] {
+            let answered = client.ask(&format!(
+                "GET / HTTP/1.1\r\nHost: a\r\nAccept-Encoding: {accepts}\r\nX-Answer: {answer}\r\n\r\n"
+            ));
+            assert_eq!(answered.value("Vary"), Some("Accept-Encoding"));
+            let told = answered.value("Content-Encoding").unwrap_or_default();
+            assert_eq!(told, coding, "{accepts}");
+            let body = match coding {
+                "" => answered.body.clone(),
+                coding => unpacked_from(coding, &answered.body),
+            };
+            let length = answer.rsplit('=').next().expect("a length");
+            assert!(
+                body == pattern(length.parse().expect("a number")),
+                "{accepts}"
+            );
+        }
+    }
+    let log = server.read("codings.log");
+    let first = log.lines().next().expect("a line");
+    let parts: Vec<&str> = first.split(':').collect();
+    assert_eq!((parts[0], parts[1], parts[3]), ("200", "-", "-"), "{first}");
+    assert!(parts[2].parse::<f64>().expect("a ratio") > 2.0, "{first}");
+}
+
+#[test]
+fn gzip_that_is_cut_off_closes_the_connection_of_who_has_it_unpacked() {
+    let backend = Backend::start();
+    let server = proxy(&backend, "gunzip on;");
+    for text in ["%1f%8b%08%00%00%00%00%00%02%03%4b", "no%20gzip"] {
+        let mut client = server.connect(1);
+        client.send(format!(
+            "GET / HTTP/1.1\r\nHost: a\r\n\
+             X-Answer: text={text} field=Content-Encoding:gzip\r\n\r\n"
+        ));
+        let answer = client.answer("GET");
+        assert!(answer.cut.is_some(), "{text}");
+    }
+    let log = server.read("error.log");
+    for told in ["ends too early", "cannot be unpacked"] {
+        assert!(log.contains(told), "{log}");
+    }
+}
+
+#[test]
+fn pages_of_other_sites_read_what_cors_lets_them() {
+    let backend = Backend::start();
+    let server = Setup::http(
+        "server { listen %LISTEN1%;
+            cors https://a.test https://*.b.test credentials expose=X-Sum max_age=1m;
+            location / { deny all; }
+            location /api/ { allow all; proxy_pass http://%BACKEND%; }
+            location /own/ { cors off; proxy_pass http://%BACKEND%; } }",
+    )
+    .set("BACKEND", backend.address())
+    .start();
+    let mut client = server.connect(1);
+    let mut ask = |method: &str, path: &str, fields: &str| {
+        let answer = client.ask(&format!(
+            "{method} {path} HTTP/1.1\r\nHost: a\r\n{fields}\r\n\
+             X-Answer: status=404 field=Access-Control-Allow-Origin:* field=Vary:Cookie\r\n\r\n"
+        ));
+        let told = (answer.fields.iter())
+            .filter(|field| field.name.starts_with("Access-Control-") || field.name == "Vary")
+            .map(|field| format!("{}: {}", field.name, field.value))
+            .collect::<Vec<_>>();
+        (answer.status, told.join(", "))
+    };
+    // A question before the question is answered although nobody may pass.
+    assert_eq!(
+        ask(
+            "OPTIONS",
+            "/",
+            "Origin: https://x.b.test\r\nAccess-Control-Request-Method: PUT"
+        ),
+        (
+            204,
+            "Vary: Access-Control-Request-Headers, Vary: Origin, \
+             Access-Control-Allow-Origin: https://x.b.test, \
+             Access-Control-Allow-Credentials: true, \
+             Access-Control-Allow-Methods: GET, HEAD, POST, PUT, PATCH, DELETE, \
+             Access-Control-Max-Age: 60"
+                .to_owned()
+        )
+    );
+    assert_eq!(
+        ask("GET", "/api/", "Origin: https://a.test"),
+        (
+            404,
+            "Vary: Origin, Vary: Cookie, Access-Control-Allow-Origin: https://a.test, \
+             Access-Control-Allow-Credentials: true, Access-Control-Expose-Headers: X-Sum"
+                .to_owned()
+        )
+    );
+    let silent = (404, "Vary: Origin, Vary: Cookie".to_owned());
+    assert_eq!(ask("GET", "/api/", "Origin: https://b.test"), silent);
+    assert_eq!(ask("GET", "/api/", "X-A: b"), silent);
+    let own = (
+        404,
+        "Access-Control-Allow-Origin: *, Vary: Cookie".to_owned(),
+    );
+    assert_eq!(ask("GET", "/own/", "Origin: https://a.test"), own);
+    let asks = "Origin: https://a.test\r\nAccess-Control-Request-Method: PUT";
+    assert_eq!(ask("OPTIONS", "/own/", asks), own);
+}
+
+#[test]
+fn what_was_compressed_is_counted() {
+    let backend = Backend::start();
+    let server = proxy(&backend, "location = /metrics { gzip off; metrics; }");
+    let mut client = server.connect(1);
+    let answer = client
+        .ask("GET / HTTP/1.1\r\nHost: a\r\nAccept-Encoding: gzip\r\nX-Answer: body=5000\r\n\r\n");
+    let metrics = client
+        .ask("GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n")
+        .text();
+    let size = answer.body.len();
+    for line in [
+        "openclaw_compression_input_bytes_total{coding=\"gzip\"} 5000".to_owned(),
+        format!("openclaw_compression_output_bytes_total{{coding=\"gzip\"}} {size}"),
+    ] {
+        assert!(
+            metrics.lines().any(|told| told == line),
+            "{line}: {metrics}"
+        );
+    }
+}
+
+/// RFC 9110 section 15.4.5: what a cache is told of an answer that it has is what it was told then.
+#[test]
+fn an_answer_that_did_not_change_has_the_fields_of_the_compressed_one() {
+    let page = "a page ".repeat(100);
+    let server = Setup::http(
+        "server { listen %LISTEN1%; root %PREFIX%/www; gzip on; gzip_types *; gzip_vary on; }",
+    )
+    .file("www/a.txt", page.clone())
+    .start();
+    let mut client = server.connect(1);
+    let mut ask = |fields: &str| {
+        client.ask(&format!(
+            "GET /a.txt HTTP/1.1\r\nHost: a\r\nAccept-Encoding: gzip\r\n{fields}\r\n"
+        ))
+    };
+    let first = ask("");
+    assert_eq!(unpacked(&first.body), page.as_bytes());
+    let tag = first.value("ETag").expect("a tag").to_owned();
+    assert!(tag.starts_with("W/"), "{tag}");
+    let second = ask(&format!("If-None-Match: {tag}\r\n"));
+    assert_eq!(second.status, 304);
+    assert_eq!(second.value("ETag"), Some(&*tag));
+    assert_eq!(second.value("Vary"), Some("Accept-Encoding"));
+    assert_eq!(second.value("Content-Encoding"), None);
 }

@@ -427,6 +427,8 @@ impl Held {
     fn server(&self, queue: &str) -> Server {
         http(&format!(
             "map $arg_class $class {{ default $arg_class; }}
+             log_format waited \"$uri $status $upstream_queue_time\";
+             access_log logs/waited.log waited;
              upstream app {{ zone app 64k; server {} max_conns=1; queue {queue}; }}
              server {{ listen %LISTEN1%; priority $class;
              location / {{ proxy_pass http://app; }} location /metrics {{ metrics; }} }}",
@@ -507,6 +509,11 @@ fn who_waits_too_long_is_told_to_come_again() {
     held.release(1);
     assert_eq!(first.answer("GET").status, 200);
     assert_eq!(held.asked(), ["first"]);
+    let logged = server.read("logs/waited.log");
+    let line = logged.lines().find(|line| line.starts_with("/second 503 "));
+    let waited = line.and_then(|line| line.rsplit(' ').next());
+    let waited: f64 = waited.and_then(|it| it.parse().ok()).expect("it is told");
+    assert!(waited >= 0.05, "{logged}");
     assert!(server.said().contains("no peer had room in time"));
 }
 

@@ -9,6 +9,7 @@ mod acme_on_demand;
 mod assets;
 mod bodies;
 mod cache;
+mod cache_store;
 mod certificate_list;
 mod certificates;
 mod cli;

@@ -178,4 +178,8 @@ pub(super) const ROWS: &[Directive] = &[
     )
     .default("off")
     .help("whether an answer keeps its `Last-Modified` although text is replaced"),
+    row(OWN, "cors", HTTP_SERVER_LOCATION, &[Free])
+        .takes(1, ANY_NUMBER)
+        .default("off")
+        .help("whose pages may read the answers; browsers that ask first are answered"),
 ];

@@ -191,6 +191,10 @@ static SPELLINGS: &[(&str, &str)] = &[
         "access_log",
         "path [format] [buffer=size] [gzip[=level]] [flush=time] [if=text] | off",
     ),
+    (
+        "cors",
+        "off | origin ... [methods=list] [headers=list] [expose=list] [credentials] [max_age=time]",
+    ),
     ("directio", "size | off"),
     (
         "error_log",

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::access::{Guard, Login, Mirror, Origin};
+use super::cors::Cors;
 use super::filters::Filters;
 use super::hostnames::Pattern;
 use super::listen::Address;
@@ -300,6 +301,8 @@ pub struct Settings {
     pub expires: Option<Expires>,
     /// `etag`
     pub etag: bool,
+    /// `cors`
+    pub cors: Option<Arc<Cors>>,
     /// What becomes of bodies on their way; `None` if they stay as they are.
     pub filters: Option<Arc<Filters>>,
     /// `if_modified_since`

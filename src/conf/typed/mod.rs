@@ -8,6 +8,7 @@ pub mod access;
 pub mod acme;
 pub mod acme_dns;
 pub mod cache_path;
+pub mod cors;
 pub mod filters;
 pub mod health;
 pub mod hostnames;

@@ -1,6 +1,7 @@
 //! The screens: one file each, all of them views.
 
 pub mod backends;
+pub mod cache;
 pub mod certificates;
 pub mod config;
 pub mod logs;
@@ -30,6 +31,7 @@ pub struct Screens {
     certificates: certificates::CertificatesScreen,
     logs: logs::Logs,
     config: config::ConfigScreen,
+    cache: cache::CacheScreen,
 }
 
 impl Screens {
@@ -42,6 +44,7 @@ impl Screens {
             Screen::Certificates => &self.certificates,
             Screen::Logs => &self.logs,
             Screen::Config => &self.config,
+            Screen::Cache => &self.cache,
         }
     }
 
@@ -54,6 +57,7 @@ impl Screens {
             Screen::Certificates => &mut self.certificates,
             Screen::Logs => &mut self.logs,
             Screen::Config => &mut self.config,
+            Screen::Cache => &mut self.cache,
         }
     }
 

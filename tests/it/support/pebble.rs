@@ -22,6 +22,8 @@ pub struct Options {
     pub validity: Option<u64>,
     /// Accounts belong to an external one: `kid-1` with [`EXTERNAL_KEY`].
     pub external: bool,
+    /// Where the status of its certificates is said to be.
+    pub responder: Option<String>,
     /// Other chains that are offered.
     pub alternates: u32,
 }
@@ -77,6 +79,9 @@ impl Pebble {
         });
         if let Some(validity) = options.validity {
             conf["certificateValidityPeriod"] = validity.into();
+        }
+        if let Some(responder) = &options.responder {
+            conf["ocspResponderURL"] = responder.as_str().into();
         }
         let conf = json!({ "pebble": conf });
         fs::write(path("pebble.json"), conf.to_string()).expect("written");

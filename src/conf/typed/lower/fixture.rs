@@ -83,6 +83,7 @@ pub fn settings() -> Settings {
         hsts: None,
         expires: None,
         etag: true,
+        cors: None,
         filters: None,
         if_modified_since: IfModifiedSince::Exact,
         max_ranges: None,

@@ -10,6 +10,7 @@ pub mod acme_dns;
 pub mod cache_path;
 pub mod ciphers;
 pub mod config;
+pub mod cors;
 pub mod filters;
 #[cfg(test)]
 pub mod fixture;

@@ -12,7 +12,7 @@ use super::health::Checks;
 use super::location::PlacedLocation;
 use super::log::{self, Formats};
 use super::scope::{Scope, parameter};
-use super::{Cx, access, filters, limits, map, proxy, rewrite, tls, upstream};
+use super::{Cx, access, cors, filters, limits, map, proxy, rewrite, tls, upstream};
 use crate::conf::diagnostic::{Code, Diagnostic};
 use crate::conf::include::{self, Node};
 use crate::conf::template::Template;
@@ -309,6 +309,7 @@ impl Maker<'_> {
             hsts: tls::hsts(scope, cx),
             expires: expires(scope, cx),
             etag: scope.flag("etag"),
+            cors: cors::cors(scope, cx).map(Arc::new),
             filters: filters::filters(scope, cx).map(Arc::new),
             if_modified_since: match scope.text("if_modified_since") {
                 "off" => IfModifiedSince::Off,

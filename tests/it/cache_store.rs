@@ -1,0 +1,210 @@
+//! The cache's zones from outside: what outlives the process, what people are told and may purge.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use openclaw::protocol::{
+    CacheEntries, CacheName, CachePurge, CachePurged, CacheTarget, Caches, Status,
+};
+
+use crate::control::Control;
+use crate::support::backend::{Backend, Then, pattern};
+use crate::support::client::Client;
+use crate::support::server::{Server, Setup, eventually};
+
+/// An origin whose answers are fresh for an hour, as long as their path's number says.
+fn origin() -> Backend {
+    Backend::scripted(move |exchange| {
+        let line = exchange.seen.head.line.clone();
+        let target = line.split(' ').nth(1).unwrap_or_default();
+        let number: usize = target.trim_start_matches("/p").parse().unwrap_or(0);
+        let body = pattern(number * 1013 % 150_000);
+        exchange.send(format!(
+            "HTTP/1.1 200 OK\r\nContent-Length: {}\r\nCache-Control: max-age=3600\r\n\
+             Cache-Tag: all, tag{}\r\n\r\n",
+            body.len(),
+            number % 3
+        ));
+        exchange.send(&body);
+        Then::NextRequest
+    })
+}
+
+fn start(origin: &Backend) -> Server {
+    Setup::http(
+        "proxy_cache_path %PREFIX%/cache levels=1:2 keys_zone=one:10m max_size=1g;
+         server { listen %LISTEN1%; location / { proxy_pass http://%BACKEND%; proxy_cache one;
+             proxy_cache_key $scheme$host$request_uri;
+             add_header X-Cache $upstream_cache_status always; } }",
+    )
+    .set("BACKEND", origin.address())
+    .start()
+}
+
+/// What the cache did for each of these numbers; every body is right.
+fn ask(server: &Server, numbers: impl IntoIterator<Item = usize>) -> Vec<String> {
+    let mut client = Client::connect(server.port(1));
+    numbers
+        .into_iter()
+        .map(|number| {
+            client.send(format!("GET /p{number} HTTP/1.1\r\nHost: a.test\r\n\r\n"));
+            let answer = client.answer("GET");
+            assert_eq!(answer.status, 200);
+            assert!(answer.body == pattern(number * 1013 % 150_000), "{number}");
+            answer.value("X-Cache").unwrap_or_default().to_owned()
+        })
+        .collect()
+}
+
+fn count(results: &[String], wanted: &str) -> usize {
+    results.iter().filter(|result| *result == wanted).count()
+}
+
+/// The files of entries below a directory.
+fn files(directory: &Path) -> usize {
+    let Ok(entries) = fs::read_dir(directory) else {
+        return 0;
+    };
+    (entries.flatten())
+        .map(|entry| match entry.path() {
+            path if path.is_dir() && !path.ends_with("filling") => files(&path),
+            path => usize::from(path.extension().is_some()),
+        })
+        .sum()
+}
+
+#[test]
+fn what_is_stored_outlives_an_end_a_kill_and_a_reload() {
+    let origin = origin();
+    let mut server = start(&origin);
+    let all = 0..300;
+    assert_eq!(count(&ask(&server, all.clone()), "MISS"), 300);
+    assert_eq!(count(&ask(&server, all.clone()), "HIT"), 300);
+    server.quit();
+    assert_eq!(files(&server.site().prefix.join("cache")), 300);
+    server.start_again();
+    assert!(count(&ask(&server, all.clone()), "HIT") >= 297);
+    // Of what was stored last some may not be on the disk yet; what is, is whole.
+    ask(&server, 300..400);
+    eventually("it is on the disk", || {
+        (files(&server.site().prefix.join("cache")) >= 400).then_some(())
+    });
+    ask(&server, 400..430);
+    server.kill();
+    server.start_again();
+    assert!(count(&ask(&server, 0..400), "HIT") >= 396);
+    ask(&server, 400..430);
+    let seen = origin.seen().len();
+    let control = Control::of(&server);
+    server.signal(nix::sys::signal::Signal::SIGHUP);
+    eventually("the reload is over", || {
+        (control.must_get::<Status>("/v1/status").generation > 1).then_some(())
+    });
+    assert_eq!(count(&ask(&server, 0..430), "HIT"), 430);
+    assert_eq!(origin.seen().len(), seen);
+}
+
+#[test]
+fn people_are_told_of_zones_and_entries_and_purge_them() {
+    let origin = origin();
+    let server = start(&origin);
+    ask(&server, 0..9);
+    ask(&server, 0..9);
+    let control = Control::of(&server);
+    let caches: Caches = control.must_get("/v1/cache");
+    let zone = &caches.zones[0];
+    assert_eq!((zone.name.as_str(), zone.entries), ("one", 9));
+    assert_eq!((zone.results.hit, zone.results.miss), (9, 9));
+    assert_eq!(zone.hottest.len(), 9);
+    assert!(zone.saved > 0);
+    let show = |name: &str| -> CacheEntries {
+        let name = CacheName {
+            name: name.to_owned(),
+            zone: None,
+        };
+        control.post("/v1/cache/show", &name).expect("an answer")
+    };
+    // By its key, and by what a person knows it as.
+    for name in ["httpa.test/p4", "http://a.test/p4"] {
+        let found = show(name);
+        assert_eq!(found.entries.len(), 1, "{name}");
+        let entry = &found.entries[0];
+        assert_eq!((entry.key.as_str(), entry.status), ("httpa.test/p4", 200));
+        assert_eq!(entry.length, 4 * 1013);
+        assert_eq!(entry.tags, ["all", "tag1"]);
+        assert!((3590..=3600).contains(&entry.left), "{}", entry.left);
+        eventually("its file is there", || {
+            Path::new(&entry.file).exists().then_some(())
+        });
+    }
+    let purge = |target: CacheTarget| {
+        let purge = CachePurge { zone: None, target };
+        let purged: CachePurged = control.post("/v1/cache/purge", &purge).expect("purged");
+        assert_eq!(purged.zones, ["one"]);
+    };
+    let misses = || {
+        let results = ask(&server, 0..9);
+        let missed = |(number, result): (usize, &String)| (result == "MISS").then_some(number);
+        results
+            .iter()
+            .enumerate()
+            .filter_map(missed)
+            .collect::<Vec<_>>()
+    };
+    purge(CacheTarget::Name("http://a.test/p4".to_owned()));
+    assert_eq!(misses(), [4]);
+    purge(CacheTarget::Tag("tag2".to_owned()));
+    assert_eq!(misses(), [2, 5, 8]);
+    purge(CacheTarget::Name("http://a.test/p*".to_owned()));
+    assert_eq!(misses().len(), 9);
+    assert!(misses().is_empty());
+
+    let run = |words: &[&str]| {
+        let output = Command::new(env!("CARGO_BIN_EXE_openclaw"))
+            .args(words)
+            .arg("--socket")
+            .arg(control.client.socket())
+            .output()
+            .expect("the program must be there");
+        let mut text = String::from_utf8(output.stdout).expect("UTF-8");
+        text.push_str(&String::from_utf8_lossy(&output.stderr));
+        (output.status.success(), text)
+    };
+    let (is_good, text) = run(&["cache"]);
+    assert!(
+        is_good && text.contains("one") && text.contains("REVALIDATED"),
+        "{text}"
+    );
+    let (is_good, text) = run(&["cache", "show", "http://a.test/p3"]);
+    assert!(is_good && text.contains("httpa.test/p3"), "{text}");
+    assert!(text.contains("fresh     for 3"), "{text}");
+    let (is_good, text) = run(&["cache", "show", "http://a.test/none"]);
+    assert!(!is_good && text.contains("nothing is stored"), "{text}");
+    let (is_good, text) = run(&["cache", "keys", "--hot"]);
+    assert!(is_good && text.contains("httpa.test/p8"), "{text}");
+    // Without a yes nothing is removed.
+    let (is_good, _) = run(&["cache", "purge", "--zone", "one"]);
+    assert!(!is_good);
+    assert!(misses().is_empty());
+    let (is_good, text) = run(&["cache", "purge", "--zone", "one", "-y"]);
+    assert!(is_good && text.contains("purged in one"), "{text}");
+    assert_eq!(misses().len(), 9);
+    let (is_good, text) = run(&["cache", "purge", "--zone", "other", "-y"]);
+    assert!(!is_good && text.contains("there are `one`"), "{text}");
+
+    let numbers = || {
+        let numbers = control.client.get_text("/v1/metrics");
+        control.runtime.block_on(numbers).expect("numbers")
+    };
+    // What was purged is counted until its file is gone.
+    let text = eventually("the files are removed", || {
+        Some(numbers()).filter(|text| text.contains("openclaw_cache_entries{zone=\"one\"} 9\n"))
+    });
+    for line in [
+        "openclaw_cache_results_total{zone=\"one\",result=\"miss\"}",
+        "openclaw_cache_removed_total{zone=\"one\",reason=\"purged\"}",
+    ] {
+        assert!(text.contains(line), "{line}\n{text}");
+    }
+}
