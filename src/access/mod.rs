@@ -2,6 +2,9 @@
 
 pub mod bans;
 pub mod ip_rules;
+pub mod kept_file;
 pub mod limits;
+pub mod login;
 pub mod passwords;
 pub mod real_ip;
+pub mod tokens;

@@ -200,6 +200,9 @@ fn text(overview: &Overview, paint: Paint, zone: &TimeZone) -> String {
             &paint.bad(&format!("{} (see the error log)", summary.panics)),
         );
     }
+    if summary.failed_logins > 0 {
+        line("logins", &format!("{} failed", summary.failed_logins));
+    }
     if let Some(warning) = &summary.warning {
         line("warning", &paint.warn(&escape(warning)));
     }

@@ -788,6 +788,34 @@ codes! {
         "http { server { valid_referers none blocked; } }",
         "http { server { valid_referers none blocked example.com *.example.com; } }"
     }
+    "E324" NO_TOKEN_KEYS "tokens are asked for and no keys are known" {
+        "`auth_jwt` believes tokens that are signed with a key of `auth_jwt_key_file`, a JSON web key set. \
+         Without one no token could be believed.",
+        "http { server { listen 127.0.0.1:80; auth_jwt api; } }",
+        "http { server { listen 127.0.0.1:80; auth_jwt api; auth_jwt_key_file keys.json; } }"
+    }
+    "E325" BAD_REQUIRE "a status that a refusal cannot have" {
+        "`error=` of `auth_require` and `auth_jwt_require` is a status from 400 to 599.",
+        "http { server { auth_require $arg_key error=200; } }",
+        "http { server { auth_require $arg_key error=403; } }"
+    }
+    "E326" BAD_LOGIN_PROVIDER "a provider of logins that cannot be used as it is written" {
+        "An `oidc_provider` needs the `issuer` and a `client_id`, and each of its lines a value that makes \
+         sense; the message names what does not.",
+        "http { oidc_provider id { issuer https://id.example.com; } }",
+        "http { oidc_provider id { issuer https://id.example.com; client_id proxy; } }"
+    }
+    "E327" UNKNOWN_LOGIN_PROVIDER "a provider of logins that is not defined" {
+        "`auth_oidc` names an `oidc_provider` of the `http` block, or is `off`.",
+        "http { server { auth_oidc nobody; } }",
+        "http { server { auth_oidc off; } }"
+    }
+    "E328" BAD_PLACE "an entry of `geoip2` that asks for nothing" {
+        "An entry of `geoip2` is `auto_reload` with a time, or a variable with the names on the way to a \
+         value of the database, such as `country iso_code`; `default=` and `source=` may stand before them.",
+        "http { geoip2 places.mmdb { $country default=--; } }",
+        "http { geoip2 places.mmdb { $country default=-- country iso_code; } }"
+    }
     "W320" PASSWORDS_IN_CLEAR "passwords that everybody on the way can read" {
         "A password is sent with every request. Without TLS whoever carries the request reads it: the \
          wireless network, the provider.",

@@ -28,6 +28,12 @@ pub enum Variable {
     Cookie(Box<[u8]>),
     /// `$proxy_protocol_tlv_NAME`: a further value of the PROXY protocol.
     ProxyProtocol(ProxyValue),
+    /// `$jwt_claim_NAME`: what a token says.
+    TokenClaim(Box<[u8]>),
+    /// `$jwt_header_NAME`: what a token says of itself.
+    TokenHeader(Box<[u8]>),
+    /// `$oidc_claim_NAME`: what the provider said of whoever is logged in.
+    LoginClaim(Box<[u8]>),
     /// A variable that the configuration defines: index into [`Names::slots`].
     Slot(u16),
 }
@@ -213,6 +219,8 @@ pub enum Source {
     Geo(u16),
     /// `split_clients … $name {}`: index into `Http::splits`.
     Split(u16),
+    /// An entry of `geoip2 … {}`: index into `Http::places`.
+    Place(u16),
     /// A named group of a regular expression.
     Capture,
 }
@@ -268,6 +276,9 @@ impl Names {
             .or_else(|| rest("upstream_http_").map(Variable::UpstreamHttp))
             .or_else(|| rest("upstream_trailer_").map(Variable::UpstreamTrailer))
             .or_else(|| rest("upstream_cookie_").map(Variable::UpstreamCookie))
+            .or_else(|| rest("jwt_claim_").map(Variable::TokenClaim))
+            .or_else(|| rest("jwt_header_").map(Variable::TokenHeader))
+            .or_else(|| rest("oidc_claim_").map(Variable::LoginClaim))
     }
 }
 

@@ -404,6 +404,7 @@ pub fn summary(control: &Control, routes: bool, peers: bool) -> Summary {
         peer_states: known.states,
         limits,
         panics: counted.panics,
+        failed_logins: counted.failed_logins,
         troubles: known.troubles.clone(),
         groups: match peers {
             false => Vec::new(),

@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 
 use smallvec::SmallVec;
 
+use super::claims::Claims;
 use super::coding::Compressed;
 use super::head::{Fields, Method, RequestHead, ResponseHead, Version};
 use super::temporary_file::TemporaryFile;
@@ -421,6 +422,10 @@ pub struct Exchange {
     pub proxy_host: Vec<u8>,
     /// See `proxy_host`.
     pub proxy_port: Vec<u8>,
+    /// The token that it was let in by.
+    pub token: Option<Rc<Claims>>,
+    /// What the provider said of whoever is logged in.
+    pub login: Option<Rc<Claims>>,
     /// The request failed: what is left of its body will be thrown away.
     pub is_body_unwanted: bool,
     /// Its first bytes were there before the answer to the request before it was sent.
@@ -498,6 +503,8 @@ impl Exchange {
             proxy_scheme: Scheme::default(),
             proxy_host: Vec::new(),
             proxy_port: Vec::new(),
+            token: None,
+            login: None,
             is_body_unwanted: false,
             is_pipelined: false,
             peer_closes: false,
@@ -532,6 +539,8 @@ impl Exchange {
             slots: RefCell::new(self.slots.borrow().clone()),
             groups: RefCell::new(self.groups.borrow().clone()),
             id: self.id.clone(),
+            token: self.token.clone(),
+            login: self.login.clone(),
             is_http2: self.is_http2,
             ..Self::new(
                 Rc::clone(&self.connection),
@@ -590,6 +599,8 @@ impl Exchange {
         self.caching.reset();
         self.proxy_host.clear();
         self.proxy_port.clear();
+        self.token = None;
+        self.login = None;
         self.is_body_unwanted = false;
         self.is_chunked = false;
         self.keep_alive = false;

@@ -24,6 +24,7 @@ pub fn exchange(settings: Settings, target: &str, fields: &[(&str, &str)]) -> Ex
         primary_name: (*b"example.org").into(),
         listens: Vec::new(),
         settings: Arc::new(settings),
+        logins: Box::default(),
         statements: Vec::new(),
         locations: Vec::new(),
         tls: None,

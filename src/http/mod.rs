@@ -2,6 +2,7 @@
 
 pub mod body;
 pub mod buffer;
+pub mod claims;
 pub mod coding;
 pub mod conditional;
 pub mod date;
@@ -14,6 +15,7 @@ pub mod h2;
 pub mod head;
 pub mod hop_by_hop;
 mod origin;
+pub mod places;
 pub mod range;
 pub mod temporary_file;
 pub mod uri;

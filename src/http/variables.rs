@@ -9,12 +9,14 @@ use std::io::Write as _;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::Ordering::Relaxed;
 
+use super::claims;
 use super::coding::Coding;
 use super::date;
 use super::exchange::{Attempt, ClientFact, Connection, Exchange, LimitStatus, Secured, Slot};
 use super::forwarded;
 use super::head::{Fields, Known, Method, Version};
 use super::origin;
+use super::places;
 use super::uri;
 use crate::conf::openssl;
 use crate::conf::regex::Groups;
@@ -105,6 +107,15 @@ fn write_at(variable: &Variable, exchange: &Exchange, out: &mut Vec<u8>, depth: 
         Variable::ProxyProtocol(value) => {
             (exchange.connection.proxied.as_ref()).is_some_and(|header| header.write(*value, out))
         }
+        Variable::TokenClaim(name) => {
+            (exchange.token.as_ref()).is_some_and(|it| claims::write(&it.claims, name, out))
+        }
+        Variable::TokenHeader(name) => {
+            (exchange.token.as_ref()).is_some_and(|it| claims::write(&it.header, name, out))
+        }
+        Variable::LoginClaim(name) => {
+            (exchange.login.as_ref()).is_some_and(|it| claims::write(&it.claims, name, out))
+        }
         Variable::Slot(slot) => write_slot(*slot, exchange, out, depth),
     }
 }
@@ -194,6 +205,31 @@ fn write_slot(slot: u16, exchange: &Exchange, out: &mut Vec<u8>, depth: u8) -> b
             });
             out.extend_from_slice(address.map_or(&geo.default, |address| geo.find(address)));
             (true, geo.volatile)
+        }
+        Source::Place(index) => {
+            let Some(place) = http.places.get(usize::from(index)) else {
+                return false;
+            };
+            let address = match &place.source {
+                Some(source) => {
+                    expand_at(source, exchange, out, depth + 1);
+                    let text = std::str::from_utf8(&out[start..]).unwrap_or_default();
+                    let address = text.parse::<IpAddr>().ok();
+                    out.truncate(start);
+                    address
+                }
+                None => exchange.connection.remote_ip().map(|address| {
+                    let proxies = &http.place_proxies;
+                    behind_proxies(
+                        address,
+                        &proxies.networks,
+                        proxies.recursive,
+                        &exchange.head.fields,
+                    )
+                }),
+            };
+            places::write(place, address, out);
+            (true, false)
         }
         Source::Split(index) => {
             let Some(split) = http.splits.get(usize::from(index)) else {

@@ -96,6 +96,8 @@ pub struct Summary {
     pub own_p99: u64,
     /// Panics since the start.
     pub panics: u64,
+    /// Logins that failed or were throttled since the start.
+    pub failed_logins: u64,
 }
 
 /// The requests of a route.
@@ -309,6 +311,8 @@ impl Aggregator {
             upstream_share: share(sum.upstream_time, sum.time),
             own_p99,
             panics: gauge(|counters| &counters.panics),
+            failed_logins: gauge(|counters| &counters.logins_failed)
+                + gauge(|counters| &counters.logins_throttled),
         }
     }
 

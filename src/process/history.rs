@@ -8,11 +8,14 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::conf_files;
 use super::desk::{Author, InForce, Proposal};
+use data_encoding::HEXLOWER;
+
+use crate::access::tokens::sealed;
 use crate::conf::include::Loaded;
 use crate::conf::typed::log::Level;
 use crate::log::error_log;
 use crate::protocol::Refusal;
-use crate::store::{Outcome, Revision, RevisionFile, Store, StoreError};
+use crate::store::{Outcome, Reader, Revision, RevisionFile, Store, StoreError};
 
 /// How long a change waits for the store to have it.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -82,7 +85,9 @@ impl History {
         let (store, conf) = (self.store.clone(), self.conf.clone());
         let looked_up = tokio::task::spawn_blocking(move || {
             store.wait_open(Duration::from_secs(30));
-            store.reader()?.latest_applied(&conf)
+            let reader = store.reader()?;
+            keep_key_of_sessions(&store, &reader);
+            reader.latest_applied(&conf)
         });
         let last = match looked_up.await {
             Ok(Ok(last)) => last,
@@ -155,4 +160,22 @@ fn tell(error: &StoreError) {
 pub fn now() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
     since.unwrap_or_default().as_millis() as u64
+}
+/// Takes the key of logins out of the store, or puts a new one in, so that nobody is logged out by a
+/// restart. Without a store sessions end with the process.
+fn keep_key_of_sessions(store: &Store, reader: &Reader) {
+    const NAME: &str = "session_key";
+    let kept = reader.meta(NAME).ok().flatten();
+    let kept = kept.and_then(|text| HEXLOWER.decode(text.as_bytes()).ok()?.try_into().ok());
+    let mut key = kept.unwrap_or([0; sealed::KEY_BYTES]);
+    if kept.is_none() {
+        if aws_lc_rs::rand::fill(&mut key).is_err() {
+            return;
+        }
+        let receipt = store.put_meta(NAME.to_owned(), HEXLOWER.encode(&key));
+        if let Err(error) = receipt.wait() {
+            tell(&error);
+        }
+    }
+    sealed::set_key(&key);
 }

@@ -203,6 +203,8 @@ pub struct Summary {
     pub limits: Vec<LimitTraffic>,
     /// Panics since the start.
     pub panics: u64,
+    /// Logins that failed, or were refused because too many did, since the start.
+    pub failed_logins: u64,
     /// What the newest warning says, if there is one that still holds.
     pub warning: Option<String>,
     /// What is wrong with backends now, the worst first; no more than eight.

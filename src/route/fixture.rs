@@ -29,6 +29,7 @@ pub fn http(text: &str) -> Arc<Http> {
             primary_name: names.primary,
             listens: Vec::new(),
             settings: Arc::new(settings()),
+            logins: Box::default(),
             statements: rewrite::statements(block, &mut cx, &mut |_, _| None),
             locations: located(placed, &mut cx),
             tls: None,

@@ -6,11 +6,12 @@
 //! reference to an old generation is the end of its last request.
 
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::ffi::OsStr;
 use std::fmt;
 use std::net::SocketAddr;
 use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -23,9 +24,11 @@ use super::peer_http2;
 use super::proxy::Plan;
 use super::proxy_fields::Url;
 use crate::access::limits::Zones;
+use crate::access::login::provider::Provider;
 use crate::acme::manager::Manager;
 use crate::acme::status::State;
 use crate::cache::zone::Zone;
+use crate::conf::typed::access::Login;
 use crate::conf::typed::acme::Order;
 use crate::conf::typed::listen::Address;
 use crate::conf::typed::location::{Handler, Location, Server, Settings, Statement};
@@ -35,6 +38,7 @@ use crate::conf::typed::tls::Certificate;
 use crate::conf::typed::upstream as conf;
 use crate::conf::typed::{Config, Http};
 use crate::http::exchange::{Connection, Exchange};
+use crate::http::places;
 use crate::log::{self, ErrorLogs, OpenAccessLog, error_log};
 use crate::metrics::cache::{self, ListedCache};
 use crate::metrics::prometheus::{Listed, ListedCertificate, ListedGroup};
@@ -165,6 +169,17 @@ impl Generation {
             );
             places.push(place);
         }
+        let databases: BTreeSet<&Path> = http.places.iter().map(|place| &*place.path).collect();
+        let unread: Vec<String> = databases
+            .into_iter()
+            .filter_map(|path| {
+                let why = places::load(path).err()?;
+                Some(format!(
+                    "database \"{}\" cannot be read: {why}",
+                    path.display()
+                ))
+            })
+            .collect();
         let mut resolvers: Vec<(Arc<conf::Resolver>, Resolver)> = Vec::new();
         let written = (all.iter()).filter_map(|(_, settings)| settings.resolver.as_ref());
         for written in written.chain(
@@ -214,6 +229,7 @@ impl Generation {
         opened.dedup_by_key(|warning| warning.to_string());
         let mut warnings: Vec<_> = opened.iter().map(ToString::to_string).collect();
         warnings.extend(connectors.failures().map(str::to_owned));
+        warnings.extend(unread);
         let plan_of = |settings: &Settings| places.get(settings.id)?.plan.as_ref();
         let checks = health::checks(&http, &peers, plan_of, &mut warnings);
         let mut resumption = Resumption::following(previous.map(|previous| &previous.resumption));
@@ -615,6 +631,8 @@ pub struct Local {
     /// Groups made for addresses that a `proxy_pass` with variables came out as.
     dynamic: RefCell<HashMap<Box<[u8]>, Rc<LocalUpstream>>>,
     is_draining: Rc<Cell<bool>>,
+    /// By name, made when first needed.
+    providers: RefCell<HashMap<Box<str>, Rc<Provider>>>,
 }
 
 /// A group of peers with the connections that this worker keeps to them.
@@ -682,7 +700,24 @@ impl Local {
             upstreams,
             dynamic: RefCell::default(),
             is_draining,
+            providers: RefCell::default(),
         })
+    }
+
+    /// The provider of a login, as this worker knows it. The error says why it cannot be asked.
+    pub fn provider(
+        &self,
+        login: &Arc<Login>,
+        exchange: &Exchange,
+    ) -> Result<Rc<Provider>, String> {
+        if let Some(known) = self.providers.borrow().get(&login.name) {
+            return Ok(Rc::clone(known));
+        }
+        let resolver = self.generation.resolver_of(&exchange.settings);
+        let made = Rc::new(Provider::new(Arc::clone(login), resolver)?);
+        let name = login.name.clone();
+        self.providers.borrow_mut().insert(name, Rc::clone(&made));
+        Ok(made)
     }
 
     /// The upstream at a position of [`Http::upstreams`].

@@ -1,6 +1,7 @@
 //! The access phase: may this request have the content of the place where it stands?
 //!
-//! The checks run in nginx's order (address, password, another server) and are weighed by `satisfy`. Invariant: a check
+//! The checks run in nginx's order (address, password, token, login, another server,
+//! what is required) and are weighed by `satisfy`. Invariant: a check
 //! that could not be made lets nobody pass.
 
 use std::rc::Rc;
@@ -10,11 +11,15 @@ use data_encoding::BASE64_NOPAD;
 use zeroize::Zeroizing;
 
 use super::generation::Local;
-use super::subrequest;
+use super::{login, subrequest};
 use crate::access::ip_rules::{self, Verdict};
+use crate::access::kept_file::KeptFiles;
 use crate::access::passwords::check::{self, Patience, Question};
-use crate::conf::typed::access::{AuthRequest, Basic, Guard};
+use crate::access::tokens::jwt::{self, Disbelief};
+use crate::access::tokens::keys::{self, KeySet};
+use crate::conf::typed::access::{AuthRequest, Basic, Guard, Require, Token};
 use crate::conf::typed::log::Level;
+use crate::http::claims;
 use crate::http::exchange::Exchange;
 use crate::http::head::{Fields, Known};
 use crate::http::variables;
@@ -70,10 +75,23 @@ async fn weigh(
             (0, _) => address.take().unwrap_or(Finding::Silent),
             (1, Some(basic)) => password(local, exchange, basic).await,
             (1, None) => Finding::Silent,
-            (2, _) => match &guard.request {
+            (2, _) => match &guard.token {
+                Some(token) => bearer(local, exchange, token),
+                None => Finding::Silent,
+            },
+            (3, _) => match &guard.login {
+                Some(required) => match login::require(local, exchange, required).await {
+                    Ok(()) => Finding::Allowed,
+                    Err(status @ (401 | 403)) => Finding::Refused(status),
+                    Err(status) => Finding::Final(status),
+                },
+                None => Finding::Silent,
+            },
+            (4, _) => match &guard.request {
                 Some(request) => ask_another(local, exchange, request).await,
                 None => Finding::Silent,
             },
+            (5, _) => required(exchange, &guard.require),
             _ => break,
         };
         match finding {
@@ -216,6 +234,138 @@ async fn password(local: &Rc<Local>, exchange: &mut Exchange, basic: &Basic) -> 
             Finding::Final(503)
         }
     }
+}
+
+/// All of the values must be something, and not `0`.
+fn required(exchange: &Exchange, all: &[Require]) -> Finding {
+    let mut text = Vec::new();
+    for require in all {
+        for value in &require.values {
+            text.clear();
+            variables::expand(value, exchange, &mut text);
+            if text.is_empty() || text == b"0" {
+                return match require.status {
+                    status @ (401 | 403) => Finding::Refused(status),
+                    status => Finding::Final(status),
+                };
+            }
+        }
+    }
+    match all {
+        [] => Finding::Silent,
+        _ => Finding::Allowed,
+    }
+}
+
+/// Key sets of `auth_jwt_key_file`; `None` for a file that is none.
+static KEY_FILES: KeptFiles<Option<KeySet>> = KeptFiles::new(keys::LARGEST, KeySet::parse);
+
+/// `auth_jwt`
+fn bearer(local: &Rc<Local>, exchange: &mut Exchange, token: &Token) -> Finding {
+    let mut realm = Vec::new();
+    variables::expand(&token.realm, exchange, &mut realm);
+    if realm == b"off" {
+        return Finding::Silent;
+    }
+    let mut shown = Vec::new();
+    match &token.source {
+        Some(variable) => {
+            variables::write(variable, exchange, &mut shown);
+        }
+        None => {
+            let value = exchange.head.fields.known(Known::Authorization);
+            let parts = value.and_then(|value| value.split_at_checked(7));
+            if let Some((_, text)) =
+                parts.filter(|(scheme, _)| scheme.eq_ignore_ascii_case(b"bearer "))
+            {
+                shown.extend_from_slice(text.trim_ascii());
+            }
+        }
+    }
+    if shown.is_empty() {
+        local.log(
+            exchange,
+            Level::Info,
+            format_args!("JWT token was not provided"),
+        );
+        return ask_for_token(exchange, &realm, b"");
+    }
+    let mut verdict = Err(Disbelief::NoKey);
+    for file in &token.key_files {
+        let mut path = Vec::new();
+        variables::expand(file, exchange, &mut path);
+        let keys = match KEY_FILES.open(&path, clock::now()) {
+            Ok(keys) => keys,
+            Err(why) => {
+                local.log(
+                    exchange,
+                    Level::Crit,
+                    format_args!(
+                        "{} \"{}\" failed{}",
+                        why.call,
+                        path.escape_ascii(),
+                        words_of(&why.error)
+                    ),
+                );
+                return Finding::Final(500);
+            }
+        };
+        let Some(keys) = &*keys else {
+            local.log(
+                exchange,
+                Level::Error,
+                format_args!("\"{}\" is no set of keys", path.escape_ascii()),
+            );
+            return Finding::Final(500);
+        };
+        verdict = jwt::verify(&shown, keys, true, clock::unix(), token.leeway);
+        // Another file may have the key.
+        if !matches!(verdict, Err(Disbelief::NoKey)) {
+            break;
+        }
+    }
+    let believed = match verdict {
+        Ok(believed) => Rc::new(believed),
+        Err(why) => {
+            local.log(
+                exchange,
+                Level::Error,
+                format_args!("JWT is not believed: {}", why.words()),
+            );
+            return ask_for_token(exchange, &realm, b", error=\"invalid_token\"");
+        }
+    };
+    for set in &token.sets {
+        let map = match set.is_of_header {
+            true => &believed.header,
+            false => &believed.claims,
+        };
+        let mut text = Vec::new();
+        let value = claims::at(map, &set.path);
+        let is_there = value.is_some_and(|value| claims::write_value(value, &mut text));
+        exchange.set_slot(set.slot, is_there.then_some(&text));
+    }
+    exchange.token = Some(believed);
+    match required(exchange, &token.require) {
+        Finding::Silent => Finding::Allowed,
+        finding => finding,
+    }
+}
+
+fn ask_for_token(exchange: &mut Exchange, realm: &[u8], error: &[u8]) -> Finding {
+    let mut value = b"Bearer realm=\"".to_vec();
+    value.extend(realm.iter().map(|&byte| match byte {
+        b'\r' | b'\n' | 0 => b' ',
+        byte => byte,
+    }));
+    value.push(b'"');
+    value.extend_from_slice(error);
+    let name = Known::WwwAuthenticate;
+    exchange.answer.remove(name);
+    exchange
+        .answer
+        .push_known(Some(name), name.name().as_bytes(), &value);
+    Finding::Refused(401)
 }
 
 /// Takes away what a client says about who it is in fields that this server sets itself. A backend may

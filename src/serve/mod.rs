@@ -17,6 +17,7 @@ mod handshake;
 pub mod health;
 mod http2;
 mod limit;
+mod login;
 pub mod metrics_page;
 mod mirror;
 mod pace;
@@ -112,6 +113,13 @@ pub async fn serve(
                         .push(b"Content-Type", b"application/octet-stream");
                     exchange.answer_length = Some(answer.len() as u64);
                     next = Next::Send(plain(Body::Bytes(answer.as_bytes().to_vec())));
+                    continue;
+                }
+                if !server.logins.is_empty()
+                    && !exchange.is_subrequest
+                    && let Some((login, errand)) = login::errand(&server.logins, &exchange.path)
+                {
+                    next = Next::Fail(login::run(local, exchange, login, errand).await);
                     continue;
                 }
                 match run_statements(local, exchange, &server.statements) {

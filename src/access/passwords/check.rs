@@ -19,9 +19,10 @@ use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 use zeroize::Zeroizing;
 
-use super::file::{self, PasswordFile, Unreadable};
+use super::file::{self, PasswordFile};
 use super::hash::{Stored, Unusable};
 use super::throttle::{Guesser, Throttle};
+use crate::access::kept_file::Unreadable;
 use crate::metrics::registry;
 
 /// What turned out right is believed for so long without a comparison.

@@ -44,8 +44,7 @@ static COMING: &[Lack] = &[
     },
     Lack {
         why: "lookup of countries (nginx's http_geoip) is not available in this version",
-        names: "geoip_country geoip_org geoip_city geoip_proxy geoip_proxy_recursive geoip2 \
-                geoip2_proxy geoip2_proxy_recursive",
+        names: "geoip_country geoip_org geoip_city geoip_proxy geoip_proxy_recursive",
     },
     Lack {
         why: "the web application firewall is not available in this version",
@@ -322,16 +321,9 @@ static ABSENT: &[Lack] = &[
         names: "api status_format status_zone upstream_conf",
     },
     Lack {
-        why: "the check of JSON web tokens of nginx's commercial version is not supported",
-        names: "auth_jwt auth_jwt_claim_set auth_jwt_header_set auth_jwt_key_cache \
-                auth_jwt_key_file auth_jwt_key_request auth_jwt_leeway auth_jwt_require \
-                auth_jwt_type auth_require",
-    },
-    Lack {
-        why: "login with OpenID Connect of nginx's commercial version is not supported",
-        names: "auth_oidc oidc_provider issuer client_id client_secret config_url cookie_name \
-                extra_auth_args frontchannel_logout_uri logout_uri logout_token_hint pkce \
-                post_logout_uri redirect_uri scope session_store session_timeout userinfo",
+        why: "this part of tokens and logins of nginx's commercial version is not supported",
+        names: "auth_jwt_key_cache auth_jwt_key_request auth_jwt_type frontchannel_logout_uri \
+                logout_token_hint session_store",
     },
     Lack {
         why: "streaming of media of nginx's commercial version is not supported",

@@ -162,6 +162,7 @@ fn context_names(contexts: Contexts) -> String {
         (Contexts::UPSTREAM, "upstream"),
         (Contexts::ENTRIES, "entries"),
         (Contexts::DNS_PROVIDER, "dns_provider"),
+        (Contexts::OIDC_PROVIDER, "oidc_provider"),
     ]
     .into_iter()
     .filter(|(context, _)| contexts.contains(*context))

@@ -62,6 +62,8 @@ impl Contexts {
     pub const ACME_ISSUER: Self = Self(1 << 11);
     /// Inside `dns_provider {}`.
     pub const DNS_PROVIDER: Self = Self(1 << 12);
+    /// Inside `oidc_provider {}`.
+    pub const OIDC_PROVIDER: Self = Self(1 << 21);
     /// Inside `match {}`.
     pub const MATCH: Self = Self(1 << 20);
     /// Everywhere (`include`).
@@ -330,7 +332,7 @@ impl Directive {
 mod tests {
     use super::*;
 
-    const SINGLE_CONTEXTS: [Contexts; 13] = [
+    const SINGLE_CONTEXTS: [Contexts; 14] = [
         Contexts::MAIN,
         Contexts::EVENTS,
         Contexts::HTTP,
@@ -343,6 +345,7 @@ mod tests {
         Contexts::ENTRIES,
         Contexts::ACME_ISSUER,
         Contexts::DNS_PROVIDER,
+        Contexts::OIDC_PROVIDER,
         Contexts::MATCH,
     ];
 

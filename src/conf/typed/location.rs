@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::access::{Guard, Mirror, Origin};
+use super::access::{Guard, Login, Mirror, Origin};
 use super::cors::Cors;
 use super::filters::Filters;
 use super::hostnames::Pattern;
@@ -27,6 +27,8 @@ pub struct Server {
     pub listens: Vec<Address>,
     /// What holds before a location is found, and where none matches.
     pub settings: Arc<Settings>,
+    /// Providers at whom somebody may log in somewhere in it.
+    pub logins: Box<[Arc<Login>]>,
     /// `rewrite`, `if`, `set`, `return` of the server level.
     pub statements: Vec<Statement>,
     /// Its locations as written.

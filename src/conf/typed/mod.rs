@@ -19,6 +19,7 @@ pub mod log;
 pub mod lower;
 pub mod map;
 pub mod on_demand;
+pub mod places;
 pub mod process;
 pub mod proxy;
 pub mod proxy_cache;
@@ -34,6 +35,7 @@ use cache_path::CachePath;
 use listen::Listen;
 use location::Server;
 use map::{Geo, Map, SplitClients};
+use places::{Place, PlaceProxies};
 use process::Process;
 use upstream::Upstream;
 
@@ -65,6 +67,10 @@ pub struct Http {
     pub splits: Vec<SplitClients>,
     /// The zones of `limit_req_zone` and `limit_conn_zone`.
     pub limit_zones: limits::LimitZones,
+    /// Variables of `geoip2 {}` blocks; [`super::variable::Source::Place`] counts them.
+    pub places: Vec<Place>,
+    /// `geoip2_proxy` and what belongs to it.
+    pub place_proxies: PlaceProxies,
     /// Every `dns_provider {}`.
     pub dns_providers: Vec<Arc<DnsProvider>>,
     /// The variables that the configuration defines.

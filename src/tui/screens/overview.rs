@@ -277,7 +277,7 @@ impl Overview {
             painter.put_right(inside.right() - 6, y, 6, &share, role);
             y += 1;
         }
-        let lines = [
+        let mut lines = vec![
             vec![
                 format!("in flight {}", summary.in_flight),
                 format!("conns {}", summary.connections),
@@ -291,6 +291,10 @@ impl Overview {
             .chain((summary.floods > 0).then(|| format!("floods {}", summary.floods)))
             .collect(),
         ];
+        // Who asks for no passwords has none that are wrong.
+        if summary.failed_logins > 0 {
+            lines.push(vec![format!("failed logins {}", summary.failed_logins)]);
+        }
         y += u16::from(inside.bottom() > y + 1);
         for (facts, y) in lines.into_iter().zip(y..inside.bottom()) {
             put_facts(painter, inside, y, facts, Role::Text);

@@ -5,11 +5,11 @@ use std::io::Read as _;
 use std::sync::Arc;
 
 use super::scope::Scope;
-use super::{Cx, rewrite};
+use super::{Cx, login, rewrite};
 use crate::conf::diagnostic::{Code, Diagnostic};
 use crate::conf::include::{Node, Word};
 use crate::conf::typed::access::{
-    AuthRequest, Basic, Guard, Mirror, Origin, Referers, Signature, Throttle,
+    AuthRequest, Basic, Guard, Login, Mirror, Origin, Referers, Signature, Throttle,
 };
 use crate::conf::typed::hostnames::Pattern;
 use crate::conf::typed::listen::{Address, Listen};
@@ -18,19 +18,35 @@ use crate::unit;
 
 /// What a place asks; `None` if it asks nothing. `identity` are the fields that clients of its server
 /// are not believed.
-pub fn guard(scope: &Scope<'_>, identity: &Arc<[Box<[u8]>]>, cx: &mut Cx) -> Option<Arc<Guard>> {
+pub fn guard(
+    scope: &Scope<'_>,
+    identity: &Arc<[Box<[u8]>]>,
+    logins: &[Arc<Login>],
+    cx: &mut Cx,
+) -> Option<Arc<Guard>> {
     let basic = basic(scope, cx);
     if basic.is_none() && !scope.own("auth_throttle").is_empty() {
         // It counts further in; what is wrong with it is told here.
         throttle(scope, cx);
     }
     let request = request(scope, cx);
-    let is_asked = basic.is_some() || request.is_some() || !identity.is_empty();
+    let token = login::token(scope, cx);
+    let login = login::required(scope, logins, cx);
+    let require = login::require("auth_require", 403, scope, cx);
+    let is_asked = basic.is_some()
+        || token.is_some()
+        || login.is_some()
+        || request.is_some()
+        || !require.is_empty()
+        || !identity.is_empty();
     is_asked.then(|| {
         Arc::new(Guard {
             satisfy_any: scope.text("satisfy") == "any",
             delay: scope.time("auth_delay"),
             basic,
+            token,
+            login,
+            require,
             request,
             identity: Arc::clone(identity),
         })
@@ -135,6 +151,48 @@ pub fn identity(block: &[Node], around: &Scope<'_>) -> Arc<[Box<[u8]>]> {
         .into_iter()
         .map(|field| field.into_bytes().into())
         .collect()
+}
+
+/// Every `oidc_provider`.
+pub fn logins(http: &Scope<'_>, cx: &mut Cx) -> Vec<Arc<Login>> {
+    let mut logins: Vec<Arc<Login>> = Vec::new();
+    for node in http.own("oidc_provider") {
+        let Some(found) = login::provider(node, http, cx) else {
+            continue;
+        };
+        match logins.iter().find(|known| known.name == found.name) {
+            Some(first) => cx.report(
+                Diagnostic::error(
+                    Code::DUPLICATE,
+                    found.span,
+                    format!("the provider `{}` stands twice", found.name),
+                )
+                .label(first.span, "first here"),
+            ),
+            None => logins.push(Arc::new(found)),
+        }
+    }
+    logins
+}
+
+/// The providers at whom somebody may log in somewhere in a server.
+pub fn logins_of(block: &[Node], around: &Scope<'_>, all: &[Arc<Login>]) -> Box<[Arc<Login>]> {
+    fn named<'a>(nodes: &'a [Node], names: &mut Vec<&'a str>) {
+        for node in nodes {
+            if &*node.name.text == "auth_oidc" {
+                names.extend(node.arguments.first().map(|word| &*word.text));
+            }
+            named(node.block.as_deref().unwrap_or_default(), names);
+        }
+    }
+    let mut names = Vec::new();
+    let inherited = around
+        .nearest("auth_oidc")
+        .and_then(|line| line.arguments.first());
+    names.extend(inherited.map(|word| &*word.text));
+    named(block, &mut names);
+    let is_named = |login: &&Arc<Login>| names.contains(&&*login.name);
+    all.iter().filter(is_named).cloned().collect()
 }
 
 fn collect<'a>(nodes: &'a [Node], lines: &mut Vec<&'a Node>) {

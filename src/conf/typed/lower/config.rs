@@ -54,6 +54,7 @@ pub fn lower(loaded: &mut Loaded, prefix: &Path, usual_error_logs: &[ErrorLog]) 
             proxies: std::collections::HashMap::default(),
             limit_zones: &limit_zones,
             identity: Arc::default(),
+            logins: access::logins(&scope, &mut cx),
             count: 0,
         };
         let mut servers = Vec::new();
@@ -85,6 +86,7 @@ pub fn lower(loaded: &mut Loaded, prefix: &Path, usual_error_logs: &[ErrorLog]) 
                 primary_name: placed.primary.clone(),
                 listens,
                 settings,
+                logins: access::logins_of(block, &scope, &maker.logins),
                 statements,
                 locations,
                 reading,
@@ -143,6 +145,8 @@ pub fn lower(loaded: &mut Loaded, prefix: &Path, usual_error_logs: &[ErrorLog]) 
         maker.checks.finish(&maker.upstreams, &mut cx);
         http.upstreams = maker.upstreams;
         http.limit_zones = limit_zones;
+        http.places = super::places::places(&scope, &mut cx);
+        http.place_proxies = super::places::proxies(&scope, &mut cx);
         http.maps = lookups.maps;
         http.geos = lookups.geos;
         http.splits = lookups.splits;

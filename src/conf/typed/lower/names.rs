@@ -59,13 +59,16 @@ struct Counts {
     maps: u16,
     geos: u16,
     splits: u16,
+    places: u16,
 }
 
 fn collect_in(nodes: &[Node], names: &mut Names, counts: &mut Counts) {
     for node in nodes {
         let arguments = &node.arguments;
         match (&*node.name.text, &node.block) {
-            ("set" | "auth_request_set", None) => define(arguments.first(), Source::Set, names),
+            ("set" | "auth_request_set" | "auth_jwt_claim_set" | "auth_jwt_header_set", None) => {
+                define(arguments.first(), Source::Set, names)
+            }
             ("map", Some(_)) => {
                 define(arguments.get(1), Source::Map(counts.maps), names);
                 counts.maps = counts.maps.saturating_add(1);
@@ -73,6 +76,12 @@ fn collect_in(nodes: &[Node], names: &mut Names, counts: &mut Counts) {
             ("geo", Some(_)) => {
                 define(arguments.last(), Source::Geo(counts.geos), names);
                 counts.geos = counts.geos.saturating_add(1);
+            }
+            ("geoip2", Some(block)) => {
+                for entry in super::places::variables(block) {
+                    define(Some(&entry.name), Source::Place(counts.places), names);
+                    counts.places = counts.places.saturating_add(1);
+                }
             }
             ("split_clients", Some(_)) => {
                 define(arguments.get(1), Source::Split(counts.splits), names);

@@ -16,6 +16,7 @@ use super::{Cx, access, cors, filters, limits, map, proxy, rewrite, tls, upstrea
 use crate::conf::diagnostic::{Code, Diagnostic};
 use crate::conf::include::{self, Node};
 use crate::conf::template::Template;
+use crate::conf::typed::access::Login;
 use crate::conf::typed::cache_path::CachePath;
 use crate::conf::typed::limits::LimitZones;
 use crate::conf::typed::location::{
@@ -50,6 +51,8 @@ pub struct Maker<'a> {
     pub proxies: HashMap<Box<str>, Vec<IpAddr>>,
     /// What `limit_req` and `limit_conn` may name.
     pub limit_zones: &'a LimitZones,
+    /// Every `oidc_provider`.
+    pub logins: Vec<Arc<Login>>,
     /// Fields in which the server at hand tells backends who somebody is.
     pub identity: Arc<[Box<[u8]>]>,
     /// Settings made so far.
@@ -278,7 +281,7 @@ impl Maker<'_> {
             statements: Vec::new(),
             limit_except: None,
             access: access(scope, cx).into(),
-            guard: access::guard(scope, &self.identity, cx),
+            guard: access::guard(scope, &self.identity, &self.logins, cx),
             origin: access::origin(scope, cx),
             mirror: access::mirror(scope, cx),
             limits: limits::limits(scope, self.limit_zones, cx).map(Arc::new),
