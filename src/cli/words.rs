@@ -182,7 +182,7 @@ pub enum Word {
         #[command(flatten)]
         daemon: Daemon,
     },
-    /// Give a user a password in a file for auth_basic_user_file; it is typed or read from standard input
+    /// Give a user a password in a file of auth_basic_user_file
     Passwd {
         /// The file, if the configuration names not exactly one, and the user
         #[arg(required = true, num_args = 1..=2, value_name = "[FILE] USER")]
