@@ -12,7 +12,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use data_encoding::HEXLOWER;
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 
 use super::entry::{Entry, Head};
 
@@ -58,6 +58,8 @@ pub struct Rules {
     list: RwLock<Vec<Rule>>,
     /// The serial of the newest rule; 0 if there is none.
     newest: AtomicU64,
+    /// Held while the file is written: what is written last is what holds last.
+    saving: Mutex<()>,
 }
 
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -134,6 +136,7 @@ impl Rules {
 
     /// Adds the newest rules to the file, or writes it anew without those that were forgotten.
     pub fn save(&self, path: &Path) -> io::Result<()> {
+        let _alone = self.saving.lock();
         let text = self.print();
         if text.is_empty() {
             return match fs::remove_file(path) {
@@ -230,6 +233,31 @@ mod tests {
         assert_eq!(kept.checked.load(Ordering::Relaxed), 10);
         rules.add(11, Target::parse(b"/b*")).expect("room");
         assert!(rules.concern(&kept));
+    }
+
+    #[test]
+    fn purges_at_the_same_time_are_all_written_down() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("purges");
+        let rules = Rules::default();
+        std::thread::scope(|scope| {
+            for thread in 0..8 {
+                let (rules, path) = (&rules, &path);
+                scope.spawn(move || {
+                    for number in 0..16 {
+                        let serial = thread * 16 + number + 1;
+                        let name = serial.to_string().into_bytes();
+                        rules
+                            .add(serial, Target::Prefix(name.into()))
+                            .expect("there is room");
+                        rules.save(path).expect("saved");
+                    }
+                });
+            }
+        });
+        let again = Rules::default();
+        assert_eq!(again.load(&path), 128);
+        assert_eq!(again.list.read().len(), 128);
     }
 
     #[test]
