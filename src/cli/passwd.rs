@@ -157,9 +157,12 @@ fn read(path: &Path) -> io::Result<Zeroizing<Vec<u8>>> {
 fn create(path: &Path, bytes: &[u8], config: Option<&Config>) -> io::Result<()> {
     let mut fresh = path.as_os_str().to_owned();
     fresh.push(format!(".{}.new", std::process::id()));
-    let reader = config
-        .and_then(|config| config.process.user.as_ref())
-        .and_then(|(user, group, _)| privileges::look_up(user, group.as_deref()).ok());
+    let named = config.and_then(|config| config.process.user.as_ref());
+    let reader = match named {
+        Some((user, group, _)) => privileges::look_up(user, group.as_deref()),
+        None => privileges::look_up(privileges::NOBODY, None),
+    };
+    let reader = reader.ok();
     let written = (|| {
         let mut file = OpenOptions::new()
             .write(true)

@@ -12,7 +12,7 @@ use nix::sys::prctl;
 use nix::unistd::{Gid, Group, Uid, User, geteuid, initgroups, setgroups, setresgid, setresuid};
 
 /// The user of a process that is started as root without `user` (nginx `NGX_USER`).
-const NOBODY: &str = "nobody";
+pub const NOBODY: &str = "nobody";
 
 /// What `nobody` is where no table of users says it, as in a container made from nothing.
 const NOBODY_ID: u32 = 65534;
