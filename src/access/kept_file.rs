@@ -46,11 +46,14 @@ struct Kept<T> {
     file: Arc<T>,
 }
 
+/// By path.
+type Files<T> = HashMap<Box<[u8]>, Kept<T>>;
+
 /// Files of one kind.
 pub struct KeptFiles<T> {
     largest: u64,
     parse: fn(&[u8]) -> T,
-    files: LazyLock<Mutex<HashMap<Box<[u8]>, Kept<T>>>>,
+    files: LazyLock<Mutex<Files<T>>>,
 }
 
 impl<T> KeptFiles<T> {

@@ -38,8 +38,9 @@ impl Scope {
         let names: Vec<Box<[u8]>> = argument
             .unwrap_or_default()
             .split(|&byte| byte == b',')
-            .map(|name| name.trim_ascii().to_ascii_lowercase().into())
-            .filter(|name: &Box<[u8]>| !name.is_empty())
+            .map(<[u8]>::trim_ascii)
+            .filter(|name| !name.is_empty())
+            .map(|name| name.to_ascii_lowercase().into())
             .collect();
         match self {
             Self::Whole => {}

@@ -9,6 +9,9 @@ use parking_lot::Mutex;
 use super::flight::Flight;
 use super::key::{Digest, Key};
 
+/// A field that `Vary` names and the value that the request had; `None` if it had no such field.
+pub type Selecting = (Box<[u8]>, Option<Box<[u8]>>);
+
 /// What is stored of an answer besides its body. The times and flags are written and read by
 /// whoever decides about freshness; nothing in this module follows from them.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
@@ -39,7 +42,7 @@ pub struct Head {
     pub etag: Box<[u8]>,
     /// For which requests it was selected: the fields that `Vary` names, each with the value that
     /// the request had, normalized as the policy wants them compared.
-    pub vary: Vec<(Box<[u8]>, Option<Box<[u8]>>)>,
+    pub vary: Vec<Selecting>,
     /// What it may be purged by.
     pub tags: Vec<Box<[u8]>>,
     /// The fields as they came, each line with its end.

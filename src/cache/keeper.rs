@@ -186,7 +186,9 @@ pub(super) fn manage(zone: &Zone, pace: Pace) -> bool {
     if conf.min_free > 0
         && let Ok(system) = statvfs(zone.place.root())
     {
-        let free = system.blocks_available() as u64 * system.fragment_size() as u64;
+        // How wide these are depends on the machine.
+        let free = u128::from(system.blocks_available()) * u128::from(system.fragment_size());
+        let free = u64::try_from(free).unwrap_or(u64::MAX);
         excess = excess.max(conf.min_free.saturating_sub(free));
     }
     while excess > 0 && left > 0 && Instant::now() < until {

@@ -17,7 +17,7 @@
 //! | [`keeper`] | the thread that reads the directory at the start and keeps to the limits |
 //! | [`pool`] | the threads that wait for the disk, so that nobody else does |
 //! | [`place`] | names and directories |
-//! | [`file`], [`format`](mod@format) | the bytes of a file, verified before they are used |
+//! | [`mod@file`], [`format`](mod@format) | the bytes of a file, verified before they are used |
 //! | [`control`], [`structured`] | what an answer or a request says about caching |
 //! | [`freshness`] | is an answer stored, and for how long is it fresh |
 //! | [`reuse`], [`vary`] | may what is stored answer a request |

@@ -26,7 +26,7 @@ const SEARCHED: usize = 10_000;
 pub fn list(control: &Control) -> Caches {
     let generation = &control.desk.in_force().generation;
     Caches {
-        zones: generation.caches().iter().map(|zone| told(zone)).collect(),
+        zones: generation.caches().iter().map(told).collect(),
     }
 }
 

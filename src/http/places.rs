@@ -51,8 +51,11 @@ struct Kept {
 
 static ALL: LazyLock<Mutex<HashMap<PathBuf, Kept>>> = LazyLock::new(Mutex::default);
 
+/// A database as a thread saw it last, and when that was.
+type Seen = (Instant, Option<Arc<Database>>);
+
 thread_local! {
-    static MINE: RefCell<HashMap<PathBuf, (Instant, Option<Arc<Database>>)>> = RefCell::default();
+    static MINE: RefCell<HashMap<PathBuf, Seen>> = RefCell::default();
 }
 
 /// Reads a database unless it is known as it is. The error says why it cannot be used; what was known

@@ -331,19 +331,19 @@ pub async fn look_up(
         if cache.lock {
             let until = *waits_until.get_or_insert_with(|| clock::now() + patience);
             match wait(downstream, until, follower.started()).await? {
-                Some(Started::Filling(head)) => {
-                    if vary::fits(&head.vary, selecting(exchange, plan)) {
-                        let stored = Stored::Flight(follower, head);
-                        let sending = Sending::following(&zone, cache);
-                        match send(local, exchange, downstream, plan, sending, stored).await? {
-                            Some(outcome) => return Ok(Step::Done(outcome)),
-                            None => continue,
-                        }
+                Some(Started::Filling(head))
+                    if vary::fits(&head.vary, selecting(exchange, plan)) =>
+                {
+                    let stored = Stored::Flight(follower, head);
+                    let sending = Sending::following(&zone, cache);
+                    match send(local, exchange, downstream, plan, sending, stored).await? {
+                        Some(outcome) => return Ok(Step::Done(outcome)),
+                        None => continue,
                     }
                 }
                 Some(Started::Renewed(_)) => continue,
-                // That answer is for nobody else; all who waited ask at once.
-                Some(Started::Released) => {}
+                // That answer is for others, or for nobody else; all who waited ask at once.
+                Some(Started::Filling(_) | Started::Released) => {}
                 // Whoever waited long enough goes as well; its answer is stored only if the one
                 // that it waited for was given up (`proxy_cache_lock_age`).
                 None if cache.lock_timeout <= cache.lock_age => {

@@ -33,6 +33,10 @@ use crate::upstream::group::Selected;
 use crate::upstream::pool::Idle;
 
 /// A peer's head was read: turns it into the answer, sends that, and relays the body.
+#[expect(
+    clippy::too_many_arguments,
+    reason = "a struct of them would be made here and taken apart there, for one caller"
+)]
 pub async fn relay_answer(
     local: &Rc<Local>,
     question: &Question<'_>,
@@ -310,6 +314,10 @@ enum RelayError {
 }
 
 /// Where the body of an answer comes from.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "it lives in the request's own future; a box would cost each request an allocation"
+)]
 enum Source {
     Http1(Link, peer_http1::Source),
     Http2(Box<peer_http2::Stream>),

@@ -1,4 +1,4 @@
-//! Passwords: how they are kept ([`hash`]), the files they stand in ([`file`]), and whether what a
+//! Passwords: how they are kept ([`hash`]), the files they stand in ([`mod@file`]), and whether what a
 //! client shows is one of them ([`check`]).
 
 pub mod check;
