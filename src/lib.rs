@@ -42,9 +42,11 @@
 //!
 //! A worker is a thread with its own event loop and its own listening sockets ([`process`]). It
 //! accepts a connection, reads a head ([`serve::connection`]) and walks it through the phases
-//! ([`serve::serve`]): server, location, rewrite, access, then an answer from a file, a peer or the
-//! configuration itself, its fields and its body. What it leaves behind goes to [`log`] and
-//! [`metrics`]. Nothing on this way is shared between workers but what never changes.
+//! ([`serve::serve`]): server, location, rewrite, limits, access, then an answer from a file, the
+//! [`cache`], a peer or the configuration itself, its fields, and its body through the filters of its
+//! place. What it leaves behind goes to [`log`] and [`metrics`]. Workers share what never changes,
+//! and, where a place has them, the zones of limits and caches, remembered logins and the state of
+//! peers: in parts with locks of their own, held for a look and never across a wait.
 //!
 //! # A certificate
 //!
