@@ -15,7 +15,7 @@ use http::Request;
 use instant_acme::{Account, AccountBuilder, Error, ExternalAccountKey, Key, NewAccount};
 use parking_lot::Mutex;
 use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use serde::{Deserialize, Serialize};
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
@@ -423,21 +423,7 @@ impl Authority {
         let trust = match (&self.issuer.trusted, self.issuer.verify) {
             (_, false) => Trust::Anything,
             (None, true) => Trust::System,
-            (Some(path), true) => {
-                let wrong = |reason: &dyn fmt::Display| {
-                    Failure::new(format!(
-                        "cannot use `ssl_trusted_certificate` `{}`: {reason}",
-                        path.display()
-                    ))
-                };
-                let (text, _) = file::read(path).map_err(|problem| wrong(&problem))?;
-                let roots = CertificateDer::pem_slice_iter(&text).collect::<Result<Vec<_>, _>>();
-                let roots = roots.map_err(|error| wrong(&error))?;
-                if roots.is_empty() {
-                    return Err(wrong(&"there is no certificate in it"));
-                }
-                Trust::Roots(roots)
-            }
+            (Some(path), true) => Trust::roots(path).map_err(Failure::new)?,
         };
         let made = match &self.issuer.resolver {
             None => Fetcher::new(trust),

@@ -8,6 +8,7 @@
 
 use std::error::Error;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -23,11 +24,13 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::client::legacy::connect::dns::Name;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 use tokio::sync::OnceCell;
 use tower_service::Service;
 
+use super::file;
 use super::provider::provider;
 use crate::net::resolver::Resolver;
 
@@ -52,6 +55,25 @@ pub enum Trust {
     Roots(Vec<CertificateDer<'static>>),
     /// All: `ssl_verify off`. Only for tests and for networks where nobody listens.
     Anything,
+}
+
+impl Trust {
+    /// The roots of an `ssl_trusted_certificate`; the error says why they cannot be used.
+    pub fn roots(path: &Path) -> Result<Self, String> {
+        let wrong = |reason: &dyn fmt::Display| {
+            format!(
+                "cannot use `ssl_trusted_certificate` `{}`: {reason}",
+                path.display()
+            )
+        };
+        let (text, _) = file::read(path).map_err(|problem| wrong(&problem))?;
+        let roots = CertificateDer::pem_slice_iter(&text).collect::<Result<Vec<_>, _>>();
+        let roots = roots.map_err(|error| wrong(&error))?;
+        match roots.is_empty() {
+            true => Err(wrong(&"there is no certificate in it")),
+            false => Ok(Self::Roots(roots)),
+        }
+    }
 }
 
 /// How far one exchange may go.

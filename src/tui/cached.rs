@@ -50,11 +50,7 @@ impl View for Cached {
             Input::Answer(Ok(Answer::CacheEntries(found))) => {
                 self.reader.set(lines(&self.wanted.name, found));
             }
-            Input::Answer(Err(failure)) => {
-                let lines = text::wrap(&failure.to_string(), usize::from(WIDTH) - 4);
-                let bad = |line| vec![Span::new(line, Role::Bad)];
-                self.reader.set(lines.into_iter().map(bad).collect());
-            }
+            Input::Answer(Err(failure)) => self.reader.fail(failure),
             input => return self.reader.input(input, model),
         }
         Vec::new()

@@ -44,11 +44,7 @@ impl View for Explain {
             Input::Answer(Ok(Answer::Explanation(explanation))) => {
                 self.reader.set(lines(explanation));
             }
-            Input::Answer(Err(failure)) => {
-                let lines = text::wrap(&failure.to_string(), usize::from(WIDTH) - 4);
-                let bad = |line| vec![Span::new(line, Role::Bad)];
-                self.reader.set(lines.into_iter().map(bad).collect());
-            }
+            Input::Answer(Err(failure)) => self.reader.fail(failure),
             input => return self.reader.input(input, model),
         }
         Vec::new()

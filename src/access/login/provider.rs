@@ -12,8 +12,6 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use data_encoding::BASE64;
 use http::{Method, Request, header};
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject as _;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
@@ -25,7 +23,6 @@ use super::session::Begun;
 use crate::conf::typed::access::Login;
 use crate::net::resolver::Resolver;
 use crate::tls::fetch::{Fetcher, Limits, Trust};
-use crate::tls::file;
 
 /// What is known is fetched again after this time.
 const FRESH: Duration = Duration::from_secs(3600);
@@ -88,21 +85,7 @@ impl Provider {
     pub fn new(login: Arc<Login>, resolver: Resolver) -> Result<Self, String> {
         let trust = match (&login.trusted, login.verify) {
             (_, false) => Trust::Anything,
-            (Some(path), true) => {
-                let wrong = |reason: &dyn std::fmt::Display| {
-                    format!(
-                        "cannot use `ssl_trusted_certificate` `{}`: {reason}",
-                        path.display()
-                    )
-                };
-                let (text, _) = file::read(path).map_err(|problem| wrong(&problem))?;
-                let roots = CertificateDer::pem_slice_iter(&text).collect::<Result<Vec<_>, _>>();
-                let roots = roots.map_err(|error| wrong(&error))?;
-                if roots.is_empty() {
-                    return Err(wrong(&"there is no certificate in it"));
-                }
-                Trust::Roots(roots)
-            }
+            (Some(path), true) => Trust::roots(path)?,
             (None, true) => Trust::System,
         };
         let fetcher = Fetcher::with_resolver(trust, resolver).map_err(|error| error.to_string())?;

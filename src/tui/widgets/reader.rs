@@ -5,6 +5,7 @@ use ratatui::layout::Rect;
 use super::super::keymap::{Action, Context};
 use super::super::model::Model;
 use super::super::paint::{Painter, Span};
+use super::super::text;
 use super::super::theme::Role;
 use super::super::view::{Effect, Input, View};
 use super::line::Line;
@@ -38,6 +39,13 @@ impl Reader {
     pub fn set(&mut self, lines: Vec<Vec<Span>>) {
         self.lines = lines;
         self.offset = 0;
+    }
+
+    /// Why there are none, in a reader as wide as [`Reader::new`] was told.
+    pub fn fail(&mut self, failure: &dyn std::fmt::Display) {
+        let lines = text::wrap(&failure.to_string(), usize::from(self.width) - 4);
+        let bad = |line| vec![Span::new(line, Role::Bad)];
+        self.set(lines.into_iter().map(bad).collect());
     }
 
     fn found(&self) -> impl Iterator<Item = &Vec<Span>> {
