@@ -73,7 +73,7 @@ impl Out {
     /// Is the end of a buffer, so many bytes, worth to be written from where it is? One that is mostly
     /// empty would hold more memory than it counts for.
     pub(super) fn is_worth_keeping(buffer: &Vec<u8>, length: usize) -> bool {
-        length >= LEAST_KEPT && length >= buffer.capacity() / 2
+        length >= LEAST_KEPT && length >= buffer.capacity() / 4
     }
 
     /// Appends a piece of the buffer that is handed over with [`Out::keep`] next. None is empty.
@@ -135,10 +135,10 @@ impl Out {
             let written = count.min(length);
             piece.start += written;
             self.kept_length -= written;
-            if written < length {
-                return;
-            }
             count -= written;
+            if written < length {
+                break;
+            }
             if piece.is_last
                 && let Some(buffer) = self.kept.pop_front()
             {

@@ -24,8 +24,10 @@ use crate::http::buffer;
 use crate::http::h1::parse::{HeadLimits, RequestError};
 use crate::http::head::{Fields, Known, RequestHead};
 
-/// What waits to be written before streams have to wait with their bodies.
-const MOST_OUT: usize = 64 << 10;
+/// What waits to be written before streams have to wait with their bodies: several of them share a
+/// write, and the line of the log that each leaves behind. With the answers of three streams in one
+/// write, one of 64 KiB costs a sixth less than alone.
+const MOST_OUT: usize = 192 << 10;
 /// The window of a connection, in windows of a stream: what all streams together may send before it
 /// is read. One body that nobody reads must not keep the others from coming.
 const WINDOWS: u32 = 2;
@@ -201,6 +203,8 @@ pub struct Session {
     first_window: i64,
     /// The place of the stream that was the last to send a piece of a body.
     last_sender: usize,
+    /// A stream has had to wait for the socket since that was asked for.
+    has_refused: bool,
     has_said_goodbye: bool,
     /// Requests that came behind our goodbye.
     late: usize,
@@ -237,6 +241,7 @@ impl Session {
             owed: 0,
             first_window: i64::from(USUAL_WINDOW),
             last_sender: 0,
+            has_refused: false,
             has_said_goodbye: false,
             late: 0,
             has_heard_goodbye: false,
@@ -1047,6 +1052,7 @@ impl Session {
             sent += count;
         }
         stream.is_blocked |= result != Sent::All;
+        self.has_refused |= result == Sent::Socket;
         if sent > 0 {
             self.last_sender = place;
             if result == Sent::All {
@@ -1100,9 +1106,14 @@ impl Session {
         Ok(true)
     }
 
-    /// The place of the stream that was the last to send a piece of a body: the others come before it.
-    pub fn last_sender(&self) -> usize {
-        self.last_sender
+    /// The place whose stream is to be looked at first. Where some had to wait for the socket, it is
+    /// the turn of those behind the one that sent last: what waits is bounded, and must not be that of
+    /// one stream always.
+    pub fn first_place(&mut self) -> usize {
+        match std::mem::take(&mut self.has_refused) {
+            true => self.last_sender + 1,
+            false => 0,
+        }
     }
 
     /// Whoever answers a stream is done with it. One whose answer did not come to its end is reset
@@ -1450,7 +1461,7 @@ mod tests {
             .expect("the stream is there");
         let body = vec![b'x'; 100_000];
         let (sent, stop) = session.send_data(0, &body, true).expect("the stream");
-        assert_eq!((sent, stop), (65_535, Sent::Socket));
+        assert_eq!((sent, stop), (65_535, Sent::Window));
         let frames = said(&mut session);
         assert_eq!(frames.len(), 1 + 4);
         assert_eq!(
@@ -1492,6 +1503,8 @@ mod tests {
         let (sent, stop) = session.send_data(0, &large, false).expect("the stream");
         assert_eq!(stop, Sent::Socket);
         assert!(sent < MOST_OUT + MOST_PAYLOAD);
+        // Those behind it are next, once.
+        assert_eq!((session.first_place(), session.first_place()), (1, 0));
     }
 
     #[test]
@@ -1501,7 +1514,7 @@ mod tests {
         let mut body: Vec<u8> = (0..40_000_u32).map(|at| (at % 251) as u8).collect();
         let whole = body.clone();
         assert_eq!(session.send_buffer(0, &mut body, 7, false), Ok(true));
-        assert_eq!((body.len(), session.last_sender()), (0, 0));
+        assert!(body.is_empty());
         // The window is not wide enough for as much again, nor is it worth it for a few bytes.
         let mut body = whole.clone();
         assert_eq!(session.send_buffer(0, &mut body, 0, true), Ok(false));

@@ -218,10 +218,8 @@ impl Serving {
             for turn in 0.. {
                 let has_read = self.read(context);
                 self.start_exchanges();
-                // Whoever was the last to send a piece of a body is the last to send another one:
-                // what waits for the socket is bounded, and must not be that of one stream always.
-                let last_sender = self.shared.session.borrow().last_sender();
-                let has_run = self.places.poll(last_sender + 1);
+                let first = self.shared.session.borrow_mut().first_place();
+                let has_run = self.places.poll(first);
                 if has_run {
                     // The lines of the log are there before the client sees the end.
                     log::flush_thread();
