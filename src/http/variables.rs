@@ -515,6 +515,8 @@ fn write_core(core: Core, exchange: &Exchange, out: &mut Vec<u8>) -> bool {
                     },
                 )
         }
+        // Nobody comes by it.
+        Core::Http3 => true,
         Core::Https => !connection.is_secure() || append(out, b"on"),
         Core::InvalidReferer => append(
             out,
