@@ -4,3 +4,4 @@
 //! who pays. Does not know the phases of a request; it neither reads nor writes a socket.
 
 pub mod usage;
+pub mod wire;
