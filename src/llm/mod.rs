@@ -5,3 +5,4 @@
 
 pub mod models;
 pub mod usage;
+pub mod wire;
