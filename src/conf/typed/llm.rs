@@ -115,3 +115,6 @@ pub struct Target {
 
 /// How large a call may be where `client_max_body_size` is not written: images travel in it.
 pub const USUAL_BODY: u64 = 32 << 20;
+
+/// How large a call may be at all, bytes.
+pub const MOST_BODY: usize = 256 << 20;

@@ -141,7 +141,7 @@ fn is_passed(name: &[u8]) -> bool {
 #[derive(Debug)]
 pub enum Fault {
     /// None of its addresses could be reached, or it broke off before its answer began.
-    Unreachable(PeerError),
+    Unreachable,
     /// It has no address that may be asked now.
     NoPeer,
     /// It took too long to begin.
@@ -236,7 +236,7 @@ pub async fn ask(
                 }
                 break Err(match failure.condition() {
                     NextUpstream::TIMEOUT => Fault::TimedOut,
-                    _ => Fault::Unreachable(failure),
+                    _ => Fault::Unreachable,
                 });
             }
         }

@@ -333,7 +333,11 @@ impl Maker<'_> {
                 true => Some(llm::USUAL_BODY),
                 false => scope.limit("client_max_body_size"),
             },
-            body_buffer_size: scope.size("client_body_buffer_size").max(1),
+            // A gateway may have to say a call again: it holds it in memory.
+            body_buffer_size: match is_gateway {
+                true => llm::MOST_BODY,
+                false => scope.size("client_body_buffer_size").max(1),
+            },
             body_timeout,
             body_in_file: match scope.text("client_body_in_file_only") {
                 "on" => BodyInFile::On,
