@@ -241,7 +241,9 @@ pub fn run(setup: Setup, attend: impl FnOnce(&Desk, Option<ControlSocket>)) -> R
     let owner = identity
         .as_ref()
         .map(|identity| (identity.user, identity.group));
-    if let Err(error) = control_socket::make_directory(&places.state, 0o700, owner) {
+    let made = control_socket::make_directory(&places.state, 0o700, owner)
+        .and_then(|()| control_socket::hand_over(&places.state, owner));
+    if let Err(error) = made {
         error_log::report(
             Level::Error,
             format_args!(

@@ -29,7 +29,8 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const MOST_ANSWER: usize = 32 << 10;
 /// `max-age` of HSTS from which scanners give the best grade: 180 days.
 const LONG_HSTS: u64 = 180 * 24 * 60 * 60;
-/// A certificate that ends sooner is worth a word, in seconds.
+/// A certificate that ends sooner is worth a word, in seconds; one that lives for days only has a third
+/// of its life left then.
 const SOON: i64 = 14 * 24 * 60 * 60;
 
 /// What was seen.
@@ -504,7 +505,9 @@ pub fn grade(seen: &Seen, now: i64) -> (Grade, Grade, Vec<Finding>) {
         let days = (facts.not_after - now).div_euclid(24 * 60 * 60);
         let (text, advice) = match facts.not_after - now {
             ..0 => (format!("has expired {} days ago", -days), Some("renew it")),
-            left if left < SOON => (format!("ends in {days} days"), Some("renew it soon")),
+            left if left < SOON.min((facts.not_after - facts.not_before) / 3) => {
+                (format!("ends in {days} days"), Some("renew it soon"))
+            }
             _ => (format!("valid for {days} days"), None),
         };
         add("certificate", text, None, advice);
@@ -544,7 +547,7 @@ pub fn grade(seen: &Seen, now: i64) -> (Grade, Grade, Vec<Finding>) {
     let (text, advice) = match (&seen.hsts, has_long_hsts) {
         (None, _) => (
             "is not sent".into(),
-            Some("write `hsts;` with `max-age=2y` in the server"),
+            Some("write `hsts on;` in the server"),
         ),
         (Some(value), false) => (value.clone(), Some("make `max-age` half a year or more")),
         (Some(value), true) => (value.clone(), None),

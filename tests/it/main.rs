@@ -20,6 +20,7 @@ mod connections;
 mod control;
 mod dashboard;
 mod floors;
+mod gateway;
 mod grpc;
 mod health;
 mod hop_by_hop;

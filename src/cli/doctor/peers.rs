@@ -28,7 +28,8 @@ use crate::unit::clock;
 const PATIENCE: Duration = Duration::from_secs(8);
 /// How many peers are looked at.
 const MOST_PEERS: usize = 32;
-/// A certificate that ends sooner is worth a word, in seconds.
+/// A certificate that ends sooner is worth a word, in seconds; one that lives for days only has a third
+/// of its life left then.
 const SOON: i64 = 14 * 24 * 60 * 60;
 
 /// One peer as one place speaks to it.
@@ -259,9 +260,10 @@ fn good(peer: &Peer, seen: &Seen) -> Said {
         return (Level::Ok, text, None);
     }
     let now = i64::try_from(clock::unix().as_secs()).unwrap_or(i64::MAX);
-    let left = seen.facts.as_ref().map(|facts| facts.not_after - now);
+    let left = (seen.facts.as_ref())
+        .map(|facts| (facts.not_after - now, facts.not_after - facts.not_before));
     match left {
-        Some(left) if left < SOON => {
+        Some((left, life)) if left < SOON.min(life / 3) => {
             let days = left.div_euclid(24 * 60 * 60);
             let text = format!(
                 "{shown} speaks {version}, and its certificate ends in {days} days: whoever runs it has to \

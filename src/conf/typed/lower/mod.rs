@@ -19,6 +19,7 @@ pub mod health;
 pub mod http3;
 pub mod limits;
 pub mod listen;
+pub mod llm;
 pub mod location;
 pub mod log;
 pub mod login;
