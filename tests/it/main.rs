@@ -31,6 +31,7 @@ mod install;
 mod life;
 mod limits;
 mod lint;
+mod llm_cases;
 mod load;
 mod login;
 mod metrics;

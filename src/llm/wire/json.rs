@@ -889,6 +889,22 @@ impl Writer {
         self
     }
 
+    /// A string in pieces, each written as JSON writes it.
+    pub fn pieces(&mut self, pieces: &[&str]) -> &mut Self {
+        self.comma();
+        self.out.push('"');
+        for piece in pieces {
+            self.out.push_str(piece);
+        }
+        self.out.push('"');
+        self
+    }
+
+    /// Takes back what was written after a length.
+    pub fn cut(&mut self, length: usize) {
+        self.out.truncate(length);
+    }
+
     /// A value that is JSON already.
     pub fn raw(&mut self, json: &str) -> &mut Self {
         self.comma();

@@ -14,12 +14,16 @@
 //!    the index with the body; whatever follows borrows from it.
 //! 3. The provider speaks the client's format: [`surgery::Surgery`] changes what must change and nothing
 //!    else. Ask OpenAI's kind for usage in streams (`stream_options.include_usage`).
+//!    The provider speaks another format: [`translate::read_request`], [`translate::write_request`], and a
+//!    [`neutral::Client`] that says how the answer is shown. What was dropped is named in
+//!    [`neutral::Written::dropped`]; what cannot be said is a [`neutral::Unsupported`] (400). Towards
+//!    another provider than the one that made them, [`translate::forget_thinking`] first.
 //! 4. A whole answer: [`watch::Seen::of_answer`], then [`watch::Seen::verdict`]. A status of 400 and more:
-//!    [`error::ProviderError::of_body`].
+//!    [`error::ProviderError::of_body`]. In another format: [`translate::answer`], verdict included.
 //! 5. A stream: a [`watch::Watcher`] takes each piece of the provider and gives the bytes for the client.
 //!    Hold them back until `seen().content` or the end: until then another provider can be tried. At the end
 //!    of the body [`watch::Watcher::end`] and [`watch::Watcher::verdict`]; what failed after content is told by
-//!    [`error::Told::event`], and nothing after it.
+//!    [`error::Told::event`], and nothing after it. A [`translate::Translator`] is used in the same way.
 //! 6. [`usage::Reported::usage`] of what was seen is what the call used, if
 //!    [`usage::Reported::has_output`]; [`watch::Seen::estimated_output`] if not.
 //! 7. Errors, ours and theirs, become a [`error::Told`], which knows its status, its body and its event
@@ -58,13 +62,48 @@
 //! watcher.end();
 //! assert!(watcher.verdict().is_err(), "it stopped before its end");
 //! ```
+//!
+//! The same request to a provider that speaks another format:
+//!
+//! ```
+//! use openclaw::llm::wire::front::Format;
+//! use openclaw::llm::wire::json::{Duplicates, Index};
+//! use openclaw::llm::wire::neutral::{Client, Names, Target};
+//! use openclaw::llm::wire::translate::{self, Translator};
+//!
+//! let body = r#"{"model":"fast","seed":7,"messages":[{"role":"user","content":"Hi"}],"stream":true}"#;
+//! let mut index = Index::new();
+//! let root = index.read(body.as_bytes(), Duplicates::Refuse).unwrap();
+//! let request = translate::read_request(Format::OpenAi, root).unwrap();
+//! let target = Target::new("claude-sonnet");
+//! let written = translate::write_request(Format::Anthropic, &request, &target).unwrap();
+//! assert_eq!(written.dropped, ["seed"]);
+//! assert!(written.body.starts_with(r#"{"model":"claude-sonnet","max_tokens":8192,"#));
+//!
+//! let client = Client {
+//!     id: "7f3a".to_owned(),
+//!     model: "fast".to_owned(),
+//!     legacy: request.legacy,
+//!     names: Names::of(&request, Format::Anthropic),
+//!     ..Client::default()
+//! };
+//! let mut translator = Translator::new(Format::Anthropic, Format::OpenAi, client);
+//! let event = b"event: content_block_delta\ndata: {\"type\":\"content_block_delta\",\"index\":0,\"delta\":{\"type\":\"text_delta\",\"text\":\"Hi\"}}\n\n";
+//! let out = translator.push(event).unwrap();
+//! assert!(out.contains(r#""delta":{"content":"Hi"}"#));
+//! assert!(translator.end().is_empty());
+//! assert!(translator.verdict().is_err(), "it stopped before its end");
+//! ```
 
+pub mod anthropic;
 pub mod error;
 pub mod facts;
 pub mod front;
 pub mod json;
 pub mod neutral;
+pub mod openai;
 pub mod sse;
 pub mod surgery;
+pub mod translate;
 pub mod usage;
 pub mod watch;

@@ -6,8 +6,12 @@
 use std::borrow::Cow;
 use std::fmt;
 
+use sha2::{Digest, Sha256};
+
 use super::front::Format;
 use super::json::{Duplicates, Index, Kind, Text, Writer};
+use super::watch::Seen;
+use crate::llm::usage::Usage;
 
 /// Why an answer ended.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -74,6 +78,8 @@ impl Finish {
 /// A request for an answer to a conversation.
 #[derive(Clone, PartialEq, Debug, Default)]
 pub struct Request<'a> {
+    /// What the client's format calls the conversation: `messages`, `contents`, `input`.
+    pub list: &'static str,
     /// What the model is told before the conversation.
     pub system: Vec<Block<'a>>,
     /// The conversation.
@@ -108,6 +114,20 @@ pub struct Request<'a> {
     pub dropped: Vec<String>,
 }
 
+impl Request<'_> {
+    /// What cannot be said elsewhere, with the place where the client said it.
+    #[must_use]
+    pub fn unsupported(&self, turn: &Turn<'_>, position: usize, message: &str) -> Unsupported {
+        let (list, at) = (self.list, turn.at);
+        let parts = if list == "contents" {
+            "parts"
+        } else {
+            "content"
+        };
+        Unsupported::new(format!("{list}[{at}].{parts}[{position}]"), message)
+    }
+}
+
 /// Numbers that change how an answer is drawn, as they were written.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Sampling<'a> {
@@ -130,6 +150,8 @@ pub struct Sampling<'a> {
 pub struct Turn<'a> {
     /// Whose it is.
     pub role: Role,
+    /// Its place in the client's conversation.
+    pub at: usize,
     /// What it says.
     pub blocks: Vec<Block<'a>>,
 }
@@ -583,6 +605,57 @@ pub struct Written {
     pub dropped: Vec<String>,
     /// The value of `anthropic-version` that it needs.
     pub version: Option<&'static str>,
+}
+
+/// How an answer is shown to a client.
+#[derive(Clone, Debug, Default)]
+pub struct Client {
+    /// The id of the call, of letters and digits: ids that a provider did not give are made from it.
+    pub id: String,
+    /// The name under which the client knows the model.
+    pub model: String,
+    /// When the call came, in seconds since 1970.
+    pub created: u64,
+    /// Whether it declared tools in OpenAI's older way.
+    pub legacy: bool,
+    /// Whether it asked for the usage of a stream (OpenAI).
+    pub include_usage: bool,
+    /// Whether a stream is one JSON array (Gemini without `alt=sse`).
+    pub array: bool,
+    /// About how many tokens went in, until the provider tells.
+    pub input_tokens: u64,
+    /// The names of tools that the provider knows by others.
+    pub names: Names,
+}
+
+impl Client {
+    /// The usage that a client is told: what the provider told, and where it told nothing, an estimate.
+    #[must_use]
+    pub fn usage(&self, seen: &Seen) -> Usage {
+        let mut usage = seen.reported.usage();
+        if !seen.reported.has_input() {
+            usage.input = self.input_tokens;
+        }
+        if !seen.reported.has_output() {
+            (usage.output, usage.reasoning) = seen.estimated_output();
+        }
+        usage
+    }
+
+    /// The id of a call of a tool to which the provider gave none: the same for the same call.
+    #[must_use]
+    pub fn call_id(&self, call: usize) -> String {
+        const LETTERS: &[u8; 62] =
+            b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+        let digest = Sha256::digest(format!("{}/{call}", self.id));
+        let letters = digest
+            .iter()
+            .take(24)
+            .map(|byte| char::from(LETTERS[usize::from(*byte) % 62]));
+        std::iter::once("call_".to_owned())
+            .chain(letters.map(String::from))
+            .collect()
+    }
 }
 
 /// A text that differs from `text` and is the same every time: what is allowed of it, and a digest.

@@ -114,7 +114,7 @@ impl Seen {
             Format::Responses => self.responses_whole(root),
             Format::Anthropic => {
                 self.answered = root.member("content").is_some();
-                self.finish_of(root.member("stop_reason"));
+                self.finish = super::anthropic::finish(root);
                 for block in root
                     .some("content")
                     .into_iter()
@@ -309,7 +309,10 @@ impl Seen {
                 self.text(delta.member("partial_json"));
                 self.thinking(delta.member("thinking"));
             }
-            "message_delta" => self.finish_of(root.path(&["delta", "stop_reason"])),
+            "message_delta" => {
+                let finish = root.some("delta").and_then(super::anthropic::finish);
+                self.finish = finish.or(self.finish.take());
+            }
             "message_stop" => self.ended = true,
             _ => {}
         }
