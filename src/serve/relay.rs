@@ -374,7 +374,12 @@ async fn relay(
     proxy: &Proxy,
 ) -> Result<(), RelayError> {
     let send_timeout = exchange.settings.send_timeout;
+    let mut has_more = false;
     if let Source::Http1(_, body) = source {
+        // A read that took all the room it had is followed by another before anything is written: a
+        // large body goes out with its head.
+        let read = &exchange.upstream_head.fields.bytes;
+        has_more = pacing.limit > 0 && read.len() == read.capacity();
         body.take_read(exchange, downstream, proxy.pass_trailers)
             .map_err(RelayError::Peer)?;
     }
@@ -420,7 +425,8 @@ async fn relay(
             // A body that comes whole is compressed whole, and goes out with its head.
             let queued = downstream.queued();
             let may_write = is_ended || !pacing.waits_for_whole || queued >= pacing.limit;
-            if queued > 0 && may_write && is_client_gone.is_none() {
+            let reads_first = std::mem::take(&mut has_more) && !source.is_complete();
+            if queued > 0 && may_write && !reads_first && is_client_gone.is_none() {
                 match downstream.poll_flush(context, send_timeout) {
                     Poll::Ready(Ok(count)) => {
                         exchange.bytes_sent += count as u64;
@@ -468,7 +474,7 @@ async fn relay(
                     Poll::Pending => {}
                 }
             }
-            if progress {
+            if progress || reads_first {
                 if downstream.takes_long() {
                     context.waker().wake_by_ref();
                     return Poll::Pending;
