@@ -568,8 +568,7 @@ fn may_repeat(exchange: &Exchange, proxy: &Proxy, body: &RequestBody) -> bool {
 }
 
 fn is_in_time(proxy: &Proxy, began: Instant) -> bool {
-    proxy.next_upstream_timeout.is_zero()
-        || clock::now().saturating_duration_since(began) < proxy.next_upstream_timeout
+    proxy.next_upstream_timeout.is_zero() || clock::since(began) < proxy.next_upstream_timeout
 }
 
 /// A try at a peer begins.
@@ -609,7 +608,7 @@ pub fn finish_attempt(exchange: &mut Exchange, status: u16) {
         if attempt.status == 0 {
             attempt.status = status;
         }
-        attempt.response_time = Some(clock::now().saturating_duration_since(attempt.started));
+        attempt.response_time = Some(clock::since(attempt.started));
     }
 }
 
