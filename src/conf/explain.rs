@@ -633,6 +633,36 @@ codes! {
         "http { server {\n    listen 8443 ssl; ssl_certificate a.pem; ssl_certificate_key a.key;\n    ssl_stapling_responder ocsp.example;\n} }",
         "http { server {\n    listen 8443 ssl; ssl_certificate a.pem; ssl_certificate_key a.key;\n    ssl_stapling_responder http://ocsp.example/;\n} }"
     }
+    "E230" STATUS_WITHOUT_AUTHORITY "an authority is to be asked that nobody knows" {
+        "`ssl_ocsp` asks the authority of a client's certificate about it. With \
+         `ssl_verify_client optional_no_ca` it may be anybody's, and whoever made the certificate would \
+         be asked whether it is good.",
+        "http { server {\n    listen 8443 ssl; ssl_certificate a.pem; ssl_certificate_key a.key;\n    ssl_client_certificate ca.pem; ssl_ocsp on; ssl_verify_client optional_no_ca;\n} }",
+        "http { server {\n    listen 8443 ssl; ssl_certificate a.pem; ssl_certificate_key a.key;\n    ssl_client_certificate ca.pem; ssl_ocsp on; ssl_verify_client optional;\n} }"
+    }
+    "E231" CONFLICTING_STATUS_CACHE "an OCSP cache with two sizes" {
+        "Servers that name the same cache share it, so it has one size.",
+        "http { server {\n    listen 8443 ssl; ssl_certificate a.pem; ssl_certificate_key a.key;\n    ssl_ocsp_cache shared:a:1m; } server { listen 8444 ssl; ssl_certificate a.pem; ssl_certificate_key a.key; ssl_ocsp_cache shared:a:2m;\n} }",
+        "http { server {\n    listen 8443 ssl; ssl_certificate a.pem; ssl_certificate_key a.key;\n    ssl_ocsp_cache shared:a:1m; } server { listen 8444 ssl; ssl_certificate a.pem; ssl_certificate_key a.key; ssl_ocsp_cache shared:a:1m;\n} }"
+    }
+    "W230" STATUS_WITHOUT_CLIENTS "nobody to ask about" {
+        "`ssl_ocsp` asks about the certificates of clients, and without `ssl_verify_client` they show none.",
+        "http { server {\n    listen 8443 ssl; ssl_certificate a.pem; ssl_certificate_key a.key;\n    ssl_client_certificate ca.pem; ssl_ocsp on;\n} }",
+        "http { server {\n    listen 8443 ssl; ssl_certificate a.pem; ssl_certificate_key a.key;\n    ssl_client_certificate ca.pem; ssl_ocsp on; ssl_verify_client on;\n} }"
+    }
+    "W231" NO_HTTP3 "HTTP/3 is not served" {
+        "QUIC is not spoken here, so that nothing listens on UDP. The file is good all the same, and works \
+         with nginx too: clients get HTTP/2 over TLS, at the addresses with `ssl`. A server that listens \
+         with `quic` only gets TLS over TCP at that address.",
+        "http { server {\n    listen 8443 quic; listen 8443 ssl; ssl_certificate a.pem; ssl_certificate_key a.key;\n} }",
+        "http { server {\n    listen 8443 ssl; ssl_certificate a.pem; ssl_certificate_key a.key;\n} }"
+    }
+    "W232" HTTP3_ANNOUNCED "HTTP/3 is announced and not served" {
+        "`Alt-Svc` with `h3` sends browsers to UDP, where nobody answers. They come back over TCP, and try \
+         again later.",
+        "http { server {\n    listen 8443 ssl; ssl_certificate a.pem; ssl_certificate_key a.key;\n    add_header Alt-Svc 'h3=\":8443\"; ma=86400';\n} }",
+        "http { server {\n    listen 8443 ssl; ssl_certificate a.pem; ssl_certificate_key a.key;\n} }"
+    }
     "W210" OLD_PROTOCOL "a protocol that is no longer spoken" {
         "Versions of TLS before 1.2 are broken (RFC 8996); the others on the line are spoken.",
         "http { server {\n    listen 8443 ssl; ssl_certificate a.pem; ssl_certificate_key a.key;\n    ssl_protocols TLSv1.1 TLSv1.2;\n} }",
@@ -815,6 +845,24 @@ codes! {
          value of the database, such as `country iso_code`; `default=` and `source=` may stand before them.",
         "http { geoip2 places.mmdb { $country default=--; } }",
         "http { geoip2 places.mmdb { $country default=-- country iso_code; } }"
+    }
+    "E370" BAD_LLM_PROVIDER "a provider of language models that cannot be used as it is written" {
+        "An `llm_provider` has a name that targets can call it by, and an address that begins with `http://` or \
+         `https://` and ends with a path; the rest is said by the lines inside.",
+        "http { llm_provider ours { base_url https://llm.example.com/v1?a=b; } }",
+        "http { llm_provider ours { base_url https://llm.example.com/v1; } }"
+    }
+    "E371" BAD_LLM_MODEL "a model that nothing answers for" {
+        "An `llm_model` has a name that clients ask for and at least one `target`: the name of an \
+         `llm_provider`, a slash, and what that provider calls the model.",
+        "http { llm_provider ours { } llm_model chat { target theirs/gpt; } }",
+        "http { llm_provider ours { } llm_model chat { target ours/gpt; } }"
+    }
+    "W370" NO_LLM_PROVIDER "a gateway that nobody stands behind" {
+        "`llm_gateway` passes calls on to the providers that `llm_provider` blocks name. Without one every \
+         call is answered with 404.",
+        "http { server { location /v1/ { llm_gateway; } } }",
+        "http { llm_provider ours { } server { location /v1/ { llm_gateway; } } }"
     }
     "W320" PASSWORDS_IN_CLEAR "passwords that everybody on the way can read" {
         "A password is sent with every request. Without TLS whoever carries the request reads it: the \

@@ -19,6 +19,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use tokio::runtime::Handle;
 
 use super::account;
+use super::gateway;
 use super::health::{self, Check};
 use super::peer_http2;
 use super::proxy::Plan;
@@ -53,6 +54,7 @@ use crate::tls::files::Files;
 use crate::tls::placeholder::placeholder;
 use crate::tls::resumption::{self, Resumption};
 use crate::tls::slot::Slot;
+use crate::tls::standing::{self, Standings};
 use crate::tls::stapling::Staple;
 use crate::tls::stream::Stream;
 use crate::tls::terminator::Terminator;
@@ -85,12 +87,16 @@ pub struct Generation {
     /// Names of groups in lower case, for `proxy_pass` with variables.
     groups: HashMap<Box<[u8]>, usize>,
     listens: HashMap<Address, usize>,
+    /// By position in [`crate::conf::typed::llm::Llm::providers`].
+    pub llm_providers: Vec<gateway::ask::Provider>,
     /// By position in [`Http::caches`].
     caches: Vec<Arc<Zone>>,
     /// By position in [`Http::servers`]: what servers with TLS offer.
     terminators: Vec<Option<Terminator>>,
     /// What lets clients take up their sessions again.
     pub resumption: Resumption,
+    /// `ssl_ocsp_cache`: what was answered about clients, by the names of the places.
+    standings: Vec<(Box<str>, Arc<standing::Zone>)>,
     /// The certificates that we get ourselves.
     pub acme: Arc<Manager>,
     /// The certificates that stand in files.
@@ -159,7 +165,10 @@ impl Generation {
                 errors: log::open_errors(&settings.error_logs, &mut opened).map_err(failed)?,
                 plan: match &settings.handler {
                     Handler::Proxy(proxy) => Some(Plan::new(proxy, &mut connectors)),
-                    Handler::Files | Handler::StubStatus | Handler::Metrics(_) => None,
+                    Handler::Files
+                    | Handler::StubStatus
+                    | Handler::Metrics(_)
+                    | Handler::Gateway => None,
                 },
             };
             debug_assert_eq!(
@@ -228,20 +237,62 @@ impl Generation {
             .collect();
         opened.dedup_by_key(|warning| warning.to_string());
         let mut warnings: Vec<_> = opened.iter().map(ToString::to_string).collect();
-        warnings.extend(connectors.failures().map(str::to_owned));
+        let llm_providers: Vec<_> = (http.llm.providers.iter())
+            .map(|provider| gateway::ask::Provider::new(provider, &mut connectors))
+            .collect();
+        warnings.extend(llm_providers.iter().filter_map(|provider| {
+            let why = provider.trouble()?;
+            Some(format!(
+                "no key for the provider \"{}\": {why}",
+                provider.conf.name
+            ))
+        }));
+        warnings.extend(connectors.failures().map(|reason| reason.to_string()));
         warnings.extend(unread);
         let plan_of = |settings: &Settings| places.get(settings.id)?.plan.as_ref();
         let checks = health::checks(&http, &peers, plan_of, &mut warnings);
         let mut resumption = Resumption::following(previous.map(|previous| &previous.resumption));
         let mut terminators = Vec::with_capacity(http.servers.len());
+        let mut standings_zones = Vec::new();
+        let system_resolver = Resolver::new(None, background.clone());
         for server in &http.servers {
             let before = previous.map(|previous| &previous.resumption);
+            let written = server
+                .tls
+                .as_ref()
+                .and_then(|tls| tls.client_status.as_ref());
+            let standings = written.map(|written| {
+                let zone = written.cache.as_ref().map(|(name, most)| {
+                    let known = previous.map_or(&[][..], |previous| &previous.standings);
+                    let find = |zones: &[(Box<str>, Arc<standing::Zone>)]| {
+                        let mut zones = zones.iter();
+                        let found =
+                            zones.find(|(known, zone)| known == name && zone.most() == *most);
+                        found.map(|(_, zone)| Arc::clone(zone))
+                    };
+                    find(&standings_zones).unwrap_or_else(|| {
+                        let zone = find(known).unwrap_or_else(|| standing::Zone::new(*most));
+                        standings_zones.push((name.clone(), Arc::clone(&zone)));
+                        zone
+                    })
+                });
+                let asked = server.settings.resolver.as_ref();
+                let resolver = asked.and_then(|asked| {
+                    let found = resolvers.iter().find(|(known, _)| known == asked);
+                    found.map(|(_, resolver)| resolver.clone())
+                });
+                let resolver = resolver.unwrap_or_else(|| system_resolver.clone());
+                Standings::new(written, zone, resolver, background.clone()).map_err(|error| {
+                    BuildError(format!("OCSP responders cannot be asked: {error}"))
+                })
+            });
             terminators.push(terminator(
                 server,
                 files,
                 acme,
                 &mut resumption,
                 before,
+                standings.transpose()?,
                 &mut warnings,
             )?);
         }
@@ -257,6 +308,7 @@ impl Generation {
         Ok(Arc::new(Self {
             number,
             routes: RouteTable::new(&http),
+            llm_providers,
             caches: caches.collect(),
             zones: Zones::new(&http.limit_zones, previous.map(|previous| &previous.zones)),
             http,
@@ -271,7 +323,8 @@ impl Generation {
             acme: Arc::clone(acme),
             files: Arc::clone(files),
             resolvers,
-            system_resolver: Resolver::new(None, background.clone()),
+            system_resolver,
+            standings: standings_zones,
             warnings,
             has_served: AtomicBool::new(false),
         }))
@@ -524,6 +577,7 @@ fn terminator(
     acme: &Manager,
     resumption: &mut Resumption,
     previous: Option<&Resumption>,
+    standings: Option<Standings>,
     warnings: &mut Vec<String>,
 ) -> Result<Option<Terminator>, BuildError> {
     let Some(tls) = &server.tls else {
@@ -574,7 +628,7 @@ fn terminator(
     let identity = resumption::identity(server, tls);
     let http2 = server.reading.http2_over_tls;
     Terminator::new(tls, slots, http2, identity, resumption, previous, warnings)
-        .map(|terminator| Some(terminator.with_computed(computed)))
+        .map(|terminator| Some(terminator.with_computed(computed).with_standings(standings)))
         .map_err(|error| BuildError(format!("TLS of a server cannot be set up: {error}")))
 }
 

@@ -31,7 +31,7 @@ use crate::http::head::Known;
 use crate::http::uri::{self, Escape};
 use crate::http::variables;
 use crate::metrics::traffic::PeerId;
-use crate::tls::client::{self, Connectors};
+use crate::tls::client::{Connector, Connectors};
 use crate::unit::clock;
 use crate::upstream::balance::{Event, Shortage, Tried};
 use crate::upstream::group::{NoPeer, Selected};
@@ -54,7 +54,7 @@ pub struct Plan {
     /// `X-Accel-…` and others that have no effect.
     pub ignored: FieldSet,
     /// What begins TLS with a peer, where requests may go to one over TLS.
-    connector: Option<client::Made>,
+    connector: Option<Arc<Connector>>,
 }
 
 impl Plan {
@@ -77,8 +77,10 @@ impl Plan {
     pub fn secure(&self, exchange: &Exchange) -> Result<Option<Secure>, Arc<str>> {
         match (&self.connector, &self.proxy.tls) {
             (Some(connector), Some(tls)) if exchange.proxy_scheme.is_secure() => {
-                let connector = connector.as_ref().map_err(Arc::clone)?;
-                Ok(Some(proxy_fields::secure(connector, &tls.name, exchange)))
+                let number = connector.number()?;
+                Ok(Some(proxy_fields::secure(
+                    connector, number, &tls.name, exchange,
+                )))
             }
             _ => Ok(None),
         }
@@ -346,33 +348,8 @@ async fn attempts(
                 first_attempt,
             );
             note_wait(exchange, asked.take());
-            let is_reused;
-            let answering = if let Some(head) = &question.http2 {
-                let lease = peer_http2::lease(question, &selected, may_reuse, downstream).await;
-                match lease {
-                    Ok((lease, is_shared)) => {
-                        is_reused = is_shared;
-                        peer_http2::attempt(
-                            question, head, &selected, lease, exchange, downstream, body,
-                        )
-                        .await
-                        .map(Answering::Http2)
-                    }
-                    Err(failure) => {
-                        is_reused = false;
-                        Err(failure)
-                    }
-                }
-            } else {
-                let idle = match may_reuse {
-                    true => upstream.checkout(&selected, question.way.kind),
-                    false => None,
-                };
-                is_reused = idle.is_some();
-                peer_http1::attempt(question, &selected, idle, exchange, downstream, body)
-                    .await
-                    .map(Answering::Http1)
-            };
+            let (is_reused, answering) =
+                try_peer(question, &selected, may_reuse, exchange, downstream, body).await;
             let failure = match answering {
                 Ok(answering) => {
                     let status = exchange.upstream_head.status;
@@ -466,6 +443,35 @@ async fn attempts(
             return Ok(Outcome::Failed(last_status));
         }
     }
+}
+
+/// One try at a peer, up to the head of its answer. Tells whether it went over a connection that was
+/// there before, which only `may_reuse` allows.
+pub async fn try_peer(
+    question: &Question<'_>,
+    selected: &Selected,
+    may_reuse: bool,
+    exchange: &mut Exchange,
+    downstream: &mut Downstream,
+    body: &mut RequestBody,
+) -> (bool, Result<Answering, Failure>) {
+    if let Some(head) = &question.http2 {
+        let lease = peer_http2::lease(question, selected, may_reuse, downstream).await;
+        let (lease, is_shared) = match lease {
+            Ok(lease) => lease,
+            Err(failure) => return (false, Err(failure)),
+        };
+        let asked =
+            peer_http2::attempt(question, head, selected, lease, exchange, downstream, body).await;
+        return (is_shared, asked.map(Answering::Http2));
+    }
+    let idle = match may_reuse {
+        true => question.upstream.checkout(selected, question.way.kind),
+        false => None,
+    };
+    let is_reused = idle.is_some();
+    let asked = peer_http1::attempt(question, selected, idle, exchange, downstream, body).await;
+    (is_reused, asked.map(Answering::Http1))
 }
 
 /// Chooses a peer, and waits for one where the group has a queue: for as long as the client does.
@@ -562,11 +568,11 @@ fn may_repeat(exchange: &Exchange, proxy: &Proxy, body: &RequestBody) -> bool {
 }
 
 fn is_in_time(proxy: &Proxy, began: Instant) -> bool {
-    proxy.next_upstream_timeout.is_zero()
-        || clock::now().saturating_duration_since(began) < proxy.next_upstream_timeout
+    proxy.next_upstream_timeout.is_zero() || clock::since(began) < proxy.next_upstream_timeout
 }
 
-fn push_attempt(
+/// A try at a peer begins.
+pub fn push_attempt(
     exchange: &mut Exchange,
     address: &Rc<str>,
     server_name: &Rc<str>,
@@ -602,7 +608,7 @@ pub fn finish_attempt(exchange: &mut Exchange, status: u16) {
         if attempt.status == 0 {
             attempt.status = status;
         }
-        attempt.response_time = Some(clock::now().saturating_duration_since(attempt.started));
+        attempt.response_time = Some(clock::since(attempt.started));
     }
 }
 
@@ -627,7 +633,7 @@ impl Aim {
     }
 
     /// The group of peers.
-    async fn upstream(
+    pub async fn upstream(
         &self,
         local: &Rc<Local>,
         exchange: &Exchange,

@@ -12,7 +12,7 @@ use std::task::Poll;
 
 use super::cache::{self, Caching};
 use super::downstream::{ClientError, Downstream, Framing, framing_for};
-use super::generation::Local;
+use super::generation::{Local, LocalUpstream};
 use super::pace::Pace;
 use super::peer::{Answering, Failure, PeerError, Question, Sink};
 use super::peer_http1::{Link, poll_source};
@@ -22,6 +22,7 @@ use super::{answer, peer_http1, peer_http2, proxy_fields, tunnel};
 use crate::conf::typed::log::Level;
 use crate::conf::typed::proxy::{HttpVersion, Proxy};
 use crate::filter::begin;
+use crate::filter::compress::WHOLE;
 use crate::http::buffer;
 use crate::http::conditional;
 use crate::http::exchange::Exchange;
@@ -105,7 +106,7 @@ pub async fn relay_answer(
             finish_attempt(exchange, status);
             if let Answering::Http1(link) = answering {
                 let body = peer_http1::Source::new(length, exchange.upstream_head.length);
-                keep(question, &selected, exchange, link, &body);
+                keep(question.upstream, proxy, &selected, exchange, link, &body);
             }
             succeed(local, exchange, selected);
             let sent = cache::send_confirmed(local, exchange, downstream, plan, caching);
@@ -194,25 +195,17 @@ pub async fn relay_answer(
         Framing::Nothing
     };
     answer::start(local, exchange, downstream, framing, is_sent);
+    let is_filtered = is_sent && filters.is_some();
     downstream.set_filters(filters.filter(|_| is_sent));
 
     let is_stored = fill.is_some();
     let sink = Sink {
         window,
         fill,
-        is_discarding: false,
+        ..Sink::default()
     };
-    let mut source = match answering {
-        Answering::Http1(link) => {
-            let mut body = peer_http1::Source::new(length, exchange.upstream_head.length);
-            body.sink = sink;
-            Source::Http1(link, body)
-        }
-        Answering::Http2(mut stream) => {
-            stream.sink = sink;
-            Source::Http2(stream)
-        }
-    };
+    let mut source = Source::new(answering, length, exchange.upstream_head.length);
+    *source.sink() = sink;
     let pacing = Pacing {
         limit: match buffering {
             true if is_stored => proxy.buffers.max(cache::AHEAD),
@@ -220,6 +213,9 @@ pub async fn relay_answer(
             false => 0,
         },
         outlasts_client: proxy.ignore_client_abort || is_stored,
+        waits_for_whole: buffering
+            && is_filtered
+            && matches!(length, BodyLength::Length(length) if length <= WHOLE as u64),
     };
     let relayed = relay(exchange, downstream, body, &mut source, &pacing, proxy).await;
     if let Some(attempt) = exchange.attempts.last_mut() {
@@ -229,7 +225,7 @@ pub async fn relay_answer(
     match relayed {
         Ok(()) => {
             if let Source::Http1(link, body) = source {
-                keep(question, &selected, exchange, link, &body);
+                keep(question.upstream, proxy, &selected, exchange, link, &body);
             }
             succeed(local, exchange, selected);
             exchange.is_complete = true;
@@ -271,8 +267,9 @@ pub async fn relay_answer(
 }
 
 /// Keeps the connection that an answer came over, if another one may come over it.
-fn keep(
-    question: &Question<'_>,
+pub fn keep(
+    upstream: &LocalUpstream,
+    proxy: &Proxy,
     selected: &Selected,
     exchange: &Exchange,
     link: Link,
@@ -281,11 +278,11 @@ fn keep(
     // A peer that was asked in HTTP/1.0, or to close, closes, whatever it says.
     if body.leaves_connection_clean(&exchange.upstream_head.fields.bytes)
         && !exchange.peer_closes
-        && question.plan.proxy.http_version == HttpVersion::Http11
+        && proxy.http_version == HttpVersion::Http11
         && link.requests != u64::MAX
         && framing::keeps_response_connection(&exchange.upstream_head)
     {
-        question.upstream.keep(
+        upstream.keep(
             selected,
             link.kind,
             Idle {
@@ -318,21 +315,32 @@ enum RelayError {
     clippy::large_enum_variant,
     reason = "it lives in the request's own future; a box would cost each request an allocation"
 )]
-enum Source {
+pub enum Source {
     Http1(Link, peer_http1::Source),
     Http2(Box<peer_http2::Stream>),
 }
 
 impl Source {
+    /// The body behind a head of this length.
+    pub fn new(answering: Answering, length: BodyLength, head_length: usize) -> Self {
+        match answering {
+            Answering::Http1(link) => {
+                Self::Http1(link, peer_http1::Source::new(length, head_length))
+            }
+            Answering::Http2(stream) => Self::Http2(stream),
+        }
+    }
+
     /// Body bytes received.
-    fn received(&self) -> u64 {
+    pub fn received(&self) -> u64 {
         match self {
             Self::Http1(_, body) => body.received,
             Self::Http2(stream) => stream.received,
         }
     }
 
-    fn sink(&mut self) -> &mut Sink {
+    /// Where it goes.
+    pub fn sink(&mut self) -> &mut Sink {
         match self {
             Self::Http1(_, body) => &mut body.sink,
             Self::Http2(stream) => &mut stream.sink,
@@ -340,7 +348,7 @@ impl Source {
     }
 
     /// Was all of the answer received?
-    fn is_complete(&self) -> bool {
+    pub fn is_complete(&self) -> bool {
         match self {
             Self::Http1(_, body) => body.is_complete,
             Self::Http2(stream) => stream.is_complete,
@@ -355,6 +363,8 @@ struct Pacing {
     limit: usize,
     /// The answer is read to its end although nobody is left who gets it.
     outlasts_client: bool,
+    /// The body passes filters, which have it all before anything is written.
+    waits_for_whole: bool,
 }
 
 /// Moves the body from the peer to the client.
@@ -367,7 +377,12 @@ async fn relay(
     proxy: &Proxy,
 ) -> Result<(), RelayError> {
     let send_timeout = exchange.settings.send_timeout;
+    let mut has_more = false;
     if let Source::Http1(_, body) = source {
+        // A read that took all the room it had is followed by another before anything is written: a
+        // large body goes out with its head.
+        let read = &exchange.upstream_head.fields.bytes;
+        has_more = pacing.limit > 0 && read.len() == read.capacity();
         body.take_read(exchange, downstream, proxy.pass_trailers)
             .map_err(RelayError::Peer)?;
     }
@@ -410,7 +425,11 @@ async fn relay(
                 answer::add_trailers(exchange);
                 downstream.queue_end(&exchange.answer_trailers);
             }
-            if downstream.queued() > 0 && is_client_gone.is_none() {
+            // A body that comes whole is compressed whole, and goes out with its head.
+            let queued = downstream.queued();
+            let may_write = is_ended || !pacing.waits_for_whole || queued >= pacing.limit;
+            let reads_first = std::mem::take(&mut has_more) && !source.is_complete();
+            if queued > 0 && may_write && !reads_first && is_client_gone.is_none() {
                 match downstream.poll_flush(context, send_timeout) {
                     Poll::Ready(Ok(count)) => {
                         exchange.bytes_sent += count as u64;
@@ -458,7 +477,7 @@ async fn relay(
                     Poll::Pending => {}
                 }
             }
-            if progress {
+            if progress || reads_first {
                 if downstream.takes_long() {
                     context.waker().wake_by_ref();
                     return Poll::Pending;
@@ -467,7 +486,7 @@ async fn relay(
             }
             // The peer has nothing more for now, so nothing of what it sent is held back. While the
             // client is slow there is time: more may come.
-            if queued == 0 && downstream.flush_filters() {
+            if queued == 0 && may_write && downstream.flush_filters() {
                 continue;
             }
             // A stream may be silent for hours; the peer is to know that nobody listens any more.
