@@ -18,7 +18,9 @@ use super::frame::{
 use super::hpack::decoder::{Decoder, is_value};
 use super::hpack::encoder::Encoder;
 use super::out::Out;
-use super::points::{self, EMPTY_DATA_COSTS, PIECE_EARNS, Points, RESET_COSTS};
+use super::points::{
+    self, EMPTY_DATA_COSTS, LATE_DATA_COSTS, PIECE_EARNS, Points, RESET_COSTS, SETTINGS_PER_POINT,
+};
 use super::request::{self, Asks, HeadBuilder, HeadError};
 use crate::http::buffer;
 use crate::http::h1::parse::{HeadLimits, RequestError};
@@ -203,8 +205,9 @@ pub struct Session {
     first_window: i64,
     /// The place of the stream that was the last to send a piece of a body.
     last_sender: usize,
-    /// A stream has had to wait for the socket since that was asked for.
+    /// A stream has had to wait for the socket since those that wait were last to look again.
     has_refused: bool,
+    first_place: usize,
     has_said_goodbye: bool,
     /// Requests that came behind our goodbye.
     late: usize,
@@ -242,6 +245,7 @@ impl Session {
             first_window: i64::from(USUAL_WINDOW),
             last_sender: 0,
             has_refused: false,
+            first_place: 0,
             has_said_goodbye: false,
             late: 0,
             has_heard_goodbye: false,
@@ -622,8 +626,9 @@ impl Session {
             Some(place) if !self.streams[place].is_gone => place,
             _ => {
                 self.give_room(payload.len() as u32);
+                // The window of the connection is given back at once, and so bounds nothing here.
                 if self.ignored.contains(&head.stream) {
-                    return Ok(());
+                    return self.charge(Kind::DATA, LATE_DATA_COSTS);
                 }
                 self.ignore(head.stream);
                 let code = Code::StreamClosed as u32;
@@ -726,6 +731,8 @@ impl Session {
         if is_answer {
             return Ok(());
         }
+        // Each may change the windows of all streams.
+        self.charge(Kind::SETTINGS, settings.len() as u32 / SETTINGS_PER_POINT)?;
         for &[a, b, value @ ..] in settings {
             let value = u32::from_be_bytes(value);
             match u16::from_be_bytes([a, b]) {
@@ -835,6 +842,10 @@ impl Session {
 
     /// Streams that wait to send look again.
     pub fn unblock(&mut self) {
+        self.first_place = match std::mem::take(&mut self.has_refused) {
+            true => self.last_sender + 1,
+            false => 0,
+        };
         for &(_, place) in &self.places {
             if std::mem::take(&mut self.streams[place].is_blocked) {
                 self.changed.push(place);
@@ -1109,11 +1120,8 @@ impl Session {
     /// The place whose stream is to be looked at first. Where some had to wait for the socket, it is
     /// the turn of those behind the one that sent last: what waits is bounded, and must not be that of
     /// one stream always.
-    pub fn first_place(&mut self) -> usize {
-        match std::mem::take(&mut self.has_refused) {
-            true => self.last_sender + 1,
-            false => 0,
-        }
+    pub fn first_place(&self) -> usize {
+        self.first_place
     }
 
     /// Whoever answers a stream is done with it. One whose answer did not come to its end is reset
@@ -1504,7 +1512,11 @@ mod tests {
         assert_eq!(stop, Sent::Socket);
         assert!(sent < MOST_OUT + MOST_PAYLOAD);
         // Those behind it are next, once.
-        assert_eq!((session.first_place(), session.first_place()), (1, 0));
+        assert_eq!(session.first_place(), 0);
+        session.unblock();
+        assert_eq!(session.first_place(), 1);
+        session.unblock();
+        assert_eq!(session.first_place(), 0);
     }
 
     #[test]

@@ -218,7 +218,7 @@ impl Serving {
             for turn in 0.. {
                 let has_read = self.read(context);
                 self.start_exchanges();
-                let first = self.shared.session.borrow_mut().first_place();
+                let first = self.shared.session.borrow().first_place();
                 let has_run = self.places.poll(first);
                 if has_run {
                     // The lines of the log are there before the client sees the end.
