@@ -1,5 +1,6 @@
 //! May a request pass?
 
+pub mod auto_bans;
 pub mod bans;
 pub mod ip_rules;
 pub mod kept_file;

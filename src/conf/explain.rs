@@ -816,6 +816,13 @@ codes! {
         "http { geoip2 places.mmdb { $country default=--; } }",
         "http { geoip2 places.mmdb { $country default=-- country iso_code; } }"
     }
+    "E336" BAD_AUTO_BAN "a rule of bans that cannot be used as it is written" {
+        "`auto_ban` says how many answers, of which statuses, in which time keep an address out, and for how \
+         long. `login` in `on=` is a wrong password or a forged token. `auto_ban_except` names addresses and \
+         networks.",
+        "http { server { auto_ban 10 in=10m; } }",
+        "http { server { auto_ban 10 in=10m for=1h on=login,403,444; auto_ban_except 192.0.2.0/24; } }"
+    }
     "W320" PASSWORDS_IN_CLEAR "passwords that everybody on the way can read" {
         "A password is sent with every request. Without TLS whoever carries the request reads it: the \
          wireless network, the provider.",

@@ -167,6 +167,8 @@ async fn password(local: &Rc<Local>, exchange: &mut Exchange, basic: &Basic) -> 
         now: clock::now(),
     })
     .await;
+    exchange.has_failed_login =
+        matches!(verdict, check::Verdict::NoSuchUser | check::Verdict::Wrong);
     let user = user.escape_ascii();
     let log = |level, words: std::fmt::Arguments<'_>| local.log(exchange, level, words);
     match verdict {
@@ -327,6 +329,8 @@ fn bearer(local: &Rc<Local>, exchange: &mut Exchange, token: &Token) -> Finding 
     let believed = match verdict {
         Ok(believed) => Rc::new(believed),
         Err(why) => {
+            // Those whose time is over were good once.
+            exchange.has_failed_login = !matches!(why, Disbelief::Expired | Disbelief::TooEarly);
             local.log(
                 exchange,
                 Level::Error,

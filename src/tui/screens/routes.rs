@@ -5,6 +5,7 @@ use std::collections::HashMap;
 
 use ratatui::layout::Rect;
 
+use super::super::banned::Banned;
 use super::super::edit;
 use super::super::explain::Explain;
 use super::super::glyphs::Glyphs;
@@ -258,6 +259,7 @@ impl RoutesScreen {
             | Action::Delete
             | Action::MoveUp
             | Action::MoveDown => return edit::on_route(action, self.route(model), model),
+            Action::Bans => return vec![Effect::Open(Box::new(Banned::default()))],
             Action::TestUrl => {
                 let text = self.route(model).map(url).unwrap_or_default();
                 return vec![Effect::Prompt(Prompt {
