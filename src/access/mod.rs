@@ -2,6 +2,7 @@
 
 pub mod auto_bans;
 pub mod bans;
+pub mod identity;
 pub mod ip_rules;
 pub mod kept_file;
 pub mod limits;

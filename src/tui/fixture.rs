@@ -158,6 +158,9 @@ pub fn summary() -> Summary {
     let routes = rows.map(|(route, rate, statuses, p50, p99)| RouteTraffic {
         route,
         total: (rate * 26_000.0) as u64,
+        failed_logins: if route == 2 { 12 } else { 0 },
+        unpacked: if route == 2 { 8_400_000 } else { 0 },
+        packed: if route == 2 { 2_100_000 } else { 0 },
         traffic: traffic(rate, statuses, p50, p99),
     });
     let statuses = rows.iter().fold([0; 5], |mut sum, row| {

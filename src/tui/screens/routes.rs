@@ -345,6 +345,18 @@ impl RoutesScreen {
         if let Some(upstream) = upstream(model, route) {
             lines.push(fact("upstream", &upstream));
         }
+        let none = painter.glyphs().none;
+        if let Some(traffic) = model.live().routes.get(&route.id) {
+            if traffic.failed_logins > 0 {
+                let text = format!("{} failed", number::count(traffic.failed_logins));
+                lines.push(fact("logins", &text));
+            }
+            if traffic.unpacked > 0 {
+                let share = number::share(traffic.packed, traffic.unpacked, none);
+                let from = number::bytes(traffic.unpacked);
+                lines.push(fact("packed", &format!("{from} to {share}")));
+            }
+        }
         lines.extend((route.limits.iter()).map(|limit| limit_line(limit, summary)));
         lines.extend(route.notes.iter().map(|note| Span::new(note, Role::Muted)));
         self.offset = self.offset.min(lines.len().saturating_sub(1));

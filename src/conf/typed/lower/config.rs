@@ -87,7 +87,7 @@ pub fn lower(loaded: &mut Loaded, prefix: &Path, usual_error_logs: &[ErrorLog]) 
                 primary_name: placed.primary.clone(),
                 listens,
                 settings,
-                logins: access::logins_of(block, &scope, &maker.logins),
+                logins: access::logins_of(block, &scope, &maker.logins, &mut cx),
                 statements,
                 locations,
                 reading,
