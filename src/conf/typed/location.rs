@@ -376,6 +376,8 @@ pub enum Handler {
     StubStatus,
     /// `metrics`
     Metrics(MetricsFormat),
+    /// `llm_gateway`
+    Gateway,
 }
 
 /// The argument of `metrics`.

@@ -18,6 +18,7 @@ pub mod fixture;
 pub mod health;
 pub mod limits;
 pub mod listen;
+pub mod llm;
 pub mod location;
 pub mod log;
 pub mod login;
