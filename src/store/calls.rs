@@ -225,6 +225,17 @@ impl Store {
 }
 
 impl Reader {
+    /// Is any call open?
+    pub fn has_open_calls(&self) -> Result<bool, StoreError> {
+        self.ask(|connection| {
+            connection.query_row(
+                "SELECT EXISTS (SELECT 1 FROM llm_calls WHERE state = 0)",
+                [],
+                |row| row.get(0),
+            )
+        })
+    }
+
     /// The largest number of a call; 0 if there is none.
     pub fn last_call(&self) -> Result<u64, StoreError> {
         self.ask(|connection| {
