@@ -348,6 +348,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::llm::wire::error::Code;
 
     const NOW: Moment = Moment {
         unix: 1_800_000_000_000_000,
@@ -442,7 +443,7 @@ mod tests {
         let account = Arc::new(Account::new(Scope::Key, limits(0, 100, 0), NOW));
         assert_eq!(together(64, &account, uses(30), uses(30)), 3);
         let refused = Hold::take(accounts([&account]), uses(30), NOW).expect_err("no room");
-        assert_eq!(refused.code(), "rate_limit_exceeded");
+        assert_eq!(refused.code(), Code::RateLimitExceeded);
         assert_eq!(
             refused.retry_after(),
             Some(std::time::Duration::from_secs(12))

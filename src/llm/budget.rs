@@ -223,6 +223,7 @@ impl Budgets {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::llm::wire::error::Code;
 
     fn at(text: &str) -> u64 {
         let moment: Timestamp = text.parse().expect("a time");
@@ -313,7 +314,7 @@ mod tests {
         let now = at("2026-11-22T12:00:00Z");
         budgets.set_spent(now, [cents(499); 4]);
         let refusal = budgets.check(now, cents(2)).expect_err("too much");
-        assert_eq!(refusal.code(), "budget_exceeded");
+        assert_eq!(refusal.code(), Code::BudgetExceeded);
         assert_eq!(refusal.retry_after(), None);
         assert_eq!(
             refusal.to_string(),

@@ -1,9 +1,10 @@
-//! Why a key may not make a call: what a client is told, in no format's words.
+//! Why a key may not make a call: what a client is told is in [`Refusal::code`] and [`fmt::Display`].
 
 use std::fmt;
 use std::time::Duration;
 
 use super::budget::Period;
+use super::wire::error::Code;
 use crate::unit::money::Money;
 
 /// A call that does not leave, by the fault of its key or of what it asks for.
@@ -98,20 +99,20 @@ impl Scope {
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
 
 impl Refusal {
-    /// The name of the error, as clients see it in every format.
+    /// What a client is told, in its own words.
     #[must_use]
-    pub const fn code(&self) -> &'static str {
+    pub const fn code(&self) -> Code {
         match self {
-            Self::Unknown => "invalid_api_key",
-            Self::Revoked => "key_revoked",
-            Self::Expired => "key_expired",
-            Self::NotActive => "key_not_active",
-            Self::Address => "ip_not_allowed",
-            Self::Model { .. } | Self::Unpriced { .. } => "model_not_allowed",
-            Self::Gateway => "gateway_mismatch",
-            Self::Budget { .. } => "budget_exceeded",
-            Self::Rate { .. } => "rate_limit_exceeded",
-            Self::Ledger => "ledger_unavailable",
+            Self::Unknown => Code::InvalidApiKey,
+            Self::Revoked => Code::KeyRevoked,
+            Self::Expired => Code::KeyExpired,
+            Self::NotActive => Code::KeyNotActive,
+            Self::Address => Code::IpNotAllowed,
+            Self::Model { .. } | Self::Unpriced { .. } => Code::ModelNotAllowed,
+            Self::Gateway => Code::GatewayMismatch,
+            Self::Budget { .. } => Code::BudgetExceeded,
+            Self::Rate { .. } => Code::RateLimitExceeded,
+            Self::Ledger => Code::LedgerUnavailable,
         }
     }
 
