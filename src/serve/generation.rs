@@ -165,7 +165,7 @@ impl Generation {
                     Handler::Files
                     | Handler::StubStatus
                     | Handler::Metrics(_)
-                    | Handler::Gateway => None,
+                    | Handler::Gateway { .. } => None,
                 },
             };
             debug_assert_eq!(
