@@ -452,7 +452,7 @@ fn a_key_lets_in_and_its_calls_stand_in_the_ledger() {
     for _ in 0..3 {
         assert_eq!(keyed(&server, &secret, "gpt-4o").status, 200);
     }
-    assert_eq!(keyed(&server, &secret, "one/status-500").status, 502);
+    assert_eq!(keyed(&server, &secret, "one/status-500").status, 500);
     let other = keyed(&server, &secret, "two/say");
     assert_eq!(
         (other.status, &read(&other)["error"]["code"]),

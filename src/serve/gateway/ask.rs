@@ -4,6 +4,7 @@
 //! Nothing of the client's reaches a provider but the call itself and the fields named in [`PASSED`]:
 //! neither its address nor its cookies, and never its key.
 
+use std::borrow::Cow;
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -177,7 +178,7 @@ pub enum Fault {
 /// What a provider is sent.
 pub struct Sent {
     /// Behind the path of its address; begins with a slash.
-    pub path: &'static str,
+    pub path: Cow<'static, str>,
     /// The call.
     pub body: Vec<u8>,
     /// The version of Anthropic's API in which it is said, if it was said anew.

@@ -34,7 +34,7 @@ use crate::llm::wire::front::{Format, Front, Operation, Streaming, recognise};
 use crate::llm::wire::json::{Duplicates, Index, Value};
 use crate::llm::wire::neutral::{Client, Names, Target, Unsupported};
 use crate::llm::wire::surgery::Surgery;
-use crate::llm::wire::translate;
+use crate::llm::wire::{gemini, translate};
 use crate::unit::clock;
 
 /// The most of an error's body that is looked at, bytes.
@@ -359,14 +359,18 @@ fn translated(
     } = *call;
     let front = asking.front;
     let format = format_of(provider, front);
-    if format == front.format {
+    if format == front.format && front.streaming != Streaming::Array {
         let path = match (format, front.operation) {
-            (Format::OpenAi, Operation::Chat) => "/chat/completions",
-            (Format::OpenAi, Operation::Completion) => "/completions",
-            (Format::OpenAi, Operation::Embeddings) => "/embeddings",
-            (Format::Responses, Operation::Chat) => "/responses",
-            (Format::Anthropic, Operation::Chat) => "/v1/messages",
-            (Format::Anthropic, Operation::CountTokens) => "/v1/messages/count_tokens",
+            (Format::OpenAi, Operation::Chat) => "/chat/completions".into(),
+            (Format::OpenAi, Operation::Completion) => "/completions".into(),
+            (Format::OpenAi, Operation::Embeddings) => "/embeddings".into(),
+            (Format::Responses, Operation::Chat) => "/responses".into(),
+            (Format::Anthropic, Operation::Chat) => "/v1/messages".into(),
+            (Format::Anthropic, Operation::CountTokens) => "/v1/messages/count_tokens".into(),
+            (Format::Gemini, Operation::Chat) => gemini::path(model, facts.stream).into(),
+            (Format::Ollama, Operation::Chat) => "/api/chat".into(),
+            (Format::Ollama, Operation::Completion) => "/api/generate".into(),
+            (Format::Ollama, Operation::Embeddings) => "/api/embed".into(),
             _ => {
                 return Err(Unsupported::new(
                     "",
@@ -375,7 +379,9 @@ fn translated(
             }
         };
         let mut surgery = Surgery::new(asking.root);
-        surgery.set_string(&["model"], model);
+        if format != Format::Gemini {
+            surgery.set_string(&["model"], model);
+        }
         surgery.remove(&["models"]).remove(&["fallbacks"]);
         if format == Format::OpenAi && facts.stream && !facts.include_usage {
             surgery.set(&["stream_options", "include_usage"], "true");
@@ -387,17 +393,17 @@ fn translated(
         };
         return Ok((sent, Way::Same));
     }
-    let (path, Operation::Chat) = (
-        match format {
-            Format::OpenAi => "/chat/completions",
-            _ => "/v1/messages",
-        },
-        front.operation,
-    ) else {
+    if front.operation != Operation::Chat {
         return Err(Unsupported::new(
             "",
             "only conversations are said in another API's words",
         ));
+    }
+    let path = match format {
+        Format::OpenAi | Format::Responses => "/chat/completions".into(),
+        Format::Anthropic => "/v1/messages".into(),
+        Format::Gemini => gemini::path(model, facts.stream).into(),
+        Format::Ollama => "/api/chat".into(),
     };
     let mut request = translate::read_request(front.format, asking.root)?;
     // What another model thought means nothing to one that is asked in its place.
@@ -412,6 +418,7 @@ fn translated(
     let client = Client {
         id: told::request_id(exchange),
         model: name.to_owned(),
+        operation: front.operation,
         created: clock::unix().as_secs(),
         legacy: request.legacy,
         include_usage: facts.include_usage,
