@@ -253,6 +253,12 @@ pub struct RouteTraffic {
     pub route: u32,
     /// Requests since the start.
     pub total: u64,
+    /// Requests with a wrong password or a forged token, since the start.
+    pub failed_logins: u64,
+    /// Bytes of bodies before they were compressed, since the start.
+    pub unpacked: u64,
+    /// And after.
+    pub packed: u64,
     /// What happens.
     #[serde(flatten)]
     pub traffic: Traffic,
