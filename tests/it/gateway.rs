@@ -493,6 +493,41 @@ fn a_limit_of_a_key_is_told_with_what_is_left() {
     assert!(over.value("Retry-After").is_some());
 }
 
+#[test]
+fn the_models_are_listed_that_a_key_may_use() {
+    let (one, two) = (model::openai(), model::anthropic());
+    let models = "llm_model gpt-4o { target one/say; } llm_model other { target two/say; }";
+    let server = gateway(&one, &two, models);
+    let secret = key(&server, "narrow", &["--models", "gpt-*"]);
+    let list = |path: &str, fields: &str| {
+        let request = format!("GET {path} HTTP/1.1\r\nHost: a\r\n{fields}\r\n");
+        server.connect(1).ask(&request)
+    };
+    let all = read(&list("/v1/models", ""));
+    assert_eq!(all["data"][1]["id"], "other", "{all}");
+    let narrow = list("/keys/v1/models", &format!("x-api-key: {secret}\r\n"));
+    assert_eq!(
+        read(&narrow)["data"].as_array().map(Vec::len),
+        Some(1),
+        "{}",
+        narrow.text()
+    );
+    assert_eq!(list("/keys/v1/models", "").status, 401);
+    let count =
+        json!({ "model": "gpt-4o", "messages": [{ "role": "user", "content": "Hello, you?" }] });
+    let counted = post(
+        &server,
+        "/v1/messages/count_tokens",
+        "anthropic-version: 2023-06-01\r\n",
+        &count,
+    );
+    assert!(
+        read(&counted)["input_tokens"].as_u64() > Some(0),
+        "{}",
+        counted.text()
+    );
+}
+
 /// Runs one of the scripts that use an official library, with the Python that has them.
 fn library(script: &str, base: &str, key: &str) {
     let python = std::env::var("OPENCLAW_TEST_PYTHON").unwrap_or_else(|_| "python3".to_owned());

@@ -34,7 +34,7 @@ use crate::llm::wire::front::{Format, Front, Operation, Streaming, recognise};
 use crate::llm::wire::json::{Duplicates, Index, Value};
 use crate::llm::wire::neutral::{Client, Names, Target, Unsupported};
 use crate::llm::wire::surgery::Surgery;
-use crate::llm::wire::{gemini, translate};
+use crate::llm::wire::{self, gemini, translate};
 use crate::unit::clock;
 
 /// The most of an error's body that is looked at, bytes.
@@ -86,6 +86,9 @@ async fn received(
             Err(refusal) => return Ok(told::refusal(exchange, format, &refusal)),
         },
     };
+    if wire::models::is_ours(front.operation) {
+        return Ok(ours(local, exchange, &front, caller.as_ref()));
+    }
     // It is held whole: another provider may have to be asked with it.
     let body = match RequestBody::prepare(exchange, downstream, true).await? {
         Ok(RequestBody::Memory(bytes)) => bytes,
@@ -117,6 +120,50 @@ async fn received(
     };
     exchange.body = body;
     Ok(next)
+}
+
+/// Answers what no provider is asked for: which models there are, and what their clients ask before.
+fn ours(
+    local: &Local,
+    exchange: &mut Exchange,
+    front: &Front<'_>,
+    caller: Option<&Caller>,
+) -> Next {
+    let format = front.format;
+    let llm = &local.generation.http.llm;
+    let may = |name: &str| caller.is_none_or(|caller| caller.key.allows_model(name));
+    let models: Vec<wire::models::Model<'_>> = (llm.models.iter())
+        .filter(|model| may(&model.name))
+        .map(|model| {
+            let known = model.targets.first().and_then(|target| {
+                let provider = llm.providers.get(target.provider)?;
+                price::find(provider.kind, &target.model)
+            });
+            wire::models::Model {
+                name: &model.name,
+                created: 0,
+                owner: "openclaw",
+                context: known.as_ref().and_then(|known| known.max_input),
+                max_output: known.as_ref().and_then(|known| known.max_output),
+            }
+        })
+        .collect();
+    let body = match front.operation {
+        Operation::Version => wire::models::version().to_owned(),
+        Operation::Model => {
+            let name = front.model.as_deref().unwrap_or_default();
+            let is_it = |model: &&wire::models::Model<'_>| model.name.eq_ignore_ascii_case(name);
+            match models.iter().find(is_it) {
+                Some(model) => wire::models::one(format, model),
+                None => return told::error(exchange, format, &unknown_model(local, name)),
+            }
+        }
+        _ => wire::models::list(format, &models),
+    };
+    let id = told::request_id(exchange);
+    told::begin(exchange, format, &id);
+    exchange.status = 200;
+    told::json(exchange, body.into_bytes())
 }
 
 /// Which door a request came in by. What stands before the API's own path, if the location is below one,
@@ -169,6 +216,16 @@ async fn called(
     let choices: Vec<(&Provider, Choice<'_>)> = (choices.into_iter())
         .filter_map(|choice| Some((local.generation.llm_providers.get(choice.provider)?, choice)))
         .collect();
+    let counts = |(provider, _): &(&Provider, Choice<'_>)| native(provider) == Format::Anthropic;
+    if asking.front.operation == Operation::CountTokens
+        && (format != Format::Anthropic || !choices.iter().any(counts))
+    {
+        let id = told::request_id(exchange);
+        told::begin(exchange, format, &id);
+        exchange.status = 200;
+        let body = wire::models::tokens(format, facts.input_tokens);
+        return Ok(told::json(exchange, body.into_bytes()));
+    }
     let opened = Account::open(asking.caller, exchange, &facts, name, &choices).await;
     let mut account = match opened {
         Ok(account) => account,
@@ -393,7 +450,7 @@ fn translated(
         };
         return Ok((sent, Way::Same));
     }
-    if front.operation != Operation::Chat {
+    if !matches!(front.operation, Operation::Chat | Operation::Completion) {
         return Err(Unsupported::new(
             "",
             "only conversations are said in another API's words",
