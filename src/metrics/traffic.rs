@@ -84,6 +84,17 @@ pub struct Ended {
     pub upstream_time: u64,
 }
 
+/// What few requests have to do with.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Besides {
+    /// Somebody said who they are and could not prove it.
+    pub failed_logins: u64,
+    /// Bytes of bodies before they were compressed.
+    pub unpacked: u64,
+    /// And after.
+    pub packed: u64,
+}
+
 /// The number of a route; the same for the same key.
 pub fn route_id(key: RouteKey) -> RouteId {
     RouteId(LEDGER.names.lock().routes.number(key))
@@ -102,6 +113,17 @@ pub fn computed_peer_id(key: PeerKey) -> PeerId {
 /// Counts a request that ended.
 pub fn count_request(route: RouteId, ended: &Ended) {
     with(|writer| writer.count_request(route, ended));
+}
+
+/// Counts what few requests have to do with, before [`count_request`] counts the request itself.
+pub fn count_besides(route: RouteId, besides: &Besides) {
+    with(|writer| {
+        with_slot(&writer.routes, &writer.page.routes, route.0, |tally| {
+            tally.failed_logins.add(besides.failed_logins);
+            tally.unpacked.add(besides.unpacked);
+            tally.packed.add(besides.packed);
+        });
+    });
 }
 
 /// Counts an attempt at a peer that ended.
@@ -187,6 +209,8 @@ pub struct Totals {
     pub time: u64,
     /// The sum of [`Ended::upstream_time`].
     pub upstream_time: u64,
+    /// See [`count_besides`].
+    pub besides: Besides,
     /// How long they took.
     pub latency: Snapshot,
 }
@@ -474,6 +498,9 @@ struct Tally {
     sent: Counter,
     time: Counter,
     upstream_time: Counter,
+    failed_logins: Counter,
+    unpacked: Counter,
+    packed: Counter,
     longest: AtomicU64,
     latency: Histogram,
 }
@@ -505,6 +532,9 @@ impl Tally {
         self.sent.add(counted.sent);
         self.time.add(counted.time);
         self.upstream_time.add(counted.upstream_time);
+        self.failed_logins.add(counted.besides.failed_logins);
+        self.unpacked.add(counted.besides.unpacked);
+        self.packed.add(counted.besides.packed);
         self.latency.add(&counted.latency);
         let longest = self.longest.load(READ).max(other.longest.load(READ));
         self.longest.store(longest, Ordering::Relaxed);
@@ -522,6 +552,9 @@ impl Tally {
         add(&mut sum.sent, self.sent.value());
         add(&mut sum.time, self.time.value());
         add(&mut sum.upstream_time, self.upstream_time.value());
+        add(&mut sum.besides.failed_logins, self.failed_logins.value());
+        add(&mut sum.besides.unpacked, self.unpacked.value());
+        add(&mut sum.besides.packed, self.packed.value());
         self.latency.add_to(&mut sum.latency);
     }
 }
