@@ -75,8 +75,8 @@ pub struct Secured {
     pub server: [u8; 16],
     /// What the client showed.
     pub certificate: Option<Box<ClientCertificate>>,
-    /// What its authority says against it, if it was asked (`ssl_ocsp`).
-    pub doubt: Option<&'static str>,
+    /// What its authority says of it (`ssl_ocsp`), the error against it; `None` if nobody was asked.
+    pub standing: Option<Result<(), &'static str>>,
     /// What is thought of it.
     pub judged: RefCell<Option<Judged>>,
 }
