@@ -120,6 +120,8 @@ fn answered(bytes: &[u8], cut: usize) {
             session.unblock();
         }
     }
+    // Those that began in the same breath as the fault.
+    running.extend(std::mem::take(&mut session.begun));
     running.into_iter().for_each(|place| session.release(place, Code::Cancel));
     assert_eq!(session.running(), 0);
 }
