@@ -4,11 +4,12 @@ use std::collections::HashMap;
 use std::fs;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Waker};
 use std::time::Duration;
 
 use super::entry::Head;
 use super::fixture::*;
-use super::flight::Started;
+use super::flight::{Fill, Started};
 use super::format::BLOCK;
 use super::key::Key;
 use super::purge::Target;
@@ -448,6 +449,50 @@ fn a_disk_that_hangs_holds_up_nobody_who_does_not_need_it() {
     settle(&zone);
     let left = fs::read_dir(zone.place.root().join("filling"));
     assert_eq!(left.map_or(0, Iterator::count), 0);
+}
+
+#[test]
+fn the_client_of_a_fill_loses_nothing_if_the_disk_fails_and_is_waited_for_from_then_on() {
+    const AHEAD: u64 = 1 << 20;
+    let directory = directory();
+    let zone = started(conf(directory.path()));
+    let long = body(8, 24 << 20);
+    let Begin::Fill(mut fill) = zone.begin_fill(&Key::new(b"/")) else {
+        panic!("nobody fills");
+    };
+    fill.begin(head(200), None);
+    let mut own = fill.follow();
+    let has_room = |fill: &Fill| {
+        let context = Context::from_waker(Waker::noop());
+        fill.poll_room(&context, AHEAD).is_ready()
+    };
+    let (first, rest) = long.split_at(12 << 20);
+    // The disk keeps up, so the client is not waited for.
+    for piece in first.chunks(60_000) {
+        eventually("the disk has caught up", || has_room(&fill));
+        fill.append(piece);
+    }
+    assert_eq!(own.position(), 0);
+    zone.faults.full.store(true, Ordering::Relaxed);
+    let mut read = Vec::new();
+    for piece in rest.chunks(60_000) {
+        while fill.is_stored() && !has_room(&fill) {
+            std::thread::yield_now();
+        }
+        while !has_room(&fill) {
+            let piece = run(own.next()).expect("nothing is lost");
+            read.extend_from_slice(&piece.expect("there is more"));
+        }
+        fill.append(piece);
+    }
+    assert!(!fill.is_stored());
+    assert!(!read.is_empty());
+    assert!(fill.commit().is_none());
+    while let Some(piece) = run(own.next()).expect("nothing is lost") {
+        read.extend_from_slice(&piece);
+    }
+    assert!(read == long);
+    assert_eq!(zone.unwritten.load(Ordering::Relaxed), 0);
 }
 
 #[test]
