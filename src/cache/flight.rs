@@ -721,10 +721,7 @@ impl Follower {
     }
 
     /// Has a block read from the file; `None` if it is not there.
-    fn ask_disk(
-        &self,
-        state: &State,
-    ) -> Option<Result<oneshot::Receiver<Option<Bytes>>, Refused>> {
+    fn ask_disk(&self, state: &State) -> Option<Result<oneshot::Receiver<Option<Bytes>>, Refused>> {
         let number = self.position / BLOCK as u64;
         let (file, body_at) = state.file.clone()?;
         let checksum = *state.table.get(number as usize)?;

@@ -42,7 +42,7 @@ use crate::support::server::{Setup, eventually, is_nginx, oracle, under_test};
 use crate::support::wire::Head;
 
 /// So many cases run at the same time.
-const AT_ONCE: usize = 8;
+const AT_ONCE: usize = 16;
 
 #[derive(Default)]
 struct Case {
@@ -108,7 +108,12 @@ fn read(file: &str) -> Vec<Case> {
     for case in &cases {
         let mut steps = case.steps.iter();
         let differs = steps.any(|(_, step)| step.starts_with("nginx "));
-        assert_eq!(differs, case.reasons > 0, "{}: a difference has a reason", case.name);
+        assert_eq!(
+            differs,
+            case.reasons > 0,
+            "{}: a difference has a reason",
+            case.name
+        );
     }
     cases
 }
@@ -701,7 +706,10 @@ fn a_slow_client_first(conf: &str, length: usize) {
     assert_eq!(answer.value("X-Cache"), Some("HIT"));
     assert!(answer.body == pattern(length));
     let answer = slow.answer("GET");
-    assert_eq!((answer.status, answer.value("X-Cache")), (200, Some("MISS")));
+    assert_eq!(
+        (answer.status, answer.value("X-Cache")),
+        (200, Some("MISS"))
+    );
     assert!(answer.body == pattern(length));
     assert_eq!(slow.ask(&request).value("X-Cache"), Some("HIT"));
     assert_eq!(backend.seen().len(), 1);
@@ -715,7 +723,10 @@ fn a_client_that_reads_nothing_does_not_hold_up_the_others() {
     // More than is kept in memory for anybody.
     a_slow_client_first(conf, 40_000_000);
     // What it gets is made for it: the rest of that comes from the disk too.
-    a_slow_client_first(&format!("{conf} sub_filter_types *; sub_filter '\\1' '\\1';"), 20_000_000);
+    a_slow_client_first(
+        &format!("{conf} sub_filter_types *; sub_filter '\\1' '\\1';"),
+        20_000_000,
+    );
 }
 
 #[test]
