@@ -24,6 +24,7 @@
 //! | 4 | [`route`] | which server and which location, rewrites |
 //! | 4 | [`upstream`] | to which peer: groups, balance, health, kept connections |
 //! | 5 | [`acme`] | getting certificates: accounts, orders, challenges, renewal |
+//! | 5 | [`llm`] | what a call of a language model says, uses and costs |
 //! | 6 | [`serve`] | THE way of a request: the phases in order, in one function |
 //! | 7 | [`process`] | the running program: start, signals, reload, workers, end |
 //! | 8 | [`control`] | the daemon's side of the control protocol |
@@ -92,6 +93,7 @@ pub mod control;
 pub mod files;
 pub mod filter;
 pub mod http;
+pub mod llm;
 pub mod log;
 pub mod metrics;
 pub mod net;
