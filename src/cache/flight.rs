@@ -36,9 +36,12 @@ use super::zone::Zone;
 const MOST_UNWRITTEN: u64 = 8 << 20;
 const MOST_UNWRITTEN_IN_ZONE: u64 = 64 << 20;
 
-/// With so many that wait for the disk nothing is taken in advance for a client that is behind anyway.
+/// With so many that wait for the disk nothing is taken in advance for a client that is behind anyway;
+/// with so many of one body it has to wait, for this long at most while the disk gets nowhere.
 const ENOUGH_UNWRITTEN: u64 = MOST_UNWRITTEN / 4;
 const ENOUGH_UNWRITTEN_IN_ZONE: u64 = MOST_UNWRITTEN_IN_ZONE / 2;
+const MUCH_UNWRITTEN: u64 = MOST_UNWRITTEN / 4 * 3;
+const PATIENCE: Duration = Duration::from_millis(500);
 
 /// Whoever finds too many waiting for the disk looks again after this long.
 pub(super) const PAUSE: Duration = Duration::from_millis(20);
@@ -55,7 +58,16 @@ const WINDOW_ALONE: u64 = 4 << 20;
 pub struct Fill {
     zone: Arc<Zone>,
     flight: Arc<Flight>,
+    patience: Patience,
     is_over: bool,
+}
+
+/// With a disk that does not keep up.
+#[derive(Debug)]
+enum Patience {
+    Whole,
+    Until(Pin<Box<Sleep>>),
+    Over,
 }
 
 /// One who follows another's fill.
@@ -340,6 +352,9 @@ impl Flight {
             zone.not_landed(&entry);
         }
         zone.figures.abandoned.fetch_add(1, Ordering::Relaxed);
+        if let Some(room) = state.room.take() {
+            room.wake();
+        }
         state.trim();
         // Who comes now would find the beginning gone.
         zone.end_flight(self);
@@ -407,6 +422,7 @@ impl Fill {
         Self {
             zone,
             flight,
+            patience: Patience::Whole,
             is_over: false,
         }
     }
@@ -469,22 +485,36 @@ impl Fill {
         self.flight.state.lock().is_stored
     }
 
-    /// May more of the body come although the client of the one who fills ([`Self::follow`]) is
-    /// behind? As long as that is less than `ahead`, or there is a file for it that keeps up. Who is
-    /// told to wait is woken by the disk, but for an answer that is not stored any more: there only
-    /// the client can help.
-    pub fn poll_room(&self, context: &Context<'_>, ahead: u64) -> Poll<()> {
+    /// May more of the body come? Always if the disk keeps up with it. If not, the peer waits as long
+    /// as the client of the one who fills ([`Self::follow`]) has at least `ahead` to read meanwhile;
+    /// a client that has read all waits too, but only before the entry is lost, and not for long. Of
+    /// an answer that is not stored any more, no more comes than `ahead` of that client.
+    pub fn poll_room(&mut self, context: &mut Context<'_>, ahead: u64) -> Poll<()> {
         let mut state = self.flight.state.lock();
-        let position = state.owed.unwrap_or(state.appended);
-        if state.appended - position < ahead {
+        let is_behind = state.appended - state.owed.unwrap_or(state.appended) >= ahead;
+        if !state.is_stored {
+            // It is the client that wakes.
+            return match is_behind {
+                true => Poll::Pending,
+                false => Poll::Ready(()),
+            };
+        }
+        let in_zone = self.zone.unwritten.load(Ordering::Relaxed);
+        if state.unwritten() < ENOUGH_UNWRITTEN && in_zone < ENOUGH_UNWRITTEN_IN_ZONE {
+            self.patience = Patience::Whole;
             return Poll::Ready(());
         }
-        let unwritten = self.zone.unwritten.load(Ordering::Relaxed);
-        if state.is_stored
-            && state.unwritten() < ENOUGH_UNWRITTEN
-            && unwritten < ENOUGH_UNWRITTEN_IN_ZONE
-        {
-            return Poll::Ready(());
+        if !is_behind {
+            if matches!(self.patience, Patience::Whole) && state.unwritten() > MUCH_UNWRITTEN {
+                self.patience = Patience::Until(Box::pin(sleep(PATIENCE)));
+            }
+            let Patience::Until(end) = &mut self.patience else {
+                return Poll::Ready(());
+            };
+            if end.as_mut().poll(context).is_ready() {
+                self.patience = Patience::Over;
+                return Poll::Ready(());
+            }
         }
         state.room = Some(context.waker().clone());
         Poll::Pending

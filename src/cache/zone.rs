@@ -889,13 +889,13 @@ impl Zone {
             }
             drop(part);
             // The slot is nobody else's as long as there is its record.
-            match std::fs::remove_file(self.place.file(digest, slot)) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            match self.place.remove(digest, slot) {
+                Err(error) => {
                     self.disk_failed("unlink", &error);
                     self.dead.lock().push((digest, slot));
                     continue;
                 }
-                _ => {}
+                Ok(()) => {}
             }
             let mut part = self.part(digest);
             if let Some(number) = part.index.at_slot(digest, slot) {

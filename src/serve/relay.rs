@@ -472,16 +472,19 @@ async fn relay(
             let is_allowed = pace
                 .as_mut()
                 .is_none_or(|pace| source.is_complete() || pace.poll_allowance(context).is_ready());
-            let has_room = match (&behind, &source.sink().fill) {
-                _ if is_client_gone.is_some() => true,
-                (Some(_), Some(fill)) => fill.poll_room(context, pacing.limit as u64).is_ready(),
-                (None, Some(fill)) if queued >= pacing.limit && fill.is_stored() => {
+            let sink = source.sink();
+            let has_room = match &mut sink.fill {
+                Some(fill) if received >= cache::AHEAD as u64 => {
                     // Others wait for this answer, and are not to wait for this client.
-                    behind = Some(fill.follow());
-                    source.sink().is_discarding = true;
-                    true
+                    if queued >= pacing.limit && behind.is_none() && is_client_gone.is_none() {
+                        behind = fill.is_stored().then(|| fill.follow());
+                        sink.is_discarding |= behind.is_some();
+                    }
+                    let has_room = fill.poll_room(context, pacing.limit as u64).is_ready();
+                    has_room
+                        && (queued < pacing.limit || behind.is_some() || is_client_gone.is_some())
                 }
-                _ => queued < pacing.limit.max(1),
+                _ => queued < pacing.limit.max(1) || is_client_gone.is_some(),
             };
             if is_allowed && has_room && !source.is_complete() {
                 let polled = match source {

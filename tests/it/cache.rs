@@ -721,7 +721,7 @@ fn a_client_that_reads_nothing_does_not_hold_up_the_others() {
     // More than fits into the sockets between.
     a_slow_client_first(conf, 900_000);
     // More than is kept in memory for anybody.
-    a_slow_client_first(conf, 40_000_000);
+    a_slow_client_first(conf, 16_000_000);
     // What it gets is made for it: the rest of that comes from the disk too.
     a_slow_client_first(
         &format!("{conf} sub_filter_types *; sub_filter '\\1' '\\1';"),

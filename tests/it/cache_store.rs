@@ -208,3 +208,102 @@ fn people_are_told_of_zones_and_entries_and_purge_them() {
         assert!(text.contains(line), "{line}\n{text}");
     }
 }
+
+/// A file system of a mebibyte, unmounted in the end.
+struct SmallDisk(tempfile::TempDir);
+
+impl SmallDisk {
+    /// `None` if this process may not mount anything.
+    fn mount() -> Option<Self> {
+        let directory = tempfile::tempdir().expect("a directory");
+        let mounted = Command::new("mount")
+            .args(["-t", "tmpfs", "-o", "size=1m", "tmpfs"])
+            .arg(directory.path())
+            .output();
+        (mounted.is_ok_and(|output| output.status.success())).then(|| Self(directory))
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        // What cannot be unmounted stays for people to see; the test has its result.
+        let _ = Command::new("umount").arg("-l").arg(self.0.path()).output();
+    }
+}
+
+/// Stores until the zone says that it cannot, then makes room.
+fn a_zone_that_cannot_store(directory: &Path, make_room: impl FnOnce(&Control)) {
+    let origin = origin();
+    let server = Setup::http(
+        "proxy_cache_path %DISK%/cache levels=1:2 keys_zone=one:10m memory=1m;
+         server { listen %LISTEN1%; location / { proxy_pass http://%BACKEND%; proxy_cache one;
+             add_header X-Cache $upstream_cache_status always; } }",
+    )
+    .set("BACKEND", origin.address())
+    .set("DISK", directory.display())
+    .tolerate("stores nothing for now")
+    .start();
+    let control = Control::of(&server);
+    let zone = || {
+        let caches: Caches = control.must_get("/v1/cache");
+        caches.zones[0].clone()
+    };
+    let mut next = 0;
+    eventually("the zone is aside", || {
+        // Every answer is right, whatever becomes of storing it.
+        ask(&server, next..next + 10);
+        next += 10;
+        zone().is_aside.then_some(())
+    });
+    ask(&server, next..next + 50);
+    let told = |text: &str| {
+        let log = server.said();
+        log.lines().filter(|line| line.contains(text)).count()
+    };
+    assert_eq!(told("stores nothing for now"), 1);
+    assert_eq!(zone().state(), "stores nothing");
+    let output = Command::new(env!("CARGO_BIN_EXE_openclaw"))
+        .args(["cache", "--socket"])
+        .arg(control.client.socket())
+        .output()
+        .expect("the program must be there");
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(text.contains("stores nothing"), "{text}");
+    make_room(&control);
+    eventually("the zone stores again", || {
+        ask(&server, [3]);
+        ask(&server, [4]);
+        (told("stores again") == 1).then_some(())
+    });
+    assert_eq!(told("stores nothing for now"), 1);
+    assert_eq!(zone().state(), "ok");
+}
+
+#[test]
+fn a_full_disk_costs_no_request_and_is_told_once() {
+    // Without the right to mount, the other test is all there is.
+    let Some(disk) = SmallDisk::mount() else {
+        return;
+    };
+    a_zone_that_cannot_store(disk.0.path(), |control| {
+        let everything = CachePurge {
+            zone: None,
+            target: CacheTarget::Everything,
+        };
+        let _: CachePurged = control
+            .post("/v1/cache/purge", &everything)
+            .expect("purged");
+    });
+}
+
+#[test]
+fn a_directory_that_takes_no_files_costs_no_request_and_is_told_once() {
+    let directory = tempfile::tempdir().expect("a directory");
+    // In the way of the directory for what is being stored.
+    let obstacle = directory.path().join("cache/filling");
+    fs::create_dir_all(directory.path().join("cache")).expect("a directory");
+    fs::write(&obstacle, "").expect("written");
+    a_zone_that_cannot_store(directory.path(), |_| {
+        fs::remove_file(&obstacle).expect("removed");
+    });
+}
