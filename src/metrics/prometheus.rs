@@ -992,6 +992,7 @@ mod tests {
             sent: 2000,
             time: milliseconds * MILLISECOND,
             upstream_time: milliseconds * MILLISECOND / 2,
+            was_cached: None,
         }
     }
 

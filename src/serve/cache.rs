@@ -1029,9 +1029,26 @@ pub fn store(
         }
     };
     let fields = &exchange.upstream_head.fields;
-    if !cache.ignored.has(Ignored::VARY) {
-        head.vary = vary::select(vary::names(fields)?, selecting(exchange, plan));
+    let mut names = match cache.ignored.has(Ignored::VARY) {
+        true => Vec::new(),
+        false => vary::names(fields)?,
+    };
+    if plan.proxy.pass_request_headers {
+        // What the configuration puts in the place of a field is no client's to choose.
+        let set = &plan.proxy.set_fields;
+        let is_clients = |name: &[u8]| {
+            !set.iter()
+                .any(|field| field.name.eq_ignore_ascii_case(name))
+        };
+        let unsaid = vary::unsaid(&exchange.head.fields, fields);
+        let known = names.len();
+        names.extend(unsaid.filter(|name| is_clients(name)));
+        if names.len() > known {
+            names.sort_unstable();
+            names.dedup();
+        }
     }
+    head.vary = vary::select(names, selecting(exchange, plan));
     head.url = url(exchange);
     head.fields = freshness::stored_fields(fields, cache.ignored, cache.strip_cookies);
     caching.remaining = Some(reuse::remaining(&head, head.received));

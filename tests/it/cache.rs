@@ -516,18 +516,18 @@ fn caching(backend: &Backend, lines: &str) -> Setup {
 
 /// A door that an origin waits at until the test opens it.
 #[derive(Default)]
-struct Door {
+pub struct Door {
     is_open: Mutex<bool>,
     changed: Condvar,
 }
 
 impl Door {
-    fn open(&self) {
+    pub fn open(&self) {
         *self.is_open.lock().expect("no holder panics") = true;
         self.changed.notify_all();
     }
 
-    fn pass(&self) {
+    pub fn pass(&self) {
         let is_open = self.is_open.lock().expect("no holder panics");
         drop(
             self.changed
