@@ -708,7 +708,7 @@ pub fn closest<'w>(name: &str, words: impl Iterator<Item = &'w str>) -> Option<&
 
 /// How many letters must be inserted, removed, replaced or swapped with their neighbour (optimal
 /// string alignment).
-fn distance(one: &str, other: &str) -> usize {
+pub fn distance(one: &str, other: &str) -> usize {
     let (one, other) = (one.as_bytes(), other.as_bytes());
     let mut before: Vec<usize> = Vec::new();
     let mut above: Vec<usize> = (0..=other.len()).collect();

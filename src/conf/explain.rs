@@ -823,6 +823,24 @@ codes! {
         "http { geoip2 places.mmdb { $country default=--; } }",
         "http { geoip2 places.mmdb { $country default=-- country iso_code; } }"
     }
+    "E370" BAD_LLM_PROVIDER "a provider of language models that cannot be used as it is written" {
+        "An `llm_provider` has a name that targets can call it by, and an address that begins with `http://` or \
+         `https://` and ends with a path; the rest is said by the lines inside.",
+        "http { llm_provider ours { base_url https://llm.example.com/v1?a=b; } }",
+        "http { llm_provider ours { base_url https://llm.example.com/v1; } }"
+    }
+    "E371" BAD_LLM_MODEL "a model that nothing answers for" {
+        "An `llm_model` has a name that clients ask for and at least one `target`: the name of an \
+         `llm_provider`, a slash, and what that provider calls the model.",
+        "http { llm_provider ours { } llm_model chat { target theirs/gpt; } }",
+        "http { llm_provider ours { } llm_model chat { target ours/gpt; } }"
+    }
+    "W370" NO_LLM_PROVIDER "a gateway that nobody stands behind" {
+        "`llm_gateway` passes calls on to the providers that `llm_provider` blocks name. Without one every \
+         call is answered with 404.",
+        "http { server { location /v1/ { llm_gateway; } } }",
+        "http { llm_provider ours { } server { location /v1/ { llm_gateway; } } }"
+    }
     "W320" PASSWORDS_IN_CLEAR "passwords that everybody on the way can read" {
         "A password is sent with every request. Without TLS whoever carries the request reads it: the \
          wireless network, the provider.",

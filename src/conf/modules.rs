@@ -166,6 +166,7 @@ mod tests {
             "http_geoip2",
             "http_headers",
             "http_index",
+            "http_llm",
             "http_log",
             "http_oidc",
             "http_upstream",

@@ -465,6 +465,10 @@ impl Walk<'_> {
                 self.told.status = Some(200);
                 self.step("content", "the page of metrics".to_owned(), None);
             }
+            Handler::Gateway => {
+                self.told.target = "llm_gateway".to_owned();
+                self.step("content", "the gateway to language models".to_owned(), None);
+            }
             Handler::Files => {
                 let mut path = Vec::new();
                 let (word, template) = match &settings.root {

@@ -25,6 +25,7 @@ const TARGETS: &[&str] = &[
     "grpc_pass",
     "stub_status",
     "metrics",
+    "llm_gateway",
     "alias",
     "root",
 ];

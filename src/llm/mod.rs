@@ -3,4 +3,6 @@
 //! Owns what a call means ([`usage`]): in which words it is said, what it used, what it costs and
 //! who pays. Does not know the phases of a request; it neither reads nor writes a socket.
 
+pub mod models;
 pub mod usage;
+pub mod wire;

@@ -19,6 +19,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use tokio::runtime::Handle;
 
 use super::account;
+use super::gateway;
 use super::health::{self, Check};
 use super::peer_http2;
 use super::proxy::Plan;
@@ -85,6 +86,8 @@ pub struct Generation {
     /// Names of groups in lower case, for `proxy_pass` with variables.
     groups: HashMap<Box<[u8]>, usize>,
     listens: HashMap<Address, usize>,
+    /// By position in [`crate::conf::typed::llm::Llm::providers`].
+    pub llm_providers: Vec<gateway::ask::Provider>,
     /// By position in [`Http::caches`].
     caches: Vec<Arc<Zone>>,
     /// By position in [`Http::servers`]: what servers with TLS offer.
@@ -159,7 +162,10 @@ impl Generation {
                 errors: log::open_errors(&settings.error_logs, &mut opened).map_err(failed)?,
                 plan: match &settings.handler {
                     Handler::Proxy(proxy) => Some(Plan::new(proxy, &mut connectors)),
-                    Handler::Files | Handler::StubStatus | Handler::Metrics(_) => None,
+                    Handler::Files
+                    | Handler::StubStatus
+                    | Handler::Metrics(_)
+                    | Handler::Gateway => None,
                 },
             };
             debug_assert_eq!(
@@ -228,6 +234,16 @@ impl Generation {
             .collect();
         opened.dedup_by_key(|warning| warning.to_string());
         let mut warnings: Vec<_> = opened.iter().map(ToString::to_string).collect();
+        let llm_providers: Vec<_> = (http.llm.providers.iter())
+            .map(|provider| gateway::ask::Provider::new(provider, &mut connectors))
+            .collect();
+        warnings.extend(llm_providers.iter().filter_map(|provider| {
+            let why = provider.trouble()?;
+            Some(format!(
+                "no key for the provider \"{}\": {why}",
+                provider.conf.name
+            ))
+        }));
         warnings.extend(connectors.failures().map(str::to_owned));
         warnings.extend(unread);
         let plan_of = |settings: &Settings| places.get(settings.id)?.plan.as_ref();
@@ -257,6 +273,7 @@ impl Generation {
         Ok(Arc::new(Self {
             number,
             routes: RouteTable::new(&http),
+            llm_providers,
             caches: caches.collect(),
             zones: Zones::new(&http.limit_zones, previous.map(|previous| &previous.zones)),
             http,

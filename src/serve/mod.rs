@@ -11,6 +11,7 @@ mod cache;
 pub mod connection;
 pub mod downstream;
 mod fields;
+mod gateway;
 pub mod generation;
 mod guard;
 mod handshake;
@@ -344,6 +345,7 @@ async fn enter_location(
                 Err(error) => client_failed(local, exchange, downstream, &error),
             }
         }
+        Handler::Gateway => gateway::answer(local, exchange, downstream).await,
         Handler::StubStatus => {
             if !matches!(exchange.method, Method::Get | Method::Head) {
                 return Next::Fail(405);

@@ -348,12 +348,14 @@ pub struct Sink {
     pub fill: Option<Fill>,
     /// The client gets none of it: it is gone.
     pub is_discarding: bool,
+    /// All of it is collected here instead, for somebody who makes the client's answer of it.
+    pub collected: Option<Vec<u8>>,
 }
 
 impl Sink {
     /// May bytes be read to where the client's are written from?
     pub fn is_plain(&self) -> bool {
-        self.window.is_none() && !self.is_discarding
+        self.window.is_none() && !self.is_discarding && self.collected.is_none()
     }
 
     /// Takes bytes, of which `position` bytes came before them.
@@ -361,7 +363,9 @@ impl Sink {
         if let Some(fill) = &mut self.fill {
             fill.append(bytes);
         }
-        if !self.is_discarding {
+        if let Some(collected) = &mut self.collected {
+            collected.extend_from_slice(bytes);
+        } else if !self.is_discarding {
             deliver(self.window.as_ref(), position, bytes, downstream);
         }
     }

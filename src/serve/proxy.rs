@@ -346,33 +346,8 @@ async fn attempts(
                 first_attempt,
             );
             note_wait(exchange, asked.take());
-            let is_reused;
-            let answering = if let Some(head) = &question.http2 {
-                let lease = peer_http2::lease(question, &selected, may_reuse, downstream).await;
-                match lease {
-                    Ok((lease, is_shared)) => {
-                        is_reused = is_shared;
-                        peer_http2::attempt(
-                            question, head, &selected, lease, exchange, downstream, body,
-                        )
-                        .await
-                        .map(Answering::Http2)
-                    }
-                    Err(failure) => {
-                        is_reused = false;
-                        Err(failure)
-                    }
-                }
-            } else {
-                let idle = match may_reuse {
-                    true => upstream.checkout(&selected, question.way.kind),
-                    false => None,
-                };
-                is_reused = idle.is_some();
-                peer_http1::attempt(question, &selected, idle, exchange, downstream, body)
-                    .await
-                    .map(Answering::Http1)
-            };
+            let (is_reused, answering) =
+                try_peer(question, &selected, may_reuse, exchange, downstream, body).await;
             let failure = match answering {
                 Ok(answering) => {
                     let status = exchange.upstream_head.status;
@@ -466,6 +441,35 @@ async fn attempts(
             return Ok(Outcome::Failed(last_status));
         }
     }
+}
+
+/// One try at a peer, up to the head of its answer. Tells whether it went over a connection that was
+/// there before, which only `may_reuse` allows.
+pub async fn try_peer(
+    question: &Question<'_>,
+    selected: &Selected,
+    may_reuse: bool,
+    exchange: &mut Exchange,
+    downstream: &mut Downstream,
+    body: &mut RequestBody,
+) -> (bool, Result<Answering, Failure>) {
+    if let Some(head) = &question.http2 {
+        let lease = peer_http2::lease(question, selected, may_reuse, downstream).await;
+        let (lease, is_shared) = match lease {
+            Ok(lease) => lease,
+            Err(failure) => return (false, Err(failure)),
+        };
+        let asked =
+            peer_http2::attempt(question, head, selected, lease, exchange, downstream, body).await;
+        return (is_shared, asked.map(Answering::Http2));
+    }
+    let idle = match may_reuse {
+        true => question.upstream.checkout(selected, question.way.kind),
+        false => None,
+    };
+    let is_reused = idle.is_some();
+    let asked = peer_http1::attempt(question, selected, idle, exchange, downstream, body).await;
+    (is_reused, asked.map(Answering::Http1))
 }
 
 /// Chooses a peer, and waits for one where the group has a queue: for as long as the client does.
@@ -566,7 +570,8 @@ fn is_in_time(proxy: &Proxy, began: Instant) -> bool {
         || clock::now().saturating_duration_since(began) < proxy.next_upstream_timeout
 }
 
-fn push_attempt(
+/// A try at a peer begins.
+pub fn push_attempt(
     exchange: &mut Exchange,
     address: &Rc<str>,
     server_name: &Rc<str>,
@@ -627,7 +632,7 @@ impl Aim {
     }
 
     /// The group of peers.
-    async fn upstream(
+    pub async fn upstream(
         &self,
         local: &Rc<Local>,
         exchange: &Exchange,

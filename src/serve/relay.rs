@@ -12,7 +12,7 @@ use std::task::Poll;
 
 use super::cache::{self, Caching};
 use super::downstream::{ClientError, Downstream, Framing, framing_for};
-use super::generation::Local;
+use super::generation::{Local, LocalUpstream};
 use super::pace::Pace;
 use super::peer::{Answering, Failure, PeerError, Question, Sink, deliver};
 use super::peer_http1::{Link, poll_source};
@@ -106,7 +106,7 @@ pub async fn relay_answer(
             finish_attempt(exchange, status);
             if let Answering::Http1(link) = answering {
                 let body = peer_http1::Source::new(length, exchange.upstream_head.length);
-                keep(question, &selected, exchange, link, &body);
+                keep(question.upstream, proxy, &selected, exchange, link, &body);
             }
             succeed(local, exchange, selected);
             let sent = cache::send_confirmed(local, exchange, downstream, plan, caching);
@@ -201,19 +201,10 @@ pub async fn relay_answer(
     let sink = Sink {
         window,
         fill,
-        is_discarding: false,
+        ..Sink::default()
     };
-    let mut source = match answering {
-        Answering::Http1(link) => {
-            let mut body = peer_http1::Source::new(length, exchange.upstream_head.length);
-            body.sink = sink;
-            Source::Http1(link, body)
-        }
-        Answering::Http2(mut stream) => {
-            stream.sink = sink;
-            Source::Http2(stream)
-        }
-    };
+    let mut source = Source::new(answering, length, exchange.upstream_head.length);
+    *source.sink() = sink;
     let pacing = Pacing {
         limit: match buffering {
             true if is_stored => proxy.buffers.max(cache::AHEAD),
@@ -231,7 +222,7 @@ pub async fn relay_answer(
         Ok(behind) => {
             let window = source.sink().window.take();
             if let Source::Http1(link, body) = source {
-                keep(question, &selected, exchange, link, &body);
+                keep(question.upstream, proxy, &selected, exchange, link, &body);
             }
             succeed(local, exchange, selected);
             if let Some(behind) = behind {
@@ -283,8 +274,9 @@ pub async fn relay_answer(
 }
 
 /// Keeps the connection that an answer came over, if another one may come over it.
-fn keep(
-    question: &Question<'_>,
+pub fn keep(
+    upstream: &LocalUpstream,
+    proxy: &Proxy,
     selected: &Selected,
     exchange: &Exchange,
     link: Link,
@@ -293,11 +285,11 @@ fn keep(
     // A peer that was asked in HTTP/1.0, or to close, closes, whatever it says.
     if body.leaves_connection_clean(&exchange.upstream_head.fields.bytes)
         && !exchange.peer_closes
-        && question.plan.proxy.http_version == HttpVersion::Http11
+        && proxy.http_version == HttpVersion::Http11
         && link.requests != u64::MAX
         && framing::keeps_response_connection(&exchange.upstream_head)
     {
-        question.upstream.keep(
+        upstream.keep(
             selected,
             link.kind,
             Idle {
@@ -332,21 +324,32 @@ enum RelayError {
     clippy::large_enum_variant,
     reason = "it lives in the request's own future; a box would cost each request an allocation"
 )]
-enum Source {
+pub enum Source {
     Http1(Link, peer_http1::Source),
     Http2(Box<peer_http2::Stream>),
 }
 
 impl Source {
+    /// The body behind a head of this length.
+    pub fn new(answering: Answering, length: BodyLength, head_length: usize) -> Self {
+        match answering {
+            Answering::Http1(link) => {
+                Self::Http1(link, peer_http1::Source::new(length, head_length))
+            }
+            Answering::Http2(stream) => Self::Http2(stream),
+        }
+    }
+
     /// Body bytes received.
-    fn received(&self) -> u64 {
+    pub fn received(&self) -> u64 {
         match self {
             Self::Http1(_, body) => body.received,
             Self::Http2(stream) => stream.received,
         }
     }
 
-    fn sink(&mut self) -> &mut Sink {
+    /// Where it goes.
+    pub fn sink(&mut self) -> &mut Sink {
         match self {
             Self::Http1(_, body) => &mut body.sink,
             Self::Http2(stream) => &mut stream.sink,
@@ -354,7 +357,7 @@ impl Source {
     }
 
     /// Was all of the answer received?
-    fn is_complete(&self) -> bool {
+    pub fn is_complete(&self) -> bool {
         match self {
             Self::Http1(_, body) => body.is_complete,
             Self::Http2(stream) => stream.is_complete,

@@ -318,7 +318,7 @@ static ABSENT: &[Lack] = &[
     },
     Lack {
         why: "the interface for live activity of nginx's commercial version is not supported",
-        names: "api status_format status_zone upstream_conf",
+        names: "status_format status_zone upstream_conf",
     },
     Lack {
         why: "this part of tokens and logins of nginx's commercial version is not supported",

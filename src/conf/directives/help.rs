@@ -163,6 +163,8 @@ fn context_names(contexts: Contexts) -> String {
         (Contexts::ENTRIES, "entries"),
         (Contexts::DNS_PROVIDER, "dns_provider"),
         (Contexts::OIDC_PROVIDER, "oidc_provider"),
+        (Contexts::LLM_PROVIDER, "llm_provider"),
+        (Contexts::LLM_MODEL, "llm_model"),
     ]
     .into_iter()
     .filter(|(context, _)| contexts.contains(*context))

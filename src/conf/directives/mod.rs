@@ -18,6 +18,7 @@ mod health;
 mod help;
 mod http_core;
 mod limits;
+mod llm;
 mod peer_tls;
 mod process;
 mod proxy;
@@ -66,6 +67,10 @@ impl Contexts {
     pub const OIDC_PROVIDER: Self = Self(1 << 21);
     /// Inside `match {}`.
     pub const MATCH: Self = Self(1 << 20);
+    /// Inside `llm_provider {}`.
+    pub const LLM_PROVIDER: Self = Self(1 << 22);
+    /// Inside `llm_model {}`.
+    pub const LLM_MODEL: Self = Self(1 << 23);
     /// Everywhere (`include`).
     pub const ANY: Self = Self(u32::MAX);
 
@@ -216,6 +221,7 @@ const AREAS: &[&[Directive]] = &[
     cache_path::ROWS,
     proxy_cache::ROWS,
     filters::ROWS,
+    llm::ROWS,
 ];
 
 const fn count(areas: &[&[Directive]]) -> usize {
@@ -332,7 +338,7 @@ impl Directive {
 mod tests {
     use super::*;
 
-    const SINGLE_CONTEXTS: [Contexts; 14] = [
+    const SINGLE_CONTEXTS: [Contexts; 16] = [
         Contexts::MAIN,
         Contexts::EVENTS,
         Contexts::HTTP,
@@ -347,6 +353,8 @@ mod tests {
         Contexts::DNS_PROVIDER,
         Contexts::OIDC_PROVIDER,
         Contexts::MATCH,
+        Contexts::LLM_PROVIDER,
+        Contexts::LLM_MODEL,
     ];
 
     /// A look at the shape only; the checker's own rules are stricter.

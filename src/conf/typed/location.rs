@@ -374,6 +374,8 @@ pub enum Handler {
     StubStatus,
     /// `metrics`
     Metrics(MetricsFormat),
+    /// `llm_gateway`
+    Gateway,
 }
 
 /// The argument of `metrics`.

@@ -14,6 +14,7 @@ pub mod health;
 pub mod hostnames;
 pub mod limits;
 pub mod listen;
+pub mod llm;
 pub mod location;
 pub mod log;
 pub mod lower;
@@ -33,6 +34,7 @@ use super::variable::Names;
 use acme_dns::DnsProvider;
 use cache_path::CachePath;
 use listen::Listen;
+use llm::Llm;
 use location::Server;
 use map::{Geo, Map, SplitClients};
 use places::{Place, PlaceProxies};
@@ -71,6 +73,8 @@ pub struct Http {
     pub places: Vec<Place>,
     /// `geoip2_proxy` and what belongs to it.
     pub place_proxies: PlaceProxies,
+    /// `llm_provider` and `llm_model`.
+    pub llm: Llm,
     /// Every `dns_provider {}`.
     pub dns_providers: Vec<Arc<DnsProvider>>,
     /// The variables that the configuration defines.

@@ -206,6 +206,11 @@ impl Backend {
         self.connections.load(Ordering::SeqCst)
     }
 
+    /// How many connections are open now.
+    pub fn open(&self) -> usize {
+        self.open.lock().expect("no writer panics").len()
+    }
+
     fn serve(
         address: Address,
         name: &str,

@@ -17,6 +17,7 @@ pub mod fixture;
 pub mod health;
 pub mod limits;
 pub mod listen;
+pub mod llm;
 pub mod location;
 pub mod log;
 pub mod login;

@@ -245,7 +245,7 @@ fn hidden(family: &str, scope: &Scope<'_>) -> Vec<Box<[u8]>> {
 }
 
 /// Where `proxy_pass` points to, and its URL as far as `proxy_redirect default` needs it.
-fn target<'a>(
+pub fn target<'a>(
     word: &'a Word,
     schemes: [Scheme; 2],
     scope: &Scope<'_>,

@@ -19,6 +19,7 @@ use crate::conf::template::Template;
 use crate::conf::typed::access::Login;
 use crate::conf::typed::cache_path::CachePath;
 use crate::conf::typed::limits::LimitZones;
+use crate::conf::typed::llm;
 use crate::conf::typed::location::{
     AccessRule, AccessSubject, AddHeader, Autoindex, AutoindexFormat, BodyInFile, DisableSymlinks,
     ErrorPage, ErrorPageStatus, Expires, Fallback, Handler, IfModifiedSince, LimitExcept,
@@ -193,14 +194,19 @@ impl Maker<'_> {
                 .hint("give each a location of its own"),
             );
         }
-        let others = ["proxy_pass", "grpc_pass", "stub_status"];
-        let other = others.iter().find_map(|name| scope.own(name).first());
-        if let (Some(metrics), Some(other)) = (metrics, other) {
+        let gateway = scope.own("llm_gateway").first();
+        let others = ["proxy_pass", "grpc_pass", "stub_status", "metrics"];
+        for line in [metrics, gateway].into_iter().flatten() {
+            let others = others.iter().filter(|name| **name != &*line.name.text);
+            let Some(other) = others.filter_map(|name| scope.own(name).first()).next() else {
+                continue;
+            };
+            let (name, other_name) = (&line.name.text, &other.name.text);
             cx.report(
                 Diagnostic::error(
                     Code::TWO_ANSWERS,
-                    metrics.name.span,
-                    format!("`metrics` answers here, and so does `{}`", other.name.text),
+                    line.name.span,
+                    format!("`{name}` answers here, and so does `{other_name}`"),
                 )
                 .label(other.name.span, "the other one")
                 .hint("give each a location of its own"),
@@ -233,6 +239,9 @@ impl Maker<'_> {
         if let Some(line) = scope.own("health_check").first() {
             self.checks.nothing_to_check(line, cx);
         }
+        if gateway.is_some() {
+            return Some(Handler::Gateway);
+        }
         if let Some(line) = metrics {
             let is_json = line
                 .arguments
@@ -264,6 +273,7 @@ impl Maker<'_> {
             Some(LocationKind::Prefix { .. } | LocationKind::Exact(_))
         );
         let body_timeout = scope.time("client_body_timeout");
+        let is_gateway = matches!(handler, Handler::Gateway);
         Settings {
             id,
             prefix_length: match place.kind {
@@ -319,8 +329,15 @@ impl Maker<'_> {
             max_ranges: scope
                 .nearest("max_ranges")
                 .and_then(|line| line.arguments.first()?.text.parse().ok()),
-            max_body_size: scope.limit("client_max_body_size"),
-            body_buffer_size: scope.size("client_body_buffer_size").max(1),
+            max_body_size: match is_gateway && scope.nearest("client_max_body_size").is_none() {
+                true => Some(llm::USUAL_BODY),
+                false => scope.limit("client_max_body_size"),
+            },
+            // A gateway may have to say a call again: it holds it in memory.
+            body_buffer_size: match is_gateway {
+                true => llm::MOST_BODY,
+                false => scope.size("client_body_buffer_size").max(1),
+            },
             body_timeout,
             body_in_file: match scope.text("client_body_in_file_only") {
                 "on" => BodyInFile::On,

@@ -1,0 +1,120 @@
+//! The gateway to language models: who can be asked, and under which names.
+
+use std::sync::Arc;
+
+use super::proxy::Proxy;
+use super::secret::SecretSource;
+use crate::conf::source::Span;
+
+/// What `api` takes: the APIs, then providers that speak OpenAI's at an address of their own.
+pub const APIS: &[&str] = &[
+    "openai",
+    "anthropic",
+    "gemini",
+    "ollama",
+    "cerebras",
+    "deepseek",
+    "fireworks",
+    "groq",
+    "mistral",
+    "openrouter",
+    "together",
+    "xai",
+    "xroute",
+];
+
+/// Which API a provider speaks.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Api {
+    /// OpenAI's, and that of all who speak like it.
+    OpenAi,
+    /// Anthropic's messages.
+    Anthropic,
+    /// Gemini's `generateContent`.
+    Gemini,
+    /// Ollama's own.
+    Ollama,
+}
+
+impl Api {
+    /// The API of a word of [`APIS`], and the address where it usually is.
+    pub fn of_word(word: &str) -> (Self, &'static str) {
+        match word {
+            "anthropic" => (Self::Anthropic, "https://api.anthropic.com"),
+            "gemini" => (Self::Gemini, "https://generativelanguage.googleapis.com"),
+            "ollama" => (Self::Ollama, "http://127.0.0.1:11434"),
+            "cerebras" => (Self::OpenAi, "https://api.cerebras.ai/v1"),
+            "deepseek" => (Self::OpenAi, "https://api.deepseek.com/v1"),
+            "fireworks" => (Self::OpenAi, "https://api.fireworks.ai/inference/v1"),
+            "groq" => (Self::OpenAi, "https://api.groq.com/openai/v1"),
+            "mistral" => (Self::OpenAi, "https://api.mistral.ai/v1"),
+            "openrouter" => (Self::OpenAi, "https://openrouter.ai/api/v1"),
+            "together" => (Self::OpenAi, "https://api.together.xyz/v1"),
+            "xai" => (Self::OpenAi, "https://api.x.ai/v1"),
+            "xroute" => (Self::OpenAi, "https://api.xroute.ai/openai/v1"),
+            _ => (Self::OpenAi, "https://api.openai.com/v1"),
+        }
+    }
+}
+
+/// What `http {}` says of language models.
+#[derive(Debug, Default)]
+pub struct Llm {
+    /// Every `llm_provider`, in order.
+    pub providers: Vec<Arc<Provider>>,
+    /// Every `llm_model`, in order.
+    pub models: Vec<Model>,
+}
+
+/// One `llm_provider {}`.
+#[derive(Debug)]
+pub struct Provider {
+    /// What targets call it.
+    pub name: Box<str>,
+    /// What it is in tables of prices: the word of `api`.
+    pub kind: &'static str,
+    /// The API that it speaks.
+    pub api: Api,
+    /// How it is reached until its answer begins.
+    pub asking: Arc<Proxy>,
+    /// How its answer is read from then on.
+    pub reading: Arc<Proxy>,
+    /// The path of `base_url`, without a slash at its end; may be empty.
+    pub base_path: Box<[u8]>,
+    /// `api_key`
+    pub key: Option<SecretSource>,
+    /// `header`: names and values.
+    pub fields: Vec<(Box<[u8]>, Box<[u8]>)>,
+    /// Its name in the configuration.
+    pub span: Span,
+}
+
+/// One `llm_model {}`.
+#[derive(Debug)]
+pub struct Model {
+    /// What clients ask for.
+    pub name: Box<str>,
+    /// What answers for it, in order.
+    pub targets: Vec<Target>,
+    /// Its name in the configuration.
+    pub span: Span,
+}
+
+/// One `target`.
+#[derive(Debug)]
+pub struct Target {
+    /// Position in [`Llm::providers`].
+    pub provider: usize,
+    /// What the provider calls the model.
+    pub model: Box<str>,
+    /// Its share of the calls among those that are no backups.
+    pub weight: u32,
+    /// Asked when the others cannot answer.
+    pub is_backup: bool,
+}
+
+/// How large a call may be where `client_max_body_size` is not written: images travel in it.
+pub const USUAL_BODY: u64 = 32 << 20;
+
+/// How large a call may be at all, bytes.
+pub const MOST_BODY: usize = 256 << 20;

@@ -1,0 +1,372 @@
+//! `llm_provider` and `llm_model`.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::proxy::{self, Place};
+use super::scope::{Scope, has_word, parameter};
+use super::{Cx, secret, tls};
+use crate::conf::diagnostic::{Code, Diagnostic};
+use crate::conf::include::{Node, Word};
+use crate::conf::template::Template;
+use crate::conf::typed::llm::{APIS, Api, Llm, Model, Provider, Target};
+use crate::conf::typed::proxy::{self as typed, HttpVersion, NextUpstream, Proxy, Scheme};
+use crate::conf::typed::tls::{Group, PeerTls, Protocols, Suite};
+use crate::conf::typed::upstream::Upstream;
+use crate::conf::variable::{Core, Variable};
+
+/// The most that the head of an answer may take, bytes.
+const HEAD: usize = 32 << 10;
+
+/// What may wait for a slow client before the provider waits too, bytes.
+const WAITING: usize = 256 << 10;
+
+/// All that `http {}` says of language models. The addresses of providers are added to the groups.
+pub fn llm(http: &Scope<'_>, upstreams: &mut Vec<Arc<Upstream>>, cx: &mut Cx) -> Llm {
+    let mut llm = Llm::default();
+    for node in http.own("llm_provider") {
+        let Some(provider) = provider(node, http, upstreams, cx) else {
+            continue;
+        };
+        let first = llm
+            .providers
+            .iter()
+            .find(|known| known.name == provider.name);
+        if let Some(first) = first {
+            twice("provider", &provider.name, provider.span, first.span, cx);
+            continue;
+        }
+        llm.providers.push(Arc::new(provider));
+    }
+    for node in http.own("llm_model") {
+        let Some(model) = model(node, http, &llm.providers, cx) else {
+            continue;
+        };
+        let is_it = |known: &&Model| known.name.eq_ignore_ascii_case(&model.name);
+        if let Some(first) = llm.models.iter().find(is_it) {
+            twice("model", &model.name, model.span, first.span, cx);
+            continue;
+        }
+        llm.models.push(model);
+    }
+    llm
+}
+
+fn twice(
+    what: &str,
+    name: &str,
+    span: crate::conf::source::Span,
+    first: crate::conf::source::Span,
+    cx: &mut Cx,
+) {
+    let problem = Diagnostic::error(
+        Code::DUPLICATE,
+        span,
+        format!("the {what} `{name}` stands twice"),
+    );
+    cx.report(problem.label(first, "first here"));
+}
+
+fn provider(
+    node: &Node,
+    http: &Scope<'_>,
+    upstreams: &mut Vec<Arc<Upstream>>,
+    cx: &mut Cx,
+) -> Option<Provider> {
+    let name = node.arguments.first()?;
+    let may_be_name = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+    if name.text.is_empty() || name.text.len() > 64 || !name.text.bytes().all(may_be_name) {
+        let problem = Diagnostic::error(
+            Code::BAD_LLM_PROVIDER,
+            name.span,
+            format!("`{}` cannot be the name of a provider", name.text),
+        );
+        cx.report(problem.hint("use letters, digits, `-`, `_` and `.`"));
+        return None;
+    }
+    let scope = http.inside(node.block.as_deref()?);
+    let word = |name: &str| (scope.own(name).first()).and_then(|line| line.arguments.first());
+    let kind = word("api").map_or("openai", |word| &word.text);
+    let kind = APIS.iter().copied().find(|known| *known == kind)?;
+    let (api, usual) = Api::of_word(kind);
+    let address = match word("base_url") {
+        Some(word) => word.clone(),
+        None => Word {
+            text: usual.into(),
+            ..name.clone()
+        },
+    };
+    let (asking, reading, base_path) = peers(&address, &scope, upstreams, cx)?;
+    let fields = scope.own("header").iter().filter_map(|line| {
+        let [name, value] = line.arguments.as_slice() else {
+            return None;
+        };
+        field(name, value, cx)
+    });
+    let fields = fields.collect();
+    Some(Provider {
+        name: name.text.clone(),
+        kind,
+        api,
+        asking: Arc::new(asking),
+        reading: Arc::new(reading),
+        base_path,
+        key: word("api_key").map(|word| secret::secret(word, &scope, cx)),
+        fields,
+        span: name.span,
+    })
+}
+
+/// How a provider at an address is reached, how its answer is read, and the path of the address.
+fn peers(
+    address: &Word,
+    scope: &Scope<'_>,
+    upstreams: &mut Vec<Arc<Upstream>>,
+    cx: &mut Cx,
+) -> Option<(Proxy, Proxy, Box<[u8]>)> {
+    let place = Place {
+        name: b"",
+        refuses_path: None,
+        caches: &[],
+    };
+    if address.text.contains(['$', '?', '#']) {
+        let problem = Diagnostic::error(
+            Code::BAD_LLM_PROVIDER,
+            address.span,
+            format!("`{}` is not the address of an API", address.text),
+        );
+        cx.report(problem.hint("write it as `https://api.example.com/v1`"));
+        return None;
+    }
+    let (target, _) = proxy::target(address, Scheme::OF_PROXY, scope, place, upstreams, cx)?;
+    let typed::Target::Group { scheme, uri, .. } = &target else {
+        return None;
+    };
+    let base_path = uri.as_deref().unwrap_or_default();
+    let base_path = base_path.strip_suffix(b"/").unwrap_or(base_path).into();
+    let tls = scheme.is_secure().then(|| Arc::new(secured(scope)));
+    let made = |target, read_timeout| Proxy {
+        target,
+        tls: tls.clone(),
+        connect_timeout: scope.time("connect_timeout"),
+        read_timeout,
+        ..usual_proxy()
+    };
+    let again = match &target {
+        typed::Target::Group {
+            scheme,
+            upstream,
+            host,
+            port,
+            uri,
+        } => typed::Target::Group {
+            scheme: *scheme,
+            upstream: *upstream,
+            host: host.clone(),
+            port: port.clone(),
+            uri: uri.clone(),
+        },
+        typed::Target::Dynamic(_) => return None,
+    };
+    let asking = made(target, scope.time("first_token_timeout"));
+    let reading = made(again, scope.time("chunk_timeout"));
+    Some((asking, reading, base_path))
+}
+
+/// TLS with a provider: verified unless it is said otherwise.
+fn secured(scope: &Scope<'_>) -> PeerTls {
+    let verify = scope.own("ssl_verify").first();
+    let verify = verify.and_then(|line| line.arguments.first());
+    PeerTls {
+        protocols: Protocols {
+            tls12: true,
+            tls13: true,
+        },
+        suites: Suite::ALL.to_vec(),
+        groups: Group::USUAL.to_vec(),
+        name: Template::from_variable(Variable::Core(Core::ProxyHost)),
+        sends_name: true,
+        verify: verify.is_none_or(|word| &*word.text == "on"),
+        verify_depth: 100,
+        trusted: match scope.own("ssl_trusted_certificate") {
+            [] => None,
+            _ => tls::file(scope, "ssl_trusted_certificate"),
+        },
+        revoked: None,
+        certificate: None,
+        reuses_sessions: true,
+    }
+}
+
+/// What holds for every provider.
+fn usual_proxy() -> Proxy {
+    Proxy {
+        target: typed::Target::Dynamic(Template::default()),
+        schemes: Scheme::OF_PROXY,
+        tls: None,
+        set_fields: Vec::new(),
+        replaced: Vec::new(),
+        method: None,
+        body: None,
+        pass_request_headers: false,
+        pass_request_body: true,
+        http_version: HttpVersion::Http11,
+        hidden: Vec::new(),
+        ignored: Vec::new(),
+        redirects: Vec::new(),
+        cookie_domains: Vec::new(),
+        cookie_paths: Vec::new(),
+        cookie_flags: Vec::new(),
+        buffering: true,
+        buffer_size: HEAD,
+        buffers: WAITING,
+        request_buffering: true,
+        cache: None,
+        intercept_errors: false,
+        ignore_client_abort: false,
+        force_ranges: false,
+        pass_trailers: false,
+        bind: None,
+        socket_keepalive: true,
+        proxy_protocol: None,
+        connect_timeout: Duration::ZERO,
+        send_timeout: Duration::from_secs(60),
+        read_timeout: Duration::ZERO,
+        limit_rate: Template::from_text(b"0"),
+        next_upstream: NextUpstream::ERROR.or(NextUpstream::TIMEOUT),
+        next_upstream_tries: 0,
+        next_upstream_timeout: Duration::ZERO,
+        health_check: None,
+        priority: None,
+    }
+}
+
+/// A field for a provider: nothing that frames the call or belongs to its key.
+fn field(name: &Word, value: &Word, cx: &mut Cx) -> Option<(Box<[u8]>, Box<[u8]>)> {
+    const OURS: [&str; 7] = [
+        "host",
+        "connection",
+        "content-length",
+        "transfer-encoding",
+        "content-type",
+        "accept-encoding",
+        "expect",
+    ];
+    let is_token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+    let is_ours = OURS.iter().any(|ours| name.text.eq_ignore_ascii_case(ours));
+    if name.text.is_empty() || !name.text.bytes().all(is_token) || is_ours {
+        let problem = Diagnostic::error(
+            Code::BAD_FIELD_NAME,
+            name.span,
+            format!("`{}` cannot be given to a provider", name.text),
+        );
+        cx.report(problem.hint("name a field of the provider's API, such as `OpenAI-Project`"));
+        return None;
+    }
+    if value.text.bytes().any(|byte| byte < b' ' || byte == 0x7f) {
+        cx.error(
+            Code::BAD_FIELD_NAME,
+            value.span,
+            format!("the value of `{}` holds a control character", name.text),
+        );
+        return None;
+    }
+    Some((name.text.as_bytes().into(), value.text.as_bytes().into()))
+}
+
+fn model(node: &Node, http: &Scope<'_>, providers: &[Arc<Provider>], cx: &mut Cx) -> Option<Model> {
+    let name = node.arguments.first()?;
+    if name.text.is_empty() || name.text.len() > 128 || name.text.contains(char::is_control) {
+        let problem = Diagnostic::error(
+            Code::BAD_LLM_MODEL,
+            name.span,
+            "this cannot be the name of a model",
+        );
+        cx.report(problem.hint("write what clients ask for, such as `gpt-4o` or `chat`"));
+        return None;
+    }
+    let scope = http.inside(node.block.as_deref()?);
+    let lines = scope.own("target").iter();
+    let targets: Vec<Target> = lines
+        .filter_map(|line| target(line, providers, cx))
+        .collect();
+    if scope.own("target").is_empty() {
+        let problem = Diagnostic::error(
+            Code::BAD_LLM_MODEL,
+            name.span,
+            format!("nothing answers for the model `{}`", name.text),
+        );
+        cx.report(problem.hint("write `target PROVIDER/MODEL;` inside"));
+    }
+    Some(Model {
+        name: name.text.clone(),
+        targets,
+        span: name.span,
+    })
+}
+
+fn target(line: &Node, providers: &[Arc<Provider>], cx: &mut Cx) -> Option<Target> {
+    let word = line.arguments.first()?;
+    let wrong = |cx: &mut Cx, text: String, hint: String| {
+        let problem = Diagnostic::error(Code::BAD_LLM_MODEL, word.span, text);
+        cx.report(problem.hint(hint));
+    };
+    let Some((provider, model)) = word
+        .text
+        .split_once('/')
+        .filter(|(_, model)| !model.is_empty())
+    else {
+        let text = format!("`{}` names no model of a provider", word.text);
+        wrong(cx, text, "write it as `PROVIDER/MODEL`".to_owned());
+        return None;
+    };
+    let Some(position) = providers.iter().position(|known| *known.name == *provider) else {
+        let known: Vec<String> = providers
+            .iter()
+            .map(|known| format!("`{}`", known.name))
+            .collect();
+        let hint = match known.is_empty() {
+            true => format!("define it: `llm_provider {provider} {{ … }}`"),
+            false => format!("there are {}", known.join(", ")),
+        };
+        wrong(cx, format!("there is no `llm_provider {provider}`"), hint);
+        return None;
+    };
+    let weight = match parameter(line, "weight").map(str::parse) {
+        None => 1,
+        Some(Ok(weight @ 1..=1000)) => weight,
+        Some(_) => {
+            wrong(
+                cx,
+                "this weight is no share".to_owned(),
+                "write a number from 1 to 1000".to_owned(),
+            );
+            return None;
+        }
+    };
+    Some(Target {
+        provider: position,
+        model: model.into(),
+        weight,
+        is_backup: has_word(line, "backup"),
+    })
+}
+
+/// Tells of gateways in a block that nobody stands behind.
+pub fn warn_without_providers(block: &[Node], llm: &Llm, cx: &mut Cx) {
+    if !llm.providers.is_empty() {
+        return;
+    }
+    for line in block {
+        if &*line.name.text == "llm_gateway" {
+            let problem = Diagnostic::warning(
+                Code::NO_LLM_PROVIDER,
+                line.name.span,
+                "no provider stands behind this gateway",
+            );
+            let hint = "add one: `llm_provider openai { api_key env:OPENAI_API_KEY; }`";
+            cx.report(problem.hint(hint));
+        }
+        warn_without_providers(line.block.as_deref().unwrap_or_default(), llm, cx);
+    }
+}

@@ -1,0 +1,435 @@
+//! One provider is asked: the call goes out with the provider's own key, the head of the answer comes
+//! in, and its body is pulled from here.
+//!
+//! Nothing of the client's reaches a provider but the call itself and the fields named in [`PASSED`]:
+//! neither its address nor its cookies, and never its key.
+
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use crate::acme::secret::Secret;
+use crate::conf::typed::llm::{self, Api};
+use crate::conf::typed::log::Level;
+use crate::conf::typed::proxy::{NextUpstream, Proxy};
+use crate::http::buffer;
+use crate::http::exchange::Exchange;
+use crate::http::h1::framing;
+use crate::http::h1::write;
+use crate::http::head::Method;
+use crate::serve::downstream::{ClientError, Downstream};
+use crate::serve::generation::{Local, LocalUpstream};
+use crate::serve::peer::{Answering, Failure, PeerError, Question, Way};
+use crate::serve::peer_http1::poll_source;
+use crate::serve::proxy::{self, Plan, finish_attempt, log_event, push_attempt, try_peer};
+use crate::serve::relay::{Source, keep};
+use crate::serve::request_body::RequestBody;
+use crate::tls::client::Connectors;
+use crate::unit::clock;
+use crate::upstream::balance::Tried;
+use crate::upstream::group::Selected;
+
+/// Fields of a client's call that a provider may want: which version of its API is spoken, what is
+/// tried out, and what ties lines of logs together. A name that ends with `-` stands for all that begin
+/// with it.
+const PASSED: [&str; 12] = [
+    "accept",
+    "anthropic-beta",
+    "anthropic-dangerous-direct-browser-access",
+    "anthropic-version",
+    "content-type",
+    "idempotency-key",
+    "openai-beta",
+    "traceparent",
+    "tracestate",
+    "user-agent",
+    "x-goog-api-client",
+    "x-stainless-",
+];
+
+/// A provider as it is asked.
+#[derive(Debug)]
+pub struct Provider {
+    /// Its typed value.
+    pub conf: Arc<llm::Provider>,
+    plan: Plan,
+    /// Its key, or why there is none.
+    key: Option<Result<Secret, String>>,
+}
+
+impl Provider {
+    /// Takes what is needed of the generation's `connectors`, and reads the key.
+    pub fn new(conf: &Arc<llm::Provider>, connectors: &mut Connectors) -> Self {
+        let read = |source| Secret::read(source).map_err(|error| error.to_string());
+        Self {
+            plan: Plan::new(&conf.asking, connectors),
+            key: conf.key.as_ref().map(read),
+            conf: Arc::clone(conf),
+        }
+    }
+
+    /// Why it cannot be asked, if its key is not there.
+    pub fn trouble(&self) -> Option<&str> {
+        self.key.as_ref()?.as_ref().err().map(String::as_str)
+    }
+
+    /// A text in which its key is replaced by `***`.
+    pub fn mask(&self, text: &str) -> String {
+        match &self.key {
+            Some(Ok(key)) => key.mask(text),
+            _ => text.to_owned(),
+        }
+    }
+
+    /// The head of a call. `path` stands behind the path of its address and begins with a slash.
+    fn write_head(&self, exchange: &Exchange, path: &str, length: usize, out: &mut Vec<u8>) {
+        out.extend_from_slice(b"POST ");
+        out.extend_from_slice(&self.conf.base_path);
+        out.extend_from_slice(path.as_bytes());
+        out.extend_from_slice(b" HTTP/1.1\r\n");
+        write::push_field(out, b"Host", &exchange.proxy_host);
+        if let Some(Ok(key)) = &self.key {
+            let key = key.expose();
+            match self.conf.api {
+                Api::OpenAi | Api::Ollama => {
+                    write::push_field(out, b"Authorization", format!("Bearer {key}").as_bytes());
+                }
+                Api::Anthropic => write::push_field(out, b"x-api-key", key.as_bytes()),
+                Api::Gemini => write::push_field(out, b"x-goog-api-key", key.as_bytes()),
+            }
+        }
+        for (name, value) in &self.conf.fields {
+            write::push_field(out, name, value);
+        }
+        write::push_field(out, b"Content-Length", length.to_string().as_bytes());
+        // A stream that is packed cannot be passed on as it comes.
+        write::push_field(out, b"Accept-Encoding", b"identity");
+        let is_set = |name: &[u8]| {
+            let mut fields = self.conf.fields.iter();
+            fields.any(|(set, _)| set.eq_ignore_ascii_case(name))
+        };
+        let mut has_type = false;
+        for (_, name, value) in exchange.head.fields.iter() {
+            if is_passed(name) && !is_set(name) {
+                has_type |= name.eq_ignore_ascii_case(b"content-type");
+                write::push_field(out, name, value);
+            }
+        }
+        if !has_type {
+            write::push_field(out, b"Content-Type", b"application/json");
+        }
+        let mut fields = exchange.head.fields.iter();
+        let tells_version =
+            fields.any(|(_, name, _)| name.eq_ignore_ascii_case(b"anthropic-version"));
+        if self.conf.api == Api::Anthropic && !tells_version && !is_set(b"anthropic-version") {
+            write::push_field(out, b"anthropic-version", b"2023-06-01");
+        }
+        out.extend_from_slice(b"\r\n");
+    }
+}
+
+fn is_passed(name: &[u8]) -> bool {
+    PASSED.iter().any(|passed| match passed.strip_suffix('-') {
+        None => name.eq_ignore_ascii_case(passed.as_bytes()),
+        Some(_) => (name.get(..passed.len()))
+            .is_some_and(|start| start.eq_ignore_ascii_case(passed.as_bytes())),
+    })
+}
+
+/// Why no answer came of asking a provider.
+#[derive(Debug)]
+pub enum Fault {
+    /// None of its addresses could be reached, or it broke off before its answer began.
+    Unreachable,
+    /// It has no address that may be asked now.
+    NoPeer,
+    /// It took too long to begin.
+    TimedOut,
+    /// Its key is not there; the words say why, for the log.
+    NoKey,
+    /// TLS with it cannot be set up.
+    NoTls,
+}
+
+/// Asks a provider, at any of its addresses, and reads the head of its answer.
+pub async fn ask(
+    local: &Rc<Local>,
+    exchange: &mut Exchange,
+    downstream: &mut Downstream,
+    provider: &Provider,
+    path: &str,
+    body: Vec<u8>,
+) -> Result<Result<Incoming, Fault>, ClientError> {
+    let plan = &provider.plan;
+    let told = |exchange: &Exchange, words: std::fmt::Arguments<'_>| {
+        local.log(exchange, Level::Error, words);
+    };
+    if let Some(why) = provider.trouble() {
+        let name = &provider.conf.name;
+        told(
+            exchange,
+            format_args!("no key for the provider \"{name}\": {why}"),
+        );
+        return Ok(Err(Fault::NoKey));
+    }
+    let Ok(aim) = proxy::aim(local, exchange, &plan.proxy) else {
+        return Ok(Err(Fault::NoPeer));
+    };
+    let Ok(upstream) = aim.upstream(local, exchange, &plan.proxy).await else {
+        return Ok(Err(Fault::NoPeer));
+    };
+    let secure = match plan.secure(exchange) {
+        Ok(secure) => secure,
+        Err(reason) => {
+            told(
+                exchange,
+                format_args!("{reason} while connecting to upstream"),
+            );
+            return Ok(Err(Fault::NoTls));
+        }
+    };
+    let mut request = buffer::take_small();
+    provider.write_head(exchange, path, body.len(), &mut request);
+    let question = Question {
+        upstream: &upstream,
+        plan,
+        way: Way::of(&plan.proxy, secure, exchange),
+        head_end: request.len(),
+        request: &request,
+        http2: None,
+    };
+    let mut body = RequestBody::Memory(body);
+    let began = clock::now();
+    upstream.group.note_request(began);
+    let mut tried = Tried::with_limit(0);
+    let first = exchange.attempts.len();
+    exchange.peer_closes = false;
+    let outcome = loop {
+        let selected = match upstream.group.select(exchange, &mut tried, clock::now()) {
+            Ok(selected) => selected,
+            Err(none) => {
+                told(
+                    exchange,
+                    format_args!("no live upstreams while connecting to upstream"),
+                );
+                push_attempt(exchange, &none.label, &none.label, None, first);
+                finish_attempt(exchange, 502);
+                break Err(Fault::NoPeer);
+            }
+        };
+        match ask_peer(
+            local, exchange, downstream, &question, &selected, &mut body, first,
+        )
+        .await?
+        {
+            Ok(answering) => {
+                break Ok(Incoming::new(
+                    answering, selected, body, &upstream, provider, exchange,
+                ));
+            }
+            Err(failure) => {
+                let event = selected.fail(clock::now());
+                log_event(local, exchange, event);
+                if failure.is_before_request() && tried.may_continue() {
+                    continue;
+                }
+                break Err(match failure.condition() {
+                    NextUpstream::TIMEOUT => Fault::TimedOut,
+                    _ => Fault::Unreachable,
+                });
+            }
+        }
+    };
+    buffer::give_back(request);
+    Ok(outcome)
+}
+
+/// Asks at one address. A connection that was kept may have been closed at any time: then the call is
+/// owed a fresh one, once.
+async fn ask_peer(
+    local: &Rc<Local>,
+    exchange: &mut Exchange,
+    downstream: &mut Downstream,
+    question: &Question<'_>,
+    selected: &Selected,
+    body: &mut RequestBody,
+    first: usize,
+) -> Result<Result<Answering, PeerError>, ClientError> {
+    let mut may_reuse = true;
+    loop {
+        let target = selected.target();
+        let (label, name) = (&target.label, &target.server_name);
+        push_attempt(exchange, label, name, Some(target.traffic_id), first);
+        let (is_reused, asked) =
+            try_peer(question, selected, may_reuse, exchange, downstream, body).await;
+        let failure = match asked {
+            Ok(answering) => return Ok(Ok(answering)),
+            Err(Failure::Client(error)) => {
+                finish_attempt(exchange, 499);
+                return Err(error);
+            }
+            Err(Failure::Peer(error)) => error,
+        };
+        let doing = failure.doing();
+        local.log(
+            exchange,
+            Level::Error,
+            format_args!("{failure} while {doing}"),
+        );
+        finish_attempt(exchange, failure.status());
+        // Nothing of an answer was read.
+        if is_reused && failure.condition() == NextUpstream::ERROR {
+            may_reuse = false;
+            if let Some(attempt) = exchange.attempts.last_mut() {
+                attempt.peer = None;
+            }
+            continue;
+        }
+        return Ok(Err(failure));
+    }
+}
+
+/// An answer of a provider: its head is in the exchange, its body is pulled from here.
+pub struct Incoming {
+    source: Source,
+    selected: Selected,
+    /// What was sent; over HTTP/2 the rest of it may still be on its way.
+    sent: RequestBody,
+    upstream: Rc<LocalUpstream>,
+    reading: Arc<Proxy>,
+    status: u16,
+    /// What came with the head was taken.
+    has_begun: bool,
+}
+
+impl Incoming {
+    fn new(
+        answering: Answering,
+        selected: Selected,
+        sent: RequestBody,
+        upstream: &Rc<LocalUpstream>,
+        provider: &Provider,
+        exchange: &Exchange,
+    ) -> Self {
+        let head = &exchange.upstream_head;
+        // One whose length nobody understands is read to the end of the connection, and not kept.
+        let length = framing::response_body(Method::Post, head);
+        let length = length.unwrap_or(framing::BodyLength::UntilClose);
+        let mut source = Source::new(answering, length, head.length);
+        source.sink().collected = Some(Vec::new());
+        Self {
+            source,
+            selected,
+            sent,
+            upstream: Rc::clone(upstream),
+            reading: Arc::clone(&provider.conf.reading),
+            status: head.status,
+            has_begun: false,
+        }
+    }
+
+    /// The next bytes of the body; none when all of it was received. What the client sends is not
+    /// looked at.
+    pub fn poll_bytes(
+        &mut self,
+        context: &mut Context<'_>,
+        exchange: &mut Exchange,
+        downstream: &mut Downstream,
+    ) -> Poll<Result<Vec<u8>, PeerError>> {
+        if !self.has_begun {
+            self.has_begun = true;
+            if let Source::Http1(_, body) = &mut self.source {
+                body.take_read(exchange, downstream, false)?;
+            }
+        }
+        loop {
+            let collected = self.source.sink().collected.get_or_insert_default();
+            if !collected.is_empty() {
+                return Poll::Ready(Ok(std::mem::take(collected)));
+            }
+            if self.source.is_complete() {
+                return Poll::Ready(Ok(Vec::new()));
+            }
+            let reading = &*self.reading;
+            let polled = match &mut self.source {
+                Source::Http1(link, body) => {
+                    poll_source(context, exchange, downstream, link, body, reading)
+                }
+                Source::Http2(stream) => {
+                    let sent = &mut self.sent;
+                    match stream.poll_request(context, exchange, downstream, sent, reading) {
+                        Poll::Ready(Err(Failure::Peer(error))) => return Poll::Ready(Err(error)),
+                        Poll::Ready(_) | Poll::Pending => {}
+                    }
+                    stream.poll_answer(context, exchange, downstream, reading)
+                }
+            };
+            match polled {
+                Poll::Ready(Ok(())) => {}
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+    }
+
+    /// The whole body, up to `most` bytes; `Err(None)` if it is longer. Given up when the client goes.
+    pub async fn whole(
+        &mut self,
+        exchange: &mut Exchange,
+        downstream: &mut Downstream,
+        most: usize,
+    ) -> Result<Result<Vec<u8>, Option<PeerError>>, ClientError> {
+        let mut whole = Vec::new();
+        loop {
+            let bytes = poll_fn(|context| {
+                if let Poll::Ready(read) = self.poll_bytes(context, exchange, downstream) {
+                    return Poll::Ready(Ok(read));
+                }
+                match downstream.poll_gone(context) {
+                    Poll::Ready(_) => Poll::Ready(Err(ClientError::Closed(None))),
+                    Poll::Pending => Poll::Pending,
+                }
+            })
+            .await?;
+            match bytes {
+                Ok(bytes) if bytes.is_empty() => return Ok(Ok(whole)),
+                Ok(bytes) if whole.len() + bytes.len() > most => return Ok(Err(None)),
+                Ok(bytes) if whole.is_empty() => whole = bytes,
+                Ok(bytes) => whole.extend_from_slice(&bytes),
+                Err(error) => return Ok(Err(Some(error))),
+            }
+        }
+    }
+
+    /// All of it was used as it should be: the connection may serve again.
+    pub fn succeed(self, local: &Local, exchange: &mut Exchange) {
+        if let Some(attempt) = exchange.attempts.last_mut() {
+            attempt.response_length = self.source.received();
+        }
+        finish_attempt(exchange, self.status);
+        if let Source::Http1(link, body) = self.source {
+            keep(
+                &self.upstream,
+                &self.reading,
+                &self.selected,
+                exchange,
+                link,
+                &body,
+            );
+        }
+        let attempt = exchange.attempts.last();
+        let time = attempt
+            .and_then(|attempt| attempt.response_time)
+            .unwrap_or_default();
+        let event = self.selected.succeed(exchange, time, clock::now());
+        log_event(local, exchange, event);
+    }
+
+    /// It is worth nothing, and that is the provider's fault.
+    pub fn fail(self, local: &Local, exchange: &mut Exchange) {
+        finish_attempt(exchange, self.status);
+        let event = self.selected.fail(clock::now());
+        log_event(local, exchange, event);
+    }
+}

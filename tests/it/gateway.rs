@@ -1,0 +1,312 @@
+//! `llm_gateway`: calls of language models, to providers that do what the model's name says.
+
+use serde_json::{Value, json};
+
+use crate::support::backend::Backend;
+use crate::support::client::Answer;
+use crate::support::model::{self, WORDS};
+use crate::support::server::{Server, Setup, eventually};
+
+/// A gateway before one provider that speaks OpenAI's API, one that speaks Anthropic's, and one that is
+/// not there.
+fn gateway(openai: &Backend, anthropic: &Backend, models: &str) -> Server {
+    Setup::http(&format!(
+        "llm_provider one {{ base_url http://%ONE%/v1; api_key file:%PREFIX%/one.key; }}
+         llm_provider two {{ api anthropic; base_url http://%TWO%; api_key file:%PREFIX%/two.key;
+            header X-Team blue; }}
+         llm_provider gone {{ base_url http://127.0.0.1:%NOBODY%/v1; }}
+         {models}
+         server {{ listen %LISTEN1%; location /v1/ {{ llm_gateway; }} location /below/ {{ llm_gateway; }} }}"
+    ))
+    .set("ONE", openai.address())
+    .set("TWO", anthropic.address())
+    .set("NOBODY", "1")
+    .file("one.key", "sk-of-one-0123456789\n")
+    .file("two.key", "sk-ant-of-two-0123456789\n")
+    .start()
+}
+
+fn post(server: &Server, path: &str, fields: &str, call: &Value) -> Answer {
+    let body = call.to_string();
+    let length = body.len();
+    server.connect(1).ask(&format!(
+        "POST {path} HTTP/1.1\r\nHost: ai.example\r\nContent-Type: application/json\r\n\
+         Content-Length: {length}\r\n{fields}\r\n{body}"
+    ))
+}
+
+fn chat(server: &Server, model: &str, more: Value) -> Answer {
+    let mut call = json!({ "model": model, "messages": [{ "role": "user", "content": "Hello?" }] });
+    for (name, value) in more.as_object().expect("members") {
+        call[name] = value.clone();
+    }
+    post(server, "/v1/chat/completions", "", &call)
+}
+
+fn read(answer: &Answer) -> Value {
+    serde_json::from_slice(&answer.body).unwrap_or_else(|_| panic!("JSON: {}", answer.text()))
+}
+
+/// The data of a stream's events.
+fn events(answer: &Answer) -> Vec<String> {
+    let text = answer.text();
+    let data = text.lines().filter_map(|line| line.strip_prefix("data: "));
+    data.map(str::to_owned).collect()
+}
+
+/// What an answer of OpenAI's API says, piece by piece.
+fn said(answer: &Answer) -> String {
+    let chunks = events(answer).into_iter().filter(|data| data != "[DONE]");
+    let words = chunks.map(|data| {
+        let chunk: Value = serde_json::from_str(&data).expect("JSON");
+        chunk["choices"][0]["delta"]["content"]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned()
+    });
+    words.collect()
+}
+
+#[test]
+fn a_call_reaches_its_provider_with_the_gateways_key_and_nothing_else_of_the_client() {
+    let (one, two) = (model::openai(), model::anthropic());
+    let server = gateway(&one, &two, "llm_model chat { target one/say; }");
+    let call = json!({ "model": "chat", "messages": [{ "role": "user", "content": "Hello?" }],
+        "temperature": 0.50, "of_tomorrow": { "b": 1, "a": [1.0e2] } });
+    let answer = post(
+        &server,
+        "/v1/chat/completions",
+        "Authorization: Bearer oc-of-the-client\r\nCookie: a=b\r\nX-Forwarded-For: 192.0.2.1\r\n\
+         OpenAI-Beta: tomorrow\r\n",
+        &call,
+    );
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    assert_eq!(answer.value("Content-Type"), Some("application/json"));
+    assert_eq!(answer.value("x-openclaw-model"), Some("one/say"));
+    assert_eq!(answer.value("x-openclaw-attempts"), Some("one/say:ok"));
+    let told = read(&answer);
+    assert_eq!(told["choices"][0]["message"]["content"], WORDS.concat());
+    assert_eq!(told["model"], "chat");
+
+    let seen = one.seen();
+    let asked = &seen[0];
+    assert_eq!(asked.head.line, "POST /v1/chat/completions HTTP/1.1");
+    assert_eq!(
+        asked.head.value("Authorization"),
+        Some("Bearer sk-of-one-0123456789")
+    );
+    assert_eq!(asked.head.value("OpenAI-Beta"), Some("tomorrow"));
+    for absent in ["Cookie", "X-Forwarded-For", "x-api-key"] {
+        assert_eq!(asked.head.value(absent), None, "{absent}");
+    }
+    // Byte for byte what the client wrote, but for the model.
+    let expected = call.to_string().replace("\"chat\"", "\"say\"");
+    assert_eq!(String::from_utf8_lossy(&asked.body), expected);
+}
+
+#[test]
+fn a_stream_passes_event_by_event_and_its_usage_only_to_who_asked() {
+    let (one, two) = (model::openai(), model::anthropic());
+    let server = gateway(&one, &two, "llm_model chat { target one/say; }");
+    let answer = chat(&server, "chat", json!({ "stream": true }));
+    assert_eq!(answer.status, 200);
+    assert_eq!(answer.value("Content-Type"), Some("text/event-stream"));
+    assert_eq!(said(&answer), WORDS.concat());
+    let data = events(&answer);
+    assert_eq!(data.last().map(String::as_str), Some("[DONE]"));
+    assert!(!answer.text().contains("\"usage\""), "{}", answer.text());
+    // The gateway asked all the same: it has to know.
+    let call: Value = serde_json::from_slice(&one.seen()[0].body).expect("JSON");
+    assert_eq!(call["stream_options"]["include_usage"], true);
+
+    let more = json!({ "stream": true, "stream_options": { "include_usage": true } });
+    let answer = chat(&server, "chat", more);
+    assert!(
+        answer.text().contains("\"completion_tokens\":12"),
+        "{}",
+        answer.text()
+    );
+}
+
+#[test]
+fn messages_of_anthropic_go_to_a_provider_of_that_api() {
+    let (one, two) = (model::openai(), model::anthropic());
+    let server = gateway(&one, &two, "");
+    let call = json!({ "model": "two/say", "max_tokens": 100,
+        "messages": [{ "role": "user", "content": "Hello?" }] });
+    let fields = "x-api-key: oc-of-the-client\r\nanthropic-version: 2026-10-21\r\n";
+    let answer = post(&server, "/v1/messages", fields, &call);
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    assert!(answer.value("request-id").is_some());
+    assert_eq!(read(&answer)["content"][0]["text"], WORDS.concat());
+    let seen = two.seen();
+    let head = &seen[0].head;
+    assert_eq!(head.line, "POST /v1/messages HTTP/1.1");
+    assert_eq!(head.value("x-api-key"), Some("sk-ant-of-two-0123456789"));
+    assert_eq!(head.value("anthropic-version"), Some("2026-10-21"));
+    assert_eq!(head.value("X-Team"), Some("blue"));
+
+    let mut streamed = call.clone();
+    streamed["stream"] = json!(true);
+    let answer = post(&server, "/v1/messages", fields, &streamed);
+    let text = answer.text();
+    assert!(
+        text.contains("event: message_start") && text.contains("event: message_stop"),
+        "{text}"
+    );
+}
+
+#[test]
+fn a_location_may_lie_above_the_path_of_the_api() {
+    let (one, two) = (model::openai(), model::anthropic());
+    let server = gateway(&one, &two, "");
+    let call = json!({ "model": "one/say", "messages": [] });
+    let answer = post(&server, "/below/v1/chat/completions", "", &call);
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    assert_eq!(post(&server, "/below/nothing/here", "", &call).status, 404);
+}
+
+#[test]
+fn the_next_provider_answers_when_one_fails_before_its_answer_begins() {
+    let (one, two) = (model::openai(), model::anthropic());
+    for bad in [
+        "gone/say",
+        "one/status-500",
+        "one/status-429",
+        "one/status-401",
+        "one/empty",
+        "one/error-inside",
+        "one/cut-before",
+    ] {
+        let model = format!("llm_model chat {{ target {bad}; target one/say backup; }}");
+        let server = gateway(&one, &two, &model);
+        for stream in [false, true] {
+            let answer = chat(&server, "chat", json!({ "stream": stream }));
+            assert_eq!(answer.status, 200, "{bad}: {}", answer.text());
+            let text = match stream {
+                true => said(&answer),
+                false => read(&answer)["choices"][0]["message"]["content"].to_string(),
+            };
+            assert_eq!(text.trim_matches('"'), WORDS.concat(), "{bad} {stream}");
+            let attempts = answer.value("x-openclaw-attempts").unwrap_or_default();
+            assert!(
+                attempts.starts_with(bad) && attempts.ends_with(",one/say:ok"),
+                "{attempts}"
+            );
+            assert_eq!(answer.value("x-openclaw-model"), Some("one/say"));
+        }
+    }
+}
+
+#[test]
+fn a_fault_of_the_call_itself_is_told_at_once() {
+    let (one, two) = (model::openai(), model::anthropic());
+    let server = gateway(
+        &one,
+        &two,
+        "llm_model chat { target one/status-400; target one/say backup; }",
+    );
+    let answer = chat(&server, "chat", json!({}));
+    assert_eq!(answer.status, 400, "{}", answer.text());
+    assert_eq!(read(&answer)["error"]["message"], "no luck: 400");
+    assert_eq!(answer.value("x-should-retry"), Some("false"));
+    assert_eq!(one.seen().len(), 1);
+}
+
+#[test]
+fn a_stream_that_breaks_off_ends_with_an_error_and_without_a_terminator() {
+    let (one, two) = (model::openai(), model::anthropic());
+    let server = gateway(
+        &one,
+        &two,
+        "llm_model chat { target one/cut; target one/say backup; }",
+    );
+    let answer = chat(&server, "chat", json!({ "stream": true }));
+    assert_eq!(answer.status, 200);
+    let data = events(&answer);
+    let last: Value = serde_json::from_str(data.last().expect("events")).expect("JSON");
+    assert_eq!(last["error"]["code"], "upstream_truncated", "{data:?}");
+    assert_eq!(one.seen().len(), 1);
+    let call = json!({ "model": "two/cut", "max_tokens": 9, "stream": true, "messages": [] });
+    let answer = post(&server, "/v1/messages", "", &call);
+    let text = answer.text();
+    assert!(
+        text.contains("event: error") && !text.contains("message_stop"),
+        "{text}"
+    );
+}
+
+#[test]
+fn when_everybody_fails_the_client_is_told_what_was_tried() {
+    let (one, two) = (model::openai(), model::anthropic());
+    let server = gateway(
+        &one,
+        &two,
+        "llm_model chat { target one/status-503; target gone/say backup; }",
+    );
+    let answer = chat(&server, "chat", json!({}));
+    assert_eq!(answer.status, 502, "{}", answer.text());
+    let error = &read(&answer)["error"];
+    let message = error["message"].as_str().expect("words");
+    assert!(
+        message.contains("one/status-503:503,gone/say:unreachable"),
+        "{message}"
+    );
+    assert_eq!(error["code"], "upstream_error");
+}
+
+#[test]
+fn what_cannot_be_understood_is_told_in_the_clients_own_format() {
+    let (one, two) = (model::openai(), model::anthropic());
+    let server = gateway(&one, &two, "llm_model gpt-4o { target one/say; }");
+    let unknown = chat(&server, "gpt-4", json!({}));
+    assert_eq!(unknown.status, 404);
+    let error = &read(&unknown)["error"];
+    assert_eq!(
+        (&error["code"], &error["param"]),
+        (&json!("model_not_found"), &json!("model"))
+    );
+    assert!(
+        error["message"]
+            .as_str()
+            .expect("words")
+            .contains("did you mean gpt-4o?")
+    );
+
+    let broken = server.connect(1).ask(
+        "POST /v1/messages HTTP/1.1\r\nHost: a\r\nx-api-key: k\r\nanthropic-version: 2023-06-01\r\n\
+         Content-Length: 5\r\n\r\n{\"a\":",
+    );
+    assert_eq!(broken.status, 400);
+    let told = read(&broken);
+    assert_eq!(
+        (&told["type"], &told["error"]["type"]),
+        (&json!("error"), &json!("invalid_request_error"))
+    );
+    let twice = "{\"model\":\"gpt-4o\",\"model\":\"x\",\"messages\":[]}";
+    let answer = server.connect(1).ask(&format!(
+        "POST /v1/chat/completions HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n\r\n{twice}",
+        twice.len()
+    ));
+    assert_eq!(
+        (answer.status, &read(&answer)["error"]["code"]),
+        (400, &json!("invalid_json"))
+    );
+    assert_eq!(one.seen().len(), 0);
+}
+
+#[test]
+fn a_client_that_leaves_ends_the_call_at_its_provider() {
+    let (one, two) = (model::openai(), model::anthropic());
+    let server = gateway(&one, &two, "");
+    let body = json!({ "model": "one/hang", "stream": true, "messages": [] }).to_string();
+    let mut client = server.connect(1);
+    client.send(format!(
+        "POST /v1/chat/completions HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    ));
+    eventually("the call arrived", || (one.seen().len() == 1).then_some(()));
+    assert_eq!(one.open(), 1);
+    drop(client);
+    eventually("the provider is let go", || (one.open() == 0).then_some(()));
+}
