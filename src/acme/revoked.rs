@@ -73,5 +73,114 @@ pub async fn is_revoked(
     let found = tokio::task::spawn_blocking(move || {
         revocation::is_listed(answer.body(), &certificate, &issuer)
     });
-    found.await.ok()
+    found.await.ok()?
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+
+    use rcgen::{
+        BasicConstraints, CertificateParams, CertificateRevocationListParams, CertifiedIssuer,
+        CrlDistributionPoint, DnType, IsCa, KeyIdMethod, KeyPair, KeyUsagePurpose,
+        RevokedCertParams, SerialNumber, date_time_ymd,
+    };
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpListener;
+
+    use super::*;
+    use crate::tls::fetch::Trust;
+
+    type Issuer = CertifiedIssuer<'static, KeyPair>;
+
+    fn authority(name: &str) -> Issuer {
+        let mut parameters = CertificateParams::new(Vec::new()).expect("no names");
+        parameters.distinguished_name.push(DnType::CommonName, name);
+        parameters.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        parameters.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+        let key = KeyPair::generate().expect("a key");
+        CertifiedIssuer::self_signed(parameters, key).expect("signed")
+    }
+
+    fn list(issuer: &Issuer, serial: u64) -> Vec<u8> {
+        let list = CertificateRevocationListParams {
+            this_update: date_time_ymd(2020, 1, 1),
+            next_update: date_time_ymd(2090, 1, 1),
+            crl_number: SerialNumber::from(1),
+            issuing_distribution_point: None,
+            revoked_certs: vec![RevokedCertParams {
+                serial_number: SerialNumber::from(serial),
+                revocation_time: date_time_ymd(2021, 1, 1),
+                reason_code: None,
+                invalidity_date: None,
+            }],
+            key_identifier_method: KeyIdMethod::Sha256,
+        };
+        list.signed_by(issuer).expect("signed").der().to_vec()
+    }
+
+    /// A certificate with its chain, whose list is found there.
+    fn certificate(issuer: &Issuer, serial: u64, list: &str) -> Vec<CertificateDer<'static>> {
+        let mut parameters = CertificateParams::new(vec!["a.test".into()]).expect("a name");
+        parameters.serial_number = Some(SerialNumber::from(serial));
+        parameters.crl_distribution_points = vec![CrlDistributionPoint {
+            uris: vec![list.to_owned()],
+        }];
+        let key = KeyPair::generate().expect("a key");
+        let own = parameters.signed_by(&key, issuer).expect("signed");
+        vec![own.der().clone(), issuer.der().clone()]
+    }
+
+    /// Answers whoever asks with this.
+    async fn answering(body: Vec<u8>) -> SocketAddr {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("bound");
+        let address = listener.local_addr().expect("an address");
+        tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                let mut request = [0; 4096];
+                let _ = stream.read(&mut request).await;
+                let head = format!(
+                    "HTTP/1.1 200 OK\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
+                    body.len()
+                );
+                let _ = stream.write_all(head.as_bytes()).await;
+                let _ = stream.write_all(&body).await;
+            }
+        });
+        address
+    }
+
+    #[tokio::test]
+    async fn a_list_that_the_issuer_signed_says_who_is_revoked_and_no_other_does() {
+        let issuer = authority("list authority");
+        let fetcher = Fetcher::new(Trust::Anything).expect("a fetcher");
+        let revoked = async |answer: Vec<u8>, serial: u64, with_lists: bool| {
+            let url = format!("http://{}/list", answering(answer).await);
+            let chain = certificate(&issuer, serial, &url);
+            let facts = Facts::read(&chain[0]).expect("a certificate");
+            assert_eq!(facts.revocation_lists, [url]);
+            is_revoked(&chain, &facts, &fetcher, with_lists).await
+        };
+        assert_eq!(revoked(list(&issuer, 7), 7, true).await, Some(true));
+        assert_eq!(revoked(list(&issuer, 7), 8, true).await, Some(false));
+        assert_eq!(revoked(list(&issuer, 7), 7, false).await, None);
+        // Its name alone does not make it the issuer.
+        let other = authority("list authority");
+        assert_eq!(revoked(list(&other, 7), 7, true).await, None);
+        assert_eq!(revoked(b"garbage".to_vec(), 7, true).await, None);
+    }
+
+    #[tokio::test]
+    async fn who_does_not_answer_says_nothing() {
+        let issuer = authority("list authority");
+        let closed = {
+            let listener = TcpListener::bind("127.0.0.1:0").await.expect("bound");
+            listener.local_addr().expect("an address")
+        };
+        let chain = certificate(&issuer, 7, &format!("http://{closed}/list"));
+        let facts = Facts::read(&chain[0]).expect("a certificate");
+        let fetcher = Fetcher::new(Trust::Anything).expect("a fetcher");
+        assert_eq!(is_revoked(&chain, &facts, &fetcher, true).await, None);
+        assert_eq!(is_revoked(&chain[..1], &facts, &fetcher, true).await, None);
+    }
 }

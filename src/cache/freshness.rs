@@ -400,13 +400,21 @@ fn push_line(lines: &mut Vec<u8>, name: &[u8], value: &[u8]) {
 /// Reads stored lines back.
 pub fn read_fields(lines: &[u8], into: &mut Fields) {
     into.clear();
-    let mut rest = lines;
-    while let Some(end) = memchr::memmem::find(rest, b"\r\n") {
-        let line = &rest[..end];
-        rest = &rest[end + 2..];
-        if let Some(colon) = memchr::memmem::find(line, b": ") {
-            into.push(&line[..colon], &line[colon + 2..]);
+    into.bytes.extend_from_slice(lines);
+    let (bytes, mut list) = into.parts();
+    let mut start = 0;
+    // Neither a name nor a value has a line's end in it, and no name a colon.
+    while let Some(length) = memchr::memchr(b'\n', &bytes[start..]) {
+        let line = &bytes[start..start + length];
+        let line = line.strip_suffix(b"\r").unwrap_or(line);
+        if let Some(colon) = memchr::memchr(b':', line)
+            && line.get(colon + 1) == Some(&b' ')
+        {
+            let name = start..start + colon;
+            let known = Known::of(&line[..colon]);
+            list.add(known, name, start + colon + 2..start + line.len());
         }
+        start += length + 1;
     }
 }
 

@@ -1,7 +1,10 @@
-//! `openclaw audit`: the TLS of the configuration's servers as strangers see it, graded.
+//! `openclaw audit`: the TLS of the configuration's servers as strangers see it, graded; where nobody
+//! listens yet, as they would see it.
 
+use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs as _};
 use std::path::Path;
+use std::sync::Arc;
 
 use serde::Serialize;
 
@@ -12,6 +15,8 @@ use super::words::Daemon;
 use super::{conf_file, print};
 use crate::conf::typed::Config;
 use crate::conf::typed::listen::Address;
+use crate::conf::typed::location::Server;
+use crate::conf::typed::tls::ServerTls;
 use crate::tls::audit::{Audit, Grade, grade};
 use crate::tls::clients::certificates_of;
 use crate::unit::clock;
@@ -23,6 +28,25 @@ struct Target {
     name: Option<String>,
     /// Where the same name is served without TLS.
     plain: Option<SocketAddr>,
+    /// What the configuration says of it, if it says anything.
+    server: Option<Arc<Server>>,
+}
+
+impl Target {
+    /// What is written of it, with what it sends as HSTS.
+    fn written(&self) -> Option<(&ServerTls, Option<String>)> {
+        let server = self.server.as_ref()?;
+        let settings = &server.settings;
+        let added = (settings.add_headers.iter()).find(|field| {
+            field
+                .name
+                .eq_ignore_ascii_case(b"strict-transport-security")
+        });
+        let value = settings.hsts.as_deref();
+        let value = value.or_else(|| added.and_then(|field| field.value.literal()));
+        let value = value.map(|value| String::from_utf8_lossy(value).into_owned());
+        Some((server.tls.as_deref()?, value))
+    }
 }
 
 /// What is printed of one.
@@ -35,6 +59,8 @@ struct Report {
     /// The grade if the certificate were trusted.
     if_trusted: Option<&'static str>,
     error: Option<String>,
+    /// Nobody listens there: it is what the configuration says.
+    is_foreseen: bool,
     findings: Vec<Finding>,
 }
 
@@ -82,11 +108,24 @@ fn look(target: &Target, more: &[rustls::pki_types::CertificateDer<'static>]) ->
         grade: None,
         if_trusted: None,
         error: None,
+        is_foreseen: false,
         findings: Vec::new(),
     };
-    let seen = match audit.look(target.plain) {
-        Ok(seen) => seen,
-        Err(error) => {
+    let looked = audit.look(target.plain);
+    let refused = |error: &std::io::Error| error.kind() == ErrorKind::ConnectionRefused;
+    let seen = match (looked, target.written()) {
+        (Ok(seen), _) => seen,
+        (Err(error), Some((tls, hsts))) if refused(&error) => match audit.foresee(tls, hsts) {
+            Ok(seen) => {
+                report.is_foreseen = true;
+                seen
+            }
+            Err(why) => {
+                report.error = Some(format!("nobody listens there, and {why}"));
+                return (report, false);
+            }
+        },
+        (Err(error), _) => {
             report.error = Some(error.to_string());
             return (report, false);
         }
@@ -122,6 +161,7 @@ fn targets(what: Option<&str>, daemon: &Daemon) -> Result<Vec<Target>, Failure> 
             address,
             name,
             plain: None,
+            server: None,
         }]);
     }
     let (_, config) = conf_file::read_good(daemon)?;
@@ -160,16 +200,16 @@ fn targets_of(config: &Config, what: Option<&str>) -> Vec<Target> {
             continue;
         }
         // The same name without TLS, here or in a server of its own.
-        let own =
-            |(other, server): (usize, &std::sync::Arc<crate::conf::typed::location::Server>)| {
-                let is_same = server.primary_name == http.servers[position].primary_name;
-                is_same.then(|| of(false, other).next()).flatten()
-            };
+        let own = |(other, server): (usize, &Arc<Server>)| {
+            let is_same = server.primary_name == http.servers[position].primary_name;
+            is_same.then(|| of(false, other).next()).flatten()
+        };
         let plain = http.servers.iter().enumerate().find_map(own);
         targets.extend(of(true, position).map(|address| Target {
             address,
             name: name.clone(),
             plain,
+            server: Some(Arc::clone(server)),
         }));
     }
     targets
@@ -203,6 +243,9 @@ fn text(reports: &[Report], paint: Paint) -> String {
             _ => paint.bad(grade),
         };
         out.push_str(&format!("{server}: {shown}"));
+        if report.is_foreseen {
+            out.push_str(" by the configuration, nobody listens there yet");
+        }
         if let Some(other) = report.if_trusted.filter(|other| *other != grade) {
             out.push_str(&format!(" ({other} if it were trusted)"));
         }

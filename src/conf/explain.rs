@@ -633,6 +633,36 @@ codes! {
         "http { server {\n    listen 8443 ssl; ssl_certificate a.pem; ssl_certificate_key a.key;\n    ssl_stapling_responder ocsp.example;\n} }",
         "http { server {\n    listen 8443 ssl; ssl_certificate a.pem; ssl_certificate_key a.key;\n    ssl_stapling_responder http://ocsp.example/;\n} }"
     }
+    "E230" STATUS_WITHOUT_AUTHORITY "an authority is to be asked that nobody knows" {
+        "`ssl_ocsp` asks the authority of a client's certificate about it. With \
+         `ssl_verify_client optional_no_ca` it may be anybody's, and whoever made the certificate would \
+         be asked whether it is good.",
+        "http { server {\n    listen 8443 ssl; ssl_certificate a.pem; ssl_certificate_key a.key;\n    ssl_client_certificate ca.pem; ssl_ocsp on; ssl_verify_client optional_no_ca;\n} }",
+        "http { server {\n    listen 8443 ssl; ssl_certificate a.pem; ssl_certificate_key a.key;\n    ssl_client_certificate ca.pem; ssl_ocsp on; ssl_verify_client optional;\n} }"
+    }
+    "E231" CONFLICTING_STATUS_CACHE "an OCSP cache with two sizes" {
+        "Servers that name the same cache share it, so it has one size.",
+        "http { server {\n    listen 8443 ssl; ssl_certificate a.pem; ssl_certificate_key a.key;\n    ssl_ocsp_cache shared:a:1m; } server { listen 8444 ssl; ssl_certificate a.pem; ssl_certificate_key a.key; ssl_ocsp_cache shared:a:2m;\n} }",
+        "http { server {\n    listen 8443 ssl; ssl_certificate a.pem; ssl_certificate_key a.key;\n    ssl_ocsp_cache shared:a:1m; } server { listen 8444 ssl; ssl_certificate a.pem; ssl_certificate_key a.key; ssl_ocsp_cache shared:a:1m;\n} }"
+    }
+    "W230" STATUS_WITHOUT_CLIENTS "nobody to ask about" {
+        "`ssl_ocsp` asks about the certificates of clients, and without `ssl_verify_client` they show none.",
+        "http { server {\n    listen 8443 ssl; ssl_certificate a.pem; ssl_certificate_key a.key;\n    ssl_client_certificate ca.pem; ssl_ocsp on;\n} }",
+        "http { server {\n    listen 8443 ssl; ssl_certificate a.pem; ssl_certificate_key a.key;\n    ssl_client_certificate ca.pem; ssl_ocsp on; ssl_verify_client on;\n} }"
+    }
+    "W231" NO_HTTP3 "HTTP/3 is not served" {
+        "QUIC is not spoken here, so that nothing listens on UDP. The file is good all the same, and works \
+         with nginx too: clients get HTTP/2 over TLS, at the addresses with `ssl`. A server that listens \
+         with `quic` only gets TLS over TCP at that address.",
+        "http { server {\n    listen 8443 quic; listen 8443 ssl; ssl_certificate a.pem; ssl_certificate_key a.key;\n} }",
+        "http { server {\n    listen 8443 ssl; ssl_certificate a.pem; ssl_certificate_key a.key;\n} }"
+    }
+    "W232" HTTP3_ANNOUNCED "HTTP/3 is announced and not served" {
+        "`Alt-Svc` with `h3` sends browsers to UDP, where nobody answers. They come back over TCP, and try \
+         again later.",
+        "http { server {\n    listen 8443 ssl; ssl_certificate a.pem; ssl_certificate_key a.key;\n    add_header Alt-Svc 'h3=\":8443\"; ma=86400';\n} }",
+        "http { server {\n    listen 8443 ssl; ssl_certificate a.pem; ssl_certificate_key a.key;\n} }"
+    }
     "W210" OLD_PROTOCOL "a protocol that is no longer spoken" {
         "Versions of TLS before 1.2 are broken (RFC 8996); the others on the line are spoken.",
         "http { server {\n    listen 8443 ssl; ssl_certificate a.pem; ssl_certificate_key a.key;\n    ssl_protocols TLSv1.1 TLSv1.2;\n} }",

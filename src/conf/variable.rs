@@ -114,6 +114,7 @@ core_variables! {
     "host" => Host,
     "hostname" => Hostname,
     "http2" => Http2,
+    "http3" => Http3,
     "https" => Https,
     "invalid_referer" => InvalidReferer,
     "is_args" => IsArgs,

@@ -18,6 +18,7 @@ use tokio::sync::Semaphore;
 
 use super::firewall::{self, Passage};
 use super::{Control, certificates};
+use crate::acme::ledger::Usage;
 use crate::acme::manager::Manager;
 use crate::acme::on_demand::{self, Denial};
 use crate::acme::status::{State, Status};
@@ -338,8 +339,11 @@ async fn on_demand_checks(acme: &Manager, rule: &Arc<OnDemand>, name: &str) -> (
 
 /// How far the limits of the authority are.
 fn limits_check(acme: &Manager, order: &Order) -> Option<Check> {
-    let usage = acme.usage(order)?;
-    Some(match usage.is_used_up() {
+    acme.usage(order).map(judge_usage)
+}
+
+fn judge_usage(usage: Usage) -> Check {
+    match usage.is_used_up() {
         true => check(
             "limits",
             Level::Bad,
@@ -347,7 +351,7 @@ fn limits_check(acme: &Manager, order: &Order) -> Option<Check> {
             "wait: it refuses what comes before, and counts that as well",
         ),
         false => check("limits", Level::Info, usage.text(), ""),
-    })
+    }
 }
 
 /// Does the DNS provider that proves the names let us in?
@@ -1023,6 +1027,32 @@ mod tests {
             is_critical: false,
             tag: tag.to_owned(),
             value: value.to_owned(),
+        }
+    }
+
+    #[test]
+    fn limits_are_in_the_way_when_one_of_them_is_used_up() {
+        use crate::acme::ledger::LIMITS;
+        let nothing = Usage::default();
+        let told = judge_usage(nothing);
+        assert_eq!(told.level, Level::Info);
+        assert!(told.seen.contains("0 of 5 certificates for the same names"));
+        let up_to = |limit: usize| {
+            let used = |count: usize| {
+                judge_usage(Usage {
+                    same_names: count,
+                    ..nothing
+                })
+            };
+            (used(limit - 1).level, used(limit).level)
+        };
+        assert_eq!(up_to(LIMITS.same_names), (Level::Info, Level::Bad));
+        let orders = LIMITS.orders;
+        let domain = LIMITS.domain;
+        for usage in [Usage { orders, ..nothing }, Usage { domain, ..nothing }] {
+            let told = judge_usage(usage);
+            assert_eq!(told.level, Level::Bad, "{usage:?}");
+            assert!(told.advice.contains("wait"), "{}", told.advice);
         }
     }
 

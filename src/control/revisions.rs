@@ -3,7 +3,7 @@
 //! Reading blocks, so it is done on threads that may wait.
 
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use super::answer::{file_texts, millis};
 use super::{Control, Visitor};
@@ -16,13 +16,20 @@ use crate::protocol::{
 };
 use crate::store::{self, Audit, Kept, Reader, Row, State, StoreError};
 
+/// How long the store may take to open before somebody is told that it is not there.
+const OPENING: Duration = Duration::from_secs(3);
+
 /// Reads from the store on a thread that may wait.
 pub async fn read<T: Send + 'static>(
     control: &Control,
     run: impl FnOnce(&Reader) -> Result<T, StoreError> + Send + 'static,
 ) -> Result<T, Refusal> {
     let store = control.desk.store.clone();
-    let reading = tokio::task::spawn_blocking(move || run(&store.reader()?));
+    let reading = tokio::task::spawn_blocking(move || {
+        // A dashboard that shares the process asks before the file is made.
+        store.wait_open(OPENING);
+        run(&store.reader()?)
+    });
     reading
         .await
         .map_err(|_| refusal(RefusalCode::Failed, "the store was not read"))?

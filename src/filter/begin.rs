@@ -97,7 +97,7 @@ fn compression_of(filters: &Filters, coding: Coding) -> Option<&Compression> {
 fn compressor(coding: Coding, compression: &Compression, length: Option<u64>) -> Filter {
     let level = compression.level;
     match coding {
-        Coding::Gzip => Filter::Gzip(Gzip::new(level)),
+        Coding::Gzip => Filter::Gzip(Gzip::new(level, length)),
         Coding::Brotli => Filter::Brotli(Brotli::new(level, length, compression.window)),
         Coding::Zstd => Filter::Zstd(Zstd::new(level, length)),
     }

@@ -48,7 +48,8 @@ pub enum Ask {
 pub struct Stepped {
     /// Bytes of the input that need not be shown again.
     pub consumed: usize,
-    /// All of the input was worked off, and what was asked for was done.
+    /// What was asked for was done, and all of the input was worked off, or, where nothing was asked
+    /// for, is to be shown again with what follows it.
     pub is_quiet: bool,
 }
 
@@ -119,6 +120,8 @@ struct Stage {
     /// What it was given, of which what lies before `at` was worked off.
     input: Vec<u8>,
     at: usize,
+    /// Bytes behind `at` that the filter wants to see again when more comes.
+    held: usize,
     ask: Ask,
     has_ended: bool,
     received: u64,
@@ -131,6 +134,7 @@ impl Stage {
             filter,
             input: Vec::new(),
             at: 0,
+            held: 0,
             ask: Ask::Nothing,
             has_ended: false,
             received: 0,
@@ -139,7 +143,7 @@ impl Stage {
     }
 
     fn waiting(&self) -> usize {
-        self.input.len() - self.at
+        self.input.len() - self.at - self.held
     }
 
     fn has_work(&self) -> bool {
@@ -148,8 +152,11 @@ impl Stage {
 
     fn push(&mut self, bytes: &[u8]) {
         self.received += bytes.len() as u64;
-        if self.input.capacity() == 0 && bytes.len() > buffer::SMALL {
-            self.input = buffer::take_large();
+        let length = self.input.len() + bytes.len();
+        if length > buffer::SMALL && length > self.input.capacity() {
+            let mut large = buffer::take_large();
+            large.extend_from_slice(&self.input);
+            buffer::give_back(std::mem::replace(&mut self.input, large));
         } else {
             buffer::ensure(&mut self.input);
         }
@@ -165,6 +172,7 @@ impl Stage {
         let made = output.len() - before;
         self.sent += made as u64;
         self.at += stepped.consumed;
+        self.held = 0;
         if self.at == self.input.len() {
             self.at = 0;
             buffer::release(&mut self.input);
@@ -175,6 +183,7 @@ impl Stage {
                 _ => Ok(None),
             };
         }
+        self.held = self.waiting();
         let done = std::mem::replace(&mut self.ask, Ask::Nothing);
         self.has_ended = done == Ask::End;
         Ok(Some(done))
@@ -314,7 +323,7 @@ mod tests {
 
     fn compressor(kind: usize, level: u8, length: Option<u64>) -> Filter {
         match kind {
-            0 => Filter::Gzip(Gzip::new(level.clamp(1, 9))),
+            0 => Filter::Gzip(Gzip::new(level.clamp(1, 9), length)),
             1 => Filter::Brotli(Brotli::new(level.min(11), length, 19)),
             _ => Filter::Zstd(Zstd::new(level.clamp(1, 22), length)),
         }
@@ -372,6 +381,29 @@ mod tests {
             prop_assert_eq!(unpacked(kind, &out), &body[..]);
             let compressed = chain.compressed().expect("it was compressed");
             prop_assert_eq!((compressed.received, compressed.sent), (at as u64, out.len() as u64));
+        }
+    }
+
+    #[test]
+    fn a_short_body_becomes_gzip_whole_and_is_then_no_larger_than_in_pieces() {
+        let body = text(20_000);
+        for level in 1..=9 {
+            let [whole, pieces] = [body.len() as u64, 1 << 20].map(|length| {
+                let mut chain = Chain::new(compressor(0, level, Some(length)));
+                let mut out = Vec::new();
+                for piece in body.chunks(777) {
+                    chain.push(piece);
+                    run(&mut chain, &mut out, 100);
+                    assert_eq!(chain.waiting(), 0);
+                    assert!(length > body.len() as u64 || out.is_empty());
+                }
+                chain.end();
+                run(&mut chain, &mut out, 100);
+                assert!(chain.has_ended());
+                assert_eq!(unpacked(0, &out), body);
+                out.len()
+            });
+            assert!(whole <= pieces, "level {level}: {whole} and {pieces} bytes");
         }
     }
 

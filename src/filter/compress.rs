@@ -1,8 +1,9 @@
 //! Compressing, a piece at a time.
 //!
 //! Owns the compressors: what they keep is large and dear to make, so each thread keeps a few for
-//! the next body, and none looks back further than its body is long. Invariant: a flushed piece can
-//! be read by whoever has all up to it.
+//! the next body, and none looks back further than its body is long. A short body that comes whole is
+//! compressed whole, which takes half the time. Invariant: a flushed piece can be read by whoever has
+//! all up to it.
 
 use std::cell::RefCell;
 
@@ -12,10 +13,12 @@ use brotli::enc::encode::{
     BrotliEncoderStateStruct,
 };
 use flate2::{Compress, Compression as Level, FlushCompress, Status};
+use libdeflater::{CompressionLvl, Compressor};
 use zstd::zstd_safe::zstd_sys::ZSTD_EndDirective;
 use zstd::zstd_safe::{CCtx, CParameter, InBuffer, OutBuffer, ResetDirective};
 
 use super::chain::{Ask, Failure, Stepped};
+use crate::http::buffer;
 
 /// Compressors of a kind that a thread keeps.
 const SPARE: usize = 8;
@@ -24,6 +27,12 @@ const SPARE: usize = 8;
 /// HTML and JSON of 1 to 200 KiB. Ours are cut finer among the low levels, and the last one is no
 /// gain over the one before it.
 const LEVELS: [u8; 10] = [2, 2, 2, 4, 4, 5, 6, 7, 8, 8];
+
+/// As [`LEVELS`], for a body that is compressed whole.
+const WHOLE_LEVELS: [u8; 10] = [1, 1, 1, 2, 4, 6, 6, 7, 7, 8];
+
+/// A body up to this length is compressed whole if nothing of it is asked for before.
+pub const WHOLE: usize = buffer::LARGE;
 
 /// The greatest window of gzip.
 const GZIP_WINDOW: u8 = 15;
@@ -44,6 +53,8 @@ const ROOM: usize = 16 << 10;
 thread_local! {
     static SPARE_GZIP: RefCell<[Vec<Compress>; 10]> =
         const { RefCell::new([const { Vec::new() }; 10]) };
+    /// One of each level: it holds nothing from one body to the next.
+    static WHOLE_GZIP: RefCell<[Option<Compressor>; 10]> = const { RefCell::new([const { None }; 10]) };
     static SPARE_ZSTD: RefCell<Vec<CCtx<'static>>> = const { RefCell::new(Vec::new()) };
 }
 
@@ -58,16 +69,20 @@ fn window(length: Option<u64>, greatest: u8) -> u8 {
 /// A body that becomes gzip.
 #[derive(Debug)]
 pub struct Gzip {
+    /// As zlib counts them.
     level: u8,
+    /// All that came is held, for as long as the body may come whole.
+    may_be_whole: bool,
     /// Made with the first bytes, so that a body that never comes costs nothing.
     compressor: Option<Compress>,
 }
 
 impl Gzip {
-    /// At a level from 1 to 9, as zlib counts them.
-    pub fn new(level: u8) -> Self {
+    /// At a level from 1 to 9, as zlib counts them, for a body of this length.
+    pub fn new(level: u8, length: Option<u64>) -> Self {
         Self {
-            level: LEVELS[usize::from(level.min(9))],
+            level: level.min(9),
+            may_be_whole: length.is_none_or(|length| length <= WHOLE as u64),
             compressor: None,
         }
     }
@@ -79,7 +94,18 @@ impl Gzip {
         ask: Ask,
         output: &mut Vec<u8>,
     ) -> Result<Stepped, Failure> {
-        let level = self.level;
+        self.may_be_whole &= input.len() <= WHOLE && ask != Ask::Flush;
+        if self.may_be_whole {
+            if ask == Ask::End {
+                self.compress_whole(input, output)?;
+            }
+            let consumed = if ask == Ask::End { input.len() } else { 0 };
+            return Ok(Stepped {
+                consumed,
+                is_quiet: true,
+            });
+        }
+        let level = LEVELS[usize::from(self.level)];
         let compressor = self.compressor.get_or_insert_with(|| {
             let spare = SPARE_GZIP.with_borrow_mut(|spares| spares[usize::from(level)].pop());
             spare.unwrap_or_else(|| Compress::new_gzip(Level::new(level.into()), GZIP_WINDOW))
@@ -106,11 +132,31 @@ impl Gzip {
         Ok(Stepped { consumed, is_quiet })
     }
 
+    fn compress_whole(&self, body: &[u8], output: &mut Vec<u8>) -> Result<(), Failure> {
+        let level = usize::from(self.level);
+        WHOLE_GZIP.with_borrow_mut(|compressors| {
+            let compressor = match &mut compressors[level] {
+                Some(compressor) => compressor,
+                none => {
+                    let level = CompressionLvl::new(WHOLE_LEVELS[level].into());
+                    none.insert(Compressor::new(level.map_err(|_| Failure::Stuck)?))
+                }
+            };
+            let start = output.len();
+            output.resize(start + compressor.gzip_compress_bound(body.len()), 0);
+            let length = compressor.gzip_compress(body, &mut output[start..]);
+            // It fails for want of room only.
+            output.truncate(start + length.map_err(|_| Failure::Stuck)?);
+            Ok(())
+        })
+    }
+
     fn give_back(&mut self) {
         if let Some(mut compressor) = self.compressor.take() {
             // Fails only while the thread ends.
             let _ = SPARE_GZIP.try_with(|spares| {
-                let spares = &mut spares.borrow_mut()[usize::from(self.level)];
+                let level = LEVELS[usize::from(self.level)];
+                let spares = &mut spares.borrow_mut()[usize::from(level)];
                 if spares.len() < SPARE {
                     compressor.reset();
                     spares.push(compressor);

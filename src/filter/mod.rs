@@ -6,7 +6,7 @@
 
 pub mod begin;
 pub mod chain;
-mod compress;
+pub mod compress;
 pub mod cors;
 mod decompress;
 pub mod headers;

@@ -75,6 +75,8 @@ pub struct Secured {
     pub server: [u8; 16],
     /// What the client showed.
     pub certificate: Option<Box<ClientCertificate>>,
+    /// What its authority says against it, if it was asked (`ssl_ocsp`).
+    pub doubt: Option<&'static str>,
     /// What is thought of it.
     pub judged: RefCell<Option<Judged>>,
 }

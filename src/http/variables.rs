@@ -459,10 +459,7 @@ fn write_core(core: Core, exchange: &Exchange, out: &mut Vec<u8>) -> bool {
         Core::BytesSent => decimal(out, exchange.bytes_sent),
         Core::Connection => decimal(out, connection.serial),
         Core::ConnectionRequests => decimal(out, exchange.request_count),
-        Core::ConnectionTime => seconds(
-            out,
-            clock::now().saturating_duration_since(connection.accepted),
-        ),
+        Core::ConnectionTime => seconds(out, clock::since(connection.accepted)),
         Core::ConnectionsActive => decimal(out, registry::total(|counters| &counters.active)),
         Core::ConnectionsReading => decimal(out, registry::total(|counters| &counters.reading)),
         Core::ConnectionsWriting => decimal(out, registry::total(|counters| &counters.writing)),
@@ -515,6 +512,8 @@ fn write_core(core: Core, exchange: &Exchange, out: &mut Vec<u8>) -> bool {
                     },
                 )
         }
+        // Nobody comes by it.
+        Core::Http3 => true,
         Core::Https => !connection.is_secure() || append(out, b"on"),
         Core::InvalidReferer => append(
             out,
@@ -610,10 +609,7 @@ fn write_core(core: Core, exchange: &Exchange, out: &mut Vec<u8>) -> bool {
             Some(port) => decimal(out, u64::from(port)),
             None => true,
         },
-        Core::RequestTime => seconds(
-            out,
-            clock::now().saturating_duration_since(exchange.started),
-        ),
+        Core::RequestTime => seconds(out, clock::since(exchange.started)),
         Core::RequestUri => append_received(out, head.bytes(head.path_and_query)),
         Core::Scheme => append(
             out,

@@ -129,6 +129,19 @@ pub fn make_directory(path: &Path, mode: u32, owner: Option<(Uid, Gid)>) -> io::
     Ok(())
 }
 
+/// Hands a directory that root has made, by another word of this program, to the user that needs it.
+pub fn hand_over(path: &Path, owner: Option<(Uid, Gid)>) -> io::Result<()> {
+    let Some((user, group)) = owner else {
+        return Ok(());
+    };
+    // Not through a link: what it leads to may be anybody's.
+    let about = fs::symlink_metadata(path)?;
+    if about.is_dir() && about.uid() == 0 && !user.is_root() {
+        chown(path, Some(user), Some(group))?;
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -44,7 +44,7 @@ pub fn go_to_background() -> io::Result<Starter> {
 }
 
 /// Workers start later; what asks for the name of a log's host beside the start ends by itself.
-fn wait_for_other_threads() -> io::Result<()> {
+pub(super) fn wait_for_other_threads() -> io::Result<()> {
     for _ in 0..MOST_LOOKS {
         if std::fs::read_dir("/proc/self/task")?.count() <= 1 {
             return Ok(());
@@ -59,18 +59,24 @@ fn wait_for_other_threads() -> io::Result<()> {
 impl Starter {
     /// Lets the process that was started end well, and lets go of its terminal.
     pub fn release(mut self) -> io::Result<()> {
-        let null = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .open("/dev/null")?;
-        dup2_stdin(&null)?;
-        dup2_stdout(&null)?;
-        // A log that goes there has a descriptor of its own.
-        dup2_stderr(&null)?;
+        let_go_of_terminal()?;
         // Whoever waited may be gone.
         let _ = self.0.write_all(&[1]);
         Ok(())
     }
+}
+
+/// Reads from and writes to nowhere, instead of where the process was started.
+pub fn let_go_of_terminal() -> io::Result<()> {
+    let null = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open("/dev/null")?;
+    dup2_stdin(&null)?;
+    dup2_stdout(&null)?;
+    // A log that goes there has a descriptor of its own.
+    dup2_stderr(&null)?;
+    Ok(())
 }
 
 /// No file that is made from here on can be written by others, whatever mode it is asked for with.

@@ -15,6 +15,7 @@ mod daemon;
 pub mod desk;
 mod history;
 mod inherited;
+mod keeper;
 mod limits;
 mod notify;
 mod panics;
@@ -46,6 +47,7 @@ use crate::log::{self, error_log};
 use crate::net::listener::{self, Sockets};
 use crate::serve::generation::Generation;
 use crate::store::Store;
+use crate::tls::file;
 use crate::tls::files::Files;
 use control_socket::ControlSocket;
 use desk::{Desk, InForce};
@@ -123,6 +125,8 @@ pub fn run(setup: Setup, attend: impl FnOnce(&Desk, Option<ControlSocket>)) -> R
     // What libraries tell goes there too; this is the first and only one to be set.
     let _ = tracing::subscriber::set_global_default(Registry::default().with(error_log::layer()));
 
+    // Whose files are read from here on may be root's.
+    file::record();
     // The text: all that is wrong with it is shown at once.
     let reading = configuration::read(&setup, &usual_error_log, &[], &[]).examined();
     let loaded = reading.loaded;
@@ -237,7 +241,9 @@ pub fn run(setup: Setup, attend: impl FnOnce(&Desk, Option<ControlSocket>)) -> R
     let owner = identity
         .as_ref()
         .map(|identity| (identity.user, identity.group));
-    if let Err(error) = control_socket::make_directory(&places.state, 0o700, owner) {
+    let made = control_socket::make_directory(&places.state, 0o700, owner)
+        .and_then(|()| control_socket::hand_over(&places.state, owner));
+    if let Err(error) = made {
         error_log::report(
             Level::Error,
             format_args!(
@@ -263,6 +269,21 @@ pub fn run(setup: Setup, attend: impl FnOnce(&Desk, Option<ControlSocket>)) -> R
         );
     }
     if let Some(identity) = &identity {
+        // Certbot's keys are for root alone, and are to be read again when there are new ones.
+        let keeper = match identity.user.is_root() {
+            true => None,
+            false => keeper::begin(identity)
+                .inspect_err(|error| {
+                    error_log::report(
+                        Level::Warn,
+                        format_args!(
+                            "files of root will not be read again {}",
+                            error_log::cause(error)
+                        ),
+                    );
+                })
+                .ok(),
+        };
         privileges::become_user(identity).map_err(|error| {
             fail(format_args!(
                 "setuid({}) failed {}",
@@ -270,6 +291,9 @@ pub fn run(setup: Setup, attend: impl FnOnce(&Desk, Option<ControlSocket>)) -> R
                 error_log::cause(&error)
             ))
         })?;
+        if let Some(keeper) = keeper {
+            keeper.settle();
+        }
     }
 
     error_log::report(

@@ -124,6 +124,11 @@ pub fn become_user(identity: &Identity) -> io::Result<()> {
     Ok(())
 }
 
+/// Gives up every right of root but to be the owner of root's files.
+pub fn become_owner() -> io::Result<()> {
+    set_capabilities(0)
+}
+
 /// Gives up what the main thread keeps; called by each worker. Root stays root (`user root`).
 pub fn renounce() {
     if !is_root() {

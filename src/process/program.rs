@@ -33,7 +33,7 @@ use crate::protocol::{Applied, Base, Refusal, RefusalCode};
 use crate::serve::generation::Generation;
 use crate::serve::health::Turned;
 use crate::tls::files::{Change, Files};
-use crate::tls::tickets;
+use crate::tls::{tickets, watched};
 use crate::upstream::health::Condition;
 use crate::upstream::refresh::{NameEvent, NameEventKind};
 
@@ -974,8 +974,27 @@ async fn watch_certificates(files: Arc<Files>) {
     loop {
         tokio::time::sleep(CERTIFICATES_SEEN).await;
         let looking = Arc::clone(&files);
-        let looked = tokio::task::spawn_blocking(move || (looking.look(), tickets::look())).await;
-        let (looked, troubles) = looked.unwrap_or_default();
+        let looking = move || (looking.look(), tickets::look(), watched::look());
+        let looked = tokio::task::spawn_blocking(looking).await;
+        let (looked, troubles, changes) = looked.unwrap_or_default();
+        for change in changes {
+            match change {
+                watched::Change::Taken(paths) => {
+                    let paths: Vec<_> = paths
+                        .iter()
+                        .map(|path| path.display().to_string())
+                        .collect();
+                    error_log::report(
+                        Level::Notice,
+                        format_args!("\"{}\" has changed, it is used now", paths.join("\", \"")),
+                    );
+                }
+                watched::Change::Refused(problem) => error_log::report(
+                    Level::Error,
+                    format_args!("{problem}; what was there before is used on"),
+                ),
+            }
+        }
         for trouble in troubles {
             error_log::report(
                 Level::Error,

@@ -13,14 +13,13 @@ use crate::unit::clock;
 /// Counts a request for a route, and its attempts for their peers.
 pub fn count(route: RouteId, exchange: &Exchange) {
     let upstream_time = count_attempts(exchange);
-    let now = clock::now();
     traffic::count_request(
         route,
         &Ended {
             status: exchange.status,
             received: exchange.request_length,
             sent: exchange.bytes_sent,
-            time: nanoseconds(now.saturating_duration_since(exchange.started)),
+            time: nanoseconds(clock::since(exchange.started)),
             upstream_time,
             was_cached: (exchange.caching.status).map(|status| status.result().is_saved()),
         },
@@ -33,11 +32,10 @@ pub fn count(route: RouteId, exchange: &Exchange) {
 
 /// Counts the attempts of a request for their peers; how long they took together, in nanoseconds.
 pub fn count_attempts(exchange: &Exchange) -> u64 {
-    let now = clock::now();
     let mut upstream_time = 0;
     for attempt in &exchange.attempts {
-        let until_now = || now.saturating_duration_since(attempt.started);
-        let time = nanoseconds(attempt.response_time.unwrap_or_else(until_now));
+        let response_time = attempt.response_time;
+        let time = nanoseconds(response_time.unwrap_or_else(|| clock::since(attempt.started)));
         upstream_time += time;
         if let Some(peer) = attempt.peer {
             traffic::count_attempt(
@@ -78,7 +76,7 @@ fn summary(route: RouteId, exchange: &Exchange) -> RequestSummary {
         route: Some(route),
         received: exchange.request_length,
         sent: exchange.bytes_sent,
-        duration: microseconds(clock::now().saturating_duration_since(exchange.started)),
+        duration: microseconds(clock::since(exchange.started)),
         attempts: (exchange.attempts.iter())
             .map(|attempt| attempt_summary(exchange, attempt))
             .collect(),

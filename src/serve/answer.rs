@@ -398,8 +398,7 @@ pub fn start(
     let settings = &exchange.settings;
     let may_stay = settings.keepalive_timeout.is_some()
         && exchange.request_count < settings.keepalive_requests
-        && clock::now().saturating_duration_since(exchange.connection.accepted)
-            < settings.keepalive_time
+        && clock::since(exchange.connection.accepted) < settings.keepalive_time
         && !downstream.awaits_continue()
         && !local.is_draining();
     exchange.keep_alive &= may_stay;

@@ -30,7 +30,7 @@ use crate::cache::control::Wishes;
 use crate::cache::entry::{Entry, Head};
 use crate::cache::flight::{Fill, Follower, Started};
 use crate::cache::freshness::{self, Answer, IS_ERROR, NO_RANGES, Refusal, Rules};
-use crate::cache::key::Key;
+use crate::cache::key::{Digest, Key};
 use crate::cache::purge::Target;
 use crate::cache::reuse::{self, Standing};
 use crate::cache::status::{self, Forwarded, Told};
@@ -48,7 +48,7 @@ use crate::http::exchange::{CacheStatus, Exchange};
 use crate::http::h1::framing;
 use crate::http::h1::write::push_decimal;
 use crate::http::head::{Fields, Known, Method, Version};
-use crate::http::{date, range, uri, variables};
+use crate::http::{buffer, date, range, uri, variables};
 use crate::net::deadline::Deadline;
 use crate::unit::clock;
 
@@ -75,6 +75,7 @@ pub enum Step {
 /// The part of the cache in a request that goes to a peer.
 pub struct Caching {
     zone: Arc<Zone>,
+    digest: Digest,
     key: Box<[u8]>,
     /// The right to store the answer.
     fill: Option<Fill>,
@@ -136,7 +137,10 @@ impl Caching {
     }
 
     fn key(&self) -> Key<'_> {
-        Key::new(&self.key)
+        Key {
+            digest: self.digest,
+            text: &self.key,
+        }
     }
 
     /// The peer is asked, and its answer stored.
@@ -204,27 +208,33 @@ pub async fn look_up(
         return Ok(Step::Ask(None));
     }
     write_key(exchange, cache, target);
-    let mut caching = Box::new(Caching {
-        key: exchange.caching.key.as_slice().into(),
-        zone: Arc::clone(&zone),
-        fill: None,
-        asks_get: false,
-        stored: None,
-        may_be_stale: false,
-        revalidates: false,
-        // A POST whose answer is stored is a question.
-        invalidates: !is_safe && !is_storable,
-        is_personal: is_personal(exchange, plan, cache),
-        forwarded: Forwarded::Method,
-        remaining: None,
-    });
+    let digest = Key::new(&exchange.caching.key).digest;
+    // Made for those only that ask a peer: most find their answer.
+    let part_of_cache = |exchange: &Exchange| {
+        Box::new(Caching {
+            digest,
+            key: exchange.caching.key.as_slice().into(),
+            zone: Arc::clone(&zone),
+            fill: None,
+            asks_get: false,
+            stored: None,
+            may_be_stale: false,
+            revalidates: false,
+            // A POST whose answer is stored is a question.
+            invalidates: !is_safe && !is_storable,
+            is_personal: is_personal(exchange, plan, cache),
+            forwarded: Forwarded::Method,
+            remaining: None,
+        })
+    };
     if !is_storable {
-        return Ok(Step::Ask(Some(caching)));
+        return Ok(Step::Ask(Some(part_of_cache(exchange))));
     }
     // Without its conversion an answer to HEAD is not stored; a stored one to GET answers it.
     let may_store = exchange.method != Method::Head || cache.convert_head;
     if any_is_set(&cache.bypass, exchange) {
         exchange.caching.status = Some(CacheStatus::Bypass);
+        let mut caching = part_of_cache(exchange);
         caching.forwarded = Forwarded::Bypass;
         if may_store {
             let fill = zone.fill_alone(&caching.key());
@@ -235,6 +245,7 @@ pub async fn look_up(
     let wishes = (cache.client_control).then(|| Wishes::of_request(&exchange.head.fields));
     let patience = cache.lock_age.min(cache.lock_timeout);
     let mut waits_until = None;
+    let mut asking = None;
     for _ in 0..ROUNDS {
         let mut has_variants = false;
         let mut choose = |entry: &Entry| {
@@ -242,7 +253,10 @@ pub async fn look_up(
             has_variants |= !fits;
             fits
         };
-        let key = caching.key();
+        let key = Key {
+            digest,
+            text: &exchange.caching.key,
+        };
         let found = match zone.find(&key, &mut choose) {
             Found::OnDisk => {
                 zone.load(&key).await;
@@ -276,6 +290,7 @@ pub async fn look_up(
             exchange.caching.status = Some(CacheStatus::Miss);
             return Ok(Step::Done(Outcome::Failed(504)));
         }
+        let caching = asking.get_or_insert_with(|| part_of_cache(exchange));
         (exchange.caching.status, caching.forwarded) = match (&entry, standing) {
             (Some(_), Standing::Unwanted) => (Some(CacheStatus::Bypass), Forwarded::Request),
             (Some(_), _) => (Some(CacheStatus::Expired), Forwarded::Stale),
@@ -291,7 +306,7 @@ pub async fn look_up(
                 || cache.min_uses <= 1
                 || zone.count_use(&caching.key()) >= cache.min_uses);
         if !may_store {
-            return Ok(Step::Ask(Some(caching)));
+            return Ok(Step::Ask(asking));
         }
         let begin = zone.begin_fill(&caching.key());
         if let (
@@ -324,7 +339,7 @@ pub async fn look_up(
         let follower = match begin {
             Begin::Fill(fill) => {
                 caching.store_with(fill, exchange, cache);
-                return Ok(Step::Ask(Some(caching)));
+                return Ok(Step::Ask(asking));
             }
             Begin::Follow(follower) => follower,
         };
@@ -347,16 +362,16 @@ pub async fn look_up(
                 // Whoever waited long enough goes as well; its answer is stored only if the one
                 // that it waited for was given up (`proxy_cache_lock_age`).
                 None if cache.lock_timeout <= cache.lock_age => {
-                    return Ok(Step::Ask(Some(caching)));
+                    return Ok(Step::Ask(asking));
                 }
                 None => {}
             }
         }
         let fill = zone.fill_alone(&caching.key());
         caching.store_with(fill, exchange, cache);
-        return Ok(Step::Ask(Some(caching)));
+        return Ok(Step::Ask(asking));
     }
-    Ok(Step::Ask(Some(caching)))
+    Ok(Step::Ask(asking))
 }
 
 impl Caching {
@@ -364,6 +379,7 @@ impl Caching {
     fn behind(&self) -> Box<Self> {
         Box::new(Self {
             zone: Arc::clone(&self.zone),
+            digest: self.digest,
             key: self.key.clone(),
             fill: None,
             asks_get: true,
@@ -689,6 +705,7 @@ async fn send(
     let proxy = &*plan.proxy;
     exchange.upstream_head.reset();
     exchange.upstream_head.status = head.status;
+    buffer::ensure(&mut exchange.upstream_head.fields.bytes);
     freshness::read_fields(&head.fields, &mut exchange.upstream_head.fields);
     exchange.upstream_head.length = exchange.upstream_head.fields.bytes.len();
     if proxy.intercept_errors && head.status >= 300 && answer::has_error_page(exchange, head.status)
@@ -918,11 +935,12 @@ fn in_memory(range: &Range<u64>, length: usize) -> Range<usize> {
 fn push_age(exchange: &mut Exchange, head: &Head, now: u64) {
     let age = reuse::age(head, now);
     exchange.caching.age = Some(age);
-    let mut digits = Vec::with_capacity(20);
+    let mut digits = buffer::take_small();
     push_decimal(&mut digits, age);
     exchange
         .answer
         .push_known(Some(Known::Age), b"Age", &digits);
+    buffer::give_back(digits);
     if !exchange.answer.has(Known::Date) {
         let date = head.date.unwrap_or(head.received / 1000);
         let date = date::http(i64::try_from(date).unwrap_or(i64::MAX));
@@ -942,10 +960,11 @@ pub fn is_known_to_client(exchange: &Exchange) -> bool {
     if request.has(Known::IfNoneMatch) {
         return conditional::lists_tag(request, exchange.answer.known(Known::Etag));
     }
-    let (Some(since), Some(modified)) = (
-        request.known(Known::IfModifiedSince),
-        (exchange.answer.known(Known::LastModified)).and_then(date::parse),
-    ) else {
+    let Some(since) = request.known(Known::IfModifiedSince) else {
+        return false;
+    };
+    let modified = exchange.answer.known(Known::LastModified);
+    let Some(modified) = modified.and_then(date::parse) else {
         return false;
     };
     let mut asked = Fields::default();
@@ -973,7 +992,7 @@ fn now() -> u64 {
 fn received(exchange: &Exchange, is_personal: bool) -> Answer<'_> {
     let received = now();
     let waited = (exchange.attempts.last())
-        .map(|attempt| clock::now().saturating_duration_since(attempt.started))
+        .map(|attempt| clock::since(attempt.started))
         .unwrap_or_default();
     let waited = u64::try_from(waited.as_millis()).unwrap_or(u64::MAX);
     Answer {

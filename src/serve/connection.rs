@@ -679,7 +679,7 @@ async fn discard_body(exchange: &mut Exchange, downstream: &mut Downstream) -> b
             .await
         {
             Ok(true) => break true,
-            Ok(false) if clock::now().saturating_duration_since(began) < lingering.time => {}
+            Ok(false) if clock::since(began) < lingering.time => {}
             _ => break false,
         }
     };
@@ -715,7 +715,7 @@ async fn linger(exchange: &mut Exchange, downstream: &mut Downstream, lingering:
     }
     let began = clock::now();
     let mut scrap = buffer::take_small();
-    while clock::now().saturating_duration_since(began) < lingering.time {
+    while clock::since(began) < lingering.time {
         scrap.clear();
         http1.deadline.set(lingering.timeout);
         let read = http1

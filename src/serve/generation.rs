@@ -54,6 +54,7 @@ use crate::tls::files::Files;
 use crate::tls::placeholder::placeholder;
 use crate::tls::resumption::{self, Resumption};
 use crate::tls::slot::Slot;
+use crate::tls::standing::{self, Standings};
 use crate::tls::stapling::Staple;
 use crate::tls::stream::Stream;
 use crate::tls::terminator::Terminator;
@@ -94,6 +95,8 @@ pub struct Generation {
     terminators: Vec<Option<Terminator>>,
     /// What lets clients take up their sessions again.
     pub resumption: Resumption,
+    /// `ssl_ocsp_cache`: what was answered about clients, by the names of the places.
+    standings: Vec<(Box<str>, Arc<standing::Zone>)>,
     /// The certificates that we get ourselves.
     pub acme: Arc<Manager>,
     /// The certificates that stand in files.
@@ -244,20 +247,52 @@ impl Generation {
                 provider.conf.name
             ))
         }));
-        warnings.extend(connectors.failures().map(str::to_owned));
+        warnings.extend(connectors.failures().map(|reason| reason.to_string()));
         warnings.extend(unread);
         let plan_of = |settings: &Settings| places.get(settings.id)?.plan.as_ref();
         let checks = health::checks(&http, &peers, plan_of, &mut warnings);
         let mut resumption = Resumption::following(previous.map(|previous| &previous.resumption));
         let mut terminators = Vec::with_capacity(http.servers.len());
+        let mut standings_zones = Vec::new();
+        let system_resolver = Resolver::new(None, background.clone());
         for server in &http.servers {
             let before = previous.map(|previous| &previous.resumption);
+            let written = server
+                .tls
+                .as_ref()
+                .and_then(|tls| tls.client_status.as_ref());
+            let standings = written.map(|written| {
+                let zone = written.cache.as_ref().map(|(name, most)| {
+                    let known = previous.map_or(&[][..], |previous| &previous.standings);
+                    let find = |zones: &[(Box<str>, Arc<standing::Zone>)]| {
+                        let mut zones = zones.iter();
+                        let found =
+                            zones.find(|(known, zone)| known == name && zone.most() == *most);
+                        found.map(|(_, zone)| Arc::clone(zone))
+                    };
+                    find(&standings_zones).unwrap_or_else(|| {
+                        let zone = find(known).unwrap_or_else(|| standing::Zone::new(*most));
+                        standings_zones.push((name.clone(), Arc::clone(&zone)));
+                        zone
+                    })
+                });
+                let asked = server.settings.resolver.as_ref();
+                let resolver = asked.and_then(|asked| {
+                    let found = resolvers.iter().find(|(known, _)| known == asked);
+                    found.map(|(_, resolver)| resolver.clone())
+                });
+                let resolver = resolver.unwrap_or_else(|| system_resolver.clone());
+                Standings::new(written, zone, resolver, background.clone()).map_err(|error| {
+                    BuildError(format!("OCSP responders cannot be asked: {error}"))
+                })
+            });
             terminators.push(terminator(
                 server,
                 files,
                 acme,
                 &mut resumption,
                 before,
+                standings.transpose()?,
                 &mut warnings,
             )?);
         }
@@ -288,7 +323,8 @@ impl Generation {
             acme: Arc::clone(acme),
             files: Arc::clone(files),
             resolvers,
-            system_resolver: Resolver::new(None, background.clone()),
+            system_resolver,
+            standings: standings_zones,
             warnings,
             has_served: AtomicBool::new(false),
         }))
@@ -541,6 +577,7 @@ fn terminator(
     acme: &Manager,
     resumption: &mut Resumption,
     previous: Option<&Resumption>,
+    standings: Option<Standings>,
     warnings: &mut Vec<String>,
 ) -> Result<Option<Terminator>, BuildError> {
     let Some(tls) = &server.tls else {
@@ -591,7 +628,7 @@ fn terminator(
     let identity = resumption::identity(server, tls);
     let http2 = server.reading.http2_over_tls;
     Terminator::new(tls, slots, http2, identity, resumption, previous, warnings)
-        .map(|terminator| Some(terminator.with_computed(computed)))
+        .map(|terminator| Some(terminator.with_computed(computed).with_standings(standings)))
         .map_err(|error| BuildError(format!("TLS of a server cannot be set up: {error}")))
 }
 

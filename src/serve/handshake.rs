@@ -26,11 +26,11 @@ use crate::log::error_log;
 use crate::metrics::registry;
 use crate::net;
 use crate::net::deadline::Deadline;
-use crate::tls::clients::{self, Refusal};
+use crate::tls::clients::{self, Refusal, Verdict};
 use crate::tls::presented::{self, Presented};
 use crate::tls::stream::{Secure, Stream};
 use crate::tls::terminator::{Greeted, Greeting, HandshakeError, Hello, Terminator};
-use crate::tls::{computed, openssl};
+use crate::tls::{computed, openssl, standing};
 use crate::unit::clock;
 
 /// What a client's connection became.
@@ -141,9 +141,9 @@ pub async fn accept(
             };
             if let Some(certified) = brought {
                 deadline.set(server.reading.header_timeout);
-                terminator.config_of(config, certified)
+                terminator.config_of(&config, certified)
             } else if terminator.computed().is_empty() {
-                Arc::clone(config)
+                config
             } else {
                 let http = Arc::clone(&local.generation.http);
                 let server = Arc::clone(&http.servers[position]);
@@ -153,7 +153,7 @@ pub async fn accept(
                     ..Secured::default()
                 }));
                 let exchange = Exchange::new(Rc::new(asking), http, server);
-                let mut loading = pin!(computed(terminator, config, &name, &exchange));
+                let mut loading = pin!(computed(terminator, &config, &name, &exchange));
                 match deadline
                     .guard(|context| loading.as_mut().poll(context))
                     .await
@@ -206,7 +206,8 @@ pub async fn accept(
             describe: client_certificate,
         })
     });
-    connection.secured = Some(Rc::new(Secured {
+    let mut doubt = None;
+    let secured = Secured {
         protocol: session.protocol_version().map_or("", openssl::version),
         cipher: (session.negotiated_cipher_suite())
             .map_or("", |suite| openssl::suite(suite.suite())),
@@ -220,8 +221,28 @@ pub async fn accept(
         early: secure.is_early(),
         server: terminator.map(Terminator::identity).unwrap_or_default(),
         certificate,
+        doubt: None,
         judged: RefCell::default(),
-    }));
+    };
+    if let Some(standings) = terminator.and_then(Terminator::standings) {
+        deadline.set(server.reading.header_timeout);
+        let shown = secure.session().peer_certificates().unwrap_or_default();
+        let clients = terminator.and_then(Terminator::clients);
+        let questions = clients.map(|clients| clients.questions(shown, clock::unix()));
+        let tell = |problem: &str| {
+            error_log::report(
+                Level::Error,
+                format_args!("{problem} while requesting certificate status"),
+            );
+        };
+        let mut asking = pin!(standings.doubt(questions.unwrap_or_default(), tell));
+        let asked = deadline
+            .guard(|context| asking.as_mut().poll(context))
+            .await;
+        // Who does not answer in time says no better than who does not answer.
+        doubt = asked.unwrap_or(Some(standing::UNASKED));
+    }
+    connection.secured = Some(Rc::new(Secured { doubt, ..secured }));
     let stream = Stream::Secure(Box::new(secure));
     Some(match is_http2 {
         true => Accepted::Http2(stream),
@@ -312,7 +333,10 @@ pub fn check_client(local: &Local, exchange: &Exchange) -> Result<(), u16> {
     if known != Some(clients.serial) {
         let chain = secured.certificate.iter().flat_map(|shown| &shown.chain);
         let chain: Vec<_> = chain.map(|shown| CertificateDer::from(&**shown)).collect();
-        let verdict = clients.judge(&chain, clock::unix());
+        let verdict = match (clients.judge(&chain, clock::unix()), secured.doubt) {
+            (Verdict::Good, Some(doubt)) => Verdict::Bad(doubt),
+            (verdict, _) => verdict,
+        };
         let (status, why) = match clients.admit(verdict) {
             Ok(()) => (None, ""),
             Err(Refusal::Bad(why)) => (Some(495), why),

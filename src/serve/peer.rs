@@ -211,6 +211,8 @@ pub struct Way {
 pub struct Secure {
     /// What begins it.
     pub connector: Arc<Connector>,
+    /// The connector's [`Connector::number`] when the request began.
+    pub number: u64,
     /// Whom the certificate must name.
     pub name: Vec<u8>,
 }
@@ -239,7 +241,7 @@ impl Way {
                 // kept: both live as long as the generation.
                 let secure = secure
                     .as_ref()
-                    .map(|secure| (Arc::as_ptr(&secure.connector), &secure.name));
+                    .map(|secure| (Arc::as_ptr(&secure.connector), secure.number, &secure.name));
                 KEY.hash_one((bind, &header, secure))
             }
         };

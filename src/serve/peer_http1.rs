@@ -99,9 +99,8 @@ pub async fn attempt(
         is_armed: false,
     };
     link.requests += 1;
-    let now = clock::now();
     if let Some(attempt) = exchange.attempts.last_mut() {
-        attempt.connect_time = Some(now.saturating_duration_since(attempt.started));
+        attempt.connect_time = Some(clock::since(attempt.started));
     }
 
     let head = &mut exchange.upstream_head;
@@ -388,11 +387,6 @@ pub fn poll_source(
         );
     let read = if is_raw && let Some(queue) = downstream.raw_queue() {
         // Nothing is added to the bytes: they are read to where they are written from.
-        if queue.capacity() < READ {
-            let mut large = buffer::take_large();
-            large.extend_from_slice(queue);
-            buffer::give_back(std::mem::replace(queue, large));
-        }
         let before = queue.len();
         let room = match source.length {
             BodyLength::Length(_) => usize::try_from(source.remaining)
@@ -400,6 +394,12 @@ pub fn poll_source(
                 .min(READ),
             _ => READ,
         };
+        if queue.capacity() < READ {
+            let mut large = buffer::take_large();
+            large.reserve(before + room);
+            large.extend_from_slice(queue);
+            buffer::give_back(std::mem::replace(queue, large));
+        }
         let read = link.poll_timed(context, proxy.read_timeout, |stream, context| {
             use bytes::BufMut as _;
             let mut limited = queue.limit(room);

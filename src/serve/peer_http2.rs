@@ -281,7 +281,7 @@ pub async fn attempt(
 ) -> Result<Box<Stream>, Failure> {
     let proxy = &*question.plan.proxy;
     if let Some(attempt) = exchange.attempts.last_mut() {
-        attempt.connect_time = Some(clock::now().saturating_duration_since(attempt.started));
+        attempt.connect_time = Some(clock::since(attempt.started));
     }
     exchange.upstream_head.reset();
     exchange.upstream_head.fields.clear();

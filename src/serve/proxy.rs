@@ -31,7 +31,7 @@ use crate::http::head::Known;
 use crate::http::uri::{self, Escape};
 use crate::http::variables;
 use crate::metrics::traffic::PeerId;
-use crate::tls::client::{self, Connectors};
+use crate::tls::client::{Connector, Connectors};
 use crate::unit::clock;
 use crate::upstream::balance::{Event, Shortage, Tried};
 use crate::upstream::group::{NoPeer, Selected};
@@ -54,7 +54,7 @@ pub struct Plan {
     /// `X-Accel-…` and others that have no effect.
     pub ignored: FieldSet,
     /// What begins TLS with a peer, where requests may go to one over TLS.
-    connector: Option<client::Made>,
+    connector: Option<Arc<Connector>>,
 }
 
 impl Plan {
@@ -77,8 +77,10 @@ impl Plan {
     pub fn secure(&self, exchange: &Exchange) -> Result<Option<Secure>, Arc<str>> {
         match (&self.connector, &self.proxy.tls) {
             (Some(connector), Some(tls)) if exchange.proxy_scheme.is_secure() => {
-                let connector = connector.as_ref().map_err(Arc::clone)?;
-                Ok(Some(proxy_fields::secure(connector, &tls.name, exchange)))
+                let number = connector.number()?;
+                Ok(Some(proxy_fields::secure(
+                    connector, number, &tls.name, exchange,
+                )))
             }
             _ => Ok(None),
         }
@@ -566,8 +568,7 @@ fn may_repeat(exchange: &Exchange, proxy: &Proxy, body: &RequestBody) -> bool {
 }
 
 fn is_in_time(proxy: &Proxy, began: Instant) -> bool {
-    proxy.next_upstream_timeout.is_zero()
-        || clock::now().saturating_duration_since(began) < proxy.next_upstream_timeout
+    proxy.next_upstream_timeout.is_zero() || clock::since(began) < proxy.next_upstream_timeout
 }
 
 /// A try at a peer begins.
@@ -607,7 +608,7 @@ pub fn finish_attempt(exchange: &mut Exchange, status: u16) {
         if attempt.status == 0 {
             attempt.status = status;
         }
-        attempt.response_time = Some(clock::now().saturating_duration_since(attempt.started));
+        attempt.response_time = Some(clock::since(attempt.started));
     }
 }
 

@@ -15,7 +15,7 @@ use crate::conf::typed::proxy::{
 use crate::http::exchange::Exchange;
 use crate::http::head::{Fields, Known, Method};
 use crate::http::{hop_by_hop, variables};
-use crate::tls::client::Connector;
+use crate::tls::client::{self, Connector};
 use crate::upstream::group::Selected;
 
 /// The parts of the URL that a `proxy_pass` with variables came out as.
@@ -85,24 +85,20 @@ pub fn split_url(schemes: [Scheme; 2], text: &[u8]) -> Option<Url<'_>> {
     })
 }
 
-/// TLS with a peer whose name is this template: a host, of which a port is no part.
-pub fn secure(connector: &Arc<Connector>, name: &Template, exchange: &Exchange) -> Secure {
+/// TLS with a peer whose name is this template: a host, of which a port is no part. `number` is the
+/// connector's.
+pub fn secure(
+    connector: &Arc<Connector>,
+    number: u64,
+    name: &Template,
+    exchange: &Exchange,
+) -> Secure {
     let mut text = Vec::new();
     variables::expand(name, exchange, &mut text);
-    let bare = match text.as_slice() {
-        [b'[', inside @ ..] => match memchr::memchr(b']', inside) {
-            Some(end) => &inside[..end],
-            None => inside,
-        },
-        text => match memchr::memchr(b':', text) {
-            // More than one colon: an address without brackets.
-            Some(colon) if !text[colon + 1..].contains(&b':') => &text[..colon],
-            _ => text,
-        },
-    };
     Secure {
         connector: Arc::clone(connector),
-        name: bare.to_vec(),
+        number,
+        name: client::bare_name(&text).to_vec(),
     }
 }
 

@@ -23,6 +23,7 @@ use crate::cache::flight::{Follower, Lost};
 use crate::conf::typed::log::Level;
 use crate::conf::typed::proxy::{HttpVersion, Proxy};
 use crate::filter::begin;
+use crate::filter::compress::WHOLE;
 use crate::http::buffer;
 use crate::http::conditional;
 use crate::http::exchange::Exchange;
@@ -195,6 +196,7 @@ pub async fn relay_answer(
         Framing::Nothing
     };
     answer::start(local, exchange, downstream, framing, is_sent);
+    let is_filtered = is_sent && filters.is_some();
     downstream.set_filters(filters.filter(|_| is_sent));
 
     let is_stored = fill.is_some();
@@ -212,6 +214,9 @@ pub async fn relay_answer(
             false => 0,
         },
         outlasts_client: proxy.ignore_client_abort || is_stored,
+        waits_for_whole: buffering
+            && is_filtered
+            && matches!(length, BodyLength::Length(length) if length <= WHOLE as u64),
     };
     let relayed = relay(exchange, downstream, body, &mut source, &pacing, proxy).await;
     if let Some(attempt) = exchange.attempts.last_mut() {
@@ -372,6 +377,8 @@ struct Pacing {
     limit: usize,
     /// The answer is read to its end although nobody is left who gets it.
     outlasts_client: bool,
+    /// The body passes filters, which have it all before anything is written.
+    waits_for_whole: bool,
 }
 
 /// Moves the body from the peer to the client. An answer that is stored may be whole before the client
@@ -385,7 +392,12 @@ async fn relay(
     proxy: &Proxy,
 ) -> Result<Option<Follower>, RelayError> {
     let send_timeout = exchange.settings.send_timeout;
+    let mut has_more = false;
     if let Source::Http1(_, body) = source {
+        // A read that took all the room it had is followed by another before anything is written: a
+        // large body goes out with its head.
+        let read = &exchange.upstream_head.fields.bytes;
+        has_more = pacing.limit > 0 && read.len() == read.capacity();
         body.take_read(exchange, downstream, proxy.pass_trailers)
             .map_err(RelayError::Peer)?;
     }
@@ -432,7 +444,11 @@ async fn relay(
                 answer::add_trailers(exchange);
                 downstream.queue_end(&exchange.answer_trailers);
             }
-            if downstream.queued() > 0 && is_client_gone.is_none() {
+            // A body that comes whole is compressed whole, and goes out with its head.
+            let queued = downstream.queued();
+            let may_write = is_ended || !pacing.waits_for_whole || queued >= pacing.limit;
+            let reads_first = std::mem::take(&mut has_more) && !source.is_complete();
+            if queued > 0 && may_write && !reads_first && is_client_gone.is_none() {
                 match downstream.poll_flush(context, send_timeout) {
                     Poll::Ready(Ok(count)) => {
                         exchange.bytes_sent += count as u64;
@@ -509,7 +525,7 @@ async fn relay(
                     Poll::Pending => {}
                 }
             }
-            if progress {
+            if progress || reads_first {
                 if downstream.takes_long() {
                     context.waker().wake_by_ref();
                     return Poll::Pending;
@@ -518,7 +534,7 @@ async fn relay(
             }
             // The peer has nothing more for now, so nothing of what it sent is held back. While the
             // client is slow there is time: more may come.
-            if queued == 0 && downstream.flush_filters() {
+            if queued == 0 && may_write && downstream.flush_filters() {
                 continue;
             }
             // A stream may be silent for hours; the peer is to know that nobody listens any more.

@@ -145,7 +145,7 @@ pub async fn run(
     };
     exchange.bytes_sent = exchange.bytes_sent.max(down.total);
     if let Some(attempt) = exchange.attempts.last_mut() {
-        attempt.response_time = Some(clock::now().saturating_duration_since(attempt.started));
+        attempt.response_time = Some(clock::since(attempt.started));
         attempt.response_length = down.total.saturating_sub(exchange.head_bytes_sent);
         attempt.bytes_sent += up.total;
     }

@@ -15,11 +15,12 @@ use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, Server
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{
     ClientConfig, ClientConnection, DigitallySignedStruct, Error, RootCertStore, SignatureScheme,
+    SupportedCipherSuite,
 };
 
 use super::facts::Facts;
-use super::{fetch, openssl, provider};
-use crate::conf::typed::tls::{Group, Protocols, Suite};
+use super::{fetch, material, openssl, provider};
+use crate::conf::typed::tls::{Certificate, Group, Protocols, ServerTls, Suite};
 use crate::unit::clock;
 
 /// One step of a conversation.
@@ -28,7 +29,8 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const MOST_ANSWER: usize = 32 << 10;
 /// `max-age` of HSTS from which scanners give the best grade: 180 days.
 const LONG_HSTS: u64 = 180 * 24 * 60 * 60;
-/// A certificate that ends sooner is worth a word, in seconds.
+/// A certificate that ends sooner is worth a word, in seconds; one that lives for days only has a third
+/// of its life left then.
 const SOON: i64 = 14 * 24 * 60 * 60;
 
 /// What was seen.
@@ -171,6 +173,50 @@ impl Audit {
         seen.has_weak_suites = self.answers(3)?;
         seen.redirects = plain.map(|plain| leads_to_tls(plain, &host));
         Ok(seen)
+    }
+
+    /// What the server would show if it ran, by its configuration; `hsts` is what it sends.
+    ///
+    /// # Errors
+    ///
+    /// If it has no certificate in files that can be used, in words for people.
+    pub fn foresee(&self, tls: &ServerTls, hsts: Option<String>) -> Result<Seen, String> {
+        let files = tls.certificates.iter().find_map(|found| match found {
+            Certificate::Files(files) => Some(files),
+            Certificate::Managed(_) | Certificate::Computed { .. } => None,
+        });
+        let files = files.ok_or("its certificate stands in no file of the configuration")?;
+        let passwords = files.passwords.as_deref();
+        let material = material::load(&files.certificate, &files.key, passwords)
+            .map_err(|error| error.to_string())?;
+        let chain = material.chain.iter();
+        let chain: Vec<Vec<u8>> = chain.map(|der| der.to_vec()).collect();
+        let algorithm = material.certified_key().key.algorithm();
+        let offered = provider::restricted(&tls.suites, &tls.groups)
+            .cipher_suites
+            .clone();
+        let speaks = |suite: &&SupportedCipherSuite| match suite.tls13() {
+            Some(_) => tls.protocols.tls13,
+            None => tls.protocols.tls12 && suite.usable_for_signature_algorithm(algorithm),
+        };
+        let suites = offered.iter().filter(speaks);
+        let all = [
+            ("TLSv1.3", tls.protocols.tls13),
+            ("TLSv1.2", tls.protocols.tls12),
+        ];
+        let protocols = all.into_iter().filter(|(_, is_spoken)| *is_spoken);
+        let hybrid = [Group::X25519MlKem768, Group::Secp256r1MlKem768];
+        Ok(Seen {
+            protocols: protocols.map(|(name, _)| name).collect(),
+            suites: suites.map(|suite| openssl::suite(suite.suite())).collect(),
+            has_weak_suites: false,
+            is_hybrid: tls.protocols.tls13 && tls.groups.iter().any(|group| hybrid.contains(group)),
+            distrust: self.distrust(&chain),
+            chain,
+            has_status: tls.stapling.enabled,
+            hsts,
+            redirects: None,
+        })
     }
 
     fn connect(&self) -> io::Result<TcpStream> {
@@ -459,7 +505,9 @@ pub fn grade(seen: &Seen, now: i64) -> (Grade, Grade, Vec<Finding>) {
         let days = (facts.not_after - now).div_euclid(24 * 60 * 60);
         let (text, advice) = match facts.not_after - now {
             ..0 => (format!("has expired {} days ago", -days), Some("renew it")),
-            left if left < SOON => (format!("ends in {days} days"), Some("renew it soon")),
+            left if left < SOON.min((facts.not_after - facts.not_before) / 3) => {
+                (format!("ends in {days} days"), Some("renew it soon"))
+            }
             _ => (format!("valid for {days} days"), None),
         };
         add("certificate", text, None, advice);
@@ -499,7 +547,7 @@ pub fn grade(seen: &Seen, now: i64) -> (Grade, Grade, Vec<Finding>) {
     let (text, advice) = match (&seen.hsts, has_long_hsts) {
         (None, _) => (
             "is not sent".into(),
-            Some("write `hsts;` with `max-age=2y` in the server"),
+            Some("write `hsts on;` in the server"),
         ),
         (Some(value), false) => (value.clone(), Some("make `max-age` half a year or more")),
         (Some(value), true) => (value.clone(), None),

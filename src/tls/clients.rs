@@ -9,7 +9,7 @@
 
 use std::cell::Cell;
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
@@ -22,7 +22,10 @@ use webpki::{EndEntityCert, KeyUsage, VerifiedPath, anchor_from_trusted_cert};
 use x509_parser::certificate::X509Certificate;
 use x509_parser::prelude::FromDer as _;
 
+use super::facts::Facts;
+use super::ocsp::Question;
 use super::revocation::{Revoked, Status};
+use super::standing::Asked;
 use super::{file, pem, provider, signature};
 use crate::conf::typed::tls::{ServerTls, VerifyClient};
 
@@ -84,17 +87,44 @@ const UNKNOWN_AUTHORITY: [&str; 5] = [
 impl Clients {
     /// What a server thinks of clients; `None` if it does not ask. What cannot be read is told.
     pub fn load(tls: &ServerTls, warnings: &mut Vec<String>) -> Option<Self> {
-        static SERIAL: AtomicU64 = AtomicU64::new(1);
         if tls.verify_client == VerifyClient::Off {
             return None;
         }
-        let mut is_broken = false;
+        let (clients, problems) = Self::read(tls);
+        let told = |problem| format!("{problem}; no client certificate is accepted");
+        warnings.extend(problems.into_iter().map(told));
+        Some(clients)
+    }
+
+    /// As [`Clients::load`] from files that changed.
+    ///
+    /// # Errors
+    ///
+    /// If one of them is no good, in words for people.
+    pub fn load_again(tls: &ServerTls) -> Result<Self, String> {
+        let (clients, problems) = Self::read(tls);
+        match problems.is_empty() {
+            true => Ok(clients),
+            false => Err(problems.join("; ")),
+        }
+    }
+
+    /// The files that it is made of.
+    pub fn files(tls: &ServerTls) -> Vec<PathBuf> {
+        if tls.verify_client == VerifyClient::Off {
+            return Vec::new();
+        }
+        let files = [&tls.client_authorities, &tls.trusted, &tls.revoked];
+        let files = files.into_iter().flatten();
+        files.map(|(path, _)| path.clone()).collect()
+    }
+
+    /// What the files hold, and what is wrong with them.
+    fn read(tls: &ServerTls) -> (Self, Vec<String>) {
+        static SERIAL: AtomicU64 = AtomicU64::new(1);
+        let mut problems = Vec::new();
         let mut failed = |path: &Path, problem: String| {
-            is_broken = true;
-            warnings.push(format!(
-                "cannot load \"{}\": {problem}; no client certificate is accepted",
-                path.display()
-            ));
+            problems.push(format!("cannot load \"{}\": {problem}", path.display()));
         };
         let mut named = Vec::new();
         let mut trusted = Vec::new();
@@ -119,21 +149,22 @@ impl Clients {
             .map(|anchor| DistinguishedName::in_sequence(&anchor.subject))
             .collect();
         trusted.splice(0..0, named);
-        Some(Self {
+        let clients = Self {
             serial: SERIAL.fetch_add(1, Relaxed),
             mode: tls.verify_client,
             depth: tls.verify_depth,
             anchors: anchors(&trusted),
             trusted,
             revoked,
-            is_broken,
+            is_broken: !problems.is_empty(),
             asks: Arc::new(Asks {
                 names,
                 schemes: provider::provider()
                     .signature_verification_algorithms
                     .supported_schemes(),
             }),
-        })
+        };
+        (clients, problems)
     }
 
     /// How rustls asks for certificates.
@@ -161,18 +192,56 @@ impl Clients {
         {
             return judge_time(own, seconds);
         }
-        match self.find_path(own, others, now) {
+        match self.find_path(own, others, now, |_| ()) {
             Ok(()) => Verdict::Good,
             Err(error) => Verdict::Bad(reason(&error, own, others)),
         }
     }
 
-    fn find_path(
+    /// What can be asked about a client that showed these certificates, its own first: about it and
+    /// each between it and the authority, in this order. Nothing if it is not good anyway.
+    pub fn questions(&self, shown: &[CertificateDer<'_>], now: Duration) -> Vec<Asked> {
+        let Some((own, others)) = shown.split_first() else {
+            return Vec::new();
+        };
+        if self.judge(shown, now) != Verdict::Good {
+            return Vec::new();
+        }
+        let questions = self.find_path(own, others, now, |path| {
+            let end: &webpki::Cert<'_> = path.end_entity();
+            let anchor = path.anchor();
+            let above = path.intermediate_certificates();
+            let above = above.map(|issuer| {
+                let name = wrap(issuer.subject());
+                (name, issuer.subject_public_key_info().to_vec())
+            });
+            let anchor = (wrap(&anchor.subject), wrap(&anchor.subject_public_key_info));
+            std::iter::once(end)
+                .chain(path.intermediate_certificates())
+                .zip(above.chain([anchor]))
+                .filter_map(|(certificate, (issuer, key))| {
+                    let facts = Facts::read(&certificate.der());
+                    let responders = facts.map(|facts| facts.ocsp_responders);
+                    // The others are no business of this program's (nginx knows no other either).
+                    let mut responders = responders.into_iter().flatten();
+                    Some(Asked {
+                        question: Question::of_parts(certificate.serial(), &issuer, &key)?,
+                        responder: responders.find(|url| url.starts_with("http://")),
+                    })
+                })
+                .collect()
+        });
+        // One that is trusted as it is leads nowhere.
+        questions.unwrap_or_default()
+    }
+
+    fn find_path<T>(
         &self,
         own: &CertificateDer<'_>,
         others: &[CertificateDer<'_>],
         now: Duration,
-    ) -> Result<(), webpki::Error> {
+        take: impl FnOnce(&VerifiedPath<'_>) -> T,
+    ) -> Result<T, webpki::Error> {
         let seconds = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
         // Paths are looked for in every order of what the client sent, and it may send hundreds that
         // nearly fit. They come in order (RFC 8446 section 4.4.2), so one more than a path may have
@@ -205,7 +274,7 @@ impl Clients {
             None,
             Some(&check),
         )
-        .map(|_| ())
+        .map(|path| take(&path))
     }
 
     /// May a request of such a client pass?

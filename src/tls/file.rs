@@ -3,13 +3,18 @@
 //! Owns what such a file may be: a regular one of at most a mebibyte. A pipe nobody writes to, a
 //! device or a directory never stops the reader.
 
+use std::collections::BTreeSet;
 use std::fmt;
-use std::fs::{Metadata, OpenOptions};
+use std::fs::{File, Metadata, OpenOptions};
 use std::io::{ErrorKind, Read};
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
+use parking_lot::Mutex;
 use zeroize::Zeroizing;
+
+use super::opener::Opener;
 
 /// The largest file that is read, in bytes.
 pub const MAX_BYTES: u64 = 1 << 20;
@@ -65,12 +70,7 @@ pub fn read(path: &Path) -> Result<(Zeroizing<Vec<u8>>, Metadata), FileProblem> 
 ///
 /// If it cannot be read, is empty or larger than `most` bytes.
 pub fn read_at_most(path: &Path, most: u64) -> Result<(Zeroizing<Vec<u8>>, Metadata), FileProblem> {
-    // A pipe that nobody writes to would hold whoever opens it.
-    let file = OpenOptions::new()
-        .read(true)
-        .custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY)
-        .open(path)
-        .map_err(|error| problem(&error))?;
+    let file = open(path).map_err(|error| problem(&error))?;
     let metadata = file.metadata().map_err(|error| problem(&error))?;
     if metadata.is_dir() {
         return Err(FileProblem::Directory);
@@ -91,6 +91,48 @@ pub fn read_at_most(path: &Path, most: u64) -> Result<(Zeroizing<Vec<u8>>, Metad
         length if length <= most => Ok((bytes, metadata)),
         _ => Err(FileProblem::TooLarge),
     }
+}
+
+/// Opens a file, by itself or by who may open more.
+pub(super) fn open(path: &Path) -> std::io::Result<File> {
+    // A pipe that nobody writes to would hold whoever opens it.
+    let opened = OpenOptions::new()
+        .read(true)
+        .custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY)
+        .open(path);
+    match (opened, OPENER.get()) {
+        (Err(error), Some(opener)) if error.kind() == ErrorKind::PermissionDenied => {
+            opener.open(path)
+        }
+        (Ok(file), _) => {
+            if let Some(recorded) = &mut *RECORDED.lock() {
+                recorded.insert(path.to_owned());
+            }
+            Ok(file)
+        }
+        (Err(error), _) => Err(error),
+    }
+}
+
+/// Who opens files that the program may not open any more.
+static OPENER: OnceLock<Opener> = OnceLock::new();
+/// What was opened while the program had all its rights.
+static RECORDED: Mutex<Option<BTreeSet<PathBuf>>> = Mutex::new(None);
+
+/// Remembers from now on what is opened.
+pub fn record() {
+    *RECORDED.lock() = Some(BTreeSet::new());
+}
+
+/// What was opened since [`record`]; nothing more is remembered.
+pub fn recorded() -> BTreeSet<PathBuf> {
+    RECORDED.lock().take().unwrap_or_default()
+}
+
+/// Has files opened from now on that the program may not open by itself.
+pub fn set_opener(opener: Opener) {
+    // There is one such moment in the life of a program.
+    let _ = OPENER.set(opener);
 }
 
 fn problem(error: &std::io::Error) -> FileProblem {

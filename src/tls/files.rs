@@ -7,12 +7,14 @@
 
 use std::collections::HashMap;
 use std::fs;
+use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
 
+use super::file;
 use super::material::{self, MaterialError, Warning};
 use super::placeholder::placeholder;
 use super::slot::{Held, Slot};
@@ -44,7 +46,7 @@ impl Pair {
     fn is_readable(&self) -> bool {
         let passwords = self.passwords.as_ref();
         let mut paths = [&self.certificate, &self.key].into_iter().chain(passwords);
-        paths.all(|path| fs::File::open(path).is_ok())
+        paths.all(|path| file::open(path).is_ok())
     }
 }
 
@@ -248,7 +250,13 @@ pub(super) struct Stamp {
 impl Stamp {
     /// `None` if there is no such file.
     pub(super) fn of(path: &Path) -> Option<Self> {
-        let metadata = fs::metadata(path).ok()?;
+        let metadata = match fs::metadata(path) {
+            Err(error) if error.kind() == ErrorKind::PermissionDenied => {
+                file::open(path).ok()?.metadata()
+            }
+            metadata => metadata,
+        };
+        let metadata = metadata.ok()?;
         Some(Self {
             device: metadata.dev(),
             inode: metadata.ino(),

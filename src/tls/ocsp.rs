@@ -13,6 +13,7 @@ use super::signature::{Signed, key_bits, key_of};
 
 /// What is wrong with a certificate that its authority revoked.
 pub const REVOKED: &str = "the certificate is revoked";
+const UNKNOWN: &str = "the responder does not know the certificate";
 
 /// How far the clocks of two machines may be apart, in seconds (nginx has five minutes).
 const SKEW: i64 = 300;
@@ -32,12 +33,26 @@ const CONTEXT_2: u8 = 0xa2;
 pub struct Question {
     /// `CertID`
     id: Vec<u8>,
-    issuer: Vec<u8>,
+    /// The issuer's `SubjectPublicKeyInfo`.
+    key: Vec<u8>,
+}
+
+/// What an authority says of a certificate.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Standing {
+    /// It is as good as its signature.
+    Good,
+    /// It counts no more.
+    Revoked,
+    /// The responder never heard of it.
+    Unknown,
 }
 
 /// What an answer says.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Answer {
+    /// What is said.
+    pub standing: Standing,
     /// From when it holds, in seconds since 1970.
     pub from: i64,
     /// When there will be a newer one; `None` where there always is.
@@ -52,20 +67,31 @@ impl Question {
         if own.issuer().as_raw() != above.subject().as_raw() {
             return None;
         }
+        Self::of_parts(own.raw_serial(), above.subject().as_raw(), key_of(issuer)?)
+    }
+
+    /// The question about the certificate with this serial number (as in its DER), whose issuer has
+    /// this name and key (a `SubjectPublicKeyInfo`), both as DER.
+    pub fn of_parts(serial: &[u8], issuer: &[u8], key: &[u8]) -> Option<Self> {
         let hash = |bytes: &[u8]| {
             let digest = digest::digest(&digest::SHA1_FOR_LEGACY_USE_ONLY, bytes);
             write(OCTET_STRING, digest.as_ref())
         };
         let content = [
             write(der::SEQUENCE, &SHA1),
-            hash(above.subject().as_raw()),
-            hash(key_bits(key_of(issuer)?)?),
-            write(der::INTEGER, own.raw_serial()),
+            hash(issuer),
+            hash(key_bits(key)?),
+            write(der::INTEGER, serial),
         ];
         Some(Self {
             id: write(der::SEQUENCE, &content.concat()),
-            issuer: issuer.to_vec(),
+            key: key.to_vec(),
         })
+    }
+
+    /// What tells the certificate from all others.
+    pub fn id(&self) -> &[u8] {
+        &self.id
     }
 
     /// The question as it is sent (`OCSPRequest`).
@@ -81,6 +107,16 @@ impl Question {
     /// Checks an answer (`OCSPResponse`) at a time, in seconds since 1970. The error says what is wrong
     /// with it, or with the certificate.
     pub fn check(&self, response: &[u8], now: i64) -> Result<Answer, &'static str> {
+        let answer = self.hear(response, now)?;
+        match answer.standing {
+            Standing::Good => Ok(answer),
+            Standing::Revoked => Err(REVOKED),
+            Standing::Unknown => Err(UNKNOWN),
+        }
+    }
+
+    /// As [`Question::check`], where the error only says what is wrong with the answer.
+    pub fn hear(&self, response: &[u8], now: i64) -> Result<Answer, &'static str> {
         const BROKEN: &str = "the answer cannot be read";
         let mut outer = Reader::new(response).enter(der::SEQUENCE).ok_or(BROKEN)?;
         match outer.take(ENUMERATED).ok_or(BROKEN)? {
@@ -112,7 +148,7 @@ impl Question {
     ) -> Result<(), &'static str> {
         /// id-kp-OCSPSigning
         const MAY_ANSWER: &str = "1.3.6.1.5.5.7.3.9";
-        let issuer = key_of(&self.issuer).ok_or("the issuer has no key")?;
+        let issuer = &self.key;
         if signed.is_by(issuer) {
             return Ok(());
         }
@@ -164,14 +200,22 @@ impl Question {
                 Some(mut until) => Some(seconds(until.take(GENERALIZED_TIME)?)?),
                 None => None,
             };
-            return Some(match status {
-                0x80 if from > now + SKEW => Err("the answer is not valid yet"),
-                0x80 if until.is_some_and(|until| until < now - SKEW) => {
-                    Err("the answer is too old")
-                }
-                0x80 => Ok(Answer { from, until }),
-                0xa1 => Err(REVOKED),
-                _ => Err("the responder does not know the certificate"),
+            let standing = match status {
+                0x80 => Standing::Good,
+                0xa1 => Standing::Revoked,
+                _ => Standing::Unknown,
+            };
+            let is_early = from > now.saturating_add(SKEW);
+            let is_over = until.is_some_and(|until| until < now.saturating_sub(SKEW));
+            // What was revoked once is never good again, whenever that was said.
+            return Some(match (standing, is_early, is_over) {
+                (Standing::Good | Standing::Unknown, true, _) => Err("the answer is not valid yet"),
+                (Standing::Good | Standing::Unknown, _, true) => Err("the answer is too old"),
+                _ => Ok(Answer {
+                    standing,
+                    from,
+                    until,
+                }),
             });
         }
         Some(Err("the answer is about another certificate"))

@@ -106,17 +106,13 @@ impl Revoked {
     }
 }
 
-/// Does a list (DER) that the issuer signed have this certificate? All three are DER. A list that is
-/// only a part of all is good enough for that.
-pub fn is_listed(list: &[u8], certificate: &[u8], issuer: &[u8]) -> bool {
-    let Some((_, list)) = List::read(list) else {
-        return false;
-    };
-    let Ok((_, own)) = X509Certificate::from_der(certificate) else {
-        return false;
-    };
-    list.serials.contains(significant(own.raw_serial()))
-        && key_of(issuer).is_some_and(|key| list.is_signed_by(key))
+/// Does a list have this certificate? All three are DER. A list that is only a part of all is good
+/// enough for that; one that the issuer did not sign says nothing (`None`).
+pub fn is_listed(list: &[u8], certificate: &[u8], issuer: &[u8]) -> Option<bool> {
+    let (_, list) = List::read(list)?;
+    let (_, own) = X509Certificate::from_der(certificate).ok()?;
+    let is_signed = list.is_signed_by(key_of(issuer)?);
+    is_signed.then(|| list.serials.contains(significant(own.raw_serial())))
 }
 
 impl List {

@@ -8,6 +8,7 @@ use std::io;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
+use parking_lot::RwLock;
 use rustls::server::{Accepted, Acceptor, ClientHello, ResolvesServerCert};
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{CipherSuite, ServerConfig, SignatureScheme};
@@ -19,9 +20,11 @@ use super::provider;
 use super::resumption::Resumption;
 use super::sessions::Identity;
 use super::slot::{Held, Slot};
+use super::standing::Standings;
 use super::stream::Secure;
+use super::watched::Watched;
 use crate::conf::typed::on_demand::OnDemand;
-use crate::conf::typed::tls::{Certificate, ServerTls, Suite};
+use crate::conf::typed::tls::{Certificate, ServerTls, Suite, VerifyClient};
 use crate::net;
 
 /// The longest first message. Browsers stay below 2 KiB, with hybrid key exchange.
@@ -47,17 +50,27 @@ const CHACHA: [CipherSuite; 3] = [
 
 /// What one server offers.
 pub struct Terminator {
-    config: Arc<ServerConfig>,
-    /// The same with ChaCha20 first, for clients that have it first.
-    chacha_first: Option<Arc<ServerConfig>>,
+    offer: Arc<RwLock<Offer>>,
     slots: Vec<Arc<Slot>>,
     computed: Vec<Arc<Computed>>,
     identity: Identity,
-    clients: Option<Clients>,
+    asks: bool,
+    standings: Option<Standings>,
+    /// Looks at the files of [`Clients`].
+    _watched: Option<Arc<Watched>>,
     rejects: bool,
     on_demand: Option<Arc<OnDemand>>,
     /// The names that its own orders are for.
     ordered: Vec<Box<str>>,
+}
+
+/// What rustls is told, and what is asked of clients. It is another one when files change.
+#[derive(Clone)]
+struct Offer {
+    config: Arc<ServerConfig>,
+    /// The same with ChaCha20 first, for clients that have it first.
+    chacha_first: Option<Arc<ServerConfig>>,
+    clients: Option<Arc<Clients>>,
 }
 
 impl fmt::Debug for Terminator {
@@ -71,7 +84,7 @@ impl Terminator {
     /// server `identity` are found in `resumption`, where what those before had is found (`previous`).
     /// What cannot be read is told.
     pub fn new(
-        tls: &ServerTls,
+        tls: &Arc<ServerTls>,
         slots: Vec<Arc<Slot>>,
         http2: bool,
         identity: Identity,
@@ -79,20 +92,9 @@ impl Terminator {
         previous: Option<&Resumption>,
         warnings: &mut Vec<String>,
     ) -> Result<Self, rustls::Error> {
-        let clients = Clients::load(tls, warnings);
-        let config = |suites: &[Suite]| {
-            let provider = provider::restricted(suites, &tls.groups);
-            let builder = ServerConfig::builder_with_provider(provider)
-                .with_protocol_versions(provider::versions(tls.protocols))?;
-            let builder = match &clients {
-                Some(clients) => builder.with_client_cert_verifier(clients.verifier()),
-                None => builder.with_no_client_auth(),
-            };
-            Ok::<_, rustls::Error>(builder.with_cert_resolver(Arc::new(Certificates {
-                slots: slots.clone(),
-                computed: Vec::new(),
-            })))
-        };
+        let files = Clients::files(tls);
+        let seen = Watched::stamps(&files);
+        let clients = Clients::load(tls, warnings).map(Arc::new);
         let storage = resumption.storage(tls, identity, previous);
         let ticketer = resumption.ticketer(tls, identity, previous, warnings);
         let finish = |mut config: ServerConfig| {
@@ -117,22 +119,57 @@ impl Terminator {
                 .collect();
             Arc::new(config)
         };
-        let chacha_first = match tls.prefers_own_order && tls.prioritizes_chacha {
-            true => {
-                let (mut suites, rest): (Vec<Suite>, Vec<Suite>) =
-                    tls.suites.iter().partition(|suite| suite.is_chacha());
-                suites.extend(rest);
-                Some(finish(config(&suites)?))
-            }
+        let config = |suites: &[Suite]| begin(tls, suites, &slots, clients.as_deref());
+        let chacha = match tls.prefers_own_order && tls.prioritizes_chacha {
+            true => Some(finish(config(&chacha_first(&tls.suites))?)),
             false => None,
         };
-        Ok(Self {
+        let offer = Arc::new(RwLock::new(Offer {
             config: finish(config(&tls.suites)?),
-            chacha_first,
+            chacha_first: chacha,
+            clients,
+        }));
+        let watched = {
+            let (offer, slots, tls) = (Arc::downgrade(&offer), slots.clone(), Arc::clone(tls));
+            Watched::begin(files, seen, move || {
+                let Some(offer) = offer.upgrade() else {
+                    return Ok(());
+                };
+                let clients = Arc::new(Clients::load_again(&tls)?);
+                let before = offer.read().clone();
+                // Whose names clients are told is said to rustls when it begins.
+                let again = |before: &ServerConfig, suites: &[Suite]| {
+                    let config = begin(&tls, suites, &slots, Some(&clients));
+                    let mut config = config.map_err(|error| error.to_string())?;
+                    config.ignore_client_order = before.ignore_client_order;
+                    config.max_fragment_size = before.max_fragment_size;
+                    config.max_early_data_size = before.max_early_data_size;
+                    config.send_half_rtt_data = before.send_half_rtt_data;
+                    config.send_tls13_tickets = before.send_tls13_tickets;
+                    config.ticketer = Arc::clone(&before.ticketer);
+                    config.session_storage = Arc::clone(&before.session_storage);
+                    config.alpn_protocols.clone_from(&before.alpn_protocols);
+                    Ok::<_, String>(Arc::new(config))
+                };
+                let config = again(&before.config, &tls.suites)?;
+                let chacha = before.chacha_first.as_deref();
+                let chacha = chacha.map(|before| again(before, &chacha_first(&tls.suites)));
+                *offer.write() = Offer {
+                    config,
+                    chacha_first: chacha.transpose()?,
+                    clients: Some(clients),
+                };
+                Ok(())
+            })
+        };
+        Ok(Self {
+            offer,
             slots,
             computed: Vec::new(),
             identity,
-            clients,
+            asks: tls.verify_client != VerifyClient::Off,
+            standings: None,
+            _watched: watched,
             rejects: tls.rejects,
             on_demand: tls.on_demand.clone(),
             ordered: match tls.on_demand {
@@ -140,6 +177,16 @@ impl Terminator {
                 None => Vec::new(),
             },
         })
+    }
+
+    /// With somebody who asks the authorities of clients about them.
+    pub fn with_standings(self, standings: Option<Standings>) -> Self {
+        Self { standings, ..self }
+    }
+
+    /// Who asks the authorities of clients about them, if somebody does.
+    pub fn standings(&self) -> Option<&Standings> {
+        self.standings.as_ref()
     }
 
     /// With certificates whose paths have yet to be computed for each client.
@@ -197,7 +244,7 @@ impl Terminator {
     }
 
     /// What rustls is told for this client.
-    pub fn config(&self, client: &ClientHello<'_>) -> &Arc<ServerConfig> {
+    pub fn config(&self, client: &ClientHello<'_>) -> Arc<ServerConfig> {
         let likes_chacha = || {
             let offered = client.cipher_suites().iter();
             // Values that mean nothing and are there to keep servers from choking (RFC 8701).
@@ -205,10 +252,11 @@ impl Terminator {
             let first = offered.next().copied();
             first.is_some_and(|first| CHACHA.contains(&first))
         };
-        match &self.chacha_first {
+        let offer = self.offer.read();
+        Arc::clone(match &offer.chacha_first {
             Some(config) if likes_chacha() => config,
-            _ => &self.config,
-        }
+            _ => &offer.config,
+        })
     }
 
     /// What tells the server from others, also after the next reload.
@@ -222,14 +270,45 @@ impl Terminator {
     }
 
     /// What is asked of clients, if anything is.
-    pub fn clients(&self) -> Option<&Clients> {
-        self.clients.as_ref()
+    pub fn clients(&self) -> Option<Arc<Clients>> {
+        match self.asks {
+            true => self.offer.read().clients.clone(),
+            false => None,
+        }
     }
 
     /// Are all handshakes refused?
     pub fn rejects(&self) -> bool {
         self.rejects
     }
+}
+
+/// What rustls is told of the protocol, of certificates and of clients.
+fn begin(
+    tls: &ServerTls,
+    suites: &[Suite],
+    slots: &[Arc<Slot>],
+    clients: Option<&Clients>,
+) -> Result<ServerConfig, rustls::Error> {
+    let provider = provider::restricted(suites, &tls.groups);
+    let builder = ServerConfig::builder_with_provider(provider)
+        .with_protocol_versions(provider::versions(tls.protocols))?;
+    let builder = match clients {
+        Some(clients) => builder.with_client_cert_verifier(clients.verifier()),
+        None => builder.with_no_client_auth(),
+    };
+    Ok(builder.with_cert_resolver(Arc::new(Certificates {
+        slots: slots.to_vec(),
+        computed: Vec::new(),
+    })))
+}
+
+/// The same suites, those with ChaCha20 first.
+fn chacha_first(suites: &[Suite]) -> Vec<Suite> {
+    let (mut first, rest): (Vec<Suite>, Vec<Suite>) =
+        suites.iter().partition(|suite| suite.is_chacha());
+    first.extend(rest);
+    first
 }
 
 fn ordered(tls: &ServerTls) -> Vec<Box<str>> {

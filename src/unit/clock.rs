@@ -13,61 +13,105 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 const USES: u32 = 64;
 
 thread_local! {
-    static CLOCK: Clock = const { Clock { now: Cell::new(None), left: Cell::new(0) } };
+    static CLOCK: Clock = const {
+        Clock {
+            instant: Cell::new(None),
+            unix: Cell::new(Duration::ZERO),
+            milliseconds: Cell::new(0),
+            left: Cell::new(0),
+        }
+    };
 }
 
-#[derive(Clone, Copy)]
+/// What [`milliseconds`] counts from.
+static ORIGIN: LazyLock<Instant> = LazyLock::new(Instant::now);
+
+/// What was asked of the system last. Each part is a cell of its own, so that whoever wants one moves
+/// no other.
+struct Clock {
+    /// `None` on a thread that never refreshes.
+    instant: Cell<Option<Instant>>,
+    unix: Cell<Duration>,
+    milliseconds: Cell<u64>,
+    left: Cell<u32>,
+}
+
+/// Reads the system's clocks for this thread.
+pub fn refresh() {
+    CLOCK.with(|clock| {
+        clock.refresh();
+    });
+}
+
+/// The monotonic time.
+#[inline]
+pub fn now() -> Instant {
+    CLOCK.with(|clock| match clock.instant.get() {
+        Some(instant) if clock.is_fresh() => instant,
+        _ => clock.ask_again().instant,
+    })
+}
+
+/// How long ago a moment of [`now`] was. Most are of the same turn of the event loop, which costs less
+/// to find out than to subtract.
+#[inline]
+pub fn since(moment: Instant) -> Duration {
+    let now = now();
+    match now == moment {
+        true => Duration::ZERO,
+        false => now.saturating_duration_since(moment),
+    }
+}
+
+/// The monotonic time in whole milliseconds since some moment of this process: what deadlines are
+/// counted in, because adding and comparing numbers is cheaper than times.
+#[inline]
+pub fn milliseconds() -> u64 {
+    CLOCK.with(|clock| match clock.is_fresh() {
+        true => clock.milliseconds.get(),
+        false => clock.ask_again().milliseconds,
+    })
+}
+
+/// The time since 1970 in UTC; the epoch itself if the clock stands before it.
+#[inline]
+pub fn unix() -> Duration {
+    CLOCK.with(|clock| match clock.is_fresh() {
+        true => clock.unix.get(),
+        false => clock.ask_again().unix,
+    })
+}
+
 struct Now {
     instant: Instant,
     unix: Duration,
     milliseconds: u64,
 }
 
-/// What [`milliseconds`] counts from.
-static ORIGIN: LazyLock<Instant> = LazyLock::new(Instant::now);
-
-struct Clock {
-    now: Cell<Option<Now>>,
-    left: Cell<u32>,
-}
-
-/// Reads the system's clocks for this thread.
-pub fn refresh() {
-    CLOCK.with(Clock::refresh);
-}
-
-/// The monotonic time.
-pub fn now() -> Instant {
-    CLOCK.with(Clock::read).instant
-}
-
-/// The monotonic time in whole milliseconds since some moment of this process: what deadlines are
-/// counted in, because adding and comparing numbers is cheaper than times.
-pub fn milliseconds() -> u64 {
-    CLOCK.with(Clock::read).milliseconds
-}
-
-/// The time since 1970 in UTC; the epoch itself if the clock stands before it.
-pub fn unix() -> Duration {
-    CLOCK.with(Clock::read).unix
-}
-
 impl Clock {
-    fn refresh(&self) {
-        self.now.set(Some(ask()));
+    fn refresh(&self) -> Now {
+        let now = ask();
+        self.instant.set(Some(now.instant));
+        self.unix.set(now.unix);
+        self.milliseconds.set(now.milliseconds);
         self.left.set(USES);
+        now
     }
 
-    fn read(&self) -> Now {
-        let Some(now) = self.now.get() else {
-            return ask();
-        };
-        let Some(left) = self.left.get().checked_sub(1) else {
-            self.refresh();
-            return self.now.get().unwrap_or(now);
-        };
-        self.left.set(left);
-        now
+    /// May one more question be answered from memory?
+    #[inline]
+    fn is_fresh(&self) -> bool {
+        let left = self.left.get();
+        self.left.set(left.saturating_sub(1));
+        left > 0
+    }
+
+    #[cold]
+    fn ask_again(&self) -> Now {
+        match self.instant.get() {
+            Some(_) => self.refresh(),
+            None => ask(),
+        }
     }
 }
 

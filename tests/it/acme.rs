@@ -13,6 +13,7 @@ use serde_json::json;
 
 use crate::support::front::{Answer, Verdict};
 use crate::support::pebble::{EXTERNAL_KEY, Options, Pebble};
+use crate::support::responder::Responder;
 use crate::support::server::{Server, Setup, eventually};
 
 /// An issuer, a server that only redirects, and what a test adds.
@@ -601,40 +602,15 @@ fn a_certificate_that_is_revoked_is_replaced_at_once() {
         serial(&pebble, "a.example.com")
     });
     server.quit();
-    let paths = ["signer.pem", "signer.key", "index.txt"].map(|name| pebble.file(name));
-    let [ca, key, index] = &paths;
+    let paths = ["signer.pem", "signer.key"].map(|name| pebble.file(name));
+    let [ca, key] = &paths;
     let revoked = facts(&format!("{first}-----END CERTIFICATE-----\n"));
     let number = revoked.serial.replace(':', "").to_uppercase();
     let number = number.trim_start_matches("00");
     let line = format!("R\t40960101000000Z\t200101000000Z\t{number}\tunknown\t/CN=a\n");
     fs::write(ca, pebble.ask("intermediates/0")).expect("written");
     fs::write(key, pebble.ask("intermediate-keys/0")).expect("written");
-    fs::write(index, line).expect("written");
-    let mut responder = Command::new("openssl")
-        .args(["ocsp", "-nmin", "60", "-port", &port.number.to_string()])
-        .args(["-index".as_ref(), index.as_os_str()])
-        .args(["-CA".as_ref(), ca.as_os_str()])
-        .args(["-rsigner".as_ref(), ca.as_os_str()])
-        .args(["-rkey".as_ref(), key.as_os_str()])
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .expect("openssl runs");
-    eventually("the responder answers", || {
-        let output = Command::new("openssl")
-            .args(["ocsp", "-noverify"])
-            .args(["-issuer".as_ref(), ca.as_os_str()])
-            .args([
-                "-serial",
-                "9",
-                "-url",
-                &format!("http://127.0.0.1:{}/", port.number),
-            ])
-            .output()
-            .expect("openssl runs");
-        output.status.success().then_some(())
-    });
+    let _responder = Responder::start(port.number, ca, key, &line);
     server.start_again();
     eventually("another is served", || {
         let now = serial(&pebble, "a.example.com")?;
@@ -642,8 +618,6 @@ fn a_certificate_that_is_revoked_is_replaced_at_once() {
     });
     assert_eq!(pebble.orders(), 2);
     assert!(server.said().contains("revoked by its authority"));
-    let _ = responder.kill();
-    let _ = responder.wait();
 }
 
 #[test]

@@ -521,6 +521,74 @@ fn paths_with_variables_are_computed_for_each_client() {
 }
 
 #[test]
+fn keys_of_root_are_read_again_after_the_rights_of_root_are_gone() {
+    if !nix::unistd::geteuid().is_root() {
+        // Only root can give its rights up.
+        return;
+    }
+    let directory = tempfile::tempdir().expect("a directory");
+    let mut lineage = Lineage::new(directory.path());
+    lineage.renew(&issue(&["example.test"]));
+    let closed = fs::Permissions::from_mode(0o700);
+    fs::set_permissions(directory.path(), closed).expect("ours");
+    let conf = format!(
+        "server {{ listen %LISTEN1% ssl; server_name example.test;
+        ssl_certificate {live}/fullchain.pem; ssl_certificate_key {live}/privkey.pem;
+        return 204; }}",
+        live = lineage.live.display()
+    );
+    let mut server = Setup::http(&conf)
+        .globals("daemon off; user nobody; pid server.pid; error_log error.log notice;")
+        .start();
+    // Its configuration is for everybody, and only the keys are not.
+    for place in server.site().prefix.ancestors().take(2) {
+        let open = fs::Permissions::from_mode(0o755);
+        fs::set_permissions(place, open).expect("ours");
+    }
+    let handshaker = Handshaker::new();
+    let served = |port| handshaker.certificate(port, "example.test");
+    for _ in 0..2 {
+        let next = issue(&["example.test"]);
+        let expected = pem::sections(next.certificate.as_bytes())
+            .next()
+            .expect("a section")
+            .expect("is well");
+        lineage.renew(&next);
+        eventually("the renewed certificate is served", || {
+            (served(server.port(1)).expect("a handshake") == *expected.der).then_some(())
+        });
+        server.signal(nix::sys::signal::Signal::SIGHUP);
+        eventually("the old generation has ended", || {
+            server.said().contains("exited with code 0").then_some(())
+        });
+        assert!(served(server.port(1)).expect("a handshake") == *expected.der);
+    }
+    let said = server.said();
+    assert!(!said.contains("permission denied"), "{said}");
+    // Nobody is left behind, however it ends.
+    let child = |pid: i32| {
+        let path = format!("/proc/{pid}/task/{pid}/children");
+        let children = fs::read_to_string(path).unwrap_or_default();
+        children.trim().parse::<i32>().ok()
+    };
+    let pid = server.read("server.pid").trim().parse().expect("a number");
+    let keeper = child(pid).expect("somebody opens the files");
+    let status = fs::read_to_string(format!("/proc/{keeper}/status")).expect("procfs");
+    let line = |name: &str| status.lines().find(|line| line.starts_with(name));
+    let capabilities = line("CapEff:").expect("Linux shows it");
+    assert!(
+        capabilities.ends_with("\t0000000000000000"),
+        "{capabilities}"
+    );
+    server.quit();
+    eventually("it has gone too", || {
+        let gone = fs::read_to_string(format!("/proc/{keeper}/stat"));
+        gone.map_or(true, |stat| stat.contains(") Z "))
+            .then_some(())
+    });
+}
+
+#[test]
 fn the_doctor_tells_of_certificates_too() {
     let tested = Setup::http(&site("gone.test", "gone.pem", "gone.key")).run(&["-t"]);
     let output = Command::new(env!("CARGO_BIN_EXE_openclaw"))

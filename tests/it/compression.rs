@@ -92,6 +92,47 @@ fn nothing_is_compressed_that_is_empty_or_must_not_be_changed() {
     }
 }
 
+#[test]
+fn a_short_body_of_known_length_is_compressed_alike_however_it_comes() {
+    const SIZE: usize = 30_000;
+    let backend = Backend::scripted(|exchange| {
+        let piece = exchange.seen.head.value("X-Piece");
+        let piece = piece.and_then(|piece| piece.parse().ok());
+        exchange.send(format!(
+            "HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: {SIZE}\r\n\r\n"
+        ));
+        for piece in pattern(SIZE).chunks(piece.unwrap_or(SIZE)) {
+            exchange.send(piece);
+        }
+        Then::NextRequest
+    });
+    // What one body becomes more than there is room for; nobody waits for the other then.
+    let grows = "sub_filter 1 '1111111111111111111111111111111111111111'; sub_filter_once off;";
+    for (inside, grows) in [("", false), (grows, true)] {
+        let server = proxy(&backend, inside);
+        let mut client = server.connect(1);
+        let mut answers = [SIZE, 9000, 1000, 77].map(|piece| {
+            let answer = client.ask(&format!(
+                "GET / HTTP/1.1\r\nHost: a\r\nAccept-Encoding: gzip\r\nX-Piece: {piece}\r\n\r\n"
+            ));
+            assert_eq!(answer.value("Content-Encoding"), Some("gzip"));
+            answer.body
+        });
+        let whole = match grows {
+            false => pattern(SIZE),
+            true => String::from_utf8(pattern(SIZE))
+                .expect("ASCII")
+                .replace('1', &"1".repeat(40))
+                .into_bytes(),
+        };
+        for answer in &answers {
+            assert!(unpacked(answer) == whole);
+        }
+        answers.sort();
+        assert!(grows || answers[0] == answers[3]);
+    }
+}
+
 /// A peer that sends a piece whenever it is told to, in chunks.
 fn telling() -> (Backend, mpsc::Sender<&'static str>) {
     let (sender, pieces): (_, Receiver<&'static str>) = mpsc::channel();

@@ -9,7 +9,7 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use openclaw::llm::wire::front::Format;
+use openclaw::llm::wire::front::{Format, Operation};
 use openclaw::llm::wire::json::{Duplicates, Index};
 use openclaw::llm::wire::neutral::{Client, Names, Target};
 use openclaw::llm::wire::translate::{self, Translator};
@@ -62,7 +62,7 @@ fn every_call_is_said_in_the_other_format_as_expected() {
         }
     }
     assert!(failed.is_empty(), "{}", failed.join("\n"));
-    assert!(count >= 50, "only {count} cases are tried");
+    assert!(count >= 150, "only {count} cases are tried");
 }
 
 fn said(kind: &str, from: Format, to: Format, options: &[&str], input: &str) -> String {
@@ -148,6 +148,11 @@ fn streamed<'a>(
 
 fn shown(options: &[&str]) -> Client {
     Client {
+        operation: if options.contains(&"generate") {
+            Operation::Completion
+        } else {
+            Operation::Chat
+        },
         id: "id1".to_owned(),
         model: "alias".to_owned(),
         created: 1_700_000_000,

@@ -49,6 +49,7 @@ mod smuggling;
 mod support;
 mod tls;
 mod tls_audit;
+mod tls_client_status;
 mod tls_clients;
 mod tls_offer;
 mod tls_sessions;

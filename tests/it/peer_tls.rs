@@ -578,3 +578,171 @@ fn files_that_cannot_be_used_harm_their_own_place_only() {
         "{said}"
     );
 }
+
+#[test]
+fn files_about_peers_are_read_again_when_they_change_and_kept_connections_end_with_what_they_said()
+{
+    let authority = Authority::new();
+    let pair = authority.issue_as(&["peer.test"], |parameters| {
+        parameters.serial_number = Some(SerialNumber::from(77));
+    });
+    let peer = peer(&pair, "ssl_verify_client optional_no_ca;");
+    let shown = |name: &str| {
+        authority.issue_as(&["client.test"], |parameters| {
+            parameters.distinguished_name.push(DnType::CommonName, name);
+        })
+    };
+    let first = shown("first");
+    let target = format!("https://127.0.0.1:{}", peer.port(1));
+    let server = proxy(
+        &target,
+        "proxy_ssl_verify on; proxy_ssl_name peer.test;
+         proxy_ssl_trusted_certificate %PREFIX%/ca.pem; proxy_ssl_crl %PREFIX%/crl.pem;
+         proxy_ssl_certificate %PREFIX%/own.pem; proxy_ssl_certificate_key %PREFIX%/own.key;",
+        &[
+            ("crl.pem", &authority.revoke(&[76])),
+            ("own.pem", &first.certificate),
+            ("own.key", &first.key),
+        ],
+    );
+    let put = |name: &str, text: &str| {
+        let path = server.site().prefix.join(name);
+        let new = path.with_extension("new");
+        std::fs::write(&new, text).expect("written");
+        std::fs::rename(new, path).expect("renamed");
+    };
+    let becomes = |what: &str, status: u16, text: &str| {
+        eventually(what, || {
+            let (found, told) = ask(&server);
+            (found == status && told.contains(text)).then_some(())
+        });
+    };
+    // There is nothing to trust yet.
+    assert_eq!(ask(&server).0, 502);
+    put("ca.pem", &authority.pem());
+    becomes("the authority is there", 200, "CN=first");
+    let second = shown("second");
+    put("own.key", &second.key);
+    put("own.pem", &second.certificate);
+    becomes("another certificate is shown", 200, "CN=second");
+    put("crl.pem", &authority.revoke(&[77]));
+    becomes("the peer is revoked", 502, "");
+    put("crl.pem", &authority.revoke(&[78]));
+    becomes("the peer is good again", 200, "CN=second");
+    put("ca.pem", "nothing");
+    eventually("the fault is told", || {
+        let said = server.said();
+        said.contains("ca.pem\": it holds no certificate; what was there before is used on")
+            .then_some(())
+    });
+    assert_eq!(ask(&server).0, 200);
+    put("ca.pem", &Authority::new().pem());
+    becomes("the authority is another", 502, "");
+}
+
+#[test]
+fn the_doctor_names_what_is_wrong_with_tls_to_each_peer_and_the_way_out() {
+    let authority = Authority::new();
+    let good = peer(&authority.issue(&["peer.test"]), "");
+    let expired = authority.issue_as(&["peer.test"], |parameters| {
+        parameters.not_after = date_time_ymd(2020, 1, 1);
+    });
+    let expired = peer(&expired, "");
+    let rejecting = Setup::http(
+        "server { listen 127.0.0.1:%LISTEN1% ssl default_server; ssl_reject_handshake on; }
+         server { listen 127.0.0.1:%LISTEN2%; return 200; }",
+    )
+    .program(&oracle())
+    .start();
+    let down = crate::support::ports::reserve();
+    let verify = "proxy_ssl_verify on; proxy_ssl_trusted_certificate %PREFIX%/ca.pem;";
+    let conf = format!(
+        "upstream group {{ server 127.0.0.1:{good}; server 127.0.0.1:{down} down; }}
+         server {{ listen %LISTEN1%;
+            location /good {{ proxy_pass https://group; {verify} proxy_ssl_name peer.test:443; }}
+            location /open {{ proxy_pass https://127.0.0.1:{expired}; }}
+            location /name {{ proxy_pass https://127.0.0.1:{good}; {verify} proxy_ssl_name other.test; }}
+            location /old {{ proxy_pass https://127.0.0.1:{expired}; {verify} proxy_ssl_name peer.test;
+                location /old/inside {{ grpc_pass grpcs://127.0.0.1:{good}; grpc_ssl_verify on;
+                    grpc_ssl_name peer.test; }} }}
+            location /strange {{ proxy_pass https://127.0.0.1:{good}; proxy_ssl_verify on;
+                proxy_ssl_name peer.test; }}
+            location /unnamed {{ proxy_pass https://127.0.0.1:{rejecting}; }}
+            location /plain {{ proxy_pass https://127.0.0.1:{plain}; }}
+            location /down {{ proxy_pass https://127.0.0.1:{down}; }}
+            location /file {{ proxy_pass https://127.0.0.1:{good}; proxy_ssl_verify on;
+                proxy_ssl_trusted_certificate %PREFIX%/gone.pem; }} }}",
+        good = good.port(1),
+        expired = expired.port(1),
+        rejecting = rejecting.port(1),
+        plain = rejecting.port(2),
+        down = down.number,
+    );
+    let tested = Setup::http(&conf)
+        .file("ca.pem", authority.pem())
+        .run(&["-t"]);
+    let output = Command::new(env!("CARGO_BIN_EXE_openclaw"))
+        .args(["doctor", "--json", "-c"])
+        .arg(tested.site.conf_file())
+        .arg("-p")
+        .arg(&tested.site.prefix)
+        .output()
+        .expect("it runs");
+    let answer: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    let findings = answer["findings"].as_array().expect("a list").iter();
+    let told: Vec<String> = findings
+        .filter(|finding| finding["check"] == "peers")
+        .map(|finding| {
+            let text = |name: &str| finding[name].as_str().expect("text");
+            format!("{}: {}", text("level"), text("text"))
+        })
+        .collect();
+    for (level, port, text) in [
+        (
+            "ok",
+            good.port(1),
+            "speaks TLSv1.3 with a certificate that is taken",
+        ),
+        (
+            "ok",
+            expired.port(1),
+            "speaks TLSv1.3; nobody looks at its certificate",
+        ),
+        (
+            "fail",
+            good.port(1),
+            "is not for `other.test` but for peer.test: write `proxy_ssl_name`",
+        ),
+        (
+            "fail",
+            expired.port(1),
+            "its certificate has expired on 2020-01-01",
+        ),
+        (
+            "fail",
+            good.port(1),
+            "it does not speak HTTP/2, which gRPC needs",
+        ),
+        (
+            "fail",
+            good.port(1),
+            "is not trusted (\"CN=test authority\"): write `proxy_ssl_trusted_certificate`",
+        ),
+        (
+            "fail",
+            rejecting.port(1),
+            "it wants to know whom is meant: write `proxy_ssl_server_name on`",
+        ),
+        ("fail", rejecting.port(2), "it does not speak TLS there"),
+        ("warn", down.number, "no connection to"),
+        ("fail", good.port(1), "gone.pem\": there is no such file"),
+    ] {
+        let is_it = |line: &&String| {
+            line.starts_with(&format!("{level}: "))
+                && line.contains(&format!("127.0.0.1:{port}"))
+                && line.contains(text)
+        };
+        assert_eq!(told.iter().filter(is_it).count(), 1, "{text}: {told:#?}");
+    }
+    assert_eq!(told.len(), 10, "{told:#?}");
+}

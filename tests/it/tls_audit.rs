@@ -95,3 +95,57 @@ fn old_protocols_and_suites_elsewhere_are_seen() {
     assert!(said.contains("T (B if it were trusted)"), "{said}");
     assert_eq!(code, Some(1));
 }
+
+#[test]
+fn where_nobody_listens_yet_the_configuration_is_graded() {
+    let tested = setup(
+        "server { listen %LISTEN1% ssl; server_name one.test; hsts on;
+            ssl_certificate %PREFIX%/one.pem; ssl_certificate_key %PREFIX%/one.key; return 200; }
+        server { listen %LISTEN1% ssl; server_name two.test; ssl_protocols TLSv1.2;
+            add_header Strict-Transport-Security max-age=99999999 always;
+            ssl_certificate %PREFIX%/two.pem; ssl_certificate_key %PREFIX%/two.key; return 200; }
+        server { listen %LISTEN1% ssl; server_name wrong.test;
+            ssl_certificate %PREFIX%/two.pem; ssl_certificate_key %PREFIX%/two.key; return 200; }
+        server { listen %LISTEN1% ssl; server_name gone.test;
+            ssl_certificate %PREFIX%/gone.pem; ssl_certificate_key %PREFIX%/gone.key; return 200; }
+        server { listen %LISTEN1% ssl; server_name own.test; acme_certificate letsencrypt; return 200; }",
+    )
+    .run(&["-t"]);
+    let (prefix, conf) = (&tested.site.prefix, tested.site.conf_file());
+    let output = Command::new(under_test())
+        .args(["audit", "--json", "--ca"])
+        .arg(prefix.join("ca.pem"))
+        .arg("-c")
+        .arg(conf)
+        .arg("-p")
+        .arg(prefix)
+        .output()
+        .expect("the program runs");
+    let reports: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    let reports = reports.as_array().expect("a list");
+    let grades: Vec<_> = reports
+        .iter()
+        .map(|report| report["grade"].as_str())
+        .collect();
+    assert_eq!(
+        grades,
+        [Some("A+"), Some("A-"), Some("T"), None, None],
+        "{reports:#?}"
+    );
+    assert!(
+        reports[..3]
+            .iter()
+            .all(|report| report["is_foreseen"] == true)
+    );
+    let suites = reports[1]["findings"].to_string();
+    assert!(
+        suites.contains("ECDHE-ECDSA-")
+            && !suites.contains("ECDHE-RSA-")
+            && !suites.contains("TLS_AES"),
+        "{suites}"
+    );
+    let error = |position: usize| reports[position]["error"].to_string();
+    assert!(error(3).contains("there is no such file"), "{}", error(3));
+    assert!(error(4).contains("stands in no file"), "{}", error(4));
+    assert_eq!(output.status.code(), Some(1));
+}

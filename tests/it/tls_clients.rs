@@ -438,3 +438,59 @@ fn http2_is_judged_as_well_and_says_how_the_key_was_proved() {
     assert!(curl(&shown("foreign")).contains("The SSL certificate error"));
     assert!(curl(&[]).contains("No required SSL certificate was sent"));
 }
+
+#[test]
+fn files_about_clients_are_read_again_when_they_change() {
+    let family = Family::new();
+    let server = family.serve(
+        None,
+        &[(
+            "on.test",
+            "ssl_verify_client on; ssl_client_certificate %PREFIX%/trusted.pem; ssl_crl %PREFIX%/list.crl;",
+        )],
+    );
+    let text = |name: &str| {
+        let mut files = family.files.iter();
+        let found = files.find(|(known, _)| known == name);
+        found.map(|(_, text)| text.clone()).expect("a file")
+    };
+    let put = |name: &str, text: &str| {
+        let path = server.site().prefix.join(name);
+        let new = path.with_extension("new");
+        std::fs::write(&new, text).expect("written");
+        std::fs::rename(new, path).expect("renamed");
+    };
+    let becomes = |what: &str, shown: &str, wanted: &str| {
+        eventually(what, || {
+            let said = ask(&server, "on.test", shown, &[]);
+            (said.lines().next() == Some(wanted)).then_some(())
+        });
+    };
+    let refused = "400 FAILED:unable to get local issuer certificate";
+    becomes("nobody is trusted", "good", refused);
+    put("list.crl", &text("own.crl"));
+    put("trusted.pem", &text("ca.pem"));
+    becomes("the authority is there", "good", "SUCCESS");
+    becomes(
+        "one is revoked",
+        "revoked",
+        "400 FAILED:certificate revoked",
+    );
+    // Whose names clients are told comes from the same file.
+    let names = crate::support::openssl::shake_hands(server.port(1), "on.test", &[]).said;
+    assert!(names.contains("CN = own root"), "{names}");
+    put("list.crl", "garbage");
+    eventually("the fault is told", || {
+        let said = server.said();
+        said.contains("what was there before is used on")
+            .then_some(())
+    });
+    becomes("the list from before counts", "good", "SUCCESS");
+    becomes(
+        "and still has it",
+        "revoked",
+        "400 FAILED:certificate revoked",
+    );
+    put("list.crl", &text("stale.crl"));
+    becomes("the list is too old", "good", "400 FAILED:CRL has expired");
+}

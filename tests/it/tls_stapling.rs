@@ -1,15 +1,16 @@
 //! `ssl_stapling` with `openssl ocsp` as the responder.
 
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 
 use rcgen::{
-    BasicConstraints, CertificateParams, CertifiedIssuer, CustomExtension, DnType, IsCa, KeyPair,
-    KeyUsagePurpose, SerialNumber,
+    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, KeyUsagePurpose,
+    SerialNumber,
 };
 
 use crate::support::openssl::shake_hands;
 use crate::support::ports::{Port, reserve};
+use crate::support::responder::{Responder, access, index};
 use crate::support::server::{Server, Setup, eventually};
 
 /// An authority with a responder, whose files are in a directory of its own.
@@ -17,13 +18,7 @@ struct Authority {
     issuer: CertifiedIssuer<'static, KeyPair>,
     directory: tempfile::TempDir,
     port: Port,
-    responder: Option<Child>,
-}
-
-impl Drop for Authority {
-    fn drop(&mut self) {
-        self.stop();
-    }
+    responder: Option<Responder>,
 }
 
 impl Authority {
@@ -58,15 +53,7 @@ impl Authority {
         parameters.serial_number = Some(SerialNumber::from(serial));
         parameters.distinguished_name.push(DnType::CommonName, name);
         if has_responder {
-            let url = format!("http://127.0.0.1:{}/", self.port.number);
-            // SEQUENCE of one: id-ad-ocsp and a URI (RFC 5280 section 4.2.2.1).
-            let mut access = vec![0x06, 8, 0x2b, 6, 1, 5, 5, 7, 0x30, 1, 0x86, url.len() as u8];
-            access.extend_from_slice(url.as_bytes());
-            for _ in 0..2 {
-                access.splice(0..0, [0x30, access.len() as u8]);
-            }
-            let extension = CustomExtension::from_oid_content(&[1, 3, 6, 1, 5, 5, 7, 1, 1], access);
-            parameters.custom_extensions.push(extension);
+            parameters.custom_extensions.push(access(self.port.number));
         }
         let certificate = parameters.signed_by(&key, &self.issuer).expect("signed");
         (certificate.pem() + &self.issuer.pem(), key.serialize_pem())
@@ -75,57 +62,15 @@ impl Authority {
     /// Answers from now on; these serial numbers are revoked, others up to 9 are good.
     fn answer(&mut self, revoked: &[u64]) {
         self.stop();
-        let lines: String = (1..10)
-            .map(|serial| match revoked.contains(&serial) {
-                true => {
-                    format!(
-                        "R\t40960101000000Z\t010101000000Z\t{serial:02X}\tunknown\t/CN={serial}\n"
-                    )
-                }
-                false => format!("V\t40960101000000Z\t\t{serial:02X}\tunknown\t/CN={serial}\n"),
-            })
-            .collect();
         let path = |name: &str| self.directory.path().join(name);
-        std::fs::write(path("index.txt"), lines).expect("written");
-        let child = Command::new("openssl")
-            .args([
-                "ocsp",
-                "-port",
-                &self.port.number.to_string(),
-                "-nmin",
-                "60",
-            ])
-            .arg("-index")
-            .arg(path("index.txt"))
-            .arg("-CA")
-            .arg(path("ca.pem"))
-            .arg("-rsigner")
-            .arg(path("ca.pem"))
-            .arg("-rkey")
-            .arg(path("ca.key"))
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("openssl runs");
-        self.responder = Some(child);
-        eventually("the responder answers", || {
-            let output = Command::new("openssl")
-                .args(["ocsp", "-noverify", "-issuer"])
-                .arg(path("ca.pem"))
-                .args(["-serial", "9"])
-                .args(["-url", &format!("http://127.0.0.1:{}/", self.port.number)])
-                .output()
-                .expect("openssl runs");
-            output.status.success().then_some(())
-        });
+        let (certificate, key) = (path("ca.pem"), path("ca.key"));
+        let index = index(revoked);
+        let responder = Responder::start(self.port.number, &certificate, &key, &index);
+        self.responder = Some(responder);
     }
 
     fn stop(&mut self) {
-        if let Some(mut responder) = self.responder.take() {
-            let _ = responder.kill();
-            let _ = responder.wait();
-        }
+        self.responder = None;
     }
 
     fn serve(&self, servers: &[(&str, &str, (String, String))]) -> Server {

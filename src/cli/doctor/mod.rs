@@ -4,6 +4,7 @@
 //! ends in a few seconds. What this user may not see is said, not guessed.
 
 mod machine;
+mod peers;
 mod ports;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -173,6 +174,7 @@ pub fn run(daemon: &Daemon) -> ExitCode {
     firewalls(&wanted, &mut findings);
     if let Some((setup, config)) = &config {
         names(config, &mut findings);
+        peers::look(config, &mut findings);
         room(setup, config, &mut findings);
         permissions(setup, config, session.as_ref(), &mut findings);
         open_files(config, session.as_ref(), &mut findings);

@@ -29,14 +29,8 @@ struct Lack {
 /// What this version lacks and a later one is to bring.
 static COMING: &[Lack] = &[
     Lack {
-        why: "TLS for clients (nginx's http_ssl) is not available in this version",
-        names: "ssl_ocsp ssl_ocsp_responder ssl_ocsp_cache ssl_ech_file \
-                ssl_certificate_compression ssl_key_log ssl_engine",
-    },
-    Lack {
-        why: "HTTP/3 (nginx's http_v3) is not available in this version",
-        names: "http3 http3_hq http3_max_concurrent_streams http3_stream_buffer_size quic_retry \
-                quic_gso quic_host_key quic_active_connection_id_limit quic_bpf",
+        why: "encrypting the first message of clients (ECH, part of nginx's http_ssl) is not available in this version",
+        names: "ssl_ech_file",
     },
     Lack {
         why: "caching in slices (nginx's http_slice) is not available in this version",
@@ -104,7 +98,11 @@ static COMING: &[Lack] = &[
 static ABSENT: &[Lack] = &[
     Lack {
         why: "files with the keys of TLS sessions are not supported: whoever has one can read along",
-        names: "proxy_ssl_key_log grpc_ssl_key_log",
+        names: "ssl_key_log proxy_ssl_key_log grpc_ssl_key_log",
+    },
+    Lack {
+        why: "engines of OpenSSL (part of nginx's core) are not supported: TLS is not OpenSSL's here",
+        names: "ssl_engine",
     },
     Lack {
         why: "FastCGI (nginx's http_fastcgi) is not supported; have the application speak HTTP and use `proxy_pass`",

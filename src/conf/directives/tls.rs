@@ -1,10 +1,13 @@
 //! Rows of `ngx_http_ssl_module`: TLS with clients.
 
 use super::{
-    ANY_NUMBER, Argument::*, COUNT, Contexts, Directive, HTTP_SERVER, HTTP_SERVER_LOCATION, row,
+    ANY_NUMBER, Argument::*, COUNT, Contexts, Directive, HTTP_SERVER, HTTP_SERVER_LOCATION,
+    POSITIVE, row,
 };
 
 const SSL: &str = "http_ssl";
+const V3: &str = "http_v3";
+const NO_HTTP3: &str = "there is no HTTP/3 here";
 /// What nginx has no module for.
 const OWN: &str = "openclaw";
 
@@ -77,6 +80,14 @@ pub(super) const ROWS: &[Directive] = &[
         .help("file with authorities for clients and OCSP, whose names are not told"),
     row(SSL, "ssl_crl", HTTP_SERVER, &[Path])
         .help("file with lists of what authorities revoked"),
+    row(SSL, "ssl_ocsp", HTTP_SERVER, &[OneOf(&["on", "off", "leaf"])])
+        .default("off")
+        .help("whether the authorities of clients are asked about their certificates (OCSP)"),
+    row(SSL, "ssl_ocsp_responder", HTTP_SERVER, &[Text])
+        .help("whom to ask about clients, instead of whom their certificates name"),
+    row(SSL, "ssl_ocsp_cache", HTTP_SERVER, &[Free])
+        .default("off")
+        .help("where answers about clients are kept: `off`, `shared:NAME:SIZE`"),
     row(SSL, "ssl_stapling", HTTP_SERVER, &[Flag])
         .default("off")
         .help("whether the status of the certificate is sent along (OCSP)"),
@@ -101,6 +112,45 @@ pub(super) const ROWS: &[Directive] = &[
     .takes(1, 3)
     .default("off")
     .help("keep certificates whose paths have variables"),
+    row(SSL, "ssl_certificate_compression", HTTP_SERVER, &[Flag])
+        .default("off")
+        .no_effect("certificates are sent as they are")
+        .help("send certificates compressed to clients that understand it"),
+    row(V3, "http3", HTTP_SERVER, &[Flag])
+        .default("on")
+        .no_effect(NO_HTTP3)
+        .help("whether HTTP/3 is spoken on the addresses with `quic`"),
+    row(V3, "http3_hq", HTTP_SERVER, &[Flag])
+        .default("off")
+        .no_effect(NO_HTTP3)
+        .help("whether the protocol of interoperability tests is spoken over QUIC"),
+    row(V3, "http3_max_concurrent_streams", HTTP_SERVER, &[POSITIVE])
+        .default("128")
+        .no_effect(NO_HTTP3)
+        .help("the most requests at a time on a connection of HTTP/3"),
+    row(V3, "http3_stream_buffer_size", HTTP_SERVER, &[Size])
+        .default("64k")
+        .no_effect(NO_HTTP3)
+        .help("the memory for a stream of QUIC"),
+    row(V3, "quic_retry", HTTP_SERVER, &[Flag])
+        .default("off")
+        .no_effect(NO_HTTP3)
+        .help("whether clients of QUIC prove their address first"),
+    row(V3, "quic_gso", HTTP_SERVER, &[Flag])
+        .default("off")
+        .no_effect(NO_HTTP3)
+        .help("whether the system cuts what QUIC sends into packets"),
+    row(V3, "quic_host_key", HTTP_SERVER, &[Path])
+        .no_effect(NO_HTTP3)
+        .help("file with the key for tokens of QUIC"),
+    row(V3, "quic_active_connection_id_limit", HTTP_SERVER, &[POSITIVE])
+        .default("2")
+        .no_effect(NO_HTTP3)
+        .help("how many names a connection of QUIC has at a time"),
+    row(V3, "quic_bpf", Contexts::MAIN, &[Flag])
+        .default("off")
+        .no_effect(NO_HTTP3)
+        .help("whether packets of QUIC find their worker through eBPF"),
     row(SSL, "ssl_object_cache_inheritable", Contexts::MAIN, &[Flag])
         .default("on")
         .no_effect("a file that did not change is not taken into use again")

@@ -36,7 +36,7 @@ pub struct Server {
     /// How requests are read.
     pub reading: Reading,
     /// What it offers where it listens with `ssl`; `None` if it does so nowhere.
-    pub tls: Option<ServerTls>,
+    pub tls: Option<Arc<ServerTls>>,
     /// The `server` word.
     pub span: Span,
 }

@@ -51,6 +51,8 @@ pub struct ServerTls {
     pub trusted: Option<(PathBuf, Span)>,
     /// `ssl_crl`
     pub revoked: Option<(PathBuf, Span)>,
+    /// `ssl_ocsp`: what is asked of the authorities of clients; `None` is `off`.
+    pub client_status: Option<ClientStatus>,
     /// `ssl_stapling`
     pub stapling: Stapling,
     /// `ssl_early_data`
@@ -210,6 +212,17 @@ pub enum VerifyClient {
     OptionalNoAuthority,
 }
 
+/// `ssl_ocsp` and its family.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ClientStatus {
+    /// `ssl_ocsp leaf`: only a client's own certificate is asked about.
+    pub only_own: bool,
+    /// `ssl_ocsp_responder`: who is asked, instead of whom certificates name.
+    pub responder: Option<Box<str>>,
+    /// `ssl_ocsp_cache`: the name of the place, and how many answers it keeps at most.
+    pub cache: Option<(Box<str>, usize)>,
+}
+
 /// `ssl_stapling` and its family.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Stapling {
@@ -226,7 +239,7 @@ pub struct Stapling {
 }
 
 /// What is asked of a peer over TLS (`proxy_ssl_*`, `grpc_ssl_*`).
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct PeerTls {
     /// `proxy_ssl_protocols`
     pub protocols: Protocols,

@@ -681,55 +681,6 @@ fn turns<'r, 'a>(
             _ => turns.push(Merged { user, blocks }),
         }
     }
-    // Every call has its result, and results stand before everything else.
-    let mut position = 0;
-    while position < turns.len() {
-        let open: Vec<Text<'a>> = if turns[position].user {
-            Vec::new()
-        } else {
-            turns[position]
-                .blocks
-                .iter()
-                .filter_map(|(_, block)| match &**block {
-                    Block::Call { id, .. } => Some(id.clone()),
-                    _ => None,
-                })
-                .collect()
-        };
-        position += 1;
-        if open.is_empty() {
-            continue;
-        }
-        if position == turns.len() {
-            break;
-        }
-        let next = &mut turns[position];
-        let is_result = |block: &Block<'_>| matches!(block, Block::Result { .. });
-        next.blocks.sort_by_key(|(_, block)| !is_result(block));
-        for id in open {
-            let answered = next.blocks.iter().any(
-                |(_, block)| matches!(&**block, Block::Result { id: known, .. } if *known == id),
-            );
-            if !answered {
-                let lost = Block::Result {
-                    id,
-                    name: None,
-                    content: vec![Block::Text {
-                        text: Text::of("no result"),
-                        cache: None,
-                    }],
-                    failed: true,
-                    cache: None,
-                };
-                let results = next
-                    .blocks
-                    .iter()
-                    .take_while(|(_, block)| is_result(block))
-                    .count();
-                next.blocks.insert(results, (None, Cow::Owned(lost)));
-            }
-        }
-    }
     if turns.first().is_none_or(|turn| !turn.user) {
         let text = Block::Text {
             text: Text::of(NO_USER),

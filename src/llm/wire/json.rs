@@ -632,6 +632,25 @@ impl<'a> Value<'a> {
         self.some(name).or_else(|| self.some(other))
     }
 
+    /// The text of the member of this name, if it is a string.
+    #[must_use]
+    pub fn text_of(&self, name: &str) -> Option<Text<'a>> {
+        self.some(name)?.text()
+    }
+
+    /// The member of this name as a word; an empty one if it is no string.
+    #[must_use]
+    pub fn word_of(&self, name: &str) -> Cow<'a, str> {
+        self.some(name)
+            .and_then(|value| value.string())
+            .unwrap_or_default()
+    }
+
+    /// The values of the array of this name that are not numbers; none if there is no such array.
+    pub fn items_of(&self, name: &str) -> impl Iterator<Item = Value<'a>> + use<'a> {
+        self.some(name).into_iter().flat_map(|value| value.items())
+    }
+
     /// The member along a path of names, unless it is `null`.
     #[must_use]
     pub fn path(&self, names: &[&str]) -> Option<Self> {
@@ -868,6 +887,14 @@ impl Writer {
         self.out.push('"');
         self.out.push_str(name);
         self.out.push_str("\":");
+        self
+    }
+
+    /// The name of the next member, as it was read.
+    pub fn member_of(&mut self, name: Value<'_>) -> &mut Self {
+        self.comma();
+        self.out.push_str(name.raw());
+        self.out.push(':');
         self
     }
 

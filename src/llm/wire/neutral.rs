@@ -8,7 +8,7 @@ use std::fmt;
 
 use sha2::{Digest, Sha256};
 
-use super::front::Format;
+use super::front::{Format, Operation};
 use super::json::{Duplicates, Index, Kind, Text, Writer};
 use super::watch::Seen;
 use crate::llm::usage::Usage;
@@ -115,6 +115,73 @@ pub struct Request<'a> {
 }
 
 impl Request<'_> {
+    /// Puts the results of calls into one turn right after them, in their order, and says of each that
+    /// is missing that there is none: most providers refuse a call without its result.
+    pub fn pair_results(&mut self) {
+        let mut position = 0;
+        while position < self.turns.len() {
+            let calls: Vec<Text<'_>> = self.turns[position]
+                .blocks
+                .iter()
+                .filter_map(|block| match block {
+                    Block::Call { id, .. } => Some(id.clone()),
+                    _ => None,
+                })
+                .collect();
+            position += 1;
+            if calls.is_empty() || position == self.turns.len() {
+                continue;
+            }
+            let end = self.turns[position..]
+                .iter()
+                .position(|turn| turn.role == Role::Assistant)
+                .map_or(self.turns.len(), |length| position + length);
+            let mut results = Vec::with_capacity(calls.len());
+            let mut at = None;
+            for call in calls {
+                let mut found = None;
+                for turn in &mut self.turns[position..end] {
+                    let place = turn
+                        .blocks
+                        .iter()
+                        .position(|block| matches!(block, Block::Result { id, .. } if *id == call));
+                    if let Some(place) = place {
+                        at.get_or_insert(turn.at);
+                        found = Some(turn.blocks.remove(place));
+                        break;
+                    }
+                }
+                results.push(found.unwrap_or_else(|| {
+                    self.dropped.push("lost tool result".to_owned());
+                    Block::Result {
+                        id: call,
+                        name: None,
+                        content: vec![Block::Text {
+                            text: Text::of("no result"),
+                            cache: None,
+                        }],
+                        failed: true,
+                        cache: None,
+                    }
+                }));
+            }
+            let at = at.unwrap_or(self.turns[position - 1].at);
+            let turn = Turn {
+                role: Role::User,
+                at,
+                blocks: results,
+            };
+            self.turns.insert(position, turn);
+            let emptied = position + 1..end + 1;
+            for place in emptied.rev() {
+                if self.turns[place].blocks.is_empty() && self.turns[place].role == Role::User {
+                    self.turns.remove(place);
+                }
+            }
+            position += 1;
+        }
+    }
+
     /// What cannot be said elsewhere, with the place where the client said it.
     #[must_use]
     pub fn unsupported(&self, turn: &Turn<'_>, position: usize, message: &str) -> Unsupported {
@@ -608,8 +675,10 @@ pub struct Written {
 }
 
 /// How an answer is shown to a client.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Client {
+    /// What it asked for: a chat, or the older completion of a text (Ollama).
+    pub operation: Operation,
     /// The id of the call, of letters and digits: ids that a provider did not give are made from it.
     pub id: String,
     /// The name under which the client knows the model.
@@ -626,6 +695,22 @@ pub struct Client {
     pub input_tokens: u64,
     /// The names of tools that the provider knows by others.
     pub names: Names,
+}
+
+impl Default for Client {
+    fn default() -> Self {
+        Self {
+            operation: Operation::Chat,
+            id: String::new(),
+            model: String::new(),
+            created: 0,
+            legacy: false,
+            include_usage: false,
+            array: false,
+            input_tokens: 0,
+            names: Names::default(),
+        }
+    }
 }
 
 impl Client {

@@ -12,18 +12,22 @@ use super::neutral::{
 };
 use super::sse::{Events, Framing};
 use super::watch::{Failed, Seen};
-use super::{anthropic, openai};
+use super::{anthropic, gemini, ollama, openai, responses};
 
 /// Reads a request for an answer to a conversation.
 ///
 /// # Errors
 /// What of it has no meaning outside of its format, and where.
 pub fn read_request(format: Format, root: Value<'_>) -> Result<Request<'_>, Unsupported> {
-    match format {
+    let mut request = match format {
         Format::OpenAi => openai::read_request(root),
         Format::Anthropic => anthropic::read_request(root),
-        Format::Responses | Format::Gemini | Format::Ollama => Err(not_spoken(format)),
-    }
+        Format::Responses => responses::read_request(root),
+        Format::Gemini => gemini::read_request(root),
+        Format::Ollama => ollama::read_request(root),
+    }?;
+    request.pair_results();
+    Ok(request)
 }
 
 /// Writes a request in a provider's format.
@@ -38,21 +42,13 @@ pub fn write_request(
     let mut written = match format {
         Format::OpenAi => openai::write_request(request, target),
         Format::Anthropic => anthropic::write_request(request, target),
-        Format::Responses | Format::Gemini | Format::Ollama => Err(not_spoken(format)),
+        Format::Responses => responses::write_request(request, target),
+        Format::Gemini => gemini::write_request(request, target),
+        Format::Ollama => ollama::write_request(request, target),
     }?;
     written.dropped.sort();
     written.dropped.dedup();
     Ok(written)
-}
-
-fn not_spoken(format: Format) -> Unsupported {
-    Unsupported::new(
-        "model",
-        format!(
-            "its provider speaks another format, and `{}` is not translated",
-            format.name()
-        ),
-    )
 }
 
 /// Takes every thought and signature out: those of one model mean nothing to another.
@@ -88,12 +84,17 @@ pub fn answer(
     let mut answer = match from {
         Format::OpenAi => openai::read_answer(root),
         Format::Anthropic => anthropic::read_answer(root),
-        Format::Responses | Format::Gemini | Format::Ollama => Answer::default(),
+        Format::Responses => responses::read_answer(root),
+        Format::Gemini => gemini::read_answer(root),
+        Format::Ollama => ollama::read_answer(root),
     };
     settle(&mut answer, client);
     Ok(match to {
         Format::Anthropic => anthropic::write_answer(&answer, seen, client),
-        _ => openai::write_answer(&answer, seen, client),
+        Format::OpenAi => openai::write_answer(&answer, seen, client),
+        Format::Responses => responses::write_answer(&answer, seen, client),
+        Format::Gemini => gemini::write_answer(&answer, seen, client),
+        Format::Ollama => ollama::write_answer(&answer, seen, client),
     })
 }
 
@@ -141,12 +142,18 @@ pub struct Translator {
 enum Reader {
     OpenAi(openai::Calls),
     Anthropic(anthropic::Blocks),
+    Responses(responses::Places),
+    Gemini(gemini::Parts),
+    Ollama(ollama::Lines),
 }
 
 #[derive(Debug)]
 enum Stream {
     OpenAi(openai::Stream),
     Anthropic(anthropic::Stream),
+    Responses(responses::Stream),
+    Gemini(gemini::Stream),
+    Ollama(ollama::Stream),
 }
 
 impl Translator {
@@ -164,11 +171,17 @@ impl Translator {
             seen: Seen::default(),
             reader: match from {
                 Format::Anthropic => Reader::Anthropic(anthropic::Blocks::default()),
-                _ => Reader::OpenAi(openai::Calls::default()),
+                Format::OpenAi => Reader::OpenAi(openai::Calls::default()),
+                Format::Responses => Reader::Responses(responses::Places::default()),
+                Format::Gemini => Reader::Gemini(gemini::Parts::default()),
+                Format::Ollama => Reader::Ollama(ollama::Lines::default()),
             },
             writer: match to {
                 Format::Anthropic => Stream::Anthropic(anthropic::Stream::default()),
-                _ => Stream::OpenAi(openai::Stream::default()),
+                Format::OpenAi => Stream::OpenAi(openai::Stream::default()),
+                Format::Responses => Stream::Responses(responses::Stream::default()),
+                Format::Gemini => Stream::Gemini(gemini::Stream::default()),
+                Format::Ollama => Stream::Ollama(ollama::Stream::default()),
             },
             out: Writer::new(),
             over: false,
@@ -308,6 +321,9 @@ fn one(
         match reader {
             Reader::OpenAi(calls) => calls.read(root, &mut each),
             Reader::Anthropic(blocks) => blocks.read(root, &mut each),
+            Reader::Responses(places) => places.read(root, &mut each),
+            Reader::Gemini(parts) => parts.read(root, &mut each),
+            Reader::Ollama(lines) => lines.read(root, &mut each),
         }
     }
     // The terminator ends the stream, whatever the provider sends after it.
@@ -322,6 +338,9 @@ impl Stream {
         match self {
             Self::OpenAi(stream) => stream.event(event, client, out),
             Self::Anthropic(stream) => stream.event(event, client, seen, out),
+            Self::Responses(stream) => stream.event(event, client, out),
+            Self::Gemini(stream) => stream.event(event, client, seen, out),
+            Self::Ollama(stream) => stream.event(event, client, out),
         }
     }
 
@@ -329,6 +348,9 @@ impl Stream {
         match self {
             Self::OpenAi(stream) => stream.end(seen, client, out),
             Self::Anthropic(stream) => stream.end(seen, client, out),
+            Self::Responses(stream) => stream.end(seen, client, out),
+            Self::Gemini(stream) => stream.end(seen, client, out),
+            Self::Ollama(stream) => stream.end(seen, client, out),
         }
     }
 }

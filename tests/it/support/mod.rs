@@ -13,6 +13,7 @@ pub mod openssl;
 pub mod pebble;
 pub mod ports;
 pub mod process_tree;
+pub mod responder;
 pub mod secure_backend;
 pub mod server;
 pub mod tls_client;

@@ -230,7 +230,7 @@ impl Setup {
             dead: BTreeMap::new(),
             _directory: directory,
         };
-        if geteuid().is_root() {
+        if geteuid().is_root() && !site.globals.contains("user ") {
             site.globals += " user root;";
         }
         for (path, content) in &self.files {

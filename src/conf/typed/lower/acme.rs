@@ -373,9 +373,14 @@ pub fn chosen(scope: &Scope<'_>, issuers: &[Arc<Issuer>], cx: &mut Cx) -> Vec<Ar
             found.collect()
         }
         None => {
+            // Who writes a single one means it.
+            let mut written = issuers
+                .iter()
+                .filter(|issuer| issuer.span != Span::default());
+            let only = written.next().filter(|_| written.next().is_none());
             let mut all = issuers.iter();
             let built_in = all.find(|issuer| &*issuer.name == Issuer::BUILT_IN);
-            built_in.cloned().into_iter().collect()
+            only.or(built_in).cloned().into_iter().collect()
         }
     }
 }
@@ -744,6 +749,23 @@ mod tests {
         assert_eq!(&*orders[0].issuers[1].uri, Issuer::BUILT_IN_URI);
         // Nothing listens on port 80 here.
         assert_eq!(orders[0].challenges, [ChallengeKind::TlsAlpn01]);
+    }
+
+    #[test]
+    fn a_single_issuer_that_is_written_is_the_one_that_is_asked() {
+        let one = "acme_issuer ca { uri https://ca.example.com/dir; }";
+        let other = "acme_issuer other { uri https://other.example.com/dir; }";
+        let server = "server { listen 443 ssl; server_name example.com; }";
+        for (text, expected) in [
+            (format!("{one} {server}"), "ca"),
+            (format!("{one} {other} {server}"), "letsencrypt"),
+            (format!("{one} acme letsencrypt; {server}"), "letsencrypt"),
+            (server.to_owned(), "letsencrypt"),
+        ] {
+            let (orders, codes) = lowered(&text);
+            assert_eq!(codes, [] as [&str; 0], "{text}");
+            assert_eq!(&*orders[0].issuers[0].name, expected, "{text}");
+        }
     }
 
     #[test]

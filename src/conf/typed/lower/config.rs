@@ -8,8 +8,8 @@ use super::on_demand;
 use super::scope::Scope;
 use super::settings::{self, Maker};
 use super::{
-    Cx, access, acme, acme_dns, cache_path, limits, listen, llm, location, log, map, process,
-    rewrite, tls, upstream,
+    Cx, access, acme, acme_dns, cache_path, http3, limits, listen, llm, location, log, map,
+    process, rewrite, tls, upstream,
 };
 use crate::conf::diagnostic::{Code, Diagnostic, any_error, arrange};
 use crate::conf::include::{COMMAND_LINE, Loaded};
@@ -128,12 +128,13 @@ pub fn lower(loaded: &mut Loaded, prefix: &Path, usual_error_logs: &[ErrorLog]) 
                 }
                 // Who refuses all handshakes shows no certificate.
                 offered.on_demand = demanded.filter(|_| !offered.rejects);
-                servers[position].tls = Some(offered);
+                servers[position].tls = Some(Arc::new(offered));
             } else {
                 let inner = scope.inside(node.block.as_deref().unwrap_or_default());
                 on_demand::warn_without_tls(&inner, &mut cx);
             }
             tls::lint_hsts(node, &scope, is_secure, &mut cx);
+            http3::lint(node, &scope, &mut cx);
             access::lint_clear_text(node, &scope, position, &http.listens, &mut cx);
         }
         for listen in &http.listens {

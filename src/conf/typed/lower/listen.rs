@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs as _};
 
-use super::Cx;
+use super::{Cx, http3};
 use crate::conf::diagnostic::{Code, Diagnostic};
 use crate::conf::include::{Node, Word};
 use crate::conf::typed::listen::{Address, Keepalive, Listen, Options};
@@ -60,6 +60,8 @@ pub fn add(
         );
         return vec![address];
     }
+    let is_of_tcp = |node: &&Node| node.arguments.iter().all(|word| &*word.text != "quic");
+    let has_others = nodes.iter().any(|node| is_of_tcp(node));
     let mut found = Vec::new();
     for node in nodes {
         let Some((first, rest)) = node.arguments.split_first() else {
@@ -71,6 +73,7 @@ pub fn add(
         let mut options = Options::default();
         let mut is_default = false;
         let mut has_options = false;
+        let mut is_quic = false;
         for word in rest {
             let (key, value) = word
                 .text
@@ -106,14 +109,9 @@ pub fn add(
                     true
                 }
                 ("quic", None) => {
-                    cx.report(
-                        Diagnostic::error(
-                            Code::FOREIGN_DIRECTIVE,
-                            word.span,
-                            format!("`{key}` of `listen` is not available in this version"),
-                        )
-                        .hint("listen without it for now"),
-                    );
+                    http3::warn_of_listen(word, first, has_others, cx);
+                    is_quic = true;
+                    options.ssl = true;
                     true
                 }
                 ("backlog", _) => {
@@ -170,6 +168,10 @@ pub fn add(
                     format!("invalid parameter `{}`", word.text),
                 );
             }
+        }
+        // Over UDP the address would be another one.
+        if is_quic && has_others {
+            continue;
         }
         for address in addresses {
             found.push(address.clone());

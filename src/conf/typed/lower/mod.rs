@@ -9,12 +9,14 @@ pub mod acme;
 pub mod acme_dns;
 pub mod cache_path;
 pub mod ciphers;
+pub mod client_status;
 pub mod config;
 pub mod cors;
 pub mod filters;
 #[cfg(test)]
 pub mod fixture;
 pub mod health;
+pub mod http3;
 pub mod limits;
 pub mod listen;
 pub mod llm;

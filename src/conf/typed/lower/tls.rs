@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::ciphers;
 use super::scope::{Scope, parameter};
-use super::{Cx, acme};
+use super::{Cx, acme, client_status};
 use crate::conf::diagnostic::{Code, Diagnostic};
 use crate::conf::include::{Node, Word};
 use crate::conf::source::Span;
@@ -25,12 +25,14 @@ const LEAST_BUFFER: usize = 512;
 /// How many sessions a server keeps for itself where nothing is written.
 const OWN_SESSIONS: usize = 1024;
 /// nginx keeps about four thousand sessions in a megabyte.
-const SESSIONS_PER_MEGABYTE: usize = 4096;
+pub(super) const SESSIONS_PER_MEGABYTE: usize = 4096;
 
 /// What all servers share: the zones of `ssl_session_cache` by name.
 #[derive(Default, Debug)]
 pub struct Zones<'a> {
     known: HashMap<&'a str, (u64, Span)>,
+    /// The same of `ssl_ocsp_cache`.
+    pub(super) answers: HashMap<&'a str, (u64, Span)>,
 }
 
 /// What a server offers on its addresses with `ssl`; `orders` are what `$acme_certificate` stands for.
@@ -128,11 +130,12 @@ pub fn server<'a>(
         client_authorities,
         trusted,
         revoked: file(scope, "ssl_crl"),
+        client_status: client_status::of_server(scope, verify_client, zones, cx),
         stapling: Stapling {
             enabled: scope.flag("ssl_stapling"),
             verify: scope.flag("ssl_stapling_verify"),
             file: file(scope, "ssl_stapling_file"),
-            responder: responder(scope, cx),
+            responder: responder("ssl_stapling_responder", scope, cx),
             span: scope
                 .nearest("ssl_stapling")
                 .map_or_else(Span::default, |line| line.name.span),
@@ -152,7 +155,6 @@ struct Offer {
     tickets: bool,
 }
 
-/// A file that a directive names.
 /// The file that a directive names.
 pub(super) fn file(scope: &Scope<'_>, name: &str) -> Option<(PathBuf, Span)> {
     let line = scope.nearest(name)?;
@@ -479,8 +481,9 @@ fn early_data(
     true
 }
 
-fn responder(scope: &Scope<'_>, cx: &mut Cx) -> Option<Box<str>> {
-    let line = scope.nearest("ssl_stapling_responder")?;
+/// The address of an OCSP responder that a directive names.
+pub(super) fn responder(name: &str, scope: &Scope<'_>, cx: &mut Cx) -> Option<Box<str>> {
+    let line = scope.nearest(name)?;
     let word = line
         .arguments
         .first()
