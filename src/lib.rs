@@ -8,7 +8,7 @@
 //!
 //! | floor | module | owns |
 //! | --- | --- | --- |
-//! | 0 | [`mod@unit`] | sizes and times as nginx writes them, text safe to show, the clock |
+//! | 0 | [`mod@unit`] | sizes and times as nginx writes them, money, text safe to show, the clock |
 //! | 1 | [`conf`] | the configuration language: text → tree → typed value; no sockets, no runtime |
 //! | 1 | [`metrics`] | numbers that a worker writes without a lock and anybody reads |
 //! | 1 | [`store`] | what outlives the process: one SQLite file, one thread that writes it |

@@ -17,10 +17,17 @@ use ipnet::IpNet;
 use parking_lot::RwLock;
 
 use crate::conf::typed::listen::Address;
+use crate::metrics::prometheus::ListedBans;
 use crate::unit::clock;
 
 /// So many bans at once.
 pub const MOST: usize = 10_000;
+
+/// Of these, so many are for people: however many are kept out by themselves.
+const FOR_PEOPLE: usize = 1_000;
+
+/// Who made a ban that nobody made: `auto_ban`.
+pub const BY_ITSELF: &str = "auto_ban";
 
 /// The longest reason, in characters.
 const LONGEST_REASON: usize = 200;
@@ -68,6 +75,8 @@ pub struct Bans {
     version: AtomicU64,
     /// Connections and requests that were turned away.
     turned_away: AtomicU64,
+    /// Bans that were made by themselves.
+    made_by_itself: AtomicU64,
 }
 
 #[derive(Debug, Default)]
@@ -119,6 +128,28 @@ impl Bans {
         Ok(())
     }
 
+    /// Keeps somebody out for a time because of what they did; `false` if they are kept out already, or
+    /// if people have taken up all places. The ban of this kind that ends first makes room.
+    pub fn add_by_itself(&self, ban: Ban) -> bool {
+        let now = clock::unix().as_millis() as u64;
+        let mut list = self.list.write();
+        if list.of(ban.network.addr(), now) {
+            return false;
+        }
+        list.forget_those_over(now);
+        if list.bans.len() >= MOST - FOR_PEOPLE {
+            let own = list.bans.values().filter(|ban| ban.is_by_itself());
+            let Some(first) = own.min_by_key(|ban| ban.until).map(|ban| ban.network) else {
+                return false;
+            };
+            list.bans.remove(&first);
+        }
+        list.bans.insert(ban.network, ban);
+        self.changed(&mut list);
+        self.made_by_itself.fetch_add(1, Ordering::Relaxed);
+        true
+    }
+
     /// Lets somebody in again; `false` if nobody was kept out by this very network.
     pub fn remove(&self, network: IpNet) -> bool {
         let mut list = self.list.write();
@@ -162,6 +193,21 @@ impl Bans {
         self.turned_away.load(Ordering::Relaxed)
     }
 
+    /// The bans as metrics list them.
+    pub fn listed(&self) -> ListedBans {
+        let now = clock::unix().as_millis() as u64;
+        let list = self.list.read();
+        let holds = |ban: &&Ban| ban.until.is_none_or(|until| until > now);
+        let all = list.bans.values().filter(holds);
+        let (own, people): (Vec<_>, Vec<_>) = all.partition(|ban| ban.is_by_itself());
+        ListedBans {
+            of_people: people.len() as u64,
+            by_itself: own.len() as u64,
+            made_by_itself: self.made_by_itself.load(Ordering::Relaxed),
+            turned_away: self.turned_away(),
+        }
+    }
+
     fn changed(&self, list: &mut List) {
         let mut lengths = [Vec::new(), Vec::new()];
         for network in list.bans.keys() {
@@ -173,6 +219,12 @@ impl Bans {
         list.lengths = lengths;
         self.count.store(list.bans.len(), Ordering::Relaxed);
         self.version.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+impl Ban {
+    fn is_by_itself(&self) -> bool {
+        self.by == BY_ITSELF
     }
 }
 
@@ -258,5 +310,32 @@ mod tests {
         for network in ["0.0.0.0/0", "::/0"] {
             assert_eq!(bans.add(ban(network, None)), Err(Refused::Everybody));
         }
+    }
+
+    #[test]
+    fn those_kept_out_by_themselves_leave_room_for_people_and_make_it_for_one_another() {
+        let bans = Bans::default();
+        let own = |number: u32, until: u64| Ban {
+            by: BY_ITSELF.to_owned(),
+            network: IpNet::from(IpAddr::from(number.to_be_bytes())),
+            ..ban("192.0.2.1", Some(until))
+        };
+        for number in 0..(MOST - FOR_PEOPLE) as u32 {
+            assert!(bans.add_by_itself(own(number, u64::MAX - u64::from(number))));
+        }
+        assert!(!bans.add_by_itself(own(7, u64::MAX)), "is out already");
+        assert!(bans.add_by_itself(own(u32::MAX, u64::MAX)));
+        let listed = bans.listed();
+        assert_eq!(listed.by_itself as usize, MOST - FOR_PEOPLE);
+        assert_eq!(listed.made_by_itself as usize, MOST - FOR_PEOPLE + 1);
+        // The one that would have ended first.
+        let last = (MOST - FOR_PEOPLE - 1) as u32;
+        let is_out = |number: u32| {
+            let address = IpAddr::from(number.to_be_bytes());
+            bans.keeps_out(&Address::Ip(std::net::SocketAddr::new(address, 1)))
+        };
+        assert!(is_out(u32::MAX) && is_out(0) && !is_out(last));
+        bans.add(ban("203.0.113.7", None)).expect("room for people");
+        assert_eq!(bans.listed().of_people, 1);
     }
 }

@@ -23,6 +23,12 @@ pub fn apply(exchange: &mut Exchange) {
     }
 }
 
+/// Is the client of a request one of those who are trusted to name theirs?
+pub fn is_trusted(exchange: &Exchange) -> bool {
+    let real_ip = exchange.settings.real_ip.as_deref();
+    real_ip.is_some_and(|real_ip| trusts(real_ip, &exchange.connection.remote))
+}
+
 fn trusts(real_ip: &RealIp, sender: &Address) -> bool {
     match sender {
         Address::Ip(sender) => is_proxy(real_ip, sender.ip()),

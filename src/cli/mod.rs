@@ -22,10 +22,12 @@ mod exit;
 mod figures;
 mod fmt;
 mod follow;
+mod keys;
 mod limits;
 mod lint;
 mod logs;
 mod manual;
+mod models;
 mod paint;
 mod passwd;
 mod paths;
@@ -33,6 +35,7 @@ mod problems;
 mod routes;
 mod session;
 mod socket;
+mod spend;
 mod start;
 mod status;
 mod table;
@@ -126,6 +129,19 @@ fn word(word: Word) -> ExitCode {
             let (address, time) = (address.as_deref(), time.as_deref());
             bans::run(&session, action.as_ref(), address, time, &reason)
         }),
+        Word::Key { action, daemon } => ask(&keys::daemon(action.as_ref(), &daemon), |session| {
+            keys::run(&session, action.as_ref())
+        }),
+        Word::Spend {
+            by,
+            from,
+            to,
+            csv,
+            daemon,
+        } => ask(&daemon, |session| {
+            spend::tell(&session, by, from.as_deref(), to.as_deref(), csv)
+        }),
+        Word::Models { name, json } => models::tell(name.as_deref(), json),
         Word::Limits { daemon } => ask(&daemon, |session| limits::list(&session)),
         Word::Cache { action, daemon } => {
             ask(&cache::daemon(action.as_ref(), &daemon), |session| {

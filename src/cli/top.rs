@@ -292,6 +292,7 @@ mod tests {
                 p99: 2_000,
                 ..Traffic::default()
             },
+            ..RouteTraffic::default()
         };
         let route = |id, location: &str| Route {
             id,

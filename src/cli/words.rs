@@ -85,6 +85,40 @@ pub enum Word {
         #[command(flatten)]
         daemon: Daemon,
     },
+    /// Keys of the gateway to language models: make, list, change, replace, take back
+    Key {
+        /// What to do; without it they are listed
+        #[command(subcommand)]
+        action: Option<KeyWord>,
+        #[command(flatten)]
+        daemon: Daemon,
+    },
+    /// Tell what calls of language models have cost
+    Spend {
+        /// By what: key, gateway, user, model, provider or day
+        #[arg(long, value_name = "WHAT", default_value = "key")]
+        by: SpendWord,
+        /// From this day in UTC on, such as 2026-11-01 [default: 30 days]
+        #[arg(long, value_name = "DAY")]
+        from: Option<String>,
+        /// Up to this day [default: today]
+        #[arg(long, value_name = "DAY")]
+        to: Option<String>,
+        /// Print comma-separated values
+        #[arg(long, conflicts_with = "json")]
+        csv: bool,
+        #[command(flatten)]
+        daemon: Daemon,
+    },
+    /// Tell prices and limits of language models, as this program knows them
+    Models {
+        /// Part of a name, or a name with its provider: openai/gpt-4o; without it all are listed
+        #[arg(value_name = "NAME")]
+        name: Option<String>,
+        /// Print the answer as JSON
+        #[arg(long)]
+        json: bool,
+    },
     /// List the zones of limits, and whom they refuse
     Limits {
         #[command(flatten)]
@@ -293,6 +327,155 @@ pub enum PeerWord {
     Reset(PeerName),
     /// Check it now, where it is checked
     Check(PeerName),
+}
+
+/// What spend is told by.
+#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
+pub enum SpendWord {
+    Key,
+    Gateway,
+    User,
+    Model,
+    Provider,
+    Day,
+}
+
+/// In which form a key is printed.
+#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
+pub enum KeyForm {
+    /// Lines for a shell
+    Env,
+    /// Python with the library of OpenAI
+    Openai,
+    /// Python with the library of Anthropic
+    Anthropic,
+    /// The configuration of a local gateway
+    Yaml,
+}
+
+/// What may be done with keys.
+#[derive(Subcommand, Clone, PartialEq, Eq, Debug)]
+pub enum KeyWord {
+    /// Make a key and print its secret, once
+    Add {
+        /// Letters, digits, `._:@-`
+        name: String,
+        #[command(flatten)]
+        settings: KeyArguments,
+        /// Whose calendar the budgets follow, such as Europe/Berlin [default: UTC]
+        #[arg(long, value_name = "ZONE")]
+        zone: Option<String>,
+        /// Read a secret from elsewhere from standard input in place of making one
+        #[arg(long)]
+        import: bool,
+        #[command(flatten)]
+        print: KeyPrint,
+        #[command(flatten)]
+        daemon: Daemon,
+    },
+    /// List them with what they have spent
+    List {
+        #[command(flatten)]
+        daemon: Daemon,
+    },
+    /// Tell all about one, and which gateway uses which of its secrets
+    Show {
+        /// Its name
+        name: String,
+        #[command(flatten)]
+        daemon: Daemon,
+    },
+    /// Change settings; those that are not named stay
+    Edit {
+        /// Its name
+        name: String,
+        #[command(flatten)]
+        settings: KeyArguments,
+        /// Another name
+        #[arg(long, value_name = "NAME")]
+        rename: Option<String>,
+        #[command(flatten)]
+        daemon: Daemon,
+    },
+    /// Make another secret and print it, once; the old one works a while longer
+    Rotate {
+        /// Its name
+        name: String,
+        /// How long the old one still works
+        #[arg(long, value_name = "TIME", default_value = "72h")]
+        overlap: String,
+        /// The new one ends after so long [default: never]
+        #[arg(long, value_name = "TIME")]
+        expires: Option<String>,
+        #[command(flatten)]
+        print: KeyPrint,
+        #[command(flatten)]
+        daemon: Daemon,
+    },
+    /// Take it back, at once and for good
+    Revoke {
+        /// Its name
+        name: String,
+        /// Only the secret that begins so, as `key show` has it
+        #[arg(long, value_name = "PREFIX")]
+        secret: Option<String>,
+        #[command(flatten)]
+        daemon: Daemon,
+    },
+    /// Forget it; its calls keep its name
+    Remove {
+        /// Its name
+        name: String,
+        #[command(flatten)]
+        daemon: Daemon,
+    },
+}
+
+/// How a new secret is printed.
+#[derive(Args, Clone, PartialEq, Eq, Default, Debug)]
+pub struct KeyPrint {
+    /// Print what a client needs, to be pasted as it is
+    #[arg(long, value_name = "FORM")]
+    pub print_config: Option<KeyForm>,
+    /// Where clients reach the gateway, such as https://ai.example.com
+    #[arg(long, value_name = "URL")]
+    pub url: Option<String>,
+}
+
+/// Settings of a key.
+#[derive(Args, Clone, PartialEq, Eq, Default, Debug)]
+pub struct KeyArguments {
+    /// What it may spend: 5/day, 20/week, 50/month, 100/total; none/day for any amount; more than
+    /// once for several
+    #[arg(long, value_name = "DOLLARS/TIME")]
+    pub budget: Vec<String>,
+    /// It ends after so long, such as 90d; never
+    #[arg(long, value_name = "TIME")]
+    pub expires: Option<String>,
+    /// Only these models, with `*`: gpt-4o*,claude-*; all
+    #[arg(long, value_name = "PATTERN", value_delimiter = ',')]
+    pub models: Option<Vec<String>>,
+    /// Only from these addresses and networks; all
+    #[arg(long, value_name = "NETWORK", value_delimiter = ',')]
+    pub addresses: Option<Vec<String>>,
+    /// Only this gateway; any
+    #[arg(long, value_name = "NAME")]
+    pub gateway: Option<String>,
+    /// The group whose limits it shares; none
+    #[arg(long, value_name = "NAME")]
+    pub group: Option<String>,
+    /// Whose it is
+    #[arg(long, value_name = "NAME")]
+    pub owner: Option<String>,
+    /// Calls in a minute; 0 for any number
+    #[arg(long, value_name = "N")]
+    pub rpm: Option<u64>,
+    /// Tokens in a minute; 0 for any number
+    #[arg(long, value_name = "N")]
+    pub tpm: Option<u64>,
+    /// Calls at once; 0 for any number
+    #[arg(long, value_name = "N")]
+    pub concurrency: Option<u64>,
 }
 
 /// What may be done with bans.

@@ -853,6 +853,19 @@ codes! {
         "http { geoip2 places.mmdb { $country default=--; } }",
         "http { geoip2 places.mmdb { $country default=-- country iso_code; } }"
     }
+    "E336" BAD_AUTO_BAN "a rule of bans that cannot be used as it is written" {
+        "`auto_ban` says how many answers, of which statuses, in which time keep an address out, and for how \
+         long. `login` in `on=` is a wrong password or a forged token. `auto_ban_except` names addresses and \
+         networks.",
+        "http { server { auto_ban 10 in=10m; } }",
+        "http { server { auto_ban 10 in=10m for=1h on=login,403,444; auto_ban_except 192.0.2.0/24; } }"
+    }
+    "E337" SHARED_LOGIN_PATH "two logins with one path" {
+        "Whoever comes back from a provider is known by the path: two providers of one server need a \
+         `redirect_uri` each, and a `logout_uri` each if they have one.",
+        "http { oidc_provider a { issuer https://a.example.com; client_id p; } oidc_provider b { issuer https://b.example.com; client_id p; } server { location /a { auth_oidc a; } location /b { auth_oidc b; } } }",
+        "http { oidc_provider a { issuer https://a.example.com; client_id p; } oidc_provider b { issuer https://b.example.com; client_id p; redirect_uri /b_callback; } server { location /a { auth_oidc a; } location /b { auth_oidc b; } } }"
+    }
     "E370" BAD_LLM_PROVIDER "a provider of language models that cannot be used as it is written" {
         "An `llm_provider` has a name that targets can call it by, and an address that begins with `http://` or \
          `https://` and ends with a path; the rest is said by the lines inside.",
@@ -1166,6 +1179,36 @@ codes! {
         "In a regular expression `.` is any character: `.php$` matches `/sphp` too. A dot is written `\\.`.",
         "http { server { location ~ .php$ { } } }",
         "http { server { location ~ \\.php$ { } } }"
+    }
+    "W304" NAME_UNPROVEN "a name that nobody proved" {
+        "`$remote_user` is the name that stands in `Authorization`, whoever wrote it. Where nobody asks for the password, a peer that believes a field made of it believes every client.",
+        "http { server { location / { proxy_set_header X-User $remote_user; proxy_pass http://127.0.0.1:3000; } } }",
+        "http { server { location / { proxy_set_header X-User \"\"; proxy_pass http://127.0.0.1:3000; } } }"
+    }
+    "W305" UNVARYING "compression that caches are not told of" {
+        "`Vary: Accept-Encoding` tells a cache between client and server that an answer is compressed for some clients only. It is sent with `gzip_vary on`, for all codings.",
+        "http { gzip on; server { listen 80; } }",
+        "http { gzip on; gzip_vary on; server { listen 80; } }"
+    }
+    "W306" PACKED_TEXT "text that is looked for in what is compressed" {
+        "`sub_filter` replaces text. A peer that compresses its answers, because the client's `Accept-Encoding` is passed to it, sends none. An empty `Accept-Encoding` asks it not to; `gzip on` compresses here.",
+        "http { server { location / { sub_filter a b; proxy_pass http://127.0.0.1:3000; } } }",
+        "http { server { location / { sub_filter a b; proxy_set_header Accept-Encoding \"\"; proxy_pass http://127.0.0.1:3000; } } }"
+    }
+    "W307" NOTHING_TO_STAPLE "stapling without anybody to ask" {
+        "`ssl_stapling` sends with the certificate what its authority says of it. Who is asked stands in the certificate; where nobody does, as with Let's Encrypt since 2025, there is nothing to send.",
+        "",
+        ""
+    }
+    "W308" TWO_CACHE_CONTROLS "two fields where one is meant" {
+        "`add_header` adds a field and replaces none: with a peer that sends `Cache-Control` itself the client gets two, and takes the stricter one of each pair, or any.",
+        "http { server { location / { add_header Cache-Control no-store; proxy_pass http://127.0.0.1:3000; } } }",
+        "http { server { location / { proxy_hide_header Cache-Control; add_header Cache-Control no-store; proxy_pass http://127.0.0.1:3000; } } }"
+    }
+    "W309" COUNTED_APART "a number that each worker counts for itself" {
+        "Without a `zone` each worker has its own view of an upstream: `max_conns=` and `queue` are for each of them. With a zone they are for all together.",
+        "worker_processes 4; http { upstream a { server 127.0.0.1:3000 max_conns=10; } }",
+        "worker_processes 4; http { upstream a { zone a 64k; server 127.0.0.1:3000 max_conns=10; } }"
     }
 }
 

@@ -46,9 +46,16 @@ const HOSTS: &[&str] = &[
 /// Adds what is found to the problems of a configuration.
 pub fn lint(loaded: &mut Loaded) {
     let mut found = Vec::new();
+    let main_file = loaded.sources.ids().next();
+    let conf_directory = main_file
+        .and_then(|file| loaded.sources.path(file).parent())
+        .map(Path::to_owned)
+        .unwrap_or_default();
     let main = Scope::outermost(&loaded.nodes, Path::new(""));
     for http in main.own("http") {
         let scope = main.inside(block(http));
+        unvarying(&scope, &mut found);
+        counted_apart(&main, &scope, &mut found);
         for name in ["limit_req_zone", "limit_conn_zone"] {
             let inside = scope.own("server").iter().flat_map(|server| block(server));
             let lines = scope.own(name).iter().copied();
@@ -62,6 +69,7 @@ pub fn lint(loaded: &mut Loaded) {
             redirects_by_host(server, &inner, &mut found);
             lost_fields(&inner, &mut found);
             place(&inner, None, &mut found);
+            stapling(&inner, &conf_directory, &mut found);
             let host_count = names(&inner).count().max(1);
             caches.place(&inner, server, host_count);
             below(server, &inner, &mut found, &mut |scope| {
@@ -271,6 +279,9 @@ fn place(scope: &Scope<'_>, location: Option<&Node>, found: &mut Vec<Diagnostic>
             );
         }
     }
+    if let Some(target) = own("proxy_pass").first().or(own("grpc_pass").first()) {
+        to_peer(scope, target, found);
+    }
     if scope.text("satisfy") == "any"
         && let Some(line) = scope
             .all("allow")
@@ -292,6 +303,199 @@ fn place(scope: &Scope<'_>, location: Option<&Node>, found: &mut Vec<Diagnostic>
     if let Some(location) = location {
         conditions(location, scope, found);
     }
+}
+
+/// What is told a peer, or expected of it.
+fn to_peer(scope: &Scope<'_>, target: &Node, found: &mut Vec<Diagnostic>) {
+    let fields = || {
+        let all = scope.all("proxy_set_header").iter();
+        all.chain(scope.all("grpc_set_header"))
+    };
+    let asks = |name: &str| {
+        let word = scope.nearest(name).and_then(|line| line.arguments.first());
+        word.is_some_and(|word| &*word.text != "off")
+    };
+    let claimed = fields().find_map(|line| {
+        let value = line.arguments.get(1)?;
+        uses(&value.text, &["$remote_user"]).map(|_| value)
+    });
+    if let Some(value) = claimed
+        && !asks("auth_basic")
+        && !asks("auth_request")
+    {
+        found.push(
+            Diagnostic::warning(
+                Code::NAME_UNPROVEN,
+                value.span,
+                "nobody asks for a password here: a client writes what it likes into `$remote_user`",
+            )
+            .label(target.name.span, "and this peer believes it")
+            .hint("add `auth_basic` and `auth_basic_user_file`, or send no such field from here"),
+        );
+    }
+    let is_replaced = !scope.all("sub_filter").is_empty();
+    let is_unpacked = scope.flag("gunzip")
+        || fields().any(|line| {
+            let [name, value] = line.arguments.as_slice() else {
+                return false;
+            };
+            name.text.eq_ignore_ascii_case("Accept-Encoding")
+                && !value.text.contains(['$', 'g', 'b', 'z'])
+        });
+    if is_replaced
+        && !is_unpacked
+        && let Some(line) = scope.nearest("sub_filter")
+    {
+        found.push(
+            Diagnostic::warning(
+                Code::PACKED_TEXT,
+                line.name.span,
+                "nothing is replaced in what the peer sends compressed, as it does for every browser",
+            )
+            .label(target.name.span, "this peer")
+            .hint("add `proxy_set_header Accept-Encoding \"\";`"),
+        );
+    }
+    let is_cache_control = |word: Option<&Word>| {
+        word.is_some_and(|word| word.text.eq_ignore_ascii_case("Cache-Control"))
+    };
+    let added = scope.all("add_header").iter();
+    let mut added = added.filter(|line| is_cache_control(line.arguments.first()));
+    let mut hidden = scope.all("proxy_hide_header").iter();
+    if let Some(line) = added.next()
+        && !hidden.any(|line| is_cache_control(line.arguments.first()))
+        && (!scope.own("add_header").is_empty() || !scope.own("proxy_pass").is_empty())
+    {
+        found.push(
+            Diagnostic::warning(
+                Code::TWO_CACHE_CONTROLS,
+                line.name.span,
+                "a second `Cache-Control` is sent beside the one of the peer",
+            )
+            .label(target.name.span, "this peer")
+            .hint("add `proxy_hide_header Cache-Control;` to replace its own"),
+        );
+    }
+}
+
+/// Compression that caches on the way are not told of.
+fn unvarying(http: &Scope<'_>, found: &mut Vec<Diagnostic>) {
+    const PACKERS: [&str; 6] = [
+        "gzip",
+        "gzip_static",
+        "brotli",
+        "brotli_static",
+        "zstd",
+        "zstd_static",
+    ];
+    let mut told = Vec::new();
+    let mut look = |scope: &Scope<'_>| {
+        if scope.flag("gzip_vary") {
+            return;
+        }
+        let on = |name: &&&str| matches!(scope.text(name), "on" | "always");
+        let Some(line) = (PACKERS.iter().find(on)).and_then(|name| scope.nearest(name)) else {
+            return;
+        };
+        if !told.contains(&line.name.span) {
+            told.push(line.name.span);
+            warn(
+                found,
+                Code::UNVARYING,
+                line.name.span,
+                "caches on the way are not told that answers differ: one may hand a client what it cannot unpack",
+                "add `gzip_vary on;`, which is for all codings",
+            );
+        }
+    };
+    fn each(node: &Node, scope: &Scope<'_>, look: &mut dyn FnMut(&Scope<'_>)) {
+        for node in block(node) {
+            if matches!(&*node.name.text, "location" | "if") {
+                let inner = scope.inside(block(node));
+                look(&inner);
+                each(node, &inner, look);
+            }
+        }
+    }
+    for server in http.own("server") {
+        let inner = http.inside(block(server));
+        look(&inner);
+        each(server, &inner, &mut look);
+    }
+}
+
+/// What counts in each worker apart, where there are several.
+fn counted_apart(main: &Scope<'_>, http: &Scope<'_>, found: &mut Vec<Diagnostic>) {
+    if main.text("worker_processes") == "1" {
+        return;
+    }
+    for upstream in http.own("upstream") {
+        let scope = http.inside(block(upstream));
+        if !scope.own("zone").is_empty() {
+            continue;
+        }
+        let servers = scope.own("server").iter().flat_map(|line| &line.arguments);
+        let mut most = servers.filter(|word| word.text.starts_with("max_conns="));
+        let queue = scope.own("queue").first().map(|line| &line.name);
+        if let Some(word) = most.next().or(queue) {
+            warn(
+                found,
+                Code::COUNTED_APART,
+                word.span,
+                "each worker counts for itself: with four workers a peer gets four times as much",
+                "add `zone NAME 64k;` to the upstream, which all workers share",
+            );
+        }
+    }
+}
+
+/// `ssl_stapling` for a certificate that names nobody to ask.
+fn stapling(server: &Scope<'_>, conf_directory: &Path, found: &mut Vec<Diagnostic>) {
+    if !server.flag("ssl_stapling") || server.nearest("ssl_stapling_file").is_some() {
+        return;
+    }
+    let Some(line) = server.nearest("ssl_stapling") else {
+        return;
+    };
+    if server.nearest("ssl_stapling_responder").is_some() {
+        return;
+    }
+    for word in (server.all("ssl_certificate").iter()).filter_map(|line| line.arguments.first()) {
+        if word.text.contains('$') {
+            continue;
+        }
+        // What cannot be read, or is none, is told elsewhere.
+        if names_responder(&conf_directory.join(&*word.text)) == Some(false) {
+            found.push(
+                Diagnostic::warning(
+                    Code::NOTHING_TO_STAPLE,
+                    line.name.span,
+                    "the certificate names nobody who says whether it was revoked, so nothing is stapled",
+                )
+                .label(word.span, "this certificate")
+                .hint("leave `ssl_stapling` out; many authorities have no such service any more"),
+            );
+        }
+    }
+}
+
+/// Does the first certificate of a file name an OCSP responder? `None` if there is none to be read.
+fn names_responder(path: &Path) -> Option<bool> {
+    /// The identifier of `id-ad-ocsp` as DER has it (RFC 5280 section 4.2.2.1).
+    const OCSP: &[u8] = &[6, 8, 0x2b, 6, 1, 5, 5, 7, 0x30, 1];
+    const LARGEST: u64 = 1 << 20;
+    let file = std::fs::File::open(path).ok()?;
+    // A pipe would keep us waiting.
+    if !file.metadata().ok()?.is_file() {
+        return None;
+    }
+    let mut text = String::new();
+    std::io::Read::read_to_string(&mut std::io::Read::take(file, LARGEST), &mut text).ok()?;
+    let (_, rest) = text.split_once("-----BEGIN CERTIFICATE-----")?;
+    let (coded, _) = rest.split_once("-----END CERTIFICATE-----")?;
+    let coded: String = coded.split_whitespace().collect();
+    let certificate = data_encoding::BASE64.decode(coded.as_bytes()).ok()?;
+    Some(memchr::memmem::find(&certificate, OCSP).is_some())
 }
 
 /// `$uri` where the client gets it back: it is decoded.
@@ -543,7 +747,7 @@ impl Caches {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::conf::explain::CODES;
+    use crate::conf::explain::{CODES, Explanation};
     use crate::conf::include;
 
     fn told(text: &str) -> Vec<&'static str> {
@@ -557,13 +761,15 @@ mod tests {
     #[test]
     fn the_wrong_example_of_a_lint_has_it_and_the_right_one_has_none() {
         let mut count = 0;
-        for row in CODES.iter().filter(|row| row.code.is_of_lint()) {
+        // What text alone cannot show has a test of its own.
+        let is_shown = |row: &&Explanation| row.code.is_of_lint() && !row.wrong.is_empty();
+        for row in CODES.iter().filter(is_shown) {
             let name = row.code.name();
             assert_eq!(told(row.wrong), [name], "{name}");
             assert_eq!(told(row.right), [] as [&str; 0], "{name}");
             count += 1;
         }
-        assert_eq!(count, 14);
+        assert_eq!(count, 19, "and one that text alone cannot show");
     }
 
     #[test]
@@ -580,8 +786,40 @@ mod tests {
             "http { server { return 301 /x$is_args$args; } }",
             "http { server { location /x { return 302 https://a/$uri_of_mine; } } }",
             "http { proxy_cache_key $request_uri; server { server_name a; proxy_cache z; location / { } } }",
+            "http { gzip on; gzip_vary on; server { location / { gzip_vary on; } } }",
+            "http { server { location / { sub_filter a b; proxy_set_header Accept-Encoding identity; proxy_pass http://b; } } }",
+            "http { server { location / { sub_filter a b; gunzip on; proxy_pass http://b; } location /x { sub_filter a b; } } }",
+            "http { server { auth_basic a; proxy_set_header X-User $remote_user; location / { proxy_pass http://b; } } }",
+            "worker_processes auto; http { upstream a { zone a 64k; server 127.0.0.1:1 max_conns=1; queue 10; } }",
+            "worker_processes 1; http { upstream a { server 127.0.0.1:1 max_conns=1; } }",
+            "http { server { add_header Cache-Control no-store; location / { root x; } } }",
         ] {
             assert_eq!(told(text), [] as [&str; 0], "{text}");
         }
+    }
+
+    #[test]
+    fn a_certificate_without_a_responder_has_nothing_to_staple() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("a.pem");
+        let pem = |der: &[u8]| {
+            let coded = data_encoding::BASE64.encode(der);
+            format!("-----BEGIN CERTIFICATE-----\n{coded}\n-----END CERTIFICATE-----\n")
+        };
+        let conf = |more: &str| {
+            format!(
+                "http {{ server {{ ssl_stapling on; ssl_certificate {}; {more} }} }}",
+                path.display()
+            )
+        };
+        assert_eq!(told(&conf("")), [] as [&str; 0], "there is none");
+        std::fs::write(&path, pem(b"no responder")).expect("written");
+        assert_eq!(told(&conf("")), ["OC-W307"]);
+        assert_eq!(
+            told(&conf("ssl_stapling_responder http://a;")),
+            [] as [&str; 0]
+        );
+        std::fs::write(&path, pem(b"x\x06\x08\x2b\x06\x01\x05\x05\x07\x30\x01x")).expect("written");
+        assert_eq!(told(&conf("")), [] as [&str; 0]);
     }
 }

@@ -162,6 +162,7 @@ mod tests {
             "http_acme",
             "http_auth_jwt",
             "http_auth_require",
+            "http_auto_ban",
             "http_core",
             "http_geoip2",
             "http_headers",

@@ -95,6 +95,7 @@ macro_rules! core_variables {
 
 core_variables! {
     "args" => Args,
+    "ban_status" => BanStatus,
     "binary_remote_addr" => BinaryRemoteAddr,
     "body_bytes_sent" => BodyBytesSent,
     "brotli_ratio" => BrotliRatio,

@@ -20,7 +20,7 @@ use serde::de::DeserializeOwned;
 use tokio::sync::mpsc;
 
 use super::{
-    Control, Visitor, bans, cache, certificates, explain, import, limits, numbers, preflight,
+    Control, Visitor, bans, cache, certificates, explain, import, keys, limits, numbers, preflight,
     revisions, routes,
 };
 use crate::conf::typed::listen::Address;
@@ -34,8 +34,9 @@ use crate::process::conf_files;
 use crate::process::desk::{self, InForce, Proposal, refusal};
 use crate::protocol::{
     BanChange, Base, CacheName, CachePurge, CertificateName, Change, ConfState, ConfigTexts, Done,
-    FileName, FileText, Import, Lease, MAX_BODY, Millis, PeerAction, PeerChange, Question, Refusal,
-    RefusalCode, Revert, Review, Routes, Status, TermsAgreement, Topic, Upstreams, VERSION,
+    FileName, FileText, Import, KeyChange, Lease, MAX_BODY, Millis, PeerAction, PeerChange,
+    Question, Refusal, RefusalCode, Revert, Review, Routes, Status, TermsAgreement, Topic,
+    Upstreams, VERSION,
 };
 use crate::serve::metrics_page;
 use crate::upstream::group::{Mode, Override};
@@ -194,6 +195,19 @@ async fn tell(control: &Control, visitor: &Visitor, request: Request<Incoming>) 
             let action = if wanted.remove { "unban" } else { "ban" };
             audit(control, visitor, action, &wanted.network);
             json(&bans)
+        }
+        ("GET", ["v1", "keys"]) => json(&keys::list(control).await?),
+        ("GET", ["v1", "keys", name]) => json(&keys::show(control, name).await?),
+        ("POST", ["v1", "keys"]) => {
+            let change: KeyChange = body(control, request).await?;
+            let changed = keys::change(control, &change).await?;
+            let action = format!("key {}", keys::word(change.action));
+            audit(control, visitor, &action, &change.name);
+            json(&changed)
+        }
+        ("GET", ["v1", "spend"]) => {
+            let (from, to) = (query.text("from"), query.text("to"));
+            json(&keys::spend(control, query.text("by").unwrap_or("key"), from, to).await?)
         }
         ("GET", ["v1", "limits"]) => json(&limits::list(control)),
         ("GET", ["v1", "events"]) => {

@@ -20,6 +20,10 @@ const KEPT: &str = "bans";
 /// How often it is looked whether the list has changed.
 const LOOK: Duration = Duration::from_secs(1);
 
+/// A list of so many is written every other [`LOOK`], one of twice as many every third: under an attack
+/// it changes all the time, and a card wears out.
+const WRITTEN_AT_ONCE: u32 = 500;
+
 /// How often it is looked whether the store has opened: until then those banned before get in.
 const FIRST_LOOK: Duration = Duration::from_millis(50);
 
@@ -136,14 +140,17 @@ pub async fn remember(control: Arc<Control>) {
         true => bans::bans().version(),
         false => u64::MAX,
     };
+    let mut pause = LOOK;
     loop {
-        tokio::time::sleep(LOOK).await;
+        tokio::time::sleep(pause).await;
         bans::bans().tidy();
         let version = bans::bans().version();
         if version == written {
             continue;
         }
-        let text = serde_json::to_string(&list().bans).unwrap_or_default();
+        let list = list().bans;
+        pause = LOOK * (1 + list.len() as u32 / WRITTEN_AT_ONCE);
+        let text = serde_json::to_string(&list).unwrap_or_default();
         if store
             .put_meta(KEPT.to_owned(), text)
             .outcome()

@@ -143,10 +143,12 @@ fn candidates(generation: &Generation, name: &str) -> Vec<Vec<u8>> {
             None => (rest, "/"),
         };
         let without_port = host.rsplit_once(':').map_or(host, |(host, _)| host);
-        // The default: `$scheme$proxy_host$request_uri`, with the host where the peer is told it.
+        // The default: `$scheme$proxy_host$request_uri`, as it is written and as it is made without
+        // being written, with the host where the peer is told it.
         for upstream in &generation.http.upstreams {
             for peer_scheme in ["http", "https"] {
-                let peer = format!("{peer_scheme}{}", upstream.name);
+                keys.push(format!("{peer_scheme}{}{uri}", upstream.name));
+                let peer = format!("{peer_scheme}://{}", upstream.name);
                 keys.push(format!("{peer}{uri}"));
                 for host in [host, without_port] {
                     let host = host.to_ascii_lowercase();

@@ -16,6 +16,7 @@ pub mod command;
 mod explain;
 pub mod firewall;
 mod import;
+mod keys;
 mod limits;
 mod numbers;
 mod preflight;
@@ -104,6 +105,7 @@ pub fn attend(desk: &Desk, socket: Option<ControlSocket>) {
     tokio::spawn(stream::keep_numbers(Arc::clone(&control)));
     tokio::spawn(stream::pass_on_news(Arc::clone(&control)));
     tokio::spawn(bans::remember(Arc::clone(&control)));
+    tokio::spawn(keys::open_books(Arc::clone(&control)));
     if let Some(socket) = socket {
         tokio::spawn(accept(control, socket));
     }

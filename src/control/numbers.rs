@@ -387,6 +387,9 @@ pub fn summary(control: &Control, routes: bool, peers: bool) -> Summary {
                 .map(|route| RouteTraffic {
                     route: route.route.0,
                     total: route.total,
+                    failed_logins: route.besides.failed_logins,
+                    unpacked: route.besides.unpacked,
+                    packed: route.besides.packed,
                     traffic: traffic(&route.traffic),
                 })
                 .collect(),

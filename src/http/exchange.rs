@@ -229,6 +229,17 @@ impl Caching {
     }
 }
 
+/// What a request has to do with bans.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BanStatus {
+    /// Its client is kept out.
+    TurnedAway,
+    /// It was counted against its client.
+    Counted,
+    /// It was one too many: its client is kept out from now on.
+    Banned,
+}
+
 /// Where an answer came from, as nginx names it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CacheStatus {
@@ -382,6 +393,10 @@ pub struct Exchange {
     pub limit_req_status: Option<LimitStatus>,
     /// `$limit_conn_status`, likewise.
     pub limit_conn_status: Option<LimitStatus>,
+    /// `$ban_status`
+    pub ban_status: Option<BanStatus>,
+    /// Somebody said who they are and could not prove it.
+    pub has_failed_login: bool,
     /// `Retry-After` in seconds, if the request fails; 0 is none.
     pub retry_after: u32,
     /// What is let go of at the end of the request: the places that it takes up somewhere.
@@ -485,6 +500,8 @@ impl Exchange {
             limit_rate: None,
             limit_req_status: None,
             limit_conn_status: None,
+            ban_status: None,
+            has_failed_login: false,
             retry_after: 0,
             held: Vec::new(),
             groups: RefCell::default(),
@@ -577,6 +594,8 @@ impl Exchange {
         self.limit_rate = None;
         self.limit_req_status = None;
         self.limit_conn_status = None;
+        self.ban_status = None;
+        self.has_failed_login = false;
         self.retry_after = 0;
         self.held.clear();
         let groups = self.groups.get_mut();

@@ -12,7 +12,9 @@ use std::sync::atomic::Ordering::Relaxed;
 use super::claims;
 use super::coding::Coding;
 use super::date;
-use super::exchange::{Attempt, ClientFact, Connection, Exchange, LimitStatus, Secured, Slot};
+use super::exchange::{
+    Attempt, BanStatus, ClientFact, Connection, Exchange, LimitStatus, Secured, Slot,
+};
 use super::forwarded;
 use super::head::{Fields, Known, Method, Version};
 use super::origin;
@@ -527,6 +529,15 @@ fn write_core(core: Core, exchange: &Exchange, out: &mut Vec<u8>) -> bool {
         Core::SecureLinkExpires => origin::secure_link_expires(exchange, out),
         Core::IsArgs => exchange.args.is_empty() || append(out, b"?"),
         Core::IsRequestPort => request_port(exchange).is_none() || append(out, b":"),
+        Core::BanStatus => append(
+            out,
+            match exchange.ban_status {
+                None => return false,
+                Some(BanStatus::TurnedAway) => b"TURNED_AWAY",
+                Some(BanStatus::Counted) => b"COUNTED",
+                Some(BanStatus::Banned) => b"BANNED",
+            },
+        ),
         Core::LimitReqStatus => limit_status(exchange.limit_req_status, out),
         Core::LimitConnStatus => limit_status(exchange.limit_conn_status, out),
         Core::LimitRate => {

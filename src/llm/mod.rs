@@ -1,8 +1,17 @@
 //! The gateway to language models: one address and one key for every provider.
 //!
-//! Owns what a call means ([`usage`]): in which words it is said, what it used, what it costs and
-//! who pays. Does not know the phases of a request; it neither reads nor writes a socket.
+//! Owns what a call means: in which words it is said ([`wire`]), who answers for a model ([`models`]),
+//! what a call used ([`usage`]), what it costs ([`price`]), who pays ([`key`], [`account`]) and that
+//! nothing of it is lost ([`books`]). Does not know the phases of a request; it neither reads nor writes
+//! a socket.
 
+pub mod account;
+pub mod books;
+pub mod budget;
+pub mod key;
+pub mod limit;
 pub mod models;
+pub mod price;
+pub mod refusal;
 pub mod usage;
 pub mod wire;

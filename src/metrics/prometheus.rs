@@ -42,6 +42,9 @@
 //! | `openclaw_limit_requests_total` | counter | zone, kind, result | what the zones of `limit_req` (kind `requests`) and `limit_conn` (`connections`) let pass, `passed` or `delayed`, and what was `refused` |
 //! | `openclaw_limit_keys` | gauge | zone, kind | keys that a zone holds |
 //! | `openclaw_limit_bytes` | gauge | zone, kind | memory that a zone takes |
+//! | `openclaw_bans` | gauge | origin | clients that are kept out: by `people`, or by `auto_ban` |
+//! | `openclaw_auto_bans_total` | counter | | bans that `auto_ban` made |
+//! | `openclaw_bans_turned_away_total` | counter | | connections and requests of clients that are kept out |
 //! | `openclaw_upstream_peer_state` | gauge | upstream, peer, state | 1 for the one of `up`, `failed`, `unhealthy`, `checking`, `ejected`, `draining`, `down` that holds |
 //! | `openclaw_upstream_checks_total` | counter | upstream, peer, result | active checks that came out as `pass` or `fail` |
 //! | `openclaw_upstream_breaker_state` | gauge | upstream, state | 1 for the one of `closed`, `open`, `half-open` that holds |
@@ -158,6 +161,19 @@ pub struct ListedZone {
     pub refused: u64,
 }
 
+/// Who is kept out.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize)]
+pub struct ListedBans {
+    /// Bans that people made.
+    pub of_people: u64,
+    /// Bans that were made by themselves.
+    pub by_itself: u64,
+    /// How often one was made by itself.
+    pub made_by_itself: u64,
+    /// Connections and requests that were turned away.
+    pub turned_away: u64,
+}
+
 /// All numbers as Prometheus text. The states are told of the peers that are listed. Reads files of
 /// the system and takes a while where there are many routes: not for a thread that serves.
 pub fn text(
@@ -166,6 +182,7 @@ pub fn text(
     certificates: Vec<ListedCertificate>,
     caches: Vec<ListedCache>,
     zones: Vec<ListedZone>,
+    bans: ListedBans,
     now: Moment,
 ) -> String {
     let mut numbers = Numbers::collect(ledger(), listed, now);
@@ -173,6 +190,7 @@ pub fn text(
     numbers.caches = caches;
     numbers.certificates = distinct(certificates);
     numbers.limit_zones = zones;
+    numbers.bans = bans;
     numbers.text()
 }
 
@@ -184,6 +202,7 @@ pub fn json(
     certificates: Vec<ListedCertificate>,
     caches: Vec<ListedCache>,
     zones: Vec<ListedZone>,
+    bans: ListedBans,
     now: Moment,
 ) -> String {
     let mut numbers = Numbers::collect(ledger(), listed, now);
@@ -191,6 +210,7 @@ pub fn json(
     numbers.caches = caches;
     numbers.certificates = distinct(certificates);
     numbers.limit_zones = zones;
+    numbers.bans = bans;
     // Plain data: it cannot fail.
     serde_json::to_string(&numbers).unwrap_or_default()
 }
@@ -218,6 +238,7 @@ struct Numbers {
     on_demand_names: OnDemandNames,
     certificates: Vec<ListedCertificate>,
     limit_zones: Vec<ListedZone>,
+    bans: ListedBans,
     caches: Vec<ListedCache>,
     logins: Logins,
     compression: [Compression; 3],
@@ -430,6 +451,7 @@ impl Numbers {
             },
             certificates: Vec::new(),
             limit_zones: Vec::new(),
+            bans: ListedBans::default(),
             caches: Vec::new(),
             logins: Logins {
                 ok: total(|counters| &counters.logins),
@@ -713,6 +735,22 @@ impl Numbers {
         for it in &self.limit_zones {
             out.sample("", &[("zone", &it.zone), ("kind", it.kind)], it.bytes);
         }
+        let bans = &self.bans;
+        out.family("bans", "gauge", "clients that are kept out");
+        out.sample("", &[("origin", "people")], bans.of_people);
+        out.sample("", &[("origin", "auto_ban")], bans.by_itself);
+        out.single(
+            "auto_bans_total",
+            "counter",
+            "bans that auto_ban made",
+            bans.made_by_itself,
+        );
+        out.single(
+            "bans_turned_away_total",
+            "counter",
+            "connections and requests of clients that are kept out",
+            bans.turned_away,
+        );
     }
 
     fn write_routes(&self, out: &mut Exposition) {

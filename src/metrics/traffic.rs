@@ -86,6 +86,17 @@ pub struct Ended {
     pub was_cached: Option<bool>,
 }
 
+/// What few requests have to do with.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Besides {
+    /// Somebody said who they are and could not prove it.
+    pub failed_logins: u64,
+    /// Bytes of bodies before they were compressed.
+    pub unpacked: u64,
+    /// And after.
+    pub packed: u64,
+}
+
 /// The number of a route; the same for the same key.
 pub fn route_id(key: RouteKey) -> RouteId {
     RouteId(LEDGER.names.lock().routes.number(key))
@@ -104,6 +115,17 @@ pub fn computed_peer_id(key: PeerKey) -> PeerId {
 /// Counts a request that ended.
 pub fn count_request(route: RouteId, ended: &Ended) {
     with(|writer| writer.count_request(route, ended));
+}
+
+/// Counts what few requests have to do with, before [`count_request`] counts the request itself.
+pub fn count_besides(route: RouteId, besides: &Besides) {
+    with(|writer| {
+        with_slot(&writer.routes, &writer.page.routes, route.0, |tally| {
+            tally.failed_logins.add(besides.failed_logins);
+            tally.unpacked.add(besides.unpacked);
+            tally.packed.add(besides.packed);
+        });
+    });
 }
 
 /// Counts an attempt at a peer that ended.
@@ -193,6 +215,8 @@ pub struct Totals {
     pub looked_up: u64,
     /// Of these, those whose answer was there.
     pub cached: u64,
+    /// See [`count_besides`].
+    pub besides: Besides,
     /// How long they took.
     pub latency: Snapshot,
 }
@@ -482,6 +506,9 @@ struct Tally {
     upstream_time: Counter,
     looked_up: Counter,
     cached: Counter,
+    failed_logins: Counter,
+    unpacked: Counter,
+    packed: Counter,
     longest: AtomicU64,
     latency: Histogram,
 }
@@ -521,6 +548,9 @@ impl Tally {
         self.upstream_time.add(counted.upstream_time);
         self.looked_up.add(counted.looked_up);
         self.cached.add(counted.cached);
+        self.failed_logins.add(counted.besides.failed_logins);
+        self.unpacked.add(counted.besides.unpacked);
+        self.packed.add(counted.besides.packed);
         self.latency.add(&counted.latency);
         let longest = self.longest.load(READ).max(other.longest.load(READ));
         self.longest.store(longest, Ordering::Relaxed);
@@ -540,6 +570,9 @@ impl Tally {
         add(&mut sum.upstream_time, self.upstream_time.value());
         add(&mut sum.looked_up, self.looked_up.value());
         add(&mut sum.cached, self.cached.value());
+        add(&mut sum.besides.failed_logins, self.failed_logins.value());
+        add(&mut sum.besides.unpacked, self.unpacked.value());
+        add(&mut sum.besides.packed, self.packed.value());
         self.latency.add_to(&mut sum.latency);
     }
 }

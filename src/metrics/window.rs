@@ -12,7 +12,7 @@ use std::sync::Arc;
 use super::histogram::Snapshot;
 use super::registry::{self, Counters};
 use super::traffic::{
-    self, Change, Ledger, PeerGauges, PeerId, PeerKey, RouteId, RouteKey, Totals,
+    self, Besides, Change, Ledger, PeerGauges, PeerId, PeerKey, RouteId, RouteKey, Totals,
 };
 use crate::unit::clock;
 
@@ -111,6 +111,8 @@ pub struct RouteTraffic {
     pub route: RouteId,
     /// Requests since the start.
     pub total: u64,
+    /// What few of them had to do with, since the start.
+    pub besides: Besides,
     /// What happens.
     pub traffic: Traffic,
 }
@@ -336,6 +338,9 @@ impl Aggregator {
         RouteTraffic {
             route,
             total: self.routes.count(route.0),
+            besides: (self.routes.totals.get(&route))
+                .map(|totals| totals.besides)
+                .unwrap_or_default(),
             traffic: self.routes.traffic(route, self.total.span()),
         }
     }

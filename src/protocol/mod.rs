@@ -33,6 +33,10 @@
 //! | `GET /v1/cache` | | [`Caches`] |
 //! | `POST /v1/cache/show` | [`CacheName`] | [`CacheEntries`] |
 //! | `POST /v1/cache/purge` | [`CachePurge`] | [`CachePurged`] |
+//! | `GET /v1/keys` | | [`KeyList`] |
+//! | `GET /v1/keys/NAME` | | [`KeyState`], with who uses its secrets |
+//! | `POST /v1/keys` | [`KeyChange`] | [`KeyChanged`] |
+//! | `GET /v1/spend?by=WORD[&from=DAY][&to=DAY]` | | [`SpendReport`] |
 //! | `GET /v1/certificates` | | [`Certificates`] |
 //! | `POST /v1/certificates/renew` | [`CertificateName`] | [`Done`] |
 //! | `POST /v1/certificates/why` | [`CertificateName`] | [`Preflight`] |
@@ -60,10 +64,16 @@
 
 mod cache;
 pub mod client;
+mod keys;
 
 pub use cache::{
     CacheEntries, CacheEntry, CacheKey, CacheName, CachePurge, CachePurged, CacheResults,
     CacheTarget, CacheZone, Caches,
+};
+
+pub use keys::{
+    BudgetSetting, KeyAction, KeyBudget, KeyChange, KeyChanged, KeyList, KeySecret, KeySettings,
+    KeyState, KeyUse, SecretText, SpendReport, SpendRow,
 };
 
 use std::time::Duration;
@@ -247,6 +257,12 @@ pub struct RouteTraffic {
     pub route: u32,
     /// Requests since the start.
     pub total: u64,
+    /// Requests with a wrong password or a forged token, since the start.
+    pub failed_logins: u64,
+    /// Bytes of bodies before they were compressed, since the start.
+    pub unpacked: u64,
+    /// And after.
+    pub packed: u64,
     /// What happens.
     #[serde(flatten)]
     pub traffic: Traffic,

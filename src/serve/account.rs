@@ -7,12 +7,23 @@ use crate::http::head::Known;
 use crate::metrics::cache;
 use crate::metrics::histogram::nanoseconds;
 use crate::metrics::live::{self, AttemptSummary, RequestSummary, cut};
-use crate::metrics::traffic::{self, Ended, RouteId};
+use crate::metrics::traffic::{self, Besides, Ended, RouteId};
 use crate::unit::clock;
 
 /// Counts a request for a route, and its attempts for their peers.
 pub fn count(route: RouteId, exchange: &Exchange) {
     let upstream_time = count_attempts(exchange);
+    if exchange.has_failed_login || exchange.compressed.is_some() {
+        let compressed = exchange.compressed.as_ref();
+        traffic::count_besides(
+            route,
+            &Besides {
+                failed_logins: u64::from(exchange.has_failed_login),
+                unpacked: compressed.map_or(0, |compressed| compressed.received),
+                packed: compressed.map_or(0, |compressed| compressed.sent),
+            },
+        );
+    }
     traffic::count_request(
         route,
         &Ended {

@@ -421,7 +421,7 @@ fn renew_behind(
             return;
         };
         if let Ok(aim) = proxy::aim(&local, &mut own, &plan.proxy) {
-            let mut nobody = Downstream::Detached;
+            let mut nobody = Downstream::Detached(None);
             // Whatever it comes to, the client has its answer.
             let asked = proxy::ask(
                 &local,

@@ -261,7 +261,7 @@ async fn busy(
                 exchange.status = 408;
                 *requests += 1;
                 exchange.request_count = *requests;
-                local.finish(&exchange);
+                local.finish(&mut exchange);
                 log::flush_thread();
                 if exchange.settings.reset_timed_out {
                     http1.stream.reset_on_close();
@@ -288,7 +288,7 @@ async fn busy(
                     exchange.status = 400;
                     *requests += 1;
                     exchange.request_count = *requests;
-                    local.finish(&exchange);
+                    local.finish(&mut exchange);
                     log::flush_thread();
                 }
                 return End::Closed;
@@ -335,7 +335,7 @@ async fn busy(
             prepared = prepared.and(Err(497));
         }
         let is_whole = serve(&local, &mut exchange, &mut downstream, prepared).await;
-        local.finish(&exchange);
+        local.finish(&mut exchange);
         registry::with(|counters| counters.writing.decrease());
 
         let stays = is_whole && exchange.keep_alive;

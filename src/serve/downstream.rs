@@ -44,9 +44,29 @@ pub enum Downstream {
     Http1(Box<Http1>),
     /// A stream of HTTP/2.
     Http2(Box<Http2>),
-    /// Nobody: what is sent here is gone. That of a subrequest, whose request has no body left to
-    /// read.
-    Detached,
+    /// Nobody: what is sent here is gone, unless its body is collected. That of a subrequest, whose
+    /// request has no body left to read.
+    Detached(Option<Box<Collected>>),
+}
+
+/// The body of an answer to ourselves.
+#[derive(Debug)]
+pub struct Collected {
+    /// What came of it.
+    pub bytes: Vec<u8>,
+    /// Of this many bytes at most; what comes then is gone.
+    pub most: usize,
+    /// There was more.
+    pub is_cut: bool,
+}
+
+impl Collected {
+    fn push(&mut self, bytes: &[u8]) {
+        let room = self.most - self.bytes.len();
+        self.is_cut |= bytes.len() > room;
+        self.bytes
+            .extend_from_slice(&bytes[..bytes.len().min(room)]);
+    }
 }
 
 /// What went wrong with the client.
@@ -314,7 +334,7 @@ impl Downstream {
         match self {
             Self::Http1(http1) => matches!(http1.body, RequestBody::Complete),
             Self::Http2(http2) => http2.is_body_complete(),
-            Self::Detached => true,
+            Self::Detached(_) => true,
         }
     }
 
@@ -327,7 +347,7 @@ impl Downstream {
                 RequestBody::Chunked(_) => None,
             },
             Self::Http2(http2) => http2.body_length(),
-            Self::Detached => Some(0),
+            Self::Detached(_) => Some(0),
         }
     }
 
@@ -397,7 +417,7 @@ impl Downstream {
                 })
             }
             Self::Http2(http2) => http2.poll_body(context, exchange, into, room, timeout),
-            Self::Detached => Poll::Ready(Ok(true)),
+            Self::Detached(_) => Poll::Ready(Ok(true)),
         }
     }
 
@@ -410,7 +430,7 @@ impl Downstream {
                 http2.allow_body();
                 return Ok(());
             }
-            Self::Detached => return Ok(()),
+            Self::Detached(_) => return Ok(()),
         };
         if !http1.awaits_continue {
             return Ok(());
@@ -443,7 +463,7 @@ impl Downstream {
                 http1.framing = framing;
             }
             Self::Http2(http2) => http2.begin(exchange, framing == Framing::Nothing),
-            Self::Detached => {}
+            Self::Detached(_) => {}
         }
     }
 
@@ -457,7 +477,7 @@ impl Downstream {
                     .extend_from_slice(&head.fields.bytes[..head.length]);
             }
             Self::Http2(http2) => http2.queue_interim(head),
-            Self::Detached => {}
+            Self::Detached(_) => {}
         }
     }
 
@@ -485,7 +505,7 @@ impl Downstream {
         match self {
             Self::Http1(http1) => Some(&mut http1.filtering),
             Self::Http2(http2) => Some(&mut http2.filtering),
-            Self::Detached => None,
+            Self::Detached(_) => None,
         }
     }
 
@@ -494,7 +514,7 @@ impl Downstream {
         match self {
             Self::Http1(http1) => http1.filtering.as_deref(),
             Self::Http2(http2) => http2.filtering.as_deref(),
-            Self::Detached => None,
+            Self::Detached(_) => None,
         }
     }
 
@@ -584,7 +604,8 @@ impl Downstream {
                 }
             },
             Self::Http2(http2) => http2.queue(bytes),
-            Self::Detached => {}
+            Self::Detached(Some(collected)) => collected.push(bytes),
+            Self::Detached(None) => {}
         }
     }
 
@@ -628,7 +649,7 @@ impl Downstream {
                 }
             }
             Self::Http2(http2) => http2.queue_end(trailers),
-            Self::Detached => {}
+            Self::Detached(_) => {}
         }
     }
 
@@ -642,7 +663,7 @@ impl Downstream {
             }
             Self::Http1(_) => false,
             Self::Http2(http2) => http2.take_back(),
-            Self::Detached => true,
+            Self::Detached(_) => true,
         }
     }
 
@@ -661,7 +682,7 @@ impl Downstream {
         match self {
             Self::Http1(http1) => http1.out.len() - http1.sent,
             Self::Http2(http2) => http2.queued(),
-            Self::Detached => 0,
+            Self::Detached(_) => 0,
         }
     }
 
@@ -697,7 +718,7 @@ impl Downstream {
                 })
             }
             Self::Http2(http2) => http2.poll_flush(context, timeout),
-            Self::Detached => Poll::Ready(Ok(0)),
+            Self::Detached(_) => Poll::Ready(Ok(0)),
         }
     }
 
@@ -717,7 +738,7 @@ impl Downstream {
             // Pipelined bytes hide the end; the next read will tell.
             Self::Http1(http1) => http1.stream.poll_gone(context),
             Self::Http2(http2) => http2.poll_gone(),
-            Self::Detached => Poll::Pending,
+            Self::Detached(_) => Poll::Pending,
         }
     }
 
@@ -726,7 +747,7 @@ impl Downstream {
         match self {
             Self::Http1(http1) => http1.pace = pace.map(Box::new),
             Self::Http2(http2) => http2.set_pace(pace),
-            Self::Detached => {}
+            Self::Detached(_) => {}
         }
     }
 
@@ -735,7 +756,7 @@ impl Downstream {
         match self {
             Self::Http1(http1) => http1.pace.is_some(),
             Self::Http2(http2) => http2.is_paced(),
-            Self::Detached => false,
+            Self::Detached(_) => false,
         }
     }
 
@@ -744,7 +765,7 @@ impl Downstream {
         match self {
             Self::Http1(_) => framing::wants_upgrade(&exchange.head).is_some(),
             Self::Http2(http2) => http2.wants_tunnel(),
-            Self::Detached => false,
+            Self::Detached(_) => false,
         }
     }
 
@@ -752,7 +773,7 @@ impl Downstream {
     pub fn as_http1(&mut self) -> Option<&mut Http1> {
         match self {
             Self::Http1(http1) => Some(http1),
-            Self::Http2(_) | Self::Detached => None,
+            Self::Http2(_) | Self::Detached(_) => None,
         }
     }
 }

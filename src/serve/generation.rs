@@ -24,6 +24,7 @@ use super::health::{self, Check};
 use super::peer_http2;
 use super::proxy::Plan;
 use super::proxy_fields::Url;
+use crate::access::auto_bans;
 use crate::access::limits::Zones;
 use crate::access::login::provider::Provider;
 use crate::acme::manager::Manager;
@@ -877,7 +878,19 @@ impl Local {
 
     /// What a request leaves behind that ended: its lines in the access log, and itself among what is
     /// counted, both in the place where it stands now.
-    pub fn finish(&self, exchange: &Exchange) {
+    pub fn finish(&self, exchange: &mut Exchange) {
+        // First, so that its line in the log says what came of it.
+        if let Some(rules) = &exchange.settings.auto_bans {
+            let rules = Arc::clone(rules);
+            if let Some(ban) = auto_bans::count(&rules, exchange) {
+                let (network, reason) = (ban.network, &ban.reason);
+                self.log(
+                    exchange,
+                    Level::Warn,
+                    format_args!("{network} is kept out: {reason}"),
+                );
+            }
+        }
         if let Some(place) = self.generation.places.get(exchange.settings.id) {
             log::access_log::write(&place.access, exchange);
             account::count(place.route, exchange);

@@ -4,6 +4,8 @@
 //! what is required) and are weighed by `satisfy`. Invariant: a check
 //! that could not be made lets nobody pass.
 
+use std::cell::RefCell;
+use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -12,6 +14,7 @@ use zeroize::Zeroizing;
 
 use super::generation::Local;
 use super::{login, subrequest};
+use crate::access::identity;
 use crate::access::ip_rules::{self, Verdict};
 use crate::access::kept_file::KeptFiles;
 use crate::access::passwords::check::{self, Patience, Question};
@@ -54,7 +57,7 @@ pub async fn pass(local: &Rc<Local>, exchange: &mut Exchange) -> Result<(), u16>
             _ => Ok(()),
         };
     };
-    strip_identity(exchange, &guard.identity);
+    identity::strip(&mut exchange.head.fields, &guard.identity);
     let verdict = weigh(local, exchange, guard, address).await;
     if verdict == Err(401) && !guard.delay.is_zero() {
         tokio::time::sleep(guard.delay).await;
@@ -76,7 +79,7 @@ async fn weigh(
             (1, Some(basic)) => password(local, exchange, basic).await,
             (1, None) => Finding::Silent,
             (2, _) => match &guard.token {
-                Some(token) => bearer(local, exchange, token),
+                Some(token) => bearer(local, exchange, token).await,
                 None => Finding::Silent,
             },
             (3, _) => match &guard.login {
@@ -167,6 +170,8 @@ async fn password(local: &Rc<Local>, exchange: &mut Exchange, basic: &Basic) -> 
         now: clock::now(),
     })
     .await;
+    exchange.has_failed_login =
+        matches!(verdict, check::Verdict::NoSuchUser | check::Verdict::Wrong);
     let user = user.escape_ascii();
     let log = |level, words: std::fmt::Arguments<'_>| local.log(exchange, level, words);
     match verdict {
@@ -261,7 +266,7 @@ fn required(exchange: &Exchange, all: &[Require]) -> Finding {
 static KEY_FILES: KeptFiles<Option<KeySet>> = KeptFiles::new(keys::LARGEST, KeySet::parse);
 
 /// `auth_jwt`
-fn bearer(local: &Rc<Local>, exchange: &mut Exchange, token: &Token) -> Finding {
+async fn bearer(local: &Rc<Local>, exchange: &mut Exchange, token: &Token) -> Finding {
     let mut realm = Vec::new();
     variables::expand(&token.realm, exchange, &mut realm);
     if realm == b"off" {
@@ -324,9 +329,20 @@ fn bearer(local: &Rc<Local>, exchange: &mut Exchange, token: &Token) -> Finding 
             break;
         }
     }
+    for uri in &token.key_requests {
+        if !matches!(verdict, Err(Disbelief::NoKey)) {
+            break;
+        }
+        let Some(keys) = ask_for_keys(local, exchange, uri).await else {
+            return Finding::Final(500);
+        };
+        verdict = jwt::verify(&shown, &keys, true, clock::unix(), token.leeway);
+    }
     let believed = match verdict {
         Ok(believed) => Rc::new(believed),
         Err(why) => {
+            // Those whose time is over were good once.
+            exchange.has_failed_login = !matches!(why, Disbelief::Expired | Disbelief::TooEarly);
             local.log(
                 exchange,
                 Level::Error,
@@ -352,6 +368,71 @@ fn bearer(local: &Rc<Local>, exchange: &mut Exchange, token: &Token) -> Finding 
     }
 }
 
+thread_local! {
+    /// What was answered last to `auth_jwt_key_request`, by its path, with the keys in it: to read
+    /// them anew for each token would take longer than to verify it.
+    static ANSWERED_KEYS: RefCell<HashMap<Box<[u8]>, AnsweredKeys>> = RefCell::default();
+}
+
+type AnsweredKeys = (Vec<u8>, Rc<KeySet>);
+
+/// So many paths are known; a configuration has no more.
+const MOST_KEY_REQUESTS: usize = 64;
+
+/// `auth_jwt_key_request`: the keys that a location of this server answers with. To keep them for a
+/// while is for the cache of that location.
+async fn ask_for_keys(
+    local: &Rc<Local>,
+    exchange: &mut Exchange,
+    uri: &[u8],
+) -> Option<Rc<KeySet>> {
+    let mut asked = exchange.derive(uri, b"");
+    // Nobody here would unpack it.
+    asked.head.fields.remove(Known::AcceptEncoding);
+    // The whole set is wanted, whatever part of the page the client wants.
+    for name in [
+        Known::Range,
+        Known::IfRange,
+        Known::IfMatch,
+        Known::IfNoneMatch,
+        Known::IfModifiedSince,
+        Known::IfUnmodifiedSince,
+    ] {
+        asked.head.fields.remove(name);
+    }
+    let body = subrequest::run_for_body(local, &mut asked, keys::LARGEST as usize).await;
+    let refuse = |why: &dyn std::fmt::Display| {
+        local.log(
+            exchange,
+            Level::Error,
+            format_args!("keys of tokens from \"{}\": {why}", uri.escape_ascii()),
+        );
+        None
+    };
+    let body = match (asked.status, body) {
+        (200, Some(body)) => body,
+        (200, None) => return refuse(&"the answer is not whole, or too large"),
+        (status, _) => return refuse(&format_args!("unexpected status: {status}")),
+    };
+    let known = ANSWERED_KEYS.with_borrow(|all| {
+        let (text, keys) = all.get(uri)?;
+        (*text == body).then(|| Rc::clone(keys))
+    });
+    if known.is_some() {
+        return known;
+    }
+    let Some(keys) = KeySet::parse(&body).map(Rc::new) else {
+        return refuse(&"that is no set of keys");
+    };
+    ANSWERED_KEYS.with_borrow_mut(|all| {
+        if all.len() >= MOST_KEY_REQUESTS {
+            all.clear();
+        }
+        all.insert(uri.into(), (body, Rc::clone(&keys)));
+    });
+    Some(keys)
+}
+
 fn ask_for_token(exchange: &mut Exchange, realm: &[u8], error: &[u8]) -> Finding {
     let mut value = b"Bearer realm=\"".to_vec();
     value.extend(realm.iter().map(|&byte| match byte {
@@ -366,25 +447,6 @@ fn ask_for_token(exchange: &mut Exchange, realm: &[u8], error: &[u8]) -> Finding
         .answer
         .push_known(Some(name), name.name().as_bytes(), &value);
     Finding::Refused(401)
-}
-
-/// Takes away what a client says about who it is in fields that this server sets itself. A backend may
-/// read `Remote_User` as `Remote-User`, so either is taken.
-fn strip_identity(exchange: &mut Exchange, identity: &[Box<[u8]>]) {
-    let is_same = |byte: u8, wanted: u8| match byte {
-        b'_' => wanted == b'-',
-        _ => byte.to_ascii_lowercase() == wanted,
-    };
-    let is_identity = |name: &[u8]| {
-        identity.iter().any(|wanted| {
-            name.len() == wanted.len() && name.iter().zip(&**wanted).all(|(&a, &b)| is_same(a, b))
-        })
-    };
-    let fields = &mut exchange.head.fields;
-    // Hardly anybody sends one.
-    if !identity.is_empty() && fields.iter().any(|(_, name, _)| is_identity(name)) {
-        fields.retain(|_, name, _| !is_identity(name));
-    }
 }
 
 /// `auth_request`

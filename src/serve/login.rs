@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::answer;
 use super::generation::Local;
-use crate::access::login::provider::Provider;
+use crate::access::login::provider::{PAUSE, Provider};
 use crate::access::login::session::{self, Begun, Way};
 use crate::acme::secret::Secret;
 use crate::conf::typed::access::{Allow, Login, LoginRequired};
@@ -25,7 +25,8 @@ pub async fn require(
     required: &LoginRequired,
 ) -> Result<(), u16> {
     let login = &required.login;
-    if let Some(claims) = session::read(login, &exchange.head.fields, clock::unix()) {
+    if let Some(claims) = session::read(login, &exchange.head.fields, clock::unix(), way(exchange))
+    {
         let is_allowed =
             required.allow.is_empty() || required.allow.iter().any(|allow| holds(allow, &claims));
         let header = serde_json::Map::new();
@@ -76,7 +77,12 @@ fn holds(allow: &Allow, claims: &serde_json::Map<String, serde_json::Value>) -> 
             })
     };
     // An address that the provider did not look at may be anybody's.
-    let is_unverified = claims.get("email_verified") == Some(&serde_json::Value::Bool(false));
+    // Some say so in text.
+    let is_unverified = match claims.get("email_verified") {
+        Some(serde_json::Value::Bool(is_verified)) => !is_verified,
+        Some(serde_json::Value::String(text)) => text != "true",
+        _ => false,
+    };
     if &*allow.claim == "email" && is_unverified {
         return false;
     }
@@ -128,6 +134,8 @@ pub async fn run(
             Ok(status) | Err(status) => status,
         },
         Errand::Leave => {
+            let fields = &exchange.head.fields;
+            let token = session::token(login, fields, clock::unix(), way(exchange));
             for cookie in session::clearing(login, way(exchange)) {
                 set_cookie(exchange, &cookie);
             }
@@ -137,7 +145,7 @@ pub async fn run(
                 false => after.to_owned(),
             };
             let place = match provider(local, exchange, login) {
-                Ok(provider) => provider.exit(Some(&after)).await,
+                Ok(provider) => provider.exit(Some(&after), token.as_deref()).await,
                 Err(_) => None,
             };
             away(exchange, place.unwrap_or(after).as_bytes())
@@ -168,9 +176,10 @@ async fn come_back(
             .filter(|text| text.len() <= 4096)
     };
     let (state, code, error) = (argument(b"state"), argument(b"code"), argument(b"error"));
+    let issuer = argument(b"iss");
     let now = clock::unix();
     let state = state.unwrap_or_default();
-    let Some(begun) = Begun::read(login, &state, &exchange.head.fields, now) else {
+    let Some(begun) = Begun::read(login, &state, &exchange.head.fields, now, way(exchange)) else {
         refuse(
             exchange,
             "it did not begin in this browser, or too long ago",
@@ -179,6 +188,13 @@ async fn come_back(
     };
     let cleared = begun.clearing(login, way(exchange));
     set_cookie(exchange, &cleared);
+    // An answer that another provider passes on is none of this one (RFC 9207 section 2.4).
+    let is_own =
+        |issuer: &String| issuer.trim_end_matches('/') == login.issuer.trim_end_matches('/');
+    if !issuer.as_ref().is_none_or(is_own) {
+        refuse(exchange, "another issuer answers");
+        return Err(400);
+    }
     if let Some(error) = error {
         let error: String = error.chars().take(80).collect();
         refuse(exchange, &format!("the provider says {error}"));
@@ -198,14 +214,15 @@ async fn come_back(
     let provider = provider(local, exchange, login)?;
     let redirect = redirect(login, exchange);
     let secret = secret.as_ref().map(Secret::expose);
-    let claims = match provider.redeem(&begun, &code, &redirect, secret, now).await {
-        Ok(claims) => claims,
+    let redeemed = match provider.redeem(&begun, &code, &redirect, secret, now).await {
+        Ok(redeemed) => redeemed,
         Err(why) => {
             refuse(exchange, &why);
             return Err(502);
         }
     };
-    let Some(cookies) = session::cookies(login, &claims, now, way(exchange)) else {
+    let token = login.hints_at_logout.then_some(&*redeemed.token);
+    let Some(cookies) = session::cookies(login, &redeemed.claims, token, now, way(exchange)) else {
         refuse(exchange, "the provider says more than a cookie can hold");
         return Err(502);
     };
@@ -218,7 +235,7 @@ async fn come_back(
 
 fn provider(
     local: &Rc<Local>,
-    exchange: &Exchange,
+    exchange: &mut Exchange,
     login: &Arc<Login>,
 ) -> Result<Rc<Provider>, u16> {
     local
@@ -226,7 +243,8 @@ fn provider(
         .map_err(|why| unreachable(local, exchange, login, &why))
 }
 
-fn unreachable(local: &Rc<Local>, exchange: &Exchange, login: &Login, why: &str) -> u16 {
+fn unreachable(local: &Rc<Local>, exchange: &mut Exchange, login: &Login, why: &str) -> u16 {
+    exchange.retry_after = PAUSE.as_secs() as u32;
     local.log(
         exchange,
         Level::Error,

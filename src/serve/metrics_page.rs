@@ -5,6 +5,7 @@ use std::sync::Arc;
 use tokio::sync::Semaphore;
 
 use super::generation::Generation;
+use crate::access::bans;
 use crate::conf::typed::location::MetricsFormat;
 use crate::metrics::prometheus;
 use crate::metrics::window::Moment;
@@ -24,15 +25,16 @@ pub async fn text(
         let listed = generation.listed_peers();
         let certificates = generation.listed_certificates();
         let zones = generation.zones.listed();
+        let bans = bans::bans().listed();
         let groups = generation.listed_groups();
         let caches = generation.listed_caches();
         let now = Moment::now();
         match format {
             MetricsFormat::Prometheus => {
-                prometheus::text(&listed, groups, certificates, caches, zones, now)
+                prometheus::text(&listed, groups, certificates, caches, zones, bans, now)
             }
             MetricsFormat::Json => {
-                prometheus::json(&listed, groups, certificates, caches, zones, now)
+                prometheus::json(&listed, groups, certificates, caches, zones, bans, now)
             }
         }
     });

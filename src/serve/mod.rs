@@ -47,7 +47,7 @@ use crate::conf::typed::log::Level;
 use crate::files::serve::{self as files, Content, FileError, TryOutcome};
 use crate::filter::cors;
 use crate::http::body::Body;
-use crate::http::exchange::Exchange;
+use crate::http::exchange::{BanStatus, Exchange};
 use crate::http::head::{Known, Method};
 use crate::http::{buffer, uri, variables};
 use crate::route::location::Found;
@@ -89,7 +89,7 @@ pub async fn serve(
             // is its sender's.
             real_ip::apply(exchange);
             // Their connection may be older than the ban, or that of a proxy that is trusted.
-            match bans().keeps_out(&exchange.connection.remote) {
+            match is_kept_out(exchange) {
                 true => Next::Fail(444),
                 false => Next::Server,
             }
@@ -244,7 +244,7 @@ async fn enter_location(
 
     // The location may trust proxies that its server does not; only now is it the one that answers.
     real_ip::apply(exchange);
-    if bans().keeps_out(&exchange.connection.remote) {
+    if is_kept_out(exchange) {
         return Next::Fail(444);
     }
 
@@ -379,6 +379,15 @@ async fn enter_location(
             files::Answer::Error(error) => Next::Fail(status_of_file(error)),
         },
     }
+}
+
+/// Is the client of a request banned?
+fn is_kept_out(exchange: &mut Exchange) -> bool {
+    let is_out = bans().keeps_out(&exchange.connection.remote);
+    if is_out {
+        exchange.ban_status = Some(BanStatus::TurnedAway);
+    }
+    is_out
 }
 
 /// Goes to a target that a peer names, which is escaped as one of a client is; `false` if it leaves

@@ -22,7 +22,7 @@ use h2::{Reason, RecvStream, SendStream};
 use super::downstream::{ClientError, Downstream};
 use super::peer::{Failure, PeerError, Question, Sink, before_request, connect, head_received};
 use super::peer_patience::Patient;
-use super::request_body::{RequestBody, Sender};
+use super::request_body::{self, RequestBody, Sender};
 use crate::conf::typed::proxy::Proxy;
 use crate::http::exchange::Exchange;
 use crate::http::h1::chunked::may_trail;
@@ -389,6 +389,7 @@ impl Stream {
                     Ok(true) => continue,
                     Ok(false) => {
                         self.is_sent = true;
+                        request_body::strip_identity(exchange);
                         // One who refuses takes nothing anyway.
                         let _ = match exchange.trailers.is_empty() {
                             true => self.sending.send_data(Bytes::new(), true),

@@ -4,6 +4,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use super::downstream::{ClientError, Downstream};
+use crate::access::identity;
 use crate::conf::typed::location::BodyInFile;
 use crate::http::buffer;
 use crate::http::exchange::Exchange;
@@ -252,6 +253,7 @@ impl Sender {
                         self.piece.clear();
                     }
                     if is_complete {
+                        strip_identity(exchange);
                         chunked::write_end(&mut self.piece, &exchange.trailers);
                     }
                 }
@@ -300,5 +302,13 @@ impl Sender {
         self.piece.clear();
         self.sent = 0;
         self.is_done = true;
+    }
+}
+
+/// What a client may not say of itself in front of its body it may not say behind it either: a backend
+/// may put the one with the other.
+pub fn strip_identity(exchange: &mut Exchange) {
+    if let Some(guard) = &exchange.settings.guard {
+        identity::strip(&mut exchange.trailers, &guard.identity);
     }
 }

@@ -9,7 +9,7 @@
 
 use std::rc::Rc;
 
-use super::downstream::Downstream;
+use super::downstream::{Collected, Downstream};
 use super::generation::Local;
 use crate::http::exchange::Exchange;
 
@@ -19,9 +19,33 @@ use crate::http::exchange::Exchange;
 ///
 /// Dropping the future ends it. To let it outlive its request, run it in a task of the same worker.
 pub async fn run(local: &Rc<Local>, exchange: &mut Exchange) -> bool {
-    let mut downstream = Downstream::Detached;
+    go(local, exchange, &mut Downstream::Detached(None)).await
+}
+
+/// As [`run`], with the body of the answer; `None` if it broke off or is larger.
+pub async fn run_for_body(
+    local: &Rc<Local>,
+    exchange: &mut Exchange,
+    most: usize,
+) -> Option<Vec<u8>> {
+    let collected = Collected {
+        bytes: Vec::new(),
+        most,
+        is_cut: false,
+    };
+    let mut downstream = Downstream::Detached(Some(Box::new(collected)));
+    let is_whole = go(local, exchange, &mut downstream).await;
+    match downstream {
+        Downstream::Detached(Some(collected)) if is_whole && !collected.is_cut => {
+            Some(collected.bytes)
+        }
+        _ => None,
+    }
+}
+
+async fn go(local: &Rc<Local>, exchange: &mut Exchange, downstream: &mut Downstream) -> bool {
     // A request may ask itself again by way of its subrequests' locations; the box ends the type.
-    let is_whole = Box::pin(super::serve(local, exchange, &mut downstream, Ok(()))).await;
+    let is_whole = Box::pin(super::serve(local, exchange, downstream, Ok(()))).await;
     super::account::count_attempts(exchange);
     is_whole
 }

@@ -141,7 +141,7 @@ pub async fn run(
             pass(&mut **http2, &mut peer, &mut up, &mut down, timeout).await
         }
         // It never wants a tunnel.
-        Downstream::Detached => return Ok(Outcome::Failed(502)),
+        Downstream::Detached(_) => return Ok(Outcome::Failed(502)),
     };
     exchange.bytes_sent = exchange.bytes_sent.max(down.total);
     if let Some(attempt) = exchange.attempts.last_mut() {

@@ -6,11 +6,15 @@
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use super::open;
-use super::{Event, Numbers, Outcome, Reader, Revision, RevisionFile, Rollup, Row, Series, Store};
+use super::{
+    Call, CallState, Event, Numbers, OpenCall, Outcome, Reader, Revision, RevisionFile, Rollup,
+    Row, Series, Settlement, SpendBy, Store,
+};
+use crate::unit::money::Money;
 
 /// Tells a child its store.
 const STORE: &str = "OPENCLAW_TEST_STORE";
@@ -23,6 +27,9 @@ const KILLS: u64 = 200;
 
 /// Kills while stores are restored.
 const RESTORES: u64 = 60;
+
+/// Kills while calls are opened and settled.
+const CALLS: u64 = 100;
 
 const LONG: Duration = Duration::from_secs(60);
 
@@ -260,6 +267,112 @@ fn restores_until_it_is_killed() {
         for name in ["many", "few"] {
             store.restore(&path.with_file_name(name)).expect("restored");
             say(name);
+        }
+    }
+}
+
+#[test]
+fn a_kill_at_any_moment_loses_no_call_that_may_have_left_and_counts_none_twice() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("store.db");
+    let mut opened = Vec::new();
+    let mut interrupted = 0;
+    for round in 0..CALLS {
+        let (answers, more) = match round % 8 {
+            0 => (0, chance(round) % 40_000),
+            _ => (1 + chance(round) % 40, chance(round + CALLS) % 6_000),
+        };
+        let answers = killed(
+            "store::crash::calls_until_it_is_killed",
+            &path,
+            answers,
+            more,
+        );
+        opened.extend(
+            answers
+                .iter()
+                .map(|id| id.parse::<u64>().expect("a number")),
+        );
+        if !path.exists() {
+            continue;
+        }
+        let store = Store::start(&path);
+        store.wait_open(LONG);
+        let closed = store.close_interrupted(u64::MAX).wait().expect("closed");
+        interrupted += closed.calls;
+        assert!(store.close(LONG));
+        assert_whole(&path);
+    }
+    let reader = Reader::open(&path).expect("a reader");
+    let calls: Vec<Call> = reader.calls(u32::MAX, None, None).expect("calls");
+    assert!(opened.len() as u64 > CALLS && interrupted > 0);
+    let mut charged = 0;
+    for call in &calls {
+        let expected = match call.state {
+            CallState::Settled => cost(call.open.id),
+            CallState::Interrupted => Money::from_pico(RESERVED),
+            CallState::Open => panic!("{call:?} is open"),
+        };
+        assert_eq!(call.charged, expected, "{call:?}");
+        charged += expected.pico();
+    }
+    // Numbers are unique, so a row cannot be there twice; each that may have left is there.
+    for id in &opened {
+        let found = calls.binary_search_by(|call| id.cmp(&call.open.id));
+        assert!(found.is_ok(), "{id} is lost");
+    }
+    let days = reader.spend(SpendBy::Day, 0, u64::MAX).expect("sums");
+    let (count, sum) = days.values().fold((0, 0), |(count, sum), day| {
+        (count + day.calls, sum + day.charged.pico())
+    });
+    assert_eq!((count, sum), (calls.len() as u64, charged));
+}
+
+const RESERVED: i64 = 1_000_000;
+
+fn cost(id: u64) -> Money {
+    Money::from_pico((id % 1000) as i64)
+}
+
+#[test]
+fn calls_until_it_is_killed() {
+    let Some(path) = std::env::var_os(STORE).map(PathBuf::from) else {
+        return;
+    };
+    let store = Store::start(&path);
+    store.wait_open(LONG);
+    let reader = store.reader().expect("a reader");
+    let mut id = reader.last_call().expect("a number");
+    loop {
+        let calls: Vec<Arc<OpenCall>> = (1..=7)
+            .map(|step| {
+                Arc::new(OpenCall {
+                    id: id + step,
+                    key: step % 3,
+                    reserved: Money::from_pico(RESERVED),
+                    ..OpenCall::default()
+                })
+            })
+            .collect();
+        id += 7;
+        let receipts: Vec<_> = calls
+            .iter()
+            .map(|call| store.open_call(Arc::clone(call)))
+            .collect();
+        for (receipt, call) in receipts.into_iter().zip(&calls) {
+            receipt.wait().expect("committed");
+            say(&call.id.to_string());
+        }
+        for call in &calls {
+            let end = Settlement {
+                outcome: "ok".into(),
+                cost: Some(cost(call.id)),
+                ..Settlement::default()
+            };
+            // Now and then twice, as a client that is gone and an end that is seen do.
+            for _ in 0..=call.id % 2 {
+                assert!(store.settle_call(Arc::clone(call), end.clone()));
+            }
         }
     }
 }

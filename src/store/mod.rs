@@ -6,7 +6,8 @@
 //! The invariant: a request never waits for the disk. [`Store::try_put`] puts a row into a bounded
 //! queue or counts it as dropped; the thread of [`writer`] writes in batches. What must not be lost
 //! (a revision, an audit line) is handed over with a [`Receipt`], which answers when the row would
-//! survive a loss of power.
+//! survive a loss of power. One kind of request does wait, for a commit of its own: a call of a
+//! language model is in the ledger ([`calls`]) before it leaves.
 //!
 //! # Writing
 //!
@@ -60,16 +61,22 @@
 //! ```
 
 pub mod backup;
+pub mod calls;
 #[cfg(test)]
 mod crash;
 pub mod events;
+pub mod keys;
 pub mod open;
 pub mod reader;
 pub mod revisions;
 pub mod traffic;
 pub mod writer;
 
+pub use calls::{
+    Call, CallState, Interrupted, OpenCall, SecretUse, Settlement, Spend, SpendBy, Tokens,
+};
 pub use events::{Audit, Event, Level};
+pub use keys::{KeyRow, SecretRow};
 pub use open::StoreError;
 pub use reader::Reader;
 pub use revisions::{Outcome, Revision, RevisionFile, RevisionTexts};

@@ -23,7 +23,10 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
 pub(super) const APPLICATION: i32 = i32::from_be_bytes(*b"OCLW");
 
 /// From nothing to the present form, step by step. Each one that was in a release stays as it is.
-const MIGRATIONS: &[&str] = &[include_str!("../../assets/schema/0001_first.sql")];
+const MIGRATIONS: &[&str] = &[
+    include_str!("../../assets/schema/0001_first.sql"),
+    include_str!("../../assets/schema/0002_llm.sql"),
+];
 
 /// The form that this program reads and writes.
 pub(super) const VERSION: i32 = MIGRATIONS.len() as i32;
@@ -112,6 +115,8 @@ pub enum StoreError {
         /// The most that is taken.
         limit: usize,
     },
+    /// A name or a secret belongs to another key.
+    Taken,
     /// Too much waits to be written.
     Busy,
     /// The store was closed, or its thread failed in the middle of this.
@@ -182,6 +187,7 @@ impl fmt::Display for StoreError {
                 formatter,
                 "{bytes} bytes are more than the {limit} that a revision may have"
             ),
+            Self::Taken => formatter.write_str("another key has this name or this secret"),
             Self::Busy => formatter.write_str("too much waits to be written to the store"),
             Self::Closed => formatter.write_str("the store is closed"),
         }

@@ -1,9 +1,11 @@
 //! The thread that writes, and the handle that everybody else has.
 //!
-//! Two lanes lead to the thread. Rows (what was counted, what happened) come in numbers, wait in a
+//! Three lanes lead to the thread. Rows (what was counted, what happened) come in numbers, wait in a
 //! bounded queue and are written in batches; one that does not fit is counted and gone. Commands (a
 //! revision, an audit line, a restore) are few, are answered, and are refused rather than dropped.
-//! Neither lane ever makes its caller wait.
+//! Entries of the ledger are written first and in groups: whoever opens a call waits for the group
+//! that is being gathered while the one before is written; an end waits a few milliseconds for
+//! others, and is tried again for as long as the disk fails. No lane blocks its caller.
 //!
 //! A command that keeps something commits with a sync of the disk: its answer means that the row
 //! survives a loss of power. Batches commit without, as SQLite's `synchronous = NORMAL`: a loss of
@@ -15,7 +17,7 @@ use std::mem;
 use std::panic::{self, AssertUnwindSafe};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -24,6 +26,7 @@ use rusqlite::{Transaction, TransactionBehavior, params};
 use tokio::sync::oneshot;
 
 use super::backup;
+use super::calls::{self, Entry, OpenCall, Settlement};
 use super::events::{self, Audit, Event};
 use super::open::{self, Lock, Opened, StoreError};
 use super::reader::Reader;
@@ -36,6 +39,16 @@ const QUEUE: usize = 8192;
 
 /// Commands that wait at most. A revision may have 16 MiB.
 const COMMANDS: usize = 32;
+
+/// Entries of the ledger that wait at most before no call is opened any more. Each has some hundred
+/// bytes. Ends are taken beyond it: there are no more of them than calls that were opened.
+const LEDGER: usize = 16_384;
+
+/// A group of the ledger has at most so many entries.
+const GROUP: usize = 1024;
+
+/// The end of a call waits for others at most so long.
+const ENDS: Duration = Duration::from_millis(20);
 
 /// A transaction has at most so many rows.
 const BATCH: usize = 256;
@@ -120,6 +133,7 @@ impl Store {
             ended: Condvar::new(),
             copying: Mutex::new(()),
             dropped: AtomicU64::new(0),
+            syncs_calls: AtomicBool::new(false),
             bytes: AtomicU64::new(0),
         });
         let writer = Writer::new(Arc::clone(&shared));
@@ -220,6 +234,59 @@ impl Store {
                     .map(drop)
             })
         })
+    }
+
+    /// Puts a call into the ledger before it leaves. The receipt comes when its row is committed: from
+    /// then on it survives an end of the process at any moment. An error means that there is no row,
+    /// and the call must not leave.
+    pub fn open_call(&self, call: Arc<OpenCall>) -> Receipt<()> {
+        let shared = self.shared();
+        let mut queue = shared.queue.lock();
+        if queue.is_closing || queue.has_ended {
+            return refused(StoreError::Closed);
+        }
+        if queue.ledger.len() >= LEDGER {
+            return refused(StoreError::Busy);
+        }
+        let (sender, receiver) = oneshot::channel();
+        queue.ledger.push_back((Entry::Open(call), Some(sender)));
+        queue.waiting += 1;
+        let is_news = queue.waiting == 1;
+        drop(queue);
+        if is_news {
+            shared.woken.notify_one();
+        }
+        Receipt(receiver)
+    }
+
+    /// Settles a call that was opened; a second time changes nothing. Does not wait. What the disk
+    /// does not take now is tried again; if the process ends before, the call is closed as
+    /// interrupted at the next start. Returns false if the store is closed.
+    pub fn settle_call(&self, call: Arc<OpenCall>, end: Settlement) -> bool {
+        let shared = self.shared();
+        let mut queue = shared.queue.lock();
+        if queue.has_ended {
+            return false;
+        }
+        let is_news = queue.ledger.is_empty();
+        if is_news {
+            queue.first_end = Some(Instant::now());
+        }
+        let entry = Entry::Settle(call, Arc::new(end));
+        queue.ledger.push_back((entry, None));
+        drop(queue);
+        if is_news {
+            shared.woken.notify_one();
+        }
+        true
+    }
+
+    /// Shall each group of the ledger wait for a sync of the disk? Then calls survive a loss of power
+    /// too, at the price of a sync before each group leaves.
+    pub fn sync_calls(&self, is_wanted: bool) {
+        self.shared()
+            .syncs_calls
+            .store(is_wanted, Ordering::Relaxed);
     }
 
     /// The receipt comes when every row that was put before has been written.
@@ -324,6 +391,7 @@ struct Shared {
     /// Held by the one who backs up or restores.
     copying: Mutex<()>,
     dropped: AtomicU64,
+    syncs_calls: AtomicBool,
     bytes: AtomicU64,
 }
 
@@ -335,9 +403,17 @@ struct Queue {
     /// When the first of the rows came.
     first_row: Option<Instant>,
     commands: VecDeque<Command>,
+    ledger: VecDeque<Waiting>,
+    /// How many of the ledger wait for an answer.
+    waiting: usize,
+    /// When the first of the ledger's ends came, if nothing else wakes the thread.
+    first_end: Option<Instant>,
     is_closing: bool,
     has_ended: bool,
 }
+
+/// An entry of the ledger, and who waits for it.
+type Waiting = (Entry, Option<oneshot::Sender<Result<(), StoreError>>>);
 
 impl std::fmt::Debug for Queue {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -345,6 +421,7 @@ impl std::fmt::Debug for Queue {
             .debug_struct("Queue")
             .field("rows", &self.rows.len())
             .field("commands", &self.commands.len())
+            .field("ledger", &self.ledger.len())
             .field("is_closing", &self.is_closing)
             .field("has_ended", &self.has_ended)
             .finish_non_exhaustive()
@@ -365,6 +442,7 @@ impl Shared {
 
 /// What the thread takes at once.
 struct Turn {
+    ledger: VecDeque<Waiting>,
     rows: VecDeque<Row>,
     commands: VecDeque<Command>,
     is_closing: bool,
@@ -401,6 +479,7 @@ impl Writer {
             self.guarded(Self::recover);
             let turn = self.next();
             self.guarded(|writer| writer.begin_again_if_moved());
+            self.write_ledger(turn.ledger);
             self.write(turn.rows);
             for command in turn.commands {
                 self.guarded(|writer| command(writer));
@@ -420,6 +499,7 @@ impl Writer {
         let left = queue.rows.len() as u64;
         queue.rows.clear();
         queue.commands.clear();
+        queue.ledger.clear();
         queue.has_ended = true;
         drop(queue);
         self.shared.dropped.fetch_add(left, Ordering::Relaxed);
@@ -439,22 +519,31 @@ impl Writer {
                 (Some(_), Some(first)) => Some(first),
                 _ => None,
             };
+            // Ends wait for others; while the disk fails, for the next attempt.
+            let ends = queue
+                .first_end
+                .filter(|_| self.opened.is_some())
+                .map(|first| (first + ENDS).max(self.retry.unwrap_or(first)));
             let now = Instant::now();
-            let due = [gathered, self.retry, Some(self.thin)]
+            let due = [gathered, ends, self.retry, Some(self.thin)]
                 .into_iter()
                 .flatten()
                 .min()
                 .filter(|due| *due > now);
-            let Some(due) = due.filter(|_| queue.commands.is_empty() && !queue.is_closing) else {
+            let is_asked = queue.waiting > 0 || !queue.commands.is_empty() || queue.is_closing;
+            let Some(due) = due.filter(|_| !is_asked) else {
                 break;
             };
             self.shared.woken.wait_until(&mut queue, due);
         }
+        queue.waiting = 0;
+        queue.first_end = None;
         let takes_rows = self.opened.is_some();
         if takes_rows {
             queue.first_row = None;
         }
         Turn {
+            ledger: mem::take(&mut queue.ledger),
             rows: match takes_rows {
                 true => mem::take(&mut queue.rows),
                 false => VecDeque::new(),
@@ -557,12 +646,17 @@ impl Writer {
         let relaxed = opened.relaxed;
         let connection = &mut opened.connection;
         let done = (|| {
-            connection.pragma_update(None, "synchronous", synchronous)?;
+            // Every transaction leaves the relaxed one behind; the ledger's go by the thousand.
+            if synchronous != relaxed {
+                connection.pragma_update(None, "synchronous", synchronous)?;
+            }
             let transaction =
                 connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
             let value = work(&transaction)?;
             transaction.commit()?;
-            connection.pragma_update(None, "synchronous", relaxed)?;
+            if synchronous != relaxed {
+                connection.pragma_update(None, "synchronous", relaxed)?;
+            }
             Ok(value)
         })();
         match done {
@@ -579,6 +673,43 @@ impl Writer {
                 Err(error)
             }
         }
+    }
+
+    /// Writes entries of the ledger in groups and answers who waits for them. Calls of a group that
+    /// fails are refused; ends are kept for another time.
+    fn write_ledger(&mut self, mut ledger: VecDeque<Waiting>) {
+        let mut kept = VecDeque::new();
+        while !ledger.is_empty() {
+            let count = ledger.len().min(GROUP);
+            let group: Vec<Waiting> = ledger.drain(..count).collect();
+            let is_synced = self.shared.syncs_calls.load(Ordering::Relaxed);
+            let written = self.guarded(|writer| {
+                let synchronous = match is_synced {
+                    true => "FULL",
+                    false => writer.usable()?.relaxed,
+                };
+                writer.transaction(synchronous, |transaction| {
+                    calls::write(transaction, group.iter().map(|(entry, _)| entry))
+                })
+            });
+            let written = written.unwrap_or(Err(StoreError::Closed));
+            for (entry, sender) in group {
+                if written.is_err() && matches!(entry, Entry::Settle(..)) {
+                    kept.push_back((entry, None));
+                }
+                if let Some(sender) = sender {
+                    // Who does not wait any more has not let the call leave.
+                    let _ = sender.send(written.clone());
+                }
+            }
+        }
+        if kept.is_empty() {
+            return;
+        }
+        let mut queue = self.shared.queue.lock();
+        queue.first_end = Some(Instant::now());
+        kept.append(&mut queue.ledger);
+        queue.ledger = kept;
     }
 
     /// Writes rows in batches; those of a batch that fails are dropped.
@@ -626,10 +757,11 @@ impl Writer {
         let is_more = self.transaction(relaxed, |transaction| {
             let rows = traffic::thin(transaction, now.as_secs(), &traffic::THINNING)?;
             let lines = events::thin(transaction, now.as_millis() as u64)?;
+            let calls = calls::thin(transaction, now.as_micros() as u64)?;
             if !rows {
                 traffic::forget_names(transaction)?;
             }
-            Ok(rows || lines)
+            Ok(rows || lines || calls)
         });
         if is_more == Ok(true) {
             self.thin = Instant::now();

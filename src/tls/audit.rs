@@ -545,10 +545,7 @@ pub fn grade(seen: &Seen, now: i64) -> (Grade, Grade, Vec<Finding>) {
     let age = seen.hsts.as_deref().map(max_age);
     let has_long_hsts = age.is_some_and(|age| age >= LONG_HSTS);
     let (text, advice) = match (&seen.hsts, has_long_hsts) {
-        (None, _) => (
-            "is not sent".into(),
-            Some("write `hsts on;` in the server"),
-        ),
+        (None, _) => ("is not sent".into(), Some("write `hsts on;` in the server")),
         (Some(value), false) => (value.clone(), Some("make `max-age` half a year or more")),
         (Some(value), true) => (value.clone(), None),
     };

@@ -159,6 +159,9 @@ pub fn summary() -> Summary {
     let routes = rows.map(|(route, rate, statuses, p50, p99)| RouteTraffic {
         route,
         total: (rate * 26_000.0) as u64,
+        failed_logins: if route == 2 { 12 } else { 0 },
+        unpacked: if route == 2 { 8_400_000 } else { 0 },
+        packed: if route == 2 { 2_100_000 } else { 0 },
         traffic: Traffic {
             // One of them has a cache.
             looked_up: if route == 2 { 2_900 } else { 0 },
@@ -482,6 +485,32 @@ pub fn certificates() -> Certificates {
             certificate("c3", &["git.example.org"], 88, "http-01"),
             file,
         ],
+    }
+}
+
+/// Who is kept out.
+pub fn bans() -> Bans {
+    let ban = |network: &str, minutes: Option<u64>, by: &str, reason: &str| BanState {
+        network: network.to_owned(),
+        since: NOW - 600_000,
+        until: minutes.map(|minutes| NOW + minutes * 60_000),
+        by: by.to_owned(),
+        reason: reason.to_owned(),
+    };
+    let login = "5 in 10m, the last a failed login at git.example.org/api/v1/session";
+    Bans {
+        bans: vec![
+            ban(
+                "203.0.113.9",
+                Some(55),
+                "auto_ban",
+                "20 in 1m, the last 404 at example.org/wp-login.php",
+            ),
+            ban("2001:db8:7:9::/64", Some(9), "auto_ban", login),
+            ban("198.51.100.0/24", None, "ann", "scans\u{1b}[2J"),
+            ban("192.0.2.77", Some(3 * 1440), "ann", ""),
+        ],
+        turned_away: 12_408,
     }
 }
 
@@ -939,6 +968,7 @@ async fn answer(
         "/v1/history" => Answered::whole(&history()),
         "/v1/config" => Answered::whole(&config()),
         "/v1/explain" => Answered::whole(&explanation()),
+        "/v1/bans" => Answered::whole(&bans()),
         "/v1/cache" => Answered::whole(&caches()),
         "/v1/cache/show" => Answered::whole(&cache_entries()),
         "/v1/cache/purge" => Answered::whole(&cache_purged()),

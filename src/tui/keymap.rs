@@ -107,6 +107,10 @@ pub enum Action {
     AcmeLog,
     /// Asks for the agreement to an authority's terms.
     Agree,
+    /// Shows who is banned.
+    Bans,
+    /// Lets somebody in again.
+    Unban,
     /// Shows what is stored under a URL.
     Inspect,
     /// Removes a key from the cache.
@@ -180,6 +184,8 @@ pub enum Context {
     Field,
     /// What a change would do: a text with a button.
     Review,
+    /// Who is banned.
+    Bans,
     /// A line of text at the bottom or in a dialog.
     Prompt,
     /// A command at the bottom.
@@ -196,7 +202,7 @@ pub enum Context {
 
 impl Context {
     /// All of them.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::Overview,
         Self::Routes,
         Self::Backends,
@@ -207,6 +213,7 @@ impl Context {
         Self::Form,
         Self::Field,
         Self::Review,
+        Self::Bans,
         Self::Prompt,
         Self::Command,
         Self::Confirm,
@@ -227,6 +234,7 @@ impl Context {
             Self::Cache => "Cache",
             Self::Form | Self::Field => "Form",
             Self::Review => "Review",
+            Self::Bans => "Banned",
             Self::Prompt => "Prompt",
             Self::Command => "Command",
             Self::Confirm => "Question",
@@ -254,7 +262,7 @@ pub struct Binding {
 }
 
 use Context::{
-    Backends, Cache, Certificates, Command, Config, Confirm, Field, Form, Logs, Offline,
+    Backends, Bans, Cache, Certificates, Command, Config, Confirm, Field, Form, Logs, Offline,
     OfflineConf, Overview, Prompt, Reader, Review, Routes,
 };
 
@@ -278,6 +286,7 @@ const LISTS: &[Context] = &[
     Cache,
     Reader,
     Review,
+    Bans,
 ];
 const TEXT: &[Context] = &[Prompt, Command, Field];
 const FORMS: &[Context] = &[Form, Field];
@@ -327,6 +336,7 @@ pub const TABLE: &[Binding] = &[
     row(Action::TestUrl, &["t"], &[Routes], "test", "test a URL"),
     changing(Action::MoveDown, &["J"], &[Routes], "", "move in its server"),
     changing(Action::MoveUp, &["K"], &[Routes], "", "move in its server"),
+    changing(Action::Unban, &["d"], &[Bans], "let in", "let in again (asks first)"),
     row(Action::Open, &["Enter", "l", "Right"], &[Backends], "detail", "open the peer"),
     changing(Action::Drain, &["D"], &[Backends], "drain", "drain (asks first)"),
     changing(Action::PeerUp, &["U"], &[Backends], "up", "put it in (asks first)"),
@@ -354,6 +364,7 @@ pub const TABLE: &[Binding] = &[
     changing(Action::EditText, &["E", "e"], &[Config, OfflineConf], "$EDITOR", "edit in $EDITOR"),
     changing(Action::Undo, &["u"], &[Routes, Config], "undo", "undo, redo a change"),
     changing(Action::Undo, &["u"], &[Overview, Backends, Certificates, Logs], "", "undo, redo a change"),
+    row(Action::Bans, &["b"], &[Routes, Logs], "bans", "who is banned"),
     changing(Action::Redo, &["C-r"], SCREENS, "", "undo, redo a change"),
     // Tables.
     row(Action::Sort, &["s"], &[Overview, Routes, Backends, Certificates], "sort", "sort column, reverse"),
@@ -410,8 +421,10 @@ pub const TABLE: &[Binding] = &[
     row(Action::Confirm, &["y"], &[Confirm], "yes", "yes"),
     row(Action::Deny, &["n", "Esc"], &[Confirm], "no", "no"),
     row(Action::Close, &["Esc"], &[Form, Field, Prompt, Command, Review], "leave", "leave"),
+    row(Action::Close, &["Esc", "q"], &[Bans], "close", "close"),
     row(Action::Close, &["Esc", "q", "?", "F1"], &[Reader], "close", "close"),
     row(Action::Filter, &["/"], &[Reader], "search", "search"),
+    row(Action::Copy, &["y"], &[Bans], "copy", "copy the address"),
     row(Action::Copy, &["y"], &[Reader, Review], "copy", "copy the text"),
     // Leaving.
     row(Action::Redraw, &["C-l"], &Context::ALL, "", "redraw"),

@@ -304,6 +304,8 @@ async fn answer(client: &Client, call: Call) -> Result<Answer, Failure> {
             let path = "/v1/explain";
             client.post(path, &question).await.map(Answer::Explanation)
         }
+        Call::Bans => client.get("/v1/bans").await.map(Answer::Bans),
+        Call::Ban(change) => client.post("/v1/bans", &change).await.map(Answer::Bans),
         Call::Caches => client.get("/v1/cache").await.map(Answer::Caches),
         Call::CacheShow(name) => {
             let path = "/v1/cache/show";

@@ -24,6 +24,7 @@
 
 mod agree;
 pub mod app;
+mod banned;
 pub mod cached;
 mod command;
 pub mod edit;

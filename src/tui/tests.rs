@@ -138,6 +138,7 @@ fn answer(call: &Call) -> Result<Answer, Failure> {
         Call::Revisions(Some(_)) => Answer::Revisions(Revisions::default()),
         Call::RevisionDiff(id) => Answer::RevisionDiff(fixture::revision_diff(*id)),
         Call::Explain(_) => Answer::Explanation(fixture::explanation()),
+        Call::Bans | Call::Ban(_) => Answer::Bans(fixture::bans()),
         Call::Caches => Answer::Caches(fixture::caches()),
         Call::CacheShow(_) => Answer::CacheEntries(fixture::cache_entries()),
         Call::CachePurge(_) => Answer::CachePurged(fixture::cache_purged()),
@@ -288,6 +289,8 @@ fn overlays_and_prompts_look_as_they_should() {
         ("cache-keys", "7<Tab>j"),
         ("cache-inspect", "7<Tab><Enter>"),
         ("cache-purge", "7<Tab>p"),
+        ("banned", "2b"),
+        ("banned-let-in", "5bjd"),
         ("sorted", "2ssssS"),
     ] {
         let mut stage = Stage::live();
@@ -624,6 +627,7 @@ fn beginnings(context: Context) -> &'static [&'static str] {
             "2je<Tab><Tab><Tab><Tab><Tab><Tab><Tab><Tab><Tab><Tab><Tab><Tab><Tab><Tab><Tab><Tab><Tab><Tab>",
         ],
         Context::Field => &["2axy", "2axy<Left>", "2ax<Tab>", "2je<Tab>x"],
+        Context::Bans => &["2b", "2bjj"],
         Context::Review => &["3jje<C-s>", "2jdy", "2jE", "2jEjj"],
     }
 }
@@ -949,6 +953,12 @@ impl Play {
         }
     }
 
+    fn picture(&mut self) -> String {
+        let mut buffer = Buffer::empty(Rect::new(0, 0, 120, 40));
+        self.app.render(&mut buffer);
+        text(&buffer)
+    }
+
     /// Goes on until something is so.
     async fn until(&mut self, what: &str, is_so: impl Fn(&Self) -> bool) {
         let waiting = async {
@@ -985,6 +995,33 @@ async fn a_peer_is_drained_only_after_a_yes() {
     assert_eq!(
         changes,
         [r#"{"upstream":"app","address":"10.0.0.10:8080","action":"drain","weight":null}"#]
+    );
+}
+
+#[tokio::test]
+async fn somebody_is_let_in_again_only_after_a_yes() {
+    let mut play = Play::start(look(BLOCK, THEMES[0])).await;
+    play.keys("2b");
+    play.until("the list", |play| play.daemon.was_asked("GET /v1/bans"))
+        .await;
+    while !play.picture().contains("scans") {
+        let event = timeout(Duration::from_secs(20), play.events.recv()).await;
+        let event = event.expect("the list comes").expect("the link runs");
+        play.event(Event::Link(event));
+    }
+    play.keys("d<Esc>dnd<Enter>");
+    play.keys("djkqy");
+    play.until("the call", |play| play.daemon.was_asked("POST /v1/bans"))
+        .await;
+    let asked = play.daemon.asked();
+    let changes: Vec<_> = asked
+        .iter()
+        .filter(|(line, _)| line == "POST /v1/bans")
+        .map(|(_, body)| body.as_str())
+        .collect();
+    assert_eq!(
+        changes,
+        [r#"{"network":"203.0.113.9","seconds":null,"reason":"","remove":true}"#]
     );
 }
 

@@ -15,10 +15,10 @@ use super::model::Model;
 use super::paint::Painter;
 use super::theme::Role;
 use crate::protocol::{
-    Applied, CacheEntries, CacheName, CachePurge, CachePurged, Caches, CertificateName,
-    Certificates, Change, ConfigTexts, Done, Events, Explanation, History, PeerChange, Preflight,
-    Question, Refusal, Revert, Review, RevisionDiff, RevisionTexts, Revisions, Routes, Status,
-    TermsAgreement, Upstreams,
+    Applied, BanChange, Bans, CacheEntries, CacheName, CachePurge, CachePurged, Caches,
+    CertificateName, Certificates, Change, ConfigTexts, Done, Events, Explanation, History,
+    PeerChange, Preflight, Question, Refusal, Revert, Review, RevisionDiff, RevisionTexts,
+    Revisions, Routes, Status, TermsAgreement, Upstreams,
 };
 
 /// A screen or an overlay.
@@ -311,6 +311,10 @@ pub enum Call {
     Peers(PeerChange),
     /// `POST /v1/explain`
     Explain(Question),
+    /// `GET /v1/bans`
+    Bans,
+    /// `POST /v1/bans`
+    Ban(BanChange),
     /// `GET /v1/cache`
     Caches,
     /// `POST /v1/cache/show`
@@ -354,6 +358,8 @@ pub enum Answer {
     RevisionDiff(RevisionDiff),
     /// To [`Call::Explain`].
     Explanation(Explanation),
+    /// To [`Call::Bans`] and [`Call::Ban`].
+    Bans(Bans),
     /// To [`Call::Caches`].
     Caches(Caches),
     /// To [`Call::CacheShow`].

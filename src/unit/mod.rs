@@ -1,10 +1,11 @@
-//! Words and numbers that everyone uses: sizes and durations as nginx writes them, text that is safe
+//! Words and numbers that everyone uses: sizes, durations, money, text that is safe
 //! to show, and the clock.
 //!
 //! Owns the spelling (parse and print), not the meaning of any setting. What is printed parses back
 //! to the same value.
 
 pub mod clock;
+pub mod money;
 pub mod printable;
 pub mod size;
 pub mod time;

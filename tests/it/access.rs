@@ -7,6 +7,7 @@ use std::process::{Command, Output, Stdio};
 
 use crate::support::backend::Backend;
 use crate::support::client::Answer;
+use crate::support::http2_client::Http2Client;
 use crate::support::server::{Server, Setup, eventually};
 
 fn guarded(inside: &str, users: &str) -> Setup {
@@ -479,4 +480,103 @@ fn a_mirror_gets_what_the_backend_gets_and_may_be_slow_or_gone() {
             seen.iter().any(is_there).then_some(())
         });
     }
+}
+
+#[test]
+fn clients_of_http2_are_asked_for_the_same() {
+    let auth = gate(
+        "401 Unauthorized\r\nWWW-Authenticate: Cookie\r\n",
+        "Remote-User: ann\r\n",
+    );
+    let app = Backend::start();
+    let server = Setup::http(
+        "server { listen %LISTEN1%; http2 on; underscores_in_headers on;
+             set_real_ip_from 127.0.0.1; real_ip_header X-Real-IP;
+             auth_basic_user_file %PREFIX%/users;
+             location /password/ { auth_basic a; proxy_pass http://%APP%; }
+             location /any/ { satisfy any; allow 192.0.2.1; deny all; auth_basic a; proxy_pass http://%APP%; }
+             location /all/ { satisfy all; allow 192.0.2.1; deny all; auth_basic a; proxy_pass http://%APP%; }
+             location /asked/ {
+                 auth_request /ask; auth_request_set $user $upstream_http_remote_user;
+                 proxy_set_header Remote-User $user; proxy_pass http://%APP%;
+             }
+             location = /ask {
+                 internal; proxy_pass http://%AUTH%; proxy_pass_request_body off;
+                 proxy_set_header Content-Length \"\"; proxy_set_header X-Original-URI $request_uri;
+             }
+         }",
+    )
+    .set("APP", app.address())
+    .set("AUTH", auth.address())
+    .file("users", "ann:{PLAIN}one\n")
+    .start();
+    let mut client = Http2Client::connect(server.port(1));
+    let pair = |text: &str| format!("Basic {}", data_encoding::BASE64.encode(text.as_bytes()));
+    let (right, wrong) = (pair("ann:one"), pair("ann:two"));
+    let mut ask = |path: &str, who: Option<&str>, client_address: &str| {
+        let mut fields = vec![("x-real-ip", client_address)];
+        fields.extend(who.map(|who| ("authorization", who)));
+        client.get(path, &fields)
+    };
+    let (inside, outside) = ("192.0.2.1", "192.0.2.2");
+    let refused = ask("/password/", None, inside);
+    assert_eq!(refused.status, 401);
+    assert_eq!(refused.value("WWW-Authenticate"), Some("Basic realm=\"a\""));
+    for (path, who, address, status) in [
+        ("/password/", Some(&*right), outside, 200),
+        ("/password/", Some(&*wrong), outside, 401),
+        ("/any/", None, inside, 200),
+        ("/any/", Some(&*right), outside, 200),
+        ("/any/", None, outside, 401),
+        ("/all/", Some(&*right), inside, 200),
+        ("/all/", Some(&*right), outside, 403),
+        ("/all/", None, inside, 401),
+    ] {
+        assert_eq!(ask(path, who, address).status, status, "{path} {address}");
+    }
+
+    let refused = client.get("/asked/x?y", &[]);
+    assert_eq!(
+        (refused.status, refused.value("WWW-Authenticate")),
+        (401, Some("Cookie"))
+    );
+    assert_eq!(fields_of(&auth, "X-Original-URI"), ["/asked/x?y"]);
+    // A body goes to the application alone, and nobody says who they are: neither before it nor behind.
+    let fields = [
+        ("cookie", "in=yes"),
+        ("remote_user", "root"),
+        ("remote-user", "root"),
+    ];
+    let answer = client.try_ask("POST", "/asked/x", &fields, b"abc");
+    assert_eq!(answer.map(|answer| answer.status), Some(200));
+    assert_eq!(fields_of(&app, "Remote-User"), ["ann"]);
+    assert_eq!(app.seen().last().expect("asked").body, b"abc");
+    assert!(auth.seen().iter().all(|seen| seen.body.is_empty()));
+}
+
+#[test]
+fn nobody_says_behind_a_body_who_they_are() {
+    let auth = gate("401 Unauthorized\r\n", "Remote-User: ann\r\n");
+    let app = Backend::start();
+    let server = asking(
+        &auth,
+        &app,
+        "location = /ask { internal; proxy_pass http://%AUTH%; proxy_pass_request_body off; proxy_set_header Content-Length \"\"; }",
+        "auth_request /ask; auth_request_set $user $upstream_http_remote_user;
+         proxy_request_buffering off; proxy_set_header Remote-User $user;",
+    );
+    // The body comes once it is asked for: by then its framing towards the peer is decided.
+    let mut client = server.connect(1);
+    client.send(
+        "POST /x HTTP/1.1\r\nHost: a\r\nCookie: in=yes\r\nTransfer-Encoding: chunked\r\nExpect: 100-continue\r\n\r\n",
+    );
+    let interim = client.next_answer("POST").expect("an interim answer");
+    assert_eq!(interim.status, 100);
+    client.send("3\r\nabc\r\n0\r\nRemote_User: root\r\nX-Sum: 1\r\n\r\n");
+    assert_eq!(client.answer("POST").status, 200);
+    let seen = app.seen();
+    let trailers: Vec<&str> = (seen.last().expect("asked").trailers.iter())
+        .map(|field| &*field.name)
+        .collect();
+    assert_eq!(trailers, ["X-Sum"]);
 }

@@ -1,12 +1,15 @@
-//! Clients that are kept out by hand: at once, on all workers, over a restart, until they are let in.
+//! Clients that are kept out, by hand and by themselves: at once, on all workers, over a restart, until
+//! they are let in.
 
 use std::net::Ipv4Addr;
 use std::process::{Command, Output};
 
+use nix::sys::signal::Signal;
 use openclaw::protocol::{BanChange, Bans};
 
 use crate::control::Control;
 use crate::support::client::Client;
+use crate::support::http2_client::Http2Client;
 use crate::support::server::{Server, Setup, eventually};
 
 const CONF: &str = "
@@ -105,4 +108,173 @@ fn what_is_no_ban_is_refused() {
         assert!(answer.is_err(), "{wrong}");
     }
     assert!(is_served(&server, [127, 0, 0, 1]));
+}
+
+/// Clients are named by a proxy that is trusted: a machine's own programs are never banned.
+const BY_ITSELF: &str = "
+    log_format bans '$remote_addr $status $ban_status';
+    access_log logs/bans.log bans;
+    error_log logs/error.log notice;
+    server {
+        listen %LISTEN1%;
+        http2 on;
+        set_real_ip_from 127.0.0.1;
+        set_real_ip_from 192.0.2.1;
+        real_ip_header X-Real-IP;
+        auto_ban 3 in=1h for=1h on=404,login;
+        auto_ban_except 198.51.100.0/24;
+        location / { return 200 hello; }
+        location /nothing { return 404; }
+        location /sure { auto_ban off; return 404; }
+        location /private { auth_basic a; auth_basic_user_file %PREFIX%/users; alias %PREFIX%/www/a; }
+    }
+    server { listen %LISTEN2%; location / { metrics; } }
+";
+
+fn by_itself() -> Setup {
+    Setup::http(BY_ITSELF)
+        .file("users", "ann:{PLAIN}one\n")
+        .file("www/a", "content")
+}
+
+/// What a client of this address is answered; `None` if it is not.
+fn asked(server: &Server, client: &str, path: &str, fields: &str) -> Option<u16> {
+    let mut proxy = server.connect(1);
+    proxy.send(format!(
+        "GET {path} HTTP/1.1\r\nHost: a\r\nX-Real-IP: {client}\r\n{fields}\r\n"
+    ));
+    proxy.next_answer("GET").ok().map(|answer| answer.status)
+}
+
+fn metrics(server: &Server) -> String {
+    server
+        .connect(2)
+        .ask("GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+        .text()
+}
+
+#[test]
+fn who_asks_for_what_is_not_there_too_often_is_kept_out_by_itself() {
+    let mut server = by_itself().start();
+    let control = Control::of(&server);
+    for _ in 0..2 {
+        assert_eq!(asked(&server, "203.0.113.9", "/nothing", ""), Some(404));
+    }
+    // What was counted outlives a reload.
+    server.signal(Signal::SIGHUP);
+    eventually("another generation is in force", || {
+        (metrics(&server).contains("openclaw_config_generation 2\n")).then_some(())
+    });
+    assert_eq!(asked(&server, "203.0.113.9", "/sure", ""), Some(404));
+    assert_eq!(asked(&server, "203.0.113.9", "/", ""), Some(200));
+    assert_eq!(asked(&server, "203.0.113.9", "/nothing?a", ""), Some(404));
+    assert_eq!(asked(&server, "203.0.113.9", "/", ""), None);
+    assert_eq!(asked(&server, "203.0.113.8", "/", ""), Some(200));
+
+    let bans: Bans = control.must_get("/v1/bans");
+    let ban = &bans.bans[0];
+    assert_eq!((&*ban.network, &*ban.by), ("203.0.113.9", "auto_ban"));
+    assert_eq!(ban.reason, "3 in 1h, the last 404 at a/nothing");
+    assert_eq!(ban.until, Some(ban.since + 3_600_000));
+    let told = metrics(&server);
+    for line in [
+        "openclaw_bans{origin=\"auto_ban\"} 1\n",
+        "openclaw_bans{origin=\"people\"} 0\n",
+        "openclaw_auto_bans_total 1\n",
+        "openclaw_bans_turned_away_total 1\n",
+    ] {
+        assert!(told.contains(line), "{line}{told}");
+    }
+    let lines = eventually("the log has all of them", || {
+        let log = server.read("logs/bans.log");
+        let own = log.lines().filter(|line| line.starts_with("203.0.113.9 "));
+        let own: Vec<String> = own.map(str::to_owned).collect();
+        (own.len() >= 6).then_some(own)
+    });
+    let ends = [
+        "404 COUNTED",
+        "404 COUNTED",
+        "404 -",
+        "200 -",
+        "404 BANNED",
+        "444 TURNED_AWAY",
+    ];
+    for (line, end) in lines.iter().zip(ends) {
+        assert!(line.ends_with(end), "{end}: {lines:?}");
+    }
+    let line =
+        "203.0.113.9/32 is kept out: 3 in 1h, the last 404 at a/nothing, client: 203.0.113.9";
+    eventually(line, || {
+        server.read("logs/error.log").contains(line).then_some(())
+    });
+
+    // It outlives a restart, and who is let in begins anew.
+    eventually("the store has it", || {
+        let reader = openclaw::store::Reader::open(&server.site().prefix.join("state/openclaw.db"));
+        let kept = reader.ok()?.meta("bans").ok()??;
+        kept.contains("203.0.113.9").then_some(())
+    });
+    server.quit();
+    server.start_again();
+    eventually("it is in force again", || {
+        (asked(&server, "203.0.113.9", "/", "").is_none()).then_some(())
+    });
+    let output = openclaw(&server, &["ban", "remove", "203.0.113.9"]);
+    assert!(output.status.success(), "{}", said(&output));
+    assert_eq!(asked(&server, "203.0.113.9", "/nothing", ""), Some(404));
+    assert_eq!(asked(&server, "203.0.113.9", "/", ""), Some(200));
+}
+
+#[test]
+fn wrong_passwords_count_and_being_asked_for_one_does_not() {
+    let server = by_itself().start();
+    let pair = |text: &str| {
+        let pair = data_encoding::BASE64.encode(text.as_bytes());
+        format!("Authorization: Basic {pair}\r\n")
+    };
+    let (right, wrong) = (pair("ann:one"), pair("ann:two"));
+    for _ in 0..5 {
+        assert_eq!(asked(&server, "203.0.113.1", "/private", ""), Some(401));
+        assert_eq!(asked(&server, "203.0.113.1", "/private", &right), Some(200));
+    }
+    // The addresses of a network of IPv6 are one client.
+    for host in ["1", "2", "ffff:9"] {
+        let client = format!("2001:db8:1:2::{host}");
+        assert_eq!(asked(&server, &client, "/private", &wrong), Some(401));
+    }
+    assert_eq!(asked(&server, "2001:db8:1:2::77", "/", ""), None);
+    assert_eq!(asked(&server, "2001:db8:1:3::77", "/", ""), Some(200));
+}
+
+#[test]
+fn exceptions_proxies_and_the_machine_itself_are_never_kept_out() {
+    let server = by_itself().start();
+    for client in [
+        "198.51.100.7",
+        "192.0.2.1",
+        "127.0.0.1",
+        "::1",
+        "no address",
+    ] {
+        for _ in 0..5 {
+            assert_eq!(asked(&server, client, "/nothing", ""), Some(404));
+        }
+        assert_eq!(asked(&server, client, "/", ""), Some(200), "{client}");
+    }
+}
+
+#[test]
+fn a_client_of_http2_is_kept_out_and_its_neighbours_are_not() {
+    let server = by_itself().start();
+    let mut proxy = Http2Client::connect(server.port(1));
+    let mut ask = |client: &str, path: &str| {
+        let answer = proxy.try_ask("GET", path, &[("x-real-ip", client)], b"");
+        answer.map(|answer| answer.status)
+    };
+    for _ in 0..3 {
+        assert_eq!(ask("203.0.113.9", "/nothing"), Some(404));
+    }
+    assert_eq!(ask("203.0.113.9", "/"), None);
+    // Over the same connection.
+    assert_eq!(ask("203.0.113.8", "/"), Some(200));
 }

@@ -309,3 +309,38 @@ fn a_directory_that_takes_no_files_costs_no_request_and_is_told_once() {
         fs::remove_file(&obstacle).expect("removed");
     });
 }
+
+#[test]
+fn an_entry_that_only_the_disk_knows_is_shown_by_the_url_that_people_know() {
+    let origin = origin();
+    let mut server = Setup::http(
+        "proxy_cache_path %PREFIX%/cache levels=1:2 keys_zone=one:10m;
+         server { listen %LISTEN1%; proxy_cache one;
+             location / { proxy_pass http://%BACKEND%; proxy_set_header Host $host;
+                 add_header X-Cache $upstream_cache_status always; }
+             location /p5 { proxy_pass http://%BACKEND%;
+                 add_header X-Cache $upstream_cache_status always; } }",
+    )
+    .set("BACKEND", origin.address())
+    .start();
+    ask(&server, [4, 5]);
+    server.quit();
+    server.start_again();
+    let control = Control::of(&server);
+    for path in ["p4", "p5"] {
+        let output = Command::new(env!("CARGO_BIN_EXE_openclaw"))
+            .args([
+                "cache",
+                "show",
+                &format!("http://A.test/{path}"),
+                "--socket",
+            ])
+            .arg(control.client.socket())
+            .output()
+            .expect("the program must be there");
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(output.status.success() && text.contains(path), "{text}");
+        assert!(text.contains("fresh     for 3"), "{text}");
+    }
+    assert_eq!(count(&ask(&server, [4, 5]), "HIT"), 2);
+}

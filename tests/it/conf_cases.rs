@@ -109,12 +109,22 @@ fn every_code_is_told_by_some_case() {
         &read_text(&"no_such_name x;\n".repeat(600)).diagnostics,
     ));
     told.extend(codes(&examined()));
+    told.extend(codes(&unstapled()));
     let missing: Vec<_> = CODES
         .iter()
         .filter(|row| !told.contains(row.code.name()))
         .map(|row| row.code.name())
         .collect();
     assert!(missing.is_empty(), "no case has {missing:?}");
+}
+
+/// Stapling of a certificate that names no responder.
+fn unstapled() -> Vec<Diagnostic> {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/certificates");
+    let text = "http { server { ssl_stapling on; ssl_certificate other.pem; } }".to_owned();
+    let mut loaded = include::load_text(&directory.join("openclaw.conf"), text, &directory);
+    lint(&mut loaded);
+    loaded.diagnostics
 }
 
 /// What is wrong with the directories of caches, and with certificates: one that is not there, one that others can read the key of or that

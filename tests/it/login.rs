@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 
 use crate::support::backend::{Backend, Exchange, Then};
 use crate::support::client::Answer;
+use crate::support::http2_client::{Http2Answer, Http2Client};
 use crate::support::server::{Server, Setup, eventually};
 
 fn now() -> u64 {
@@ -274,7 +275,7 @@ fn stage(lines: &str) -> Stage {
              scope openid email; logout_uri /logout; post_logout_uri /bye; {lines}
          }}
          underscores_in_headers on;
-         server {{ listen %LISTEN1%;
+         server {{ listen %LISTEN1%; http2 on;
              location / {{ return 200 open; }}
              location /metrics {{ metrics; }}
              location /private/ {{ auth_oidc id; proxy_pass http://%APP%; proxy_set_header X-User $oidc_claim_email; }}
@@ -503,9 +504,143 @@ fn a_provider_that_is_gone_costs_its_own_places_only() {
         server
             .connect(1)
             .ask(&format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n"))
-            .status
     };
-    assert_eq!((ask("/private/"), ask("/")), (502, 200));
+    let refused = ask("/private/");
+    assert_eq!(
+        (refused.status, refused.value("Retry-After")),
+        (502, Some("10"))
+    );
+    assert_eq!(ask("/").status, 200);
     let line = "nobody can log in at \"id\": ";
+    eventually(line, || server.said().contains(line).then_some(()));
+}
+
+#[test]
+fn a_login_over_http2_is_as_any_other() {
+    let stage = stage("logout_token_hint on;");
+    let mut client = Http2Client::connect(stage.server.port(1));
+    let cookie = |answer: &Http2Answer| {
+        let value = answer.value("Set-Cookie").expect("a cookie").to_owned();
+        value.split(';').next().expect("a pair").to_owned()
+    };
+    let away = client.get("/private/a?b=c", &[]);
+    assert_eq!(away.status, 302);
+    let place = away.value("Location").expect("a redirect").to_owned();
+    let asked = pairs(place.split_once('?').expect("arguments").1);
+    assert_eq!(asked["redirect_uri"], "http://app.test/oidc_callback");
+    let begun = cookie(&away);
+    stage.grant("c1", &asked, json!({}));
+    let state = &asked["state"];
+    // What another issuer passes on is not taken, and the login stays as it was.
+    let path = format!("/oidc_callback?code=c1&state={state}&iss=http://other.test");
+    assert_eq!(client.get(&path, &[("cookie", &begun)]).status, 400);
+    let issuer = &stage.issuer;
+    let path = format!("/oidc_callback?code=c1&state={state}&iss={issuer}");
+    let back = client.get(&path, &[("cookie", &begun)]);
+    assert_eq!(back.status, 302, "{}", stage.server.said());
+    assert!(
+        back.value("Location")
+            .is_some_and(|to| to.ends_with("/private/a?b=c"))
+    );
+    let session = back
+        .fields
+        .iter()
+        .filter(|field| field.name == "set-cookie" && !field.value.contains("Max-Age=0"))
+        .filter_map(|field| field.value.split(';').next())
+        .collect::<Vec<_>>()
+        .join("; ");
+    // Browsers may send each cookie in a field of its own (RFC 9113 section 8.2.3).
+    let fields = [("cookie", "a=b"), ("cookie", &*session), ("cookie", "c=d")];
+    let answer = client.get("/private/a", &fields);
+    assert_eq!(
+        (answer.status, answer.text()),
+        (200, "answer of backend\n".to_owned())
+    );
+    let seen = stage.app.seen();
+    let head = &seen.last().expect("asked").head;
+    assert_eq!(head.value("X-User"), Some("ann@example.com"));
+    let post = client.try_ask("POST", "/private/a", &[], b"abc");
+    assert_eq!(post.map(|answer| answer.status), Some(401));
+
+    let out = client.get("/logout", &[("cookie", &session)]);
+    let place = out.value("Location").expect("a redirect");
+    let (page, told) = place.split_once('?').expect("arguments");
+    assert!(page.ends_with("/out"), "{place}");
+    let told = pairs(told);
+    assert_eq!(told["post_logout_redirect_uri"], "http://app.test/bye");
+    assert_eq!(told["id_token_hint"].split('.').count(), 3);
+    assert!(
+        out.value("Set-Cookie")
+            .is_some_and(|cookie| cookie.contains("Max-Age=0"))
+    );
+}
+
+#[test]
+fn keys_of_tokens_are_asked_for_where_a_location_has_them() {
+    let keys = Arc::new(Mutex::new((200, String::new())));
+    let told = Arc::clone(&keys);
+    let authority = Backend::scripted(move |exchange: &mut Exchange<'_>| {
+        let (status, text) = told.lock().expect("no writer panics").clone();
+        exchange.send(format!(
+            "HTTP/1.1 {status} Told\r\nContent-Length: {}\r\n\r\n{text}",
+            text.len()
+        ));
+        Then::NextRequest
+    });
+    let server = Setup::http(
+        "server { listen %LISTEN1%; http2 on; gzip on; gzip_types *; gzip_min_length 1;
+            location / {
+                auth_jwt api; auth_jwt_key_file %PREFIX%/keys.json; auth_jwt_key_request /keys;
+                alias %PREFIX%/www/;
+            }
+            location = /keys { internal; proxy_pass http://%KEYS%/jwks; }
+         }",
+    )
+    .set("KEYS", authority.address())
+    .file("www/a", "content")
+    .file("keys.json", "{\"keys\":[]}")
+    .start();
+    let (one, two) = (
+        Ed25519KeyPair::generate().expect("a key"),
+        Ed25519KeyPair::generate().expect("a key"),
+    );
+    let header = json!({ "alg": "EdDSA", "kid": "k1" });
+    let claims = json!({ "sub": "ann", "exp": now() + 60 });
+    let bearer = |key: &Ed25519KeyPair| format!("Bearer {}", token(key, &header, &claims));
+    let mut client = Http2Client::connect(server.port(1));
+    let mut ask = |key: &Ed25519KeyPair| {
+        let bearer = bearer(key);
+        let fields = [
+            ("authorization", &*bearer),
+            ("accept-encoding", "gzip"),
+            ("if-none-match", "*"),
+            ("range", "bytes=0-1"),
+        ];
+        client.get("/a", &fields).status
+    };
+    let set = |status: u16, text: String| {
+        *keys.lock().expect("no reader panics") = (status, text);
+    };
+    set(200, key_set(&one, "k1").to_string());
+    assert_eq!((ask(&one), ask(&one), ask(&two)), (304, 304, 401));
+    let seen = authority.seen();
+    let head = &seen.last().expect("asked").head;
+    assert_eq!(head.line, "GET /jwks HTTP/1.1");
+    for name in ["Accept-Encoding", "Range", "If-None-Match"] {
+        assert_eq!(head.value(name), None, "{name}");
+    }
+    // Other keys are in force at once.
+    set(200, key_set(&two, "k1").to_string());
+    assert_eq!((ask(&one), ask(&two)), (401, 304));
+    for (status, text) in [
+        (200, "no keys".to_owned()),
+        (200, " ".repeat(2 << 20)),
+        (503, key_set(&two, "k1").to_string()),
+        (401, String::new()),
+    ] {
+        set(status, text);
+        assert_eq!(ask(&two), 500, "{status}");
+    }
+    let line = "keys of tokens from \"/keys\": unexpected status: 503";
     eventually(line, || server.said().contains(line).then_some(()));
 }

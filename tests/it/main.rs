@@ -29,6 +29,7 @@ mod http2;
 mod http2_conformance;
 mod http2_limits;
 mod install;
+mod keys;
 mod life;
 mod limits;
 mod lint;

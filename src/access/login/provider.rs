@@ -31,7 +31,7 @@ const FRESH: Duration = Duration::from_secs(3600);
 const USABLE: Duration = Duration::from_secs(24 * 3600);
 
 /// After a failure, and for a key that is not known, it is not asked again for so long.
-const PAUSE: Duration = Duration::from_secs(10);
+pub const PAUSE: Duration = Duration::from_secs(10);
 
 /// An exchange with it is no longer and no larger.
 const LIMITS: Limits = Limits {
@@ -67,6 +67,14 @@ struct Known {
     metadata: Metadata,
     keys: KeySet,
     fetched: Instant,
+}
+
+/// Who came back with a code.
+pub struct Redeemed {
+    /// What is known of them.
+    pub claims: Map<String, Value>,
+    /// The token that says so.
+    pub token: String,
 }
 
 /// A provider as a worker knows it.
@@ -240,7 +248,7 @@ impl Provider {
         redirect: &str,
         secret: Option<&str>,
         now: Duration,
-    ) -> Result<Map<String, Value>, String> {
+    ) -> Result<Redeemed, String> {
         let known = self.known(false).await?;
         let login = &self.login;
         let mut pairs = vec![
@@ -285,8 +293,8 @@ impl Provider {
             let error: String = error.unwrap_or_default().escape_debug().take(80).collect();
             return Err(format!("it gives no token: {status} {error}"));
         };
-        let token = answer.id_token.ok_or("its answer has no id_token")?;
-        let mut claims = self.believe(&token, begun, now).await?;
+        let id_token = answer.id_token.ok_or("its answer has no id_token")?;
+        let mut claims = self.believe(&id_token, begun, now).await?;
         if login.userinfo
             && let Some(address) = &known.metadata.userinfo_endpoint
         {
@@ -302,7 +310,10 @@ impl Provider {
                 claims.entry(name).or_insert(value);
             }
         }
-        Ok(claims)
+        Ok(Redeemed {
+            claims,
+            token: id_token,
+        })
     }
 
     /// OpenID Connect Core section 3.1.3.7.
@@ -352,11 +363,12 @@ impl Provider {
     }
 
     /// Where a browser is sent to log out at the provider too; `None` if it has no such place.
-    pub async fn exit(&self, after: Option<&str>) -> Option<String> {
+    pub async fn exit(&self, after: Option<&str>, token: Option<&str>) -> Option<String> {
         let known = self.known(false).await.ok()?;
         let mut address = known.metadata.end_session_endpoint.clone()?;
         let mut pairs = vec![("client_id", &*self.login.client_id)];
         pairs.extend(after.map(|after| ("post_logout_redirect_uri", after)));
+        pairs.extend(token.map(|token| ("id_token_hint", token)));
         address.push(if address.contains('?') { '&' } else { '?' });
         address.push_str(&form(&pairs));
         Some(address)

@@ -3,6 +3,7 @@
 //! Both are cookies that only we can read ([`sealed`]), bound to one provider and client. A session
 //! that is too large for one cookie is cut into two; more would not fit into a field of a request.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use data_encoding::BASE64URL_NOPAD;
@@ -57,6 +58,9 @@ pub struct Begun {
 struct Session {
     ends: u64,
     claims: Map<String, Value>,
+    /// The provider's token, for when it is to end the session too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    token: Option<String>,
 }
 
 /// Is the connection to the client secured, so that cookies may be bound to that?
@@ -106,8 +110,9 @@ impl Begun {
         BASE64URL_NOPAD.encode(&sha2::Sha256::digest(self.verifier.as_bytes()))
     }
 
-    fn cookie_name(login: &Login, state: &str) -> String {
-        format!("{}_{}", login.cookie, state.get(..8).unwrap_or_default())
+    fn cookie_name(login: &Login, state: &str, way: Way) -> String {
+        let state = state.get(..8).unwrap_or_default();
+        format!("{}_{state}", name(login, way))
     }
 
     /// The value of `Set-Cookie`.
@@ -115,17 +120,23 @@ impl Begun {
         let text = serde_json::to_vec(self).ok()?;
         let sealed = sealed::seal(&purpose("login", login), &text)?;
         Some(set_cookie(
-            &Self::cookie_name(login, &self.state),
+            &Self::cookie_name(login, &self.state, way),
             &sealed,
-            &login.redirect_path,
+            path(login, way),
             PATIENCE.as_secs(),
             way,
         ))
     }
 
     /// The one that the provider names, if it began in this browser and has not ended.
-    pub fn read(login: &Login, state: &str, fields: &Fields, now: Duration) -> Option<Self> {
-        let sealed = cookie(fields, &Self::cookie_name(login, state))?;
+    pub fn read(
+        login: &Login,
+        state: &str,
+        fields: &Fields,
+        now: Duration,
+        way: Way,
+    ) -> Option<Self> {
+        let sealed = cookie(fields, &Self::cookie_name(login, state, way))?;
         let text = sealed::open(&purpose("login", login), sealed)?;
         let begun: Self = serde_json::from_slice(&text).ok()?;
         let is_same = aws_lc_rs::constant_time::verify_slices_are_equal(
@@ -137,31 +148,59 @@ impl Begun {
 
     /// Takes the cookie away: a login is good for once.
     pub fn clearing(&self, login: &Login, way: Way) -> String {
-        let name = Self::cookie_name(login, &self.state);
-        set_cookie(&name, "", &login.redirect_path, 0, way)
+        let name = Self::cookie_name(login, &self.state, way);
+        set_cookie(&name, "", path(login, way), 0, way)
     }
 }
 
-/// The values of `Set-Cookie` of a session; `None` if there is too much to say.
+/// The name of the cookie of a session. Over TLS one with the prefix that keeps other hosts of the same
+/// domain, and whoever is in between without TLS, from putting a session of theirs in its place
+/// (RFC 6265bis section 4.1.3.2).
+fn name(login: &Login, way: Way) -> Cow<'_, str> {
+    match way {
+        Way::Secure if !login.cookie.starts_with("__") => {
+            Cow::Owned(format!("__Host-{}", login.cookie))
+        }
+        _ => Cow::Borrowed(&login.cookie),
+    }
+}
+
+/// The path of the cookie of a login that has begun: where it ends, unless the prefix of its name asks
+/// for all paths.
+fn path(login: &Login, way: Way) -> &str {
+    match name(login, way).starts_with("__Host-") {
+        true => "/",
+        false => &login.redirect_path,
+    }
+}
+
+/// The values of `Set-Cookie` of a session; `None` if there is too much to say. The token is left out
+/// first.
 pub fn cookies(
     login: &Login,
     claims: &Map<String, Value>,
+    token: Option<&str>,
     now: Duration,
     way: Way,
 ) -> Option<Vec<String>> {
-    let seal = |claims: &Map<String, Value>| {
+    let seal = |claims: &Map<String, Value>, token: Option<&str>| {
         let session = Session {
             ends: (now + login.session).as_secs(),
             claims: claims.clone(),
+            token: token.map(str::to_owned),
         };
         let text = serde_json::to_vec(&session).ok()?;
         sealed::seal(&purpose("session", login), &text)
     };
-    let mut sealed = seal(claims)?;
-    if sealed.len() > CHUNK * MOST_CHUNKS {
+    let is_too_long = |sealed: &str| sealed.len() > CHUNK * MOST_CHUNKS;
+    let mut sealed = seal(claims, token)?;
+    if is_too_long(&sealed) && token.is_some() {
+        sealed = seal(claims, None)?;
+    }
+    if is_too_long(&sealed) {
         let mut fewer = claims.clone();
         fewer.retain(|name, _| WORTH_KEEPING.contains(&&**name));
-        sealed = seal(&fewer)?;
+        sealed = seal(&fewer, None)?;
     }
     // Of letters, digits, `-` and `_` only.
     let chunks: Vec<&str> = (0..sealed.len())
@@ -172,50 +211,56 @@ pub fn cookies(
         return None;
     }
     let lifetime = login.session.as_secs();
+    let name = name(login, way);
     let cookies = chunks
         .iter()
         .enumerate()
         .map(|(number, chunk)| match number {
             // How many there are: another may be left of an earlier session.
             0 => set_cookie(
-                &login.cookie,
+                &name,
                 &format!("{}.{chunk}", chunks.len()),
                 "/",
                 lifetime,
                 way,
             ),
-            _ => set_cookie(
-                &format!("{}_{number}", login.cookie),
-                chunk,
-                "/",
-                lifetime,
-                way,
-            ),
+            _ => set_cookie(&format!("{name}_{number}"), chunk, "/", lifetime, way),
         });
     Some(cookies.collect())
 }
 
 /// What the session of a request says, if it has one.
-pub fn read(login: &Login, fields: &Fields, now: Duration) -> Option<Map<String, Value>> {
-    let first = cookie(fields, &login.cookie)?;
+pub fn read(login: &Login, fields: &Fields, now: Duration, way: Way) -> Option<Map<String, Value>> {
+    session(login, fields, now, way).map(|session| session.claims)
+}
+
+/// The provider's token of the session of a request, if it is kept.
+pub fn token(login: &Login, fields: &Fields, now: Duration, way: Way) -> Option<String> {
+    session(login, fields, now, way)?.token
+}
+
+fn session(login: &Login, fields: &Fields, now: Duration, way: Way) -> Option<Session> {
+    let name = name(login, way);
+    let first = cookie(fields, &name)?;
     let (count, first) = first.split_at_checked(2)?;
     let mut sealed = first.to_vec();
     match count {
         b"1." => {}
-        b"2." => sealed.extend_from_slice(cookie(fields, &format!("{}_1", login.cookie))?),
+        b"2." => sealed.extend_from_slice(cookie(fields, &format!("{name}_1"))?),
         _ => return None,
     }
     let text = sealed::open(&purpose("session", login), &sealed)?;
     let session: Session = serde_json::from_slice(&text).ok()?;
-    (now.as_secs() < session.ends).then_some(session.claims)
+    (now.as_secs() < session.ends).then_some(session)
 }
 
 /// Takes the session away.
 pub fn clearing(login: &Login, way: Way) -> Vec<String> {
+    let name = name(login, way);
     (0..MOST_CHUNKS)
         .map(|number| match number {
-            0 => set_cookie(&login.cookie, "", "/", 0, way),
-            _ => set_cookie(&format!("{}_{number}", login.cookie), "", "/", 0, way),
+            0 => set_cookie(&name, "", "/", 0, way),
+            _ => set_cookie(&format!("{name}_{number}"), "", "/", 0, way),
         })
         .collect()
 }
@@ -265,34 +310,55 @@ mod tests {
     fn a_session_lasts_for_its_time_and_for_its_client() {
         let (own, other) = (login("one"), login("two"));
         let who = claims(r#"{"sub":"ann","groups":["a"]}"#);
-        let set = cookies(&own, &who, NOW, Way::Secure).expect("small");
+        let set = cookies(&own, &who, None, NOW, Way::Secure).expect("small");
         assert_eq!(set.len(), 1);
         assert!(set[0].ends_with("; Path=/; Max-Age=28800; HttpOnly; SameSite=Lax; Secure"));
         assert!(!set[0].contains("ann"));
         let fields = next(&set);
-        assert_eq!(read(&own, &fields, NOW), Some(who));
-        assert_eq!(read(&own, &fields, NOW + Duration::from_secs(28_800)), None);
-        assert_eq!(read(&other, &fields, NOW), None);
-        assert_eq!(read(&own, &next(&clearing(&own, Way::Clear)), NOW), None);
-        assert_eq!(read(&own, &Fields::default(), NOW), None);
+        let secure = |login, fields: &Fields, now| read(login, fields, now, Way::Secure);
+        assert_eq!(secure(&own, &fields, NOW), Some(who.clone()));
+        assert_eq!(
+            secure(&own, &fields, NOW + Duration::from_secs(28_800)),
+            None
+        );
+        assert_eq!(secure(&other, &fields, NOW), None);
+        assert_eq!(secure(&own, &next(&clearing(&own, Way::Secure)), NOW), None);
+        assert_eq!(secure(&own, &Fields::default(), NOW), None);
+        // Whoever is on the way without TLS, or on a host beside this one, sets no session.
+        assert!(set[0].starts_with("__Host-OPENCLAW_SESSION=1."));
+        let clear = cookies(&own, &who, None, NOW, Way::Clear).expect("small");
+        assert!(clear[0].starts_with("OPENCLAW_SESSION=1."));
+        assert_eq!(secure(&own, &next(&clear), NOW), None);
     }
 
     #[test]
     fn a_large_session_is_cut_in_two_and_what_is_too_much_left_out() {
         let own = login("one");
         let long = claims(&format!(r#"{{"sub":"ann","x":"{}"}}"#, "y".repeat(4000)));
-        let set = cookies(&own, &long, NOW, Way::Clear).expect("fits");
+        let set = cookies(&own, &long, None, NOW, Way::Clear).expect("fits");
         assert_eq!(set.len(), 2);
-        assert_eq!(read(&own, &next(&set), NOW), Some(long));
-        assert_eq!(read(&own, &next(&set[..1]), NOW), None);
+        assert_eq!(read(&own, &next(&set), NOW, Way::Clear), Some(long.clone()));
+        assert_eq!(read(&own, &next(&set[..1]), NOW, Way::Clear), None);
+        // The provider's token stays where there is room for it, and is the first to go.
+        let small = claims(r#"{"sub":"ann"}"#);
+        let kept = |claims: &Map<String, Value>, size| {
+            let hint = "t".repeat(size);
+            let set = cookies(&own, claims, Some(&hint), NOW, Way::Clear).expect("fits");
+            let fields = next(&set);
+            assert_eq!(read(&own, &fields, NOW, Way::Clear).as_ref(), Some(claims));
+            token(&own, &fields, NOW, Way::Clear).map(|token| token.len())
+        };
+        assert_eq!(kept(&small, 1500), Some(1500));
+        assert_eq!(kept(&small, 6000), None);
+        assert_eq!(kept(&long, 1500), None);
         let longer = claims(&format!(r#"{{"sub":"ann","x":"{}"}}"#, "y".repeat(9000)));
-        let set = cookies(&own, &longer, NOW, Way::Clear).expect("fits");
+        let set = cookies(&own, &longer, None, NOW, Way::Clear).expect("fits");
         assert_eq!(
-            read(&own, &next(&set), NOW),
+            read(&own, &next(&set), NOW, Way::Clear),
             Some(claims(r#"{"sub":"ann"}"#))
         );
         let hopeless = claims(&format!(r#"{{"sub":"{}"}}"#, "y".repeat(9000)));
-        assert_eq!(cookies(&own, &hopeless, NOW, Way::Clear), None);
+        assert_eq!(cookies(&own, &hopeless, None, NOW, Way::Clear), None);
     }
 
     #[test]
@@ -311,7 +377,7 @@ mod tests {
         }
         let begun = Begun::new(b"/a", NOW).expect("random");
         let fields = next(&[begun.cookie(&own, Way::Clear).expect("sealed")]);
-        let read = |state: &str, now| Begun::read(&own, state, &fields, now);
+        let read = |state: &str, now| Begun::read(&own, state, &fields, now, Way::Clear);
         assert_eq!(
             read(&begun.state, NOW).map(|found| found.verifier),
             Some(begun.verifier.clone())
@@ -319,15 +385,15 @@ mod tests {
         assert!(read(&begun.state, NOW + PATIENCE).is_none());
         assert!(read(&format!("{}x", begun.state), NOW).is_none());
         assert!(read("", NOW).is_none() && read("ä", NOW).is_none());
-        assert!(Begun::read(&login("two"), &begun.state, &fields, NOW).is_none());
+        assert!(Begun::read(&login("two"), &begun.state, &fields, NOW, Way::Clear).is_none());
         // A session is no login.
-        let session = cookies(&own, &Map::new(), NOW, Way::Clear).expect("small");
+        let session = cookies(&own, &Map::new(), None, NOW, Way::Clear).expect("small");
         let swapped = session[0].replacen(
             &format!("{}=1.", own.cookie),
             &format!("{}_{}=", own.cookie, &begun.state[..8]),
             1,
         );
-        assert!(Begun::read(&own, &begun.state, &next(&[swapped]), NOW).is_none());
+        assert!(Begun::read(&own, &begun.state, &next(&[swapped]), NOW, Way::Clear).is_none());
     }
 
     #[test]

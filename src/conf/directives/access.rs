@@ -106,6 +106,9 @@ pub(super) const ROWS: &[Directive] = &[
     )
     .many()
     .help("file with the keys of tokens, as a JSON web key set"),
+    row(JWT, "auth_jwt_key_request", LIMITED, &[Text])
+        .many()
+        .help("a location of this server that answers with the keys of tokens"),
     row(JWT, "auth_jwt_leeway", HTTP_SERVER_LOCATION, &[Seconds])
         .default("0s")
         .help("how far the clock of whoever makes tokens may be off"),
@@ -162,6 +165,9 @@ pub(super) const ROWS: &[Directive] = &[
         .help("where the provider sends people back to: a path, or a whole address"),
     row(OIDC, "logout_uri", PROVIDER, &[Text]).help("the path that ends a session"),
     row(OIDC, "post_logout_uri", PROVIDER, &[Text]).help("where people are sent after that"),
+    row(OIDC, "logout_token_hint", PROVIDER, &[Flag])
+        .default("off")
+        .help("whether the provider is shown its token when a session ends there too"),
     row(OIDC, "cookie_name", PROVIDER, &[Text])
         .default("OPENCLAW_SESSION")
         .help("name of the cookie of a session"),

@@ -320,8 +320,7 @@ static ABSENT: &[Lack] = &[
     },
     Lack {
         why: "this part of tokens and logins of nginx's commercial version is not supported",
-        names: "auth_jwt_key_cache auth_jwt_key_request auth_jwt_type frontchannel_logout_uri \
-                logout_token_hint session_store",
+        names: "auth_jwt_key_cache auth_jwt_type frontchannel_logout_uri session_store",
     },
     Lack {
         why: "streaming of media of nginx's commercial version is not supported",

@@ -10,6 +10,7 @@
 mod access;
 mod acme;
 mod acme_dns;
+mod bans;
 mod cache_path;
 mod filters;
 mod foreign;
@@ -208,6 +209,7 @@ const AREAS: &[&[Directive]] = &[
     routing::ROWS,
     response::ROWS,
     limits::ROWS,
+    bans::ROWS,
     tls::ROWS,
     proxy::ROWS,
     peer_tls::PROXY,

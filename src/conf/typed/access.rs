@@ -45,6 +45,8 @@ pub struct Token {
     pub source: Option<Variable>,
     /// `auth_jwt_key_file`, absolute; several are tried in turn.
     pub key_files: Box<[Template]>,
+    /// `auth_jwt_key_request`: locations that are asked for keys if no file has the one wanted.
+    pub key_requests: Box<[Box<[u8]>]>,
     /// `auth_jwt_leeway`
     pub leeway: Duration,
     /// `auth_jwt_require`
@@ -116,6 +118,8 @@ pub struct Login {
     pub after_logout: Option<Box<str>>,
     /// `cookie_name`
     pub cookie: Box<str>,
+    /// `logout_token_hint`
+    pub hints_at_logout: bool,
     /// `session_timeout`
     pub session: Duration,
     /// `pkce`
@@ -147,6 +151,7 @@ impl Login {
             logout_path: None,
             after_logout: None,
             cookie: "OPENCLAW_SESSION".into(),
+            hints_at_logout: false,
             session: Duration::from_secs(8 * 3600),
             pkce: true,
             extra_arguments: Box::default(),

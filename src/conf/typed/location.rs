@@ -271,6 +271,8 @@ pub struct Settings {
     pub mirror: Option<Arc<Mirror>>,
     /// `limit_req`, `limit_conn`; `None` if nothing is limited.
     pub limits: Option<Arc<super::limits::Limits>>,
+    /// `auto_ban`; `None` if nobody is kept out by itself.
+    pub auto_bans: Option<Arc<super::bans::AutoBans>>,
     /// `set_real_ip_from` and what belongs to it; `None` if nobody is trusted.
     pub real_ip: Option<Arc<RealIp>>,
     /// `internal`

@@ -1170,9 +1170,10 @@ impl Stream {
             Event::Signature(text) => {
                 self.start(client, seen, out);
                 let place = self.place(Kinds::Thinking);
-                self.delta(place, "signature_delta", "signature", &text, out);
-                // Whatever is thought next is a thought of its own.
+                // Whatever is thought next is a thought of its own. This is said first: to write
+                // moves the blocks.
                 self.queue[place].balance.begun = true;
+                self.delta(place, "signature_delta", "signature", &text, out);
             }
             Event::Redacted(data) => {
                 self.start(client, seen, out);

@@ -427,6 +427,8 @@ pub enum Code {
     UnsupportedParameter,
     /// A rule holds it back.
     ContentBlocked,
+    /// It cannot be accounted, so it was not made.
+    LedgerUnavailable,
 }
 
 impl Code {
@@ -467,6 +469,7 @@ impl Code {
             Self::InvalidValue => (Class::BadRequest, REQUEST, "invalid_value"),
             Self::UnsupportedParameter => (Class::BadRequest, REQUEST, "unsupported_parameter"),
             Self::ContentBlocked => (Class::Blocked, REQUEST, "content_blocked"),
+            Self::LedgerUnavailable => (Class::Overloaded, "api_error", "ledger_unavailable"),
         }
     }
 }

@@ -18,6 +18,9 @@
 //!    [`neutral::Client`] that says how the answer is shown. What was dropped is named in
 //!    [`neutral::Written::dropped`]; what cannot be said is a [`neutral::Unsupported`] (400). Towards
 //!    another provider than the one that made them, [`translate::forget_thinking`] first.
+//!    Translation always asks for a chat, also for the older completions: set
+//!    [`neutral::Client::operation`] to what the client asked for. Vectors have words of their own:
+//!    [`embeddings`]. Gemini's model stands in the URL: [`gemini::path`].
 //! 4. A whole answer: [`watch::Seen::of_answer`], then [`watch::Seen::verdict`]. A status of 400 and more:
 //!    [`error::ProviderError::of_body`]. In another format: [`translate::answer`], verdict included.
 //! 5. A stream: a [`watch::Watcher`] takes each piece of the provider and gives the bytes for the client.
@@ -26,7 +29,8 @@
 //!    [`error::Told::event`], and nothing after it. A [`translate::Translator`] is used in the same way.
 //! 6. [`usage::Reported::usage`] of what was seen is what the call used, if
 //!    [`usage::Reported::has_output`]; [`watch::Seen::estimated_output`] if not.
-//! 7. Errors, ours and theirs, become a [`error::Told`], which knows its status, its body and its event
+//! 7. Lists of models and the like are the gateway's own to answer: [`models`].
+//! 8. Errors, ours and theirs, become a [`error::Told`], which knows its status, its body and its event
 //!    in every format.
 //!
 //! ```
@@ -96,11 +100,13 @@
 //! ```
 
 pub mod anthropic;
+pub mod embeddings;
 pub mod error;
 pub mod facts;
 pub mod front;
 pub mod gemini;
 pub mod json;
+pub mod models;
 pub mod neutral;
 pub mod ollama;
 pub mod openai;

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::front::Format;
+use super::front::{Format, Operation};
 use super::json::{Kind, Text, Value, Writer};
 use super::neutral::{
     Answer, Arguments, Block, Choice, Client, Effort, Event, Finish, Output, Request, Role, Source,
@@ -63,6 +63,24 @@ pub fn read_request(root: Value<'_>) -> Result<Request<'_>, Unsupported> {
         let number = (value.kind() == Kind::Number).then(|| value.raw());
         match &*name {
             "messages" => {}
+            "prompt" => {
+                let text = value.text().or_else(|| {
+                    let mut items = value.items();
+                    let first = items.next()?.text()?;
+                    items.next().is_none().then_some(first)
+                });
+                let Some(text) = text else {
+                    return Err(Unsupported::new(
+                        "prompt",
+                        "only one text can be passed to this model's provider",
+                    ));
+                };
+                request.turns.push(Turn {
+                    role: Role::User,
+                    at: 0,
+                    blocks: vec![Block::Text { text, cache: None }],
+                });
+            }
             "stream" => request.stream = value.boolean().unwrap_or_default(),
             "max_tokens" if request.max_output.is_none() => request.max_output = value.integer(),
             "max_completion_tokens" => request.max_output = value.integer().or(request.max_output),
@@ -862,7 +880,9 @@ fn write_message(blocks: &[Block<'_>], reasoning: bool, signed: bool, out: &mut 
                 out.key("function").open();
                 out.key("name").text(&tool_name(name, Format::OpenAi));
                 out.key("arguments").text(&arguments.string()).close();
-                write_signature(signature.as_ref(), out);
+                if signed {
+                    write_signature(signature.as_ref(), out);
+                }
                 out.close();
             }
         }
@@ -966,14 +986,18 @@ const fn finish_word(finish: &Finish, legacy: bool) -> &'static str {
 /// Writes an answer.
 #[must_use]
 pub fn write_answer(answer: &Answer<'_>, seen: &Seen, client: &Client) -> String {
+    if client.operation == Operation::Completion {
+        let mut out = Writer::new();
+        head(answer.id.as_ref(), "text_completion", client, &mut out);
+        let text = joined(&answer.blocks, "").unwrap_or_default();
+        write_completion(&text, Some(finish_word(&answer.reason(), false)), &mut out);
+        out.key("usage");
+        usage::write(Format::OpenAi, &client.usage(seen), &mut out);
+        out.close();
+        return out.finish();
+    }
     let mut out = Writer::new();
-    out.open().key("id");
-    write_id(answer.id.as_ref(), client, &mut out);
-    out.key("object")
-        .string("chat.completion")
-        .key("created")
-        .integer(client.created);
-    out.key("model").string(&client.model);
+    head(answer.id.as_ref(), "chat.completion", client, &mut out);
     out.key("choices")
         .open_array()
         .open()
@@ -1014,6 +1038,26 @@ fn write_id(id: Option<&Text<'_>>, client: &Client, out: &mut Writer) {
         Some(id) => out.text(id),
         None => out.pieces(&["chatcmpl-", &client.id]),
     };
+}
+
+fn head(id: Option<&Text<'_>>, object: &str, client: &Client, out: &mut Writer) {
+    out.open().key("id");
+    write_id(id, client, out);
+    out.key("object").string(object);
+    out.key("created").integer(client.created);
+    out.key("model").string(&client.model);
+}
+
+/// Writes the choices of the older completions.
+fn write_completion(text: &Text<'_>, finish: Option<&str>, out: &mut Writer) {
+    out.key("choices").open_array().open();
+    out.key("text").text(text).key("index").integer(0);
+    out.key("logprobs").null().key("finish_reason");
+    match finish {
+        Some(finish) => out.string(finish),
+        None => out.null(),
+    };
+    out.close().close_array();
 }
 
 /// The calls of a stream, which come in pieces and not always in order.
@@ -1231,15 +1275,9 @@ impl Stream {
         finish: Option<&str>,
         delta: impl FnOnce(&mut Writer),
     ) {
-        out.plain("data: ");
-        self.head(client, out);
-        out.key("choices")
-            .open_array()
-            .open()
-            .key("index")
-            .integer(0)
-            .key("delta")
-            .open();
+        self.begin(client, out);
+        out.key("choices").open_array().open();
+        out.key("index").integer(0).key("delta").open();
         delta(out);
         out.close().key("finish_reason");
         match finish {
@@ -1253,14 +1291,25 @@ impl Stream {
         out.close().plain("\n\n");
     }
 
-    fn head(&self, client: &Client, out: &mut Writer) {
-        out.open().key("id");
-        write_id(Some(&Text::written(Cow::Borrowed(&self.id))), client, out);
-        out.key("object")
-            .string("chat.completion.chunk")
-            .key("created")
-            .integer(client.created);
-        out.key("model").string(&client.model);
+    fn completion(&self, text: &Text<'_>, finish: Option<&str>, client: &Client, out: &mut Writer) {
+        self.begin(client, out);
+        write_completion(text, finish, out);
+        out.close().plain("\n\n");
+    }
+
+    fn begin(&self, client: &Client, out: &mut Writer) {
+        let object = if client.operation == Operation::Completion {
+            "text_completion"
+        } else {
+            "chat.completion.chunk"
+        };
+        out.plain("data: ");
+        head(
+            Some(&Text::written(Cow::Borrowed(&self.id))),
+            object,
+            client,
+            out,
+        );
     }
 
     /// Writes one event.
@@ -1274,6 +1323,12 @@ impl Stream {
         }
         if matches!(event, Event::Ping) {
             out.plain(": ping\n\n");
+            return;
+        }
+        if client.operation == Operation::Completion {
+            if let Event::Text(text) = event {
+                self.completion(&text, None, client, out);
+            }
             return;
         }
         self.start(client, out);
@@ -1346,7 +1401,8 @@ impl Stream {
     }
 
     fn start(&mut self, client: &Client, out: &mut Writer) {
-        if !std::mem::replace(&mut self.started, true) {
+        let started = std::mem::replace(&mut self.started, true);
+        if !started && client.operation != Operation::Completion {
             self.chunk(client, out, None, |out| {
                 out.key("role")
                     .string("assistant")
@@ -1397,15 +1453,14 @@ impl Stream {
             }
         }
         let finish = reason(seen.finish.clone(), !self.calls.is_empty());
-        self.chunk(
-            client,
-            out,
-            Some(finish_word(&finish, client.legacy)),
-            |_| {},
-        );
+        let word = finish_word(&finish, client.legacy);
+        if client.operation == Operation::Completion {
+            self.completion(&Text::default(), Some(word), client, out);
+        } else {
+            self.chunk(client, out, Some(word), |_| {});
+        }
         if client.include_usage {
-            out.plain("data: ");
-            self.head(client, out);
+            self.begin(client, out);
             out.key("choices").open_array().close_array().key("usage");
             usage::write(Format::OpenAi, &client.usage(seen), out);
             out.close().plain("\n\n");

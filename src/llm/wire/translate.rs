@@ -354,3 +354,315 @@ impl Stream {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// What an OpenAI client puts together from a stream: text, thinking, and calls by index with id, name
+    /// and arguments; and whether it ended well.
+    #[derive(PartialEq, Debug, Default)]
+    struct Heard {
+        text: String,
+        thought: String,
+        calls: Vec<(String, String, String)>,
+        done: bool,
+    }
+
+    fn heard(stream: &str) -> Heard {
+        let mut heard = Heard::default();
+        for data in stream
+            .lines()
+            .filter_map(|line| line.strip_prefix("data: "))
+        {
+            if data == "[DONE]" {
+                heard.done = true;
+                continue;
+            }
+            let chunk: serde_json::Value = serde_json::from_str(data).expect("JSON");
+            let delta = &chunk["choices"][0]["delta"];
+            heard.text += delta["content"].as_str().unwrap_or_default();
+            heard.thought += delta["reasoning_content"].as_str().unwrap_or_default();
+            for call in delta["tool_calls"].as_array().into_iter().flatten() {
+                let index = call["index"].as_u64().expect("an index") as usize;
+                if heard.calls.len() <= index {
+                    heard.calls.resize(index + 1, Default::default());
+                }
+                let (id, name, arguments) = &mut heard.calls[index];
+                *id += call["id"].as_str().unwrap_or_default();
+                *name += call["function"]["name"].as_str().unwrap_or_default();
+                *arguments += call["function"]["arguments"].as_str().unwrap_or_default();
+            }
+        }
+        heard
+    }
+
+    fn translated(from: Format, to: Format, stream: &str, size: usize) -> String {
+        let client = Client {
+            id: "id1".to_owned(),
+            model: "m".to_owned(),
+            ..Client::default()
+        };
+        let mut translator = Translator::new(from, to, client);
+        let mut out = String::new();
+        for piece in stream.as_bytes().chunks(size) {
+            out.push_str(&translator.push(piece).expect("short enough"));
+        }
+        out.push_str(&translator.end());
+        assert_eq!(translator.verdict(), Ok(()), "{from:?} to {to:?}: {stream}");
+        out
+    }
+
+    /// A stream of OpenAI's with calls whose arguments come in pieces, in any order.
+    fn stream_of(
+        text: &str,
+        thought: &str,
+        calls: &[String],
+        order: &[prop::sample::Index],
+        cuts: &[usize],
+    ) -> String {
+        let mut out = String::new();
+        let mut chunk = |delta: serde_json::Value, finish: serde_json::Value| {
+            let chunk = serde_json::json!({"id": "c", "choices": [{"index": 0, "delta": delta, "finish_reason": finish}]});
+            out.push_str(&format!("data: {chunk}\n\n"));
+        };
+        chunk(
+            serde_json::json!({"role": "assistant", "reasoning_content": thought}),
+            serde_json::Value::Null,
+        );
+        chunk(
+            serde_json::json!({"content": text}),
+            serde_json::Value::Null,
+        );
+        for (index, _) in calls.iter().enumerate() {
+            let call = serde_json::json!({"index": index, "id": format!("id_{index}"), "type": "function", "function": {"name": format!("f{index}"), "arguments": ""}});
+            chunk(
+                serde_json::json!({"tool_calls": [call]}),
+                serde_json::Value::Null,
+            );
+        }
+        let mut rest: Vec<(usize, Vec<char>)> = calls
+            .iter()
+            .enumerate()
+            .map(|(index, text)| (index, text.chars().collect()))
+            .collect();
+        let mut turn = 0;
+        while !rest.is_empty() {
+            let at = order.get(turn).map_or(0, |index| index.index(rest.len()));
+            let length = cuts
+                .get(turn)
+                .copied()
+                .unwrap_or(5)
+                .clamp(1, rest[at].1.len());
+            let piece: String = rest[at].1.drain(..length).collect();
+            let call = serde_json::json!({"index": rest[at].0, "function": {"arguments": piece}});
+            chunk(
+                serde_json::json!({"tool_calls": [call]}),
+                serde_json::Value::Null,
+            );
+            rest.retain(|(_, left)| !left.is_empty());
+            turn += 1;
+        }
+        chunk(serde_json::json!({}), "tool_calls".into());
+        out + "data: [DONE]\n\n"
+    }
+
+    proptest! {
+        #[test]
+        fn any_interleaving_of_calls_survives_every_format_and_back(
+            text in "[ -~äß😀]{1,12}",
+            thought in "[ -~]{0,8}",
+            calls in proptest::collection::vec(proptest::collection::btree_map("[a-c]", "[ -~\\n\\PC]{0,8}", 0..3), 1..4),
+            order in proptest::collection::vec(any::<prop::sample::Index>(), 0..40),
+            cuts in proptest::collection::vec(1_usize..9, 0..40),
+            size in 1_usize..64,
+        ) {
+            let calls: Vec<String> = calls.iter().map(|arguments| serde_json::to_string(arguments).expect("JSON")).collect();
+            let stream = stream_of(&text, &thought, &calls, &order, &cuts);
+            let expected = heard(&stream);
+            for format in Format::ALL {
+                let there = translated(Format::OpenAi, format, &stream, size);
+                let back = translated(format, Format::OpenAi, &there, size);
+                let mut told = heard(&back);
+                if format == Format::Ollama {
+                    // It has no ids: they are made anew.
+                    for (told, (id, ..)) in told.calls.iter_mut().zip(&expected.calls) {
+                        prop_assert!(told.0.starts_with("call_"));
+                        told.0.clone_from(id);
+                    }
+                }
+                prop_assert_eq!(&told, &expected, "{:?}: {}", format, there);
+            }
+        }
+
+        #[test]
+        fn signatures_and_arguments_go_to_another_gateway_and_back_byte_for_byte(
+            thinking in "[ -!#-\\[\\]-~]{0,20}",
+            signature in "[A-Za-z0-9+/=]{1,40}",
+            redacted in "[A-Za-z0-9+/=]{1,40}",
+            number in "-?(0|[1-9][0-9]{0,20})(\\.[0-9]{1,20})?(e[+-]?[0-9]{1,2})?",
+        ) {
+            let input = format!("{{ \"n\" : {number},\"x\":[ ] }}");
+            let blocks = format!(
+                r#"{{"type":"thinking","thinking":"{thinking}","signature":"{signature}"}},{{"type":"redacted_thinking","data":"{redacted}"}}"#
+            );
+            let body = format!(
+                r#"{{"max_tokens":9000,"messages":[{{"role":"user","content":"a"}},{{"role":"assistant","content":[{blocks},{{"type":"tool_use","id":"t","name":"f","input":{input}}}]}},{{"role":"user","content":[{{"type":"tool_result","tool_use_id":"t","content":"r"}}]}}]}}"#
+            );
+            let mut target = Target::new("m");
+            target.extensions = true;
+            let said = |from, to, body: &str| {
+                let mut index = Index::new();
+                let root = index.read(body.as_bytes(), Duplicates::Refuse).expect("JSON");
+                let request = read_request(from, root).expect("a request");
+                write_request(to, &request, &target).expect("a request").body
+            };
+            let there = said(Format::Anthropic, Format::OpenAi, &body);
+            let back = said(Format::OpenAi, Format::Anthropic, &there);
+            prop_assert!(back.contains(&blocks), "{}", back);
+            prop_assert!(back.contains(&input), "{}", back);
+        }
+
+        #[test]
+        fn a_request_of_any_shape_is_said_or_refused(
+            which in 0_usize..5,
+            body in request_like(),
+        ) {
+            let body = body.to_string();
+            let mut index = Index::new();
+            let root = index.read(body.as_bytes(), Duplicates::Refuse).expect("JSON");
+            let Ok(mut request) = read_request(Format::ALL[which], root) else { return Ok(()) };
+            for forget in [false, true] {
+                if forget {
+                    forget_thinking(&mut request);
+                }
+                for format in Format::ALL {
+                    if let Ok(written) = write_request(format, &request, &Target::new("m")) {
+                        let mut again = Index::new();
+                        let read = again.read(written.body.as_bytes(), Duplicates::Refuse);
+                        prop_assert!(read.is_ok(), "{:?} {}", read, written.body);
+                    }
+                }
+            }
+            for format in Format::ALL {
+                let mut seen = Seen::default();
+                let client = Client::default();
+                let told = answer(Format::ALL[which], format, &client, body.as_bytes(), &mut seen);
+                if let Ok(told) = told {
+                    let parsed: Result<serde_json::Value, _> = serde_json::from_str(&told);
+                    prop_assert!(parsed.is_ok(), "{}", told);
+                }
+                let mut translator = Translator::new(Format::ALL[which], format, client);
+                let line = format!("data: {body}\n\n{body}\n");
+                let _ = translator.push(line.as_bytes());
+                translator.end();
+            }
+        }
+    }
+
+    /// JSON of the words that the formats know, in places where they do and do not belong.
+    fn request_like() -> impl Strategy<Value = serde_json::Value> {
+        let words = vec![
+            "text",
+            "user",
+            "assistant",
+            "model",
+            "tool",
+            "system",
+            "image_url",
+            "image",
+            "tool_use",
+            "tool_result",
+            "thinking",
+            "function",
+            "function_call",
+            "function_call_output",
+            "reasoning",
+            "base64",
+            "data:image/png;base64,AA==",
+            "call_1",
+            "",
+            "auto",
+            "any",
+            "json_schema",
+            "high",
+            "message_start",
+            "content_block_delta",
+            "response.created",
+            "stop",
+        ];
+        let keys = vec![
+            "messages",
+            "contents",
+            "input",
+            "role",
+            "content",
+            "parts",
+            "type",
+            "text",
+            "tool_calls",
+            "id",
+            "name",
+            "function",
+            "arguments",
+            "input_schema",
+            "tool_call_id",
+            "tool_use_id",
+            "call_id",
+            "output",
+            "source",
+            "data",
+            "media_type",
+            "image_url",
+            "url",
+            "tools",
+            "tool_choice",
+            "system",
+            "thinking",
+            "signature",
+            "choices",
+            "delta",
+            "message",
+            "candidates",
+            "functionCall",
+            "functionResponse",
+            "args",
+            "response",
+            "stop",
+            "max_tokens",
+            "done",
+            "finish_reason",
+            "stop_reason",
+            "inlineData",
+            "mimeType",
+            "index",
+            "usage",
+            "budget_tokens",
+            "options",
+            "format",
+            "response_format",
+            "images",
+        ];
+        let leaf = prop_oneof![
+            4 => prop::sample::select(words).prop_map(Into::into),
+            1 => Just(serde_json::Value::Null),
+            1 => any::<bool>().prop_map(Into::into),
+            1 => (0_u32..5000).prop_map(Into::into),
+        ];
+        leaf.prop_recursive(6, 96, 8, move |inner| {
+            prop_oneof![
+                proptest::collection::vec(inner.clone(), 0..4).prop_map(Into::into),
+                proptest::collection::btree_map(prop::sample::select(keys.clone()), inner, 0..8)
+                    .prop_map(|members| {
+                        members
+                            .into_iter()
+                            .map(|(key, value)| (key.to_owned(), value))
+                            .collect::<serde_json::Map<_, _>>()
+                            .into()
+                    }),
+            ]
+        })
+    }
+}

@@ -5,6 +5,7 @@ use std::rc::Rc;
 
 use ratatui::layout::Rect;
 
+use super::super::banned::Banned;
 use super::super::glyphs::Glyphs;
 use super::super::keymap::{Action, Context};
 use super::super::model::{Link, Model};
@@ -197,6 +198,7 @@ impl Logs {
                 self.is_following = !self.is_following;
                 self.is_open = false;
             }
+            Action::Bans => return vec![Effect::Open(Box::new(Banned::default()))],
             Action::StatusClass => {
                 self.class = match self.class {
                     None => Some(2),

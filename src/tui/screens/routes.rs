@@ -5,6 +5,7 @@ use std::collections::HashMap;
 
 use ratatui::layout::Rect;
 
+use super::super::banned::Banned;
 use super::super::edit;
 use super::super::explain::Explain;
 use super::super::glyphs::Glyphs;
@@ -261,6 +262,7 @@ impl RoutesScreen {
             | Action::Delete
             | Action::MoveUp
             | Action::MoveDown => return edit::on_route(action, self.route(model), model),
+            Action::Bans => return vec![Effect::Open(Box::new(Banned::default()))],
             Action::TestUrl => {
                 let text = self.route(model).map(url).unwrap_or_default();
                 return vec![Effect::Prompt(Prompt {
@@ -345,6 +347,18 @@ impl RoutesScreen {
         lines.push(fact("listen", &route.listens.join(" ")));
         if let Some(upstream) = upstream(model, route) {
             lines.push(fact("upstream", &upstream));
+        }
+        let none = painter.glyphs().none;
+        if let Some(traffic) = model.live().routes.get(&route.id) {
+            if traffic.failed_logins > 0 {
+                let text = format!("{} failed", number::count(traffic.failed_logins));
+                lines.push(fact("logins", &text));
+            }
+            if traffic.unpacked > 0 {
+                let share = number::share(traffic.packed, traffic.unpacked, none);
+                let from = number::bytes(traffic.unpacked);
+                lines.push(fact("packed", &format!("{from} to {share}")));
+            }
         }
         lines.extend((route.limits.iter()).map(|limit| limit_line(limit, summary)));
         lines.extend(route.notes.iter().map(|note| Span::new(note, Role::Muted)));

@@ -79,6 +79,7 @@ cases! {
     keep_alive
     language
     limit_except
+    limit_rate
     limit_requests
     location_named
     location_nested

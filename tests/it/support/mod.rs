@@ -8,6 +8,7 @@ pub mod fixture;
 pub mod frames;
 pub mod front;
 pub mod http2_backend;
+pub mod http2_client;
 pub mod model;
 pub mod openssl;
 pub mod pebble;

@@ -75,26 +75,30 @@ fn request(scope: &Scope<'_>, cx: &mut Cx) -> Option<AuthRequest> {
     if &*word.text == "off" {
         return None;
     }
-    if !word.text.starts_with('/') {
-        let problem = Diagnostic::error(
-            Code::NO_PATH,
-            word.span,
-            format!("`{}` is not the path of a location", word.text),
-        );
-        cx.report(
-            problem.hint(
-                "name a location of this server, such as `/auth`, that asks with `proxy_pass`",
-            ),
-        );
-    }
+    must_be_path(word, "that asks with `proxy_pass`", cx);
     Some(AuthRequest {
         uri: word.text.as_bytes().into(),
         sets: sets.into(),
     })
 }
 
+/// Tells if a word is not the path of a location of the same server.
+pub fn must_be_path(word: &Word, what: &str, cx: &mut Cx) {
+    if !word.text.starts_with('/') {
+        let problem = Diagnostic::error(
+            Code::NO_PATH,
+            word.span,
+            format!("`{}` is not the path of a location", word.text),
+        );
+        cx.report(problem.hint(format!(
+            "name a location of this server, such as `/auth`, {what}"
+        )));
+    }
+}
+
 /// The fields by which a server tells its backends who somebody is: those of the answer that
-/// `auth_request_set` reads, and those that are set from what it keeps or from a token.
+/// `auth_request_set` reads, and those that are set from what it keeps, from a token, a login, a
+/// password or a certificate.
 pub fn identity(block: &[Node], around: &Scope<'_>) -> Arc<[Box<[u8]>]> {
     /// A client speaks for itself in these; who sets them replaces them.
     const OWN: &[&str] = &[
@@ -136,6 +140,8 @@ pub fn identity(block: &[Node], around: &Scope<'_>) -> Arc<[Box<[u8]>]> {
             kept.iter().any(|kept| kept.eq_ignore_ascii_case(name))
                 || name.starts_with("jwt_")
                 || name.starts_with("oidc_")
+                || name.starts_with("ssl_client_")
+                || name == "remote_user"
         };
         if read.any(is_kept) {
             fields.push(name.text.to_string());
@@ -176,7 +182,12 @@ pub fn logins(http: &Scope<'_>, cx: &mut Cx) -> Vec<Arc<Login>> {
 }
 
 /// The providers at whom somebody may log in somewhere in a server.
-pub fn logins_of(block: &[Node], around: &Scope<'_>, all: &[Arc<Login>]) -> Box<[Arc<Login>]> {
+pub fn logins_of(
+    block: &[Node],
+    around: &Scope<'_>,
+    all: &[Arc<Login>],
+    cx: &mut Cx,
+) -> Box<[Arc<Login>]> {
     fn named<'a>(nodes: &'a [Node], names: &mut Vec<&'a str>) {
         for node in nodes {
             if &*node.name.text == "auth_oidc" {
@@ -192,7 +203,37 @@ pub fn logins_of(block: &[Node], around: &Scope<'_>, all: &[Arc<Login>]) -> Box<
     names.extend(inherited.map(|word| &*word.text));
     named(block, &mut names);
     let is_named = |login: &&Arc<Login>| names.contains(&&*login.name);
-    all.iter().filter(is_named).cloned().collect()
+    let found: Box<[Arc<Login>]> = all.iter().filter(is_named).cloned().collect();
+    // A path leads to one of them only, so that nobody is logged in at another than was asked.
+    for (position, login) in found.iter().enumerate() {
+        let paths = |login: &Login| {
+            let logout = login.logout_path.clone();
+            [Some(login.redirect_path.clone()), logout]
+        };
+        let own = paths(login);
+        let is_shared = |other: &&Arc<Login>| {
+            paths(other)
+                .iter()
+                .flatten()
+                .any(|path| own.iter().flatten().any(|own| own == path))
+        };
+        if let Some(other) = found[..position].iter().find(is_shared) {
+            let problem = Diagnostic::error(
+                Code::SHARED_LOGIN_PATH,
+                login.span,
+                format!(
+                    "the providers `{}` and `{}` of one server have a path in common",
+                    other.name, login.name
+                ),
+            );
+            cx.report(
+                problem
+                    .label(other.span, "the other one")
+                    .hint("give each its own `redirect_uri` and `logout_uri`"),
+            );
+        }
+    }
+    found
 }
 
 fn collect<'a>(nodes: &'a [Node], lines: &mut Vec<&'a Node>) {

@@ -8,7 +8,7 @@ use super::on_demand;
 use super::scope::Scope;
 use super::settings::{self, Maker};
 use super::{
-    Cx, access, acme, acme_dns, cache_path, http3, limits, listen, llm, location, log, map,
+    Cx, access, acme, acme_dns, bans, cache_path, http3, limits, listen, llm, location, log, map,
     process, rewrite, tls, upstream,
 };
 use crate::conf::diagnostic::{Code, Diagnostic, any_error, arrange};
@@ -43,6 +43,7 @@ pub fn lower(loaded: &mut Loaded, prefix: &Path, usual_error_logs: &[ErrorLog]) 
         let limit_zones = limits::zones(&scope, &mut cx);
         // Its own lines are looked at even where no server takes them.
         limits::limits(&scope, &limit_zones, &mut cx);
+        bans::auto_bans(&scope, &mut cx);
         let mut maker = Maker {
             caches: &http.caches,
             formats: &formats,
@@ -88,7 +89,7 @@ pub fn lower(loaded: &mut Loaded, prefix: &Path, usual_error_logs: &[ErrorLog]) 
                 primary_name: placed.primary.clone(),
                 listens,
                 settings,
-                logins: access::logins_of(block, &scope, &maker.logins),
+                logins: access::logins_of(block, &scope, &maker.logins, &mut cx),
                 statements,
                 locations,
                 reading,

@@ -68,6 +68,7 @@ pub fn settings() -> Settings {
         origin: None,
         mirror: None,
         limits: None,
+        auto_bans: None,
         real_ip: None,
         internal: false,
         root: Root::Root(Template::from_text(b"/nonexistent")),

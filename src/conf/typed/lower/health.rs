@@ -145,7 +145,7 @@ impl Checks {
                         format!("the peers of `{}` are not checked", upstream.name),
                     )
                     .hint(
-                        "checks ask as the first location asks whose `proxy_pass` names the group",
+                        "checks ask as the first location asks whose `proxy_pass` names the group; one with variables names none",
                     ),
                 );
             }

@@ -26,7 +26,13 @@ pub fn token(scope: &Scope<'_>, cx: &mut Cx) -> Option<Token> {
         .iter()
         .filter_map(|line| line.arguments.first())
         .collect();
-    if words.is_empty() {
+    let requests: Vec<&Word> = (scope.all("auth_jwt_key_request").iter())
+        .filter_map(|line| line.arguments.first())
+        .collect();
+    for word in &requests {
+        super::access::must_be_path(word, "that answers with keys", cx);
+    }
+    if words.is_empty() && requests.is_empty() {
         let problem = Diagnostic::error(
             Code::NO_TOKEN_KEYS,
             line.name.span,
@@ -65,6 +71,9 @@ pub fn token(scope: &Scope<'_>, cx: &mut Cx) -> Option<Token> {
         realm: cx.template(realm),
         source,
         key_files,
+        key_requests: (requests.iter())
+            .map(|word| word.text.as_bytes().into())
+            .collect(),
         leeway,
         require: require("auth_jwt_require", 401, scope, cx),
         sets: sets.into(),
@@ -271,13 +280,25 @@ pub fn provider(node: &Node, http: &Scope<'_>, cx: &mut Cx) -> Option<Login> {
         }
         login.scope = all.join(" ").into();
     }
-    if let Some(time) = word("session_timeout").and_then(|word| unit::time::seconds(&word.text)) {
+    if let Some(word) = word("session_timeout")
+        && let Some(time) = unit::time::seconds(&word.text)
+    {
+        // One that ends at once leads to the provider and back for ever; browsers keep none for longer
+        // than 400 days (RFC 6265bis section 5.5).
+        if !(60..=400 * 86_400).contains(&time.as_secs()) {
+            wrong(
+                word,
+                "cannot be the time of a session",
+                "write a time from 1m to 400d, such as `8h`",
+            );
+        }
         login.session = time;
     }
     let is_on = |name: &str, usual: bool| {
         word(name).map_or(usual, |word| word.text.eq_ignore_ascii_case("on"))
     };
     login.pkce = is_on("pkce", true);
+    login.hints_at_logout = is_on("logout_token_hint", false);
     login.userinfo = is_on("userinfo", false);
     login.verify = is_on("ssl_verify", true);
     login.trusted = word("ssl_trusted_certificate").map(|word| scope.path_beside_conf(&word.text));

@@ -12,7 +12,7 @@ use super::health::Checks;
 use super::location::PlacedLocation;
 use super::log::{self, Formats};
 use super::scope::{Scope, parameter};
-use super::{Cx, access, cors, filters, limits, map, proxy, rewrite, tls, upstream};
+use super::{Cx, access, bans, cors, filters, limits, map, proxy, rewrite, tls, upstream};
 use crate::conf::diagnostic::{Code, Diagnostic};
 use crate::conf::include::{self, Node};
 use crate::conf::template::Template;
@@ -295,6 +295,7 @@ impl Maker<'_> {
             origin: access::origin(scope, cx),
             mirror: access::mirror(scope, cx),
             limits: limits::limits(scope, self.limit_zones, cx).map(Arc::new),
+            auto_bans: bans::auto_bans(scope, cx).map(Arc::new),
             real_ip: self.real_ip(scope, cx).map(Arc::new),
             internal: !scope.all("internal").is_empty(),
             root: root(scope, place, cx),

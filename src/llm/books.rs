@@ -1,0 +1,830 @@
+//! The books of the process: its keys with their accounts, and the ledger of its calls.
+//!
+//! Owns the way of a call's money from the secret in its head to its settled row, and that nothing of
+//! it is lost. What is asked of providers, and how, is not known here.
+//!
+//! # A call
+//!
+//! ```no_run
+//! # use openclaw::llm::account::{Demand, Moment};
+//! # use openclaw::llm::books::{Beginning, Cost, books};
+//! # use openclaw::llm::price::{self, Terms};
+//! # use openclaw::llm::refusal::Refusal;
+//! # use openclaw::llm::usage::Usage;
+//! # async fn example(secret: &str, usage: Usage) -> Result<(), Refusal> {
+//! let now = Moment::now();
+//! // A worker keeps the view; to look at it costs one number that hardly ever changes.
+//! let mut view = books().view();
+//! let caller = view.keys().authenticate(secret, now.unix)?;
+//! let model = price::find("openai", "gpt-4o");
+//! let terms = Terms { start: now.unix / 1_000_000, ..Terms::default() };
+//! let beginning = Beginning {
+//!     gateway: caller.key.gateway(None)?,
+//!     asked: "chat",
+//!     // The larger of all caps that the client has set, else the model's.
+//!     tokens: 2_000,
+//!     cost: model.as_ref().and_then(|model| model.prices.most(1_000, 1_000, terms)),
+//!     ..Beginning::default()
+//! };
+//! let mut call = books().begin(Some(&caller), &beginning, now)?;
+//! call.commit().await?;
+//! // From here on the call may leave. However this function ends, it is accounted.
+//! call.end.attempts += 1;
+//! call.end.provider = "openai".into();
+//! call.end.model = "gpt-4o".into();
+//! // As often as the provider tells what was used so far:
+//! let own = model.and_then(|model| model.prices.cost(&usage, terms));
+//! call.used(&usage, Cost { own, billed: None });
+//! call.end.price = price::version().into();
+//! call.finish("ok", 200);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! A [`LiveCall`] that is dropped without [`LiveCall::finish`] (the client is gone, a panic, a task
+//! that was aborted) settles itself: with what was told to be used, else with all that was reserved;
+//! with nothing if it has not left ([`Settlement::attempts`] is 0).
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, LazyLock, OnceLock};
+use std::time::{Duration, Instant};
+
+use parking_lot::{Mutex, RwLock};
+use smallvec::SmallVec;
+
+use super::account::{Account, Accounts, Demand, Hold, Limits, Moment};
+use super::key::{Caller, Key, KeyError, Keys};
+use super::refusal::{Refusal, Scope};
+use super::usage::Usage;
+use crate::store::{Interrupted, OpenCall, Reader, Settlement, State, Store, StoreError, Tokens};
+use crate::unit::money::Money;
+
+/// How long a store may take to open before the books try again.
+const OPENING: Duration = Duration::from_secs(60);
+
+/// The outcome of a call that nobody has finished.
+const DROPPED: &str = "dropped";
+
+/// The books of this process.
+pub fn books() -> &'static Books {
+    static BOOKS: LazyLock<Books> = LazyLock::new(Books::default);
+    &BOOKS
+}
+
+/// Keys, accounts and the ledger.
+#[derive(Default, Debug)]
+pub struct Books {
+    keys: RwLock<Arc<Keys>>,
+    /// Counts the changes of the keys.
+    version: AtomicU64,
+    /// Accounts of groups, gateways and models that have limits.
+    shared: RwLock<HashMap<(Scope, Box<str>), Arc<Account>>>,
+    store: OnceLock<Store>,
+    is_open: AtomicBool,
+    /// The number of the last call.
+    last: AtomicU64,
+    /// Held by the one who reads the keys.
+    reading: Mutex<()>,
+}
+
+/// What was found when the books were opened.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct Opened {
+    /// Calls whose end the process before has not seen.
+    pub interrupted: Interrupted,
+    /// Keys that cannot be used, and why.
+    pub unusable: Vec<(String, KeyError)>,
+}
+
+/// What a worker has of the keys. It is as new as the last look at it.
+#[derive(Debug)]
+pub struct View<'a> {
+    books: &'a Books,
+    version: u64,
+    keys: Arc<Keys>,
+}
+
+impl View<'_> {
+    /// The keys now.
+    pub fn keys(&mut self) -> &Keys {
+        if self.books.version.load(Ordering::Acquire) != self.version {
+            *self = self.books.view();
+        }
+        &self.keys
+    }
+}
+
+/// A call, as it is asked for.
+#[derive(Clone, Copy, Default, Debug)]
+pub struct Beginning<'a> {
+    /// The gateway; see [`Key::gateway`].
+    pub gateway: &'a str,
+    /// The user whom the client names.
+    pub user: &'a str,
+    /// The node that the client names.
+    pub node: &'a str,
+    /// The model, as the client asks for it.
+    pub asked: &'a str,
+    /// Tokens in and out that it may use.
+    pub tokens: u64,
+    /// What it may cost; `None` if the price is not known.
+    pub cost: Option<Money>,
+    /// May a key with a budget make calls whose price is not known?
+    pub allows_unpriced: bool,
+}
+
+/// What a call costs.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Cost {
+    /// By our prices; `None` if one of them is not known.
+    pub own: Option<Money>,
+    /// What the provider says it bills.
+    pub billed: Option<Money>,
+}
+
+impl Books {
+    /// Opens them: closes what an earlier process has left open, reads the keys and counts what each
+    /// has spent. Until then no key is known and no call begins. Blocks. To be called again if it
+    /// fails; once it has succeeded it does nothing.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with the store.
+    pub fn open(&self, store: &Store, now: Moment) -> Result<Opened, StoreError> {
+        let _alone = self.reading.lock();
+        if self.is_open.load(Ordering::Acquire) {
+            return Ok(Opened::default());
+        }
+        match store.wait_open(OPENING) {
+            State::Open => {}
+            State::Opening => return Err(StoreError::Busy),
+            State::Failed(error) => return Err(error),
+        }
+        let reader = store.reader()?;
+        let first = reader.last_call()?.max(now.unix).saturating_add(1);
+        let interrupted = match reader.has_open_calls()? {
+            true => store.close_interrupted(first).wait()?,
+            false => Interrupted::default(),
+        };
+        self.last.fetch_max(first, Ordering::Relaxed);
+        let unusable = self.read(&reader, now)?;
+        let _ = self.store.set(store.clone());
+        self.is_open.store(true, Ordering::Release);
+        Ok(Opened {
+            interrupted,
+            unusable,
+        })
+    }
+
+    /// Reads the keys again, after one was changed. What they have used stays used. Blocks.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with the store.
+    pub fn read_keys(&self, now: Moment) -> Result<Vec<(String, KeyError)>, StoreError> {
+        let _alone = self.reading.lock();
+        let store = self.store.get().ok_or(StoreError::Closed)?;
+        self.read(&store.reader()?, now)
+    }
+
+    fn read(&self, reader: &Reader, now: Moment) -> Result<Vec<(String, KeyError)>, StoreError> {
+        let before = self.keys();
+        let known: HashMap<u64, &Arc<Key>> =
+            before.all().iter().map(|key| (key.row.id, key)).collect();
+        let (mut keys, mut unusable) = (Vec::new(), Vec::new());
+        // Most keys have windows that begin at the same time.
+        let mut sums: HashMap<u64, HashMap<u64, Money>> = HashMap::new();
+        for (row, secrets) in reader.keys()? {
+            let (id, name) = (row.id, row.name.clone());
+            let account = known.get(&id).map(|key| Arc::clone(&key.account));
+            let is_new = account.is_none();
+            match Key::new(row, secrets, account, now) {
+                Ok(key) => {
+                    if is_new {
+                        let mut spent = [Money::ZERO; 4];
+                        for (spent, start) in spent.iter_mut().zip(key.account.window_starts(now)) {
+                            let since = match sums.entry(start) {
+                                std::collections::hash_map::Entry::Occupied(entry) => {
+                                    entry.into_mut()
+                                }
+                                std::collections::hash_map::Entry::Vacant(entry) => {
+                                    entry.insert(reader.charged_since(start)?)
+                                }
+                            };
+                            *spent = since.get(&id).copied().unwrap_or_default();
+                        }
+                        key.account.set_spent(now, spent);
+                    }
+                    keys.push(Arc::new(key));
+                }
+                Err(error) => unusable.push((name, error)),
+            }
+        }
+        *self.keys.write() = Arc::new(Keys::new(keys));
+        self.version.fetch_add(1, Ordering::Release);
+        Ok(unusable)
+    }
+
+    /// The keys now. Workers use a [`View`].
+    pub fn keys(&self) -> Arc<Keys> {
+        Arc::clone(&self.keys.read())
+    }
+
+    /// What a worker keeps.
+    pub fn view(&self) -> View<'_> {
+        // The number first: keys that are newer than it are taken once more, older ones never.
+        let version = self.version.load(Ordering::Acquire);
+        View {
+            books: self,
+            version,
+            keys: self.keys(),
+        }
+    }
+
+    /// Is there a ledger to write to?
+    pub fn are_open(&self) -> bool {
+        self.is_open.load(Ordering::Acquire)
+    }
+
+    /// The store of the ledger, once they are open.
+    pub fn store(&self) -> Option<&Store> {
+        self.store.get()
+    }
+
+    /// Says which groups, gateways and models have limits. What those have used that had limits
+    /// before stays used.
+    pub fn set_limits(&self, limits: Vec<(Scope, Box<str>, Limits)>, now: Moment) {
+        let mut shared = self.shared.write();
+        let mut before = std::mem::take(&mut *shared);
+        for (scope, name, limits) in limits {
+            let account = match before.remove(&(scope, name.clone())) {
+                Some(account) => {
+                    account.set_limits(limits, now);
+                    account
+                }
+                None => Arc::new(Account::new(scope, limits, now)),
+            };
+            shared.insert((scope, name), account);
+        }
+    }
+
+    /// Reserves what a call may use, of the key and of all else that has limits, and gives the call
+    /// its number. Nothing is written yet.
+    ///
+    /// # Errors
+    ///
+    /// Which limit or budget has no room.
+    pub fn begin(
+        &self,
+        caller: Option<&Caller>,
+        beginning: &Beginning<'_>,
+        now: Moment,
+    ) -> Result<LiveCall, Refusal> {
+        let store = self.store.get().filter(|_| self.are_open());
+        let store = store.ok_or(Refusal::Ledger)?;
+        let key = caller.map(|caller| &caller.key);
+        let model = || beginning.asked.chars().take(256).collect();
+        if key.is_some_and(|key| !key.allows_model(beginning.asked)) {
+            return Err(Refusal::Model { model: model() });
+        }
+        if beginning.cost.is_none()
+            && !beginning.allows_unpriced
+            && key.is_some_and(|key| key.account.has_budget())
+        {
+            return Err(Refusal::Unpriced { model: model() });
+        }
+        let demand = Demand {
+            cost: beginning.cost.unwrap_or_default(),
+            tokens: beginning.tokens,
+        };
+        let hold = Hold::take(self.accounts(key, beginning), demand, now)?;
+        Ok(LiveCall {
+            store: store.clone(),
+            open: Arc::new(self.open_call(caller, beginning, now)),
+            hold: Some(hold),
+            is_priced: beginning.cost.is_some(),
+            is_in_ledger: false,
+            used: None,
+            started: Instant::now(),
+            end: Settlement::default(),
+        })
+    }
+
+    /// Puts a call into the ledger that was refused, with the name of the refusal as its outcome. It
+    /// has used nothing. For calls of known keys: those of strangers would fill the disk.
+    pub fn refused(
+        &self,
+        caller: &Caller,
+        beginning: &Beginning<'_>,
+        outcome: &str,
+        status: u16,
+        now: Moment,
+    ) {
+        let Some(store) = self.store.get() else {
+            return;
+        };
+        let beginning = Beginning {
+            cost: None,
+            ..*beginning
+        };
+        let end = Settlement {
+            outcome: outcome.to_owned(),
+            status,
+            cost: Some(Money::ZERO),
+            ..Settlement::default()
+        };
+        let open = self.open_call(Some(caller), &beginning, now);
+        store.settle_call(Arc::new(open), end);
+    }
+
+    fn accounts(&self, key: Option<&Arc<Key>>, beginning: &Beginning<'_>) -> Accounts {
+        let mut accounts = SmallVec::new();
+        accounts.extend(key.map(|key| Arc::clone(&key.account)));
+        let shared = self.shared.read();
+        if shared.is_empty() {
+            return accounts;
+        }
+        let group = key.map_or("", |key| &key.row.group);
+        for (scope, name) in [
+            (Scope::Group, group),
+            (Scope::Gateway, beginning.gateway),
+            (Scope::Model, beginning.asked),
+        ] {
+            if !name.is_empty() {
+                accounts.extend(shared.get(&(scope, name.into())).map(Arc::clone));
+            }
+        }
+        accounts
+    }
+
+    fn open_call(
+        &self,
+        caller: Option<&Caller>,
+        beginning: &Beginning<'_>,
+        now: Moment,
+    ) -> OpenCall {
+        // The time, if it is later than that of the call before, which may be of another worker.
+        let next = |last: u64| Some(now.unix.max(last.saturating_add(1)));
+        let updated = self
+            .last
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, next);
+        let last = updated.unwrap_or_default();
+        OpenCall {
+            id: now.unix.max(last.saturating_add(1)),
+            key: caller.map_or(0, |caller| caller.key.row.id),
+            secret: caller.map_or(0, |caller| caller.secret),
+            gateway: beginning.gateway.to_owned(),
+            user: beginning.user.to_owned(),
+            node: beginning.node.to_owned(),
+            asked: beginning.asked.to_owned(),
+            reserved: beginning.cost.unwrap_or_default(),
+        }
+    }
+}
+
+/// A call between its reservation and its settlement.
+#[derive(Debug)]
+#[must_use = "a call that is dropped is settled with all that was reserved"]
+pub struct LiveCall {
+    store: Store,
+    open: Arc<OpenCall>,
+    hold: Option<Hold>,
+    is_priced: bool,
+    is_in_ledger: bool,
+    /// Tokens that were told to be used.
+    used: Option<u64>,
+    started: Instant,
+    /// What will be in the ledger. Whoever makes the call fills in what it knows; tokens and cost
+    /// are filled in by [`Self::used`], outcome, status and times by [`Self::finish`].
+    pub end: Settlement,
+}
+
+impl LiveCall {
+    /// The call's number.
+    #[must_use]
+    pub fn id(&self) -> u64 {
+        self.open.id
+    }
+
+    /// What is held for it.
+    #[must_use]
+    pub fn hold(&self) -> Option<&Hold> {
+        self.hold.as_ref()
+    }
+
+    /// Writes the open row and waits until it is committed. Only then may the call leave.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal::Ledger`] if there is no row: the call must not leave.
+    pub async fn commit(&mut self) -> Result<(), Refusal> {
+        // Before the wait: if nobody waits any more the row may be there all the same.
+        self.is_in_ledger = true;
+        let receipt = self.store.open_call(Arc::clone(&self.open));
+        receipt.outcome().await.map_err(|_| {
+            self.is_in_ledger = false;
+            Refusal::Ledger
+        })
+    }
+
+    /// Says what the call has used so far; the last word counts.
+    pub fn used(&mut self, usage: &Usage, cost: Cost) {
+        self.end.tokens = Tokens {
+            input: usage.input,
+            cache_read: usage.cache_read,
+            cache_write_5m: usage.cache_write_5m,
+            cache_write_1h: usage.cache_write_1h,
+            audio_input: usage.audio_input,
+            output: usage.output,
+            reasoning: usage.reasoning,
+            audio_output: usage.audio_output,
+            web_searches: usage.web_searches,
+            images: usage.images,
+        };
+        self.end.cost = cost.own;
+        self.end.billed = cost.billed;
+        self.used = Some(usage.total_input().saturating_add(usage.total_output()));
+    }
+
+    /// Notes that the first part of the answer is here.
+    pub fn first_part(&mut self) {
+        if self.end.first_us.is_none() {
+            self.end.first_us = Some(self.started.elapsed().as_micros() as u64);
+        }
+    }
+
+    /// The call has ended: `ok`, or a word for what went wrong, with the status that the client got.
+    pub fn finish(mut self, outcome: &str, status: u16) {
+        outcome.clone_into(&mut self.end.outcome);
+        self.end.status = status;
+        self.settle();
+    }
+
+    fn settle(&mut self) {
+        let Some(hold) = self.hold.take() else {
+            return;
+        };
+        let now = Moment::now();
+        let demand = hold.demand();
+        let mut end = std::mem::take(&mut self.end);
+        end.total_us = self.started.elapsed().as_micros() as u64;
+        if end.outcome.is_empty() {
+            DROPPED.clone_into(&mut end.outcome);
+        }
+        let used = match self.used {
+            Some(tokens) => Demand {
+                cost: end.charged(),
+                tokens,
+            },
+            None if end.attempts == 0 => {
+                end.cost = Some(Money::ZERO);
+                Demand::default()
+            }
+            None => {
+                end.cost = self.is_priced.then_some(demand.cost);
+                end.is_estimated = true;
+                demand
+            }
+        };
+        match end.attempts {
+            0 if self.used.is_none() => hold.cancel(now),
+            _ => hold.settle(used, now),
+        }
+        if self.is_in_ledger {
+            self.store.settle_call(Arc::clone(&self.open), end);
+        }
+    }
+}
+
+impl Drop for LiveCall {
+    fn drop(&mut self) {
+        self.settle();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::runtime::{Builder, Runtime};
+
+    use super::*;
+    use crate::llm::key::Secret;
+    use crate::store::{Call, CallState, KeyRow};
+
+    struct Scene {
+        _directory: tempfile::TempDir,
+        store: Store,
+        books: Books,
+        runtime: Runtime,
+        secret: Secret,
+    }
+
+    /// A moment in the middle of a day, so that no test is at midnight by chance.
+    const NOW: Moment = Moment {
+        unix: 1_800_000_000_000_000,
+        milliseconds: 1000,
+    };
+
+    const DOLLAR: Money = Money::from_pico(1_000_000_000_000);
+
+    fn scene(row: KeyRow) -> Scene {
+        let directory = tempfile::tempdir().expect("a directory");
+        let store = Store::start(directory.path().join("store.db"));
+        let secret = Secret::generate().expect("random");
+        let put = store.put_key(row, vec![secret.row(1)]);
+        put.wait().expect("kept");
+        let books = Books::default();
+        let opened = books.open(&store, NOW).expect("opened");
+        assert_eq!(opened, Opened::default());
+        Scene {
+            _directory: directory,
+            store,
+            books,
+            runtime: Builder::new_current_thread().build().expect("a runtime"),
+            secret,
+        }
+    }
+
+    fn row() -> KeyRow {
+        KeyRow {
+            name: "laptop".into(),
+            budgets: [None, None, None, Some(DOLLAR)],
+            ..KeyRow::default()
+        }
+    }
+
+    fn cents(cents: i64) -> Money {
+        Money::from_pico(cents * 10_000_000_000)
+    }
+
+    impl Scene {
+        fn caller(&self) -> Caller {
+            let mut view = self.books.view();
+            view.keys()
+                .authenticate(self.secret.reveal(), NOW.unix)
+                .expect("a caller")
+        }
+
+        fn begin(&self, cost: Money) -> Result<LiveCall, Refusal> {
+            let beginning = Beginning {
+                gateway: "hub",
+                asked: "chat",
+                tokens: 100,
+                cost: Some(cost),
+                ..Beginning::default()
+            };
+            self.books.begin(Some(&self.caller()), &beginning, NOW)
+        }
+
+        fn committed(&self, cost: Money) -> LiveCall {
+            let mut call = self.begin(cost).expect("room");
+            self.runtime.block_on(call.commit()).expect("committed");
+            call
+        }
+
+        fn calls(&self) -> Vec<Call> {
+            self.store.flush().wait().expect("flushed");
+            let reader = self.store.reader().expect("a reader");
+            reader.calls(100, None, None).expect("calls")
+        }
+
+        fn spent(&self) -> (Money, Money) {
+            let total = self.caller().key.account.standing(NOW).budgets[3];
+            (total.spent, total.held)
+        }
+    }
+
+    fn used(cost: Money) -> (Usage, Cost) {
+        let usage = Usage {
+            input: 30,
+            output: 12,
+            ..Usage::default()
+        };
+        let cost = Cost {
+            own: Some(cost),
+            billed: None,
+        };
+        (usage, cost)
+    }
+
+    #[test]
+    fn a_call_is_in_the_ledger_before_it_leaves_and_settled_after() {
+        let scene = scene(row());
+        let mut call = scene.committed(cents(40));
+        let open = &scene.calls()[0];
+        assert_eq!((open.state, open.open.id), (CallState::Open, call.id()));
+        assert_eq!(
+            (open.open.reserved, scene.spent()),
+            (cents(40), (Money::ZERO, cents(40)))
+        );
+        call.end.attempts = 1;
+        call.first_part();
+        let (usage, cost) = used(cents(3));
+        call.used(&usage, cost);
+        call.finish("ok", 200);
+        let calls = scene.calls();
+        let end = &calls[0].end;
+        assert_eq!((calls.len(), calls[0].state), (1, CallState::Settled));
+        assert_eq!(
+            (&*end.outcome, end.status, end.tokens.output),
+            ("ok", 200, 12)
+        );
+        assert!(!end.is_estimated && end.first_us.is_some());
+        assert_eq!(calls[0].charged, cents(3));
+        assert_eq!(scene.spent(), (cents(3), Money::ZERO));
+    }
+
+    #[test]
+    fn a_call_that_is_dropped_is_accounted_by_how_far_it_came() {
+        let scene = scene(row());
+        // Not yet in the ledger.
+        drop(scene.begin(cents(1)).expect("room"));
+        assert_eq!(
+            (scene.calls().len(), scene.spent()),
+            (0, (Money::ZERO, Money::ZERO))
+        );
+        // In the ledger, and not yet out.
+        drop(scene.committed(cents(2)));
+        // Out, and nobody knows what it has used.
+        let mut call = scene.committed(cents(4));
+        call.end.attempts = 1;
+        drop(call);
+        // Cut off in the middle.
+        let mut call = scene.committed(cents(8));
+        call.end.attempts = 1;
+        let (usage, cost) = used(cents(5));
+        call.used(&usage, cost);
+        drop(call);
+        let calls = scene.calls();
+        let told: Vec<_> = calls
+            .iter()
+            .rev()
+            .map(|call| (&*call.end.outcome, call.charged, call.end.is_estimated))
+            .collect();
+        let expected = [
+            (DROPPED, Money::ZERO, false),
+            (DROPPED, cents(4), true),
+            (DROPPED, cents(5), false),
+        ];
+        assert_eq!(told, expected);
+        assert_eq!(scene.spent(), (cents(9), Money::ZERO));
+    }
+
+    #[test]
+    fn a_client_that_leaves_while_the_row_is_written_leaves_no_open_row() {
+        let scene = scene(row());
+        let mut call = scene.begin(cents(1)).expect("room");
+        let polled = {
+            let commit = std::pin::pin!(call.commit());
+            let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+            commit.poll(&mut context)
+        };
+        // Whether the answer was there already is luck; what is left behind is not.
+        drop((polled, call));
+        let calls = scene.calls();
+        assert_eq!((calls.len(), calls[0].state), (1, CallState::Settled));
+        assert_eq!(
+            (calls[0].charged, scene.spent()),
+            (Money::ZERO, (Money::ZERO, Money::ZERO))
+        );
+    }
+
+    #[test]
+    fn what_was_spent_is_known_again_after_a_restart() {
+        let scene = scene(row());
+        let mut call = scene.committed(cents(60));
+        call.end.attempts = 1;
+        let (usage, cost) = used(cents(50));
+        call.used(&usage, cost);
+        call.finish("ok", 200);
+        // This one is under way when the process ends.
+        let call = scene.committed(cents(30));
+        scene.store.flush().wait().expect("flushed");
+        let next = Books::default();
+        let opened = next.open(&scene.store, NOW).expect("opened");
+        assert_eq!(
+            (opened.interrupted.calls, opened.interrupted.charged),
+            (1, cents(30))
+        );
+        let total = next.keys().all()[0].account.standing(NOW).budgets[3];
+        assert_eq!((total.spent, total.held), (cents(80), Money::ZERO));
+        // What has a number already is not given another.
+        let begun = next.begin(None, &Beginning::default(), NOW).expect("room");
+        assert!(begun.id() > call.id());
+    }
+
+    #[test]
+    fn a_key_that_changes_keeps_what_it_has_used() {
+        let scene = scene(row());
+        let mut view = scene.books.view();
+        let call = scene.begin(cents(90)).expect("room");
+        assert!(matches!(
+            scene.begin(cents(20)),
+            Err(Refusal::Budget { .. })
+        ));
+        let key = Arc::clone(&scene.caller().key);
+        let more = KeyRow {
+            budgets: [None, None, None, Some(cents(200))],
+            models: vec!["other".into()],
+            ..key.row.clone()
+        };
+        let put = scene.store.put_key(more, key.secrets.clone());
+        put.wait().expect("kept");
+        assert_eq!(scene.books.read_keys(NOW), Ok(Vec::new()));
+        let changed = view.keys().named("laptop").expect("the key");
+        assert!(Arc::ptr_eq(&changed.account, &key.account));
+        let total = changed.account.standing(NOW).budgets[3];
+        assert_eq!((total.limit, total.held), (Some(cents(200)), cents(90)));
+        assert!(matches!(scene.begin(cents(1)), Err(Refusal::Model { .. })));
+        drop(call);
+
+        scene.store.remove_key(key.row.id).wait().expect("removed");
+        scene.books.read_keys(NOW).expect("read");
+        let refused = view.keys().authenticate(scene.secret.reveal(), NOW.unix);
+        assert_eq!(refused.err(), Some(Refusal::Unknown));
+    }
+
+    #[test]
+    fn a_model_without_a_price_is_refused_to_keys_with_a_budget_unless_allowed() {
+        let scene = scene(row());
+        let mut beginning = Beginning {
+            asked: "chat",
+            ..Beginning::default()
+        };
+        let caller = scene.caller();
+        let refused = scene.books.begin(Some(&caller), &beginning, NOW);
+        assert!(matches!(refused, Err(Refusal::Unpriced { .. })));
+        beginning.allows_unpriced = true;
+        let mut call = scene
+            .books
+            .begin(Some(&caller), &beginning, NOW)
+            .expect("room");
+        scene.runtime.block_on(call.commit()).expect("committed");
+        call.end.attempts = 1;
+        drop(call);
+        let calls = scene.calls();
+        assert_eq!((calls[0].end.cost, calls[0].charged), (None, Money::ZERO));
+    }
+
+    #[test]
+    fn limits_of_groups_gateways_and_models_hold_across_keys_and_reloads() {
+        let scene = scene(KeyRow {
+            group: "family".into(),
+            ..row()
+        });
+        let one = Limits {
+            concurrency: std::num::NonZeroU64::new(1),
+            ..Limits::default()
+        };
+        for (scope, name) in [
+            (Scope::Group, "family"),
+            (Scope::Gateway, "hub"),
+            (Scope::Model, "chat"),
+        ] {
+            let limits = || vec![(scope, name.into(), one)];
+            scene.books.set_limits(limits(), NOW);
+            let call = scene.begin(cents(1)).expect("room");
+            scene.books.set_limits(limits(), NOW);
+            let refused = scene.begin(cents(1)).expect_err("no room");
+            assert!(matches!(refused, Refusal::Rate { scope: found, .. } if found == scope));
+            drop(call);
+            assert!(scene.begin(cents(1)).is_ok());
+        }
+        scene.books.set_limits(Vec::new(), NOW);
+        let _first = scene.begin(cents(1)).expect("room");
+        assert!(scene.begin(cents(1)).is_ok());
+    }
+
+    #[test]
+    fn no_call_begins_without_a_ledger() {
+        let books = Books::default();
+        let refused = books.begin(None, &Beginning::default(), NOW);
+        assert_eq!(refused.err(), Some(Refusal::Ledger));
+        let scene = scene(row());
+        let mut call = scene.begin(cents(1)).expect("room");
+        assert!(scene.store.close(Duration::from_secs(60)));
+        let committed = scene.runtime.block_on(call.commit());
+        assert_eq!(committed, Err(Refusal::Ledger));
+        drop(call);
+        assert_eq!(scene.spent(), (Money::ZERO, Money::ZERO));
+    }
+
+    #[test]
+    fn calls_that_were_refused_are_told_and_cost_nothing() {
+        let scene = scene(row());
+        let caller = scene.caller();
+        let beginning = Beginning {
+            asked: "chat",
+            cost: Some(cents(1)),
+            ..Beginning::default()
+        };
+        scene
+            .books
+            .refused(&caller, &beginning, "budget_exceeded", 402, NOW);
+        let calls = scene.calls();
+        assert_eq!(
+            (&*calls[0].end.outcome, calls[0].charged),
+            ("budget_exceeded", Money::ZERO)
+        );
+    }
+}

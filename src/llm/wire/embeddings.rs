@@ -1,0 +1,506 @@
+//! Vectors of texts, in the formats that have them: OpenAI, Gemini and Ollama.
+
+use std::borrow::Cow;
+
+use data_encoding::BASE64;
+
+use super::front::{Format, Operation};
+use super::json::{Duplicates, Index, Kind, Text, Value, Writer};
+use super::neutral::{Client, Unsupported, Written};
+use super::watch::{Failed, Seen};
+
+/// A request for vectors.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct Embed<'a> {
+    /// What they are wanted of, in order.
+    pub inputs: Vec<Input<'a>>,
+    /// How many numbers a vector should have.
+    pub dimensions: Option<u64>,
+    /// Whether they are wanted packed: little-endian 32-bit floats in base64. OpenAI's libraries ask for
+    /// that unless told otherwise.
+    pub packed: bool,
+    /// Members that have no meaning elsewhere.
+    pub dropped: Vec<String>,
+}
+
+/// Of what a vector is wanted.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Input<'a> {
+    /// Of a text.
+    Text(Text<'a>),
+    /// Of tokens that the client made itself: a JSON array of numbers.
+    Tokens(&'a str),
+}
+
+/// The most inputs in one request that Gemini takes.
+const GEMINI_MOST: usize = 100;
+
+/// Reads a request of any of the formats, for one vector or for many.
+///
+/// # Errors
+/// What of it has no meaning outside of its format, and where.
+pub fn read(format: Format, root: Value<'_>) -> Result<Embed<'_>, Unsupported> {
+    let mut embed = Embed::default();
+    match format {
+        Format::Gemini => {
+            let batch = root.some("requests");
+            let requests: Vec<Value<'_>> = match batch {
+                Some(list) => list.items().collect(),
+                None => vec![root],
+            };
+            let mut inputs = Vec::with_capacity(requests.len());
+            for (position, request) in requests.into_iter().enumerate() {
+                let place = match batch {
+                    Some(_) => format!("requests[{position}].content"),
+                    None => "content".to_owned(),
+                };
+                embed.dimensions = request
+                    .either("outputDimensionality", "output_dimensionality")
+                    .and_then(|number| number.integer())
+                    .or(embed.dimensions);
+                for name in ["taskType", "task_type", "title"] {
+                    if request.some(name).is_some()
+                        && !embed.dropped.iter().any(|known| known == name)
+                    {
+                        embed.dropped.push(name.to_owned());
+                    }
+                }
+                let content = request.some("content");
+                let mut text: Option<Text<'_>> = content.and_then(|content| content.text());
+                for part in content
+                    .into_iter()
+                    .flat_map(|content| content.items_of("parts"))
+                {
+                    match (part.text_of("text"), &mut text) {
+                        (Some(more), Some(text)) => text.push(&more),
+                        (Some(more), None) => text = Some(more),
+                        (None, _) => {
+                            return Err(Unsupported::new(
+                                place,
+                                "only texts can be passed to this model's provider",
+                            ));
+                        }
+                    }
+                }
+                inputs.push(Input::Text(
+                    text.ok_or_else(|| Unsupported::new(place, "it needs a text"))?,
+                ));
+            }
+            embed.inputs = inputs;
+        }
+        _ => {
+            let input = root.some("input").or_else(|| root.some("prompt"));
+            let input = input.ok_or_else(|| Unsupported::new("input", "it needs a text"))?;
+            for (key, value) in root.members() {
+                match &*key.string().unwrap_or_default() {
+                    "model" | "models" | "fallbacks" | "input" | "prompt" | "user"
+                    | "keep_alive" | "truncate" => {}
+                    "dimensions" => embed.dimensions = value.integer(),
+                    "encoding_format" => embed.packed = value.is("base64"),
+                    _ if value.is_null() => {}
+                    name => embed.dropped.push(name.to_owned()),
+                }
+            }
+            embed.inputs = match input.kind() {
+                Kind::String => input.text().map(Input::Text).into_iter().collect(),
+                Kind::Array if input.numbers().next().is_some() => vec![Input::Tokens(input.raw())],
+                _ => input
+                    .items()
+                    .enumerate()
+                    .map(|(position, item)| match item.kind() {
+                        Kind::String => Ok(Input::Text(item.text().unwrap_or_default())),
+                        Kind::Array => Ok(Input::Tokens(item.raw())),
+                        _ => Err(Unsupported::new(
+                            format!("input[{position}]"),
+                            "it needs a text",
+                        )),
+                    })
+                    .collect::<Result<_, _>>()?,
+            };
+        }
+    }
+    if embed.inputs.is_empty() {
+        return Err(Unsupported::new("input", "it needs at least one text"));
+    }
+    Ok(embed)
+}
+
+/// Writes a request: for `/v1/embeddings`, `:batchEmbedContents` or `/api/embed`. Numbers are asked for as
+/// they are; whoever wants them packed is served by [`answer`].
+///
+/// # Errors
+/// What of it cannot be said in this format, and where.
+pub fn write(format: Format, embed: &Embed<'_>, model: &str) -> Result<Written, Unsupported> {
+    let mut out = Writer::new();
+    let tokens = embed
+        .inputs
+        .iter()
+        .position(|input| matches!(input, Input::Tokens(_)));
+    match format {
+        Format::OpenAi => {
+            out.open()
+                .key("model")
+                .string(model)
+                .key("input")
+                .open_array();
+            for input in &embed.inputs {
+                match input {
+                    Input::Text(text) => out.text(text),
+                    Input::Tokens(tokens) => out.raw(tokens),
+                };
+            }
+            out.close_array();
+            if let Some(dimensions) = embed.dimensions {
+                out.key("dimensions").integer(dimensions);
+            }
+            out.key("encoding_format").string("float").close();
+        }
+        Format::Gemini | Format::Ollama if tokens.is_some() => {
+            let place = tokens.unwrap_or_default();
+            return Err(Unsupported::new(
+                format!("input[{place}]"),
+                "tokens of one model mean nothing to another: send the text",
+            ));
+        }
+        Format::Gemini => {
+            if embed.inputs.len() > GEMINI_MOST {
+                return Err(Unsupported::new(
+                    "input",
+                    format!("this model's provider takes at most {GEMINI_MOST} texts at once"),
+                ));
+            }
+            out.open().key("requests").open_array();
+            for input in &embed.inputs {
+                let Input::Text(text) = input else { continue };
+                out.open().key("model").string(&format!("models/{model}"));
+                out.key("content").open().key("parts").open_array();
+                out.open()
+                    .key("text")
+                    .text(text)
+                    .close()
+                    .close_array()
+                    .close();
+                if let Some(dimensions) = embed.dimensions {
+                    out.key("outputDimensionality").integer(dimensions);
+                }
+                out.close();
+            }
+            out.close_array().close();
+        }
+        Format::Ollama => {
+            out.open()
+                .key("model")
+                .string(model)
+                .key("input")
+                .open_array();
+            for input in &embed.inputs {
+                if let Input::Text(text) = input {
+                    out.text(text);
+                }
+            }
+            out.close_array();
+            if let Some(dimensions) = embed.dimensions {
+                out.key("dimensions").integer(dimensions);
+            }
+            out.close();
+        }
+        Format::Anthropic | Format::Responses => {
+            return Err(Unsupported::new("model", "its provider makes no vectors"));
+        }
+    }
+    Ok(Written {
+        body: out.finish(),
+        dropped: embed.dropped.clone(),
+        version: None,
+    })
+}
+
+/// Translates an answer. What it tells is put into `seen`, whatever it is.
+///
+/// # Errors
+/// Why it is none: an error, no JSON, or another number of vectors than were asked for.
+pub fn answer(
+    from: Format,
+    to: Format,
+    operation: Operation,
+    embed: &Embed<'_>,
+    client: &Client,
+    body: &[u8],
+    seen: &mut Seen,
+) -> Result<String, Failed> {
+    let mut index = Index::new();
+    let root = index
+        .read(body, Duplicates::LastCounts)
+        .map_err(|_| Failed::NotJson)?;
+    seen.answer(from, Operation::Embeddings, root);
+    seen.verdict()?;
+    let mut vectors: Vec<(u64, Cow<'_, str>)> = Vec::with_capacity(embed.inputs.len());
+    match from {
+        Format::OpenAi => {
+            for (position, item) in root.items_of("data").enumerate() {
+                let place = item
+                    .some("index")
+                    .and_then(|index| index.integer())
+                    .unwrap_or(position as u64);
+                let vector = item.some("embedding").ok_or(Failed::NoChoices)?;
+                let vector = match vector.string() {
+                    Some(packed) => Cow::Owned(unpack(&packed).ok_or(Failed::NotJson)?),
+                    None => Cow::Borrowed(vector.raw()),
+                };
+                vectors.push((place, vector));
+            }
+            vectors.sort_by_key(|(place, _)| *place);
+        }
+        Format::Gemini => {
+            let many = root.items_of("embeddings").chain(root.some("embedding"));
+            for (position, item) in many.enumerate() {
+                let vector = item.some("values").ok_or(Failed::NoChoices)?;
+                vectors.push((position as u64, Cow::Borrowed(vector.raw())));
+            }
+        }
+        _ => {
+            let many = root.items_of("embeddings").chain(root.some("embedding"));
+            for (position, item) in many.enumerate() {
+                vectors.push((position as u64, Cow::Borrowed(item.raw())));
+            }
+        }
+    }
+    if vectors.len() != embed.inputs.len() {
+        return Err(Failed::NoChoices);
+    }
+    let one = operation == Operation::Embedding;
+    let tokens = client.usage(seen).total_input();
+    let mut out = Writer::new();
+    match to {
+        Format::Gemini => {
+            out.open();
+            if one {
+                out.key("embedding")
+                    .open()
+                    .key("values")
+                    .raw(&vectors[0].1)
+                    .close();
+            } else {
+                out.key("embeddings").open_array();
+                for (_, vector) in &vectors {
+                    out.open().key("values").raw(vector).close();
+                }
+                out.close_array();
+            }
+            out.close();
+        }
+        Format::Ollama if one => {
+            out.open().key("embedding").raw(&vectors[0].1).close();
+        }
+        Format::Ollama => {
+            out.open()
+                .key("model")
+                .string(&client.model)
+                .key("embeddings")
+                .open_array();
+            for (_, vector) in &vectors {
+                out.raw(vector);
+            }
+            out.close_array()
+                .key("prompt_eval_count")
+                .integer(tokens)
+                .close();
+        }
+        _ => {
+            out.open()
+                .key("object")
+                .string("list")
+                .key("data")
+                .open_array();
+            for (position, (_, vector)) in vectors.iter().enumerate() {
+                out.open()
+                    .key("object")
+                    .string("embedding")
+                    .key("index")
+                    .integer(position as u64);
+                out.key("embedding");
+                if embed.packed {
+                    out.string(&pack(vector).ok_or(Failed::NotJson)?);
+                } else {
+                    out.raw(vector);
+                }
+                out.close();
+            }
+            out.close_array().key("model").string(&client.model);
+            out.key("usage").open().key("prompt_tokens").integer(tokens);
+            out.key("total_tokens").integer(tokens).close().close();
+        }
+    }
+    Ok(out.finish())
+}
+
+/// A JSON array of numbers as little-endian 32-bit floats in base64; nothing if it is something else.
+#[must_use]
+pub fn pack(array: &str) -> Option<String> {
+    let mut index = Index::new();
+    let root = index.read(array.as_bytes(), Duplicates::LastCounts).ok()?;
+    let mut bytes = Vec::with_capacity(array.len() / 2);
+    for number in root.numbers() {
+        bytes.extend_from_slice(&number.parse::<f32>().ok()?.to_le_bytes());
+    }
+    Some(BASE64.encode(&bytes))
+}
+
+/// The JSON array of numbers in base64; nothing if it is something else.
+#[must_use]
+pub fn unpack(packed: &str) -> Option<String> {
+    let bytes = BASE64.decode(packed.as_bytes()).ok()?;
+    let (floats, rest) = bytes.as_chunks::<4>();
+    if !rest.is_empty() {
+        return None;
+    }
+    let mut out = Writer::new();
+    out.open_array();
+    for float in floats {
+        let float = f32::from_le_bytes(*float);
+        if !float.is_finite() {
+            return None;
+        }
+        out.raw(&float.to_string());
+    }
+    out.close_array();
+    Some(out.finish())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn translated(format: Format, body: &str, to: Format) -> Result<String, String> {
+        let mut index = Index::new();
+        let root = index
+            .read(body.as_bytes(), Duplicates::Refuse)
+            .expect("JSON");
+        let embed = read(format, root).map_err(|error| error.to_string())?;
+        let written = write(to, &embed, "m").map_err(|error| error.to_string())?;
+        Ok(written.body)
+    }
+
+    #[test]
+    fn requests_are_said_in_every_format() {
+        use Format::{Gemini, Ollama, OpenAi};
+        let openai =
+            r#"{"model":"x","input":["a","b\n"],"dimensions":2,"encoding_format":"base64"}"#;
+        assert_eq!(
+            translated(OpenAi, openai, Gemini).as_deref(),
+            Ok(
+                r#"{"requests":[{"model":"models/m","content":{"parts":[{"text":"a"}]},"outputDimensionality":2},{"model":"models/m","content":{"parts":[{"text":"b\n"}]},"outputDimensionality":2}]}"#
+            )
+        );
+        assert_eq!(
+            translated(OpenAi, openai, Ollama).as_deref(),
+            Ok(r#"{"model":"m","input":["a","b\n"],"dimensions":2}"#)
+        );
+        let gemini = r#"{"requests":[{"model":"models/x","content":{"parts":[{"text":"a"},{"text":"b"}]},"taskType":"T"}]}"#;
+        assert_eq!(
+            translated(Gemini, gemini, OpenAi).as_deref(),
+            Ok(r#"{"model":"m","input":["ab"],"encoding_format":"float"}"#)
+        );
+        let one = r#"{"content":{"parts":[{"text":"a"}]}}"#;
+        assert_eq!(
+            translated(Gemini, one, Ollama).as_deref(),
+            Ok(r#"{"model":"m","input":["a"]}"#)
+        );
+        let old = r#"{"model":"x","prompt":"a"}"#;
+        assert_eq!(
+            translated(Ollama, old, OpenAi).as_deref(),
+            Ok(r#"{"model":"m","input":["a"],"encoding_format":"float"}"#)
+        );
+        let tokens = r#"{"model":"x","input":[[1,2],[3]]}"#;
+        assert_eq!(
+            translated(OpenAi, tokens, OpenAi).as_deref(),
+            Ok(r#"{"model":"m","input":[[1,2],[3]],"encoding_format":"float"}"#)
+        );
+        for (body, to) in [
+            (tokens, Gemini),
+            (r#"{"model":"x","input":[1,2]}"#, Ollama),
+            (r#"{"model":"x"}"#, OpenAi),
+            (r#"{"model":"x","input":[]}"#, OpenAi),
+            (r#"{"model":"x","input":[{}]}"#, OpenAi),
+            (openai, Format::Anthropic),
+        ] {
+            assert!(translated(OpenAi, body, to).is_err(), "{body}");
+        }
+    }
+
+    #[test]
+    fn answers_are_said_in_every_format() {
+        let client = Client {
+            model: "alias".to_owned(),
+            input_tokens: 7,
+            ..Client::default()
+        };
+        let embed = Embed {
+            inputs: vec![Input::Text(Text::of("a")), Input::Text(Text::of("b"))],
+            ..Embed::default()
+        };
+        let packed = Embed {
+            packed: true,
+            ..embed.clone()
+        };
+        let one = Embed {
+            inputs: embed.inputs[..1].to_vec(),
+            ..embed.clone()
+        };
+        let said = |from, to, operation, embed: &Embed<'_>, body: &str| {
+            let mut seen = Seen::default();
+            answer(
+                from,
+                to,
+                operation,
+                embed,
+                &client,
+                body.as_bytes(),
+                &mut seen,
+            )
+            .map_err(|failed| failed.to_string())
+        };
+        use Format::{Gemini, Ollama, OpenAi};
+        let many = Operation::Embeddings;
+        let ollama = r#"{"model":"m","embeddings":[[1.0,-0.50],[2,3]],"prompt_eval_count":4}"#;
+        assert_eq!(
+            said(Ollama, OpenAi, many, &embed, ollama).as_deref(),
+            Ok(
+                r#"{"object":"list","data":[{"object":"embedding","index":0,"embedding":[1.0,-0.50]},{"object":"embedding","index":1,"embedding":[2,3]}],"model":"alias","usage":{"prompt_tokens":4,"total_tokens":4}}"#
+            )
+        );
+        let told = said(Ollama, OpenAi, many, &packed, ollama).expect("an answer");
+        assert!(told.contains(r#""embedding":"AACAPwAAAL8=""#), "{told}");
+        let openai = r#"{"data":[{"index":1,"embedding":"AACAPwAAAL8="},{"index":0,"embedding":[0.5]}],"usage":{"prompt_tokens":3,"total_tokens":3}}"#;
+        assert_eq!(
+            said(OpenAi, Gemini, many, &embed, openai).as_deref(),
+            Ok(r#"{"embeddings":[{"values":[0.5]},{"values":[1,-0.5]}]}"#)
+        );
+        let gemini = r#"{"embeddings":[{"values":[0.5]}]}"#;
+        assert_eq!(
+            said(Gemini, Ollama, Operation::Embedding, &one, gemini).as_deref(),
+            Ok(r#"{"embedding":[0.5]}"#)
+        );
+        assert_eq!(
+            said(Gemini, Ollama, many, &one, gemini).as_deref(),
+            Ok(r#"{"model":"alias","embeddings":[[0.5]],"prompt_eval_count":7}"#)
+        );
+        assert!(
+            said(Gemini, OpenAi, many, &embed, gemini).is_err(),
+            "one vector is missing"
+        );
+        assert!(said(OpenAi, Gemini, many, &embed, r#"{"error":{"message":"m"}}"#).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn numbers_survive_packing(numbers in proptest::collection::vec(-1e30_f32..1e30, 0..40)) {
+            let array: Vec<String> = numbers.iter().map(f32::to_string).collect();
+            let array = format!("[{}]", array.join(","));
+            let packed = pack(&array).expect("numbers");
+            prop_assert_eq!(unpack(&packed), Some(array));
+        }
+    }
+}

@@ -1,0 +1,951 @@
+//! The ledger: every call of a language model, from before it leaves until it is settled.
+//!
+//! The invariant: a call has one row. It is open, committed, before the call leaves
+//! ([`Store::open_call`]); it is settled once ([`Store::settle_call`]), and settling it again changes
+//! nothing. A row that is open when the program starts is that of a call whose end nobody saw: it is
+//! closed with what was reserved for it ([`Store::close_interrupted`]). The sums of a day change in
+//! the same transaction as the rows they are of.
+//!
+//! Commits are made in groups: while one is under way, what comes next gathers. They survive an end
+//! of the process at any moment, kill -9 too. A loss of power may cost the last of them, as
+//! SQLite's `synchronous = NORMAL` says, unless [`Store::sync_calls`] asks for a sync of the disk
+//! with each group.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use rusqlite::{Connection, OptionalExtension as _, Row, Statement, params};
+
+use super::writer::Store;
+use super::{Reader, Receipt, StoreError, clipped, integer, natural};
+use crate::unit::money::Money;
+
+/// Microseconds of a day.
+pub const DAY: u64 = 86_400_000_000;
+
+/// Rows of calls are kept so long; their sums for ever.
+const KEPT: u64 = 400 * DAY;
+
+/// Rows that one step removes at most.
+const STEP: usize = 500;
+
+/// The longest name in bytes. More is cut off.
+const NAME: usize = 256;
+
+/// No count of a call is larger: what a provider says must not make a sum overflow.
+const LARGEST: u64 = 1 << 48;
+
+/// A call before it leaves.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct OpenCall {
+    /// Its number: when it began, in microseconds since 1970, larger than that of any other before.
+    pub id: u64,
+    /// Whose key; 0 for none.
+    pub key: u64,
+    /// Which secret of the key; 0 for none.
+    pub secret: u64,
+    /// From which gateway.
+    pub gateway: String,
+    /// For which user.
+    pub user: String,
+    /// From which node.
+    pub node: String,
+    /// The model that was asked for.
+    pub asked: String,
+    /// What it may cost.
+    pub reserved: Money,
+}
+
+/// What a call has used, by the names of the buckets of `llm::usage`.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+#[expect(
+    missing_docs,
+    reason = "the buckets are explained where they are filled"
+)]
+pub struct Tokens {
+    pub input: u64,
+    pub cache_read: u64,
+    pub cache_write_5m: u64,
+    pub cache_write_1h: u64,
+    pub audio_input: u64,
+    pub output: u64,
+    pub reasoning: u64,
+    pub audio_output: u64,
+    pub web_searches: u64,
+    pub images: u64,
+}
+
+/// How a call ended.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct Settlement {
+    /// The model that has answered; empty for none.
+    pub model: String,
+    /// The provider that has answered; empty for none.
+    pub provider: String,
+    /// A word for the end; `ok` is the good one, all others count as failed.
+    pub outcome: String,
+    /// The status that the client got; 0 for none.
+    pub status: u16,
+    /// Are the tokens ours, because the provider did not tell them?
+    pub is_estimated: bool,
+    /// How often a provider was asked.
+    pub attempts: u32,
+    /// What was used.
+    pub tokens: Tokens,
+    /// What that costs by our prices; `None` if one of them is not known.
+    pub cost: Option<Money>,
+    /// What the provider says it costs. It counts, ours stands beside it.
+    pub billed: Option<Money>,
+    /// The version of our prices.
+    pub price: String,
+    /// Microseconds until the first part of the answer.
+    pub first_us: Option<u64>,
+    /// Microseconds that providers took.
+    pub upstream_us: u64,
+    /// Microseconds in all.
+    pub total_us: u64,
+}
+
+impl Settlement {
+    /// What counts against budgets: what was billed, else what it costs by our prices.
+    #[must_use]
+    pub fn charged(&self) -> Money {
+        self.billed.or(self.cost).unwrap_or_default()
+    }
+}
+
+/// Where a call stands.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum CallState {
+    /// It is under way.
+    Open,
+    /// Its end was seen.
+    Settled,
+    /// The program ended before it did.
+    Interrupted,
+}
+
+/// A call as the ledger has it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Call {
+    /// How it began.
+    pub open: OpenCall,
+    /// Where it stands.
+    pub state: CallState,
+    /// How it ended; empty while it is open.
+    pub end: Settlement,
+    /// What counts.
+    pub charged: Money,
+}
+
+/// Calls that were closed because nobody saw their end.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Interrupted {
+    /// How many.
+    pub calls: u64,
+    /// What was reserved for them.
+    pub charged: Money,
+}
+
+/// What spend is told by.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum SpendBy {
+    /// The name of the key.
+    Key,
+    /// The gateway.
+    Gateway,
+    /// The user.
+    User,
+    /// The model that has answered.
+    Model,
+    /// The provider that has answered.
+    Provider,
+    /// The day in UTC.
+    Day,
+}
+
+/// Sums of calls that are not open.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Spend {
+    /// How many.
+    pub calls: u64,
+    /// How many did not end well.
+    pub failed: u64,
+    /// How many have no known price: they are not in the sum.
+    pub unpriced: u64,
+    /// How many are estimated.
+    pub estimated: u64,
+    /// Tokens that went in, those of the cache too.
+    pub input: u64,
+    /// Of these, what was read from a cache.
+    pub cache_read: u64,
+    /// Tokens that came out, thinking too.
+    pub output: u64,
+    /// What counts.
+    pub charged: Money,
+}
+
+impl Spend {
+    /// Adds other sums.
+    pub fn add(&mut self, other: &Self) {
+        self.calls = self.calls.saturating_add(other.calls);
+        self.failed = self.failed.saturating_add(other.failed);
+        self.unpriced = self.unpriced.saturating_add(other.unpriced);
+        self.estimated = self.estimated.saturating_add(other.estimated);
+        self.input = self.input.saturating_add(other.input);
+        self.cache_read = self.cache_read.saturating_add(other.cache_read);
+        self.output = self.output.saturating_add(other.output);
+        self.charged = self.charged.plus(other.charged);
+    }
+}
+
+/// Who has used which secret of a key.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct SecretUse {
+    /// The gateway.
+    pub gateway: String,
+    /// The secret's number.
+    pub secret: u64,
+    /// When it was first used there, in microseconds since 1970.
+    pub first: u64,
+    /// When it was last used there.
+    pub last: u64,
+    /// How often.
+    pub calls: u64,
+}
+
+impl Store {
+    /// Closes the rows that an earlier process has left open, with what was reserved for them: all
+    /// whose number is smaller. To be called once, before the first call.
+    pub fn close_interrupted(&self, before: u64) -> Receipt<Interrupted> {
+        self.command(move |writer| {
+            writer.keep(|transaction| close_interrupted(transaction, before))
+        })
+    }
+}
+
+impl Reader {
+    /// Is any call open?
+    pub fn has_open_calls(&self) -> Result<bool, StoreError> {
+        self.ask(|connection| {
+            connection.query_row(
+                "SELECT EXISTS (SELECT 1 FROM llm_calls WHERE state = 0)",
+                [],
+                |row| row.get(0),
+            )
+        })
+    }
+
+    /// The largest number of a call; 0 if there is none.
+    pub fn last_call(&self) -> Result<u64, StoreError> {
+        self.ask(|connection| {
+            connection.query_row("SELECT coalesce(max(id), 0) FROM llm_calls", [], |row| {
+                Ok(natural(row.get(0)?))
+            })
+        })
+    }
+
+    /// A call.
+    pub fn call(&self, id: u64) -> Result<Option<Call>, StoreError> {
+        self.ask(|connection| {
+            connection
+                .query_row(
+                    &format!("SELECT {COLUMNS} FROM llm_calls WHERE id = ?1"),
+                    [integer(id)],
+                    call,
+                )
+                .optional()
+        })
+    }
+
+    /// Calls, newest first, at most so many, and older than the one with a number; of a key only if
+    /// one is named.
+    pub fn calls(
+        &self,
+        limit: u32,
+        before: Option<u64>,
+        key: Option<u64>,
+    ) -> Result<Vec<Call>, StoreError> {
+        self.ask(|connection| {
+            connection
+                .prepare(&format!(
+                    "SELECT {COLUMNS} FROM llm_calls
+                     WHERE id < ?1 AND (?2 IS NULL OR key = ?2) ORDER BY id DESC LIMIT ?3"
+                ))?
+                .query_map(
+                    params![integer(before.unwrap_or(u64::MAX)), key.map(integer), limit],
+                    call,
+                )?
+                .collect()
+        })
+    }
+
+    /// Spend by what it is told by, for days since 1970 in UTC from one up to before another. Keys
+    /// are named as they were last.
+    pub fn spend(
+        &self,
+        by: SpendBy,
+        from: u64,
+        to: u64,
+    ) -> Result<BTreeMap<String, Spend>, StoreError> {
+        let label = match by {
+            SpendBy::Key => {
+                "coalesce((SELECT name FROM llm_keys WHERE id = key),
+                          CASE key WHEN 0 THEN '' ELSE '#' || key END)"
+            }
+            SpendBy::Gateway => "gateway",
+            SpendBy::User => "user",
+            SpendBy::Model => "model",
+            SpendBy::Provider => "provider",
+            SpendBy::Day => "date(day * 86400, 'unixepoch')",
+        };
+        self.ask(|connection| {
+            let mut sums: BTreeMap<String, Spend> = BTreeMap::new();
+            let mut statement = connection.prepare(&format!(
+                "SELECT {label}, calls, failed, unpriced, estimated, input, cache_read, output,
+                        charged
+                 FROM llm_days WHERE day >= ?1 AND day < ?2"
+            ))?;
+            let mut rows = statement.query(params![integer(from), integer(to)])?;
+            // Added up here: sums in SQL would fail where they overflow.
+            while let Some(row) = rows.next()? {
+                sums.entry(row.get(0)?).or_default().add(&spend(row, 1)?);
+            }
+            Ok(sums)
+        })
+    }
+
+    /// What counts of the calls of each key that began at a time in microseconds since 1970 or
+    /// later, and are not open.
+    pub fn charged_since(&self, from: u64) -> Result<HashMap<u64, Money>, StoreError> {
+        self.ask(|connection| {
+            let mut sums: HashMap<u64, Money> = HashMap::new();
+            // Whole days have their sums; what is left of the first one has rows.
+            let whole = from.div_ceil(DAY);
+            for (statement, first, end) in [
+                (
+                    "SELECT key, charged FROM llm_days WHERE day >= ?1 AND day < ?2",
+                    whole,
+                    u64::MAX,
+                ),
+                (
+                    "SELECT key, charged FROM llm_calls WHERE id >= ?1 AND id < ?2 AND state > 0",
+                    from,
+                    whole.saturating_mul(DAY),
+                ),
+            ] {
+                let mut statement = connection.prepare(statement)?;
+                let mut rows = statement.query(params![integer(first), integer(end)])?;
+                while let Some(row) = rows.next()? {
+                    let sum = sums.entry(natural(row.get(0)?)).or_default();
+                    *sum = sum.plus(Money::from_pico(row.get(1)?));
+                }
+            }
+            Ok(sums)
+        })
+    }
+
+    /// Which gateways have used which secret of a key, in calls since a time in microseconds since
+    /// 1970.
+    pub fn secret_uses(&self, key: u64, since: u64) -> Result<Vec<SecretUse>, StoreError> {
+        self.ask(|connection| {
+            connection
+                .prepare(
+                    "SELECT gateway, secret, min(id), max(id), count(*) FROM llm_calls
+                     WHERE id >= ?1 AND key = ?2 GROUP BY gateway, secret ORDER BY 1, 2",
+                )?
+                .query_map(params![integer(since), integer(key)], |row| {
+                    Ok(SecretUse {
+                        gateway: row.get(0)?,
+                        secret: natural(row.get(1)?),
+                        first: natural(row.get(2)?),
+                        last: natural(row.get(3)?),
+                        calls: natural(row.get(4)?),
+                    })
+                })?
+                .collect()
+        })
+    }
+}
+
+/// The columns of [`call`].
+const COLUMNS: &str = "id, state, key, secret, gateway, user, node, asked, reserved, model,
+    provider, outcome, status, estimated, attempts, input, cache_read, cache_write_5m,
+    cache_write_1h, audio_input, output, reasoning, audio_output, web_searches, images, cost, billed,
+    charged, price, first_us, upstream_us, total_us";
+
+fn call(row: &Row<'_>) -> Result<Call, rusqlite::Error> {
+    let count = |column: usize| row.get(column).map(natural);
+    let money = |column: usize| row.get(column).map(Money::from_pico);
+    let perhaps = |column: usize| row.get::<_, Option<i64>>(column);
+    Ok(Call {
+        open: OpenCall {
+            id: count(0)?,
+            key: count(2)?,
+            secret: count(3)?,
+            gateway: row.get(4)?,
+            user: row.get(5)?,
+            node: row.get(6)?,
+            asked: row.get(7)?,
+            reserved: money(8)?,
+        },
+        state: match row.get::<_, i64>(1)? {
+            0 => CallState::Open,
+            1 => CallState::Settled,
+            _ => CallState::Interrupted,
+        },
+        end: Settlement {
+            model: row.get(9)?,
+            provider: row.get(10)?,
+            outcome: row.get(11)?,
+            status: row.get(12)?,
+            is_estimated: row.get(13)?,
+            attempts: row.get(14)?,
+            tokens: Tokens {
+                input: count(15)?,
+                cache_read: count(16)?,
+                cache_write_5m: count(17)?,
+                cache_write_1h: count(18)?,
+                audio_input: count(19)?,
+                output: count(20)?,
+                reasoning: count(21)?,
+                audio_output: count(22)?,
+                web_searches: count(23)?,
+                images: count(24)?,
+            },
+            cost: perhaps(25)?.map(Money::from_pico),
+            billed: perhaps(26)?.map(Money::from_pico),
+            price: row.get(28)?,
+            first_us: perhaps(29)?.map(natural),
+            upstream_us: count(30)?,
+            total_us: count(31)?,
+        },
+        charged: money(27)?,
+    })
+}
+
+fn spend(row: &Row<'_>, first: usize) -> Result<Spend, rusqlite::Error> {
+    let count = |column: usize| row.get(first + column).map(natural);
+    Ok(Spend {
+        calls: count(0)?,
+        failed: count(1)?,
+        unpriced: count(2)?,
+        estimated: count(3)?,
+        input: count(4)?,
+        cache_read: count(5)?,
+        output: count(6)?,
+        charged: Money::from_pico(row.get(first + 7)?),
+    })
+}
+
+/// What the thread is handed.
+#[derive(Clone, Debug)]
+pub(super) enum Entry {
+    /// A call is about to leave.
+    Open(Arc<OpenCall>),
+    /// A call has ended. It carries its beginning, in case the file was replaced meanwhile.
+    Settle(Arc<OpenCall>, Arc<Settlement>),
+}
+
+/// Writes them. Runs within a transaction of the caller.
+pub(super) fn write<'a>(
+    connection: &Connection,
+    entries: impl Iterator<Item = &'a Entry>,
+) -> Result<(), rusqlite::Error> {
+    let mut statements = Statements {
+        connection,
+        prepared: Default::default(),
+    };
+    for entry in entries {
+        match entry {
+            Entry::Open(call) => insert(&mut statements, call)?,
+            Entry::Settle(call, end) => settle(&mut statements, call, end)?,
+        }
+    }
+    Ok(())
+}
+
+/// What is executed for many entries, prepared for the first of them: preparing costs more than
+/// executing.
+struct Statements<'a> {
+    connection: &'a Connection,
+    prepared: [Option<Statement<'a>>; 4],
+}
+
+impl<'a> Statements<'a> {
+    fn take(&mut self, which: usize) -> Result<&mut Statement<'a>, rusqlite::Error> {
+        let place = &mut self.prepared[which];
+        match place {
+            Some(statement) => Ok(statement),
+            None => Ok(place.insert(self.connection.prepare(SQL[which])?)),
+        }
+    }
+}
+
+// Places in `SQL`.
+const INSERT: usize = 0;
+const STATE: usize = 1;
+const SETTLE: usize = 2;
+const ADD: usize = 3;
+
+const SQL: [&str; 4] = [
+    "INSERT INTO llm_calls (id, state, key, secret, gateway, user, node, asked, reserved)
+     VALUES (?1, 0, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+    "SELECT state FROM llm_calls WHERE id = ?1",
+    "UPDATE llm_calls SET state = 1, model = ?2, provider = ?3, outcome = ?4, status = ?5,
+        estimated = ?6, attempts = ?7, input = ?8, cache_read = ?9, cache_write_5m = ?10,
+        cache_write_1h = ?11, audio_input = ?12, output = ?13, reasoning = ?14,
+        audio_output = ?15, web_searches = ?16, images = ?17, cost = ?18, billed = ?19,
+        charged = ?20, price = ?21, first_us = ?22, upstream_us = ?23, total_us = ?24
+     WHERE id = ?1",
+    // What overflows an integer becomes a fraction, which `min` puts back in its place.
+    "INSERT INTO llm_days VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)
+     ON CONFLICT DO UPDATE SET
+        calls = calls + excluded.calls,
+        failed = failed + excluded.failed,
+        unpriced = unpriced + excluded.unpriced,
+        estimated = estimated + excluded.estimated,
+        input = min(input + excluded.input, 9223372036854775807),
+        cache_read = min(cache_read + excluded.cache_read, 9223372036854775807),
+        output = min(output + excluded.output, 9223372036854775807),
+        charged = min(charged + excluded.charged, 9223372036854775807)",
+];
+
+fn insert(statements: &mut Statements<'_>, call: &OpenCall) -> Result<(), rusqlite::Error> {
+    statements
+        .take(INSERT)?
+        .execute(params![
+            integer(call.id),
+            integer(call.key),
+            integer(call.secret),
+            clipped(&call.gateway, NAME),
+            clipped(&call.user, NAME),
+            clipped(&call.node, NAME),
+            clipped(&call.asked, NAME),
+            call.reserved.pico(),
+        ])
+        .map(drop)
+}
+
+fn settle(
+    statements: &mut Statements<'_>,
+    call: &OpenCall,
+    end: &Settlement,
+) -> Result<(), rusqlite::Error> {
+    let is_there: Option<i64> = statements
+        .take(STATE)?
+        .query_row([integer(call.id)], |row| row.get(0))
+        .optional()?;
+    match is_there {
+        Some(0) => {}
+        // It was settled before.
+        Some(_) => return Ok(()),
+        None => insert(statements, call)?,
+    }
+    let count = |count: u64| integer(count.min(LARGEST));
+    let tokens = &end.tokens;
+    statements.take(SETTLE)?.execute(params![
+        integer(call.id),
+        clipped(&end.model, NAME),
+        clipped(&end.provider, NAME),
+        clipped(&end.outcome, NAME),
+        end.status,
+        end.is_estimated,
+        end.attempts,
+        count(tokens.input),
+        count(tokens.cache_read),
+        count(tokens.cache_write_5m),
+        count(tokens.cache_write_1h),
+        count(tokens.audio_input),
+        count(tokens.output),
+        count(tokens.reasoning),
+        count(tokens.audio_output),
+        count(tokens.web_searches),
+        count(tokens.images),
+        end.cost.map(Money::pico),
+        end.billed.map(Money::pico),
+        end.charged().pico(),
+        clipped(&end.price, NAME),
+        end.first_us.map(count),
+        count(end.upstream_us),
+        count(end.total_us),
+    ])?;
+    let inputs = [
+        tokens.input,
+        tokens.cache_read,
+        tokens.cache_write_5m,
+        tokens.cache_write_1h,
+        tokens.audio_input,
+    ];
+    let outputs = [tokens.output, tokens.reasoning, tokens.audio_output];
+    let total = |counts: &[u64]| counts.iter().map(|&count| count.min(LARGEST)).sum();
+    add_to_day(
+        statements,
+        call,
+        (&end.provider, &end.model),
+        &Spend {
+            calls: 1,
+            failed: u64::from(end.outcome != "ok"),
+            unpriced: u64::from(end.cost.is_none() && end.billed.is_none()),
+            estimated: u64::from(end.is_estimated),
+            input: total(&inputs),
+            cache_read: tokens.cache_read.min(LARGEST),
+            output: total(&outputs),
+            charged: end.charged(),
+        },
+    )
+}
+
+fn add_to_day(
+    statements: &mut Statements<'_>,
+    call: &OpenCall,
+    (provider, model): (&str, &str),
+    sums: &Spend,
+) -> Result<(), rusqlite::Error> {
+    statements
+        .take(ADD)?
+        .execute(params![
+            integer(call.id / DAY),
+            integer(call.key),
+            clipped(&call.gateway, NAME),
+            clipped(&call.user, NAME),
+            clipped(provider, NAME),
+            clipped(model, NAME),
+            integer(sums.calls),
+            integer(sums.failed),
+            integer(sums.unpriced),
+            integer(sums.estimated),
+            integer(sums.input),
+            integer(sums.cache_read),
+            integer(sums.output),
+            sums.charged.pico(),
+        ])
+        .map(drop)
+}
+
+fn close_interrupted(connection: &Connection, before: u64) -> Result<Interrupted, rusqlite::Error> {
+    let open: Vec<Call> = connection
+        .prepare(&format!(
+            "SELECT {COLUMNS} FROM llm_calls WHERE state = 0 AND id < ?1"
+        ))?
+        .query_map([integer(before)], call)?
+        .collect::<Result<_, _>>()?;
+    let mut closed = Interrupted::default();
+    let mut close = connection.prepare(
+        "UPDATE llm_calls SET state = 2, outcome = 'interrupted', estimated = 1, charged = reserved
+         WHERE id = ?1",
+    )?;
+    let mut statements = Statements {
+        connection,
+        prepared: Default::default(),
+    };
+    for Call { open: call, .. } in open {
+        close.execute([integer(call.id)])?;
+        add_to_day(
+            &mut statements,
+            &call,
+            ("", &call.asked),
+            &Spend {
+                calls: 1,
+                failed: 1,
+                estimated: 1,
+                charged: call.reserved,
+                ..Spend::default()
+            },
+        )?;
+        closed.calls += 1;
+        closed.charged = closed.charged.plus(call.reserved);
+    }
+    Ok(closed)
+}
+
+/// Removes some rows that are too old at a time in microseconds since 1970. Is there more? Runs
+/// within a transaction of the caller.
+pub(super) fn thin(connection: &Connection, now: u64) -> Result<bool, rusqlite::Error> {
+    let removed = connection.execute(
+        "DELETE FROM llm_calls WHERE id IN
+            (SELECT id FROM llm_calls WHERE id < ?1 AND state > 0 ORDER BY id LIMIT ?2)",
+        params![integer(now.saturating_sub(KEPT)), integer(STEP as u64)],
+    )?;
+    Ok(removed == STEP)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::store::{KeyRow, State};
+
+    const LONG: Duration = Duration::from_secs(60);
+
+    /// The beginning of a day.
+    const TODAY: u64 = 20_000 * DAY;
+
+    fn started() -> (tempfile::TempDir, Store) {
+        let directory = tempfile::tempdir().expect("a directory");
+        let store = Store::start(directory.path().join("store.db"));
+        assert_eq!(store.wait_open(LONG), State::Open);
+        (directory, store)
+    }
+
+    fn call(id: u64) -> Arc<OpenCall> {
+        Arc::new(OpenCall {
+            id,
+            key: 7,
+            secret: 1,
+            gateway: "hub".into(),
+            user: "ann".into(),
+            node: "pi".into(),
+            asked: "chat".into(),
+            reserved: Money::from_pico(1000),
+        })
+    }
+
+    fn end(cost: i64) -> Settlement {
+        Settlement {
+            model: "gpt-4o".into(),
+            provider: "openai".into(),
+            outcome: "ok".into(),
+            status: 200,
+            attempts: 2,
+            tokens: Tokens {
+                input: 3,
+                cache_read: 4,
+                output: 5,
+                reasoning: 6,
+                ..Tokens::default()
+            },
+            cost: Some(Money::from_pico(cost)),
+            price: "2026-11-21".into(),
+            first_us: Some(10),
+            upstream_us: 20,
+            total_us: 30,
+            ..Settlement::default()
+        }
+    }
+
+    #[test]
+    fn a_call_is_one_row_from_open_to_settled_however_often_it_is_settled() {
+        let (_directory, store) = started();
+        assert_eq!(store.open_call(call(TODAY)).wait(), Ok(()));
+        let reader = store.reader().expect("a reader");
+        let found = reader.call(TODAY).expect("asked").expect("a row");
+        assert_eq!(
+            (found.state, found.open),
+            (CallState::Open, (*call(TODAY)).clone())
+        );
+        assert_eq!(reader.spend(SpendBy::Key, 0, u64::MAX), Ok(BTreeMap::new()));
+
+        for cost in [700, 700, 9999] {
+            assert!(store.settle_call(call(TODAY), end(cost)));
+        }
+        assert_eq!(store.flush().wait(), Ok(()));
+        let found = reader.call(TODAY).expect("asked").expect("a row");
+        assert_eq!((found.state, &found.end), (CallState::Settled, &end(700)));
+        assert_eq!(found.charged.pico(), 700);
+        for by in [
+            SpendBy::Gateway,
+            SpendBy::User,
+            SpendBy::Model,
+            SpendBy::Provider,
+        ] {
+            let sums = reader.spend(by, 20_000, 20_001).expect("sums");
+            let sum = Spend {
+                calls: 1,
+                input: 7,
+                cache_read: 4,
+                output: 11,
+                charged: Money::from_pico(700),
+                ..Spend::default()
+            };
+            assert_eq!(sums.into_values().collect::<Vec<_>>(), [sum]);
+        }
+        let days = reader.spend(SpendBy::Day, 0, u64::MAX).expect("sums");
+        assert_eq!(days.into_keys().collect::<Vec<_>>(), ["2024-10-04"]);
+        assert_eq!(reader.last_call(), Ok(TODAY));
+    }
+
+    #[test]
+    fn an_end_whose_beginning_is_gone_brings_it_along() {
+        let (_directory, store) = started();
+        assert!(store.settle_call(call(TODAY), end(5)));
+        assert_eq!(store.flush().wait(), Ok(()));
+        let reader = store.reader().expect("a reader");
+        let found = reader.calls(9, None, Some(7)).expect("calls");
+        assert_eq!(found.len(), 1);
+        assert_eq!(found[0].end, end(5));
+        assert!(reader.calls(9, None, Some(8)).expect("calls").is_empty());
+    }
+
+    #[test]
+    fn what_is_billed_counts_and_what_has_no_price_is_told() {
+        let (_directory, store) = started();
+        let billed = Settlement {
+            billed: Some(Money::from_pico(900)),
+            ..end(700)
+        };
+        store.settle_call(call(TODAY), billed);
+        let unpriced = Settlement {
+            cost: None,
+            outcome: "upstream_error".into(),
+            is_estimated: true,
+            ..end(0)
+        };
+        store.settle_call(call(TODAY + 1), unpriced);
+        assert_eq!(store.flush().wait(), Ok(()));
+        let reader = store.reader().expect("a reader");
+        let sums = reader.spend(SpendBy::Model, 0, u64::MAX).expect("sums")["gpt-4o"];
+        assert_eq!(sums.charged.pico(), 900);
+        let counts = [sums.calls, sums.failed, sums.unpriced, sums.estimated];
+        assert_eq!(counts, [2, 1, 1, 1]);
+    }
+
+    #[test]
+    fn calls_that_nobody_saw_end_are_closed_once_with_what_was_reserved() {
+        let (_directory, store) = started();
+        for id in [TODAY, TODAY + 1, TODAY + 2] {
+            assert_eq!(store.open_call(call(id)).wait(), Ok(()));
+        }
+        store.settle_call(call(TODAY + 1), end(5));
+        // The last one belongs to the process that runs.
+        let closed = store.close_interrupted(TODAY + 2).wait();
+        let one = Interrupted {
+            calls: 1,
+            charged: Money::from_pico(1000),
+        };
+        assert_eq!(closed, Ok(one));
+        let again = store.close_interrupted(TODAY + 2).wait();
+        assert_eq!(again, Ok(Interrupted::default()));
+        store.settle_call(call(TODAY), end(1));
+        assert_eq!(store.flush().wait(), Ok(()));
+        let reader = store.reader().expect("a reader");
+        let states: Vec<_> = reader.calls(9, None, None).expect("calls");
+        let states: Vec<_> = states
+            .iter()
+            .map(|call| (call.state, call.charged.pico()))
+            .collect();
+        let expected = [
+            (CallState::Open, 0),
+            (CallState::Settled, 5),
+            (CallState::Interrupted, 1000),
+        ];
+        assert_eq!(states, expected);
+        let sums = reader.spend(SpendBy::User, 0, u64::MAX).expect("sums")["ann"];
+        assert_eq!((sums.calls, sums.charged.pico()), (2, 1005));
+    }
+
+    #[test]
+    fn what_counts_since_a_time_is_the_same_from_days_and_from_rows() {
+        let (_directory, store) = started();
+        let mut ids = Vec::new();
+        for day in 0..4 {
+            for part in 0..5 {
+                ids.push(TODAY + day * DAY + part * DAY / 5);
+            }
+        }
+        for (place, &id) in ids.iter().enumerate() {
+            store.settle_call(call(id), end(1 << place));
+        }
+        assert_eq!(store.flush().wait(), Ok(()));
+        let reader = store.reader().expect("a reader");
+        for from in [
+            0,
+            TODAY,
+            TODAY + 1,
+            TODAY + DAY / 2,
+            TODAY + 3 * DAY - 1,
+            TODAY + 4 * DAY,
+        ] {
+            let expected: i64 = ids
+                .iter()
+                .enumerate()
+                .filter(|&(_, &id)| id >= from)
+                .map(|(place, _)| 1 << place)
+                .sum();
+            let found = reader.charged_since(from).expect("sums");
+            let found = found.get(&7).copied().unwrap_or_default();
+            assert_eq!(found.pico(), expected, "{from}");
+        }
+    }
+
+    #[test]
+    fn the_largest_numbers_make_no_sum_fail() {
+        let (_directory, store) = started();
+        let most = Settlement {
+            tokens: Tokens {
+                input: u64::MAX,
+                audio_input: u64::MAX,
+                output: u64::MAX,
+                ..Tokens::default()
+            },
+            cost: Some(Money::MAX),
+            total_us: u64::MAX,
+            ..end(0)
+        };
+        for id in 0..3 {
+            store.settle_call(call(TODAY + id), most.clone());
+        }
+        assert_eq!(store.flush().wait(), Ok(()));
+        assert_eq!(store.state(), State::Open);
+        let reader = store.reader().expect("a reader");
+        let sums = reader.spend(SpendBy::Key, 0, u64::MAX).expect("sums")["#7"];
+        assert_eq!((sums.calls, sums.charged), (3, Money::MAX));
+        assert_eq!(
+            reader.charged_since(TODAY + 1).expect("sums")[&7],
+            Money::MAX
+        );
+    }
+
+    #[test]
+    fn spend_names_keys_as_they_are_and_were_last() {
+        let (_directory, store) = started();
+        let key = KeyRow {
+            name: "laptop".into(),
+            ..KeyRow::default()
+        };
+        let id = store.put_key(key, Vec::new()).wait().expect("kept");
+        let of_key = Arc::new(OpenCall {
+            key: id,
+            ..(*call(TODAY)).clone()
+        });
+        store.settle_call(of_key, end(5));
+        assert_eq!(store.remove_key(id).wait(), Ok(()));
+        let reader = store.reader().expect("a reader");
+        let sums = reader.spend(SpendBy::Key, 0, u64::MAX).expect("sums");
+        assert_eq!(sums.into_keys().collect::<Vec<_>>(), ["laptop"]);
+    }
+
+    #[test]
+    fn gateways_and_the_secrets_they_use_are_told() {
+        let (_directory, store) = started();
+        for (id, secret) in [(0, 1), (1, 1), (2, 2)] {
+            let call = OpenCall {
+                secret,
+                ..(*call(TODAY + id)).clone()
+            };
+            assert_eq!(store.open_call(Arc::new(call)).wait(), Ok(()));
+        }
+        let uses = store.reader().expect("a reader").secret_uses(7, 0);
+        let uses: Vec<_> = uses.expect("uses");
+        let told = uses
+            .iter()
+            .map(|used| (used.secret, used.last - TODAY, used.calls));
+        assert_eq!(told.collect::<Vec<_>>(), [(1, 1, 2), (2, 2, 1)]);
+    }
+
+    #[test]
+    fn old_rows_go_and_their_sums_stay() {
+        let (_directory, store) = started();
+        for id in [TODAY, TODAY + KEPT] {
+            store.settle_call(call(id), end(5));
+        }
+        let thinned =
+            store.command(|writer| writer.keep(|transaction| thin(transaction, TODAY + KEPT + 1)));
+        assert_eq!(thinned.wait(), Ok(false));
+        let reader = store.reader().expect("a reader");
+        assert_eq!(reader.calls(9, None, None).expect("calls").len(), 1);
+        let sums = reader.spend(SpendBy::User, 0, u64::MAX).expect("sums")["ann"];
+        assert_eq!(sums.calls, 2);
+    }
+}
