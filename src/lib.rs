@@ -49,6 +49,13 @@
 //! and, where a place has them, the zones of limits and caches, remembered logins and the state of
 //! peers: in parts with locks of their own, held for a look and never across a wait.
 //!
+//! # A call of a language model
+//!
+//! A location with `llm_gateway` reads the whole call ([`serve::gateway`]), looks at it without taking it
+//! apart ([`llm::wire`]), finds who may answer ([`llm::models`]) and whose key it is, reserves what it may
+//! cost and writes its row ([`llm::books`]). Then providers are asked one after the other, as peers are; the
+//! answer passes as it came or is said in the client's words, and what it told of its usage settles the row.
+//!
 //! # A certificate
 //!
 //! A server offers what stands in its slots ([`tls::slot`]). A slot is never empty: until there is a

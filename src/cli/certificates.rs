@@ -394,9 +394,12 @@ fn state(certificate: &Certificate) -> String {
     }
 }
 
-/// What is left, in days.
-fn left(certificate: &Certificate) -> String {
+/// What is left, in days, or what is left of the last one.
+fn left(certificate: &Certificate, now: Millis) -> String {
     match &certificate.served {
+        Some(served) if served.days_left == 0 && served.not_after > now => {
+            age((served.not_after - now) / 1000)
+        }
         Some(served) => format!("{} d", served.days_left),
         None => "–".to_owned(),
     }
@@ -458,7 +461,7 @@ fn table(listed: &Certificates, now: Millis) -> Table {
         table.row([
             names(certificate),
             state(certificate),
-            left(certificate),
+            left(certificate, now),
             next(certificate, now),
             certificate.source.name().to_owned(),
             or_none(served.map_or("", |it| &it.issuer)),

@@ -465,7 +465,7 @@ impl Walk<'_> {
                 self.told.status = Some(200);
                 self.step("content", "the page of metrics".to_owned(), None);
             }
-            Handler::Gateway => {
+            Handler::Gateway { .. } => {
                 self.told.target = "llm_gateway".to_owned();
                 self.step("content", "the gateway to language models".to_owned(), None);
             }

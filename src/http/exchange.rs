@@ -75,8 +75,8 @@ pub struct Secured {
     pub server: [u8; 16],
     /// What the client showed.
     pub certificate: Option<Box<ClientCertificate>>,
-    /// What its authority says against it, if it was asked (`ssl_ocsp`).
-    pub doubt: Option<&'static str>,
+    /// What its authority says of it (`ssl_ocsp`), the error against it; `None` if nobody was asked.
+    pub standing: Option<Result<(), &'static str>>,
     /// What is thought of it.
     pub judged: RefCell<Option<Judged>>,
 }
@@ -433,6 +433,8 @@ pub struct Exchange {
     pub upstream_trailers: Fields,
     /// What a cache did for it.
     pub caching: Caching,
+    /// What it is and came to as a call of a language model, if it is one.
+    pub call: Option<Box<ModelCall>>,
     /// The scheme of the last `proxy_pass` entered.
     pub proxy_scheme: Scheme,
     /// `$proxy_host` and `$proxy_port` of the last `proxy_pass` entered.
@@ -461,6 +463,40 @@ pub struct Exchange {
     pub passes_date: bool,
     /// Is HTTP/2 spoken with the client?
     pub is_http2: bool,
+}
+
+/// A call of a language model, as logs tell it. Empty texts are told as nothing.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct ModelCall {
+    /// The name of the key, never the key.
+    pub key: String,
+    /// From which gateway the client says it is.
+    pub gateway: String,
+    /// For whom the client says it asks.
+    pub user: String,
+    /// The model that was asked for.
+    pub model: String,
+    /// The provider that answered, with its own name for the model.
+    pub target: String,
+    /// All that were asked, each with what came of it.
+    pub attempts: String,
+    /// A word for its end: `ok`, or the code of an error.
+    pub outcome: String,
+    /// What it used, as the provider told or as it was estimated.
+    pub tokens: Option<CallTokens>,
+    /// What it cost in dollars; empty if that is not known.
+    pub cost: String,
+}
+
+/// Tokens of a call.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct CallTokens {
+    /// All that went in.
+    pub input: u64,
+    /// Of these, what a provider had in its cache.
+    pub cached: u64,
+    /// All that came out, thinking too.
+    pub output: u64,
 }
 
 impl Exchange {
@@ -519,6 +555,7 @@ impl Exchange {
             upstream_head: ResponseHead::default(),
             upstream_trailers: Fields::default(),
             caching: Caching::default(),
+            call: None,
             proxy_scheme: Scheme::default(),
             proxy_host: Vec::new(),
             proxy_port: Vec::new(),
@@ -618,6 +655,7 @@ impl Exchange {
         self.upstream_head.fields.bytes.clear();
         self.upstream_trailers.clear();
         self.caching.reset();
+        self.call = None;
         self.proxy_host.clear();
         self.proxy_port.clear();
         self.token = None;

@@ -13,7 +13,7 @@ use super::claims;
 use super::coding::Coding;
 use super::date;
 use super::exchange::{
-    Attempt, BanStatus, ClientFact, Connection, Exchange, LimitStatus, Secured, Slot,
+    Attempt, BanStatus, ClientFact, Connection, Exchange, LimitStatus, ModelCall, Secured, Slot,
 };
 use super::forwarded;
 use super::head::{Fields, Known, Method, Version};
@@ -697,6 +697,25 @@ fn write_core(core: Core, exchange: &Exchange, out: &mut Vec<u8>) -> bool {
         Core::UpstreamCacheStatus => {
             (exchange.caching.status).is_some_and(|status| append(out, status.name().as_bytes()))
         }
+        Core::LlmAttempts => of_call(exchange, |call| append_some(out, call.attempts.as_bytes())),
+        Core::LlmCachedTokens => of_call(exchange, |call| {
+            call.tokens
+                .is_some_and(|tokens| decimal(out, tokens.cached))
+        }),
+        Core::LlmCost => of_call(exchange, |call| append_some(out, call.cost.as_bytes())),
+        Core::LlmGateway => of_call(exchange, |call| append_some(out, call.gateway.as_bytes())),
+        Core::LlmInputTokens => of_call(exchange, |call| {
+            call.tokens.is_some_and(|tokens| decimal(out, tokens.input))
+        }),
+        Core::LlmKey => of_call(exchange, |call| append_some(out, call.key.as_bytes())),
+        Core::LlmModel => of_call(exchange, |call| append_some(out, call.model.as_bytes())),
+        Core::LlmOutcome => of_call(exchange, |call| append_some(out, call.outcome.as_bytes())),
+        Core::LlmOutputTokens => of_call(exchange, |call| {
+            call.tokens
+                .is_some_and(|tokens| decimal(out, tokens.output))
+        }),
+        Core::LlmTarget => of_call(exchange, |call| append_some(out, call.target.as_bytes())),
+        Core::LlmUser => of_call(exchange, |call| append_some(out, call.user.as_bytes())),
         Core::UpstreamBytesSent => attempts(exchange, out, |attempt, out| {
             decimal(out, attempt.bytes_sent)
         }),
@@ -704,6 +723,11 @@ fn write_core(core: Core, exchange: &Exchange, out: &mut Vec<u8>) -> bool {
             decimal(out, attempt.bytes_received)
         }),
     }
+}
+
+/// What is told of a call of a language model; nothing for another request.
+fn of_call(exchange: &Exchange, tell: impl FnOnce(&ModelCall) -> bool) -> bool {
+    exchange.call.as_deref().is_some_and(tell)
 }
 
 fn limit_status(status: Option<LimitStatus>, out: &mut Vec<u8>) -> bool {

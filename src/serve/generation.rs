@@ -169,7 +169,7 @@ impl Generation {
                     Handler::Files
                     | Handler::StubStatus
                     | Handler::Metrics(_)
-                    | Handler::Gateway => None,
+                    | Handler::Gateway { .. } => None,
                 },
             };
             debug_assert_eq!(
@@ -378,7 +378,7 @@ impl Generation {
             .collect()
     }
 
-    /// The certificates whose status is sent along, each once.
+    /// The certificates whose status is sent along, each once; that of others is not sent any more.
     pub fn staples(&self) -> Vec<Staple> {
         let mut staples: Vec<Staple> = Vec::new();
         for (server, terminator) in self.http.servers.iter().zip(&self.terminators) {
@@ -391,6 +391,12 @@ impl Generation {
                 if !staples.iter().any(|known| known.has_slot_of(&staple)) {
                     staples.push(staple);
                 }
+            }
+        }
+        let slots = self.terminators.iter().flatten().map(Terminator::slots);
+        for slot in slots.flatten() {
+            if !staples.iter().any(|staple| staple.is_of(slot)) {
+                slot.forget_status();
             }
         }
         staples

@@ -206,7 +206,7 @@ pub async fn accept(
             describe: client_certificate,
         })
     });
-    let mut doubt = None;
+    let mut standing = None;
     let secured = Secured {
         protocol: session.protocol_version().map_or("", openssl::version),
         cipher: (session.negotiated_cipher_suite())
@@ -221,28 +221,34 @@ pub async fn accept(
         early: secure.is_early(),
         server: terminator.map(Terminator::identity).unwrap_or_default(),
         certificate,
-        doubt: None,
+        standing: None,
         judged: RefCell::default(),
     };
     if let Some(standings) = terminator.and_then(Terminator::standings) {
         deadline.set(server.reading.header_timeout);
         let shown = secure.session().peer_certificates().unwrap_or_default();
         let clients = terminator.and_then(Terminator::clients);
-        let questions = clients.map(|clients| clients.questions(shown, clock::unix()));
+        let questions = clients.and_then(|clients| clients.questions(shown, clock::unix()));
         let tell = |problem: &str| {
             error_log::report(
                 Level::Error,
                 format_args!("{problem} while requesting certificate status"),
             );
         };
-        let mut asking = pin!(standings.doubt(questions.unwrap_or_default(), tell));
-        let asked = deadline
-            .guard(|context| asking.as_mut().poll(context))
-            .await;
-        // Who does not answer in time says no better than who does not answer.
-        doubt = asked.unwrap_or(Some(standing::UNASKED));
+        if let Some(questions) = questions {
+            let mut asking = pin!(standings.doubt(questions, tell));
+            let asked = deadline
+                .guard(|context| asking.as_mut().poll(context))
+                .await;
+            // Who does not answer in time says no better than who does not answer.
+            let doubt = asked.unwrap_or(Some(standing::UNASKED));
+            standing = Some(doubt.map_or(Ok(()), Err));
+        }
     }
-    connection.secured = Some(Rc::new(Secured { doubt, ..secured }));
+    connection.secured = Some(Rc::new(Secured {
+        standing,
+        ..secured
+    }));
     let stream = Stream::Secure(Box::new(secure));
     Some(match is_http2 {
         true => Accepted::Http2(stream),
@@ -333,8 +339,12 @@ pub fn check_client(local: &Local, exchange: &Exchange) -> Result<(), u16> {
     if known != Some(clients.serial) {
         let chain = secured.certificate.iter().flat_map(|shown| &shown.chain);
         let chain: Vec<_> = chain.map(|shown| CertificateDer::from(&**shown)).collect();
-        let verdict = match (clients.judge(&chain, clock::unix()), secured.doubt) {
-            (Verdict::Good, Some(doubt)) => Verdict::Bad(doubt),
+        let verdict = match (clients.judge(&chain, clock::unix()), secured.standing) {
+            (Verdict::Good, Some(Err(doubt))) => Verdict::Bad(doubt),
+            // Its authority is trusted since the handshake only.
+            (Verdict::Good, None) if terminator.standings().is_some() => {
+                Verdict::Bad(standing::UNASKED)
+            }
             (verdict, _) => verdict,
         };
         let (status, why) = match clients.admit(verdict) {

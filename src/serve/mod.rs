@@ -345,7 +345,9 @@ async fn enter_location(
                 Err(error) => client_failed(local, exchange, downstream, &error),
             }
         }
-        Handler::Gateway => gateway::answer(local, exchange, downstream).await,
+        Handler::Gateway { for_anybody } => {
+            gateway::answer(local, exchange, downstream, *for_anybody).await
+        }
         Handler::StubStatus => {
             if !matches!(exchange.method, Method::Get | Method::Head) {
                 return Next::Fail(405);

@@ -199,13 +199,11 @@ impl Clients {
     }
 
     /// What can be asked about a client that showed these certificates, its own first: about it and
-    /// each between it and the authority, in this order. Nothing if it is not good anyway.
-    pub fn questions(&self, shown: &[CertificateDer<'_>], now: Duration) -> Vec<Asked> {
-        let Some((own, others)) = shown.split_first() else {
-            return Vec::new();
-        };
+    /// each between it and the authority, in this order. `None` if it is not good anyway.
+    pub fn questions(&self, shown: &[CertificateDer<'_>], now: Duration) -> Option<Vec<Asked>> {
+        let (own, others) = shown.split_first()?;
         if self.judge(shown, now) != Verdict::Good {
-            return Vec::new();
+            return None;
         }
         let questions = self.find_path(own, others, now, |path| {
             let end: &webpki::Cert<'_> = path.end_entity();
@@ -232,7 +230,7 @@ impl Clients {
                 .collect()
         });
         // One that is trusted as it is leads nowhere.
-        questions.unwrap_or_default()
+        Some(questions.unwrap_or_default())
     }
 
     fn find_path<T>(

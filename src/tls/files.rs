@@ -203,7 +203,7 @@ impl Entry {
         match material::load(&pair.certificate, &pair.key, pair.passwords.as_deref()) {
             Ok(material) => {
                 state.trouble = None;
-                self.slot.put(Held::new(material.certified_key()));
+                self.slot.put_again(material.certified_key());
                 Ok(material.warnings)
             }
             Err(error) => {

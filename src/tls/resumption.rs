@@ -145,6 +145,8 @@ pub fn identity(server: &Server, tls: &ServerTls) -> Identity {
         add(listen.to_string().as_bytes());
     }
     add(&[tls.verify_client as u8]);
+    // About whom nobody was asked then is asked about now.
+    add(&[u8::from(tls.client_status.is_some())]);
     for (path, _) in [&tls.client_authorities, &tls.trusted]
         .into_iter()
         .flatten()

@@ -79,6 +79,30 @@ impl Slot {
         *self.held.write() = Arc::new(held);
     }
 
+    /// Puts a certificate in its place that was read again. The status of one that is the same holds on:
+    /// who asks for it need not be waited for.
+    pub fn put_again(&self, certified: Arc<CertifiedKey>) {
+        let before = Arc::clone(&self.held().certified);
+        let is_same = before.cert.first() == certified.cert.first();
+        self.put(Held::new(match &before.ocsp {
+            Some(status) if is_same => Arc::new(CertifiedKey {
+                ocsp: Some(status.clone()),
+                ..CertifiedKey::clone(&certified)
+            }),
+            _ => certified,
+        }));
+    }
+
+    /// Sends no status along any more.
+    pub fn forget_status(&self) {
+        let held = self.held();
+        if held.certified.ocsp.is_some()
+            && let Some(certificate) = held.certified.cert.first()
+        {
+            self.staple(certificate, None);
+        }
+    }
+
     /// Sends this status along with the certificate, or none, if it is still this one.
     pub fn staple(&self, certificate: &[u8], status: Option<&[u8]>) {
         let mut held = self.held.write();

@@ -74,6 +74,11 @@ impl Staple {
         staples.collect()
     }
 
+    /// Is it about the certificate of this slot?
+    pub fn is_of(&self, slot: &Arc<Slot>) -> bool {
+        Arc::ptr_eq(&self.slot, slot)
+    }
+
     /// Is it about the same certificate?
     pub fn has_slot_of(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.slot, &other.slot)

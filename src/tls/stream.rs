@@ -25,8 +25,9 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use crate::conf::typed::listen::Address;
 use crate::net;
 
-/// Plaintext that is encrypted in one go: four records.
-const WRITE: usize = 64 << 10;
+/// Plaintext that is encrypted in one go: as much as ever waits at once. A rest would be a small
+/// record and a system call of its own.
+const WRITE: usize = 272 << 10;
 /// What rustls reads at once, which it keeps for as long as the connection lives.
 const READ: usize = 4 << 10;
 /// What is read at once while much comes: two whole records.

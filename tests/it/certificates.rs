@@ -13,6 +13,7 @@ use openclaw::tls::pem;
 use rcgen::{CertificateParams, KeyPair, date_time_ymd};
 
 use crate::support::certificate::{Authority, Pair};
+use crate::support::process_tree::process_tree;
 use crate::support::server::{Server, Setup, eventually};
 use crate::support::tls_client::Handshaker;
 
@@ -566,13 +567,8 @@ fn keys_of_root_are_read_again_after_the_rights_of_root_are_gone() {
     let said = server.said();
     assert!(!said.contains("permission denied"), "{said}");
     // Nobody is left behind, however it ends.
-    let child = |pid: i32| {
-        let path = format!("/proc/{pid}/task/{pid}/children");
-        let children = fs::read_to_string(path).unwrap_or_default();
-        children.trim().parse::<i32>().ok()
-    };
-    let pid = server.read("server.pid").trim().parse().expect("a number");
-    let keeper = child(pid).expect("somebody opens the files");
+    let tree = process_tree(server.pid()).processes;
+    let keeper = tree.get(1).expect("somebody opens the files");
     let status = fs::read_to_string(format!("/proc/{keeper}/status")).expect("procfs");
     let line = |name: &str| status.lines().find(|line| line.starts_with(name));
     let capabilities = line("CapEff:").expect("Linux shows it");

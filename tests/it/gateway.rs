@@ -1,5 +1,8 @@
 //! `llm_gateway`: calls of language models, to providers that do what the model's name says.
 
+use std::path::Path;
+use std::process::{Command, Output};
+
 use serde_json::{Value, json};
 
 use crate::support::backend::Backend;
@@ -15,8 +18,11 @@ fn gateway(openai: &Backend, anthropic: &Backend, models: &str) -> Server {
          llm_provider two {{ api anthropic; base_url http://%TWO%; api_key file:%PREFIX%/two.key;
             header X-Team blue; }}
          llm_provider gone {{ base_url http://127.0.0.1:%NOBODY%/v1; }}
+         log_format calls '$llm_key|$llm_model|$llm_target|$llm_outcome|$llm_input_tokens|$llm_cached_tokens|$llm_output_tokens|$llm_cost|$llm_attempts';
          {models}
-         server {{ listen %LISTEN1%; location /v1/ {{ llm_gateway; }} location /below/ {{ llm_gateway; }} }}"
+         server {{ listen %LISTEN1%; access_log calls.log calls;
+            location /v1/ {{ llm_gateway anybody; }} location /below/ {{ llm_gateway anybody; }}
+            location /keys/ {{ llm_gateway; }} }}"
     ))
     .set("ONE", openai.address())
     .set("TWO", anthropic.address())
@@ -309,4 +315,260 @@ fn a_client_that_leaves_ends_the_call_at_its_provider() {
     assert_eq!(one.open(), 1);
     drop(client);
     eventually("the provider is let go", || (one.open() == 0).then_some(()));
+}
+
+/// The lines that the access log has, once there are so many.
+fn logged(server: &Server, count: usize) -> Vec<String> {
+    eventually("the log", || {
+        let log = std::fs::read_to_string(server.site().prefix.join("calls.log")).ok()?;
+        let lines: Vec<String> = log.lines().map(str::to_owned).collect();
+        (lines.len() >= count).then_some(lines)
+    })
+}
+
+#[test]
+fn logs_tell_what_a_call_used_and_cost() {
+    let (one, two) = (model::openai(), model::anthropic());
+    let server = gateway(
+        &one,
+        &two,
+        "llm_model chat { target one/status-500; target two/say; }",
+    );
+    for stream in [false, true] {
+        let answer = chat(&server, "chat", json!({ "stream": stream }));
+        assert_eq!(answer.status, 200, "{}", answer.text());
+    }
+    assert_eq!(chat(&server, "nothing", json!({})).status, 404);
+    let lines = logged(&server, 3);
+    for line in &lines[..2] {
+        assert!(line.starts_with("-|chat|two/say|ok|9|4|12|-|"), "{line}");
+    }
+}
+
+#[test]
+fn calls_are_said_in_the_words_of_the_provider_and_answered_in_the_clients() {
+    let (one, two) = (model::openai(), model::anthropic());
+    let server = gateway(&one, &two, "");
+    let answer = chat(&server, "two/say", json!({ "seed": 7 }));
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    assert_eq!(
+        read(&answer)["choices"][0]["message"]["content"],
+        WORDS.concat()
+    );
+    assert_eq!(read(&answer)["usage"]["prompt_tokens"], 9);
+    assert_eq!(answer.value("x-openclaw-dropped"), Some("seed"));
+    let streamed = chat(&server, "two/say", json!({ "stream": true }));
+    assert_eq!(said(&streamed), WORDS.concat());
+    let tool = chat(
+        &server,
+        "two/tool",
+        json!({ "tools": [{ "type": "function",
+        "function": { "name": "weather", "parameters": { "type": "object", "properties": {} } } }] }),
+    );
+    let call = &read(&tool)["choices"][0]["message"]["tool_calls"][0]["function"];
+    assert_eq!(call["name"], "weather", "{}", tool.text());
+
+    let message = json!({ "model": "one/say", "max_tokens": 100,
+        "messages": [{ "role": "user", "content": "Hello?" }] });
+    let answer = post(
+        &server,
+        "/v1/messages",
+        "anthropic-version: 2023-06-01\r\n",
+        &message,
+    );
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    assert_eq!(read(&answer)["content"][0]["text"], WORDS.concat());
+    assert_eq!(read(&answer)["usage"]["cache_read_input_tokens"], 4);
+    let asked = one.seen();
+    let head = &asked.last().expect("asked").head;
+    assert_eq!(head.line, "POST /v1/chat/completions HTTP/1.1");
+    assert_eq!(head.value("anthropic-version"), None);
+    let mut streamed = message.clone();
+    streamed["stream"] = json!(true);
+    let text = post(&server, "/v1/messages", "", &streamed).text();
+    assert!(
+        text.contains("event: message_stop") && text.contains("\"text\":\"Hel\""),
+        "{text}"
+    );
+}
+
+/// What the program says to these words; they must succeed.
+fn openclaw(server: &Server, words: &[&str]) -> String {
+    // The daemon begins to answer before its store is open.
+    let output = eventually("the store is open", || {
+        let output = ask_openclaw(server, words);
+        let said = String::from_utf8_lossy(&output.stderr);
+        (!said.contains("being opened")).then_some(output)
+    });
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(
+        output.status.success(),
+        "{words:?}: {said}{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    said
+}
+
+fn ask_openclaw(server: &Server, words: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_openclaw"))
+        .args(words)
+        .arg("--socket")
+        .arg(server.site().prefix.join("state/control.sock"))
+        .output()
+        .expect("the program must be there")
+}
+
+/// A new key, as `key add` with these words prints it.
+fn key(server: &Server, name: &str, words: &[&str]) -> String {
+    let words = [&["key", "add", name, "--print-config", "env"], words].concat();
+    let said = openclaw(server, &words);
+    let start = said.find("oc-").expect("a secret");
+    let is_of_it = |letter: char| letter.is_ascii_alphanumeric() || letter == '-';
+    said[start..]
+        .chars()
+        .take_while(|letter| is_of_it(*letter))
+        .collect()
+}
+
+/// A call with a key; the location asks for one.
+fn keyed(server: &Server, key: &str, model: &str) -> Answer {
+    let call = json!({ "model": model, "max_tokens": 20,
+        "messages": [{ "role": "user", "content": "Hello?" }] });
+    let fields = format!("Authorization: Bearer {key}\r\n");
+    post(server, "/keys/v1/chat/completions", &fields, &call)
+}
+
+#[test]
+fn a_key_lets_in_and_its_calls_stand_in_the_ledger() {
+    let (one, two) = (model::openai(), model::anthropic());
+    let server = gateway(&one, &two, "llm_model gpt-4o { target one/say; }");
+    let secret = key(&server, "laptop", &["--models", "gpt-4o,one/*"]);
+    let none = keyed(&server, "oc-nobody-knows-this-one", "gpt-4o");
+    assert_eq!(
+        (none.status, &read(&none)["error"]["code"]),
+        (401, &json!("invalid_api_key"))
+    );
+    assert_eq!(one.seen().len(), 0);
+    for _ in 0..3 {
+        assert_eq!(keyed(&server, &secret, "gpt-4o").status, 200);
+    }
+    assert_eq!(keyed(&server, &secret, "one/status-500").status, 500);
+    let other = keyed(&server, &secret, "two/say");
+    assert_eq!(
+        (other.status, &read(&other)["error"]["code"]),
+        (403, &json!("model_not_allowed"))
+    );
+    let spent = eventually("four calls are settled", || {
+        let spent = openclaw(&server, &["spend", "--by", "key", "--json"]);
+        let spent: Value = serde_json::from_str(&spent).expect("JSON");
+        (spent["total"]["calls"].as_u64() >= Some(5)).then_some(spent)
+    });
+    assert_eq!(spent["rows"][0]["name"], "laptop", "{spent}");
+    openclaw(&server, &["key", "revoke", "laptop"]);
+    let gone = keyed(&server, &secret, "gpt-4o");
+    assert_eq!(
+        (gone.status, &read(&gone)["error"]["code"]),
+        (401, &json!("key_revoked"))
+    );
+}
+
+#[test]
+fn a_limit_of_a_key_is_told_with_what_is_left() {
+    let (one, two) = (model::openai(), model::anthropic());
+    let server = gateway(&one, &two, "");
+    let secret = key(&server, "ci", &["--rpm", "2"]);
+    let first = keyed(&server, &secret, "one/say");
+    assert_eq!(
+        first.value("x-ratelimit-limit-requests"),
+        Some("2"),
+        "{}",
+        first.text()
+    );
+    assert_eq!(keyed(&server, &secret, "one/say").status, 200);
+    let over = keyed(&server, &secret, "one/say");
+    assert_eq!(
+        (over.status, &read(&over)["error"]["code"]),
+        (429, &json!("rate_limit_exceeded"))
+    );
+    assert!(over.value("Retry-After").is_some());
+}
+
+#[test]
+fn the_models_are_listed_that_a_key_may_use() {
+    let (one, two) = (model::openai(), model::anthropic());
+    let models = "llm_model gpt-4o { target one/say; } llm_model other { target two/say; }";
+    let server = gateway(&one, &two, models);
+    let secret = key(&server, "narrow", &["--models", "gpt-*"]);
+    let list = |path: &str, fields: &str| {
+        let request = format!("GET {path} HTTP/1.1\r\nHost: a\r\n{fields}\r\n");
+        server.connect(1).ask(&request)
+    };
+    let all = read(&list("/v1/models", ""));
+    assert_eq!(all["data"][1]["id"], "other", "{all}");
+    let narrow = list("/keys/v1/models", &format!("x-api-key: {secret}\r\n"));
+    assert_eq!(
+        read(&narrow)["data"].as_array().map(Vec::len),
+        Some(1),
+        "{}",
+        narrow.text()
+    );
+    assert_eq!(list("/keys/v1/models", "").status, 401);
+    let count =
+        json!({ "model": "gpt-4o", "messages": [{ "role": "user", "content": "Hello, you?" }] });
+    let counted = post(
+        &server,
+        "/v1/messages/count_tokens",
+        "anthropic-version: 2023-06-01\r\n",
+        &count,
+    );
+    assert!(
+        read(&counted)["input_tokens"].as_u64() > Some(0),
+        "{}",
+        counted.text()
+    );
+}
+
+/// Runs one of the scripts that use an official library, with the Python that has them.
+fn library(script: &str, base: &str, key: &str) {
+    let python = std::env::var("OPENCLAW_TEST_PYTHON").unwrap_or_else(|_| "python3".to_owned());
+    let script = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/llm")
+        .join(script);
+    let output = Command::new(python)
+        .arg(script)
+        .args([base, key])
+        .env_remove("HTTP_PROXY")
+        .env_remove("http_proxy")
+        .output()
+        .expect("Python must be there");
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(
+        said.trim() == "well",
+        "{said}{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+}
+
+#[test]
+fn the_library_of_openai_works_with_both_kinds_of_providers() {
+    let (one, two) = (model::openai(), model::anthropic());
+    let server = gateway(&one, &two, "");
+    let secret = key(&server, "sdk", &[]);
+    library(
+        "sdk_openai.py",
+        &format!("http://127.0.0.1:{}/keys/v1", server.port(1)),
+        &secret,
+    );
+}
+
+#[test]
+fn the_library_of_anthropic_works_with_both_kinds_of_providers() {
+    let (one, two) = (model::openai(), model::anthropic());
+    let server = gateway(&one, &two, "");
+    let secret = key(&server, "sdk", &[]);
+    library(
+        "sdk_anthropic.py",
+        &format!("http://127.0.0.1:{}/keys", server.port(1)),
+        &secret,
+    );
 }

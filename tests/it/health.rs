@@ -584,3 +584,51 @@ fn no_get_fails_when_one_of_three_backends_is_killed() {
         server.said().contains("is unhealthy").then_some(())
     });
 }
+
+#[test]
+fn checks_share_a_connection_for_as_long_as_they_are_told_to() {
+    let watched = Watched::start("one");
+    let check = "health_check uri=/health interval=20ms keepalive_time=1h;";
+    let server = two(&watched, &watched, "", check).start();
+    eventually("it was checked some times", || {
+        (watched.checks.load(Ordering::SeqCst) >= 6).then_some(())
+    });
+    drop(server);
+    let seen = watched.backend.seen();
+    let checks = seen
+        .iter()
+        .filter(|seen| seen.head.line.contains("/health"));
+    let connections: std::collections::BTreeSet<usize> =
+        checks.map(|check| check.connection).collect();
+    // Two lines of one address.
+    assert!(connections.len() <= 2, "{connections:?}");
+}
+
+#[test]
+fn a_peer_is_checked_when_somebody_says_so() {
+    let (one, other) = (Watched::start("one"), Watched::start("two"));
+    let server = two(&one, &other, "", "health_check uri=/health interval=1d;").start();
+    let _control = crate::control::Control::of(&server);
+    eventually("each was checked at the start", || {
+        let checks = |watched: &Watched| watched.checks.load(Ordering::SeqCst);
+        (checks(&one) == 1 && checks(&other) == 1).then_some(())
+    });
+    other.set(false);
+    let output = std::process::Command::new(env!("CARGO_BIN_EXE_openclaw"))
+        .args([
+            "backends",
+            "check",
+            "app",
+            &other.backend.address().to_string(),
+        ])
+        .arg("--socket")
+        .arg(server.site().prefix.join("state/control.sock"))
+        .output()
+        .expect("the program must be there");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}");
+    eventually("it was checked and taken out", || {
+        (other.checks.load(Ordering::SeqCst) >= 2 && who(&server, 6) == ["one"]).then_some(())
+    });
+    assert_eq!(one.checks.load(Ordering::SeqCst), 1);
+}

@@ -68,6 +68,14 @@ fn a_client_that_floods_is_told_to_calm_down() {
             request("POST", "/passed/x", &[("content-length", "9")]),
         )
     };
+    let malformed_upload = |stream: u32| {
+        frame(
+            HEADERS,
+            OPEN,
+            stream,
+            request("POST", "/passed/x", &[("x", " y")]),
+        )
+    };
     // One field of nearly 4 KiB goes to the table, and is named again and again.
     let mut bomb = get("/own", &[]);
     bomb.extend([0x40, 1, b'x', 0x7f]);
@@ -94,6 +102,39 @@ fn a_client_that_floods_is_told_to_calm_down() {
         (
             "rapid reset",
             streams(|stream| [ask(stream, "/passed/x"), reset(stream, CANCEL)].concat()),
+        ),
+        // Resets that the client brings about without sending any (CVE-2025-8671).
+        (
+            "resets by WINDOW_UPDATE of 0",
+            streams(|stream| [ask(stream, "/passed/x"), window_update(stream, 0)].concat()),
+        ),
+        (
+            "resets by windows beyond the largest",
+            streams(|stream| [ask(stream, "/passed/x"), window_update(stream, u32::MAX)].concat()),
+        ),
+        (
+            "resets by DATA behind the end",
+            streams(|stream| [ask(stream, "/passed/x"), frame(DATA, 0, stream, b"x")].concat()),
+        ),
+        (
+            "resets by HEADERS behind the end",
+            streams(|stream| [ask(stream, "/passed/x"), ask(stream, "/passed/x")].concat()),
+        ),
+        (
+            "resets by more DATA than the length says",
+            streams(|stream| {
+                let upload = request("POST", "/passed/x", &[("content-length", "1")]);
+                let head = frame(HEADERS, OPEN, stream, upload);
+                [head, frame(DATA, 0, stream, b"xx")].concat()
+            }),
+        ),
+        (
+            "DATA of a stream that was reset",
+            [malformed_upload(1), frame(DATA, 0, 1, b"x").repeat(20_000)].concat(),
+        ),
+        (
+            "SETTINGS of many settings",
+            settings(&[(INITIAL_WINDOW_SIZE, 1000); 2000]).repeat(50),
         ),
         ("malformed requests", streams(malformed)),
         ("streams beyond the limit", streams(refused)),
@@ -576,6 +617,27 @@ fn a_websocket_that_the_peer_refuses_is_answered_as_it_says() {
         );
         assert_eq!(frames.status_of(3, "/own"), Some(200));
     }
+}
+
+/// The bytes of a tunnel are no body, whatever length the client tells: a peer that waited for one
+/// would take the beginning of the next request for it.
+#[test]
+fn a_length_told_for_a_tunnel_does_not_reach_the_peer() {
+    let backend = Backend::start();
+    let Some(server) = start(&backend, "") else {
+        return;
+    };
+    let mut frames = Frames::connect(server.port(1));
+    let more = [("content-length", "5"), ("x-answer", "status=403 text=no")];
+    frames.send(connect_request("/tunnel", &more));
+    assert_eq!(frames.until_end_of(1).status(1), Some(403));
+    assert_eq!(frames.status_of(3, "/passed/x"), Some(200));
+    for seen in backend.seen() {
+        let told = seen.head.value("Content-Length");
+        assert!(matches!(told, None | Some("0")), "{:?}", seen.head);
+        assert!(seen.body.is_empty());
+    }
+    assert_eq!(backend.seen().len(), 2);
 }
 
 #[test]

@@ -25,6 +25,7 @@ mod grpc;
 mod health;
 mod hop_by_hop;
 mod http2;
+mod http2_bodies;
 mod http2_conformance;
 mod http2_limits;
 mod install;

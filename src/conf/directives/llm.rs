@@ -8,8 +8,14 @@ const PROVIDER: Contexts = Contexts::LLM_PROVIDER;
 const MODEL: Contexts = Contexts::LLM_MODEL;
 
 pub(super) const ROWS: &[Directive] = &[
-    row(LLM, "llm_gateway", Contexts::LOCATION, &[])
-        .help("answers calls of language models, in the words of whichever API they come in"),
+    row(
+        LLM,
+        "llm_gateway",
+        Contexts::LOCATION,
+        &[OneOf(&["anybody"])],
+    )
+    .takes(0, 1)
+    .help("answers calls of language models for those with a key, or for `anybody`"),
     row(LLM, "llm_provider", Contexts::HTTP, &[Text])
         .block(PROVIDER)
         .many()

@@ -377,7 +377,10 @@ pub enum Handler {
     /// `metrics`
     Metrics(MetricsFormat),
     /// `llm_gateway`
-    Gateway,
+    Gateway {
+        /// Nobody needs a key.
+        for_anybody: bool,
+    },
 }
 
 /// The argument of `metrics`.

@@ -15,11 +15,13 @@
 //! | HEADERS | − 2 |
 //! | RST_STREAM | − 10 |
 //! | SETTINGS, GOAWAY | − 20 |
+//! | every 8 settings in one frame | − 1 |
 //! | PING, DATA without a byte of content | − 2 |
 //! | CONTINUATION | − 5 |
 //! | WINDOW_UPDATE, PRIORITY, kinds we do not know | − 1 |
 //! | a stream that we have to reset | − 10 |
-//! | DATA with content | nothing: flow control bounds it |
+//! | DATA of a stream that we have reset | − 1 |
+//! | other DATA with content | nothing: flow control bounds it |
 
 use super::frame::Kind;
 
@@ -103,6 +105,10 @@ pub fn price(kind: Kind) -> u32 {
 
 /// What DATA without a byte of content costs; the end of a body is work.
 pub const EMPTY_DATA_COSTS: u32 = 2;
+/// What DATA costs that comes for a stream which we have reset: some may have been on its way.
+pub const LATE_DATA_COSTS: u32 = 1;
+/// So many settings in one frame cost a point.
+pub const SETTINGS_PER_POINT: u32 = 8;
 
 #[cfg(test)]
 mod tests {

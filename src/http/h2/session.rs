@@ -17,14 +17,19 @@ use super::frame::{
 };
 use super::hpack::decoder::{Decoder, is_value};
 use super::hpack::encoder::Encoder;
-use super::points::{self, EMPTY_DATA_COSTS, PIECE_EARNS, Points, RESET_COSTS};
+use super::out::Out;
+use super::points::{
+    self, EMPTY_DATA_COSTS, LATE_DATA_COSTS, PIECE_EARNS, Points, RESET_COSTS, SETTINGS_PER_POINT,
+};
 use super::request::{self, Asks, HeadBuilder, HeadError};
 use crate::http::buffer;
 use crate::http::h1::parse::{HeadLimits, RequestError};
 use crate::http::head::{Fields, Known, RequestHead};
 
-/// What waits to be written before streams have to wait with their bodies.
-const MOST_OUT: usize = 64 << 10;
+/// What waits to be written before streams have to wait with their bodies: several of them share a
+/// write, and the line of the log that each leaves behind. With the answers of three streams in one
+/// write, one of 64 KiB costs a sixth less than alone.
+const MOST_OUT: usize = 192 << 10;
 /// The window of a connection, in windows of a stream: what all streams together may send before it
 /// is read. One body that nobody reads must not keep the others from coming.
 const WINDOWS: u32 = 2;
@@ -163,8 +168,8 @@ impl Default for Stream {
 /// A connection.
 #[derive(Debug)]
 pub struct Session {
-    /// Frames to be written, from the first byte on.
-    pub out: Vec<u8>,
+    /// Frames to be written.
+    pub out: Out,
     /// Places of streams that have begun since the caller looked.
     pub begun: Vec<usize>,
     /// Places of streams whose exchange has to look: something came, they were reset, or may send on.
@@ -198,6 +203,11 @@ pub struct Session {
     owed: u32,
     /// What the client wants the window of a stream to begin with.
     first_window: i64,
+    /// The place of the stream that was the last to send a piece of a body.
+    last_sender: usize,
+    /// A stream has had to wait for the socket since those that wait were last to look again.
+    has_refused: bool,
+    first_place: usize,
     has_said_goodbye: bool,
     /// Requests that came behind our goodbye.
     late: usize,
@@ -210,7 +220,7 @@ impl Session {
     /// A connection of which nothing was read yet. Our SETTINGS are to be written.
     pub fn new(limits: Limits, now: u64) -> Self {
         let mut session = Self {
-            out: buffer::take_small(),
+            out: Out::default(),
             begun: Vec::new(),
             changed: Vec::new(),
             points: Points::new(now),
@@ -233,6 +243,9 @@ impl Session {
             room: i64::from(USUAL_WINDOW),
             owed: 0,
             first_window: i64::from(USUAL_WINDOW),
+            last_sender: 0,
+            has_refused: false,
+            first_place: 0,
             has_said_goodbye: false,
             late: 0,
             has_heard_goodbye: false,
@@ -249,7 +262,8 @@ impl Session {
             (ENABLE_CONNECT_PROTOCOL, 1),
         ];
         let room = session.most_room();
-        let out = &mut session.out;
+        let out = &mut session.out.bytes;
+        buffer::ensure(out);
         FrameHead {
             length: 6 * settings.len(),
             kind: Kind::SETTINGS,
@@ -306,7 +320,7 @@ impl Session {
         self.block_bytes = Vec::new();
         self.builder = HeadBuilder::default();
         self.decoder.rest();
-        buffer::release(&mut self.out);
+        self.out.rest();
     }
 
     /// Is the client in the middle of something that must come to its end before anything else can
@@ -537,7 +551,7 @@ impl Session {
             self.skip(block)?;
             self.ignore(number);
             push_number(
-                &mut self.out,
+                &mut self.out.bytes,
                 Kind::RST_STREAM,
                 number,
                 Code::RefusedStream as u32,
@@ -612,12 +626,13 @@ impl Session {
             Some(place) if !self.streams[place].is_gone => place,
             _ => {
                 self.give_room(payload.len() as u32);
+                // The window of the connection is given back at once, and so bounds nothing here.
                 if self.ignored.contains(&head.stream) {
-                    return Ok(());
+                    return self.charge(Kind::DATA, LATE_DATA_COSTS);
                 }
                 self.ignore(head.stream);
                 let code = Code::StreamClosed as u32;
-                push_number(&mut self.out, Kind::RST_STREAM, head.stream, code);
+                push_number(&mut self.out.bytes, Kind::RST_STREAM, head.stream, code);
                 return self.charge(Kind::DATA, RESET_COSTS);
             }
         };
@@ -667,7 +682,7 @@ impl Session {
         stream.owed += count;
         if !stream.has_ended && !stream.is_gone && stream.owed > self.limits.window / 2 {
             push_number(
-                &mut self.out,
+                &mut self.out.bytes,
                 Kind::WINDOW_UPDATE,
                 stream.number,
                 stream.owed,
@@ -681,7 +696,7 @@ impl Session {
     fn give_room(&mut self, count: u32) {
         self.owed += count;
         if self.owed > self.most_room() / 2 {
-            push_number(&mut self.out, Kind::WINDOW_UPDATE, 0, self.owed);
+            push_number(&mut self.out.bytes, Kind::WINDOW_UPDATE, 0, self.owed);
             self.room += i64::from(self.owed);
             self.owed = 0;
         }
@@ -716,6 +731,8 @@ impl Session {
         if is_answer {
             return Ok(());
         }
+        // Each may change the windows of all streams.
+        self.charge(Kind::SETTINGS, settings.len() as u32 / SETTINGS_PER_POINT)?;
         for &[a, b, value @ ..] in settings {
             let value = u32::from_be_bytes(value);
             match u16::from_be_bytes([a, b]) {
@@ -755,7 +772,7 @@ impl Session {
             flags: ACK,
             stream: 0,
         }
-        .write(&mut self.out);
+        .write(&mut self.out.bytes);
         self.unblock();
         Ok(())
     }
@@ -774,8 +791,8 @@ impl Session {
                 flags: ACK,
                 stream: 0,
             }
-            .write(&mut self.out);
-            self.out.extend_from_slice(payload);
+            .write(&mut self.out.bytes);
+            self.out.bytes.extend_from_slice(payload);
         } else if payload == GOODBYE && self.has_said_goodbye && !self.has_heard_goodbye {
             self.has_heard_goodbye = true;
             self.go_away(Code::NoError);
@@ -825,6 +842,10 @@ impl Session {
 
     /// Streams that wait to send look again.
     pub fn unblock(&mut self) {
+        self.first_place = match std::mem::take(&mut self.has_refused) {
+            true => self.last_sender + 1,
+            false => 0,
+        };
         for &(_, place) in &self.places {
             if std::mem::take(&mut self.streams[place].is_blocked) {
                 self.changed.push(place);
@@ -848,7 +869,7 @@ impl Session {
         stream.is_gone = true;
         self.open -= 1;
         let number = stream.number;
-        push_number(&mut self.out, Kind::RST_STREAM, number, code as u32);
+        push_number(&mut self.out.bytes, Kind::RST_STREAM, number, code as u32);
         self.ignore(number);
     }
 
@@ -954,7 +975,7 @@ impl Session {
         }
         stream.has_sent_end |= is_last;
         let number = stream.number;
-        let out = &mut self.out;
+        let out = &mut self.out.bytes;
         buffer::ensure(out);
         let start = out.len();
         out.extend_from_slice(&[0; HEAD]);
@@ -1012,7 +1033,7 @@ impl Session {
         if stream.is_gone {
             return Err(Gone);
         }
-        buffer::ensure(&mut self.out);
+        buffer::ensure(&mut self.out.bytes);
         let mut sent = 0;
         let mut result = Sent::All;
         while sent < bytes.len() || (is_last && !stream.has_sent_end) {
@@ -1035,20 +1056,72 @@ impl Session {
                 flags: u8::from(ends) * END_STREAM,
                 stream: stream.number,
             }
-            .write(&mut self.out);
-            self.out.extend_from_slice(&rest[..count]);
+            .write(&mut self.out.bytes);
+            self.out.bytes.extend_from_slice(&rest[..count]);
             stream.window -= count as i64;
             self.window -= count as i64;
             sent += count;
         }
         stream.is_blocked |= result != Sent::All;
+        self.has_refused |= result == Sent::Socket;
         if sent > 0 {
+            self.last_sender = place;
             if result == Sent::All {
                 self.points.earn(PIECE_EARNS);
             }
             self.points.earn_bytes(sent);
         }
         Ok((sent, result))
+    }
+
+    /// Sends what a buffer holds from `start` on, all of it, and takes the buffer for that. `false`,
+    /// and nothing has happened, if there is no room for all of it or it is so short that
+    /// [`Session::send_data`] costs less.
+    pub fn send_buffer(
+        &mut self,
+        place: usize,
+        body: &mut Vec<u8>,
+        start: usize,
+        is_last: bool,
+    ) -> Result<bool, Gone> {
+        let stream = &mut self.streams[place];
+        if stream.is_gone {
+            return Err(Gone);
+        }
+        let length = body.len() - start;
+        if !Out::is_worth_keeping(body, length)
+            || length as i64 > stream.window.min(self.window)
+            || self.out.len() >= MOST_OUT
+        {
+            return Ok(false);
+        }
+        buffer::ensure(&mut self.out.bytes);
+        for from in (start..body.len()).step_by(MOST_PAYLOAD) {
+            let end = body.len().min(from + MOST_PAYLOAD);
+            FrameHead {
+                length: end - from,
+                kind: Kind::DATA,
+                flags: u8::from(is_last && end == body.len()) * END_STREAM,
+                stream: stream.number,
+            }
+            .write(&mut self.out.bytes);
+            self.out.push_piece(from, end);
+        }
+        self.out.keep(std::mem::take(body));
+        stream.has_sent_end = is_last;
+        stream.window -= length as i64;
+        self.window -= length as i64;
+        self.last_sender = place;
+        self.points.earn(PIECE_EARNS);
+        self.points.earn_bytes(length);
+        Ok(true)
+    }
+
+    /// The place whose stream is to be looked at first. Where some had to wait for the socket, it is
+    /// the turn of those behind the one that sent last: what waits is bounded, and must not be that of
+    /// one stream always.
+    pub fn first_place(&self) -> usize {
+        self.first_place
     }
 
     /// Whoever answers a stream is done with it. One whose answer did not come to its end is reset
@@ -1092,8 +1165,8 @@ impl Session {
             flags: 0,
             stream: 0,
         }
-        .write(&mut self.out);
-        self.out.extend_from_slice(GOODBYE);
+        .write(&mut self.out.bytes);
+        self.out.bytes.extend_from_slice(GOODBYE);
     }
 
     /// Ends the connection, whatever is under way; nothing more is to be read.
@@ -1123,9 +1196,11 @@ impl Session {
             flags: 0,
             stream: 0,
         }
-        .write(&mut self.out);
-        self.out.extend_from_slice(&last.to_be_bytes());
-        self.out.extend_from_slice(&(code as u32).to_be_bytes());
+        .write(&mut self.out.bytes);
+        self.out.bytes.extend_from_slice(&last.to_be_bytes());
+        self.out
+            .bytes
+            .extend_from_slice(&(code as u32).to_be_bytes());
     }
 }
 
@@ -1240,10 +1315,24 @@ mod tests {
             .map(|count| assert_eq!(count, bytes.len()))
     }
 
+    /// What is to be written.
+    fn written(session: &mut Session) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        while !session.out.is_empty() {
+            let before = bytes.len();
+            for part in &session.out.parts() {
+                bytes.extend_from_slice(part);
+            }
+            session.out.wrote(bytes.len() - before);
+        }
+        bytes
+    }
+
     /// Kind, flags, stream and payload of what is to be written.
     fn said(session: &mut Session) -> Vec<(Kind, u8, u32, Vec<u8>)> {
         let mut frames = Vec::new();
-        let mut rest = &std::mem::take(&mut session.out)[..];
+        let bytes = written(session);
+        let mut rest = &bytes[..];
         while let Some(head) = FrameHead::read(rest) {
             let end = HEAD + head.length;
             frames.push((head.kind, head.flags, head.stream, rest[HEAD..end].to_vec()));
@@ -1380,7 +1469,7 @@ mod tests {
             .expect("the stream is there");
         let body = vec![b'x'; 100_000];
         let (sent, stop) = session.send_data(0, &body, true).expect("the stream");
-        assert_eq!((sent, stop), (65_535, Sent::Socket));
+        assert_eq!((sent, stop), (65_535, Sent::Window));
         let frames = said(&mut session);
         assert_eq!(frames.len(), 1 + 4);
         assert_eq!(
@@ -1422,6 +1511,50 @@ mod tests {
         let (sent, stop) = session.send_data(0, &large, false).expect("the stream");
         assert_eq!(stop, Sent::Socket);
         assert!(sent < MOST_OUT + MOST_PAYLOAD);
+        // Those behind it are next, once.
+        assert_eq!(session.first_place(), 0);
+        session.unblock();
+        assert_eq!(session.first_place(), 1);
+        session.unblock();
+        assert_eq!(session.first_place(), 0);
+    }
+
+    #[test]
+    fn a_whole_buffer_is_sent_if_there_is_room_for_all_of_it() {
+        let mut session = begun();
+        read(&mut session, &[post(1)]).expect("a request");
+        let mut body: Vec<u8> = (0..40_000_u32).map(|at| (at % 251) as u8).collect();
+        let whole = body.clone();
+        assert_eq!(session.send_buffer(0, &mut body, 7, false), Ok(true));
+        assert!(body.is_empty());
+        // The window is not wide enough for as much again, nor is it worth it for a few bytes.
+        let mut body = whole.clone();
+        assert_eq!(session.send_buffer(0, &mut body, 0, true), Ok(false));
+        assert_eq!(session.send_buffer(0, &mut body, 39_000, true), Ok(false));
+        assert_eq!(session.send_data(0, b"short", false), Ok((5, Sent::All)));
+        body.truncate(20_000);
+        body.shrink_to_fit();
+        assert_eq!(session.send_buffer(0, &mut body, 0, true), Ok(true));
+        let frames = said(&mut session);
+        let lengths: Vec<_> = frames.iter().map(|frame| frame.3.len()).collect();
+        assert_eq!(
+            lengths,
+            [
+                MOST_PAYLOAD,
+                MOST_PAYLOAD,
+                39_993 - 2 * MOST_PAYLOAD,
+                5,
+                MOST_PAYLOAD,
+                20_000 - MOST_PAYLOAD
+            ]
+        );
+        assert!((frames.iter()).all(|(kind, _, stream, _)| (*kind, *stream) == (Kind::DATA, 1)));
+        let ends: Vec<_> = frames.iter().map(|frame| frame.1).collect();
+        assert_eq!(ends, [0, 0, 0, 0, 0, END_STREAM]);
+        let payload: Vec<u8> = frames.into_iter().flat_map(|frame| frame.3).collect();
+        assert!(payload == [&whole[7..], b"short", &whole[..20_000]].concat());
+        session.reset(0, Code::Cancel);
+        assert_eq!(session.send_buffer(0, &mut body, 0, true), Err(Gone));
     }
 
     #[test]
@@ -1481,7 +1614,7 @@ mod tests {
                         }
                     }
                 }
-                (session.out, session.begun, session.places, result)
+                (written(&mut session), session.begun, session.places, result)
             };
             prop_assert_eq!(run(bytes.len()), run(cut));
         }

@@ -4,6 +4,7 @@
 //! Nothing of the client's reaches a provider but the call itself and the fields named in [`PASSED`]:
 //! neither its address nor its cookies, and never its key.
 
+use std::borrow::Cow;
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -48,6 +49,9 @@ const PASSED: [&str; 12] = [
     "x-stainless-",
 ];
 
+/// The version of Anthropic's API where nobody says which.
+const USUAL_VERSION: &str = "2023-06-01";
+
 /// A provider as it is asked.
 #[derive(Debug)]
 pub struct Provider {
@@ -82,11 +86,30 @@ impl Provider {
         }
     }
 
-    /// The head of a call. `path` stands behind the path of its address and begins with a slash.
-    fn write_head(&self, exchange: &Exchange, path: &str, length: usize, out: &mut Vec<u8>) {
+    /// May it see this field of a client? One that belongs to another API says nothing to it.
+    fn is_passed(&self, name: &[u8]) -> bool {
+        let begins = |start: &str| {
+            let head = name.get(..start.len());
+            head.is_some_and(|head| head.eq_ignore_ascii_case(start.as_bytes()))
+        };
+        let is_foreign = match self.conf.api {
+            Api::Anthropic => begins("openai-") || begins("x-goog-"),
+            Api::OpenAi => begins("anthropic-") || begins("x-goog-"),
+            Api::Gemini => begins("anthropic-") || begins("openai-"),
+            Api::Ollama => begins("anthropic-") || begins("openai-") || begins("x-goog-"),
+        };
+        !is_foreign
+            && PASSED.iter().any(|passed| match passed.ends_with('-') {
+                true => begins(passed),
+                false => name.eq_ignore_ascii_case(passed.as_bytes()),
+            })
+    }
+
+    /// The head of a call.
+    fn write_head(&self, exchange: &Exchange, sent: &Sent, out: &mut Vec<u8>) {
         out.extend_from_slice(b"POST ");
         out.extend_from_slice(&self.conf.base_path);
-        out.extend_from_slice(path.as_bytes());
+        out.extend_from_slice(sent.path.as_bytes());
         out.extend_from_slice(b" HTTP/1.1\r\n");
         write::push_field(out, b"Host", &exchange.proxy_host);
         if let Some(Ok(key)) = &self.key {
@@ -102,7 +125,11 @@ impl Provider {
         for (name, value) in &self.conf.fields {
             write::push_field(out, name, value);
         }
-        write::push_field(out, b"Content-Length", length.to_string().as_bytes());
+        write::push_field(
+            out,
+            b"Content-Length",
+            sent.body.len().to_string().as_bytes(),
+        );
         // A stream that is packed cannot be passed on as it comes.
         write::push_field(out, b"Accept-Encoding", b"identity");
         let is_set = |name: &[u8]| {
@@ -110,8 +137,14 @@ impl Provider {
             fields.any(|(set, _)| set.eq_ignore_ascii_case(name))
         };
         let mut has_type = false;
+        let mut has_version = is_set(b"anthropic-version");
         for (_, name, value) in exchange.head.fields.iter() {
-            if is_passed(name) && !is_set(name) {
+            if self.is_passed(name) && !is_set(name) {
+                let is_version = name.eq_ignore_ascii_case(b"anthropic-version");
+                if is_version && sent.version.is_some() {
+                    continue;
+                }
+                has_version |= is_version;
                 has_type |= name.eq_ignore_ascii_case(b"content-type");
                 write::push_field(out, name, value);
             }
@@ -119,22 +152,12 @@ impl Provider {
         if !has_type {
             write::push_field(out, b"Content-Type", b"application/json");
         }
-        let mut fields = exchange.head.fields.iter();
-        let tells_version =
-            fields.any(|(_, name, _)| name.eq_ignore_ascii_case(b"anthropic-version"));
-        if self.conf.api == Api::Anthropic && !tells_version && !is_set(b"anthropic-version") {
-            write::push_field(out, b"anthropic-version", b"2023-06-01");
+        if self.conf.api == Api::Anthropic && !has_version {
+            let version = sent.version.unwrap_or(USUAL_VERSION);
+            write::push_field(out, b"anthropic-version", version.as_bytes());
         }
         out.extend_from_slice(b"\r\n");
     }
-}
-
-fn is_passed(name: &[u8]) -> bool {
-    PASSED.iter().any(|passed| match passed.strip_suffix('-') {
-        None => name.eq_ignore_ascii_case(passed.as_bytes()),
-        Some(_) => (name.get(..passed.len()))
-            .is_some_and(|start| start.eq_ignore_ascii_case(passed.as_bytes())),
-    })
 }
 
 /// Why no answer came of asking a provider.
@@ -152,14 +175,23 @@ pub enum Fault {
     NoTls,
 }
 
+/// What a provider is sent.
+pub struct Sent {
+    /// Behind the path of its address; begins with a slash.
+    pub path: Cow<'static, str>,
+    /// The call.
+    pub body: Vec<u8>,
+    /// The version of Anthropic's API in which it is said, if it was said anew.
+    pub version: Option<&'static str>,
+}
+
 /// Asks a provider, at any of its addresses, and reads the head of its answer.
 pub async fn ask(
     local: &Rc<Local>,
     exchange: &mut Exchange,
     downstream: &mut Downstream,
     provider: &Provider,
-    path: &str,
-    body: Vec<u8>,
+    sent: Sent,
 ) -> Result<Result<Incoming, Fault>, ClientError> {
     let plan = &provider.plan;
     let told = |exchange: &Exchange, words: std::fmt::Arguments<'_>| {
@@ -190,7 +222,7 @@ pub async fn ask(
         }
     };
     let mut request = buffer::take_small();
-    provider.write_head(exchange, path, body.len(), &mut request);
+    provider.write_head(exchange, &sent, &mut request);
     let question = Question {
         upstream: &upstream,
         plan,
@@ -199,7 +231,7 @@ pub async fn ask(
         request: &request,
         http2: None,
     };
-    let mut body = RequestBody::Memory(body);
+    let mut body = RequestBody::Memory(sent.body);
     let began = clock::now();
     upstream.group.note_request(began);
     let mut tried = Tried::with_limit(0);

@@ -1,12 +1,13 @@
 //! `llm_gateway`: a call of a language model, from the client's key to the last cent.
 //!
 //! The order is: what is asked for and in whose words ([`front`]), the whole body, who answers for the
-//! model ([`models`]), then one provider after the other ([`ask`]) until one gives an answer that is
+//! model ([`models`]), whose key it is and what that may spend ([`account`]), then one provider after the other ([`ask`]) until one gives an answer that is
 //! worth something ([`relay`]). Errors are told in the client's own format, whatever they come from.
 //!
 //! Invariant: once a byte of an answer was queued for the client, no other provider is asked; what goes
 //! wrong from then on is told inside of the answer.
 
+mod account;
 pub mod ask;
 mod relay;
 mod told;
@@ -14,8 +15,9 @@ mod told;
 use std::cell::Cell;
 use std::rc::Rc;
 
-use self::ask::{Fault, Incoming, Provider, ask};
-use self::relay::{Asked, Outcome};
+use self::account::{Account, End};
+use self::ask::{Fault, Incoming, Provider, Sent, ask};
+use self::relay::{Asked, Outcome, Way};
 use super::Next;
 use super::downstream::{ClientError, Downstream};
 use super::generation::Local;
@@ -23,23 +25,32 @@ use super::request_body::RequestBody;
 use crate::conf::typed::llm::Api;
 use crate::conf::typed::log::Level;
 use crate::http::exchange::Exchange;
-use crate::llm::models;
+use crate::llm::key::Caller;
+use crate::llm::models::{self, Choice};
+use crate::llm::price;
 use crate::llm::wire::error::{Class, Code, ProviderError, Told};
 use crate::llm::wire::facts::Facts;
-use crate::llm::wire::front::{Format, Front, Operation, recognise};
+use crate::llm::wire::front::{Format, Front, Operation, Streaming, recognise};
 use crate::llm::wire::json::{Duplicates, Index, Value};
+use crate::llm::wire::neutral::{Client, Names, Target, Unsupported};
 use crate::llm::wire::surgery::Surgery;
+use crate::llm::wire::{self, gemini, translate};
+use crate::unit::clock;
 
 /// The most of an error's body that is looked at, bytes.
 const MOST_OF_ERROR: usize = 64 << 10;
+
+/// The outcome of a call whose client did not wait for its end.
+const CLIENT_GONE: &str = "client_abort";
 
 /// Answers a call.
 pub async fn answer(
     local: &Rc<Local>,
     exchange: &mut Exchange,
     downstream: &mut Downstream,
+    for_anybody: bool,
 ) -> Next {
-    match received(local, exchange, downstream).await {
+    match received(local, exchange, downstream, for_anybody).await {
         Ok(next) => next,
         Err(error) => super::client_failed(local, exchange, downstream, &error),
     }
@@ -50,6 +61,7 @@ async fn received(
     local: &Rc<Local>,
     exchange: &mut Exchange,
     downstream: &mut Downstream,
+    for_anybody: bool,
 ) -> Result<Next, ClientError> {
     let target = String::from_utf8_lossy(exchange.head.bytes(exchange.head.path_and_query));
     let target = target.into_owned();
@@ -65,6 +77,18 @@ async fn received(
         return Ok(told::error(exchange, Format::OpenAi, &told));
     };
     let format = front.format;
+    account::ready().await;
+    let caller = match for_anybody {
+        true => None,
+        // Strangers are sent away before their call is read.
+        false => match account::caller(exchange, target.split_once('?').map(|(_, query)| query)) {
+            Ok(caller) => Some(caller),
+            Err(refusal) => return Ok(told::refusal(exchange, format, &refusal)),
+        },
+    };
+    if wire::models::is_ours(front.operation) {
+        return Ok(ours(local, exchange, &front, caller.as_ref()));
+    }
     // It is held whole: another provider may have to be asked with it.
     let body = match RequestBody::prepare(exchange, downstream, true).await? {
         Ok(RequestBody::Memory(bytes)) => bytes,
@@ -80,7 +104,15 @@ async fn received(
     };
     let mut index = Index::new();
     let next = match index.read(&body, Duplicates::Refuse) {
-        Ok(root) => called(local, exchange, downstream, &front, root, &body).await?,
+        Ok(root) => {
+            let asking = Asking {
+                front: &front,
+                caller: caller.as_ref(),
+                root,
+                text: std::str::from_utf8(&body).unwrap_or_default(),
+            };
+            called(local, exchange, downstream, &asking).await?
+        }
         Err(malformed) => {
             let told = Told::own(Code::InvalidJson, malformed.to_string());
             told::error(exchange, format, &told)
@@ -88,6 +120,50 @@ async fn received(
     };
     exchange.body = body;
     Ok(next)
+}
+
+/// Answers what no provider is asked for: which models there are, and what their clients ask before.
+fn ours(
+    local: &Local,
+    exchange: &mut Exchange,
+    front: &Front<'_>,
+    caller: Option<&Caller>,
+) -> Next {
+    let format = front.format;
+    let llm = &local.generation.http.llm;
+    let may = |name: &str| caller.is_none_or(|caller| caller.key.allows_model(name));
+    let models: Vec<wire::models::Model<'_>> = (llm.models.iter())
+        .filter(|model| may(&model.name))
+        .map(|model| {
+            let known = model.targets.first().and_then(|target| {
+                let provider = llm.providers.get(target.provider)?;
+                price::find(provider.kind, &target.model)
+            });
+            wire::models::Model {
+                name: &model.name,
+                created: 0,
+                owner: "openclaw",
+                context: known.as_ref().and_then(|known| known.max_input),
+                max_output: known.as_ref().and_then(|known| known.max_output),
+            }
+        })
+        .collect();
+    let body = match front.operation {
+        Operation::Version => wire::models::version().to_owned(),
+        Operation::Model => {
+            let name = front.model.as_deref().unwrap_or_default();
+            let is_it = |model: &&wire::models::Model<'_>| model.name.eq_ignore_ascii_case(name);
+            match models.iter().find(is_it) {
+                Some(model) => wire::models::one(format, model),
+                None => return told::error(exchange, format, &unknown_model(local, name)),
+            }
+        }
+        _ => wire::models::list(format, &models),
+    };
+    let id = told::request_id(exchange);
+    told::begin(exchange, format, &id);
+    exchange.status = 200;
+    told::json(exchange, body.into_bytes())
 }
 
 /// Which door a request came in by. What stands before the API's own path, if the location is below one,
@@ -109,16 +185,23 @@ fn front<'a>(exchange: &Exchange, target: &'a str) -> Option<Front<'a>> {
 }
 
 /// A call whose body was read.
+struct Asking<'a> {
+    front: &'a Front<'a>,
+    caller: Option<&'a Caller>,
+    root: Value<'a>,
+    /// All of it.
+    text: &'a str,
+}
+
+/// Enters a call in the ledger, has it answered, and settles it.
 async fn called(
     local: &Rc<Local>,
     exchange: &mut Exchange,
     downstream: &mut Downstream,
-    front: &Front<'_>,
-    root: Value<'_>,
-    body: &[u8],
+    asking: &Asking<'_>,
 ) -> Result<Next, ClientError> {
-    let format = front.format;
-    let facts = match Facts::of(front, root) {
+    let format = asking.front.format;
+    let facts = match Facts::of(asking.front, asking.root) {
         Ok(facts) => facts,
         Err(wrong) => {
             let told = Told::own(Code::InvalidValue, wrong.message).about(wrong.param);
@@ -130,24 +213,97 @@ async fn called(
     let Some(choices) = models::choices(llm, name, turn()) else {
         return Ok(told::error(exchange, format, &unknown_model(local, name)));
     };
-    let text = std::str::from_utf8(body).unwrap_or_default();
+    let choices: Vec<(&Provider, Choice<'_>)> = (choices.into_iter())
+        .filter_map(|choice| Some((local.generation.llm_providers.get(choice.provider)?, choice)))
+        .collect();
+    let counts = |(provider, _): &(&Provider, Choice<'_>)| native(provider) == Format::Anthropic;
+    if asking.front.operation == Operation::CountTokens
+        && (format != Format::Anthropic || !choices.iter().any(counts))
+    {
+        let id = told::request_id(exchange);
+        told::begin(exchange, format, &id);
+        exchange.status = 200;
+        let body = wire::models::tokens(format, facts.input_tokens);
+        return Ok(told::json(exchange, body.into_bytes()));
+    }
+    let opened = Account::open(asking.caller, exchange, &facts, name, &choices).await;
+    let mut account = match opened {
+        Ok(account) => account,
+        Err(refusal) => return Ok(told::refusal(exchange, format, &refusal)),
+    };
+    let mut end = End::default();
+    let call = Call {
+        asking,
+        facts: &facts,
+        name,
+    };
+    let answered = answered(
+        local,
+        exchange,
+        downstream,
+        &call,
+        &choices,
+        &mut account,
+        &mut end,
+    )
+    .await;
+    if answered.is_err() {
+        end.outcome = CLIENT_GONE.into();
+    }
+    end.status = match &answered {
+        Ok(Next::Done(_)) => exchange.status,
+        Ok(Next::Send(_)) => exchange.status,
+        _ => 0,
+    };
+    account.settle(exchange, &end);
+    answered
+}
+
+/// What is asked for, while it is being answered.
+#[derive(Clone, Copy)]
+struct Call<'a> {
+    asking: &'a Asking<'a>,
+    facts: &'a Facts<'a>,
+    /// The model, as the client calls it.
+    name: &'a str,
+}
+
+/// Asks one provider after the other, until one answers.
+async fn answered<'a>(
+    local: &Rc<Local>,
+    exchange: &mut Exchange,
+    downstream: &mut Downstream,
+    call: &Call<'_>,
+    choices: &[(&'a Provider, Choice<'a>)],
+    account: &mut Account,
+    end: &mut End<'a>,
+) -> Result<Next, ClientError> {
+    let Call {
+        asking,
+        facts,
+        name,
+    } = *call;
+    let front = asking.front;
+    let format = front.format;
     let mut attempts = String::new();
     let mut last = None;
-    for choice in choices {
-        let Some(provider) = local.generation.llm_providers.get(choice.provider) else {
-            continue;
-        };
+    for &(provider, choice) in choices {
         let label = format!("{}/{}", provider.conf.name, choice.model);
         if !attempts.is_empty() {
             attempts.push(',');
         }
         attempts.push_str(&label);
-        let Some((path, call)) = translated(front, &facts, root, text, provider, choice.model)
-        else {
-            attempts.push_str(":unsupported");
-            continue;
+        let (sent, way) = match translated(call, exchange, provider, choice.model) {
+            Ok(translated) => translated,
+            Err(unsupported) => {
+                attempts.push_str(":unsupported");
+                let told = Told::own(Code::UnsupportedParameter, unsupported.message);
+                last = last.or(Some(told.about(unsupported.path)));
+                continue;
+            }
         };
-        let incoming = match ask(local, exchange, downstream, provider, &path, call).await? {
+        account.note_attempt();
+        let incoming = match ask(local, exchange, downstream, provider, sent).await? {
             Ok(incoming) => incoming,
             Err(fault) => {
                 attempts.push(':');
@@ -163,6 +319,8 @@ async fn called(
             let told = Told::provider(&error);
             // What the call itself is to blame for would fail everywhere.
             if !told.class.is_transient() {
+                note(exchange, attempts);
+                end.outcome = told.code.clone().unwrap_or_default();
                 return Ok(told::error(exchange, format, &told));
             }
             last = Some(told);
@@ -177,9 +335,24 @@ async fn called(
             include_usage: facts.include_usage,
             attempts: &attempts,
             label: &label,
+            way,
         };
-        match relay::relay(local, exchange, downstream, &asked, provider, incoming).await? {
-            Outcome::Answered(next, _seen) => return Ok(next),
+        let relayed = relay::relay(
+            local, exchange, downstream, &asked, provider, incoming, account,
+        )
+        .await?;
+        match relayed {
+            Outcome::Answered {
+                next,
+                seen,
+                outcome,
+            } => {
+                note(exchange, attempts);
+                end.answered = Some((&provider.conf, choice.model));
+                end.seen = Some(seen);
+                end.outcome = outcome.into();
+                return Ok(next);
+            }
             Outcome::Worthless(failed) => {
                 let words = provider.mask(&failed.to_string());
                 local.log(exchange, Level::Error, format_args!("{label}: {words}"));
@@ -196,10 +369,15 @@ async fn called(
         )
     });
     told.message = format!("{} (tried {attempts})", told.message);
-    exchange
-        .answer
-        .push(b"x-openclaw-attempts", attempts.as_bytes());
+    told::field(exchange, b"x-openclaw-attempts", &attempts);
+    note(exchange, attempts);
+    end.outcome = told.code.clone().unwrap_or_default();
     Ok(told::error(exchange, format, &told))
+}
+
+/// Notes for logs what was tried.
+fn note(exchange: &mut Exchange, attempts: String) {
+    exchange.call.get_or_insert_default().attempts = attempts;
 }
 
 /// A number for the next call, evenly spread.
@@ -224,31 +402,99 @@ fn unknown_model(local: &Local, name: &str) -> Told {
     Told::own(Code::ModelNotFound, message).about("model")
 }
 
-/// The path and the body of a call as a provider gets it; `None` if it cannot be said in its words.
+/// A call as a provider gets it, in its own format or in the client's.
 fn translated(
-    front: &Front<'_>,
-    facts: &Facts<'_>,
-    root: Value<'_>,
-    text: &str,
+    call: &Call<'_>,
+    exchange: &Exchange,
     provider: &Provider,
     model: &str,
-) -> Option<(String, Vec<u8>)> {
-    let path = match (front.format, provider.conf.api, front.operation) {
-        (Format::OpenAi, Api::OpenAi, Operation::Chat) => "/chat/completions",
-        (Format::OpenAi, Api::OpenAi, Operation::Completion) => "/completions",
-        (Format::OpenAi, Api::OpenAi, Operation::Embeddings) => "/embeddings",
-        (Format::Responses, Api::OpenAi, _) => "/responses",
-        (Format::Anthropic, Api::Anthropic, Operation::Chat) => "/v1/messages",
-        (Format::Anthropic, Api::Anthropic, Operation::CountTokens) => "/v1/messages/count_tokens",
-        _ => return None,
-    };
-    let mut surgery = Surgery::new(root);
-    surgery.set_string(&["model"], model);
-    surgery.remove(&["models"]).remove(&["fallbacks"]);
-    if front.format == Format::OpenAi && facts.stream && !facts.include_usage {
-        surgery.set(&["stream_options", "include_usage"], "true");
+) -> Result<(Sent, Way), Unsupported> {
+    let Call {
+        asking,
+        facts,
+        name,
+    } = *call;
+    let front = asking.front;
+    let format = format_of(provider, front);
+    if format == front.format && front.streaming != Streaming::Array {
+        let path = match (format, front.operation) {
+            (Format::OpenAi, Operation::Chat) => "/chat/completions".into(),
+            (Format::OpenAi, Operation::Completion) => "/completions".into(),
+            (Format::OpenAi, Operation::Embeddings) => "/embeddings".into(),
+            (Format::Responses, Operation::Chat) => "/responses".into(),
+            (Format::Anthropic, Operation::Chat) => "/v1/messages".into(),
+            (Format::Anthropic, Operation::CountTokens) => "/v1/messages/count_tokens".into(),
+            (Format::Gemini, Operation::Chat) => gemini::path(model, facts.stream).into(),
+            (Format::Ollama, Operation::Chat) => "/api/chat".into(),
+            (Format::Ollama, Operation::Completion) => "/api/generate".into(),
+            (Format::Ollama, Operation::Embeddings) => "/api/embed".into(),
+            _ => {
+                return Err(Unsupported::new(
+                    "",
+                    "this is not passed on to this provider",
+                ));
+            }
+        };
+        let mut surgery = Surgery::new(asking.root);
+        if format != Format::Gemini {
+            surgery.set_string(&["model"], model);
+        }
+        surgery.remove(&["models"]).remove(&["fallbacks"]);
+        if format == Format::OpenAi && facts.stream && !facts.include_usage {
+            surgery.set(&["stream_options", "include_usage"], "true");
+        }
+        let sent = Sent {
+            path,
+            body: surgery.finish(asking.text).into_bytes(),
+            version: None,
+        };
+        return Ok((sent, Way::Same));
     }
-    Some((path.to_owned(), surgery.finish(text).into_bytes()))
+    if !matches!(front.operation, Operation::Chat | Operation::Completion) {
+        return Err(Unsupported::new(
+            "",
+            "only conversations are said in another API's words",
+        ));
+    }
+    let path = match format {
+        Format::OpenAi | Format::Responses => "/chat/completions".into(),
+        Format::Anthropic => "/v1/messages".into(),
+        Format::Gemini => gemini::path(model, facts.stream).into(),
+        Format::Ollama => "/api/chat".into(),
+    };
+    let mut request = translate::read_request(front.format, asking.root)?;
+    // What another model thought means nothing to one that is asked in its place.
+    if exchange.attempts.len() > 1 {
+        translate::forget_thinking(&mut request);
+    }
+    let mut target = Target::new(model);
+    if let Some(most) = price::find(provider.conf.kind, model).and_then(|known| known.max_output) {
+        target.max_output = target.max_output.min(most);
+    }
+    let written = translate::write_request(format, &request, &target)?;
+    let client = Client {
+        id: told::request_id(exchange),
+        model: name.to_owned(),
+        operation: front.operation,
+        created: clock::unix().as_secs(),
+        legacy: request.legacy,
+        include_usage: facts.include_usage,
+        array: front.streaming == Streaming::Array,
+        input_tokens: facts.input_tokens,
+        names: Names::of(&request, format),
+    };
+    let sent = Sent {
+        path,
+        body: written.body.into_bytes(),
+        version: written.version,
+    };
+    let dropped = written.dropped.join(",");
+    let way = Way::Translated {
+        from: format,
+        client: Box::new(client),
+        dropped,
+    };
+    Ok((sent, way))
 }
 
 /// A provider answered with an error.
@@ -262,7 +508,7 @@ async fn refused(
 ) -> Result<ProviderError, ClientError> {
     let read = incoming.whole(exchange, downstream, MOST_OF_ERROR).await?;
     let error = ProviderError::of_body(
-        format_of(provider),
+        native(provider),
         status,
         read.as_deref().unwrap_or_default(),
     );
@@ -280,8 +526,16 @@ async fn refused(
     Ok(error)
 }
 
-/// The format that a provider speaks.
-fn format_of(provider: &Provider) -> Format {
+/// The format in which a provider is asked: the client's own, if it speaks that.
+fn format_of(provider: &Provider, front: &Front<'_>) -> Format {
+    match (provider.conf.api, front.format) {
+        (Api::OpenAi, Format::Responses) => Format::Responses,
+        _ => native(provider),
+    }
+}
+
+/// The format that a provider speaks before all.
+fn native(provider: &Provider) -> Format {
     match provider.conf.api {
         Api::OpenAi => Format::OpenAi,
         Api::Anthropic => Format::Anthropic,

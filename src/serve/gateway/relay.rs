@@ -3,10 +3,12 @@
 //! A stream is held back until something of worth is in it, so that one that fails before is nothing
 //! that a client ever saw, and another provider can be asked.
 
+use std::borrow::Cow;
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::Poll;
 
+use super::account::Account;
 use super::ask::{Incoming, Provider};
 use super::told;
 use crate::conf::typed::log::Level;
@@ -14,7 +16,9 @@ use crate::http::exchange::Exchange;
 use crate::http::head::Known;
 use crate::llm::wire::front::{Format, Front, Operation};
 use crate::llm::wire::json::{Duplicates, Index};
+use crate::llm::wire::neutral::Client;
 use crate::llm::wire::surgery::Surgery;
+use crate::llm::wire::translate::{self, Translator};
 use crate::llm::wire::watch::{Failed, Seen, Watcher};
 use crate::serve::downstream::{ClientError, Downstream, framing_for};
 use crate::serve::generation::Local;
@@ -33,7 +37,13 @@ const WAITING: usize = 256 << 10;
 /// What became of an answer.
 pub enum Outcome {
     /// The client has it, or will.
-    Answered(Next, Box<Seen>),
+    Answered {
+        next: Next,
+        /// What was seen of it.
+        seen: Box<Seen>,
+        /// A word for how it ended.
+        outcome: &'static str,
+    },
     /// It was none. The client saw nothing of it.
     Worthless(Failed),
 }
@@ -52,6 +62,75 @@ pub struct Asked<'a> {
     pub attempts: &'a str,
     /// The provider and its own name for the model.
     pub label: &'a str,
+    /// How the answer becomes the client's.
+    pub way: Way,
+}
+
+/// How an answer becomes the client's.
+pub enum Way {
+    /// The provider speaks the client's format.
+    Same,
+    /// It is said in the client's format.
+    Translated {
+        /// The provider's format.
+        from: Format,
+        /// How it is shown to the client.
+        client: Box<Client>,
+        /// Members of the call that had no place in the provider's format, with commas.
+        dropped: String,
+    },
+}
+
+/// What a stream goes through.
+enum Pipe {
+    Same(Watcher),
+    Translated(Translator),
+}
+
+impl Pipe {
+    fn new(asked: &Asked<'_>) -> Self {
+        let format = asked.front.format;
+        match &asked.way {
+            Way::Same => {
+                let watcher = Watcher::new(format).naming(asked.model);
+                Self::Same(match asked.include_usage {
+                    true => watcher,
+                    false => watcher.hiding_usage(),
+                })
+            }
+            Way::Translated { from, client, .. } => {
+                Self::Translated(Translator::new(*from, format, (**client).clone()))
+            }
+        }
+    }
+
+    fn push<'b>(&mut self, bytes: &'b [u8]) -> Result<Cow<'b, [u8]>, Failed> {
+        match self {
+            Self::Same(watcher) => watcher.push(bytes).map_err(|_| Failed::TooLong),
+            Self::Translated(translator) => {
+                translator.push(bytes).map(|text| text.into_bytes().into())
+            }
+        }
+    }
+
+    fn end(&mut self) -> Vec<u8> {
+        match self {
+            Self::Same(watcher) => watcher.end(),
+            Self::Translated(translator) => translator.end().into_bytes(),
+        }
+    }
+
+    fn seen(&self) -> &Seen {
+        match self {
+            Self::Same(watcher) => watcher.seen(),
+            Self::Translated(translator) => translator.seen(),
+        }
+    }
+
+    /// Has an error of the provider already passed as it came?
+    fn passes_errors(&self) -> bool {
+        matches!(self, Self::Same(_))
+    }
 }
 
 /// Passes a success of a provider on, if it is one.
@@ -62,6 +141,7 @@ pub async fn relay(
     asked: &Asked<'_>,
     provider: &Provider,
     incoming: Incoming,
+    account: &mut Account,
 ) -> Result<Outcome, ClientError> {
     let streams = asked.stream
         && matches!(
@@ -69,8 +149,13 @@ pub async fn relay(
             Operation::Chat | Operation::Completion
         );
     match streams {
-        true => stream(local, exchange, downstream, asked, provider, incoming).await,
-        false => whole(local, exchange, downstream, asked, incoming).await,
+        true => {
+            stream(
+                local, exchange, downstream, asked, provider, incoming, account,
+            )
+            .await
+        }
+        false => whole(local, exchange, downstream, asked, incoming, account).await,
     }
 }
 
@@ -80,6 +165,7 @@ async fn whole(
     downstream: &mut Downstream,
     asked: &Asked<'_>,
     mut incoming: Incoming,
+    account: &mut Account,
 ) -> Result<Outcome, ClientError> {
     let format = asked.front.format;
     let body = match incoming.whole(exchange, downstream, MOST_WHOLE).await? {
@@ -90,19 +176,32 @@ async fn whole(
             return Ok(Outcome::Worthless(failed));
         }
     };
-    let seen = Seen::of_answer(format, asked.front.operation, &body);
-    if let Err(failed) = seen.verdict() {
-        incoming.fail(local, exchange);
-        return Ok(Outcome::Worthless(failed));
-    }
+    let mut seen = Seen::default();
+    let made = match &asked.way {
+        Way::Same => {
+            seen = Seen::of_answer(format, asked.front.operation, &body);
+            seen.verdict().map(|()| renamed(format, body, asked.model))
+        }
+        Way::Translated { from, client, .. } => {
+            translate::answer(*from, format, client, &body, &mut seen).map(String::into_bytes)
+        }
+    };
+    let body = match made {
+        Ok(body) => body,
+        Err(failed) => {
+            incoming.fail(local, exchange);
+            return Ok(Outcome::Worthless(failed));
+        }
+    };
     incoming.succeed(local, exchange);
-    let body = renamed(format, body, asked.model);
-    begin(exchange, asked);
+    account.first_part();
+    begin(exchange, asked, account);
     exchange.status = 200;
-    Ok(Outcome::Answered(
-        told::json(exchange, body),
-        Box::new(seen),
-    ))
+    Ok(Outcome::Answered {
+        next: told::json(exchange, body),
+        seen: Box::new(seen),
+        outcome: "ok",
+    })
 }
 
 /// An answer in which the model has the name that the client knows.
@@ -133,12 +232,10 @@ async fn stream(
     asked: &Asked<'_>,
     provider: &Provider,
     mut incoming: Incoming,
+    account: &mut Account,
 ) -> Result<Outcome, ClientError> {
     let format = asked.front.format;
-    let mut watcher = Watcher::new(format).naming(asked.model);
-    if !asked.include_usage {
-        watcher = watcher.hiding_usage();
-    }
+    let mut pipe = Pipe::new(asked);
     let mut held = Vec::new();
     let mut is_ended = false;
     // Until there is something to see.
@@ -156,19 +253,19 @@ async fn stream(
         let failed = match read {
             Ok(bytes) if bytes.is_empty() => {
                 is_ended = true;
-                held.extend(watcher.end());
-                watcher.verdict().err()
+                held.extend(pipe.end());
+                pipe.seen().verdict().err()
             }
-            Ok(bytes) => match watcher.push(&bytes) {
+            Ok(bytes) => match pipe.push(&bytes) {
                 Ok(bytes) => {
                     held.extend_from_slice(&bytes);
-                    let seen = watcher.seen();
+                    let seen = pipe.seen();
                     seen.error
                         .clone()
                         .filter(|_| !seen.content)
                         .map(Failed::Error)
                 }
-                Err(_) => Some(Failed::TooLong),
+                Err(failed) => Some(failed),
             },
             Err(error) => Some(broke_off(local, exchange, Some(error))),
         };
@@ -176,13 +273,14 @@ async fn stream(
             incoming.fail(local, exchange);
             return Ok(Outcome::Worthless(failed));
         }
-        let seen = watcher.seen();
+        let seen = pipe.seen();
         if seen.content || held.len() > MOST_HELD.0 || seen.events >= MOST_HELD.1 {
             break;
         }
     }
 
-    begin(exchange, asked);
+    account.first_part();
+    begin(exchange, asked, account);
     exchange.status = 200;
     exchange.has_peer_reason = false;
     let content_type = Known::ContentType;
@@ -202,18 +300,17 @@ async fn stream(
         exchange,
         downstream,
         format,
-        &mut watcher,
+        &mut pipe,
         &mut incoming,
         is_ended,
     )
     .await;
     answer::note_sent(exchange, downstream);
-    let seen = Box::new(watcher.seen().clone());
-    match passed {
+    let seen = Box::new(pipe.seen().clone());
+    let (is_whole, outcome) = match passed {
         Ok(None) => {
             incoming.succeed(local, exchange);
-            exchange.is_complete = true;
-            Ok(Outcome::Answered(Next::Done(true), seen))
+            (true, "ok")
         }
         Ok(Some(failed)) => {
             let name = &provider.conf.name;
@@ -224,14 +321,19 @@ async fn stream(
                 format_args!("the stream of the provider \"{name}\" failed: {words}"),
             );
             incoming.fail(local, exchange);
-            exchange.is_complete = true;
-            Ok(Outcome::Answered(Next::Done(true), seen))
+            (true, "upstream_truncated")
         }
         Err(error) => {
             log_client_error(local, exchange, &error, "sending to client");
-            Ok(Outcome::Answered(Next::Done(false), seen))
+            (false, super::CLIENT_GONE)
         }
-    }
+    };
+    exchange.is_complete = is_whole;
+    Ok(Outcome::Answered {
+        next: Next::Done(is_whole),
+        seen,
+        outcome,
+    })
 }
 
 /// Passes the rest of a stream on. What fails with the provider is told the client by an event, and
@@ -240,7 +342,7 @@ async fn pass(
     exchange: &mut Exchange,
     downstream: &mut Downstream,
     format: Format,
-    watcher: &mut Watcher,
+    pipe: &mut Pipe,
     incoming: &mut Incoming,
     mut is_ended: bool,
 ) -> Result<Option<Failed>, ClientError> {
@@ -266,12 +368,12 @@ async fn pass(
                 match incoming.poll_bytes(context, exchange, downstream) {
                     Poll::Ready(Ok(bytes)) if bytes.is_empty() => {
                         is_ended = true;
-                        downstream.queue(&watcher.end());
-                        failed = watcher.verdict().err();
+                        downstream.queue(&pipe.end());
+                        failed = pipe.seen().verdict().err();
                     }
-                    Poll::Ready(Ok(bytes)) => match watcher.push(&bytes) {
+                    Poll::Ready(Ok(bytes)) => match pipe.push(&bytes) {
                         Ok(bytes) => downstream.queue(&bytes),
-                        Err(_) => failed = Some(Failed::TooLong),
+                        Err(too_long) => failed = Some(too_long),
                     },
                     Poll::Ready(Err(_)) => failed = Some(Failed::Truncated),
                     Poll::Pending => {
@@ -289,7 +391,7 @@ async fn pass(
                 if let Some(failed) = &failed {
                     is_ended = true;
                     // An error of the provider's own passed as it came; it needs no second one.
-                    if !matches!(failed, Failed::Error(_)) {
+                    if !(matches!(failed, Failed::Error(_)) && pipe.passes_errors()) {
                         let id = told::request_id(exchange);
                         downstream.queue(failed.told().event(format, &id).as_bytes());
                     }
@@ -323,13 +425,15 @@ fn broke_off(local: &Local, exchange: &Exchange, error: Option<PeerError>) -> Fa
 }
 
 /// The fields that every answer of a provider has.
-fn begin(exchange: &mut Exchange, asked: &Asked<'_>) {
+fn begin(exchange: &mut Exchange, asked: &Asked<'_>, account: &Account) {
     let id = told::request_id(exchange);
     told::begin(exchange, asked.front.format, &id);
-    exchange
-        .answer
-        .push(b"x-openclaw-model", asked.label.as_bytes());
-    exchange
-        .answer
-        .push(b"x-openclaw-attempts", asked.attempts.as_bytes());
+    told::field(exchange, b"x-openclaw-model", asked.label);
+    told::field(exchange, b"x-openclaw-attempts", asked.attempts);
+    if let Way::Translated { dropped, .. } = &asked.way
+        && !dropped.is_empty()
+    {
+        told::field(exchange, b"x-openclaw-dropped", dropped);
+    }
+    account.tell_limits(exchange);
 }

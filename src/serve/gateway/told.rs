@@ -1,10 +1,12 @@
 //! Errors of the gateway, in the format of the client's own library.
 
+use super::account;
 use crate::conf::variable::{Core, Variable};
 use crate::http::body::Body;
 use crate::http::exchange::Exchange;
 use crate::http::head::Known;
 use crate::http::variables;
+use crate::llm::refusal::Refusal;
 use crate::llm::wire::error::Told;
 use crate::llm::wire::front::Format;
 use crate::serve::{Next, plain};
@@ -28,6 +30,18 @@ pub fn error(exchange: &mut Exchange, format: Format, told: &Told) -> Next {
     json(exchange, body.into_bytes())
 }
 
+/// Answers that the key may not make this call.
+pub fn refusal(exchange: &mut Exchange, format: Format, refusal: &Refusal) -> Next {
+    let told = account::told(refusal);
+    let (_, _, outcome) = refusal.code().row();
+    exchange.call.get_or_insert_default().outcome = outcome.to_owned();
+    if let Some(wait) = refusal.retry_after() {
+        let seconds = wait.as_millis().div_ceil(1000).to_string();
+        exchange.answer.push(b"Retry-After", seconds.as_bytes());
+    }
+    error(exchange, format, &told)
+}
+
 /// The fields that every answer has.
 pub fn begin(exchange: &mut Exchange, format: Format, id: &str) {
     let name: &[u8] = match format {
@@ -35,6 +49,16 @@ pub fn begin(exchange: &mut Exchange, format: Format, id: &str) {
         _ => b"x-request-id",
     };
     exchange.answer.push(name, id.as_bytes());
+}
+
+/// Adds a field. Parts of its value may be a client's: nothing of it can begin another line.
+pub fn field(exchange: &mut Exchange, name: &[u8], value: &str) {
+    let plain = |byte: u8| match byte {
+        b' '..=b'~' => byte,
+        _ => b'?',
+    };
+    let value: Vec<u8> = value.bytes().map(plain).collect();
+    exchange.answer.push(name, &value);
 }
 
 /// Answers with a text of JSON, whose status is set.

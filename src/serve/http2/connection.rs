@@ -91,7 +91,6 @@ pub async fn run(
         stream: Some(stream),
         has_unread: !read.is_empty(),
         input: read,
-        written: 0,
         client: Client {
             worker: Rc::clone(worker),
             connection: Rc::clone(connection),
@@ -165,8 +164,6 @@ struct Serving {
     input: Vec<u8>,
     /// Nobody has looked at that yet.
     has_unread: bool,
-    /// How much of the session's bytes was written.
-    written: usize,
     client: Client,
     shared: Rc<Shared>,
     places: Places,
@@ -221,7 +218,8 @@ impl Serving {
             for turn in 0.. {
                 let has_read = self.read(context);
                 self.start_exchanges();
-                let has_run = self.places.poll();
+                let first = self.shared.session.borrow().first_place();
+                let has_run = self.places.poll(first);
                 if has_run {
                     // The lines of the log are there before the client sees the end.
                     log::flush_thread();
@@ -254,7 +252,7 @@ impl Serving {
     /// Reads what came; `true` if anything did.
     fn read(&mut self, context: &mut Context<'_>) -> bool {
         let mut session = self.shared.session.borrow_mut();
-        if session.is_over() || session.out.len() - self.written > MOST_UNWRITTEN {
+        if session.is_over() || session.out.len() > MOST_UNWRITTEN {
             return false;
         }
         let Some(stream) = &mut self.stream else {
@@ -323,15 +321,17 @@ impl Serving {
     /// Writes what there is; `true` if streams that waited for that may go on.
     fn write(&mut self, context: &mut Context<'_>) -> bool {
         let mut session = self.shared.session.borrow_mut();
-        while self.written < session.out.len() {
+        let mut has_written = false;
+        while !session.out.is_empty() {
             let Some(stream) = &mut self.stream else {
                 session.out.clear();
                 break;
             };
-            let waiting = &session.out[self.written..];
-            match Pin::new(stream).poll_write(context, waiting) {
+            let polled = Pin::new(stream).poll_write_vectored(context, &session.out.parts());
+            match polled {
                 Poll::Ready(Ok(count @ 1..)) => {
-                    self.written += count;
+                    session.out.wrote(count);
+                    has_written = true;
                     self.stalled_since = None;
                 }
                 Poll::Ready(_) => {
@@ -345,9 +345,7 @@ impl Serving {
                 }
             }
         }
-        if self.written > 0 {
-            session.out.clear();
-            self.written = 0;
+        if has_written {
             session.unblock();
         }
         !session.changed.is_empty()
@@ -473,7 +471,6 @@ impl Serving {
     fn abandon(&mut self) {
         let mut session = self.shared.session.borrow_mut();
         session.out.clear();
-        self.written = 0;
         self.stalled_since = None;
         self.stream = None;
         if !session.is_over() {
@@ -488,7 +485,7 @@ impl Serving {
             return Poll::Ready(());
         };
         if let Closing::Open(lingering) = self.closing {
-            let is_unwritten = self.written < self.shared.session.borrow().out.len();
+            let is_unwritten = !self.shared.session.borrow().out.is_empty();
             // With TLS this writes, and has to end when nothing is taken, as every write.
             let shut = match is_unwritten {
                 true => Poll::Pending,

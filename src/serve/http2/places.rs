@@ -118,14 +118,27 @@ impl Places {
         (0..self.list.len()).for_each(|place| self.marks.set(place));
     }
 
-    /// Polls the futures of all places that are marked; `false` if there was none.
-    pub fn poll(&mut self) -> bool {
+    /// Polls the futures of all places that are marked, from this one on and then those before it;
+    /// `false` if there was none.
+    pub fn poll(&mut self, first: usize) -> bool {
         let mut has_any = false;
-        for (index, word) in self.marks.words.iter().enumerate() {
-            if word.load(Ordering::Relaxed) == 0 {
+        let count = self.marks.words.len();
+        let (first_word, first_bit) = ((first / 64) % count.max(1), first % 64);
+        // The word of the first place has its turn twice: from that place on, and up to it.
+        for turn in 0..=count {
+            let index = (first_word + turn) % count.max(1);
+            let turned = match turn {
+                0 => u64::MAX << first_bit,
+                _ if turn == count => !(u64::MAX << first_bit),
+                _ => u64::MAX,
+            };
+            let Some(word) = self.marks.words.get(index) else {
+                break;
+            };
+            if word.load(Ordering::Relaxed) & turned == 0 {
                 continue;
             }
-            let mut marked = word.swap(0, Ordering::SeqCst);
+            let mut marked = word.fetch_and(!turned, Ordering::SeqCst) & turned;
             has_any = true;
             while marked != 0 {
                 let place = 64 * index + marked.trailing_zeros() as usize;
@@ -187,20 +200,46 @@ mod tests {
             places.put(place, future);
         }
         places.awake(&context);
-        assert!(!places.poll() && places.sleep());
+        assert!(!places.poll(0) && places.sleep());
         places.awake(&context);
         places.mark(129);
-        assert!(places.poll() && !places.poll());
+        assert!(places.poll(0) && !places.poll(0));
         assert_eq!(polls.get(), 129);
         // Awake, it sees the mark by itself.
         let waker_of_place = wakers.take().expect("it was polled");
         waker_of_place.wake_by_ref();
         assert_eq!(woken(), 0);
         assert!(!places.sleep());
-        assert!(places.poll() && places.sleep());
+        assert!(places.poll(0) && places.sleep());
         waker_of_place.wake();
         assert_eq!(woken(), 1);
         assert_eq!(polls.get(), 2 * 129);
+    }
+
+    #[test]
+    fn the_first_place_is_as_asked_and_each_has_its_turn() {
+        let mut places = Places::new(130);
+        let order = Rc::new(std::cell::RefCell::new(Vec::new()));
+        for place in [0, 3, 63, 64, 129] {
+            let order = Rc::clone(&order);
+            let future = poll_fn(move |_| {
+                order.borrow_mut().push(place);
+                Poll::Pending
+            });
+            places.put(place, future);
+        }
+        for (first, expected) in [
+            (0, [0, 3, 63, 64, 129]),
+            (4, [63, 64, 129, 0, 3]),
+            (64, [64, 129, 0, 3, 63]),
+            (130, [0, 3, 63, 64, 129]),
+        ] {
+            [0, 3, 63, 64, 129]
+                .iter()
+                .for_each(|&place| places.mark(place));
+            assert!(places.poll(first) && !places.poll(first));
+            assert_eq!(order.take(), expected, "{first}");
+        }
     }
 
     #[test]
@@ -208,6 +247,6 @@ mod tests {
         let mut places = Places::new(1);
         places.put(0, async {});
         places.mark(0);
-        assert!(places.has(0) && places.poll() && !places.has(0));
+        assert!(places.has(0) && places.poll(0) && !places.has(0));
     }
 }

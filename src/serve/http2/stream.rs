@@ -355,12 +355,20 @@ impl Http2 {
             return Ok(Stop::All);
         }
         loop {
-            let rest = &self.pending[self.sent..];
+            let length = self.pending.len() - self.sent;
             let is_end = self.has_ended && !self.is_finished && !has_trailers;
-            if rest.is_empty() && !is_end {
+            if length == 0 && !is_end {
                 break;
             }
-            let mut wanted = rest.len();
+            if self.pace.is_none()
+                && session.send_buffer(self.place, &mut self.pending, self.sent, is_end)?
+            {
+                *written += length;
+                self.sent = 0;
+                self.is_finished = is_end;
+                break;
+            }
+            let mut wanted = length;
             if let Some(pace) = &mut self.pace
                 && wanted > 0
             {
@@ -369,8 +377,9 @@ impl Http2 {
                     Poll::Pending => return Ok(Stop::Pace),
                 }
             }
-            let is_last = is_end && wanted == rest.len();
-            let (count, sent) = session.send_data(self.place, &rest[..wanted], is_last)?;
+            let is_last = is_end && wanted == length;
+            let rest = &self.pending[self.sent..][..wanted];
+            let (count, sent) = session.send_data(self.place, rest, is_last)?;
             self.sent += count;
             *written += count;
             if let Some(pace) = &mut self.pace {

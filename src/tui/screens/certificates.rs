@@ -113,8 +113,12 @@ fn renewal(certificate: &Certificate, now: Millis, none: &str) -> String {
     }
 }
 
-fn left(certificate: &Certificate, none: &str) -> String {
+fn left(certificate: &Certificate, now: Millis, none: &str) -> String {
     match &certificate.served {
+        // Some live for hours only.
+        Some(served) if served.days_left == 0 && served.not_after > now => {
+            number::age(served.not_after - now)
+        }
         Some(served) => format!("{} d", served.days_left),
         None => none.to_owned(),
     }
@@ -143,7 +147,7 @@ fn cells(certificate: &Certificate, now: Millis, glyphs: &Glyphs) -> Vec<Cell> {
     vec![
         (certificate.names.join(", "), Role::Text),
         (issuer(certificate), Role::Text),
-        (left(certificate, glyphs.none), left_role),
+        (left(certificate, now, glyphs.none), left_role),
         (renewal(certificate, now, glyphs.none), Role::Text),
         (or_none(challenge(certificate)), Role::Text),
         (state(certificate, glyphs), role),

@@ -6,7 +6,7 @@
 use libfuzzer_sys::fuzz_target;
 use openclaw::http::h1::parse::HeadLimits;
 use openclaw::http::h2::frame::Code;
-use openclaw::http::h2::session::{Fault, Limits, Session};
+use openclaw::http::h2::session::{Fault, Gone, Limits, Session};
 use openclaw::http::head::{Fields, RequestHead};
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
@@ -56,7 +56,20 @@ fn in_pieces(bytes: &[u8], cut: usize) -> (Vec<u8>, Vec<String>, Option<Fault>) 
         let body = session.body(place).map(|body| body.map(<[u8]>::to_vec));
         requests.push(format!("{count} {asks:?} {head:?} {body:?}"));
     }
-    (std::mem::take(&mut session.out), requests, fault)
+    (written(&mut session, usize::MAX), requests, fault)
+}
+
+/// What waits to be written, or as much of it as the socket takes.
+fn written(session: &mut Session, most: usize) -> Vec<u8> {
+    let mut written = Vec::new();
+    while written.len() < most && !session.out.is_empty() {
+        let before = written.len();
+        for part in &session.out.parts() {
+            written.extend_from_slice(&part[..part.len().min(most - written.len())]);
+        }
+        session.out.wrote(written.len() - before);
+    }
+    written
 }
 
 /// Answers as soon as there is something to answer, with more than the windows take.
@@ -90,15 +103,20 @@ fn answered(bytes: &[u8], cut: usize) {
                 _ => 0,
             };
             session.take_body(place, taken);
-            let sent = session.send_data(place, &[b'x'; 9000], turn % 2 == 0);
-            let is_done = sent.is_err() || turn % 3 == 0;
+            let mut body = vec![b'x'; 9000];
+            let is_gone = match session.send_buffer(place, &mut body, turn % 3, turn % 2 == 0) {
+                Ok(true) => false,
+                Ok(false) => session.send_data(place, &body, turn % 2 == 0).is_err(),
+                Err(Gone) => true,
+            };
+            let is_done = is_gone || turn % 3 == 0;
             if is_done {
                 session.release(place, Code::InternalError);
             }
             !is_done
         });
         if turn % 2 == 0 {
-            session.out.clear();
+            written(&mut session, 100 * (turn % 7));
             session.unblock();
         }
     }

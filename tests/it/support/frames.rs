@@ -5,10 +5,13 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, TcpStream};
 use std::time::Duration;
 
+use rustls::{ClientConnection, StreamOwned};
+
+use super::tls_client::Handshaker;
 use super::wire::{End, Reader};
 
 /// How long a test waits for a frame before it calls the server stuck.
@@ -256,9 +259,49 @@ impl Seen {
     }
 }
 
-/// A connection to a server of HTTP/2 by prior knowledge.
+/// What frames travel over.
+enum Wire {
+    Plain(TcpStream),
+    Secure(Box<StreamOwned<ClientConnection, TcpStream>>),
+}
+
+impl Wire {
+    fn socket(&self) -> &TcpStream {
+        match self {
+            Self::Plain(socket) => socket,
+            Self::Secure(stream) => &stream.sock,
+        }
+    }
+}
+
+impl Read for Wire {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Plain(stream) => stream.read(buffer),
+            Self::Secure(stream) => stream.read(buffer),
+        }
+    }
+}
+
+impl Write for Wire {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Plain(stream) => stream.write(bytes),
+            Self::Secure(stream) => stream.write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        match self {
+            Self::Plain(stream) => stream.flush(),
+            Self::Secure(stream) => stream.flush(),
+        }
+    }
+}
+
+/// A connection to a server of HTTP/2, by prior knowledge or by the word of TLS.
 pub struct Frames {
-    reader: Reader<TcpStream>,
+    reader: Reader<Wire>,
     /// Whether PING and SETTINGS of the server are acknowledged.
     pub acknowledges: bool,
 }
@@ -266,17 +309,30 @@ pub struct Frames {
 impl Frames {
     /// Connects and sends nothing.
     pub fn silent(port: u16) -> Self {
-        let connect = || -> io::Result<TcpStream> {
-            let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
-            stream.set_nodelay(true)?;
-            stream.set_read_timeout(Some(PATIENCE))?;
-            stream.set_write_timeout(Some(PATIENCE))?;
-            Ok(stream)
-        };
+        Self::over(Wire::Plain(connect(port)))
+    }
+
+    fn over(wire: Wire) -> Self {
         Self {
-            reader: Reader::new(connect().expect("the server must accept a connection")),
+            reader: Reader::new(wire),
             acknowledges: true,
         }
+    }
+
+    /// As [`Frames::with_settings`], inside TLS.
+    pub fn over_tls(port: u16, name: &str, more: &[(u16, u32)]) -> Self {
+        let stream = Handshaker::new().http2(connect(port), name);
+        let stream = stream.expect("a handshake, and HTTP/2");
+        let mut frames = Self::over(Wire::Secure(Box::new(stream)));
+        frames.begin(more);
+        frames
+    }
+
+    /// Has the system take little of what is not read yet. Less than the window that was told already
+    /// would have it throw away what comes.
+    pub fn read_slowly(&self) {
+        let socket = socket2::SockRef::from(self.reader.stream.socket());
+        socket.set_recv_buffer_size(64 << 10).expect("a socket");
     }
 
     /// Connects and sends preface and settings.
@@ -287,9 +343,13 @@ impl Frames {
     /// As [`Frames::connect`] with more settings.
     pub fn with_settings(port: u16, more: &[(u16, u32)]) -> Self {
         let mut frames = Self::silent(port);
-        let own = [(HEADER_TABLE_SIZE, 0), (ENABLE_PUSH, 0)];
-        frames.send([PREFACE, &settings(&[&own, more].concat())].concat());
+        frames.begin(more);
         frames
+    }
+
+    fn begin(&mut self, more: &[(u16, u32)]) {
+        let own = [(HEADER_TABLE_SIZE, 0), (ENABLE_PUSH, 0)];
+        self.send([PREFACE, &settings(&[&own, more].concat())].concat());
     }
 
     /// Sends bytes. A server that has closed takes none, which is no failure: what it said is still
@@ -300,7 +360,7 @@ impl Frames {
 
     /// Closes the sending side.
     pub fn finish(&mut self) {
-        let _gone_already = self.reader.stream.shutdown(Shutdown::Write);
+        let _gone_already = self.reader.stream.socket().shutdown(Shutdown::Write);
     }
 
     /// Reads a frame, and acknowledges what wants to be.
@@ -368,4 +428,15 @@ impl Frames {
         self.send(ask(stream, path));
         self.until_end_of(stream).status(stream)
     }
+}
+
+fn connect(port: u16) -> TcpStream {
+    let connect = || -> io::Result<TcpStream> {
+        let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
+        stream.set_nodelay(true)?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        stream.set_write_timeout(Some(PATIENCE))?;
+        Ok(stream)
+    };
+    connect().expect("the server must accept a connection")
 }

@@ -8,7 +8,9 @@ use std::time::Duration;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, Error, SignatureScheme};
+use rustls::{
+    ClientConfig, ClientConnection, DigitallySignedStruct, Error, SignatureScheme, StreamOwned,
+};
 
 /// Shakes hands, each time anew.
 pub struct Handshaker {
@@ -48,6 +50,26 @@ impl Handshaker {
 }
 
 impl Handshaker {
+    /// A stream over a socket, on which HTTP/2 was agreed upon.
+    pub fn http2(
+        &self,
+        mut socket: TcpStream,
+        name: &str,
+    ) -> io::Result<StreamOwned<ClientConnection, TcpStream>> {
+        let mut config = ClientConfig::clone(&self.config);
+        config.alpn_protocols = vec![b"h2".to_vec()];
+        let name = ServerName::try_from(name.to_owned()).expect("a name");
+        let mut session =
+            ClientConnection::new(Arc::new(config), name).map_err(io::Error::other)?;
+        while session.is_handshaking() {
+            session.complete_io(&mut socket)?;
+        }
+        match session.alpn_protocol() {
+            Some(b"h2") => Ok(StreamOwned::new(session, socket)),
+            _ => Err(io::ErrorKind::Unsupported.into()),
+        }
+    }
+
     /// Sends a request and reads to the end: the answer, and how long each record was in which
     /// something came.
     pub fn records(

@@ -61,7 +61,7 @@ pub fn add(
         return vec![address];
     }
     let is_of_tcp = |node: &&Node| node.arguments.iter().all(|word| &*word.text != "quic");
-    let has_others = nodes.iter().any(|node| is_of_tcp(node));
+    let has_others = nodes.iter().any(is_of_tcp);
     let mut found = Vec::new();
     for node in nodes {
         let Some((first, rest)) = node.arguments.split_first() else {

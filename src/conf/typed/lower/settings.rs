@@ -239,8 +239,10 @@ impl Maker<'_> {
         if let Some(line) = scope.own("health_check").first() {
             self.checks.nothing_to_check(line, cx);
         }
-        if gateway.is_some() {
-            return Some(Handler::Gateway);
+        if let Some(line) = gateway {
+            return Some(Handler::Gateway {
+                for_anybody: !line.arguments.is_empty(),
+            });
         }
         if let Some(line) = metrics {
             let is_json = line
@@ -273,7 +275,7 @@ impl Maker<'_> {
             Some(LocationKind::Prefix { .. } | LocationKind::Exact(_))
         );
         let body_timeout = scope.time("client_body_timeout");
-        let is_gateway = matches!(handler, Handler::Gateway);
+        let is_gateway = matches!(handler, Handler::Gateway { .. });
         Settings {
             id,
             prefix_length: match place.kind {

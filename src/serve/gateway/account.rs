@@ -1,0 +1,282 @@
+//! Who calls, what the call may cost, and what it came to.
+//!
+//! Invariant: no call leaves before its row is in the ledger, and every row that was opened is settled
+//! once, whatever becomes of the call.
+
+use std::borrow::Cow;
+use std::cell::RefCell;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use super::ask::Provider;
+use crate::conf::typed::listen::Address;
+use crate::conf::typed::llm;
+use crate::http::exchange::{CallTokens, Exchange};
+use crate::llm::account::Moment;
+use crate::llm::books::{Beginning, Cost, LiveCall, View, books};
+use crate::llm::key::{Caller, is_tag};
+use crate::llm::models::Choice;
+use crate::llm::price::{self, Service, Terms};
+use crate::llm::refusal::Refusal;
+use crate::llm::usage::Usage;
+use crate::llm::wire::error::Told;
+use crate::llm::wire::facts::Facts;
+use crate::llm::wire::front::credentials;
+use crate::llm::wire::watch::Seen;
+use crate::unit::clock;
+use crate::unit::money::Money;
+
+/// Output that is reserved for a call that names no limit, if its model is not known to have a lower one.
+const USUAL_OUTPUT: u64 = 4096;
+
+/// How long a call waits for the ledger of a program that has only just started.
+const OPENING: Duration = Duration::from_secs(10);
+
+/// How often it looks.
+const LOOK: Duration = Duration::from_millis(20);
+
+/// Waits until the ledger is open: no call can leave before.
+pub async fn ready() {
+    let began = clock::now();
+    while !books().are_open() && clock::now().saturating_duration_since(began) < OPENING {
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
+/// Whose key a request has. `query` is that of its target.
+pub fn caller(exchange: &Exchange, query: Option<&str>) -> Result<Caller, Refusal> {
+    thread_local! {
+        static VIEW: RefCell<View<'static>> = RefCell::new(books().view());
+    }
+
+    let field = |wanted: &'static str| {
+        let mut fields = exchange.head.fields.iter();
+        let found = fields.find(|(_, name, _)| name.eq_ignore_ascii_case(wanted.as_bytes()));
+        found.map(|(_, _, value)| value)
+    };
+    let now = Moment::now().unix;
+    let found = VIEW.with_borrow_mut(|view| {
+        let keys = view.keys();
+        let mut refusal = Refusal::Unknown;
+        for credential in credentials(field, query) {
+            match keys.authenticate(&credential.secret, now) {
+                Ok(caller) => return Ok(caller),
+                // That a key was taken back says more than that another is unknown.
+                Err(why) if refusal == Refusal::Unknown => refusal = why,
+                Err(_) => {}
+            }
+        }
+        Err(refusal)
+    });
+    let caller = found?;
+    caller.key.check_address(address(exchange))?;
+    Ok(caller)
+}
+
+fn address(exchange: &Exchange) -> Option<IpAddr> {
+    match &exchange.connection.remote {
+        Address::Ip(address) => Some(address.ip()),
+        Address::Unix(_) => None,
+    }
+}
+
+/// A call with its place in the ledger. Dropped, it is settled with what was reserved.
+pub struct Account {
+    live: LiveCall,
+    /// Seconds since 1970 when it began: prices depend on it.
+    start: u64,
+    input_tokens: u64,
+}
+
+/// What a call came to.
+#[derive(Default)]
+pub struct End<'a> {
+    /// The provider that answered, and its own name for the model.
+    pub answered: Option<(&'a llm::Provider, &'a str)>,
+    /// What was seen of the answer.
+    pub seen: Option<Box<Seen>>,
+    /// A word for the end.
+    pub outcome: Cow<'static, str>,
+    /// The status that the client got; 0 if none.
+    pub status: u16,
+}
+
+impl Account {
+    /// Enters a call in the ledger. `providers` are those that may be asked, with their names for the
+    /// model.
+    pub async fn open(
+        caller: Option<&Caller>,
+        exchange: &mut Exchange,
+        facts: &Facts<'_>,
+        model: &str,
+        choices: &[(&Provider, Choice<'_>)],
+    ) -> Result<Self, Refusal> {
+        let tag = |wanted: &[u8]| {
+            let mut fields = exchange.head.fields.iter();
+            let found = fields.find(|(_, name, _)| name.eq_ignore_ascii_case(wanted));
+            let text = std::str::from_utf8(found?.2).ok()?.trim();
+            is_tag(text).then(|| text.to_owned())
+        };
+        let (said, node) = (tag(b"x-gateway-id"), tag(b"x-node-id"));
+        let user = tag(b"x-user").or_else(|| {
+            let user = facts.user.as_deref()?;
+            is_tag(user).then(|| user.to_owned())
+        });
+        let gateway = match &caller {
+            Some(caller) => caller.key.gateway(said.as_deref())?.to_owned(),
+            None => said.unwrap_or_default(),
+        };
+        let now = Moment::now();
+        let start = now.unix / 1_000_000;
+        let terms = Terms {
+            start,
+            ..Terms::default()
+        };
+        // Whoever answers in the end: the dearest of them has to fit.
+        let mut cost = Some(Money::ZERO);
+        let mut output_tokens = 0;
+        for (provider, choice) in choices {
+            let known = price::find(provider.conf.kind, choice.model);
+            let most = known.as_ref().and_then(|model| model.max_output);
+            let output = (facts.max_output)
+                .unwrap_or_else(|| most.map_or(USUAL_OUTPUT, |most| most.min(USUAL_OUTPUT)))
+                .saturating_mul(facts.answers);
+            output_tokens = output_tokens.max(output);
+            let dearest =
+                known.and_then(|model| model.prices.most(facts.input_tokens, output, terms));
+            cost = cost.zip(dearest).map(|(one, other)| one.max(other));
+        }
+        let call = exchange.call.get_or_insert_default();
+        call.model = model.to_owned();
+        call.key = caller.map_or_else(String::new, |caller| caller.key.row.name.clone());
+        call.gateway.clone_from(&gateway);
+        call.user = user.unwrap_or_default();
+        let beginning = Beginning {
+            gateway: &gateway,
+            user: &call.user,
+            node: node.as_deref().unwrap_or_default(),
+            asked: model,
+            tokens: facts.input_tokens.saturating_add(output_tokens),
+            cost,
+            allows_unpriced: false,
+        };
+        let mut live = match books().begin(caller, &beginning, now) {
+            Ok(live) => live,
+            Err(refusal) => {
+                if let Some(caller) = caller {
+                    let status = told(&refusal).status;
+                    let (_, _, outcome) = refusal.code().row();
+                    books().refused(caller, &beginning, outcome, status, now);
+                }
+                return Err(refusal);
+            }
+        };
+        live.commit().await?;
+        Ok(Self {
+            live,
+            start,
+            input_tokens: facts.input_tokens,
+        })
+    }
+
+    /// A provider is asked.
+    pub const fn note_attempt(&mut self) {
+        self.live.end.attempts += 1;
+    }
+
+    /// Something of worth came.
+    pub fn first_part(&mut self) {
+        self.live.first_part();
+    }
+
+    /// What is left of the limits, for the fields of the answer.
+    pub fn tell_limits(&self, exchange: &mut Exchange) {
+        let Some(hold) = self.live.hold() else { return };
+        let (requests, tokens) = hold.rates(Moment::now());
+        for (what, standing) in [("requests", requests), ("tokens", tokens)] {
+            let Some(standing) = standing else { continue };
+            for (name, value) in [
+                ("limit", standing.limit.to_string()),
+                ("remaining", standing.remaining.to_string()),
+                ("reset", format!("{}ms", standing.reset.as_millis())),
+            ] {
+                let name = format!("x-ratelimit-{name}-{what}");
+                exchange.answer.push(name.as_bytes(), value.as_bytes());
+            }
+        }
+    }
+
+    /// Settles the call.
+    pub fn settle(mut self, exchange: &mut Exchange, end: &End<'_>) {
+        let (usage, is_estimated) = used(end, self.input_tokens);
+        let reported = end.seen.as_deref().map(|seen| &seen.reported);
+        let service = reported.and_then(|reported| reported.tier());
+        let terms = Terms {
+            service: service.map_or_else(Service::default, Service::of),
+            start: self.start,
+            multipliers: &[],
+        };
+        let cost = match end.answered {
+            // Nobody answered: nothing is owed.
+            None => Some(Money::ZERO),
+            Some((provider, model)) => {
+                price::find(provider.kind, model).and_then(|model| model.prices.cost(&usage, terms))
+            }
+        };
+        let billed = reported.and_then(|reported| Money::parse(reported.billed()?));
+        let call = exchange.call.get_or_insert_default();
+        call.outcome = end.outcome.to_string();
+        if let Some((provider, model)) = end.answered {
+            call.target = format!("{}/{model}", provider.name);
+            call.tokens = Some(CallTokens {
+                input: usage.total_input(),
+                cached: usage.cache_read,
+                output: usage.total_output(),
+            });
+            call.cost = billed
+                .or(cost)
+                .map_or_else(String::new, |cost| cost.to_string());
+        }
+        let times = exchange
+            .attempts
+            .iter()
+            .filter_map(|attempt| attempt.response_time);
+        let row = &mut self.live.end;
+        if let Some((provider, model)) = end.answered {
+            model.clone_into(&mut row.model);
+            row.provider = provider.name.to_string();
+        }
+        row.is_estimated = is_estimated;
+        row.price = price::version().to_owned();
+        row.upstream_us = times.map(|time| time.as_micros() as u64).sum();
+        self.live.used(&usage, Cost { own: cost, billed });
+        self.live.finish(&end.outcome, end.status);
+    }
+}
+
+/// What a call used, and whether that is an estimate of ours: a number that the provider told is a
+/// fact, zero too.
+fn used(end: &End<'_>, input_tokens: u64) -> (Usage, bool) {
+    let (Some(_), Some(seen)) = (end.answered, &end.seen) else {
+        return (Usage::default(), false);
+    };
+    let mut usage = seen.reported.usage();
+    let mut is_estimated = seen.reported.is_inconsistent();
+    if !seen.reported.has_input() {
+        usage.input = input_tokens;
+        is_estimated = true;
+    }
+    // What a stream told before its end is what there was when it told.
+    let (shown, thought) = seen.estimated_output();
+    if !seen.reported.has_output() || (!seen.ended && usage.total_output() < shown + thought) {
+        usage.output = shown;
+        usage.reasoning = thought;
+        is_estimated = true;
+    }
+    (usage, is_estimated)
+}
+
+/// A refusal as a client is told it.
+pub fn told(refusal: &Refusal) -> Told {
+    Told::own(refusal.code(), refusal.to_string())
+}
