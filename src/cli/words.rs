@@ -89,7 +89,7 @@ pub enum Word {
     Key {
         /// What to do; without it they are listed
         #[command(subcommand)]
-        action: Option<KeyWord>,
+        action: Option<Box<KeyWord>>,
         #[command(flatten)]
         daemon: Daemon,
     },
