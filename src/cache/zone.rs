@@ -889,13 +889,10 @@ impl Zone {
             }
             drop(part);
             // The slot is nobody else's as long as there is its record.
-            match self.place.remove(digest, slot) {
-                Err(error) => {
-                    self.disk_failed("unlink", &error);
-                    self.dead.lock().push((digest, slot));
-                    continue;
-                }
-                Ok(()) => {}
+            if let Err(error) = self.place.remove(digest, slot) {
+                self.disk_failed("unlink", &error);
+                self.dead.lock().push((digest, slot));
+                continue;
             }
             let mut part = self.part(digest);
             if let Some(number) = part.index.at_slot(digest, slot) {
