@@ -85,7 +85,7 @@ pub enum Word {
         #[command(flatten)]
         daemon: Daemon,
     },
-    /// Keys of the gateway to language models: make, list, change, replace, take back
+    /// Make keys of the gateway to language models, change, replace them
     Key {
         /// What to do; without it they are listed
         #[command(subcommand)]
