@@ -1,11 +1,13 @@
 //! Reading an entry's file, with every byte verified before it is used.
 
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::unix::fs::FileExt as _;
+use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::path::Path;
 
 use bytes::Bytes;
+use nix::errno::Errno;
+use nix::fcntl::OFlag;
 
 use super::entry::Head;
 use super::format::{
@@ -52,8 +54,22 @@ impl From<io::Error> for FileError {
 impl EntryFile {
     /// Opens a file.
     pub fn open(path: &Path) -> Result<Self, FileError> {
-        let file = File::open(path)?;
-        let length = file.metadata()?.len();
+        Self::open_with(path, File::options().read(true))
+    }
+
+    fn open_with(path: &Path, options: &mut OpenOptions) -> Result<Self, FileError> {
+        // What is found under an entry's name need not be a file of ours: a link could lead to
+        // somebody else's, and a pipe would keep a thread waiting for ever.
+        let flags = OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK;
+        let file = match options.custom_flags(flags.bits()).open(path) {
+            Err(error) if is_not_ours(&error) => return Err(FileError::Broken),
+            opened => opened?,
+        };
+        let metadata = file.metadata()?;
+        if !metadata.is_file() {
+            return Err(FileError::Broken);
+        }
+        let length = metadata.len();
         let mut first = vec![0; FIRST.min(usize::try_from(length).unwrap_or(FIRST))];
         file.read_exact_at(&mut first, 0)?;
         let preamble = Preamble::decode(&first, length).ok_or(FileError::Broken)?;
@@ -120,6 +136,12 @@ impl EntryFile {
     }
 }
 
+/// Does the system say so of what is no plain file: a link, a socket, a directory?
+fn is_not_ours(error: &io::Error) -> bool {
+    let errno = error.raw_os_error().map(Errno::from_raw);
+    matches!(errno, Some(Errno::ELOOP | Errno::ENXIO | Errno::EISDIR))
+}
+
 /// Puts another head into the file of an entry. Whoever reads it meanwhile finds the old one or the
 /// new one. Its length afterwards.
 pub fn renew(path: &Path, serial: u64, key: &[u8], head: &Head) -> Result<u64, FileError> {
@@ -128,11 +150,12 @@ pub fn renew(path: &Path, serial: u64, key: &[u8], head: &Head) -> Result<u64, F
         return Err(FileError::Broken);
     }
     let length = encoded.len();
-    let mut preamble = EntryFile::open(path)?.preamble;
+    let EntryFile {
+        file, mut preamble, ..
+    } = EntryFile::open_with(path, File::options().read(true).write(true))?;
     if preamble.serial != serial {
         return Err(FileError::Missing);
     }
-    let file = File::options().read(true).write(true).open(path)?;
     let mut end = file.metadata()?.len();
     let mut area = preamble.spare;
     if (area.room as usize) < length {

@@ -58,7 +58,8 @@ pub fn settle(zone: &Zone) {
 /// Runs it.
 pub fn run<T>(future: impl Future<Output = T>) -> T {
     let mut runtime = tokio::runtime::Builder::new_current_thread();
-    runtime.build().expect("a runtime").block_on(future)
+    let runtime = runtime.enable_time().build().expect("a runtime");
+    runtime.block_on(future)
 }
 
 /// A head with this status.

@@ -3,31 +3,48 @@
 //!
 //! Nobody waits for a follower, nor does the fill wait for a disk. The body passes through a window
 //! in memory: what was appended and is not written yet, and, if anybody follows, a little more.
-//! Whoever is behind the window reads from the file that is being written. If the disk is too slow,
-//! or fails, the fill stores nothing and goes on for those who keep up.
+//! Whoever is behind the window reads from the file that is being written. So does the client that
+//! caused the fill, if it is slow ([`Fill::follow`]): the peer is read at the speed of the peer. If the
+//! disk is too slow, or fails, the fill stores nothing and goes on for those who keep up and, at its
+//! speed, for that client.
 
 use std::collections::VecDeque;
 use std::fmt;
 use std::fs::File;
+use std::future::Future as _;
 use std::os::unix::fs::FileExt as _;
 use std::path::PathBuf;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use parking_lot::Mutex;
 use tokio::sync::{Notify, oneshot};
+use tokio::time::{Sleep, sleep};
 
 use super::entry::{Entry, Head};
 use super::file::Writer;
 use super::format::{BLOCK, MOST_BODY, MOST_HEAD};
 use super::key::{Digest, Key};
-use super::pool::Lane;
+use super::pool::{Lane, Refused};
 use super::zone::Zone;
 
 /// So many bytes of one body may wait for the disk, and of all bodies of a zone.
 const MOST_UNWRITTEN: u64 = 8 << 20;
 const MOST_UNWRITTEN_IN_ZONE: u64 = 64 << 20;
+
+/// With so many that wait for the disk nothing is taken in advance for a client that is behind anyway;
+/// with so many of one body it has to wait, for this long at most while the disk gets nowhere.
+const ENOUGH_UNWRITTEN: u64 = MOST_UNWRITTEN / 4;
+const ENOUGH_UNWRITTEN_IN_ZONE: u64 = MOST_UNWRITTEN_IN_ZONE / 2;
+const MUCH_UNWRITTEN: u64 = MOST_UNWRITTEN / 4 * 3;
+const PATIENCE: Duration = Duration::from_millis(500);
+
+/// Whoever finds too many waiting for the disk looks again after this long.
+pub(super) const PAUSE: Duration = Duration::from_millis(20);
 
 /// So many bytes stay in memory for those who follow, although they are written.
 const WINDOW: u64 = 1 << 20;
@@ -41,7 +58,16 @@ const WINDOW_ALONE: u64 = 4 << 20;
 pub struct Fill {
     zone: Arc<Zone>,
     flight: Arc<Flight>,
+    patience: Patience,
     is_over: bool,
+}
+
+/// With a disk that does not keep up.
+#[derive(Debug)]
+enum Patience {
+    Whole,
+    Until(Pin<Box<Sleep>>),
+    Over,
 }
 
 /// One who follows another's fill.
@@ -53,6 +79,10 @@ pub struct Follower {
     position: u64,
     /// What comes from the file.
     pending: Option<oneshot::Receiver<Option<Bytes>>>,
+    /// The disk is asked again after this.
+    pause: Option<Pin<Box<Sleep>>>,
+    /// It is the one who fills: nothing of what is before it is let go.
+    is_own: bool,
 }
 
 /// What a follower is told first.
@@ -114,6 +144,10 @@ struct State {
     file: Option<(Arc<File>, u64)>,
     table: Vec<u32>,
     followers: usize,
+    /// How much the client of the one who fills has of it, if that one reads here too.
+    owed: Option<u64>,
+    /// Who waits for the disk to catch up.
+    room: Option<Waker>,
     /// What it became, until its file has its name.
     entry: Option<Arc<Entry>>,
 }
@@ -153,6 +187,8 @@ impl Flight {
                 file: None,
                 table: Vec::new(),
                 followers: 0,
+                owed: None,
+                room: None,
                 entry: None,
             }),
             changed: Notify::new(),
@@ -168,6 +204,8 @@ impl Flight {
             flight: Arc::clone(self),
             position,
             pending: None,
+            pause: None,
+            is_own: false,
         }
     }
 
@@ -271,7 +309,14 @@ impl Flight {
             state.table.push(checksum);
             state.trim();
         }
+        let room = match state.unwritten() < ENOUGH_UNWRITTEN {
+            true => state.room.take(),
+            false => None,
+        };
         drop(state);
+        if let Some(room) = room {
+            room.wake();
+        }
         // Those behind the window may read from the file now.
         self.changed.notify_waiters();
         Ok(())
@@ -307,6 +352,9 @@ impl Flight {
             zone.not_landed(&entry);
         }
         zone.figures.abandoned.fetch_add(1, Ordering::Relaxed);
+        if let Some(room) = state.room.take() {
+            room.wake();
+        }
         state.trim();
         // Who comes now would find the beginning gone.
         zone.end_flight(self);
@@ -357,7 +405,9 @@ impl State {
             && let Some(block) = self.window.front()
         {
             let length = block.len() as u64;
-            if self.is_stored && self.start + length > self.written {
+            let end = self.start + length;
+            let is_owed = self.owed.is_some_and(|position| end > position);
+            if end > self.written && (self.is_stored || is_owed) {
                 return;
             }
             self.window.pop_front();
@@ -372,6 +422,7 @@ impl Fill {
         Self {
             zone,
             flight,
+            patience: Patience::Whole,
             is_over: false,
         }
     }
@@ -413,6 +464,60 @@ impl Fill {
         if is_followed {
             self.flight.changed.notify_waiters();
         }
+    }
+
+    /// Reads along on behalf of the client of the one who fills, from here on: nobody else waits for
+    /// that one. Whatever becomes of the entry, nothing is lost on this way but by a disk that cannot
+    /// read what it wrote.
+    pub fn follow(&self) -> Follower {
+        let position = {
+            let mut state = self.flight.state.lock();
+            state.owed = Some(state.appended);
+            state.appended
+        };
+        let mut own = self.flight.follow(&self.zone, position);
+        own.is_own = true;
+        own
+    }
+
+    /// Is the answer still one that is stored?
+    pub fn is_stored(&self) -> bool {
+        self.flight.state.lock().is_stored
+    }
+
+    /// May more of the body come? Always if the disk keeps up with it. If not, the peer waits as long
+    /// as the client of the one who fills ([`Self::follow`]) has at least `ahead` to read meanwhile;
+    /// a client that has read all waits too, but only before the entry is lost, and not for long. Of
+    /// an answer that is not stored any more, no more comes than `ahead` of that client.
+    pub fn poll_room(&mut self, context: &mut Context<'_>, ahead: u64) -> Poll<()> {
+        let mut state = self.flight.state.lock();
+        let is_behind = state.appended - state.owed.unwrap_or(state.appended) >= ahead;
+        if !state.is_stored {
+            // It is the client that wakes.
+            return match is_behind {
+                true => Poll::Pending,
+                false => Poll::Ready(()),
+            };
+        }
+        let in_zone = self.zone.unwritten.load(Ordering::Relaxed);
+        if state.unwritten() < ENOUGH_UNWRITTEN && in_zone < ENOUGH_UNWRITTEN_IN_ZONE {
+            self.patience = Patience::Whole;
+            return Poll::Ready(());
+        }
+        if !is_behind {
+            if matches!(self.patience, Patience::Whole) && state.unwritten() > MUCH_UNWRITTEN {
+                self.patience = Patience::Until(Box::pin(sleep(PATIENCE)));
+            }
+            let Patience::Until(end) = &mut self.patience else {
+                return Poll::Ready(());
+            };
+            if end.as_mut().poll(context).is_ready() {
+                self.patience = Patience::Over;
+                return Poll::Ready(());
+            }
+        }
+        state.room = Some(context.waker().clone());
+        Poll::Pending
     }
 
     /// The tail becomes a block of the window.
@@ -572,10 +677,24 @@ impl Follower {
         self.flight.state.lock().length
     }
 
+    /// How much of the body was read.
+    pub fn position(&self) -> u64 {
+        self.position
+    }
+
+    /// [`Self::next`] for the one who fills, who is woken by what comes from the peer.
+    pub fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Result<Option<Bytes>, Lost>> {
+        std::pin::pin!(self.next()).poll(context)
+    }
+
     /// The next bytes of the body, as soon as there are some; `None` at its end. May be dropped and
     /// called again: nothing is lost.
     pub async fn next(&mut self) -> Result<Option<Bytes>, Lost> {
         loop {
+            if let Some(pause) = &mut self.pause {
+                pause.await;
+                self.pause = None;
+            }
             if let Some(pending) = &mut self.pending {
                 let read = pending.await;
                 self.pending = None;
@@ -584,7 +703,8 @@ impl Follower {
                 if within >= block.len() {
                     return Err(Lost);
                 }
-                self.position += (block.len() - within) as u64;
+                let flight = Arc::clone(&self.flight);
+                self.advance(&mut flight.state.lock(), block.len() - within);
                 return Ok(Some(block.slice(within..)));
             }
             let flight = Arc::clone(&self.flight);
@@ -592,13 +712,16 @@ impl Follower {
             let mut changed = std::pin::pin!(changed);
             changed.as_mut().enable();
             {
-                let state = flight.state.lock();
+                let mut state = flight.state.lock();
                 match state.phase {
                     Phase::Filling(_) | Phase::Whole(_) => {}
                     Phase::Waiting | Phase::Renewed(_) | Phase::Released => return Err(Lost),
                 }
                 if self.position < state.start {
-                    self.pending = Some(self.ask_disk(&state).ok_or(Lost)?);
+                    match self.ask_disk(&state).ok_or(Lost)? {
+                        Ok(pending) => self.pending = Some(pending),
+                        Err(Refused) => self.pause = Some(Box::pin(sleep(PAUSE))),
+                    }
                     continue;
                 }
                 if self.position < state.appended {
@@ -608,7 +731,7 @@ impl Follower {
                         Some(block) => block.slice(within..),
                         None => Bytes::copy_from_slice(&state.tail[within..]),
                     };
-                    self.position += bytes.len() as u64;
+                    self.advance(&mut state, bytes.len());
                     return Ok(Some(bytes));
                 }
                 if matches!(state.phase, Phase::Whole(_)) {
@@ -619,8 +742,16 @@ impl Follower {
         }
     }
 
-    /// Has a block read from the file.
-    fn ask_disk(&self, state: &State) -> Option<oneshot::Receiver<Option<Bytes>>> {
+    fn advance(&mut self, state: &mut State, length: usize) {
+        self.position += length as u64;
+        if self.is_own {
+            state.owed = Some(self.position);
+            state.trim();
+        }
+    }
+
+    /// Has a block read from the file; `None` if it is not there.
+    fn ask_disk(&self, state: &State) -> Option<Result<oneshot::Receiver<Option<Bytes>>, Refused>> {
         let number = self.position / BLOCK as u64;
         let (file, body_at) = state.file.clone()?;
         let checksum = *state.table.get(number as usize)?;
@@ -634,13 +765,18 @@ impl Follower {
             // Whoever asked may be gone.
             let _ = answer.send(is_good.then(|| block.into()));
         };
-        self.zone.pool.submit(Lane::Read, job).ok()?;
-        Some(pending)
+        let submitted = self.zone.pool.submit(Lane::Read, job);
+        Some(submitted.map(|()| pending))
     }
 }
 
 impl Drop for Follower {
     fn drop(&mut self) {
-        self.flight.state.lock().followers -= 1;
+        let mut state = self.flight.state.lock();
+        state.followers -= 1;
+        if self.is_own {
+            state.owed = None;
+            state.trim();
+        }
     }
 }

@@ -102,6 +102,20 @@ impl Place {
         }
     }
 
+    /// Removes an entry's file, or what stands in its place; it may be gone already.
+    pub fn remove(&self, digest: Digest, slot: u8) -> io::Result<()> {
+        let path = self.file(digest, slot);
+        let removed = match fs::remove_file(&path) {
+            // Only an empty one: nobody's files are lost by a name.
+            Err(error) if error.kind() == io::ErrorKind::IsADirectory => fs::remove_dir(&path),
+            removed => removed,
+        };
+        match removed {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            removed => removed,
+        }
+    }
+
     /// Removes what other processes left behind that were ended while they wrote. How many files?
     pub fn sweep(&self) -> usize {
         let Ok(entries) = fs::read_dir(self.root.join(FILLING)) else {

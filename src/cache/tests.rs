@@ -2,13 +2,18 @@
 
 use std::collections::HashMap;
 use std::fs;
+use std::future::poll_fn;
+use std::os::unix::net::UnixListener;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Waker};
 use std::time::Duration;
+
+use nix::sys::stat::Mode;
 
 use super::entry::Head;
 use super::fixture::*;
-use super::flight::Started;
+use super::flight::{Fill, Started};
 use super::format::BLOCK;
 use super::key::Key;
 use super::purge::Target;
@@ -448,6 +453,170 @@ fn a_disk_that_hangs_holds_up_nobody_who_does_not_need_it() {
     settle(&zone);
     let left = fs::read_dir(zone.place.root().join("filling"));
     assert_eq!(left.map_or(0, Iterator::count), 0);
+}
+
+#[test]
+fn the_client_of_a_fill_loses_nothing_if_the_disk_fails_and_is_waited_for_from_then_on() {
+    const AHEAD: u64 = 1 << 20;
+    let directory = directory();
+    let zone = started(conf(directory.path()));
+    let long = body(8, 24 << 20);
+    let Begin::Fill(mut fill) = zone.begin_fill(&Key::new(b"/")) else {
+        panic!("nobody fills");
+    };
+    fill.begin(head(200), None);
+    let mut own = fill.follow();
+    let has_room = |fill: &mut Fill| {
+        let mut context = Context::from_waker(Waker::noop());
+        fill.poll_room(&mut context, AHEAD).is_ready()
+    };
+    let (first, rest) = long.split_at(12 << 20);
+    // The disk keeps up, so the client is not waited for.
+    for piece in first.chunks(60_000) {
+        eventually("the disk has caught up", || has_room(&mut fill));
+        fill.append(piece);
+    }
+    assert_eq!(own.position(), 0);
+    zone.faults.full.store(true, Ordering::Relaxed);
+    let mut read = Vec::new();
+    for piece in rest.chunks(60_000) {
+        while fill.is_stored() && !has_room(&mut fill) {
+            std::thread::yield_now();
+        }
+        while !has_room(&mut fill) {
+            let piece = run(own.next()).expect("nothing is lost");
+            read.extend_from_slice(&piece.expect("there is more"));
+        }
+        fill.append(piece);
+    }
+    assert!(!fill.is_stored());
+    assert!(!read.is_empty());
+    assert!(fill.commit().is_none());
+    while let Some(piece) = run(own.next()).expect("nothing is lost") {
+        read.extend_from_slice(&piece);
+    }
+    assert!(read == long);
+    assert_eq!(zone.unwritten.load(Ordering::Relaxed), 0);
+}
+
+#[test]
+fn what_is_no_file_of_ours_is_not_read_whatever_its_name_is() {
+    let directory = directory();
+    let zone = started(conf(directory.path()));
+    let foreign = directory.path().join("foreign");
+    fs::write(&foreign, "not ours").expect("written");
+    let entry = store(&zone, "/", head(200), &body(9, 200_000)).expect("stored");
+    settle(&zone);
+    let file = zone.file_of(&entry);
+    let whole = fs::read(&file).expect("readable");
+    let place: &[&dyn Fn()] = &[
+        &|| std::os::unix::fs::symlink(&foreign, &file).expect("a link"),
+        // One that leads to an entry is none either.
+        &|| {
+            let copy = directory.path().join("copy");
+            fs::write(&copy, &whole).expect("written");
+            std::os::unix::fs::symlink(copy, &file).expect("a link");
+        },
+        // Who opens it as usual waits until somebody writes into it.
+        &|| nix::unistd::mkfifo(&file, Mode::S_IRUSR | Mode::S_IWUSR).expect("a pipe"),
+        &|| drop(UnixListener::bind(&file).expect("a socket")),
+        &|| fs::create_dir(&file).expect("a directory"),
+    ];
+    drop(entry);
+    drop(zone);
+    for put in place {
+        let kind = fs::symlink_metadata(&file).expect("there").file_type();
+        match kind.is_dir() {
+            true => fs::remove_dir(&file).expect("removed"),
+            false => fs::remove_file(&file).expect("removed"),
+        }
+        fs::write(&file, &whole).expect("written");
+        // It is known when the directory is read, and replaced then.
+        let zone = started(conf(directory.path()));
+        fs::remove_file(&file).expect("removed");
+        put();
+        let key = Key::new(b"/");
+        assert!(matches!(zone.find(&key, |_| true), Found::OnDisk));
+        run(zone.load(&key));
+        assert!(matches!(zone.find(&key, |_| true), Found::Nothing));
+        assert!(!zone.extent().is_aside);
+        let text = body(10, 100);
+        store(&zone, "/", head(200), &text).expect("stored");
+        settle(&zone);
+        // The new entry may have taken the same name.
+        eventually("it is removed", || {
+            fs::symlink_metadata(&file).map_or(true, |metadata| metadata.is_file())
+        });
+        assert_eq!(
+            read(&zone, &find(&zone, "/").expect("found")).expect("read"),
+            text
+        );
+        zone.remove(&Key::new(b"/"));
+        eventually("nothing is left", || zone.extent().entries == 0);
+        eventually("its file too", || fs::symlink_metadata(&file).is_err());
+        fs::write(&file, &whole).expect("written");
+    }
+    assert_eq!(fs::read(&foreign).expect("still there"), b"not ours");
+}
+
+#[test]
+fn a_client_that_reads_all_waits_for_a_slow_disk_before_the_entry_is_lost_but_not_for_ever() {
+    let directory = directory();
+    let zone = started(conf(directory.path()));
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    let runtime = runtime.enable_time().build().expect("a runtime");
+    let piece = body(11, 256 << 10);
+    let Begin::Fill(mut fill) = zone.begin_fill(&Key::new(b"/")) else {
+        panic!("nobody fills");
+    };
+    fill.begin(head(200), None);
+    let hangs = zone.faults.gate.lock();
+    let mut count = 0;
+    let mut context = Context::from_waker(Waker::noop());
+    runtime.block_on(async {
+        while fill.poll_room(&mut context, 1).is_ready() {
+            fill.append(&piece);
+            count += 1;
+        }
+        // Six of the eight mebibytes that may wait.
+        assert!((24..=25).contains(&count), "{count}");
+        assert!(fill.is_stored());
+        poll_fn(|context| fill.poll_room(context, 1)).await;
+        while fill.is_stored() {
+            assert!(fill.poll_room(&mut context, 1).is_ready());
+            fill.append(&piece);
+            count += 1;
+        }
+        assert_eq!(count, 33);
+        assert!(fill.poll_room(&mut context, 1).is_ready());
+    });
+    drop(hangs);
+    assert!(fill.commit().is_none());
+    settle(&zone);
+
+    // Whoever waits is woken when the disk has caught up, however long the clock says.
+    let Begin::Fill(mut fill) = zone.begin_fill(&Key::new(b"/")) else {
+        panic!("nobody fills");
+    };
+    fill.begin(head(200), None);
+    let hangs = zone.faults.gate.lock();
+    for _ in 0..26 {
+        fill.append(&piece);
+    }
+    let mut fill = std::thread::scope(|scope| {
+        let waits = scope.spawn(|| {
+            let mut runtime = tokio::runtime::Builder::new_current_thread();
+            let runtime = runtime.enable_time().build().expect("a runtime");
+            runtime.block_on(poll_fn(|context| fill.poll_room(context, 1)));
+            fill
+        });
+        drop(hangs);
+        waits.join().expect("no panic")
+    });
+    for _ in 0..6 {
+        fill.append(&piece);
+    }
+    assert!(fill.commit().is_some());
 }
 
 #[test]

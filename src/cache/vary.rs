@@ -36,6 +36,50 @@ pub fn names(fields: &Fields) -> Option<Vec<Box<[u8]>>> {
     Some(names)
 }
 
+/// Fields from which origins and what they are built of take the host, the scheme, the path or the
+/// method in place of what was asked, without ever saying so in `Vary`. In order.
+const UNSAID: [&[u8]; 18] = [
+    b"forwarded",
+    b"front-end-https",
+    b"x-forwarded-host",
+    b"x-forwarded-path",
+    b"x-forwarded-port",
+    b"x-forwarded-prefix",
+    b"x-forwarded-proto",
+    b"x-forwarded-scheme",
+    b"x-forwarded-server",
+    b"x-forwarded-ssl",
+    b"x-host",
+    b"x-http-method",
+    b"x-http-method-override",
+    b"x-method-override",
+    b"x-original-host",
+    b"x-original-url",
+    b"x-rewrite-url",
+    b"x-url-scheme",
+];
+
+/// Names of fields of a request that an answer may have been selected for although its `Vary` says
+/// nothing of them, lower case. Whoever asks first with such a field would otherwise choose what all
+/// others get.
+pub fn unsaid<'a>(
+    request: &'a Fields,
+    answer: &Fields,
+) -> impl Iterator<Item = Box<[u8]>> + use<'a> {
+    let mut allowed = answer.named(b"Access-Control-Allow-Origin");
+    let names_origin = allowed.any(|origin| origin.trim_ascii() != b"*");
+    request.iter().filter_map(move |(_, name, _)| {
+        let is_origin = names_origin && name.eq_ignore_ascii_case(b"Origin");
+        // All of the list begin so; nearly no other field does.
+        let may_be = matches!(name.first(), Some(b'f' | b'F' | b'x' | b'X'));
+        let lower: Box<[u8]> = match is_origin || may_be {
+            true => name.to_ascii_lowercase().into(),
+            false => return None,
+        };
+        (is_origin || UNSAID.binary_search(&&*lower).is_ok()).then_some(lower)
+    })
+}
+
 /// A name with the value that the request had, as it is compared.
 pub type Selected = (Box<[u8]>, Option<Box<[u8]>>);
 
@@ -75,6 +119,18 @@ fn normalised(name: &[u8], value: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(value.len());
     match name {
         b"accept-encoding" | b"accept-language" | b"accept" | b"accept-charset" => {}
+        // Who asked is another each time, and no page is made of that.
+        b"forwarded" => {
+            let pairs = value.split(|byte| matches!(byte, b',' | b';'));
+            for pair in pairs.map(<[u8]>::trim_ascii) {
+                let lower = pair.to_ascii_lowercase();
+                if lower.starts_with(b"host") || lower.starts_with(b"proto") {
+                    out.extend_from_slice(&lower);
+                    out.push(b';');
+                }
+            }
+            return out;
+        }
         // Of other fields nothing is known but that spaces at the ends mean nothing.
         _ => return value.trim_ascii().to_vec(),
     }
@@ -166,6 +222,35 @@ mod tests {
         let absent = select(names, of_request(&fields(&[])));
         assert!(fits(&absent, of_request(&fields(&[]))));
         assert!(!fits(&absent, of_request(&fields(&[("X-A", "")]))));
+    }
+
+    #[test]
+    fn what_origins_are_led_by_is_known_whatever_its_case() {
+        assert!(UNSAID.is_sorted());
+        let request = fields(&[
+            ("x-FORWARDED-host", "a"),
+            ("X-Forwarded-For", "1.2.3.4"),
+            ("Origin", "https://a"),
+            ("Front-End-Https", "on"),
+            ("Accept", "x"),
+        ]);
+        let told = |answer: &[(&str, &str)]| -> Vec<String> {
+            let names = unsaid(&request, &fields(answer));
+            let text = |name: Box<[u8]>| String::from_utf8_lossy(&name).into_owned();
+            names.map(text).collect()
+        };
+        assert_eq!(told(&[]), ["x-forwarded-host", "front-end-https"]);
+        let any = [("Access-Control-Allow-Origin", "*")];
+        assert_eq!(told(&any), ["x-forwarded-host", "front-end-https"]);
+        let one = [("Access-Control-Allow-Origin", "https://a")];
+        assert_eq!(
+            told(&one),
+            ["x-forwarded-host", "origin", "front-end-https"]
+        );
+        assert_eq!(
+            normalised(b"forwarded", b"for=1.2.3.4; Host=a.test;proto=http, for=b"),
+            b"host=a.test;proto=http;"
+        );
     }
 
     #[test]

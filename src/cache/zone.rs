@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::io;
 use std::ops::Range;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -12,10 +13,11 @@ use bytes::Bytes;
 use foldhash::fast::RandomState;
 use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::oneshot;
+use tokio::time::{Sleep, sleep};
 
 use super::entry::{Entry, Head};
 use super::file::{self, EntryFile, FileError};
-use super::flight::{Fill, Flight, Follower};
+use super::flight::{Fill, Flight, Follower, PAUSE};
 use super::format::{BLOCK, blocks};
 use super::index::{MOST_VARIANTS, Shard};
 use super::keeper::Bell;
@@ -226,6 +228,8 @@ enum Source {
         file: Arc<(EntryFile, Vec<u32>)>,
         /// What is being read.
         pending: Option<oneshot::Receiver<Result<Bytes, ReadError>>>,
+        /// The disk is asked again after this.
+        pause: Option<Pin<Box<Sleep>>>,
     },
 }
 
@@ -459,6 +463,7 @@ impl Zone {
                 entry: Arc::clone(entry),
                 file: Arc::new(file),
                 pending: None,
+                pause: None,
             },
         };
         Ok(Reader { source, range })
@@ -884,13 +889,10 @@ impl Zone {
             }
             drop(part);
             // The slot is nobody else's as long as there is its record.
-            match std::fs::remove_file(self.place.file(digest, slot)) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                    self.disk_failed("unlink", &error);
-                    self.dead.lock().push((digest, slot));
-                    continue;
-                }
-                _ => {}
+            if let Err(error) = self.place.remove(digest, slot) {
+                self.disk_failed("unlink", &error);
+                self.dead.lock().push((digest, slot));
+                continue;
             }
             let mut part = self.part(digest);
             if let Some(number) = part.index.at_slot(digest, slot) {
@@ -1170,11 +1172,22 @@ impl Reader {
                 entry,
                 file,
                 pending,
+                pause,
             } => {
                 let (at, end) = (self.range.start, self.range.end);
-                let asked = match pending {
-                    Some(asked) => asked,
-                    None => pending.insert(read_blocks(zone, entry, file, at, end)?),
+                let asked = loop {
+                    if let Some(until) = pause {
+                        until.await;
+                        *pause = None;
+                    }
+                    if pending.is_none() {
+                        *pending = read_blocks(zone, entry, file, at, end);
+                    }
+                    match pending {
+                        Some(asked) => break asked,
+                        // The answer has begun: better late than cut off.
+                        None => *pause = Some(Box::pin(sleep(PAUSE))),
+                    }
                 };
                 let read = asked.await.map_err(|_| ReadError::Broken)?;
                 *pending = None;
@@ -1184,7 +1197,7 @@ impl Reader {
                 // The disk goes on while the client takes this; refused, it is asked later.
                 let next = at + bytes.len() as u64;
                 if next < end && !bytes.is_empty() {
-                    *pending = read_blocks(zone, entry, file, next, end).ok();
+                    *pending = read_blocks(zone, entry, file, next, end);
                 }
                 bytes
             }
@@ -1200,14 +1213,14 @@ impl Reader {
     }
 }
 
-/// Has the blocks from the one at this place on read.
+/// Has the blocks from the one at this place on read; `None` if too many wait for the disk.
 fn read_blocks(
     zone: &Arc<Zone>,
     entry: &Arc<Entry>,
     file: &Arc<(EntryFile, Vec<u32>)>,
     at: u64,
     end: u64,
-) -> Result<oneshot::Receiver<Result<Bytes, ReadError>>, ReadError> {
+) -> Option<oneshot::Receiver<Result<Bytes, ReadError>>> {
     let first = at / BLOCK as u64;
     let count = (blocks(end) - first).min(READ_AHEAD);
     let (answer, pending) = oneshot::channel();
@@ -1218,9 +1231,8 @@ fn read_blocks(
         // Whoever asked may be gone.
         let _ = answer.send(read);
     };
-    let submitted = zone.pool.submit(Lane::Read, job);
-    submitted.map_err(|Refused| ReadError::Busy)?;
-    Ok(pending)
+    zone.pool.submit(Lane::Read, job).ok()?;
+    Some(pending)
 }
 
 /// Bytes of memory for each part of the index. Some heads are always there: whoever reads one from

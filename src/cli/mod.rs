@@ -129,8 +129,8 @@ fn word(word: Word) -> ExitCode {
             let (address, time) = (address.as_deref(), time.as_deref());
             bans::run(&session, action.as_ref(), address, time, &reason)
         }),
-        Word::Key { action, daemon } => ask(&keys::daemon(action.as_ref(), &daemon), |session| {
-            keys::run(&session, action.as_ref())
+        Word::Key { action, daemon } => ask(&keys::daemon(action.as_deref(), &daemon), |session| {
+            keys::run(&session, action.as_deref())
         }),
         Word::Spend {
             by,

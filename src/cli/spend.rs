@@ -128,7 +128,7 @@ mod tests {
         assert_eq!(
             values(&report),
             "user,calls,failed,unpriced,estimated,input,cache_read,output,cost\r\n\
-             \"a,\"\"b\"\"\\n\",3,0,0,0,0,0,0,0.00125\r\n"
+             \"a,\"\"b\"\"^J\",3,0,0,0,0,0,0,0.00125\r\n"
         );
     }
 }

@@ -117,6 +117,13 @@ fn text(overview: &Overview, paint: Paint, zone: &TimeZone) -> String {
             ),
         },
     );
+    if traffic.looked_up > 0 {
+        let hits = share(traffic.cached as f64 / traffic.looked_up as f64);
+        line(
+            "cache",
+            &format!("{hits} of answers in the last 10 s were there"),
+        );
+    }
     line(
         "bytes",
         &format!(
@@ -265,6 +272,8 @@ mod tests {
                     max: 2_140_000,
                     received: 1_000.0,
                     sent: 34_603_008.0,
+                    looked_up: 1_000,
+                    cached: 871,
                 },
                 in_flight: 38,
                 connections: 412,
@@ -325,6 +334,7 @@ listens       0.0.0.0:80, [::]:80
 requests      1.2k/s now, 1.7k/s peak, 31.2M since the start, 38 in flight
 statuses      2xx 97.1%  3xx 1.9%  4xx 0.7%  5xx 0.3% in the last 10 s
 time          p50 6 ms  p90 31 ms  p99 88 ms  max 2.1 s  (waiting for upstreams 82.0%, own p99 0.3 ms)
+cache         87.1% of answers in the last 10 s were there
 bytes         received 1000 B/s, sent 33.0 MiB/s
 connections   412 open, 300 of them idle, HTTP/2 61.0%, 2 ended for flooding
 backends      6 up, 1 drain, 1 failed, 0 down

@@ -85,11 +85,11 @@ pub enum Word {
         #[command(flatten)]
         daemon: Daemon,
     },
-    /// Keys of the gateway to language models: make, list, change, replace, take back
+    /// Make keys of the gateway to language models, change, replace them
     Key {
         /// What to do; without it they are listed
         #[command(subcommand)]
-        action: Option<KeyWord>,
+        action: Option<Box<KeyWord>>,
         #[command(flatten)]
         daemon: Daemon,
     },

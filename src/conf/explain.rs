@@ -792,6 +792,13 @@ codes! {
         "http { proxy_cache_path /var/cache/openclaw/one keys_zone=one:10m; server { location / { proxy_pass http://10.0.0.1; proxy_cache one; proxy_buffering off; } } }",
         "http { proxy_cache_path /var/cache/openclaw/one keys_zone=one:10m; server { location / { proxy_pass http://10.0.0.1; proxy_cache one; } } }"
     }
+    "W366" CACHE_PARAMETER_WITHOUT_EFFECT "a parameter of a cache without a meaning here" {
+        "What is being stored stands in the directory of its cache from the start, never in \
+         `proxy_temp_path`, from where it might have to be copied. Purging removes what it names at once \
+         for whoever asks; the files follow at the pace of `manager_files` and its like.",
+        "http { proxy_cache_path /var/cache/openclaw/one keys_zone=one:10m use_temp_path=on; }",
+        "http { proxy_cache_path /var/cache/openclaw/one keys_zone=one:10m; }"
+    }
 
     // Who may pass.
     "E320" BAD_THROTTLE "a throttle of guesses that cannot be used as it is written" {

@@ -142,13 +142,20 @@ fn candidates(generation: &Generation, name: &str) -> Vec<Vec<u8>> {
             Some(at) => rest.split_at(at),
             None => (rest, "/"),
         };
-        // The default: `$scheme$proxy_host$request_uri`.
+        let without_port = host.rsplit_once(':').map_or(host, |(host, _)| host);
+        // The default: `$scheme$proxy_host$request_uri`, as it is written and as it is made without
+        // being written, with the host where the peer is told it.
         for upstream in &generation.http.upstreams {
             for peer_scheme in ["http", "https"] {
                 keys.push(format!("{peer_scheme}{}{uri}", upstream.name));
+                let peer = format!("{peer_scheme}://{}", upstream.name);
+                keys.push(format!("{peer}{uri}"));
+                for host in [host, without_port] {
+                    let host = host.to_ascii_lowercase();
+                    keys.push(format!("{peer}|{host}|{uri}"));
+                }
             }
         }
-        let without_port = host.rsplit_once(':').map_or(host, |(host, _)| host);
         for host in [host, without_port] {
             keys.push(format!("{scheme}{host}{uri}"));
             keys.push(format!("{scheme}://{host}{uri}"));

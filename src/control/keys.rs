@@ -344,7 +344,7 @@ pub async fn spend(
         rows.push((sum.charged, spend_row(name, &sum)));
     }
     if kind != SpendBy::Day {
-        rows.sort_by(|one, other| other.0.cmp(&one.0));
+        rows.sort_by_key(|(charged, _)| std::cmp::Reverse(*charged));
     }
     Ok(SpendReport {
         by: by.to_owned(),

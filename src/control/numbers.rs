@@ -435,6 +435,8 @@ fn traffic(counted: &window::Traffic) -> Traffic {
         max: counted.max,
         received: counted.received,
         sent: counted.sent,
+        looked_up: counted.looked_up,
+        cached: counted.cached,
     }
 }
 
@@ -518,6 +520,8 @@ pub fn history(control: &Control, window: &str, route: Option<u64>) -> Result<Hi
                 p50: point.p50,
                 p99: point.p99,
                 sent: point.sent,
+                looked_up: point.looked_up,
+                cached: point.cached,
             })
             .collect(),
     })
@@ -614,6 +618,8 @@ pub async fn long_history(
             p50: numbers.p50_us,
             p99: numbers.p99_us,
             sent: numbers.sent as f64 / step as f64,
+            // What came of the cache is not kept beyond the process.
+            ..Point::default()
         };
     }
     Ok(History {

@@ -6,7 +6,7 @@
 //! # A call
 //!
 //! ```no_run
-//! # use openclaw::llm::account::{Demand, Moment};
+//! # use openclaw::llm::account::Moment;
 //! # use openclaw::llm::books::{Beginning, Cost, books};
 //! # use openclaw::llm::price::{self, Terms};
 //! # use openclaw::llm::refusal::Refusal;
@@ -79,7 +79,7 @@ pub struct Books {
     /// Counts the changes of the keys.
     version: AtomicU64,
     /// Accounts of groups, gateways and models that have limits.
-    shared: RwLock<HashMap<(Scope, Box<str>), Arc<Account>>>,
+    shared: RwLock<Shared>,
     store: OnceLock<Store>,
     is_open: AtomicBool,
     /// The number of the last call.
@@ -87,6 +87,9 @@ pub struct Books {
     /// Held by the one who reads the keys.
     reading: Mutex<()>,
 }
+
+/// Accounts by whose they are.
+type Shared = HashMap<(Scope, Box<str>), Arc<Account>>;
 
 /// What was found when the books were opened.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]

@@ -64,7 +64,7 @@ impl CacheResult {
     }
 
     /// Was the answer, its head at least, the cache's?
-    fn is_saved(self) -> bool {
+    pub fn is_saved(self) -> bool {
         matches!(
             self,
             Self::Hit | Self::Stale | Self::Updating | Self::Revalidated

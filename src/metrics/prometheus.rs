@@ -1030,6 +1030,7 @@ mod tests {
             sent: 2000,
             time: milliseconds * MILLISECOND,
             upstream_time: milliseconds * MILLISECOND / 2,
+            was_cached: None,
         }
     }
 

@@ -82,6 +82,8 @@ pub struct Ended {
     pub time: u64,
     /// Of this, what passed with peers.
     pub upstream_time: u64,
+    /// A request for which a cache was looked into: was the answer there? `None` for attempts.
+    pub was_cached: Option<bool>,
 }
 
 /// What few requests have to do with.
@@ -209,6 +211,10 @@ pub struct Totals {
     pub time: u64,
     /// The sum of [`Ended::upstream_time`].
     pub upstream_time: u64,
+    /// Those for which a cache was looked into.
+    pub looked_up: u64,
+    /// Of these, those whose answer was there.
+    pub cached: u64,
     /// See [`count_besides`].
     pub besides: Besides,
     /// How long they took.
@@ -498,6 +504,8 @@ struct Tally {
     sent: Counter,
     time: Counter,
     upstream_time: Counter,
+    looked_up: Counter,
+    cached: Counter,
     failed_logins: Counter,
     unpacked: Counter,
     packed: Counter,
@@ -512,6 +520,12 @@ impl Tally {
         self.sent.add(ended.sent);
         self.time.add(ended.time);
         self.upstream_time.add(ended.upstream_time);
+        if let Some(was_cached) = ended.was_cached {
+            self.looked_up.increase();
+            if was_cached {
+                self.cached.increase();
+            }
+        }
         // The one reader that sets it back may do so in between; then this time is either told now
         // or is not the longest of what was just told.
         if ended.time > self.longest.load(READ) {
@@ -532,6 +546,8 @@ impl Tally {
         self.sent.add(counted.sent);
         self.time.add(counted.time);
         self.upstream_time.add(counted.upstream_time);
+        self.looked_up.add(counted.looked_up);
+        self.cached.add(counted.cached);
         self.failed_logins.add(counted.besides.failed_logins);
         self.unpacked.add(counted.besides.unpacked);
         self.packed.add(counted.besides.packed);
@@ -552,6 +568,8 @@ impl Tally {
         add(&mut sum.sent, self.sent.value());
         add(&mut sum.time, self.time.value());
         add(&mut sum.upstream_time, self.upstream_time.value());
+        add(&mut sum.looked_up, self.looked_up.value());
+        add(&mut sum.cached, self.cached.value());
         add(&mut sum.besides.failed_logins, self.failed_logins.value());
         add(&mut sum.besides.unpacked, self.unpacked.value());
         add(&mut sum.besides.packed, self.packed.value());
@@ -725,6 +743,7 @@ mod tests {
             sent: 1000,
             time,
             upstream_time: time / 2,
+            was_cached: None,
         }
     }
 

@@ -67,6 +67,10 @@ pub struct Traffic {
     pub received: f64,
     /// Bytes per second that went out, over the last ten seconds.
     pub sent: f64,
+    /// Requests in the last ten seconds for which a cache was looked into.
+    pub looked_up: u64,
+    /// Of these, those whose answer was there.
+    pub cached: u64,
 }
 
 /// All requests.
@@ -164,6 +168,10 @@ pub struct Point {
     pub p99: u64,
     /// Bytes per second to clients.
     pub sent: f64,
+    /// Requests per second for which a cache was looked into.
+    pub looked_up: f64,
+    /// Of these, those whose answer was there.
+    pub cached: f64,
 }
 
 /// What passed since the last time this was asked, for those with any.
@@ -479,6 +487,8 @@ struct Figures {
     time: u64,
     upstream_time: u64,
     longest: u64,
+    looked_up: u64,
+    cached: u64,
 }
 
 impl Passage {
@@ -496,6 +506,8 @@ impl Passage {
                 time: now.time.wrapping_sub(before.time),
                 upstream_time: now.upstream_time.wrapping_sub(before.upstream_time),
                 longest,
+                looked_up: now.looked_up.wrapping_sub(before.looked_up),
+                cached: now.cached.wrapping_sub(before.cached),
             },
             latency: now.latency.since(&before.latency),
         }
@@ -546,6 +558,8 @@ impl Figures {
             (&mut self.sent, other.sent),
             (&mut self.time, other.time),
             (&mut self.upstream_time, other.upstream_time),
+            (&mut self.looked_up, other.looked_up),
+            (&mut self.cached, other.cached),
         ];
         let statuses = self.statuses.iter_mut().zip(other.statuses);
         for (sum, more) in sums.into_iter().chain(statuses) {
@@ -618,6 +632,8 @@ impl Recent {
             max: sum.longest / 1000,
             received: per_second(sum.received, span),
             sent: per_second(sum.sent, span),
+            looked_up: sum.looked_up,
+            cached: sum.cached,
         }
     }
 }
@@ -745,6 +761,8 @@ impl Ring {
             p50,
             p99,
             sent: open.figures.sent as f64 / seconds,
+            looked_up: open.figures.looked_up as f64 / seconds,
+            cached: open.figures.cached as f64 / seconds,
         };
         for _ in 0..points.min(self.most as u64) {
             if self.points.len() == self.most {
@@ -805,7 +823,41 @@ mod tests {
             sent: 2000,
             time: milliseconds * MILLISECOND,
             upstream_time: milliseconds * MILLISECOND / 4,
+            was_cached: None,
         }
+    }
+
+    #[test]
+    fn what_came_of_the_cache_is_told_for_each_route_and_over_time() {
+        let (writer, mut aggregator) = fixture();
+        let ask = |route: u32, was_cached: Option<bool>, count: u64| {
+            for _ in 0..count {
+                let ended = Ended {
+                    was_cached,
+                    ..request(200, 1)
+                };
+                writer.count_request(RouteId(route), &ended);
+            }
+        };
+        ask(1, Some(true), 30);
+        ask(1, Some(false), 10);
+        ask(2, None, 20);
+        aggregator.tick(at(1000));
+        let of = |traffic: &Traffic| (traffic.looked_up, traffic.cached);
+        assert_eq!(of(&aggregator.route(RouteId(1)).traffic), (40, 30));
+        assert_eq!(of(&aggregator.route(RouteId(2)).traffic), (0, 0));
+        assert_eq!(of(&aggregator.summary().traffic), (40, 30));
+        for second in 2..=11 {
+            aggregator.tick(at(second * 1000));
+        }
+        assert_eq!(of(&aggregator.summary().traffic), (0, 0));
+        let history = aggregator.history(Window::FiveMinutes);
+        let point = history.points[0];
+        assert_eq!(
+            (point.rate, point.looked_up, point.cached),
+            (60.0, 40.0, 30.0)
+        );
+        assert_eq!(history.points[1].looked_up, 0.0);
     }
 
     #[test]

@@ -243,6 +243,10 @@ pub struct Traffic {
     pub received: f64,
     /// Bytes per second to clients.
     pub sent: f64,
+    /// Requests in the last ten seconds for which a cache was looked into.
+    pub looked_up: u64,
+    /// Of these, those whose answer was the cache's.
+    pub cached: u64,
 }
 
 /// The numbers of a route.
@@ -425,6 +429,10 @@ pub struct Point {
     pub p99: Micros,
     /// Bytes per second to clients.
     pub sent: f64,
+    /// Requests per second for which a cache was looked into.
+    pub looked_up: f64,
+    /// Of these, those whose answer was the cache's.
+    pub cached: f64,
 }
 
 /// Where requests go: a location of a server, or a server without any.

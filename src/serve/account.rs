@@ -32,6 +32,7 @@ pub fn count(route: RouteId, exchange: &Exchange) {
             sent: exchange.bytes_sent,
             time: nanoseconds(clock::since(exchange.started)),
             upstream_time,
+            was_cached: (exchange.caching.status).map(|status| status.result().is_saved()),
         },
     );
     if let (Some(zone), Some(status)) = (exchange.caching.zone, exchange.caching.status) {
@@ -56,6 +57,7 @@ pub fn count_attempts(exchange: &Exchange) -> u64 {
                     sent: attempt.bytes_sent,
                     time,
                     upstream_time: 0,
+                    was_cached: None,
                 },
             );
         }

@@ -53,9 +53,9 @@ use crate::net::deadline::Deadline;
 use crate::unit::clock;
 
 /// What of a stored body is queued for a client at once.
-const PIECE: usize = 64 << 10;
-/// So much of an answer that is being stored may wait for the client that caused it, at least: others
-/// follow, and are not to wait for a slow one.
+pub const PIECE: usize = 64 << 10;
+/// So much of an answer that is being stored may wait for the client that caused it, at least. With
+/// more it reads what is stored, as those do who follow: nobody is to wait for a slow one.
 pub const AHEAD: usize = 1 << 20;
 /// The greatest body of which several ranges are put together in memory.
 const SEVERAL_RANGES: u64 = 4 << 20;
@@ -808,17 +808,7 @@ async fn send(
         None => true,
     };
     if !sent {
-        local.log(
-            exchange,
-            Level::Error,
-            format_args!("a stored answer broke off while sending to client"),
-        );
-        // What was read is still owed to the client; then it sees the cut.
-        if let Ok(count) = downstream.flush(exchange.settings.send_timeout).await {
-            exchange.bytes_sent += count;
-        }
-        answer::note_sent(exchange, downstream);
-        return Ok(Some(Outcome::Cut));
+        return Ok(Some(break_off(local, exchange, downstream).await));
     }
     answer::add_trailers(exchange);
     downstream.queue_end(&exchange.answer_trailers);
@@ -826,6 +816,43 @@ async fn send(
     answer::note_sent(exchange, downstream);
     exchange.is_complete = true;
     Ok(Some(Outcome::Sent))
+}
+
+/// Sends what a client is behind with of an answer that is whole by now, and with it the end. An
+/// outcome if that did not succeed.
+pub async fn send_rest(
+    local: &Local,
+    exchange: &mut Exchange,
+    downstream: &mut Downstream,
+    behind: Follower,
+    window: Option<Range<u64>>,
+) -> Result<Option<Outcome>, ClientError> {
+    let range = window.unwrap_or(0..u64::MAX);
+    if !send_body(exchange, downstream, Source::Flight(behind), &range).await? {
+        return Ok(Some(break_off(local, exchange, downstream).await));
+    }
+    answer::add_trailers(exchange);
+    downstream.queue_end(&exchange.answer_trailers);
+    exchange.bytes_sent += downstream.flush(exchange.settings.send_timeout).await?;
+    Ok(None)
+}
+
+/// What was stored cannot be read on: the client gets what was read, then it sees the cut.
+pub async fn break_off(
+    local: &Local,
+    exchange: &mut Exchange,
+    downstream: &mut Downstream,
+) -> Outcome {
+    local.log(
+        exchange,
+        Level::Error,
+        format_args!("a stored answer broke off while sending to client"),
+    );
+    if let Ok(count) = downstream.flush(exchange.settings.send_timeout).await {
+        exchange.bytes_sent += count;
+    }
+    answer::note_sent(exchange, downstream);
+    Outcome::Cut
 }
 
 /// Sends a body; `false` if it cannot be read to its end.
@@ -858,7 +885,7 @@ async fn send_body(
             }
         },
         Source::Flight(mut follower) => {
-            let mut position = 0;
+            let mut position = follower.position();
             while position < range.end {
                 // What came is sent before more is awaited.
                 let next = {
@@ -1021,9 +1048,26 @@ pub fn store(
         }
     };
     let fields = &exchange.upstream_head.fields;
-    if !cache.ignored.has(Ignored::VARY) {
-        head.vary = vary::select(vary::names(fields)?, selecting(exchange, plan));
+    let mut names = match cache.ignored.has(Ignored::VARY) {
+        true => Vec::new(),
+        false => vary::names(fields)?,
+    };
+    if plan.proxy.pass_request_headers {
+        // What the configuration puts in the place of a field is no client's to choose.
+        let set = &plan.proxy.set_fields;
+        let is_clients = |name: &[u8]| {
+            !set.iter()
+                .any(|field| field.name.eq_ignore_ascii_case(name))
+        };
+        let unsaid = vary::unsaid(&exchange.head.fields, fields);
+        let known = names.len();
+        names.extend(unsaid.filter(|name| is_clients(name)));
+        if names.len() > known {
+            names.sort_unstable();
+            names.dedup();
+        }
     }
+    head.vary = vary::select(names, selecting(exchange, plan));
     head.url = url(exchange);
     head.fields = freshness::stored_fields(fields, cache.ignored, cache.strip_cookies);
     caching.remaining = Some(reuse::remaining(&head, head.received));

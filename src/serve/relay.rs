@@ -14,11 +14,12 @@ use super::cache::{self, Caching};
 use super::downstream::{ClientError, Downstream, Framing, framing_for};
 use super::generation::{Local, LocalUpstream};
 use super::pace::Pace;
-use super::peer::{Answering, Failure, PeerError, Question, Sink};
+use super::peer::{Answering, Failure, PeerError, Question, Sink, deliver};
 use super::peer_http1::{Link, poll_source};
 use super::proxy::{Outcome, finish_attempt, log_event};
 use super::request_body::RequestBody;
 use super::{answer, peer_http1, peer_http2, proxy_fields, tunnel};
+use crate::cache::flight::{Follower, Lost};
 use crate::conf::typed::log::Level;
 use crate::conf::typed::proxy::{HttpVersion, Proxy};
 use crate::filter::begin;
@@ -223,11 +224,18 @@ pub async fn relay_answer(
     }
     finish_attempt(exchange, status);
     match relayed {
-        Ok(()) => {
+        Ok(behind) => {
+            let window = source.sink().window.take();
             if let Source::Http1(link, body) = source {
                 keep(question.upstream, proxy, &selected, exchange, link, &body);
             }
             succeed(local, exchange, selected);
+            if let Some(behind) = behind {
+                let sent = cache::send_rest(local, exchange, downstream, behind, window).await;
+                if let Some(outcome) = sent? {
+                    return Ok(outcome);
+                }
+            }
             exchange.is_complete = true;
             answer::note_sent(exchange, downstream);
             Ok(Outcome::Sent)
@@ -236,6 +244,10 @@ pub async fn relay_answer(
             answer::note_sent(exchange, downstream);
             super::log_client_error(local, exchange, &error, "sending to client");
             Ok(Outcome::Cut)
+        }
+        Err(RelayError::Lost) => {
+            succeed(local, exchange, selected);
+            Ok(cache::break_off(local, exchange, downstream).await)
         }
         Err(RelayError::Peer(error)) => {
             local.log(
@@ -308,6 +320,8 @@ fn succeed(local: &Local, exchange: &Exchange, selected: Selected) {
 enum RelayError {
     Client(ClientError),
     Peer(PeerError),
+    /// What was stored for a client that is behind cannot be read.
+    Lost,
 }
 
 /// Where the body of an answer comes from.
@@ -358,8 +372,8 @@ impl Source {
 
 /// What a slow client and one that is gone mean for the peer.
 struct Pacing {
-    /// How much may wait for the client before the peer has to wait too; 0 reads on only when all was
-    /// written.
+    /// How much may wait for the client before the peer has to wait too, or the client reads what is
+    /// stored in its own time; 0 reads on only when all was written.
     limit: usize,
     /// The answer is read to its end although nobody is left who gets it.
     outlasts_client: bool,
@@ -367,7 +381,8 @@ struct Pacing {
     waits_for_whole: bool,
 }
 
-/// Moves the body from the peer to the client.
+/// Moves the body from the peer to the client. An answer that is stored may be whole before the client
+/// has all of it; it reads the rest then from what comes back.
 async fn relay(
     exchange: &mut Exchange,
     downstream: &mut Downstream,
@@ -375,7 +390,7 @@ async fn relay(
     source: &mut Source,
     pacing: &Pacing,
     proxy: &Proxy,
-) -> Result<(), RelayError> {
+) -> Result<Option<Follower>, RelayError> {
     let send_timeout = exchange.settings.send_timeout;
     let mut has_more = false;
     if let Source::Http1(_, body) = source {
@@ -388,6 +403,7 @@ async fn relay(
     }
     let mut is_ended = false;
     let mut is_client_gone = None;
+    let mut behind: Option<Follower> = None;
     let mut pace = match proxy.limit_rate.literal() {
         Some(b"0") => None,
         _ => Some(answer::size_of(&proxy.limit_rate, exchange)),
@@ -422,6 +438,9 @@ async fn relay(
                 if let Some(fill) = source.sink().fill.take() {
                     fill.commit();
                 }
+                if is_client_gone.is_none() && behind.is_some() {
+                    return Poll::Ready(Ok(behind.take()));
+                }
                 answer::add_trailers(exchange);
                 downstream.queue_end(&exchange.answer_trailers);
             }
@@ -443,10 +462,28 @@ async fn relay(
                     Poll::Pending => {}
                 }
             }
+            if is_client_gone.is_some() {
+                behind = None;
+            }
+            if let Some(own) = &mut behind
+                && downstream.queued() < cache::PIECE
+            {
+                let position = own.position();
+                match own.poll_next(context) {
+                    Poll::Ready(Ok(Some(bytes))) => {
+                        let window = source.sink().window.as_ref();
+                        deliver(window, position, &bytes, downstream);
+                        progress = true;
+                    }
+                    Poll::Ready(Err(Lost)) => return Poll::Ready(Err(RelayError::Lost)),
+                    // There is an end only behind that of the peer's answer.
+                    Poll::Ready(Ok(None)) | Poll::Pending => {}
+                }
+            }
             if is_ended && (downstream.queued() == 0 || is_client_gone.is_some()) {
                 return Poll::Ready(match is_client_gone.take() {
                     Some(error) => Err(RelayError::Client(error)),
-                    None => Ok(()),
+                    None => Ok(None),
                 });
             }
             let queued = downstream.queued();
@@ -454,10 +491,21 @@ async fn relay(
             let is_allowed = pace
                 .as_mut()
                 .is_none_or(|pace| source.is_complete() || pace.poll_allowance(context).is_ready());
-            if is_allowed
-                && !source.is_complete()
-                && (queued < pacing.limit.max(1) || is_client_gone.is_some())
-            {
+            let sink = source.sink();
+            let has_room = match &mut sink.fill {
+                Some(fill) if received >= cache::AHEAD as u64 => {
+                    // Others wait for this answer, and are not to wait for this client.
+                    if queued >= pacing.limit && behind.is_none() && is_client_gone.is_none() {
+                        behind = fill.is_stored().then(|| fill.follow());
+                        sink.is_discarding |= behind.is_some();
+                    }
+                    let has_room = fill.poll_room(context, pacing.limit as u64).is_ready();
+                    has_room
+                        && (queued < pacing.limit || behind.is_some() || is_client_gone.is_some())
+                }
+                _ => queued < pacing.limit.max(1) || is_client_gone.is_some(),
+            };
+            if is_allowed && has_room && !source.is_complete() {
                 let polled = match source {
                     Source::Http1(link, body) => {
                         poll_source(context, exchange, downstream, link, body, proxy)

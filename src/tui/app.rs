@@ -749,6 +749,8 @@ impl App {
                     p50: summary.traffic.p50,
                     p99: summary.traffic.p99,
                     sent: summary.traffic.sent,
+                    looked_up: summary.traffic.looked_up as f64 / 10.0,
+                    cached: summary.traffic.cached as f64 / 10.0,
                 };
                 let at = summary.at;
                 self.model.current_mut().take_summary(*summary);

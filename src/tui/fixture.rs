@@ -143,6 +143,7 @@ fn traffic(rate: f64, statuses: [u64; 5], p50: u64, p99: u64) -> Traffic {
         max: p99 * 3000,
         received: rate * 900.0,
         sent: rate * 9_000.0,
+        ..Traffic::default()
     }
 }
 
@@ -161,7 +162,12 @@ pub fn summary() -> Summary {
         failed_logins: if route == 2 { 12 } else { 0 },
         unpacked: if route == 2 { 8_400_000 } else { 0 },
         packed: if route == 2 { 2_100_000 } else { 0 },
-        traffic: traffic(rate, statuses, p50, p99),
+        traffic: Traffic {
+            // One of them has a cache.
+            looked_up: if route == 2 { 2_900 } else { 0 },
+            cached: if route == 2 { 2_531 } else { 0 },
+            ..traffic(rate, statuses, p50, p99)
+        },
     });
     let statuses = rows.iter().fold([0; 5], |mut sum, row| {
         for (sum, count) in sum.iter_mut().zip(row.2) {
@@ -176,6 +182,8 @@ pub fn summary() -> Summary {
         traffic: Traffic {
             p90: 31_000,
             max: 2_140_000,
+            looked_up: 2_900,
+            cached: 2_531,
             ..traffic(1204.0, statuses, 6, 88)
         },
         in_flight: 38,
@@ -644,7 +652,7 @@ pub fn history() -> History {
             errors: 3.0,
             p50: 6_000,
             p99: 40_000 + u64::from((at * 53) % 60) * 900,
-            sent: 0.0,
+            ..Point::default()
         }
     });
     History {

@@ -15,8 +15,16 @@
 //! | `saw GET \| Name: value \| !Name` | what the origin was asked last |
 //! | `count 2` | how many requests the origin got |
 //! | `stale` | waits for a second, the shortest time that answers live |
+//! | `renewed 2` | waits until the origin got so many requests |
+//! | `hold`, `release` | the origin keeps its answers back from here on; it gives them |
+//! | `begin GET /path \| …`, `finish` | a request of a client of its own; its answer, the oldest one first |
+//! | `openclaw got …`, `nginx got …` | a line for one of them alone, where they differ on purpose |
+//! | `because …` | the reason for such lines |
+//! | `alone …` | the case is not one for nginx, with the reason |
 //!
 //! `{now}`, `{now-30}` are dates, `{unix+60}` numbers.
+//!
+//! Cases of directives that nginx has are played by nginx too: what they expect is what it does.
 
 use std::collections::{HashMap, VecDeque};
 use std::fmt::Write as _;
@@ -30,11 +38,11 @@ use nix::sys::signal::Signal;
 
 use crate::support::backend::{Backend, Exchange, Then, pattern};
 use crate::support::client::Client;
-use crate::support::server::{Setup, eventually, is_nginx, under_test};
+use crate::support::server::{Setup, eventually, is_nginx, oracle, under_test};
 use crate::support::wire::Head;
 
 /// So many cases run at the same time.
-const AT_ONCE: usize = 8;
+const AT_ONCE: usize = 16;
 
 #[derive(Default)]
 struct Case {
@@ -42,6 +50,10 @@ struct Case {
     rule: String,
     conf: String,
     steps: Vec<(usize, String)>,
+    /// Lines of `because`.
+    reasons: usize,
+    /// Nginx does not play it.
+    is_alone: bool,
 }
 
 /// An answer of the origin: status, fields, body.
@@ -51,11 +63,17 @@ type Told = (u16, Vec<(String, String)>, Option<String>);
 struct Origin {
     answers: VecDeque<Told>,
     is_down: bool,
+    is_held: bool,
     count: usize,
     last: Option<Head>,
 }
 
-type Origins = Arc<Mutex<HashMap<String, Origin>>>;
+/// The origins of all cases, and what is told when one gives its answers.
+#[derive(Default)]
+struct Origins {
+    all: Mutex<HashMap<String, Origin>>,
+    released: Condvar,
+}
 
 fn read(file: &str) -> Vec<Case> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -78,12 +96,24 @@ fn read(file: &str) -> Vec<Case> {
             continue;
         }
         let case = cases.last_mut().expect("a line belongs to a case");
-        match line.strip_prefix("conf ") {
-            Some(conf) => {
+        match line.split_once(' ') {
+            Some(("conf", conf)) => {
                 let _ = writeln!(case.conf, "{conf}");
             }
-            None => case.steps.push((number + 1, line.to_owned())),
+            Some(("because", _)) => case.reasons += 1,
+            Some(("alone", _)) => case.is_alone = true,
+            _ => case.steps.push((number + 1, line.to_owned())),
         }
+    }
+    for case in &cases {
+        let mut steps = case.steps.iter();
+        let differs = steps.any(|(_, step)| step.starts_with("nginx "));
+        assert_eq!(
+            differs,
+            case.reasons > 0,
+            "{}: a difference has a reason",
+            case.name
+        );
     }
     cases
 }
@@ -155,19 +185,23 @@ fn answer(origins: &Origins, exchange: &mut Exchange<'_>) -> Then {
     let path = head.line.split(' ').nth(1).unwrap_or_default().to_owned();
     let name = path.split(['/', '?']).nth(1).unwrap_or_default().to_owned();
     let (told, number) = {
-        let mut origins = origins.lock().expect("no writer panics");
-        let origin = origins.entry(name).or_default();
+        let mut all = origins.all.lock().expect("no writer panics");
+        let origin = all.entry(name.clone()).or_default();
         if origin.is_down {
             return Then::Close;
         }
         origin.count += 1;
         origin.last = Some(head.clone());
+        let number = origin.count;
+        let is_held = |all: &mut HashMap<String, Origin>| all[&name].is_held;
+        all = (origins.released.wait_while(all, is_held)).expect("no writer panics");
+        let origin = all.entry(name).or_default();
         let told = match origin.answers.len() {
             0 => (200, Vec::new(), None),
             1 => origin.answers[0].clone(),
             _ => origin.answers.pop_front().expect("there are some"),
         };
-        (told, origin.count)
+        (told, number)
     };
     let (status, fields, body) = told;
     let body = body.unwrap_or_else(|| number.to_string());
@@ -225,14 +259,57 @@ fn wrong_field(parts: &[String], value_of: impl Fn(&str) -> Option<String>) -> O
     })
 }
 
-fn run(case: &Case, port: u16, origins: &Origins) -> Result<(), String> {
+/// The request of an `ask` or a `begin`.
+fn request(case: &Case, rest: &str) -> String {
+    let (line, parts) = parts(rest);
+    let (method, path) = line.split_once(' ').expect("a method and a path");
+    let mut request = format!("{method} /{}{path} HTTP/1.1\r\n", case.name);
+    let mut body = String::new();
+    let mut has_host = false;
+    for part in parts {
+        match part.strip_prefix(":body ") {
+            Some(text) => {
+                let _ = write!(request, "Content-Length: {}\r\n", text.len());
+                body = text.to_owned();
+            }
+            None => {
+                has_host |= part.to_ascii_lowercase().starts_with("host:");
+                let _ = write!(request, "{part}\r\n");
+            }
+        }
+    }
+    if !has_host {
+        request += "Host: a\r\n";
+    }
+    format!("{request}\r\n{body}")
+}
+
+/// The shortest time after which an answer that is fresh for a second is stale: nginx counts whole
+/// seconds, and a second that is equal is still good.
+fn second_of(program: &Path) -> Duration {
+    match is_nginx(program) {
+        true => Duration::from_millis(2050),
+        false => Duration::from_millis(1050),
+    }
+}
+
+fn run(case: &Case, program: &Path, port: u16, origins: &Origins) -> Result<(), String> {
     let mut client = Client::connect(port);
+    let mut begun: VecDeque<(Client, String)> = VecDeque::new();
     let mut last = None;
     let origin = |change: &mut dyn FnMut(&mut Origin)| {
-        let mut origins = origins.lock().expect("no writer panics");
-        change(origins.entry(case.name.clone()).or_default());
+        let mut all = origins.all.lock().expect("no writer panics");
+        change(all.entry(case.name.clone()).or_default());
+    };
+    let (own, other) = match is_nginx(program) {
+        true => ("nginx ", "openclaw "),
+        false => ("openclaw ", "nginx "),
     };
     for (number, line) in &case.steps {
+        if line.starts_with(other) {
+            continue;
+        }
+        let line = line.strip_prefix(own).unwrap_or(line);
         let failed = |why: String| Err(format!("line {number}: `{line}`: {why}"));
         let (word, rest) = line.split_once(' ').unwrap_or((line, ""));
         match word {
@@ -243,32 +320,35 @@ fn run(case: &Case, port: u16, origins: &Origins) -> Result<(), String> {
             "then" => origin(&mut |origin| origin.answers.push_back(told(rest))),
             "down" => origin(&mut |origin| origin.is_down = true),
             "up" => origin(&mut |origin| origin.is_down = false),
+            "hold" => origin(&mut |origin| origin.is_held = true),
+            "release" => {
+                origin(&mut |origin| origin.is_held = false);
+                origins.released.notify_all();
+            }
             "ask" => {
-                let (line, parts) = parts(rest);
-                let (method, path) = line.split_once(' ').expect("a method and a path");
-                let mut request = format!("{method} /{}{path} HTTP/1.1\r\n", case.name);
-                let mut body = String::new();
-                let mut has_host = false;
-                for part in parts {
-                    match part.strip_prefix(":body ") {
-                        Some(text) => {
-                            let _ = write!(request, "Content-Length: {}\r\n", text.len());
-                            body = text.to_owned();
-                        }
-                        None => {
-                            has_host |= part.to_ascii_lowercase().starts_with("host:");
-                            let _ = write!(request, "{part}\r\n");
-                        }
-                    }
-                }
-                if !has_host {
-                    request += "Host: a\r\n";
-                }
-                let answer = client.ask(&format!("{request}\r\n{body}"));
+                client.send(request(case, rest));
+                let method = rest.split(' ').next().unwrap_or_default();
+                let answer = match client.next_answer(method) {
+                    Ok(answer) => answer,
+                    Err(end) => return failed(format!("no answer, {end:?}")),
+                };
                 if answer.says_close() {
                     client = Client::connect(port);
                 }
                 last = Some(answer);
+            }
+            "begin" => {
+                let mut another = Client::connect(port);
+                another.send(request(case, rest));
+                let method = rest.split(' ').next().unwrap_or_default().to_owned();
+                begun.push_back((another, method));
+            }
+            "finish" => {
+                let (mut another, method) = begun.pop_front().expect("something was begun");
+                last = match another.next_answer(&method) {
+                    Ok(answer) => Some(answer),
+                    Err(end) => return failed(format!("no answer, {end:?}")),
+                };
             }
             "got" => {
                 let answer = last.as_ref().expect("something was asked");
@@ -321,7 +401,7 @@ fn run(case: &Case, port: u16, origins: &Origins) -> Result<(), String> {
             "stale" => {
                 let asked = Instant::now();
                 eventually("a second has passed", || {
-                    (asked.elapsed() > Duration::from_millis(1050)).then_some(())
+                    (asked.elapsed() > second_of(program)).then_some(())
                 });
             }
             "renewed" => {
@@ -338,13 +418,12 @@ fn run(case: &Case, port: u16, origins: &Origins) -> Result<(), String> {
     Ok(())
 }
 
-/// Runs all cases of a file, each in a location of its own.
-fn check(file: &str) {
-    if is_nginx(&under_test()) {
-        return;
-    }
-    let cases = read(file);
-    let origins = Origins::default();
+/// Has a program play all cases that are for it, each in a location of its own.
+fn play(file: &str, cases: &[Case], program: &Path) {
+    let cases: Vec<&Case> = (cases.iter())
+        .filter(|case| !(case.is_alone && is_nginx(program)))
+        .collect();
+    let origins = Arc::new(Origins::default());
     let answering = Arc::clone(&origins);
     let backend = Backend::scripted(move |exchange| answer(&answering, exchange));
     let mut locations = String::new();
@@ -364,6 +443,7 @@ fn check(file: &str) {
         "proxy_cache_path %PREFIX%/cache levels=1:2 keys_zone=one:10m;
          server {{ listen %LISTEN1%; {locations} }}"
     ))
+    .program(program)
     .set("BACKEND", backend.address())
     .tolerate("upstream prematurely closed connection")
     .start();
@@ -377,7 +457,7 @@ fn check(file: &str) {
                     let Some(case) = queue.lock().expect("no holder panics").next() else {
                         return;
                     };
-                    if let Err(why) = run(case, port, &origins) {
+                    if let Err(why) = run(case, program, port, &origins) {
                         let why = format!("{} ({}): {why}", case.name, case.rule);
                         failures.lock().expect("no holder panics").push(why);
                     }
@@ -388,11 +468,19 @@ fn check(file: &str) {
     let failures = failures.into_inner().expect("no holder panicked");
     assert!(
         failures.is_empty(),
-        "{} of {} cases in {file}:\n{}",
+        "{} of {} cases in {file} with {}:\n{}",
         failures.len(),
         cases.len(),
+        program.display(),
         failures.join("\n")
     );
+}
+
+/// The program under test plays the cases of a file.
+fn check(file: &str) {
+    if !is_nginx(&under_test()) {
+        play(file, &read(file), &under_test());
+    }
 }
 
 #[test]
@@ -401,8 +489,14 @@ fn the_rules_of_rfc_9111_5861_and_9213_hold() {
 }
 
 #[test]
-fn the_directives_do_what_those_of_nginx_do_and_our_own_what_they_say() {
+fn the_directives_do_what_they_say() {
     check("directives.cases");
+}
+
+#[test]
+fn nginx_does_what_the_cases_of_its_directives_say() {
+    let file = "directives.cases";
+    play(file, &read(file), &oracle());
 }
 
 #[test]
@@ -422,18 +516,18 @@ fn caching(backend: &Backend, lines: &str) -> Setup {
 
 /// A door that an origin waits at until the test opens it.
 #[derive(Default)]
-struct Door {
+pub struct Door {
     is_open: Mutex<bool>,
     changed: Condvar,
 }
 
 impl Door {
-    fn open(&self) {
+    pub fn open(&self) {
         *self.is_open.lock().expect("no holder panics") = true;
         self.changed.notify_all();
     }
 
-    fn pass(&self) {
+    pub fn pass(&self) {
         let is_open = self.is_open.lock().expect("no holder panics");
         drop(
             self.changed
@@ -598,13 +692,11 @@ fn an_answer_is_stored_although_its_client_left() {
     assert!(answer.body == pattern(200_000));
 }
 
-#[test]
-fn a_client_that_reads_nothing_does_not_hold_up_the_others() {
-    // More than fits into the sockets between.
-    const LENGTH: usize = 900_000;
+/// Asks for a great answer and reads none of it until another client, who follows, has all of it.
+fn a_slow_client_first(conf: &str, length: usize) {
     let backend = Backend::start();
-    let server = caching(&backend, "proxy_cache_lock on; proxy_cache_valid 200 1m;").start();
-    let request = format!("GET / HTTP/1.1\r\nHost: a\r\nX-Answer: body={LENGTH}\r\n\r\n");
+    let server = caching(&backend, conf).start();
+    let request = format!("GET / HTTP/1.1\r\nHost: a\r\nX-Answer: body={length}\r\n\r\n");
     let mut slow = server.connect(1);
     slow.send(&request);
     eventually("the origin was asked", || {
@@ -612,9 +704,64 @@ fn a_client_that_reads_nothing_does_not_hold_up_the_others() {
     });
     let answer = server.connect(1).ask(&request);
     assert_eq!(answer.value("X-Cache"), Some("HIT"));
-    assert!(answer.body == pattern(LENGTH));
-    assert!(slow.answer("GET").body == pattern(LENGTH));
+    assert!(answer.body == pattern(length));
+    let answer = slow.answer("GET");
+    assert_eq!(
+        (answer.status, answer.value("X-Cache")),
+        (200, Some("MISS"))
+    );
+    assert!(answer.body == pattern(length));
+    assert_eq!(slow.ask(&request).value("X-Cache"), Some("HIT"));
     assert_eq!(backend.seen().len(), 1);
+}
+
+#[test]
+fn a_client_that_reads_nothing_does_not_hold_up_the_others() {
+    let conf = "proxy_cache_lock on; proxy_cache_valid 200 1m;";
+    // More than fits into the sockets between.
+    a_slow_client_first(conf, 900_000);
+    // More than is kept in memory for anybody.
+    a_slow_client_first(conf, 16_000_000);
+    // What it gets is made for it: the rest of that comes from the disk too.
+    a_slow_client_first(
+        &format!("{conf} sub_filter_types *; sub_filter '\\1' '\\1';"),
+        20_000_000,
+    );
+}
+
+#[test]
+fn a_slow_client_that_leaves_or_wants_a_part_keeps_nothing_from_being_stored() {
+    const LENGTH: usize = 20_000_000;
+    let backend = Backend::start();
+    let server = caching(&backend, "proxy_cache_lock on; proxy_cache_valid 200 1m;").start();
+    for (path, range, is_read) in [
+        ("/gone", "", false),
+        ("/part", "Range: bytes=9000000-18999999\r\n", true),
+    ] {
+        let request = |range: &str| {
+            format!("GET {path} HTTP/1.1\r\nHost: a\r\n{range}X-Answer: body={LENGTH}\r\n\r\n")
+        };
+        let before = backend.seen().len();
+        let mut slow = server.connect(1);
+        slow.send(request(range));
+        eventually("the origin was asked", || {
+            (backend.seen().len() > before).then_some(())
+        });
+        let mut other = server.connect(1);
+        other.send(request(""));
+        other.bytes(2_000_000).expect("the answer begins");
+        if is_read {
+            let answer = slow.answer("GET");
+            assert_eq!(answer.status, 206);
+            assert!(answer.body == pattern(LENGTH)[9_000_000..19_000_000]);
+        }
+        drop(slow);
+        drop(other);
+        let answer = server.connect(1).ask(&request(""));
+        assert_eq!(answer.value("X-Cache"), Some("HIT"));
+        assert!(answer.body == pattern(LENGTH));
+        assert_eq!(backend.seen().len(), before + 1);
+    }
 }
 
 #[test]

@@ -208,3 +208,132 @@ fn people_are_told_of_zones_and_entries_and_purge_them() {
         assert!(text.contains(line), "{line}\n{text}");
     }
 }
+
+/// A file system of a mebibyte, unmounted in the end.
+struct SmallDisk(tempfile::TempDir);
+
+impl SmallDisk {
+    /// `None` if this process may not mount anything.
+    fn mount() -> Option<Self> {
+        let directory = tempfile::tempdir().expect("a directory");
+        let mounted = Command::new("mount")
+            .args(["-t", "tmpfs", "-o", "size=1m", "tmpfs"])
+            .arg(directory.path())
+            .output();
+        (mounted.is_ok_and(|output| output.status.success())).then(|| Self(directory))
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        // What cannot be unmounted stays for people to see; the test has its result.
+        let _ = Command::new("umount").arg("-l").arg(self.0.path()).output();
+    }
+}
+
+/// Stores until the zone says that it cannot, then makes room. How often did the error log say so?
+fn a_zone_that_cannot_store(directory: &Path, make_room: impl FnOnce(&Control)) -> usize {
+    let origin = origin();
+    let server = Setup::http(
+        "proxy_cache_path %DISK%/cache levels=1:2 keys_zone=one:10m memory=1m;
+         server { listen %LISTEN1%; location / { proxy_pass http://%BACKEND%; proxy_cache one;
+             add_header X-Cache $upstream_cache_status always; } }",
+    )
+    .set("BACKEND", origin.address())
+    .set("DISK", directory.display())
+    .tolerate("stores nothing for now")
+    .start();
+    let control = Control::of(&server);
+    let mut next = 0;
+    eventually("the zone says that it stores nothing", || {
+        // Every answer is right, whatever becomes of storing it.
+        ask(&server, next..next + 10);
+        next += 10;
+        let output = Command::new(env!("CARGO_BIN_EXE_openclaw"))
+            .args(["cache", "--socket"])
+            .arg(control.client.socket())
+            .output()
+            .expect("the program must be there");
+        let text = String::from_utf8_lossy(&output.stdout);
+        text.contains("stores nothing").then_some(())
+    });
+    ask(&server, next..next + 50);
+    make_room(&control);
+    let stored = || files(&directory.join("cache"));
+    eventually("the zone stores again", || {
+        let results = ask(&server, [3, 4]);
+        (results == ["HIT", "HIT"] && stored() >= 2).then_some(())
+    });
+    let caches: Caches = control.must_get("/v1/cache");
+    assert_eq!(caches.zones[0].state(), "ok");
+    let said = server.said();
+    let told = said.lines();
+    told.filter(|line| line.contains("stores nothing for now"))
+        .count()
+}
+
+#[test]
+fn a_full_disk_costs_no_request() {
+    // Without the right to mount, the other test is all there is.
+    let Some(disk) = SmallDisk::mount() else {
+        return;
+    };
+    let told = a_zone_that_cannot_store(disk.0.path(), |control| {
+        let everything = CachePurge {
+            zone: None,
+            target: CacheTarget::Everything,
+        };
+        // It holds, and room is made, even where a full disk lets nobody write it down.
+        let _: Result<CachePurged, _> = control.post("/v1/cache/purge", &everything);
+    });
+    // What is small may fit for a while after what is not does no more.
+    assert!(told > 0);
+}
+
+#[test]
+fn a_directory_that_takes_no_files_costs_no_request_and_is_told_once() {
+    let directory = tempfile::tempdir().expect("a directory");
+    // In the way of the directory for what is being stored.
+    let obstacle = directory.path().join("cache/filling");
+    fs::create_dir_all(directory.path().join("cache")).expect("a directory");
+    fs::write(&obstacle, "").expect("written");
+    let told = a_zone_that_cannot_store(directory.path(), |_| {
+        fs::remove_file(&obstacle).expect("removed");
+    });
+    assert_eq!(told, 1);
+}
+
+#[test]
+fn an_entry_that_only_the_disk_knows_is_shown_by_the_url_that_people_know() {
+    let origin = origin();
+    let mut server = Setup::http(
+        "proxy_cache_path %PREFIX%/cache levels=1:2 keys_zone=one:10m;
+         server { listen %LISTEN1%; proxy_cache one;
+             location / { proxy_pass http://%BACKEND%; proxy_set_header Host $host;
+                 add_header X-Cache $upstream_cache_status always; }
+             location /p5 { proxy_pass http://%BACKEND%;
+                 add_header X-Cache $upstream_cache_status always; } }",
+    )
+    .set("BACKEND", origin.address())
+    .start();
+    ask(&server, [4, 5]);
+    server.quit();
+    server.start_again();
+    let control = Control::of(&server);
+    for path in ["p4", "p5"] {
+        let output = Command::new(env!("CARGO_BIN_EXE_openclaw"))
+            .args([
+                "cache",
+                "show",
+                &format!("http://A.test/{path}"),
+                "--socket",
+            ])
+            .arg(control.client.socket())
+            .output()
+            .expect("the program must be there");
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(output.status.success() && text.contains(path), "{text}");
+        assert!(text.contains("fresh     for 3"), "{text}");
+    }
+    assert_eq!(count(&ask(&server, [4, 5]), "HIT"), 2);
+}

@@ -83,10 +83,19 @@ pub struct Provider {
     pub base_path: Box<[u8]>,
     /// `api_key`
     pub key: Option<SecretSource>,
-    /// `header`: names and values.
-    pub fields: Vec<(Box<[u8]>, Box<[u8]>)>,
+    /// `header`
+    pub fields: Vec<Field>,
     /// Its name in the configuration.
     pub span: Span,
+}
+
+/// One `header`: a field that a provider gets with each call.
+#[derive(Debug)]
+pub struct Field {
+    /// As written.
+    pub name: Box<[u8]>,
+    /// Its value.
+    pub value: Box<[u8]>,
 }
 
 /// One `llm_model {}`.

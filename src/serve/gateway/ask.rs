@@ -122,8 +122,8 @@ impl Provider {
                 Api::Gemini => write::push_field(out, b"x-goog-api-key", key.as_bytes()),
             }
         }
-        for (name, value) in &self.conf.fields {
-            write::push_field(out, name, value);
+        for field in &self.conf.fields {
+            write::push_field(out, &field.name, &field.value);
         }
         write::push_field(
             out,
@@ -134,7 +134,7 @@ impl Provider {
         write::push_field(out, b"Accept-Encoding", b"identity");
         let is_set = |name: &[u8]| {
             let mut fields = self.conf.fields.iter();
-            fields.any(|(set, _)| set.eq_ignore_ascii_case(name))
+            fields.any(|field| field.name.eq_ignore_ascii_case(name))
         };
         let mut has_type = false;
         let mut has_version = is_set(b"anthropic-version");

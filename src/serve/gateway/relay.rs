@@ -83,8 +83,8 @@ pub enum Way {
 
 /// What a stream goes through.
 enum Pipe {
-    Same(Watcher),
-    Translated(Translator),
+    Same(Box<Watcher>),
+    Translated(Box<Translator>),
 }
 
 impl Pipe {
@@ -93,13 +93,14 @@ impl Pipe {
         match &asked.way {
             Way::Same => {
                 let watcher = Watcher::new(format).naming(asked.model);
-                Self::Same(match asked.include_usage {
+                Self::Same(Box::new(match asked.include_usage {
                     true => watcher,
                     false => watcher.hiding_usage(),
-                })
+                }))
             }
             Way::Translated { from, client, .. } => {
-                Self::Translated(Translator::new(*from, format, (**client).clone()))
+                let client = (**client).clone();
+                Self::Translated(Box::new(Translator::new(*from, format, client)))
             }
         }
     }

@@ -247,19 +247,24 @@ impl Overview {
             return loading(painter, inside);
         };
         let none = painter.glyphs().none;
-        let all: u64 = summary.traffic.statuses.iter().sum();
-        let classes = [
-            (1, "2xx", Role::Ok),
-            (2, "3xx", Role::Accent),
-            (3, "4xx", Role::Warn),
-            (4, "5xx", Role::Bad),
+        let traffic = &summary.traffic;
+        let statuses = traffic.statuses;
+        let all: u64 = statuses.iter().sum();
+        let mut bars = vec![
+            ("2xx", statuses[1], all, Role::Ok),
+            ("3xx", statuses[2], all, Role::Accent),
+            ("4xx", statuses[3], all, Role::Warn),
+            ("5xx", statuses[4], all, Role::Bad),
         ];
+        // Who has no cache has no bar for it.
+        if traffic.looked_up > 0 {
+            bars.push(("hit", traffic.cached, traffic.looked_up, Role::Accent));
+        }
         let mut y = inside.y;
-        for (class, name, role) in classes {
+        for (name, count, all, role) in bars {
             if y >= inside.bottom() {
                 return;
             }
-            let count = summary.traffic.statuses[class];
             painter.put(inside.x, y, inside.width, name, Role::Text);
             let width = inside.width.saturating_sub(11);
             let share = match all {
@@ -269,7 +274,7 @@ impl Overview {
             let bar = Rect::new(inside.x + 4, y, width, 1);
             sparkline::render_bar(painter, bar, share, role, false);
             let share = number::share(count, all, none);
-            let role = if class == 4 {
+            let role = if role == Role::Bad {
                 error_role(count, all)
             } else {
                 Role::Text
@@ -295,7 +300,7 @@ impl Overview {
         if summary.failed_logins > 0 {
             lines.push(vec![format!("failed logins {}", summary.failed_logins)]);
         }
-        y += u16::from(inside.bottom() > y + 1);
+        y += u16::from(inside.bottom() > y + lines.len() as u16);
         for (facts, y) in lines.into_iter().zip(y..inside.bottom()) {
             put_facts(painter, inside, y, facts, Role::Text);
         }

@@ -21,13 +21,14 @@ use super::{WIDE, error_role, render_state, short_path};
 use crate::protocol::{ConfState, History, Question, Route, RouteLimit, RouteTraffic, Summary};
 
 /// The columns, here and on the overview.
-pub const COLUMNS: [Column; 6] = [
+pub const COLUMNS: [Column; 7] = [
     Column::text("SERVER", 12, 3, 0),
     Column::text("LOCATION", 12, 3, 0),
     Column::text("TARGET", 12, 4, 3),
     Column::number("REQ/S", 6, 0),
     Column::number("P99", 7, 2),
     Column::number("5XX", 5, 1),
+    Column::number("HIT", 5, 4),
 ];
 
 /// The column of requests per second.
@@ -66,6 +67,7 @@ pub fn cells(route: &Route, traffic: Option<&RouteTraffic>, glyphs: &Glyphs) -> 
     let (errors, all) = traffic.map_or((0, 0), |traffic| {
         (traffic.statuses[4], traffic.statuses.iter().sum())
     });
+    let (looked_up, cached) = traffic.map_or((0, 0), |traffic| (traffic.looked_up, traffic.cached));
     let rate = traffic.map_or(0.0, |traffic| traffic.rate);
     let p99 = match traffic {
         Some(traffic) if all > 0 => number::duration(traffic.p99),
@@ -79,6 +81,7 @@ pub fn cells(route: &Route, traffic: Option<&RouteTraffic>, glyphs: &Glyphs) -> 
         (number::rate(rate), quiet),
         (p99, quiet),
         (number::share(errors, all, none), error_role(errors, all)),
+        (number::share(cached, looked_up, none), quiet),
     ]
 }
 
@@ -406,6 +409,12 @@ impl RoutesScreen {
                 line.push_str(&format!("{}xx {share}  ", class + 1));
             }
         }
+        if let Some(traffic) = row.map(|row| &row.traffic)
+            && traffic.looked_up > 0
+        {
+            let share = number::share(traffic.cached, traffic.looked_up, none);
+            line.push_str(&format!("from cache {share}"));
+        }
         if all == 0 {
             line.push_str("no requests in the last 10 s");
         }
@@ -553,13 +562,19 @@ pub fn compare(
     let rate = |route: &Route| numbers(route).map_or(0.0, |it| it.rate);
     let p99 = |route: &Route| numbers(route).map_or(0, |it| it.p99);
     let errors = |route: &Route| numbers(route).map_or(0, |it| it.statuses[4]);
+    // One without a cache is behind one with which nothing was found.
+    let hits = |route: &Route| match numbers(route) {
+        Some(it) if it.looked_up > 0 => it.cached as f64 / it.looked_up as f64,
+        _ => -1.0,
+    };
     match column {
         0 => server_name(left).cmp(&server_name(right)),
         1 => left.location.cmp(&right.location),
         2 => left.target.cmp(&right.target),
         3 => rate(right).total_cmp(&rate(left)),
         4 => p99(right).cmp(&p99(left)),
-        _ => errors(right).cmp(&errors(left)),
+        5 => errors(right).cmp(&errors(left)),
+        _ => hits(right).total_cmp(&hits(left)),
     }
 }
 

@@ -113,7 +113,7 @@ fn path(node: &Node, http: &Scope<'_>, cx: &mut Cx) -> Option<CachePath> {
             "loader_files" => set(&mut path.loader.files, files(value)),
             "loader_sleep" => set(&mut path.loader.sleep, unit::time::milliseconds(value)),
             "loader_threshold" => set(&mut path.loader.threshold, unit::time::milliseconds(value)),
-            // Purging never walks over the files of a zone, so it has no pace.
+            // Purging is always that of `on`, and its files are the manager's to remove.
             "purger" => matches!(value, "on" | "off").then_some(()),
             "purger_files" => files(value).map(|_| ()),
             "purger_sleep" | "purger_threshold" => unit::time::milliseconds(value).map(|_| ()),
@@ -122,7 +122,25 @@ fn path(node: &Node, http: &Scope<'_>, cx: &mut Cx) -> Option<CachePath> {
         if done.is_none() {
             is_good = false;
             bad_value(word, name, value, cx);
+            continue;
         }
+        let hint = match name {
+            "use_temp_path" if value == "on" => {
+                "leave it out: answers are written where they are to stay, as with `off`"
+            }
+            "purger_files" | "purger_sleep" | "purger_threshold" => {
+                "leave it out: what is purged is removed at the pace of `manager_files` and its like"
+            }
+            _ => continue,
+        };
+        cx.report(
+            Diagnostic::warning(
+                Code::CACHE_PARAMETER_WITHOUT_EFFECT,
+                word.span,
+                format!("`{name}` has no effect here"),
+            )
+            .hint(hint),
+        );
     }
     if is_good && path.name.is_empty() {
         is_good = false;
@@ -256,6 +274,20 @@ mod tests {
              OC-E350 invalid value `1t` of `max_size`\n\
              OC-E350 invalid value `1:2:1:2` of `levels`\n\
              OC-E350 `proxy_cache_path` must have a `keys_zone` parameter\n"
+        );
+    }
+
+    #[test]
+    fn what_has_no_effect_is_told_and_nothing_else() {
+        let (paths, problems) = lowered(
+            "proxy_cache_path /a keys_zone=a:1m use_temp_path=off purger=on;
+             proxy_cache_path /b keys_zone=b:1m use_temp_path=on purger=on purger_files=10;",
+        );
+        assert_eq!(paths.len(), 2);
+        assert_eq!(
+            problems,
+            "OC-W366 `use_temp_path` has no effect here\n\
+             OC-W366 `purger_files` has no effect here\n"
         );
     }
 

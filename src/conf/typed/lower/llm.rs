@@ -9,7 +9,7 @@ use super::{Cx, secret, tls};
 use crate::conf::diagnostic::{Code, Diagnostic};
 use crate::conf::include::{Node, Word};
 use crate::conf::template::Template;
-use crate::conf::typed::llm::{APIS, Api, Llm, Model, Provider, Target};
+use crate::conf::typed::llm::{APIS, Api, Field, Llm, Model, Provider, Target};
 use crate::conf::typed::proxy::{self as typed, HttpVersion, NextUpstream, Proxy, Scheme};
 use crate::conf::typed::tls::{Group, PeerTls, Protocols, Suite};
 use crate::conf::typed::upstream::Upstream;
@@ -242,7 +242,7 @@ fn usual_proxy() -> Proxy {
 }
 
 /// A field for a provider: nothing that frames the call or belongs to its key.
-fn field(name: &Word, value: &Word, cx: &mut Cx) -> Option<(Box<[u8]>, Box<[u8]>)> {
+fn field(name: &Word, value: &Word, cx: &mut Cx) -> Option<Field> {
     const OURS: [&str; 7] = [
         "host",
         "connection",
@@ -271,7 +271,10 @@ fn field(name: &Word, value: &Word, cx: &mut Cx) -> Option<(Box<[u8]>, Box<[u8]>
         );
         return None;
     }
-    Some((name.text.as_bytes().into(), value.text.as_bytes().into()))
+    Some(Field {
+        name: name.text.as_bytes().into(),
+        value: value.text.as_bytes().into(),
+    })
 }
 
 fn model(node: &Node, http: &Scope<'_>, providers: &[Arc<Provider>], cx: &mut Cx) -> Option<Model> {
