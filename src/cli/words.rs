@@ -85,7 +85,7 @@ pub enum Word {
         #[command(flatten)]
         daemon: Daemon,
     },
-    /// Make keys of the gateway to language models, change, replace them
+    /// Make, list, change and replace keys for language models
     Key {
         /// What to do; without it they are listed
         #[command(subcommand)]
@@ -110,7 +110,7 @@ pub enum Word {
         #[command(flatten)]
         daemon: Daemon,
     },
-    /// Tell prices and limits of language models, as this program knows them
+    /// Tell the prices and limits of language models
     Models {
         /// Part of a name, or a name with its provider: openai/gpt-4o; without it all are listed
         #[arg(value_name = "NAME")]
