@@ -528,6 +528,35 @@ fn the_models_are_listed_that_a_key_may_use() {
     );
 }
 
+#[test]
+fn who_guesses_keys_is_kept_out() {
+    let one = model::openai();
+    let server = Setup::http(
+        "llm_provider one { base_url http://%ONE%/v1; }
+         server { listen %LISTEN1%; set_real_ip_from 127.0.0.1; real_ip_header X-Real-IP;
+            auto_ban 3 in=1m for=1h on=login;
+            location / { llm_gateway; } }",
+    )
+    .set("ONE", one.address())
+    .start();
+    let call = json!({ "model": "one/say", "messages": [] });
+    let ask = || {
+        let fields = "X-Real-IP: 192.0.2.9\r\nAuthorization: Bearer oc-a-guess-of-mine-0\r\n";
+        let body = call.to_string();
+        let mut client = server.connect(1);
+        client.send(format!(
+            "POST /v1/chat/completions HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n{fields}\r\n{body}",
+            body.len()
+        ));
+        client.next_answer("POST").map(|answer| answer.status)
+    };
+    for _ in 0..3 {
+        assert_eq!(ask().ok(), Some(401));
+    }
+    assert!(ask().is_err(), "the address is banned");
+    assert_eq!(one.seen().len(), 0);
+}
+
 /// Runs one of the scripts that use an official library, with the Python that has them.
 fn library(script: &str, base: &str, key: &str) {
     let python = std::env::var("OPENCLAW_TEST_PYTHON").unwrap_or_else(|_| "python3".to_owned());

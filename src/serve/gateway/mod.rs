@@ -464,7 +464,7 @@ fn translated(
     };
     let mut request = translate::read_request(front.format, asking.root)?;
     // What another model thought means nothing to one that is asked in its place.
-    if exchange.attempts.len() > 1 {
+    if !exchange.attempts.is_empty() {
         translate::forget_thinking(&mut request);
     }
     let mut target = Target::new(model);

@@ -35,6 +35,8 @@ pub fn refusal(exchange: &mut Exchange, format: Format, refusal: &Refusal) -> Ne
     let told = account::told(refusal);
     let (_, _, outcome) = refusal.code().row();
     exchange.call.get_or_insert_default().outcome = outcome.to_owned();
+    // Who guesses keys is kept out as one who guesses passwords (`auto_ban`).
+    exchange.has_failed_login |= *refusal == Refusal::Unknown;
     if let Some(wait) = refusal.retry_after() {
         let seconds = wait.as_millis().div_ceil(1000).to_string();
         exchange.answer.push(b"Retry-After", seconds.as_bytes());
