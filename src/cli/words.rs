@@ -437,7 +437,7 @@ pub struct KeyPrint {
     /// Print what a client needs, to be pasted as it is
     #[arg(long, value_name = "FORM")]
     pub print_config: Option<KeyForm>,
-    /// Where clients reach the gateway, such as https://ai.example.com
+    /// Where clients reach the gateway, such as `https://ai.example.com`
     #[arg(long, value_name = "URL")]
     pub url: Option<String>,
 }

@@ -11,7 +11,7 @@ mod cache;
 pub mod connection;
 pub mod downstream;
 mod fields;
-mod gateway;
+pub mod gateway;
 pub mod generation;
 mod guard;
 mod handshake;

@@ -1,8 +1,9 @@
 //! `llm_gateway`: a call of a language model, from the client's key to the last cent.
 //!
-//! The order is: what is asked for and in whose words ([`front`]), the whole body, who answers for the
-//! model ([`models`]), whose key it is and what that may spend ([`account`]), then one provider after the other ([`ask`]) until one gives an answer that is
-//! worth something ([`relay`]). Errors are told in the client's own format, whatever they come from.
+//! The order is: what is asked for and in whose words ([`front`]), whose key it is, the whole body, who
+//! answers for the model ([`models`]), what the call may spend ([`account`]), then one provider after the
+//! other ([`mod@ask`]) until one gives an answer that is worth something ([`relay`]). Errors are told in
+//! the client's own format, whatever they come from.
 //!
 //! Invariant: once a byte of an answer was queued for the client, no other provider is asked; what goes
 //! wrong from then on is told inside of the answer.
@@ -44,7 +45,7 @@ const MOST_OF_ERROR: usize = 64 << 10;
 const CLIENT_GONE: &str = "client_abort";
 
 /// Answers a call.
-pub async fn answer(
+pub(super) async fn answer(
     local: &Rc<Local>,
     exchange: &mut Exchange,
     downstream: &mut Downstream,
