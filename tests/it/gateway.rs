@@ -5,7 +5,7 @@ use std::process::{Command, Output};
 
 use serde_json::{Value, json};
 
-use crate::support::backend::Backend;
+use crate::support::backend::{Backend, Then};
 use crate::support::client::Answer;
 use crate::support::model::{self, WORDS};
 use crate::support::server::{Server, Setup, eventually};
@@ -470,6 +470,42 @@ fn a_key_lets_in_and_its_calls_stand_in_the_ledger() {
         (gone.status, &read(&gone)["error"]["code"]),
         (401, &json!("key_revoked"))
     );
+}
+
+#[test]
+fn who_leaves_before_the_answer_pays_what_was_reserved() {
+    let silent = Backend::scripted(|exchange| {
+        let _ = exchange.read_body();
+        // Until the proxy is gone.
+        let _ = exchange.reader.head();
+        Then::Close
+    });
+    let server = gateway(&silent, &model::anthropic(), "");
+    let secret = key(&server, "hasty", &["--budget", "5/day"]);
+    let call = json!({ "model": "one/gpt-4o", "max_tokens": 1000, "messages": [] }).to_string();
+    let length = call.len();
+    let mut client = server.connect(1);
+    client.send(format!(
+        "POST /keys/v1/chat/completions HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {secret}\r\n\
+         Content-Length: {length}\r\n\r\n{call}"
+    ));
+    eventually("the call arrived", || {
+        (silent.seen().len() == 1).then_some(())
+    });
+    drop(client);
+    let spent = eventually("the call is settled", || {
+        let spent = openclaw(&server, &["spend", "--by", "key", "--json"]);
+        let spent: Value = serde_json::from_str(&spent).expect("JSON");
+        (spent["total"]["calls"] == 1).then_some(spent)
+    });
+    // A thousand tokens of output at ten dollars a million, and hardly any input.
+    let cost: f64 = spent["total"]["cost"]
+        .as_str()
+        .expect("dollars")
+        .parse()
+        .expect("a number");
+    assert!((0.01..0.011).contains(&cost), "{spent}");
+    assert_eq!(spent["total"]["estimated"], 1, "{spent}");
 }
 
 #[test]

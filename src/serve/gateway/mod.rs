@@ -249,13 +249,12 @@ async fn called(
     )
     .await;
     if answered.is_err() {
-        end.outcome = CLIENT_GONE.into();
+        // It left before there was an answer. What the provider did for it meanwhile nobody told:
+        // it pays what was reserved, or leaving early would be a way to pay nothing.
+        account.abandon(exchange, CLIENT_GONE);
+        return answered;
     }
-    end.status = match &answered {
-        Ok(Next::Done(_)) => exchange.status,
-        Ok(Next::Send(_)) => exchange.status,
-        _ => 0,
-    };
+    end.status = exchange.status;
     account.settle(exchange, &end);
     answered
 }
