@@ -1039,6 +1039,10 @@ pub fn store(
         exchange.caching.refusal = Some("no-cache");
         return None;
     }
+    if !fill.may_take(length) {
+        exchange.caching.refusal = Some("too-large");
+        return None;
+    }
     let judged = freshness::judge(&received(exchange, caching.is_personal), &rules(cache));
     let mut head = match judged {
         Ok(head) => head,
