@@ -58,6 +58,7 @@ use super::key::{Caller, Key, KeyError, Keys};
 use super::refusal::{Refusal, Scope};
 use super::running::{Begun, Running, RunningCall};
 use super::usage::Usage;
+use crate::metrics::model_calls::{self, EndedCall};
 use crate::store::calls::DAY;
 use crate::store::{
     Interrupted, OpenCall, Reader, Settlement, SpendBy, State, Store, StoreError, Tokens,
@@ -531,6 +532,22 @@ impl LiveCall {
         let (input, output) = (end.tokens.total_input(), end.tokens.total_output());
         self.all_running
             .end(&self.running, input, output, end.charged());
+        model_calls::count(&EndedCall {
+            operation: &end.operation,
+            provider: &end.provider,
+            model: &end.model,
+            outcome: &end.outcome,
+            key: &self.running.key,
+            gateway: &self.open.gateway,
+            user: &self.open.user,
+            node: &self.open.node,
+            input,
+            output,
+            cost: end.billed.or(end.cost),
+            total_us: end.total_us,
+            first_us: end.first_us,
+            chunks: self.running.chunks(),
+        });
         if self.is_in_ledger {
             self.store.settle_call(Arc::clone(&self.open), end);
         }

@@ -32,6 +32,7 @@ pub struct RunningCall {
     started: Instant,
     answering: Mutex<Box<str>>,
     output: AtomicU64,
+    chunks: AtomicU64,
 }
 
 impl RunningCall {
@@ -51,6 +52,17 @@ impl RunningCall {
     #[must_use]
     pub fn output(&self) -> u64 {
         self.output.load(Relaxed)
+    }
+
+    /// How many pieces of a stream came so far.
+    #[must_use]
+    pub fn chunks(&self) -> u64 {
+        self.chunks.load(Relaxed)
+    }
+
+    /// Says how many pieces of a stream came so far.
+    pub fn set_chunks(&self, chunks: u64) {
+        self.chunks.store(chunks, Relaxed);
     }
 
     /// Says who answers.
@@ -130,6 +142,7 @@ impl Running {
             started: Instant::now(),
             answering: Mutex::default(),
             output: AtomicU64::new(0),
+            chunks: AtomicU64::new(0),
         });
         self.begun.fetch_add(1, Relaxed);
         self.calls.lock().insert(call.id, Arc::clone(&running));

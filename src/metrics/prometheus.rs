@@ -65,6 +65,21 @@
 //! | `openclaw_logins_total` | counter | result | logins with a password: `ok`, `failed`, `throttled` |
 //! | `openclaw_compression_input_bytes_total` | counter | coding | bodies before they were compressed: with `gzip`, `br`, `zstd` |
 //! | `openclaw_compression_output_bytes_total` | counter | coding | and after |
+//! | `gen_ai_client_token_usage` | histogram | gen_ai_operation_name, gen_ai_provider_name, gen_ai_request_model, gen_ai_token_type | tokens of a call of a language model, `input` and `output` |
+//! | `gen_ai_client_operation_duration_seconds` | histogram | as above without the last, error_type | from a call's beginning to its end |
+//! | `gen_ai_client_operation_time_to_first_chunk_seconds` | histogram | as above without error_type | until the first piece of a stream |
+//! | `gen_ai_client_operation_time_per_output_chunk_seconds` | histogram | as above | between two pieces of a stream; the mean of each call, once for each piece |
+//! | `openclaw_llm_calls_total` | counter | operation, provider, model, outcome | calls of language models that ended |
+//! | `openclaw_llm_spend_dollars_total` | counter | operation, provider, model, outcome | what those cost that have a known price |
+//! | `openclaw_llm_unpriced_calls_total` | counter | operation, provider, model, outcome | those that have none |
+//! | `openclaw_llm_caller_calls_total` | counter | by, name | calls by `key`, `gateway`, `user`, `node`: the first hundred names of each, then `other` |
+//! | `openclaw_llm_caller_spend_dollars_total` | counter | by, name | what they cost |
+//! | `openclaw_llm_refusals_total` | counter | reason | calls that were refused |
+//! | `openclaw_llm_in_flight` | gauge | | calls under way |
+//! | `openclaw_llm_reserved_dollars` | gauge | | what is held for them |
+//! | `openclaw_llm_budget_dollars` | gauge | key, period | what a key may spend |
+//! | `openclaw_llm_budget_remaining_dollars` | gauge | key, period | what is left of it, with what is held taken off |
+//! | `openclaw_llm_provider_state` | gauge | provider, state | 1 for the state that holds |
 //! | `openclaw_panics_total` | counter | | caught panics, each cost one connection |
 //! | `openclaw_live_dropped_total` | counter | | requests that those who watch were not told |
 
@@ -77,6 +92,7 @@ use serde::Serialize;
 use super::cache::{CacheResult, ListedCache};
 use super::histogram::Snapshot;
 use super::live;
+use super::model_calls::{self, ListedCalls, Tallies};
 use super::registry::{self, Counter, Counters};
 use super::traffic::{Ledger, PeerGauges, PeerId, PeerKey, RouteKey, Totals, ledger};
 use super::window::Moment;
@@ -176,45 +192,34 @@ pub struct ListedBans {
     pub turned_away: u64,
 }
 
+/// What is told beside the numbers that are counted here: what those say who know.
+#[derive(Clone, Debug, Default)]
+pub struct Besides {
+    /// Groups with a circuit or a queue.
+    pub groups: Vec<ListedGroup>,
+    /// Certificates.
+    pub certificates: Vec<ListedCertificate>,
+    /// Zones of the cache.
+    pub caches: Vec<ListedCache>,
+    /// Zones of limits.
+    pub zones: Vec<ListedZone>,
+    /// Who is kept out.
+    pub bans: ListedBans,
+    /// Calls of language models; `None` if the configuration has no provider.
+    pub calls: Option<ListedCalls>,
+}
+
 /// All numbers as Prometheus text. The states are told of the peers that are listed. Reads files of
 /// the system and takes a while where there are many routes: not for a thread that serves.
-pub fn text(
-    listed: &[Listed],
-    groups: Vec<ListedGroup>,
-    certificates: Vec<ListedCertificate>,
-    caches: Vec<ListedCache>,
-    zones: Vec<ListedZone>,
-    bans: ListedBans,
-    now: Moment,
-) -> String {
-    let mut numbers = Numbers::collect(ledger(), listed, now);
-    numbers.upstreams = groups;
-    numbers.caches = caches;
-    numbers.certificates = distinct(certificates);
-    numbers.limit_zones = zones;
-    numbers.bans = bans;
-    numbers.text()
+pub fn text(listed: &[Listed], besides: Besides, now: Moment) -> String {
+    Numbers::of(listed, besides, now).text()
 }
 
 /// All numbers as JSON: an object with the members of the same names as the series, times in
 /// seconds; as for [`text`].
-pub fn json(
-    listed: &[Listed],
-    groups: Vec<ListedGroup>,
-    certificates: Vec<ListedCertificate>,
-    caches: Vec<ListedCache>,
-    zones: Vec<ListedZone>,
-    bans: ListedBans,
-    now: Moment,
-) -> String {
-    let mut numbers = Numbers::collect(ledger(), listed, now);
-    numbers.upstreams = groups;
-    numbers.caches = caches;
-    numbers.certificates = distinct(certificates);
-    numbers.limit_zones = zones;
-    numbers.bans = bans;
+pub fn json(listed: &[Listed], besides: Besides, now: Moment) -> String {
     // Plain data: it cannot fail.
-    serde_json::to_string(&numbers).unwrap_or_default()
+    serde_json::to_string(&Numbers::of(listed, besides, now)).unwrap_or_default()
 }
 
 /// Each name with each kind of key once, the one that ends first: a series may be there only once.
@@ -249,6 +254,16 @@ struct Numbers {
     routes: Vec<Route>,
     upstream_peers: Vec<Peer>,
     upstreams: Vec<ListedGroup>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    model_calls: Option<ModelCalls>,
+}
+
+#[derive(Serialize)]
+struct ModelCalls {
+    #[serde(flatten)]
+    listed: ListedCalls,
+    #[serde(flatten)]
+    tallies: Tallies,
 }
 
 /// What the system tells about this process; `None` where it does not.
@@ -383,6 +398,21 @@ fn state(listed: &Listed, gauges: &PeerGauges) -> &'static str {
 }
 
 impl Numbers {
+    fn of(listed: &[Listed], besides: Besides, now: Moment) -> Self {
+        Self {
+            upstreams: besides.groups,
+            caches: besides.caches,
+            certificates: distinct(besides.certificates),
+            limit_zones: besides.zones,
+            bans: besides.bans,
+            model_calls: besides.calls.map(|listed| ModelCalls {
+                listed,
+                tallies: model_calls::tallies(),
+            }),
+            ..Self::collect(ledger(), listed, now)
+        }
+    }
+
     fn collect(ledger: &Ledger, listed: &[Listed], now: Moment) -> Self {
         let total = |which: fn(&Counters) -> &Counter| registry::total(which);
         let routes = ledger.routes().into_iter().filter_map(|(id, totals)| {
@@ -486,6 +516,7 @@ impl Numbers {
             routes: routes.collect(),
             upstream_peers: upstream_peers.collect(),
             upstreams: Vec::new(),
+            model_calls: None,
         }
     }
 
@@ -668,7 +699,10 @@ impl Numbers {
             "requests that those who watch were not told",
             self.live_dropped,
         );
-        out.text
+        if let Some(calls) = &self.model_calls {
+            calls.tallies.write(&calls.listed, &mut out);
+        }
+        out.finish()
     }
 
     fn write_tls(&self, out: &mut Exposition) {
@@ -973,8 +1007,10 @@ impl Process {
 
 /// Text in the exposition format.
 #[derive(Default)]
-struct Exposition {
+pub(super) struct Exposition {
     text: String,
+    /// What the name of the family starts with.
+    prefix: &'static str,
     /// The name of the family that is written.
     name: &'static str,
 }
@@ -984,22 +1020,42 @@ const PREFIX: &str = "openclaw_";
 
 impl Exposition {
     /// Begins a family; all its samples follow.
-    fn family(&mut self, name: &'static str, kind: &str, help: &str) {
-        self.name = name;
+    pub(super) fn family(&mut self, name: &'static str, kind: &str, help: &str) {
+        self.begin(PREFIX, name, kind, help);
+    }
+
+    /// A family whose whole name others have chosen.
+    pub(super) fn foreign_family(&mut self, name: &'static str, kind: &str, help: &str) {
+        self.begin("", name, kind, help);
+    }
+
+    fn begin(&mut self, prefix: &'static str, name: &'static str, kind: &str, help: &str) {
+        (self.prefix, self.name) = (prefix, name);
         let _ = write!(
             self.text,
-            "# HELP {PREFIX}{name} {help}\n# TYPE {PREFIX}{name} {kind}\n"
+            "# HELP {prefix}{name} {help}\n# TYPE {prefix}{name} {kind}\n"
         );
     }
 
+    /// All of it.
+    pub(super) fn finish(self) -> String {
+        self.text
+    }
+
     /// A family of one sample without labels.
-    fn single(&mut self, name: &'static str, kind: &str, help: &str, value: impl Display) {
+    pub(super) fn single(
+        &mut self,
+        name: &'static str,
+        kind: &str,
+        help: &str,
+        value: impl Display,
+    ) {
         self.family(name, kind, help);
         self.sample("", &[], value);
     }
 
-    fn sample(&mut self, suffix: &str, labels: &[(&str, &str)], value: impl Display) {
-        let _ = write!(self.text, "{PREFIX}{}{suffix}", self.name);
+    pub(super) fn sample(&mut self, suffix: &str, labels: &[(&str, &str)], value: impl Display) {
+        let _ = write!(self.text, "{}{}{suffix}", self.prefix, self.name);
         for (position, (name, value)) in labels.iter().enumerate() {
             let before = if position == 0 { '{' } else { ',' };
             let _ = write!(self.text, "{before}{name}=\"{}\"", Escaped(value));
@@ -1162,7 +1218,14 @@ mod tests {
 
     #[test]
     fn every_name_of_the_table_is_told_and_no_other() {
-        let mut told: Vec<String> = (numbers(&[listed(false, false)]).text().lines())
+        let numbers = Numbers {
+            model_calls: Some(ModelCalls {
+                listed: ListedCalls::default(),
+                tallies: Tallies::default(),
+            }),
+            ..numbers(&[listed(false, false)])
+        };
+        let mut told: Vec<String> = (numbers.text().lines())
             .filter_map(|line| line.strip_prefix("# TYPE "))
             .map(str::to_owned)
             .collect();

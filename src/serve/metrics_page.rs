@@ -7,8 +7,15 @@ use tokio::sync::Semaphore;
 use super::generation::Generation;
 use crate::access::bans;
 use crate::conf::typed::location::MetricsFormat;
-use crate::metrics::prometheus;
+use crate::llm::account;
+use crate::llm::books::books;
+use crate::metrics::model_calls::{ListedBudget, ListedCalls, ListedProvider};
+use crate::metrics::prometheus::{self, Besides};
 use crate::metrics::window::Moment;
+use crate::unit::money::Money;
+
+/// So many budgets are told.
+const MOST_BUDGETS: usize = 100;
 
 /// One page is made at a time: who asks too often waits, and holds no thread.
 static TURN: Semaphore = Semaphore::const_new(1);
@@ -23,19 +30,18 @@ pub async fn text(
     // With thousands of routes it takes longer than others may wait for their worker.
     let made = tokio::task::spawn_blocking(move || {
         let listed = generation.listed_peers();
-        let certificates = generation.listed_certificates();
-        let zones = generation.zones.listed();
-        let bans = bans::bans().listed();
-        let groups = generation.listed_groups();
-        let caches = generation.listed_caches();
+        let besides = Besides {
+            groups: generation.listed_groups(),
+            certificates: generation.listed_certificates(),
+            caches: generation.listed_caches(),
+            zones: generation.zones.listed(),
+            bans: bans::bans().listed(),
+            calls: calls(&generation),
+        };
         let now = Moment::now();
         match format {
-            MetricsFormat::Prometheus => {
-                prometheus::text(&listed, groups, certificates, caches, zones, bans, now)
-            }
-            MetricsFormat::Json => {
-                prometheus::json(&listed, groups, certificates, caches, zones, bans, now)
-            }
+            MetricsFormat::Prometheus => prometheus::text(&listed, besides, now),
+            MetricsFormat::Json => prometheus::json(&listed, besides, now),
         }
     });
     let media_type = match format {
@@ -43,4 +49,40 @@ pub async fn text(
         MetricsFormat::Json => "application/json",
     };
     Some((media_type, made.await.ok()?))
+}
+
+/// What holds now of calls of language models; nothing without a provider.
+fn calls(generation: &Generation) -> Option<ListedCalls> {
+    if generation.llm_providers.is_empty() {
+        return None;
+    }
+    let now = account::Moment::now();
+    let seen = books().running().seen(0);
+    let keys = books().keys();
+    let budgets = keys.all().iter().flat_map(|key| {
+        let standing = key.account.standing(now).budgets;
+        standing.into_iter().filter_map(|budget| {
+            let limit = budget.limit?;
+            let left = limit.minus(budget.spent).minus(budget.held);
+            Some(ListedBudget {
+                key: key.row.name.clone(),
+                period: budget.period.word(),
+                limit_dollars: limit.to_string(),
+                remaining_dollars: left.max(Money::ZERO).to_string(),
+            })
+        })
+    });
+    let providers = generation
+        .llm_providers
+        .iter()
+        .map(|provider| ListedProvider {
+            provider: provider.conf.name.to_string(),
+            state: provider.state().to_owned(),
+        });
+    Some(ListedCalls {
+        in_flight: seen.count,
+        held_dollars: seen.held.to_string(),
+        budgets: budgets.take(MOST_BUDGETS).collect(),
+        providers: providers.collect(),
+    })
 }

@@ -9,6 +9,7 @@ use crate::http::variables;
 use crate::llm::refusal::Refusal;
 use crate::llm::wire::error::Told;
 use crate::llm::wire::front::Format;
+use crate::metrics::model_calls;
 use crate::serve::{Next, plain};
 
 /// The number of a request, as its answer and the log tell it.
@@ -34,6 +35,7 @@ pub fn error(exchange: &mut Exchange, format: Format, told: &Told) -> Next {
 pub fn refusal(exchange: &mut Exchange, format: Format, refusal: &Refusal) -> Next {
     let told = account::told(refusal);
     let (_, _, outcome) = refusal.code().row();
+    model_calls::count_refusal(outcome);
     exchange.call.get_or_insert_default().outcome = outcome.to_owned();
     // Who guesses keys is kept out as one who guesses passwords (`auto_ban`).
     exchange.has_failed_login |= *refusal == Refusal::Unknown;
