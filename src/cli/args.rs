@@ -486,6 +486,7 @@ const WORDS: &[&str] = &[
     "key",
     "spend",
     "models",
+    "providers",
     "limits",
     "cache",
     "cert",

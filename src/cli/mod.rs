@@ -32,6 +32,7 @@ mod paint;
 mod passwd;
 mod paths;
 mod problems;
+mod providers;
 mod routes;
 mod session;
 mod socket;
@@ -142,6 +143,11 @@ fn word(word: Word) -> ExitCode {
             spend::tell(&session, by, from.as_deref(), to.as_deref(), csv)
         }),
         Word::Models { name, json } => models::tell(name.as_deref(), json),
+        Word::Providers { action, daemon } => {
+            ask(&providers::daemon(action.as_ref(), &daemon), |session| {
+                providers::run(&session, action.as_ref())
+            })
+        }
         Word::Limits { daemon } => ask(&daemon, |session| limits::list(&session)),
         Word::Cache { action, daemon } => {
             ask(&cache::daemon(action.as_ref(), &daemon), |session| {

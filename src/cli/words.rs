@@ -119,6 +119,13 @@ pub enum Word {
         #[arg(long)]
         json: bool,
     },
+    /// List who answers for language models, test whether they do
+    Providers {
+        #[command(subcommand)]
+        action: Option<ProviderWord>,
+        #[command(flatten)]
+        daemon: Daemon,
+    },
     /// List the zones of limits, and whom they refuse
     Limits {
         #[command(flatten)]
@@ -351,6 +358,18 @@ pub enum KeyForm {
     Anthropic,
     /// The configuration of a local gateway
     Yaml,
+}
+
+/// What may be done with providers.
+#[derive(Subcommand, Clone, PartialEq, Eq, Debug)]
+pub enum ProviderWord {
+    /// Ask them which models they have: does it answer, how soon, is the key good
+    Test {
+        /// One of them; without it all are asked
+        name: Option<String>,
+        #[command(flatten)]
+        daemon: Daemon,
+    },
 }
 
 /// What may be done with keys.

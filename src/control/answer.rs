@@ -35,8 +35,8 @@ use crate::process::desk::{self, InForce, Proposal, refusal};
 use crate::protocol::{
     BanChange, Base, CacheName, CachePurge, CertificateName, Change, ConfState, ConfigTexts, Done,
     FileName, FileText, Import, KeyChange, Lease, MAX_BODY, Millis, PeerAction, PeerChange,
-    Question, Refusal, RefusalCode, Revert, Review, Routes, Status, TermsAgreement, Topic,
-    Upstreams, VERSION,
+    ProviderName, Question, Refusal, RefusalCode, Revert, Review, Routes, Status, TermsAgreement,
+    Topic, Upstreams, VERSION,
 };
 use crate::serve::metrics_page;
 use crate::upstream::group::{Mode, Override};
@@ -212,6 +212,12 @@ async fn tell(control: &Control, visitor: &Visitor, request: Request<Incoming>) 
         ("GET", ["v1", "llm", "calls"]) => {
             let (limit, before) = (query.number("limit")?, query.number("before")?);
             json(&llm::calls(control, limit, before, query.text("key")).await?)
+        }
+        ("POST", ["v1", "llm", "test"]) => {
+            let wanted: ProviderName = body(control, request).await?;
+            let asked = wanted.name.as_deref().unwrap_or("all");
+            audit(control, visitor, "provider test", asked);
+            json(&llm::test(control, wanted.name.as_deref()).await?)
         }
         ("GET", ["v1", "llm", "calls", id]) => json(&llm::call(control, number(id)?).await?),
         ("GET", ["v1", "limits"]) => json(&limits::list(control)),

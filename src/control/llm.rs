@@ -2,9 +2,11 @@
 //! that the ledger has.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
+use tokio::task::JoinSet;
 
 use super::{Control, keys, revisions};
 use crate::llm::account::Moment;
@@ -12,8 +14,10 @@ use crate::llm::books::books;
 use crate::metrics::registry;
 use crate::process::desk::refusal;
 use crate::protocol::{
-    CallTokens, LlmNow, ModelCall, ModelCalls, ProviderNow, Refusal, RefusalCode, RunningCall,
+    CallTokens, LlmNow, ModelCall, ModelCalls, ProviderNow, ProviderTests, Refusal, RefusalCode,
+    RunningCall,
 };
+use crate::serve::gateway::inquiry::inquire;
 use crate::store::{Call, CallState};
 
 /// So many calls under way are told.
@@ -97,10 +101,7 @@ pub fn now(control: &Control) -> Option<Box<LlmNow>> {
     let providers = providers.iter().map(|provider| ProviderNow {
         name: provider.conf.name.to_string(),
         kind: provider.conf.kind.to_owned(),
-        state: match provider.trouble() {
-            Some(_) => "no key".to_owned(),
-            None => "ready".to_owned(),
-        },
+        state: provider.state().to_owned(),
         note: provider.trouble().unwrap_or_default().to_owned(),
     });
     Some(Box::new(LlmNow {
@@ -128,6 +129,36 @@ pub fn spent_today(control: &Control) -> Option<String> {
             .running()
             .spent_today(Moment::now().unix)
             .to_string()
+    })
+}
+
+/// Asks providers which models they have: all of them, or one.
+pub async fn test(control: &Control, name: Option<&str>) -> Result<ProviderTests, Refusal> {
+    let generation = Arc::clone(&control.desk.in_force().generation);
+    let providers = generation.llm_providers.iter().enumerate();
+    let wanted: Vec<usize> = providers
+        .filter(|(_, it)| name.is_none_or(|name| it.conf.name.eq_ignore_ascii_case(name)))
+        .map(|(at, _)| at)
+        .collect();
+    if wanted.is_empty() {
+        let what = match name {
+            Some(name) => format!("there is no provider `{}`", name.escape_debug()),
+            None => "the configuration has no provider".to_owned(),
+        };
+        return Err(refusal(RefusalCode::NotFound, what));
+    }
+    let mut asking = JoinSet::new();
+    for at in wanted {
+        let generation = Arc::clone(&generation);
+        asking.spawn(async move { (at, inquire(&generation.llm_providers[at]).await) });
+    }
+    let mut tests = Vec::new();
+    while let Some(asked) = asking.join_next().await {
+        tests.extend(asked.ok());
+    }
+    tests.sort_by_key(|(at, _)| *at);
+    Ok(ProviderTests {
+        tests: tests.into_iter().flat_map(|(_, tests)| tests).collect(),
     })
 }
 

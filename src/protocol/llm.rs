@@ -68,6 +68,42 @@ pub struct ProviderNow {
     pub note: String,
 }
 
+/// Who is to be tested.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ProviderName {
+    /// The provider; all of them without it.
+    pub name: Option<String>,
+}
+
+/// Providers that were asked which models they have.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ProviderTests {
+    /// One for each provider and key.
+    pub tests: Vec<ProviderTest>,
+}
+
+/// What came of asking a provider which models it has.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ProviderTest {
+    /// Its name in the configuration.
+    pub provider: String,
+    /// Which of its keys, from 1.
+    pub key: u32,
+    /// Did it answer as it should?
+    pub is_good: bool,
+    /// The status of its answer; 0 if there was none.
+    pub status: u16,
+    /// Until its answer was there, or until it was given up; 0 if it was not asked.
+    pub latency: Micros,
+    /// How many models it has.
+    pub models: Option<u64>,
+    /// What came of it, in plain words.
+    pub text: String,
+}
+
 /// Calls, newest first.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 #[serde(default)]

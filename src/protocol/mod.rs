@@ -39,6 +39,7 @@
 //! | `GET /v1/spend?by=WORD[&from=DAY][&to=DAY]` | | [`SpendReport`] |
 //! | `GET /v1/llm/calls?limit=N[&before=ID][&key=NAME]` | | [`ModelCalls`] |
 //! | `GET /v1/llm/calls/ID` | | [`ModelCall`] |
+//! | `POST /v1/llm/test` | [`ProviderName`] | [`ProviderTests`] |
 //! | `GET /v1/certificates` | | [`Certificates`] |
 //! | `POST /v1/certificates/renew` | [`CertificateName`] | [`Done`] |
 //! | `POST /v1/certificates/why` | [`CertificateName`] | [`Preflight`] |
@@ -79,7 +80,10 @@ pub use keys::{
     KeyState, KeyUse, SecretText, SpendReport, SpendRow,
 };
 
-pub use llm::{CallTokens, LlmNow, ModelCall, ModelCalls, ProviderNow, RunningCall};
+pub use llm::{
+    CallTokens, LlmNow, ModelCall, ModelCalls, ProviderName, ProviderNow, ProviderTest,
+    ProviderTests, RunningCall,
+};
 
 use std::time::Duration;
 

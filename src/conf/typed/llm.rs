@@ -79,6 +79,8 @@ pub struct Provider {
     pub asking: Arc<Proxy>,
     /// How its answer is read from then on.
     pub reading: Arc<Proxy>,
+    /// `base_url`, as written or as it usually is.
+    pub base_url: Box<str>,
     /// The path of `base_url`, without a slash at its end; may be empty.
     pub base_path: Box<[u8]>,
     /// `api_key`

@@ -50,7 +50,7 @@ const PASSED: [&str; 12] = [
 ];
 
 /// The version of Anthropic's API where nobody says which.
-const USUAL_VERSION: &str = "2023-06-01";
+pub const USUAL_VERSION: &str = "2023-06-01";
 
 /// A provider as it is asked.
 #[derive(Debug)]
@@ -76,6 +76,24 @@ impl Provider {
     /// Why it cannot be asked, if its key is not there.
     pub fn trouble(&self) -> Option<&str> {
         self.key.as_ref()?.as_ref().err().map(String::as_str)
+    }
+
+    /// A word for how it does: `ready`, or what is in its way.
+    pub fn state(&self) -> &'static str {
+        match self.trouble() {
+            Some(_) => "no key",
+            None => "ready",
+        }
+    }
+
+    /// Its keys, or nothing where none is written; why there is none.
+    pub fn secrets(&self) -> impl Iterator<Item = Result<Option<&Secret>, &str>> {
+        let secret = match &self.key {
+            None => Ok(None),
+            Some(Ok(secret)) => Ok(Some(secret)),
+            Some(Err(why)) => Err(why.as_str()),
+        };
+        std::iter::once(secret)
     }
 
     /// A text in which its key is replaced by `***`.

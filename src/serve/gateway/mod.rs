@@ -10,6 +10,7 @@
 
 mod account;
 pub mod ask;
+pub mod inquiry;
 mod relay;
 mod told;
 

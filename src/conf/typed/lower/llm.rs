@@ -108,6 +108,7 @@ fn provider(
         name: name.text.clone(),
         kind,
         api,
+        base_url: address.text.clone(),
         asking: Arc::new(asking),
         reading: Arc::new(reading),
         base_path,

@@ -1,0 +1,191 @@
+//! A question to a provider that costs nothing: which models it has. For people who want to know
+//! whether it answers, how soon, and whether it takes the key.
+
+use std::fmt::Write as _;
+use std::time::{Duration, Instant};
+
+use ::http::{HeaderName, HeaderValue, Request};
+use bytes::Bytes;
+
+use super::ask::{Provider, USUAL_VERSION};
+use super::native;
+use crate::acme::secret::Secret;
+use crate::conf::typed::llm::Api;
+use crate::llm::wire::error::ProviderError;
+use crate::llm::wire::json::{Duplicates, Index};
+use crate::protocol::ProviderTest;
+use crate::tls::fetch::{FetchError, Fetcher, Limits, Trust};
+
+/// How far an answer may go: lists of models are long.
+const LIMITS: Limits = Limits {
+    timeout: Duration::from_secs(15),
+    body: 8 << 20,
+};
+
+/// The longest text of a provider that is told, in characters.
+const LONGEST: usize = 200;
+
+/// Asks a provider with each of its keys.
+pub async fn inquire(provider: &Provider) -> Vec<ProviderTest> {
+    let mut tests = Vec::new();
+    for (position, secret) in provider.secrets().enumerate() {
+        let test = match secret {
+            Ok(secret) => ask(provider, secret).await,
+            Err(why) => ProviderTest {
+                text: format!("there is no key: {why}"),
+                ..ProviderTest::default()
+            },
+        };
+        tests.push(ProviderTest {
+            provider: provider.conf.name.to_string(),
+            key: position as u32 + 1,
+            text: provider.mask(&test.text),
+            ..test
+        });
+    }
+    tests
+}
+
+async fn ask(provider: &Provider, secret: Option<&Secret>) -> ProviderTest {
+    let request = match request(provider, secret) {
+        Ok(request) => request,
+        Err(why) => return failed(0, why),
+    };
+    let fetcher = match fetcher(provider) {
+        Ok(fetcher) => fetcher,
+        Err(why) => return failed(0, why),
+    };
+    let began = Instant::now();
+    let answer = fetcher.send(request, LIMITS).await;
+    let latency = began.elapsed().as_micros() as u64;
+    match answer {
+        Ok(answer) => ProviderTest {
+            latency,
+            ..told(provider, answer.status().as_u16(), answer.body())
+        },
+        Err(error) => ProviderTest {
+            latency,
+            ..failed(0, unreached(&error))
+        },
+    }
+}
+
+fn failed(status: u16, text: String) -> ProviderTest {
+    ProviderTest {
+        status,
+        text,
+        ..ProviderTest::default()
+    }
+}
+
+fn request(provider: &Provider, secret: Option<&Secret>) -> Result<Request<Bytes>, String> {
+    let path = match provider.conf.api {
+        Api::OpenAi => "/models",
+        Api::Anthropic => "/v1/models",
+        Api::Gemini => "/v1beta/models",
+        Api::Ollama => "/api/tags",
+    };
+    let uri = format!("{}{path}", provider.conf.base_url.trim_end_matches('/'));
+    let mut request = Request::get(uri).header("Accept", "application/json");
+    if provider.conf.api == Api::Anthropic {
+        request = request.header("anthropic-version", USUAL_VERSION);
+    }
+    if let Some(secret) = secret {
+        let key = secret.expose();
+        let (name, value) = match provider.conf.api {
+            Api::OpenAi | Api::Ollama => ("Authorization", format!("Bearer {key}")),
+            Api::Anthropic => ("x-api-key", key.to_owned()),
+            Api::Gemini => ("x-goog-api-key", key.to_owned()),
+        };
+        let value = HeaderValue::try_from(value);
+        let mut value =
+            value.map_err(|_| "the key has letters that no field may have".to_owned())?;
+        value.set_sensitive(true);
+        request = request.header(name, value);
+    }
+    for field in &provider.conf.fields {
+        let name = HeaderName::from_bytes(&field.name);
+        let value = HeaderValue::from_bytes(&field.value);
+        if let (Ok(name), Ok(value)) = (name, value) {
+            request = request.header(name, value);
+        }
+    }
+    let made = request.body(Bytes::new());
+    made.map_err(|_| format!("`{}` is no address of an API", provider.conf.base_url))
+}
+
+/// Who trusts as the provider's own connections do.
+fn fetcher(provider: &Provider) -> Result<Fetcher, String> {
+    let trust = match &provider.conf.asking.tls {
+        Some(tls) if !tls.verify => Trust::Anything,
+        Some(tls) => match &tls.trusted {
+            Some((path, _)) => Trust::roots(path)?,
+            None => Trust::System,
+        },
+        None => Trust::System,
+    };
+    Fetcher::new(trust).map_err(|error| error.to_string())
+}
+
+/// What an answer means, in plain words.
+fn told(provider: &Provider, status: u16, body: &[u8]) -> ProviderTest {
+    if status == 200 {
+        return match models(body) {
+            Some(models) => ProviderTest {
+                is_good: true,
+                status,
+                models: Some(models),
+                text: format!("answers and has {models} models"),
+                ..ProviderTest::default()
+            },
+            None => failed(
+                status,
+                "answers, but not with a list of models: is `base_url` right?".to_owned(),
+            ),
+        };
+    }
+    let error = ProviderError::of_body(native(provider), status, body);
+    let mut said = String::new();
+    for character in error.message.chars().take(LONGEST) {
+        said.push(if character.is_control() {
+            ' '
+        } else {
+            character
+        });
+    }
+    let mut text = match status {
+        401 | 403 => format!("refuses the key ({status})"),
+        402 => "wants money first (402)".to_owned(),
+        404 => "has no list of models there (404): is `base_url` right?".to_owned(),
+        429 => "is reached, and lets this key ask no more for now (429)".to_owned(),
+        500.. => format!("is reached and in trouble itself ({status})"),
+        _ => format!("answers with {status}"),
+    };
+    if !said.is_empty() {
+        let _ = write!(text, ": {said}");
+    }
+    failed(status, text)
+}
+
+/// How many models a list has.
+fn models(body: &[u8]) -> Option<u64> {
+    let mut index = Index::new();
+    let root = index.read(body, Duplicates::LastCounts).ok()?;
+    let list = root.path(&["data"]).or_else(|| root.path(&["models"]))?;
+    Some(list.items().count() as u64)
+}
+
+/// Why there is no answer, with what is behind it.
+fn unreached(error: &FetchError) -> String {
+    let mut text = error.to_string();
+    let mut source = std::error::Error::source(error);
+    // The reason of the system is at the end.
+    while let Some(cause) = source {
+        let words = cause.to_string();
+        if !text.contains(&words) {
+            let _ = write!(text, ": {words}");
+        }
+        source = cause.source();
+    }
+    text.chars().take(2 * LONGEST).collect()
+}
