@@ -128,6 +128,7 @@ core_variables! {
     "llm_cost" => LlmCost,
     "llm_gateway" => LlmGateway,
     "llm_input_tokens" => LlmInputTokens,
+    "llm_json" => LlmJson,
     "llm_key" => LlmKey,
     "llm_model" => LlmModel,
     "llm_outcome" => LlmOutcome,

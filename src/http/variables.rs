@@ -707,6 +707,13 @@ fn write_core(core: Core, exchange: &Exchange, out: &mut Vec<u8>) -> bool {
         Core::LlmInputTokens => of_call(exchange, |call| {
             call.tokens.is_some_and(|tokens| decimal(out, tokens.input))
         }),
+        Core::LlmJson => match exchange.call.as_deref() {
+            Some(call) => {
+                call_as_json(exchange, call, out);
+                true
+            }
+            None => false,
+        },
         Core::LlmKey => of_call(exchange, |call| append_some(out, call.key.as_bytes())),
         Core::LlmModel => of_call(exchange, |call| append_some(out, call.model.as_bytes())),
         Core::LlmOutcome => of_call(exchange, |call| append_some(out, call.outcome.as_bytes())),
@@ -723,6 +730,65 @@ fn write_core(core: Core, exchange: &Exchange, out: &mut Vec<u8>) -> bool {
             decimal(out, attempt.bytes_received)
         }),
     }
+}
+
+/// A call of a language model as one line of JSON: numbers are numbers, what is not known is not there,
+/// and nothing of what was said is.
+fn call_as_json(exchange: &Exchange, call: &ModelCall, out: &mut Vec<u8>) {
+    let told = |variable: Core| {
+        let mut value = Vec::new();
+        write_core(variable, exchange, &mut value);
+        value
+    };
+    let mut separator = b'{';
+    let mut member = |name: &str, value: &[u8], is_text: bool| {
+        if value.is_empty() {
+            return;
+        }
+        out.push(std::mem::replace(&mut separator, b','));
+        let value = String::from_utf8_lossy(value);
+        let _ = match is_text {
+            true => write!(out, "\"{name}\":{}", serde_json::Value::from(&*value)),
+            false => write!(out, "\"{name}\":{value}"),
+        };
+    };
+    member("time", &told(Core::TimeIso8601), true);
+    member("request_id", &told(Core::RequestId), true);
+    member("client", &told(Core::RemoteAddr), true);
+    member("method", &told(Core::RequestMethod), true);
+    member("path", &told(Core::Uri), true);
+    let status = told(Core::Status);
+    // `000` for a request without an answer is no number of JSON.
+    let status = status.strip_prefix(b"00").unwrap_or(&status);
+    member("status", status, false);
+    for (name, value) in [
+        ("key", &call.key),
+        ("gateway", &call.gateway),
+        ("user", &call.user),
+        ("model", &call.model),
+        ("target", &call.target),
+        ("attempts", &call.attempts),
+        ("outcome", &call.outcome),
+    ] {
+        member(name, value.as_bytes(), true);
+    }
+    if let Some(tokens) = call.tokens {
+        for (name, count) in [
+            ("input_tokens", tokens.input),
+            ("cached_tokens", tokens.cached),
+            ("output_tokens", tokens.output),
+        ] {
+            member(name, count.to_string().as_bytes(), false);
+        }
+    }
+    member("cost_dollars", call.cost.as_bytes(), false);
+    member("seconds", &told(Core::RequestTime), false);
+    let upstream = exchange.attempts.iter().filter_map(|it| it.response_time);
+    let mut waited = Vec::new();
+    seconds(&mut waited, upstream.sum());
+    member("upstream_seconds", &waited, false);
+    member("sent_bytes", &told(Core::BytesSent), false);
+    out.push(b'}');
 }
 
 /// What is told of a call of a language model; nothing for another request.

@@ -196,6 +196,7 @@ impl Account {
     pub fn note_progress(&self, seen: &Seen) {
         let (shown, thought) = seen.estimated_output();
         self.live.running().set_output(shown + thought);
+        self.live.running().set_chunks(seen.events);
     }
 
     /// What is left of the limits, for the fields of the answer.
@@ -215,6 +216,22 @@ impl Account {
         }
     }
 
+    /// What a whole answer costs, for the fields of the answer. Of a stream that is not known while its
+    /// head is written: the ledger and the log tell it.
+    pub fn tell_cost(
+        &self,
+        exchange: &mut Exchange,
+        provider: &llm::Provider,
+        model: &str,
+        seen: &Seen,
+    ) {
+        let answered = Some((provider, model));
+        let (_, _, cost) = come_to(answered, Some(seen), self.input_tokens, self.start);
+        let told = cost.billed.or(cost.own);
+        let told = told.map_or_else(|| "unknown".to_owned(), |cost| cost.to_string());
+        exchange.answer.push(b"x-openclaw-cost", told.as_bytes());
+    }
+
     /// Settles a call whose end nobody saw with what was reserved for it.
     pub fn abandon(mut self, exchange: &mut Exchange, outcome: &str) {
         outcome.clone_into(&mut self.live.end.outcome);
@@ -226,22 +243,9 @@ impl Account {
 
     /// Settles the call.
     pub fn settle(mut self, exchange: &mut Exchange, end: &End<'_>) {
-        let (usage, is_estimated) = used(end, self.input_tokens);
-        let reported = end.seen.as_deref().map(|seen| &seen.reported);
-        let service = reported.and_then(|reported| reported.tier());
-        let terms = Terms {
-            service: service.map_or_else(Service::default, Service::of),
-            start: self.start,
-            multipliers: &[],
-        };
-        let cost = match end.answered {
-            // Nobody answered: nothing is owed.
-            None => Some(Money::ZERO),
-            Some((provider, model)) => {
-                price::find(provider.kind, model).and_then(|model| model.prices.cost(&usage, terms))
-            }
-        };
-        let billed = reported.and_then(|reported| Money::parse(reported.billed()?));
+        let seen = end.seen.as_deref();
+        let (usage, is_estimated, cost) =
+            come_to(end.answered, seen, self.input_tokens, self.start);
         let call = exchange.call.get_or_insert_default();
         call.outcome = end.outcome.to_string();
         let tried = call.attempts.clone();
@@ -252,9 +256,8 @@ impl Account {
                 cached: usage.cache_read,
                 output: usage.total_output(),
             });
-            call.cost = billed
-                .or(cost)
-                .map_or_else(String::new, |cost| cost.to_string());
+            call.cost =
+                (cost.billed.or(cost.own)).map_or_else(String::new, |cost| cost.to_string());
         }
         let times = exchange
             .attempts
@@ -269,17 +272,39 @@ impl Account {
         row.is_estimated = is_estimated;
         row.price = price::version().to_owned();
         row.upstream_us = times.map(|time| time.as_micros() as u64).sum();
-        self.live.used(&usage, Cost { own: cost, billed });
+        self.live.used(&usage, cost);
         self.live.finish(&end.outcome, end.status);
     }
 }
 
-/// What a call used, and whether that is an estimate of ours: a number that the provider told is a
-/// fact, zero too.
-fn used(end: &End<'_>, input_tokens: u64) -> (Usage, bool) {
-    let (Some(_), Some(seen)) = (end.answered, &end.seen) else {
-        return (Usage::default(), false);
+/// What a call used, whether that is an estimate of ours, and what it costs if it began at `start`.
+fn come_to(
+    answered: Option<(&llm::Provider, &str)>,
+    seen: Option<&Seen>,
+    input_tokens: u64,
+    start: u64,
+) -> (Usage, bool, Cost) {
+    let (Some((provider, model)), Some(seen)) = (answered, seen) else {
+        // Nobody answered: nothing is owed.
+        let own = Some(Money::ZERO);
+        return (Usage::default(), false, Cost { own, billed: None });
     };
+    let (usage, is_estimated) = used(seen, input_tokens);
+    let service = seen.reported.tier();
+    let terms = Terms {
+        service: service.map_or_else(Service::default, Service::of),
+        start,
+        multipliers: &[],
+    };
+    let known = price::find(provider.kind, model);
+    let own = known.and_then(|model| model.prices.cost(&usage, terms));
+    let billed = seen.reported.billed().and_then(Money::parse);
+    (usage, is_estimated, Cost { own, billed })
+}
+
+/// What an answer used, and whether that is an estimate of ours: a number that the provider told is a
+/// fact, zero too.
+fn used(seen: &Seen, input_tokens: u64) -> (Usage, bool) {
     let mut usage = seen.reported.usage();
     let mut is_estimated = seen.reported.is_inconsistent();
     if !seen.reported.has_input() {

@@ -7,6 +7,7 @@ use std::borrow::Cow;
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::Poll;
+use std::time::Duration;
 
 use super::account::Account;
 use super::ask::{Incoming, Provider};
@@ -24,6 +25,7 @@ use crate::serve::downstream::{ClientError, Downstream, framing_for};
 use crate::serve::generation::Local;
 use crate::serve::peer::PeerError;
 use crate::serve::{Next, answer, log_client_error};
+use crate::unit::clock;
 
 /// The largest answer that is held whole, bytes: vectors and pictures are large.
 const MOST_WHOLE: usize = 64 << 20;
@@ -156,7 +158,12 @@ pub async fn relay(
             )
             .await
         }
-        false => whole(local, exchange, downstream, asked, incoming, account).await,
+        false => {
+            whole(
+                local, exchange, downstream, asked, provider, incoming, account,
+            )
+            .await
+        }
     }
 }
 
@@ -165,6 +172,7 @@ async fn whole(
     exchange: &mut Exchange,
     downstream: &mut Downstream,
     asked: &Asked<'_>,
+    provider: &Provider,
     mut incoming: Incoming,
     account: &mut Account,
 ) -> Result<Outcome, ClientError> {
@@ -197,6 +205,10 @@ async fn whole(
     incoming.succeed(local, exchange);
     account.first_part(asked.label);
     begin(exchange, asked, account);
+    let name = provider.conf.name.len();
+    // The label is the provider's name, a slash, and the model.
+    let model = asked.label.get(name + 1..).unwrap_or_default();
+    account.tell_cost(exchange, &provider.conf, model, &seen);
     exchange.status = 200;
     Ok(Outcome::Answered {
         next: told::json(exchange, body),
@@ -281,6 +293,7 @@ async fn stream(
     }
 
     account.first_part(asked.label);
+    account.note_progress(pipe.seen());
     begin(exchange, asked, account);
     exchange.status = 200;
     exchange.has_peer_reason = false;
@@ -441,5 +454,24 @@ fn begin(exchange: &mut Exchange, asked: &Asked<'_>, account: &Account) {
     {
         told::field(exchange, b"x-openclaw-dropped", dropped);
     }
+    told::field(
+        exchange,
+        b"x-openclaw-overhead-us",
+        &overhead(exchange).as_micros().to_string(),
+    );
     account.tell_limits(exchange);
+}
+
+/// What passed since the first byte of the call without being waiting for a provider. Of a stream, as
+/// far as its head.
+fn overhead(exchange: &Exchange) -> Duration {
+    // Not the time of the turn of the event loop, which is older than what was done in it.
+    clock::refresh();
+    let now = clock::now();
+    let waited = exchange.attempts.iter().map(|attempt| {
+        let until_now = || now.saturating_duration_since(attempt.started);
+        attempt.response_time.unwrap_or_else(until_now)
+    });
+    let total = now.saturating_duration_since(exchange.started);
+    total.saturating_sub(waited.sum())
 }

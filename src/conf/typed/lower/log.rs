@@ -22,18 +22,25 @@ const COMBINED: &str = "$remote_addr - $remote_user [$time_local] \"$request\" $
 /// The log formats of a configuration by name.
 pub type Formats = HashMap<Box<str>, Arc<LogFormat>>;
 
-/// `combined` and every `log_format`.
+/// A line of JSON for each call of a language model; what they are about is not in it.
+const CALLS: &str = "$llm_json";
+
+/// `combined`, `llm_json` and every `log_format`.
 pub fn formats(http: &Scope<'_>, cx: &mut Cx) -> Formats {
     let mut formats = Formats::new();
-    let combined = Template::parse(COMBINED, &cx.names).unwrap_or_default();
-    formats.insert(
-        "combined".into(),
-        Arc::new(LogFormat {
-            name: "combined".into(),
-            escape: Escape::Default,
-            line: combined,
-        }),
-    );
+    for (name, escape, line) in [
+        ("combined", Escape::Default, COMBINED),
+        ("llm_json", Escape::None, CALLS),
+    ] {
+        let line = Template::parse(line, &cx.names).unwrap_or_default();
+        let name: Box<str> = name.into();
+        let format = LogFormat {
+            name: name.clone(),
+            escape,
+            line,
+        };
+        formats.insert(name, Arc::new(format));
+    }
     for node in http.own("log_format") {
         let Some((name, mut words)) = node.arguments.split_first() else {
             continue;
@@ -77,7 +84,7 @@ pub fn formats(http: &Scope<'_>, cx: &mut Cx) -> Formats {
             escape,
             line,
         });
-        if &*name.text == "combined" || formats.insert(name.text.clone(), format).is_some() {
+        if formats.insert(name.text.clone(), format).is_some() {
             cx.error(
                 Code::DUPLICATE,
                 name.span,
