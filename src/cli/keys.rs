@@ -14,6 +14,7 @@ use super::session::{Failure, Session, print_json};
 use super::table::{Side, Table};
 use super::words::{Daemon, KeyArguments, KeyForm, KeyPrint, KeyWord};
 use super::{complain, print};
+use crate::llm::snippet::{self, Form};
 use crate::protocol::{
     BudgetSetting, KeyAction, KeyBudget, KeyChange, KeyChanged, KeyList, KeySettings, KeyState,
     SecretText,
@@ -174,20 +175,11 @@ fn written(arguments: &KeyArguments) -> Result<KeySettings, Failure> {
 
 /// `5/day`, `$12.50/month`, `none/week`.
 fn budget(text: &str) -> Result<BudgetSetting, Failure> {
-    let refused = || {
+    BudgetSetting::parse(text).ok_or_else(|| {
         Failure::Told(
             Exit::Usage,
             format!("`{text}` is not a budget\nhint: for example 5/day, 50/month or none/day"),
         )
-    };
-    let (amount, period) = text.split_once('/').ok_or_else(refused)?;
-    let is_amount = unit::money::Money::parse(amount).is_some();
-    if !["day", "week", "month", "total"].contains(&period) || !(is_amount || amount == "none") {
-        return Err(refused());
-    }
-    Ok(BudgetSetting {
-        period: period.to_owned(),
-        limit: is_amount.then(|| amount.to_owned()),
     })
 }
 
@@ -226,11 +218,23 @@ fn told(
         print(&format!("{verb} {}\n", escape(&key.name)));
         return Ok(());
     };
-    let secret = escape(&secret.0);
     match wanted.print_config {
         Some(form) => {
-            let url = wanted.url.clone().unwrap_or_else(|| guessed(session));
-            print(&snippet(form, &url, &secret, key));
+            let url = wanted
+                .url
+                .clone()
+                .unwrap_or_else(|| snippet::address(&session.status));
+            let form = match form {
+                KeyForm::Env => Form::Shell,
+                KeyForm::Openai => Form::OpenAi,
+                KeyForm::Anthropic => Form::Anthropic,
+                KeyForm::Yaml => Form::Yaml,
+            };
+            let gateway = match &*key.gateway {
+                "" => &key.name,
+                gateway => gateway,
+            };
+            print(&snippet::text(form, &url, &secret.0, gateway));
             if wanted.url.is_none() {
                 complain(&format!(
                     "`{}` is a guess; `--url` says where clients reach the gateway",
@@ -239,7 +243,7 @@ fn told(
             }
         }
         None => {
-            print(&format!("{secret}\n"));
+            print(&format!("{}\n", escape(&secret.0)));
             complain(&format!(
                 "{verb} {}; the secret above is shown only now",
                 escape(&key.name)
@@ -247,73 +251,6 @@ fn told(
         }
     }
     Ok(())
-}
-
-/// An address of the daemon: the first that it listens to, under the machine's name.
-fn guessed(session: &Session) -> String {
-    let status = &session.status;
-    let listens = || status.listens.iter();
-    let port = |listen: &str| listen.rsplit(':').next()?.parse::<u16>().ok();
-    let host = if status.host.is_empty() {
-        "localhost"
-    } else {
-        &status.host
-    };
-    if listens().any(|listen| port(listen) == Some(443)) {
-        return format!("https://{host}");
-    }
-    match listens().find_map(|listen| port(listen)) {
-        Some(80) | None => format!("http://{host}"),
-        Some(port) => format!("http://{host}:{port}"),
-    }
-}
-
-/// What a client needs.
-fn snippet(form: KeyForm, url: &str, secret: &str, key: &KeyState) -> String {
-    // Of the gateway's address people may write either end.
-    let url = url.trim_end_matches('/');
-    let url = url.strip_suffix("/v1").unwrap_or(url);
-    let url = escape(url);
-    let gateway = match &*key.gateway {
-        "" => &key.name,
-        gateway => gateway,
-    };
-    let gateway = escape(gateway);
-    match form {
-        KeyForm::Env => format!(
-            "export OPENAI_BASE_URL='{url}/v1'\n\
-             export OPENAI_API_KEY='{secret}'\n\
-             export ANTHROPIC_BASE_URL='{url}'\n\
-             export ANTHROPIC_API_KEY='{secret}'\n"
-        ),
-        KeyForm::Openai => format!(
-            "from openai import OpenAI\n\
-             \n\
-             client = OpenAI(\n    \
-                 base_url=\"{url}/v1\",\n    \
-                 api_key=\"{secret}\",\n    \
-                 default_headers={{\"X-Gateway-Id\": \"{gateway}\"}},\n\
-             )\n"
-        ),
-        KeyForm::Anthropic => format!(
-            "from anthropic import Anthropic\n\
-             \n\
-             client = Anthropic(\n    \
-                 base_url=\"{url}\",\n    \
-                 api_key=\"{secret}\",\n    \
-                 default_headers={{\"X-Gateway-Id\": \"{gateway}\"}},\n\
-             )\n"
-        ),
-        KeyForm::Yaml => format!(
-            "llm:\n  \
-               provider: openapi\n  \
-               openapi:\n    \
-                 baseUrl: \"{url}/v1\"\n    \
-                 apiKey: \"{secret}\"\n    \
-                 headers:\n      \
-                   X-Gateway-Id: \"{gateway}\"\n"
-        ),
-    }
 }
 
 fn list(session: &Session) -> Result<(), Failure> {
@@ -496,58 +433,4 @@ fn show(session: &Session, name: &str) -> Result<(), Failure> {
         }
     }
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn snippets_hold_what_a_client_needs_and_nothing_else() {
-        let key = KeyState {
-            name: "ci".to_owned(),
-            ..KeyState::default()
-        };
-        let of = |form| snippet(form, "https://ai.example.com/v1/", "oc-secret", &key);
-        assert_eq!(
-            of(KeyForm::Env),
-            "export OPENAI_BASE_URL='https://ai.example.com/v1'\n\
-             export OPENAI_API_KEY='oc-secret'\n\
-             export ANTHROPIC_BASE_URL='https://ai.example.com'\n\
-             export ANTHROPIC_API_KEY='oc-secret'\n"
-        );
-        assert_eq!(
-            of(KeyForm::Openai),
-            "from openai import OpenAI\n\n\
-             client = OpenAI(\n    base_url=\"https://ai.example.com/v1\",\n    \
-             api_key=\"oc-secret\",\n    default_headers={\"X-Gateway-Id\": \"ci\"},\n)\n"
-        );
-        let bound = KeyState {
-            gateway: "vps".to_owned(),
-            ..key.clone()
-        };
-        assert_eq!(
-            snippet(KeyForm::Yaml, "https://ai.example.com", "oc-secret", &bound),
-            "llm:\n  provider: openapi\n  openapi:\n    \
-             baseUrl: \"https://ai.example.com/v1\"\n    apiKey: \"oc-secret\"\n    \
-             headers:\n      X-Gateway-Id: \"vps\"\n"
-        );
-        assert!(of(KeyForm::Anthropic).contains("base_url=\"https://ai.example.com\""));
-    }
-
-    #[test]
-    fn budgets_are_an_amount_and_a_time() {
-        let read = |text: &str| {
-            budget(text)
-                .ok()
-                .map(|budget| (budget.period, budget.limit))
-        };
-        let some = |period: &str, limit: &str| Some((period.to_owned(), Some(limit.to_owned())));
-        assert_eq!(read("5/day"), some("day", "5"));
-        assert_eq!(read("$0.50/month"), some("month", "$0.50"));
-        assert_eq!(read("none/total"), Some(("total".to_owned(), None)));
-        for refused in ["5", "5/hour", "/day", "-5/day", "x/day", "5/day/week", ""] {
-            assert_eq!(read(refused), None, "{refused}");
-        }
-    }
 }

@@ -14,5 +14,6 @@ pub mod models;
 pub mod price;
 pub mod refusal;
 pub mod running;
+pub mod snippet;
 pub mod usage;
 pub mod wire;

@@ -6,6 +6,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::Millis;
+use crate::unit::money::Money;
 
 /// A secret on its way to the person who asked for it. Is not printed by accident.
 #[derive(Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -188,6 +189,20 @@ pub struct BudgetSetting {
     pub limit: Option<String>,
 }
 
+impl BudgetSetting {
+    /// Reads what people write: `5/day`, `$12.50/month`, `none/week`.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let (amount, period) = text.split_once('/')?;
+        let is_amount = Money::parse(amount).is_some();
+        let is_period = ["day", "week", "month", "total"].contains(&period);
+        (is_period && (is_amount || amount == "none")).then(|| Self {
+            period: period.to_owned(),
+            limit: is_amount.then(|| amount.to_owned()),
+        })
+    }
+}
+
 /// A key that was made or changed.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
@@ -236,4 +251,22 @@ pub struct SpendRow {
     pub output: u64,
     /// What they cost.
     pub cost: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn budgets_are_an_amount_and_a_time() {
+        let read =
+            |text: &str| BudgetSetting::parse(text).map(|budget| (budget.period, budget.limit));
+        let some = |period: &str, limit: &str| Some((period.to_owned(), Some(limit.to_owned())));
+        assert_eq!(read("5/day"), some("day", "5"));
+        assert_eq!(read("$0.50/month"), some("month", "$0.50"));
+        assert_eq!(read("none/total"), Some(("total".to_owned(), None)));
+        for refused in ["5", "5/hour", "/day", "-5/day", "x/day", "5/day/week", ""] {
+            assert_eq!(read(refused), None, "{refused}");
+        }
+    }
 }

@@ -476,6 +476,10 @@ impl App {
                     self.outputs.push(Output::Copy(text));
                     self.say(Notice::good(format!("copied {what}")));
                 }
+                Effect::CopyQuietly { text, what } => {
+                    self.outputs.push(Output::Copy(text));
+                    self.say(Notice::good(format!("copied {what}")));
+                }
                 Effect::Write { path, text } => self.outputs.push(Output::Write(path, text)),
                 Effect::Notice(notice) => self.notice = Some(notice),
                 Effect::Open(view) => self.open(origin, view),
@@ -894,7 +898,7 @@ impl App {
             Screen::Routes => topics.push(Topic::Routes),
             Screen::Backends => topics.push(Topic::Peers),
             Screen::Logs => topics.push(Topic::Requests),
-            Screen::Llm => topics.push(Topic::Llm),
+            Screen::Llm | Screen::Keys => topics.push(Topic::Llm),
             Screen::Certificates | Screen::Config | Screen::Cache => {}
         }
         if self.topics != topics {

@@ -29,7 +29,7 @@ pub enum Command {
 }
 
 /// Words and what may stand behind them.
-const WORDS: [(&str, &[&str]); 16] = [
+const WORDS: [(&str, &[&str]); 17] = [
     ("overview", &[]),
     ("routes", &[]),
     ("backends", &[]),
@@ -38,6 +38,7 @@ const WORDS: [(&str, &[&str]); 16] = [
     ("config", &[]),
     ("cache", &[]),
     ("llm", &[]),
+    ("keys", &[]),
     ("filter", &[]),
     ("window", &["5m", "1h", "1d"]),
     (

@@ -601,6 +601,14 @@ pub fn upstreams() -> Upstreams {
     }
 }
 
+/// A key that has just got a secret.
+pub fn key_changed() -> KeyChanged {
+    KeyChanged {
+        key: Some(keys().keys[2].clone()),
+        secret: Some(SecretText(format!("oc-{}", "7f3a".repeat(16)))),
+    }
+}
+
 /// What names are served with, those that end soonest first.
 pub fn certificates() -> Certificates {
     const DAY: Millis = 86_400_000;
@@ -1186,7 +1194,9 @@ async fn answer(
         "/v1/config" => Answered::whole(&config()),
         "/v1/explain" => Answered::whole(&explanation()),
         "/v1/bans" => Answered::whole(&bans()),
+        "/v1/keys" if line.starts_with("POST") => Answered::whole(&key_changed()),
         "/v1/keys" => Answered::whole(&keys()),
+        _ if path.starts_with("/v1/keys/") => Answered::whole(&keys().keys[2]),
         "/v1/spend" => Answered::whole(&spend("model", "2023-11-15", "2023-11-15")),
         "/v1/llm/calls" => Answered::whole(&model_calls()),
         "/v1/cache" => Answered::whole(&caches()),

@@ -117,6 +117,12 @@ pub enum Action {
     PurgeKey,
     /// Removes everything from a zone of the cache.
     PurgeZone,
+    /// Gives a key another secret.
+    Rotate,
+    /// Takes a key back.
+    RevokeKey,
+    /// Copies a new secret.
+    CopySecret,
     /// Tells spend by something else.
     SpendKind,
     /// Tells spend of another time.
@@ -184,6 +190,8 @@ pub enum Context {
     Cache,
     /// The screen.
     Llm,
+    /// The screen.
+    Keys,
     /// A form, with the focus on something that is not text.
     Form,
     /// A form, with the focus on a field of text.
@@ -200,6 +208,8 @@ pub enum Context {
     Confirm,
     /// A text to read.
     Reader,
+    /// A new secret of a key.
+    Secret,
     /// No daemon was found, and no configuration.
     Offline,
     /// No daemon was found, but a configuration.
@@ -208,7 +218,7 @@ pub enum Context {
 
 impl Context {
     /// All of them.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 20] = [
         Self::Overview,
         Self::Routes,
         Self::Backends,
@@ -217,6 +227,7 @@ impl Context {
         Self::Config,
         Self::Cache,
         Self::Llm,
+        Self::Keys,
         Self::Form,
         Self::Field,
         Self::Review,
@@ -225,6 +236,7 @@ impl Context {
         Self::Command,
         Self::Confirm,
         Self::Reader,
+        Self::Secret,
         Self::Offline,
         Self::OfflineConf,
     ];
@@ -240,6 +252,7 @@ impl Context {
             Self::Config => "Config",
             Self::Cache => "Cache",
             Self::Llm => "LLM",
+            Self::Keys => "Keys",
             Self::Form | Self::Field => "Form",
             Self::Review => "Review",
             Self::Bans => "Banned",
@@ -247,6 +260,7 @@ impl Context {
             Self::Command => "Command",
             Self::Confirm => "Question",
             Self::Reader => "Text",
+            Self::Secret => "Secret",
             Self::Offline | Self::OfflineConf => "No daemon",
         }
     }
@@ -270,8 +284,8 @@ pub struct Binding {
 }
 
 use Context::{
-    Backends, Bans, Cache, Certificates, Command, Config, Confirm, Field, Form, Llm, Logs, Offline,
-    OfflineConf, Overview, Prompt, Reader, Review, Routes,
+    Backends, Bans, Cache, Certificates, Command, Config, Confirm, Field, Form, Keys, Llm, Logs,
+    Offline, OfflineConf, Overview, Prompt, Reader, Review, Routes, Secret,
 };
 
 const SCREENS: &[Context] = &[
@@ -283,6 +297,7 @@ const SCREENS: &[Context] = &[
     Config,
     Cache,
     Llm,
+    Keys,
 ];
 /// Where rows are listed or text is read.
 const LISTS: &[Context] = &[
@@ -294,6 +309,7 @@ const LISTS: &[Context] = &[
     Config,
     Cache,
     Llm,
+    Keys,
     Reader,
     Review,
     Bans,
@@ -335,7 +351,7 @@ const fn changing(
 /// The table.
 #[rustfmt::skip]
 pub const TABLE: &[Binding] = &[
-    row(Action::Help, &["?", "F1"], &[Overview, Routes, Backends, Certificates, Logs, Config, Cache, Llm, Review, Offline, OfflineConf], "help", "help for this screen"),
+    row(Action::Help, &["?", "F1"], &[Overview, Routes, Backends, Certificates, Logs, Config, Cache, Llm, Keys, Review, Offline, OfflineConf], "help", "help for this screen"),
     // Own keys of screens.
     row(Action::Open, &["Enter", "l", "Right"], &[Overview], "open", "go to its screen"),
     row(Action::Open, &["Enter", "l", "Right"], &[Routes], "detail", "open the route"),
@@ -364,6 +380,16 @@ pub const TABLE: &[Binding] = &[
     changing(Action::PurgeKey, &["p"], &[Cache], "purge", "purge the key (asks)"),
     changing(Action::PurgeZone, &["P"], &[Cache], "", "purge the zone (asks)"),
     row(Action::Open, &["Enter", "l", "Right"], &[Llm], "trace", "calls of a sum, a call"),
+    row(Action::Open, &["Enter", "l", "Right"], &[Keys], "detail", "all about the key"),
+    changing(Action::Add, &["a"], &[Keys], "add", "make a key"),
+    changing(Action::Edit, &["e"], &[Keys], "edit", "change what it may do"),
+    changing(Action::Rotate, &["R"], &[Keys], "rotate", "another secret (asks)"),
+    changing(Action::RevokeKey, &["x"], &[Keys], "revoke", "revoke (asks first)"),
+    changing(Action::Delete, &["d"], &[Keys], "", "remove (type its name)"),
+    row(Action::CopySecret, &["y"], &[Secret], "copy the secret", "copy the secret"),
+    row(Action::Copy, &["c"], &[Secret], "copy the snippet", "copy the snippet"),
+    row(Action::NextField, &["Tab"], &[Secret], "another form", "another form"),
+    row(Action::Close, &["Esc", "q"], &[Secret], "close", "close; it is gone then"),
     row(Action::SpendKind, &["m"], &[Llm], "by", "by model, key, …"),
     row(Action::SpendPeriod, &["t"], &[Llm], "today/month", "of today, of the month"),
     row(Action::Open, &["Enter", "l", "Right"], &[Logs], "detail", "phases and timing"),
@@ -393,7 +419,7 @@ pub const TABLE: &[Binding] = &[
     row(Action::Close, &["Esc", "h", "Left"], SCREENS, "", "back, clear filter"),
     row(Action::Copy, &["y"], SCREENS, "", "copy the row"),
     // Everywhere.
-    row(Action::Filter, &["/"], &[Overview, Routes, Backends, Certificates, Logs, Config, Cache, Llm], "filter", "show only some rows"),
+    row(Action::Filter, &["/"], &[Overview, Routes, Backends, Certificates, Logs, Config, Cache, Llm, Keys], "filter", "show only some rows"),
     row(Action::NextMatch, &["n"], SCREENS, "", "next, previous match"),
     row(Action::PreviousMatch, &["N"], SCREENS, "", "next, previous match"),
     row(Action::Pause, &["Space"], SCREENS, "pause", "pause the display"),
@@ -409,7 +435,8 @@ pub const TABLE: &[Binding] = &[
     row(Action::Go(Screen::Config), &["6"], SCREENS, "", "go to a screen"),
     row(Action::Go(Screen::Cache), &["7"], SCREENS, "", "go to a screen"),
     row(Action::Go(Screen::Llm), &["8"], SCREENS, "", "go to a screen"),
-    row(Action::Command, &[":"], &[Overview, Routes, Backends, Certificates, Logs, Config, Cache, Llm, Offline, OfflineConf], "cmd", "command (Tab completes)"),
+    row(Action::Go(Screen::Keys), &["9"], SCREENS, "", "go to a screen"),
+    row(Action::Command, &[":"], &[Overview, Routes, Backends, Certificates, Logs, Config, Cache, Llm, Keys, Offline, OfflineConf], "cmd", "command (Tab completes)"),
     row(Action::Retry, &["r"], &[Overview, Routes, Backends, Logs, Offline, OfflineConf], "", "try to connect now"),
     // Forms, prompts, questions.
     row(Action::NextField, &["Tab"], FORMS, "next field", "next, previous field"),
@@ -443,8 +470,8 @@ pub const TABLE: &[Binding] = &[
     // Leaving.
     row(Action::Redraw, &["C-l"], &Context::ALL, "", "redraw"),
     row(Action::Suspend, &["C-z"], &Context::ALL, "", "suspend (fg comes back)"),
-    row(Action::Back, &["q"], &[Overview, Routes, Backends, Certificates, Logs, Config, Cache, Llm, Review, Offline, OfflineConf], "quit", "back, quit"),
-    row(Action::Quit, &["Q"], &[Overview, Routes, Backends, Certificates, Logs, Config, Cache, Llm, Offline, OfflineConf], "", "quit"),
+    row(Action::Back, &["q"], &[Overview, Routes, Backends, Certificates, Logs, Config, Cache, Llm, Keys, Review, Offline, OfflineConf], "quit", "back, quit"),
+    row(Action::Quit, &["Q"], &[Overview, Routes, Backends, Certificates, Logs, Config, Cache, Llm, Keys, Offline, OfflineConf], "", "quit"),
     row(Action::Quit, &["C-c"], &Context::ALL, "", "quit"),
 ];
 

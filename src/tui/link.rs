@@ -307,6 +307,14 @@ async fn answer(client: &Client, call: Call) -> Result<Answer, Failure> {
         Call::Bans => client.get("/v1/bans").await.map(Answer::Bans),
         Call::Ban(change) => client.post("/v1/bans", &change).await.map(Answer::Bans),
         Call::Keys => client.get("/v1/keys").await.map(Answer::Keys),
+        Call::Key(name) => {
+            let path = format!("/v1/keys/{name}");
+            client.get(&path).await.map(Answer::Key)
+        }
+        Call::ChangeKey(change) => client
+            .post("/v1/keys", &change)
+            .await
+            .map(Answer::KeyChanged),
         Call::Spend { by, from, to } => {
             let path = format!("/v1/spend?by={by}&from={from}&to={to}");
             client.get(&path).await.map(Answer::Spend)

@@ -31,6 +31,8 @@ pub mod edit;
 pub mod editor;
 pub mod explain;
 pub mod glyphs;
+pub mod key_form;
+pub mod key_secret;
 pub mod keymap;
 pub mod link;
 pub mod model;

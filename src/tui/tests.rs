@@ -20,8 +20,8 @@ use super::model::{self, Link};
 use super::theme::{THEMES, Theme};
 use super::view::{Answer, Call, Failure, Screen};
 use crate::protocol::{
-    Done, Event as DaemonEvent, Millis, Occurrence, Refusal, Review, Revisions, Terms,
-    TermsAgreement,
+    Done, Event as DaemonEvent, KeyAction, KeyChanged, Millis, Occurrence, Refusal, Review,
+    Revisions, Terms, TermsAgreement,
 };
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers, MouseButton, MouseEvent, MouseEventKind};
 
@@ -140,6 +140,14 @@ fn answer(call: &Call) -> Result<Answer, Failure> {
         Call::Explain(_) => Answer::Explanation(fixture::explanation()),
         Call::Bans | Call::Ban(_) => Answer::Bans(fixture::bans()),
         Call::Keys => Answer::Keys(fixture::keys()),
+        Call::Key(_) => Answer::Key(Box::new(fixture::keys().keys[2].clone())),
+        Call::ChangeKey(change) => Answer::KeyChanged(Box::new(KeyChanged {
+            secret: match change.action {
+                KeyAction::Add | KeyAction::Rotate => fixture::key_changed().secret,
+                _ => None,
+            },
+            ..fixture::key_changed()
+        })),
         Call::Spend { by, from, to } => Answer::Spend(fixture::spend(by, from, to)),
         Call::ModelCalls => Answer::ModelCalls(fixture::model_calls()),
         Call::Caches => Answer::Caches(fixture::caches()),
@@ -256,6 +264,7 @@ fn every_screen_looks_as_it_should_at_all_sizes() {
         (Screen::Config, "6j"),
         (Screen::Cache, "7"),
         (Screen::Llm, "8"),
+        (Screen::Keys, "9jj"),
     ];
     for (screen, keys) in screens {
         for (width, height) in SIZES {
@@ -293,6 +302,19 @@ fn overlays_and_prompts_look_as_they_should() {
         ("cache-keys", "7<Tab>j"),
         ("cache-inspect", "7<Tab><Enter>"),
         ("cache-purge", "7<Tab>p"),
+        ("key-add", "9aci<Tab>ops<Tab><Tab>gpt-4o, claude-*"),
+        (
+            "key-add-wrong",
+            "9aci<Tab><Tab><Tab><Tab><Tab><Tab>5/hour<C-s>",
+        ),
+        ("key-edit", "9jje"),
+        ("key-secret", "9aci<C-s>"),
+        ("key-secret-python", "9aci<C-s><Tab>"),
+        ("key-rotate", "9jjR<Enter>"),
+        ("key-revoke", "9jjx"),
+        ("key-remove", "9jjd"),
+        ("key-detail", "9jj<Tab>"),
+        ("key-open", "9jj<Enter>"),
         ("llm-by-key", "8mm"),
         ("llm-by-provider", "8mt"),
         ("llm-call", "8<Tab>jjj<Enter>"),
@@ -513,7 +535,7 @@ fn the_mouse_presses_what_it_points_at() {
             modifiers: KeyModifiers::NONE,
         }));
     };
-    click(&mut stage, 15, 1);
+    click(&mut stage, 10, 1);
     assert_eq!(stage.app.screen(), Screen::Routes);
     click(&mut stage, 10, 6);
     assert!(stage.picture(80, 24).contains("│>example.org     ~"));
@@ -612,6 +634,8 @@ fn beginnings(context: Context) -> &'static [&'static str] {
         Context::Routes => &["2", "2jj", "2/example<Enter>", "2+", "2s"],
         Context::Backends => &["3", "3jj", "3/app<Enter>", "3+", "3s"],
         Context::Certificates => &["4", "4jj", "4/example<Enter>", "4+", "4s"],
+        Context::Keys => &["9", "9jj", "9/bot<Enter>", "9<Tab>", "9+"],
+        Context::Secret => &["9aci<Tab><C-s>"],
         Context::Llm => &["8", "8j", "8<Tab>j", "8<Tab>", "8/gpt<Enter>", "8+"],
         Context::Cache => &["7", "7j", "7<Tab>j", "7/example<Enter>", "7+"],
         Context::Logs => &["5", "5jj", "5/example<Enter>", "5+"],
@@ -707,6 +731,7 @@ fn the_help_tells_every_key_of_its_screen() {
         (Context::Config, "6"),
         (Context::Cache, "7"),
         (Context::Llm, "8"),
+        (Context::Keys, "9"),
     ] {
         let mut stage = Stage::live();
         stage.keys(keys);
@@ -1272,4 +1297,75 @@ async fn what_the_daemon_refuses_is_told() {
     let told = "no such peer (hint: look again)";
     play.until("the notice", |play| play.app.notice_text() == Some(told))
         .await;
+}
+
+#[test]
+fn a_key_is_made_once_and_its_secret_shown_once() {
+    let mut stage = Stage::live();
+    let mut calls = Vec::new();
+    let secret = fixture::key_changed().secret.expect("a secret").0;
+    for key in parse("9aci<Tab>ops<Tab><Tab>gpt-4o, claude-*<Tab><Tab><Tab>5/day<C-s>") {
+        for output in stage.app.update(Event::Key(key), 0) {
+            if let Output::Order(LinkOrder::Call(ticket, call)) = output {
+                let answer = LinkEvent::Answer(ticket, answer(&call));
+                stage.app.update(Event::Link(answer), 0);
+                calls.push(call);
+            }
+        }
+    }
+    let changes: Vec<_> = calls
+        .iter()
+        .filter_map(|call| match call {
+            Call::ChangeKey(change) => Some(change),
+            _ => None,
+        })
+        .collect();
+    let [change] = changes[..] else {
+        panic!("{changes:?}");
+    };
+    assert_eq!(
+        (change.name.as_str(), change.action),
+        ("ci", KeyAction::Add)
+    );
+    let settings = &change.settings;
+    assert_eq!(settings.owner.as_deref(), Some("ops"));
+    assert_eq!(settings.models.as_deref().map(<[String]>::len), Some(2));
+    let day = settings.budgets.iter().find(|it| it.period == "day");
+    assert_eq!(day.and_then(|day| day.limit.as_deref()), Some("5"));
+    assert!(stage.picture(80, 24).contains(&secret[..40]));
+    // It can be taken along, and is gone when it is put away.
+    assert_eq!(stage.keys("y"), [Output::Copy(secret.clone())]);
+    assert!(!stage.app.notice_text().unwrap_or_default().contains("oc-"));
+    stage.keys("<Esc>");
+    assert!(!stage.picture(80, 24).contains(&secret[..10]));
+}
+
+#[test]
+fn a_key_is_taken_back_only_after_a_yes_and_removed_only_by_its_name() {
+    let changed = |stage: &mut Stage, keys: &str| {
+        let mut changes = Vec::new();
+        for key in parse(keys) {
+            for output in stage.app.update(Event::Key(key), 0) {
+                if let Output::Order(LinkOrder::Call(_, Call::ChangeKey(change))) = output {
+                    changes.push((change.action, change.overlap));
+                }
+            }
+        }
+        changes
+    };
+    let mut stage = Stage::live();
+    stage.keys("9jj");
+    assert_eq!(changed(&mut stage, "x<Enter>x<Esc>xn"), []);
+    assert_eq!(changed(&mut stage, "xy"), [(KeyAction::Revoke, 0)]);
+    assert_eq!(changed(&mut stage, "d<Enter>dci-bo<Enter>"), []);
+    assert_eq!(
+        changed(&mut stage, "dci-bot<Enter>"),
+        [(KeyAction::Remove, 0)]
+    );
+    assert_eq!(changed(&mut stage, "R<C-u>soon<Enter>"), []);
+    assert_eq!(changed(&mut stage, "R<C-u>2h<Enter>n"), []);
+    assert_eq!(
+        changed(&mut stage, "R<C-u>2h<Enter>y"),
+        [(KeyAction::Rotate, 7200)]
+    );
 }

@@ -17,8 +17,9 @@ use super::theme::Role;
 use crate::protocol::{
     Applied, BanChange, Bans, CacheEntries, CacheName, CachePurge, CachePurged, Caches,
     CertificateName, Certificates, Change, ConfigTexts, Done, Events, Explanation, History,
-    KeyList, ModelCalls, PeerChange, Preflight, Question, Refusal, Revert, Review, RevisionDiff,
-    RevisionTexts, Revisions, Routes, SpendReport, Status, TermsAgreement, Upstreams,
+    KeyChange, KeyChanged, KeyList, KeyState, ModelCalls, PeerChange, Preflight, Question, Refusal,
+    Revert, Review, RevisionDiff, RevisionTexts, Revisions, Routes, SpendReport, Status,
+    TermsAgreement, Upstreams,
 };
 
 /// A screen or an overlay.
@@ -87,6 +88,13 @@ pub enum Effect {
     Suspend(EditorJob),
     /// Puts text into the clipboard of the terminal (OSC 52), and says so.
     Copy(String),
+    /// The same of a text that is not to be seen again.
+    CopyQuietly {
+        /// The text.
+        text: String,
+        /// What it is: `the secret`.
+        what: &'static str,
+    },
     /// Writes a file on this machine, and says so.
     Write {
         /// A file that does not exist yet.
@@ -201,11 +209,13 @@ pub enum Screen {
     Cache,
     /// What calls of language models cost.
     Llm,
+    /// Who may make them.
+    Keys,
 }
 
 impl Screen {
     /// All of them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Overview,
         Self::Routes,
         Self::Backends,
@@ -214,6 +224,7 @@ impl Screen {
         Self::Config,
         Self::Cache,
         Self::Llm,
+        Self::Keys,
     ];
 
     /// Its name, as typed behind `:` in small letters.
@@ -227,6 +238,7 @@ impl Screen {
             Self::Config => "Config",
             Self::Cache => "Cache",
             Self::Llm => "LLM",
+            Self::Keys => "Keys",
         }
     }
 
@@ -241,6 +253,7 @@ impl Screen {
             Self::Config => "Conf",
             Self::Cache => "Cache",
             Self::Llm => "LLM",
+            Self::Keys => "Keys",
         }
     }
 }
@@ -322,6 +335,10 @@ pub enum Call {
     Ban(BanChange),
     /// `GET /v1/keys`
     Keys,
+    /// `GET /v1/keys/NAME`
+    Key(String),
+    /// `POST /v1/keys`
+    ChangeKey(KeyChange),
     /// `GET /v1/spend`, of the days from one to another.
     Spend {
         /// See [`SpendReport::by`].
@@ -380,6 +397,10 @@ pub enum Answer {
     Bans(Bans),
     /// To [`Call::Keys`].
     Keys(KeyList),
+    /// To [`Call::Key`].
+    Key(Box<KeyState>),
+    /// To [`Call::ChangeKey`].
+    KeyChanged(Box<KeyChanged>),
     /// To [`Call::Spend`].
     Spend(SpendReport),
     /// To [`Call::ModelCalls`].

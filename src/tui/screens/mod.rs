@@ -4,6 +4,7 @@ pub mod backends;
 pub mod cache;
 pub mod certificates;
 pub mod config;
+pub mod keys;
 pub mod llm;
 pub mod logs;
 pub mod overview;
@@ -34,6 +35,7 @@ pub struct Screens {
     config: config::ConfigScreen,
     cache: cache::CacheScreen,
     llm: llm::LlmScreen,
+    keys: keys::KeysScreen,
 }
 
 impl Screens {
@@ -48,6 +50,7 @@ impl Screens {
             Screen::Config => &self.config,
             Screen::Cache => &self.cache,
             Screen::Llm => &self.llm,
+            Screen::Keys => &self.keys,
         }
     }
 
@@ -62,6 +65,7 @@ impl Screens {
             Screen::Config => &mut self.config,
             Screen::Cache => &mut self.cache,
             Screen::Llm => &mut self.llm,
+            Screen::Keys => &mut self.keys,
         }
     }
 
