@@ -286,7 +286,10 @@ async fn called(
         let body = wire::models::tokens(format, facts.input_tokens);
         return Ok(told::json(exchange, body.into_bytes()));
     }
-    let opened = Account::open(asking.caller, exchange, &facts, name, &choices).await;
+    let opened = {
+        let operation = asking.front.operation;
+        Account::open(asking.caller, exchange, &facts, operation, name, &choices).await
+    };
     let mut account = match opened {
         Ok(account) => account,
         Err(refusal) => return Ok(told::refusal(exchange, format, &refusal)),

@@ -290,7 +290,7 @@ pub async fn relay(
     mut incoming: Incoming,
     account: &mut Account,
 ) -> Result<Outcome, ClientError> {
-    account.first_part();
+    account.first_part(asked.label);
     begin(exchange, asked, account);
     exchange.status = exchange.upstream_head.status;
     exchange.has_peer_reason = false;

@@ -245,7 +245,7 @@ async fn whole(
         }
     };
     incoming.succeed(local, exchange);
-    account.first_part();
+    account.first_part(asked.label);
     begin(exchange, asked, account);
     exchange.status = match asked.way {
         Way::Passed { .. } => exchange.upstream_head.status,
@@ -333,7 +333,7 @@ async fn stream(
         }
     }
 
-    account.first_part();
+    account.first_part(asked.label);
     begin(exchange, asked, account);
     exchange.status = 200;
     exchange.has_peer_reason = false;
@@ -360,6 +360,7 @@ async fn stream(
         format,
         &mut pipe,
         &mut incoming,
+        account,
         is_ended,
     )
     .await;
@@ -402,6 +403,7 @@ async fn pass(
     format: Format,
     pipe: &mut Pipe,
     incoming: &mut Incoming,
+    account: &Account,
     mut is_ended: bool,
 ) -> Result<Option<Failed>, ClientError> {
     let send_timeout = exchange.settings.send_timeout;
@@ -430,7 +432,10 @@ async fn pass(
                         failed = pipe.seen().verdict().err();
                     }
                     Poll::Ready(Ok(bytes)) => match pipe.push(&bytes) {
-                        Ok(bytes) => downstream.queue(&bytes),
+                        Ok(bytes) => {
+                            downstream.queue(&bytes);
+                            account.note_progress(pipe.seen());
+                        }
                         Err(too_long) => failed = Some(too_long),
                     },
                     Poll::Ready(Err(_)) => failed = Some(Failed::Truncated),
