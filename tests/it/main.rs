@@ -23,6 +23,8 @@ mod control;
 mod dashboard;
 mod floors;
 mod gateway;
+mod gateway_doors;
+mod gateway_pass;
 mod grpc;
 mod health;
 mod hop_by_hop;
