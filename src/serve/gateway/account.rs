@@ -22,7 +22,7 @@ use crate::llm::usage::Usage;
 use crate::llm::wire::error::Told;
 use crate::llm::wire::facts::Facts;
 use crate::llm::wire::front::{Operation, credentials};
-use crate::llm::wire::watch::Seen;
+use crate::llm::wire::watch::{Metered, Seen};
 use crate::unit::clock;
 use crate::unit::money::Money;
 
@@ -243,14 +243,39 @@ impl Account {
 
     /// Settles the call.
     pub fn settle(mut self, exchange: &mut Exchange, end: &End<'_>) {
+<<<<<<< HEAD
         let seen = end.seen.as_deref();
         let (usage, is_estimated, cost) =
             come_to(end.answered, seen, self.input_tokens, self.start);
+=======
+        let (usage, is_estimated) = used(end, self.input_tokens);
+        let reported = end.seen.as_deref().map(|seen| &seen.reported);
+        let service = reported.and_then(|reported| reported.tier());
+        let terms = Terms {
+            service: service.map_or_else(Service::default, Service::of),
+            start: self.start,
+            multipliers: &[],
+        };
+        let metered = (end.seen.as_deref()).map_or_else(Metered::default, |seen| seen.metered);
+        let cost = match end.answered {
+            // Nobody answered: nothing is owed.
+            None => Some(Money::ZERO),
+            Some(_) if metered == Metered::Free => Some(Money::ZERO),
+            Some(_) if metered == Metered::Unknown => None,
+            Some((provider, model)) => {
+                price::find(provider.kind, model).and_then(|model| model.prices.cost(&usage, terms))
+            }
+        };
+        let billed = reported.and_then(|reported| Money::parse(reported.billed()?));
+>>>>>>> main
         let call = exchange.call.get_or_insert_default();
         call.outcome = end.outcome.to_string();
         let tried = call.attempts.clone();
         if let Some((provider, model)) = end.answered {
-            call.target = format!("{}/{model}", provider.name);
+            call.target = match model {
+                "" => provider.name.to_string(),
+                model => format!("{}/{model}", provider.name),
+            };
             call.tokens = Some(CallTokens {
                 input: usage.total_input(),
                 cached: usage.cache_read,
@@ -289,6 +314,7 @@ fn come_to(
         let own = Some(Money::ZERO);
         return (Usage::default(), false, Cost { own, billed: None });
     };
+<<<<<<< HEAD
     let (usage, is_estimated) = used(seen, input_tokens);
     let service = seen.reported.tier();
     let terms = Terms {
@@ -305,6 +331,11 @@ fn come_to(
 /// What an answer used, and whether that is an estimate of ours: a number that the provider told is a
 /// fact, zero too.
 fn used(seen: &Seen, input_tokens: u64) -> (Usage, bool) {
+=======
+    if seen.metered != Metered::ByTokens {
+        return (seen.reported.usage(), false);
+    }
+>>>>>>> main
     let mut usage = seen.reported.usage();
     let mut is_estimated = seen.reported.is_inconsistent();
     if !seen.reported.has_input() {
