@@ -243,31 +243,9 @@ impl Account {
 
     /// Settles the call.
     pub fn settle(mut self, exchange: &mut Exchange, end: &End<'_>) {
-<<<<<<< HEAD
         let seen = end.seen.as_deref();
         let (usage, is_estimated, cost) =
             come_to(end.answered, seen, self.input_tokens, self.start);
-=======
-        let (usage, is_estimated) = used(end, self.input_tokens);
-        let reported = end.seen.as_deref().map(|seen| &seen.reported);
-        let service = reported.and_then(|reported| reported.tier());
-        let terms = Terms {
-            service: service.map_or_else(Service::default, Service::of),
-            start: self.start,
-            multipliers: &[],
-        };
-        let metered = (end.seen.as_deref()).map_or_else(Metered::default, |seen| seen.metered);
-        let cost = match end.answered {
-            // Nobody answered: nothing is owed.
-            None => Some(Money::ZERO),
-            Some(_) if metered == Metered::Free => Some(Money::ZERO),
-            Some(_) if metered == Metered::Unknown => None,
-            Some((provider, model)) => {
-                price::find(provider.kind, model).and_then(|model| model.prices.cost(&usage, terms))
-            }
-        };
-        let billed = reported.and_then(|reported| Money::parse(reported.billed()?));
->>>>>>> main
         let call = exchange.call.get_or_insert_default();
         call.outcome = end.outcome.to_string();
         let tried = call.attempts.clone();
@@ -314,28 +292,40 @@ fn come_to(
         let own = Some(Money::ZERO);
         return (Usage::default(), false, Cost { own, billed: None });
     };
-<<<<<<< HEAD
     let (usage, is_estimated) = used(seen, input_tokens);
+    let billed = seen.reported.billed().and_then(Money::parse);
+    let own = match seen.metered {
+        Metered::Free => Some(Money::ZERO),
+        Metered::Unknown => None,
+        Metered::ByTokens => by_tokens(provider, model, seen, &usage, start),
+    };
+    (usage, is_estimated, Cost { own, billed })
+}
+
+/// What tokens cost by our prices.
+fn by_tokens(
+    provider: &llm::Provider,
+    model: &str,
+    seen: &Seen,
+    usage: &Usage,
+    start: u64,
+) -> Option<Money> {
     let service = seen.reported.tier();
     let terms = Terms {
         service: service.map_or_else(Service::default, Service::of),
         start,
         multipliers: &[],
     };
-    let known = price::find(provider.kind, model);
-    let own = known.and_then(|model| model.prices.cost(&usage, terms));
-    let billed = seen.reported.billed().and_then(Money::parse);
-    (usage, is_estimated, Cost { own, billed })
+    let known = price::find(provider.kind, model)?;
+    known.prices.cost(usage, terms)
 }
 
 /// What an answer used, and whether that is an estimate of ours: a number that the provider told is a
 /// fact, zero too.
 fn used(seen: &Seen, input_tokens: u64) -> (Usage, bool) {
-=======
     if seen.metered != Metered::ByTokens {
         return (seen.reported.usage(), false);
     }
->>>>>>> main
     let mut usage = seen.reported.usage();
     let mut is_estimated = seen.reported.is_inconsistent();
     if !seen.reported.has_input() {

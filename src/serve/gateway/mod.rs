@@ -10,11 +10,8 @@
 
 mod account;
 pub mod ask;
-<<<<<<< HEAD
 pub mod inquiry;
-=======
 mod pass;
->>>>>>> main
 mod relay;
 mod sent;
 mod told;

@@ -255,18 +255,14 @@ async fn whole(
     incoming.succeed(local, exchange);
     account.first_part(asked.label);
     begin(exchange, asked, account);
-<<<<<<< HEAD
     let name = provider.conf.name.len();
     // The label is the provider's name, a slash, and the model.
     let model = asked.label.get(name + 1..).unwrap_or_default();
     account.tell_cost(exchange, &provider.conf, model, &seen);
-    exchange.status = 200;
-=======
     exchange.status = match asked.way {
         Way::Passed { .. } => exchange.upstream_head.status,
         _ => 200,
     };
->>>>>>> main
     Ok(Outcome::Answered {
         next: told::json(exchange, body),
         seen: Box::new(seen),
