@@ -1,9 +1,9 @@
 //! `llm_gateway`: a call of a language model, from the client's key to the last cent.
 //!
 //! The order is: what is asked for and in whose words ([`front`]), whose key it is, the whole body, who
-//! answers for the model ([`models`]), what the call may spend ([`account`]), then one provider after the
-//! other ([`mod@ask`]) until one gives an answer that is worth something ([`relay`]). Errors are told in
-//! the client's own format, whatever they come from.
+//! answers for the model ([`mod@route`]), what the call may spend ([`account`]), then one provider after the
+//! other ([`tries`]) is asked ([`mod@ask`]) until one gives an answer that is worth something ([`relay`]).
+//! Errors are told in the client's own format, whatever they come from.
 //!
 //! Invariant: once a byte of an answer was queued for the client, no other provider is asked; what goes
 //! wrong from then on is told inside of the answer.
@@ -11,25 +11,28 @@
 mod account;
 pub mod ask;
 mod relay;
+mod route;
 mod told;
+mod tries;
 
 use std::cell::Cell;
 use std::rc::Rc;
 
 use self::account::{Account, End};
-use self::ask::{Fault, Incoming, Provider, Sent, ask};
-use self::relay::{Asked, Outcome, Way};
+use self::ask::{Provider, Sent};
+use self::relay::Way;
+use self::route::Candidate;
 use super::Next;
 use super::downstream::{ClientError, Downstream};
 use super::generation::Local;
 use super::request_body::RequestBody;
-use crate::conf::typed::llm::Api;
-use crate::conf::typed::log::Level;
+use crate::conf::typed::llm::{Api, Causes};
 use crate::http::exchange::Exchange;
 use crate::llm::key::Caller;
-use crate::llm::models::{self, Choice};
+use crate::llm::models;
 use crate::llm::price;
-use crate::llm::wire::error::{Class, Code, ProviderError, Told};
+use crate::llm::refusal::Refusal;
+use crate::llm::wire::error::{Class, Code, Told};
 use crate::llm::wire::facts::Facts;
 use crate::llm::wire::front::{Format, Front, Operation, Streaming, recognise};
 use crate::llm::wire::json::{Duplicates, Index, Value};
@@ -37,9 +40,6 @@ use crate::llm::wire::neutral::{Client, Names, Target, Unsupported};
 use crate::llm::wire::surgery::Surgery;
 use crate::llm::wire::{self, gemini, translate};
 use crate::unit::clock;
-
-/// The most of an error's body that is looked at, bytes.
-const MOST_OF_ERROR: usize = 64 << 10;
 
 /// The outcome of a call whose client did not wait for its end.
 const CLIENT_GONE: &str = "client_abort";
@@ -209,17 +209,16 @@ async fn called(
             return Ok(told::error(exchange, format, &told));
         }
     };
-    let llm = &local.generation.http.llm;
     let name = facts.model.as_deref().unwrap_or_default();
-    let Some(choices) = models::choices(llm, name, turn()) else {
-        return Ok(told::error(exchange, format, &unknown_model(local, name)));
+    let found = route::candidates(local, exchange, asking.caller, &facts, name, turn());
+    let mut candidates = match found {
+        Some(Ok(candidates)) => candidates,
+        Some(Err(told)) => return Ok(told::error(exchange, format, &told)),
+        None => return Ok(told::error(exchange, format, &unknown_model(local, name))),
     };
-    let choices: Vec<(&Provider, Choice<'_>)> = (choices.into_iter())
-        .filter_map(|choice| Some((local.generation.llm_providers.get(choice.provider)?, choice)))
-        .collect();
-    let counts = |(provider, _): &(&Provider, Choice<'_>)| native(provider) == Format::Anthropic;
+    let counts = |candidate: &Candidate<'_>| native(candidate.provider) == Format::Anthropic;
     if asking.front.operation == Operation::CountTokens
-        && (format != Format::Anthropic || !choices.iter().any(counts))
+        && (format != Format::Anthropic || !candidates.iter().any(counts))
     {
         let id = told::request_id(exchange);
         told::begin(exchange, format, &id);
@@ -227,7 +226,14 @@ async fn called(
         let body = wire::models::tokens(format, facts.input_tokens);
         return Ok(told::json(exchange, body.into_bytes()));
     }
-    let opened = Account::open(asking.caller, exchange, &facts, name, &choices).await;
+    let is_for_little = |candidate: &Candidate<'_>| candidate.choice.is_for(Causes::BUDGET);
+    let has_other = candidates.iter().any(is_for_little);
+    let caller = asking.caller;
+    let mut opened = Account::open(caller, exchange, &facts, name, &candidates, has_other).await;
+    if has_other && matches!(opened, Err(Refusal::Budget { .. })) {
+        candidates.retain(is_for_little);
+        opened = Account::open(caller, exchange, &facts, name, &candidates, false).await;
+    }
     let mut account = match opened {
         Ok(account) => account,
         Err(refusal) => return Ok(told::refusal(exchange, format, &refusal)),
@@ -238,17 +244,17 @@ async fn called(
         facts: &facts,
         name,
     };
-    let answered = answered(
+    let answered = tries::answered(
         local,
         exchange,
         downstream,
         &call,
-        &choices,
+        &candidates,
         &mut account,
         &mut end,
     )
     .await;
-    if answered.is_err() {
+    if answered.is_err() && end.outcome.is_empty() {
         // It left before there was an answer. What the provider did for it meanwhile nobody told:
         // it pays what was reserved, or leaving early would be a way to pay nothing.
         account.abandon(exchange, CLIENT_GONE);
@@ -266,118 +272,6 @@ struct Call<'a> {
     facts: &'a Facts<'a>,
     /// The model, as the client calls it.
     name: &'a str,
-}
-
-/// Asks one provider after the other, until one answers.
-async fn answered<'a>(
-    local: &Rc<Local>,
-    exchange: &mut Exchange,
-    downstream: &mut Downstream,
-    call: &Call<'_>,
-    choices: &[(&'a Provider, Choice<'a>)],
-    account: &mut Account,
-    end: &mut End<'a>,
-) -> Result<Next, ClientError> {
-    let Call {
-        asking,
-        facts,
-        name,
-    } = *call;
-    let front = asking.front;
-    let format = front.format;
-    let mut attempts = String::new();
-    let mut last = None;
-    for &(provider, choice) in choices {
-        let label = format!("{}/{}", provider.conf.name, choice.model);
-        if !attempts.is_empty() {
-            attempts.push(',');
-        }
-        attempts.push_str(&label);
-        let (sent, way) = match translated(call, exchange, provider, choice.model) {
-            Ok(translated) => translated,
-            Err(unsupported) => {
-                attempts.push_str(":unsupported");
-                let told = Told::own(Code::UnsupportedParameter, unsupported.message);
-                last = last.or(Some(told.about(unsupported.path)));
-                continue;
-            }
-        };
-        account.note_attempt();
-        let incoming = match ask(local, exchange, downstream, provider, sent).await? {
-            Ok(incoming) => incoming,
-            Err(fault) => {
-                attempts.push(':');
-                attempts.push_str(fault.word());
-                last = Some(fault.told());
-                continue;
-            }
-        };
-        let status = exchange.upstream_head.status;
-        if status >= 300 {
-            let error = refused(local, exchange, downstream, provider, incoming, status).await?;
-            attempts.push_str(&format!(":{status}"));
-            let told = Told::provider(&error);
-            // What the call itself is to blame for would fail everywhere.
-            if !told.class.is_transient() {
-                note(exchange, attempts);
-                end.outcome = told.code.clone().unwrap_or_default();
-                return Ok(told::error(exchange, format, &told));
-            }
-            last = Some(told);
-            continue;
-        }
-        let before = attempts.len();
-        attempts.push_str(":ok");
-        let asked = Asked {
-            front,
-            model: name,
-            stream: facts.stream,
-            include_usage: facts.include_usage,
-            attempts: &attempts,
-            label: &label,
-            way,
-        };
-        let relayed = relay::relay(
-            local, exchange, downstream, &asked, provider, incoming, account,
-        )
-        .await?;
-        match relayed {
-            Outcome::Answered {
-                next,
-                seen,
-                outcome,
-            } => {
-                note(exchange, attempts);
-                end.answered = Some((&provider.conf, choice.model));
-                end.seen = Some(seen);
-                end.outcome = outcome.into();
-                return Ok(next);
-            }
-            Outcome::Worthless(failed) => {
-                let words = provider.mask(&failed.to_string());
-                local.log(exchange, Level::Error, format_args!("{label}: {words}"));
-                attempts.truncate(before);
-                attempts.push_str(":worthless");
-                last = Some(failed.told());
-            }
-        }
-    }
-    let mut told = last.unwrap_or_else(|| {
-        Told::own(
-            Code::UnsupportedParameter,
-            "no provider of this model understands this call",
-        )
-    });
-    told.message = format!("{} (tried {attempts})", told.message);
-    told::field(exchange, b"x-openclaw-attempts", &attempts);
-    note(exchange, attempts);
-    end.outcome = told.code.clone().unwrap_or_default();
-    Ok(told::error(exchange, format, &told))
-}
-
-/// Notes for logs what was tried.
-fn note(exchange: &mut Exchange, attempts: String) {
-    exchange.call.get_or_insert_default().attempts = attempts;
 }
 
 /// A number for the next call, evenly spread.
@@ -405,9 +299,10 @@ fn unknown_model(local: &Local, name: &str) -> Told {
 /// A call as a provider gets it, in its own format or in the client's.
 fn translated(
     call: &Call<'_>,
-    exchange: &Exchange,
     provider: &Provider,
     model: &str,
+    is_failover: bool,
+    exchange: &Exchange,
 ) -> Result<(Sent, Way), Unsupported> {
     let Call {
         asking,
@@ -464,7 +359,7 @@ fn translated(
     };
     let mut request = translate::read_request(front.format, asking.root)?;
     // What another model thought means nothing to one that is asked in its place.
-    if !exchange.attempts.is_empty() {
+    if is_failover {
         translate::forget_thinking(&mut request);
     }
     let mut target = Target::new(model);
@@ -497,35 +392,6 @@ fn translated(
     Ok((sent, way))
 }
 
-/// A provider answered with an error.
-async fn refused(
-    local: &Rc<Local>,
-    exchange: &mut Exchange,
-    downstream: &mut Downstream,
-    provider: &Provider,
-    mut incoming: Incoming,
-    status: u16,
-) -> Result<ProviderError, ClientError> {
-    let read = incoming.whole(exchange, downstream, MOST_OF_ERROR).await?;
-    let error = ProviderError::of_body(
-        native(provider),
-        status,
-        read.as_deref().unwrap_or_default(),
-    );
-    let name = &provider.conf.name;
-    let message = provider.mask(&error.message);
-    local.log(
-        exchange,
-        Level::Error,
-        format_args!("the provider \"{name}\" answered {status}: {message}"),
-    );
-    match status {
-        500.. => incoming.fail(local, exchange),
-        _ => incoming.succeed(local, exchange),
-    }
-    Ok(error)
-}
-
 /// The format in which a provider is asked: the client's own, if it speaks that.
 fn format_of(provider: &Provider, front: &Front<'_>) -> Format {
     match (provider.conf.api, front.format) {
@@ -541,34 +407,5 @@ fn native(provider: &Provider) -> Format {
         Api::Anthropic => Format::Anthropic,
         Api::Gemini => Format::Gemini,
         Api::Ollama => Format::Ollama,
-    }
-}
-
-impl Fault {
-    /// A word for it, for people.
-    const fn word(&self) -> &'static str {
-        match self {
-            Self::Unreachable => "unreachable",
-            Self::NoPeer => "no-address",
-            Self::TimedOut => "timeout",
-            Self::NoKey => "no-key",
-            Self::NoTls => "no-tls",
-        }
-    }
-
-    /// As a client is told it.
-    fn told(&self) -> Told {
-        match self {
-            Self::Unreachable | Self::NoPeer | Self::NoTls => {
-                Told::own(Code::UpstreamError, "the provider cannot be reached")
-            }
-            Self::TimedOut => {
-                Told::own(Code::UpstreamTimeout, "the provider did not answer in time")
-            }
-            Self::NoKey => Told::own(
-                Code::UpstreamCredentialsRejected,
-                "the gateway has no key for the provider",
-            ),
-        }
     }
 }

@@ -8,9 +8,13 @@ use super::scope::{Scope, has_word, parameter};
 use super::{Cx, secret, tls};
 use crate::conf::diagnostic::{Code, Diagnostic};
 use crate::conf::include::{Node, Word};
+use crate::conf::source::Span;
 use crate::conf::template::Template;
-use crate::conf::typed::llm::{APIS, Api, Field, Llm, Model, Provider, Target};
+use crate::conf::typed::llm::{
+    APIS, Api, Causes, Common, Field, Llm, Model, Provider, Strategy, Target,
+};
 use crate::conf::typed::proxy::{self as typed, HttpVersion, NextUpstream, Proxy, Scheme};
+use crate::conf::typed::secret::SecretSource;
 use crate::conf::typed::tls::{Group, PeerTls, Protocols, Suite};
 use crate::conf::typed::upstream::Upstream;
 use crate::conf::variable::{Core, Variable};
@@ -52,13 +56,7 @@ pub fn llm(http: &Scope<'_>, upstreams: &mut Vec<Arc<Upstream>>, cx: &mut Cx) ->
     llm
 }
 
-fn twice(
-    what: &str,
-    name: &str,
-    span: crate::conf::source::Span,
-    first: crate::conf::source::Span,
-    cx: &mut Cx,
-) {
+fn twice(what: &str, name: &str, span: Span, first: Span, cx: &mut Cx) {
     let problem = Diagnostic::error(
         Code::DUPLICATE,
         span,
@@ -111,10 +109,32 @@ fn provider(
         asking: Arc::new(asking),
         reading: Arc::new(reading),
         base_path,
-        key: word("api_key").map(|word| secret::secret(word, &scope, cx)),
+        keys: keys(&scope, cx),
+        max_connections: scope.number("max_connections") as u32,
+        retries: scope.number("retries") as u32,
+        total_timeout: scope.time("total_timeout"),
+        drains: word("client_gone").is_some_and(|word| &*word.text == "drain"),
         fields,
         span: name.span,
     })
+}
+
+/// The keys for a provider, each of them once.
+fn keys(scope: &Scope<'_>, cx: &mut Cx) -> Vec<SecretSource> {
+    let mut keys: Vec<(SecretSource, Span)> = Vec::new();
+    let words = scope.own("api_key").iter();
+    for word in words.filter_map(|line| line.arguments.first()) {
+        let source = secret::secret(word, scope, cx);
+        match keys.iter().find(|(known, _)| *known == source) {
+            Some((_, first)) => {
+                let problem =
+                    Diagnostic::error(Code::DUPLICATE, word.span, "the same key stands twice");
+                cx.report(problem.label(*first, "first here"));
+            }
+            None => keys.push((source, word.span)),
+        }
+    }
+    keys.into_iter().map(|(source, _)| source).collect()
 }
 
 /// How a provider at an address is reached, how its answer is read, and the path of the address.
@@ -301,10 +321,57 @@ fn model(node: &Node, http: &Scope<'_>, providers: &[Arc<Provider>], cx: &mut Cx
         );
         cx.report(problem.hint("write `target PROVIDER/MODEL;` inside"));
     }
+    if let Some(line) = scope.own("target").first()
+        && !targets.is_empty()
+        && targets.iter().all(|target| target.is_backup)
+    {
+        let problem = Diagnostic::warning(
+            Code::LLM_WITHOUT_EFFECT,
+            line.name.span,
+            "all targets of this model are backups",
+        );
+        cx.report(problem.hint("leave `backup` out where a target is to be asked first"));
+    }
     Some(Model {
         name: name.text.clone(),
         targets,
+        strategy: strategy(&scope, cx),
         span: name.span,
+    })
+}
+
+/// Which target is asked first.
+fn strategy(scope: &Scope<'_>, cx: &mut Cx) -> Strategy {
+    let Some(line) = scope.own("strategy").first() else {
+        return Strategy::default();
+    };
+    let word = |position: usize| line.arguments.get(position).map(|word| &*word.text);
+    let strategy = match word(0) {
+        Some("ordered") => Strategy::Ordered,
+        Some("least_busy") => Strategy::LeastBusy,
+        Some("fastest") => Strategy::Fastest,
+        Some("affinity") => {
+            return Strategy::Affinity(match word(1) {
+                Some("key") => Common::Key,
+                Some("user") => Common::User,
+                _ => Common::Conversation,
+            });
+        }
+        _ => Strategy::Weighted,
+    };
+    if let Some(second) = line.arguments.get(1) {
+        let text = format!("`{}` says nothing to this strategy", second.text);
+        let problem = Diagnostic::error(Code::BAD_LLM_TARGET, second.span, text);
+        cx.report(problem.hint(format!("write `strategy affinity {};`", second.text)));
+    }
+    strategy
+}
+
+/// `on=429,5xx`
+fn causes(text: &str) -> Option<Causes> {
+    text.split(',').try_fold(Causes::NONE, |causes, word| {
+        let (_, cause) = Causes::WORDS.iter().find(|(known, _)| *known == word)?;
+        Some(causes.or(*cause))
     })
 }
 
@@ -347,12 +414,56 @@ fn target(line: &Node, providers: &[Arc<Provider>], cx: &mut Cx) -> Option<Targe
             return None;
         }
     };
-    Some(Target {
+    let mut target = Target {
         provider: position,
         model: model.into(),
         weight,
         is_backup: has_word(line, "backup"),
-    })
+        on: Causes::USUAL,
+        max_context: None,
+        condition: None,
+    };
+    for word in line.arguments.iter().skip(1) {
+        let wrong = match word.text.split_once('=') {
+            Some(("on", value)) => {
+                let causes = causes(value);
+                target.on = causes.unwrap_or(Causes::USUAL);
+                let text = format!("`{value}` names no cause for which a call fails");
+                let hint =
+                    "write some of `429`, `5xx`, `timeout`, `circuit` and `budget`, with commas";
+                causes.is_none().then_some((text, hint))
+            }
+            Some(("max_context", value)) => {
+                target.max_context = tokens(value);
+                let text = format!("`{value}` is no number of tokens");
+                let hint = "write it as `128000` or `128k`";
+                target.max_context.is_none().then_some((text, hint))
+            }
+            Some(("if", value)) => {
+                target.condition = Some(cx.template_of(word, value));
+                None
+            }
+            _ => None,
+        };
+        if let Some((text, hint)) = wrong {
+            let problem = Diagnostic::error(Code::BAD_LLM_TARGET, word.span, text);
+            cx.report(problem.hint(hint));
+        }
+    }
+    Some(target)
+}
+
+/// `128000`, `128k` or `1m` tokens, which are counted in tens.
+fn tokens(text: &str) -> Option<u64> {
+    let (digits, factor) = match text.strip_suffix(['k', 'K']) {
+        Some(digits) => (digits, 1_000),
+        None => match text.strip_suffix(['m', 'M']) {
+            Some(digits) => (digits, 1_000_000),
+            None => (text, 1),
+        },
+    };
+    let number: u64 = digits.parse().ok()?;
+    number.checked_mul(factor).filter(|tokens| *tokens > 0)
 }
 
 /// Tells of gateways in a block that nobody stands behind.
