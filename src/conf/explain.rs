@@ -896,6 +896,12 @@ codes! {
         "http { llm_provider ours { } llm_model chat { target ours/a; target ours/b on=500; } }",
         "http { llm_provider ours { } llm_model chat { target ours/a; target ours/b on=5xx,timeout; } }"
     }
+    "E376" UNKNOWN_LLM_MODEL "a route to a model that is not there" {
+        "`llm_route` names an `llm_model`, or the model of an `llm_provider` as `PROVIDER/MODEL`, which answers \
+         in the place of the one that a client asks for.",
+        "http { llm_provider ours { } llm_route big; server { location / { llm_gateway; } } }",
+        "http { llm_provider ours { } llm_route ours/big; server { location / { llm_gateway; } } }"
+    }
     "W375" LLM_WITHOUT_EFFECT "a word about a model that changes nothing" {
         "Backups are asked when the targets that are none cannot answer. Where all are backups they are asked \
          as written.",

@@ -24,6 +24,9 @@ pub struct Choice<'a> {
     pub model: &'a str,
     /// What the configuration says of it, if the model is written there.
     pub target: Option<&'a Target>,
+    /// Is it where the model's conversations usually are? What another one gets of them was thought
+    /// elsewhere.
+    pub is_home: bool,
 }
 
 impl Choice<'_> {
@@ -77,10 +80,13 @@ pub fn choices<'a>(llm: &'a Llm, name: &'a str) -> Option<(Strategy, Vec<Choice<
         .iter()
         .find(|model| model.name.eq_ignore_ascii_case(name));
     if let Some(model) = known {
-        let choices = model.targets.iter().map(|target| Choice {
+        let is_ordered = model.strategy == Strategy::Ordered;
+        let targets = model.targets.iter().enumerate();
+        let choices = targets.map(|(position, target)| Choice {
             provider: target.provider,
             model: &target.model,
             target: Some(target),
+            is_home: position == 0 || !(is_ordered || target.is_backup),
         });
         return Some((model.strategy, choices.collect()));
     }
@@ -93,6 +99,7 @@ pub fn choices<'a>(llm: &'a Llm, name: &'a str) -> Option<(Strategy, Vec<Choice<
         provider,
         model,
         target: None,
+        is_home: true,
     };
     Some((Strategy::Ordered, vec![choice]))
 }

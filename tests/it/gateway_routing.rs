@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
-use crate::gateway::{chat, logged, openclaw, post, read, said};
+use crate::gateway::{chat, key, logged, openclaw, post, read, said};
 use crate::support::backend::{Backend, Then};
 use crate::support::client::Answer;
 use crate::support::model::{self, WORDS};
@@ -350,7 +350,7 @@ fn keys_share_the_calls_and_one_that_is_refused_or_full_is_left_out() {
         .file("first.key", "sk-a-0")
         .file("second.key", "sk-b-0")
         .start();
-    for _ in 0..4 {
+    for _ in 0..8 {
         assert_eq!(chat(&server, "one/say", json!({})).status, 200);
     }
     assert_eq!(used_keys(&one, 0), ["sk-a-0", "sk-b-0"]);
@@ -380,7 +380,7 @@ fn a_refused_key_is_not_asked_with_until_it_is_another_one() {
     let generation = || {
         let status = openclaw(&server, &["status", "--json"]);
         let status: Value = serde_json::from_str(&status).expect("JSON");
-        status["generation"].as_u64().expect("a number")
+        status["status"]["generation"].as_u64().expect("a number")
     };
     let reload = || {
         let before = generation();
@@ -517,5 +517,187 @@ fn a_target_may_have_a_condition() {
     assert_eq!(
         (none.status, &read(&none)["error"]["code"]),
         (503, &json!("no_healthy_upstream"))
+    );
+}
+
+#[test]
+fn rules_choose_the_model_by_what_is_known_of_the_call() {
+    let one = model::openai();
+    let server = gateway(
+        &one,
+        "llm_provider one { base_url http://%ONE%/v1; }
+         llm_model chat { target one/usual; }
+         llm_model tools { target one/tools; }
+         llm_model long { target one/long; }
+         llm_model eyes { target one/eyes; }
+         llm_model legal { target one/legal; }
+         map $llm_input_tokens $by_length { ~^[0-9][0-9][0-9] long; default ''; }
+         map $llm_text $by_words { ~*(contract|clause) legal; default ''; }
+         map $llm_lang:$llm_turns $by_format { anthropic:2 one/second; default ''; }
+         map $http_x_openclaw_class $by_class { batch one/cheap; broken nowhere; default ''; }
+         llm_route tools if=$llm_has_tools; llm_route eyes if=$llm_has_image;
+         llm_route $by_words; llm_route $by_class; llm_route $by_format; llm_route $by_length;",
+    )
+    .start();
+    let ask = |path: &str, fields: &str, more: Value| {
+        let mut call = json!({ "model": "chat", "max_tokens": 9,
+            "messages": [{ "role": "user", "content": "Hello?" }] });
+        for (name, value) in more.as_object().expect("members") {
+            call[name] = value.clone();
+        }
+        let answer = post(&server, path, fields, &call);
+        let field = |name: &str| answer.value(name).unwrap_or("-").to_owned();
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        (field("x-openclaw-model"), field("x-openclaw-route"))
+    };
+    let said = |words: &str| json!({ "messages": [{ "role": "user", "content": words }] });
+    let image =
+        json!([{ "type": "image_url", "image_url": { "url": "data:image/png;base64,AAAA" } }]);
+    let tool = json!([{ "type": "function", "function": { "name": "f", "parameters": {} } }]);
+    let cases = [
+        (json!({}), "", "usual", "-"),
+        (json!({ "tools": tool }), "", "tools", "tools"),
+        (
+            json!({ "messages": [{ "role": "user", "content": image }] }),
+            "",
+            "eyes",
+            "eyes",
+        ),
+        (said("Read this Contract!"), "", "legal", "legal"),
+        (said(&"word ".repeat(300)), "", "long", "long"),
+        (
+            json!({}),
+            "x-openclaw-class: batch\r\n",
+            "cheap",
+            "one/cheap",
+        ),
+    ];
+    for (more, fields, model, route) in cases {
+        let (model, route) = (format!("one/{model}"), route.to_owned());
+        assert_eq!(
+            ask("/v1/chat/completions", fields, more.clone()),
+            (model, route),
+            "{more}"
+        );
+    }
+    let turns = json!({ "messages": [{ "role": "user", "content": "a" },
+        { "role": "assistant", "content": "b" }, { "role": "user", "content": "c" }] });
+    let (model, _) = ask("/v1/messages", "anthropic-version: 2023-06-01\r\n", turns);
+    assert_eq!(model, "one/second");
+    let call = json!({ "model": "chat", "messages": [] });
+    let nowhere = post(
+        &server,
+        "/v1/chat/completions",
+        "x-openclaw-class: broken\r\n",
+        &call,
+    );
+    assert_eq!(
+        (nowhere.status, &read(&nowhere)["error"]["code"]),
+        (404, &json!("model_not_found"))
+    );
+}
+
+#[test]
+fn what_was_said_reaches_rules_and_no_log() {
+    let one = model::openai();
+    let server = Setup::http(
+        "llm_provider one { base_url http://%ONE%/v1; }
+         map $llm_text $found { ~secret 1; }
+         log_format calls '$llm_text|$llm_turns|$llm_route';
+         server { listen %LISTEN1%; access_log calls.log calls;
+            location /v1/ { llm_gateway anybody; llm_route one/say if=$found; } }",
+    )
+    .set("ONE", one.address())
+    .start();
+    let said = json!({ "messages": [{ "role": "user", "content": "a secret" }] });
+    assert_eq!(chat(&server, "any", said).status, 200);
+    assert_eq!(logged(&server, 1), ["-|1|one/say"]);
+}
+
+#[test]
+fn the_group_of_a_key_chooses_the_model() {
+    let one = model::openai();
+    let server = Setup::http(
+        "llm_provider one { base_url http://%ONE%/v1; }
+         llm_model chat { target one/small; } llm_model chat-premium { target one/large; }
+         map $llm_group:$llm_model $by_group { premium:chat chat-premium; default ''; }
+         server { listen %LISTEN1%; location /keys/ { llm_gateway; llm_route $by_group; } }",
+    )
+    .set("ONE", one.address())
+    .start();
+    let rich = key(&server, "rich", &["--group", "premium", "--models", "chat"]);
+    let poor = key(&server, "poor", &[]);
+    for (key, expected) in [(rich, "one/large"), (poor, "one/small")] {
+        let call = json!({ "model": "chat", "messages": [] });
+        let fields = format!("Authorization: Bearer {key}\r\n");
+        let answer = post(&server, "/keys/v1/chat/completions", &fields, &call);
+        assert_eq!(
+            answer.value("x-openclaw-model"),
+            Some(expected),
+            "{}",
+            answer.text()
+        );
+    }
+}
+
+#[test]
+fn a_key_without_money_for_one_target_gets_one_that_is_for_that() {
+    let one = model::openai();
+    let server = Setup::http(
+        "llm_provider one { base_url http://%ONE%/v1; }
+         llm_model chat { strategy ordered; target one/gpt-4o; target one/gpt-4o-mini on=budget; }
+         server { listen %LISTEN1%; location /keys/ { llm_gateway; } }",
+    )
+    .set("ONE", one.address())
+    .start();
+    let key = key(&server, "thrifty", &["--budget", "0.01/day"]);
+    let ask = |most: u64| {
+        let call = json!({ "model": "chat", "max_tokens": most, "messages": [] });
+        let fields = format!("Authorization: Bearer {key}\r\n");
+        post(&server, "/keys/v1/chat/completions", &fields, &call)
+    };
+    assert_eq!(ask(10).value("x-openclaw-model"), Some("one/gpt-4o"));
+    // Two thousand tokens of the one cost two cents, of the other a tenth of one.
+    let dear = ask(2000);
+    assert_eq!(
+        dear.value("x-openclaw-model"),
+        Some("one/gpt-4o-mini"),
+        "{}",
+        dear.text()
+    );
+    assert_eq!(ask(1_000_000).status, 402);
+}
+
+#[test]
+fn thoughts_of_one_provider_do_not_reach_the_next_in_the_same_words() {
+    let two = model::anthropic();
+    let server = start(
+        &two,
+        "llm_provider two { api anthropic; base_url http://%ONE%; retries 0; }
+         llm_model chat { target two/status-500; target two/say backup; }",
+    );
+    let call = json!({ "model": "chat", "max_tokens": 9, "messages": [
+        { "role": "user", "content": "a" },
+        { "role": "assistant", "content": [
+            { "type": "thinking", "thinking": "t", "signature": "signed" }, { "type": "text", "text": "b" }] },
+        { "role": "user", "content": "c" }] });
+    let answer = post(
+        &server,
+        "/v1/messages",
+        "anthropic-version: 2023-06-01\r\n",
+        &call,
+    );
+    assert_eq!(attempts(&answer), "two/status-500:500,two/say:ok");
+    let bodies: Vec<String> = (two.seen().iter())
+        .map(|call| String::from_utf8_lossy(&call.body).into_owned())
+        .collect();
+    assert!(
+        bodies[0].contains("signed") && !bodies[1].contains("signed"),
+        "{bodies:?}"
+    );
+    let rest: Value = serde_json::from_str(&bodies[1]).expect("JSON");
+    assert_eq!(
+        rest["messages"][1]["content"],
+        json!([{ "type": "text", "text": "b" }])
     );
 }

@@ -22,6 +22,7 @@ mod control;
 mod dashboard;
 mod floors;
 mod gateway;
+mod gateway_failures;
 mod gateway_routing;
 mod grpc;
 mod health;

@@ -1,6 +1,6 @@
 //! Rows of the gateway to language models: providers, models, and where clients come in.
 
-use super::{Argument::*, Contexts, Directive, row};
+use super::{Argument::*, Contexts, Directive, HTTP_SERVER_LOCATION, row};
 use crate::conf::typed::llm::APIS;
 
 const STRATEGIES: &[&str] = &["ordered", "weighted", "least_busy", "fastest", "affinity"];
@@ -17,6 +17,15 @@ pub(super) const ROWS: &[Directive] = &[
     )
     .takes(0, 1)
     .help("answers calls of language models for those with a key, or for `anybody`"),
+    row(
+        LLM,
+        "llm_route",
+        HTTP_SERVER_LOCATION,
+        &[Template, Parameter(&["if="])],
+    )
+    .takes(1, 2)
+    .many()
+    .help("the model that answers instead of the one asked for, unless it is empty"),
     row(LLM, "llm_provider", Contexts::HTTP, &[Text])
         .block(PROVIDER)
         .many()

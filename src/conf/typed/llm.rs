@@ -211,6 +211,15 @@ impl Causes {
     }
 }
 
+/// One `llm_route`.
+#[derive(Debug)]
+pub struct Route {
+    /// The model that answers in the place of the one that was asked for, unless this is empty.
+    pub model: Template,
+    /// `if=`: only if this is neither empty nor `0`.
+    pub condition: Option<Template>,
+}
+
 /// How large a call may be where `client_max_body_size` is not written: images travel in it.
 pub const USUAL_BODY: u64 = 32 << 20;
 

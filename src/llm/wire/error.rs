@@ -543,7 +543,9 @@ impl Told {
         // A status that came is kept where it says the same as the class.
         let status = error
             .status
-            .filter(|status| Class::of_status(*status) == error.class && *status != 529)
+            .filter(|status| Class::of_status(*status) == error.class)
+            // A place to go to says nothing to a client that asked for an answer.
+            .filter(|status| (400..600).contains(status) && *status != 529)
             .unwrap_or(error.class.status());
         Self {
             class: error.class,

@@ -290,6 +290,8 @@ impl Account {
             .map(|wasted| (&*wasted.provider, &*wasted.model)));
         let call = exchange.call.get_or_insert_default();
         call.outcome = end.outcome.to_string();
+        // From here on it is what was used that counts.
+        call.shape.input_tokens = 0;
         if let Some((provider, model)) = answered {
             call.target = format!("{provider}/{model}");
         }

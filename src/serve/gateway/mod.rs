@@ -26,7 +26,7 @@ use super::Next;
 use super::downstream::{ClientError, Downstream};
 use super::generation::Local;
 use super::request_body::RequestBody;
-use crate::conf::typed::llm::{Api, Causes};
+use crate::conf::typed::llm::{self, Api, Causes};
 use crate::http::exchange::Exchange;
 use crate::llm::key::Caller;
 use crate::llm::models;
@@ -38,7 +38,7 @@ use crate::llm::wire::front::{Format, Front, Operation, Streaming, recognise};
 use crate::llm::wire::json::{Duplicates, Index, Value};
 use crate::llm::wire::neutral::{Client, Names, Target, Unsupported};
 use crate::llm::wire::surgery::Surgery;
-use crate::llm::wire::{self, gemini, translate};
+use crate::llm::wire::{self, forget, gemini, translate};
 use crate::unit::clock;
 
 /// The outcome of a call whose client did not wait for its end.
@@ -50,8 +50,9 @@ pub(super) async fn answer(
     exchange: &mut Exchange,
     downstream: &mut Downstream,
     for_anybody: bool,
+    routes: &[llm::Route],
 ) -> Next {
-    match received(local, exchange, downstream, for_anybody).await {
+    match received(local, exchange, downstream, for_anybody, routes).await {
         Ok(next) => next,
         Err(error) => super::client_failed(local, exchange, downstream, &error),
     }
@@ -63,6 +64,7 @@ async fn received(
     exchange: &mut Exchange,
     downstream: &mut Downstream,
     for_anybody: bool,
+    routes: &[llm::Route],
 ) -> Result<Next, ClientError> {
     let target = String::from_utf8_lossy(exchange.head.bytes(exchange.head.path_and_query));
     let target = target.into_owned();
@@ -111,6 +113,7 @@ async fn received(
                 caller: caller.as_ref(),
                 root,
                 text: std::str::from_utf8(&body).unwrap_or_default(),
+                routes,
             };
             called(local, exchange, downstream, &asking).await?
         }
@@ -192,6 +195,7 @@ struct Asking<'a> {
     root: Value<'a>,
     /// All of it.
     text: &'a str,
+    routes: &'a [llm::Route],
 }
 
 /// Enters a call in the ledger, has it answered, and settles it.
@@ -210,11 +214,15 @@ async fn called(
         }
     };
     let name = facts.model.as_deref().unwrap_or_default();
-    let found = route::candidates(local, exchange, asking.caller, &facts, name, turn());
+    route::note_shape(exchange, asking.caller, format, &facts, name);
+    let routed = route::routed(asking.routes, exchange);
+    let routed = routed.as_deref().unwrap_or(name);
+    let found = route::candidates(local, exchange, asking.caller, &facts, routed, turn());
+    route::forget_text(exchange);
     let mut candidates = match found {
         Some(Ok(candidates)) => candidates,
         Some(Err(told)) => return Ok(told::error(exchange, format, &told)),
-        None => return Ok(told::error(exchange, format, &unknown_model(local, name))),
+        None => return Ok(told::error(exchange, format, &unknown_model(local, routed))),
     };
     let counts = |candidate: &Candidate<'_>| native(candidate.provider) == Format::Anthropic;
     if asking.front.operation == Operation::CountTokens
@@ -301,7 +309,7 @@ fn translated(
     call: &Call<'_>,
     provider: &Provider,
     model: &str,
-    is_failover: bool,
+    is_elsewhere: bool,
     exchange: &Exchange,
 ) -> Result<(Sent, Way), Unsupported> {
     let Call {
@@ -335,6 +343,10 @@ fn translated(
             surgery.set_string(&["model"], model);
         }
         surgery.remove(&["models"]).remove(&["fallbacks"]);
+        // What another model thought means nothing to one that is asked in its place.
+        if is_elsewhere && let Some(rest) = forget::without_thoughts(format, asking.root) {
+            surgery.set(forget::conversation(format), rest);
+        }
         if format == Format::OpenAi && facts.stream && !facts.include_usage {
             surgery.set(&["stream_options", "include_usage"], "true");
         }
@@ -358,8 +370,7 @@ fn translated(
         Format::Ollama => "/api/chat".into(),
     };
     let mut request = translate::read_request(front.format, asking.root)?;
-    // What another model thought means nothing to one that is asked in its place.
-    if is_failover {
+    if is_elsewhere {
         translate::forget_thinking(&mut request);
     }
     let mut target = Target::new(model);

@@ -489,6 +489,10 @@ fn begin(exchange: &mut Exchange, asked: &Asked<'_>, account: &Account) {
     told::begin(exchange, asked.front.format, &id);
     told::field(exchange, b"x-openclaw-model", asked.label);
     told::field(exchange, b"x-openclaw-attempts", asked.attempts);
+    let route = exchange.call.as_deref().map(|call| call.route.clone());
+    if let Some(route) = route.filter(|route| !route.is_empty()) {
+        told::field(exchange, b"x-openclaw-route", &route);
+    }
     if let Way::Translated { dropped, .. } = &asked.way
         && !dropped.is_empty()
     {

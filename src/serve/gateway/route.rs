@@ -3,7 +3,8 @@
 use std::hash::BuildHasher as _;
 
 use super::ask::Provider;
-use crate::conf::typed::llm::{Common, Strategy};
+use crate::conf::template::Template;
+use crate::conf::typed::llm::{self, Common, Strategy};
 use crate::http::exchange::Exchange;
 use crate::http::variables;
 use crate::llm::key::Caller;
@@ -12,6 +13,8 @@ use crate::llm::price::{self, Capability};
 use crate::llm::standing::Fitness;
 use crate::llm::wire::error::{Code, Told};
 use crate::llm::wire::facts::Facts;
+use crate::llm::wire::front::Format;
+use crate::llm::wire::json::decode;
 use crate::serve::generation::Local;
 use crate::unit::clock;
 
@@ -22,6 +25,69 @@ pub struct Candidate<'a> {
     pub provider: &'a Provider,
     /// What of it is asked.
     pub choice: Choice<'a>,
+}
+
+/// So much of what the user said last may be looked at by rules, bytes.
+const TEXT: usize = 4 << 10;
+
+/// Notes what rules may look at.
+pub fn note_shape(
+    exchange: &mut Exchange,
+    caller: Option<&Caller>,
+    format: Format,
+    facts: &Facts<'_>,
+    name: &str,
+) {
+    let call = exchange.call.get_or_insert_default();
+    call.model = name.to_owned();
+    if let Some(caller) = caller {
+        call.key.clone_from(&caller.key.row.name);
+        call.shape.group.clone_from(&caller.key.row.group);
+    }
+    let shape = &mut call.shape;
+    shape.format = format.name();
+    shape.input_tokens = facts.input_tokens;
+    shape.turns = facts.turns;
+    shape.has_tools = facts.tools > 0;
+    shape.has_image = facts.images > 0;
+    let last = facts.last_text;
+    shape.text = decode(&last[..last.floor_char_boundary(TEXT)]).into_owned();
+}
+
+/// What was said is for rules alone: no log can have it.
+pub fn forget_text(exchange: &mut Exchange) {
+    if let Some(call) = &mut exchange.call {
+        call.shape.text = String::new();
+    }
+}
+
+/// The model that the rules of the place choose, if any of them does.
+pub fn routed(routes: &[llm::Route], exchange: &mut Exchange) -> Option<String> {
+    let chosen = routes.iter().find_map(|route| {
+        let condition = route.condition.as_ref();
+        if !condition.is_none_or(|condition| is_true(condition, exchange)) {
+            return None;
+        }
+        let mut scratch = Vec::new();
+        let model = variables::value_of(&route.model, exchange, &mut scratch);
+        let model = std::str::from_utf8(model).ok()?;
+        (!model.is_empty()).then(|| model.to_owned())
+    })?;
+    exchange
+        .call
+        .get_or_insert_default()
+        .route
+        .clone_from(&chosen);
+    Some(chosen)
+}
+
+/// Is this neither empty nor `0`?
+fn is_true(condition: &Template, exchange: &Exchange) -> bool {
+    let mut scratch = Vec::new();
+    !matches!(
+        variables::value_of(condition, exchange, &mut scratch),
+        b"" | b"0"
+    )
 }
 
 /// Who may answer for the model of this name: its targets, then those of the models that the client
@@ -39,7 +105,8 @@ pub fn candidates<'a>(
     for fallback in &facts.fallbacks {
         let may = caller.is_none_or(|caller| caller.key.allows_model(fallback));
         let further = of_model(local, exchange, caller, facts, fallback, pick).filter(|_| may);
-        for candidate in further.into_iter().flatten() {
+        for mut candidate in further.into_iter().flatten() {
+            candidate.choice.is_home = false;
             let Choice {
                 provider, model, ..
             } = candidate.choice;
@@ -65,13 +132,7 @@ fn of_model<'a>(
     let (strategy, mut choices) = models::choices(&local.generation.http.llm, name)?;
     choices.retain(|choice| {
         let condition = choice.target.and_then(|target| target.condition.as_ref());
-        condition.is_none_or(|condition| {
-            let mut scratch = Vec::new();
-            !matches!(
-                variables::value_of(condition, exchange, &mut scratch),
-                b"" | b"0"
-            )
-        })
+        condition.is_none_or(|condition| is_true(condition, exchange))
     });
     let provider = |choice: &Choice<'_>| local.generation.llm_providers.get(choice.provider);
     if choices.len() > 1 {

@@ -20,6 +20,7 @@ use super::{CLIENT_GONE, Call, native, told, translated};
 use crate::conf::typed::llm::Causes;
 use crate::conf::typed::log::Level;
 use crate::http::exchange::Exchange;
+use crate::llm::models::Choice;
 use crate::llm::patience;
 use crate::llm::standing::{Fitness, Trial, Unfit};
 use crate::llm::wire::error::{Class, Code, ProviderError, Told};
@@ -55,12 +56,15 @@ struct Tried {
 }
 
 impl Tried {
-    /// It is one's turn.
-    fn begin(&mut self, label: &str) {
+    /// It is one's turn, with one of its keys if it has several.
+    fn begin(&mut self, label: &str, key: Option<usize>) {
         if !self.attempts.is_empty() {
             self.attempts.push(',');
         }
         self.attempts.push_str(label);
+        if let Some(key) = key {
+            self.attempts.push_str(&format!("#{key}"));
+        }
     }
 
     /// What came of it.
@@ -114,15 +118,12 @@ pub async fn answered<'a>(
                 provider.standing.note_call(now);
             }
             let count = provider.keys.len();
-            let turn = if count > 1 { super::turn() as usize } else { 0 };
+            let turn = if count > 1 { turn_of_keys() } else { 0 };
             for step in 0..count {
-                let number = (turn + step) % count;
+                let number = turn.wrapping_add(step) % count;
                 let key = &provider.keys[number];
-                let mut label = format!("{}/{}", provider.conf.name, choice.model);
-                if count > 1 {
-                    label.push_str(&format!("#{}", number + 1));
-                }
-                tried.begin(&label);
+                let label = format!("{}/{}", provider.conf.name, choice.model);
+                tried.begin(&label, (count > 1).then_some(number + 1));
                 let standing = key.standing.model(choice.model);
                 let trial = match standing.enter(provider.conf.max_connections, clock::now()) {
                     Ok(trial) => trial,
@@ -148,7 +149,7 @@ pub async fn answered<'a>(
                 let one = One {
                     provider,
                     key,
-                    model: choice.model,
+                    choice,
                     label: &label,
                     trial,
                 };
@@ -199,7 +200,7 @@ pub async fn answered<'a>(
 struct One<'a, 'b> {
     provider: &'a Provider,
     key: &'a Key,
-    model: &'a str,
+    choice: Choice<'a>,
     label: &'b str,
     trial: Trial,
 }
@@ -219,18 +220,14 @@ async fn once<'a>(
     let One {
         provider,
         key,
-        model,
+        choice,
         label,
         mut trial,
     } = one;
+    let model = choice.model;
     let format = call.asking.front.format;
-    let (sent, way) = match translated(
-        call,
-        provider,
-        model,
-        !exchange.attempts.is_empty(),
-        exchange,
-    ) {
+    let is_elsewhere = !choice.is_home || !exchange.attempts.is_empty();
+    let (sent, way) = match translated(call, provider, model, is_elsewhere, exchange) {
         Ok(translated) => translated,
         Err(unsupported) => {
             tried.end("unsupported");
@@ -289,7 +286,7 @@ async fn once<'a>(
         stream: call.facts.stream,
         include_usage: call.facts.include_usage,
         attempts: &tried.attempts,
-        label: label.split_once('#').map_or(label, |(label, _)| label),
+        label,
         way,
     };
     let mut watching = Watching {
@@ -446,6 +443,17 @@ async fn wait(downstream: &mut Downstream, pause: Duration) -> Result<(), Client
         deadline.poll_expired(context).map(Ok)
     })
     .await
+}
+
+/// Which key is the first for the next call. It has a count of its own: the one that targets share their
+/// calls by would give each target the same key for ever.
+fn turn_of_keys() -> usize {
+    thread_local! {
+        static TURN: Cell<usize> = const { Cell::new(0) };
+    }
+    let turn = TURN.get().wrapping_add(1);
+    TURN.set(turn);
+    turn
 }
 
 /// From 0 to 1.

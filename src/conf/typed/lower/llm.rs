@@ -6,12 +6,13 @@ use std::time::Duration;
 use super::proxy::{self, Place};
 use super::scope::{Scope, has_word, parameter};
 use super::{Cx, secret, tls};
+use crate::conf::check::distance;
 use crate::conf::diagnostic::{Code, Diagnostic};
 use crate::conf::include::{Node, Word};
 use crate::conf::source::Span;
 use crate::conf::template::Template;
 use crate::conf::typed::llm::{
-    APIS, Api, Causes, Common, Field, Llm, Model, Provider, Strategy, Target,
+    APIS, Api, Causes, Common, Field, Llm, Model, Provider, Route, Strategy, Target,
 };
 use crate::conf::typed::proxy::{self as typed, HttpVersion, NextUpstream, Proxy, Scheme};
 use crate::conf::typed::secret::SecretSource;
@@ -466,13 +467,43 @@ fn tokens(text: &str) -> Option<u64> {
     number.checked_mul(factor).filter(|tokens| *tokens > 0)
 }
 
-/// Tells of gateways in a block that nobody stands behind.
-pub fn warn_without_providers(block: &[Node], llm: &Llm, cx: &mut Cx) {
-    if !llm.providers.is_empty() {
-        return;
-    }
+/// Every `llm_route` that holds in a place, in order.
+pub fn routes(scope: &Scope<'_>, cx: &mut Cx) -> Vec<Route> {
+    let lines = scope.all("llm_route").iter();
+    let routes = lines.filter_map(|line| {
+        let condition = line.arguments.get(1).and_then(|word| {
+            let value = word.text.strip_prefix("if=")?;
+            Some(cx.template_of(word, value))
+        });
+        Some(Route {
+            model: cx.template(line.arguments.first()?),
+            condition,
+        })
+    });
+    routes.collect()
+}
+
+/// Tells of gateways in a block that nobody stands behind, and of routes to models that are not there.
+pub fn warn_of_gateways(block: &[Node], llm: &Llm, cx: &mut Cx) {
     for line in block {
-        if &*line.name.text == "llm_gateway" {
+        let route = line.arguments.first();
+        if let Some(word) = route.filter(|_| &*line.name.text == "llm_route")
+            && !word.text.contains('$')
+            && !is_known(llm, &word.text)
+        {
+            let problem = Diagnostic::error(
+                Code::UNKNOWN_LLM_MODEL,
+                word.span,
+                format!("there is no model `{}`", word.text),
+            );
+            let near = llm.models.iter().map(|model| &*model.name);
+            let near = near.min_by_key(|name| distance(name, &word.text));
+            cx.report(match near {
+                Some(near) => problem.hint(format!("did you mean `{near}`?")),
+                None => problem.hint(format!("define it: `llm_model {} {{ … }}`", word.text)),
+            });
+        }
+        if &*line.name.text == "llm_gateway" && llm.providers.is_empty() {
             let problem = Diagnostic::warning(
                 Code::NO_LLM_PROVIDER,
                 line.name.span,
@@ -481,6 +512,16 @@ pub fn warn_without_providers(block: &[Node], llm: &Llm, cx: &mut Cx) {
             let hint = "add one: `llm_provider openai { api_key env:OPENAI_API_KEY; }`";
             cx.report(problem.hint(hint));
         }
-        warn_without_providers(line.block.as_deref().unwrap_or_default(), llm, cx);
+        warn_of_gateways(line.block.as_deref().unwrap_or_default(), llm, cx);
     }
+}
+
+/// Does somebody answer for this name?
+fn is_known(llm: &Llm, name: &str) -> bool {
+    let is_model = |model: &Model| model.name.eq_ignore_ascii_case(name);
+    let is_of = |provider: &Arc<Provider>| {
+        let (known, model) = name.split_once('/').unwrap_or_default();
+        provider.name.eq_ignore_ascii_case(known) && !model.is_empty()
+    };
+    llm.models.iter().any(is_model) || llm.providers.iter().any(is_of)
 }
