@@ -29,6 +29,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../../assets/schema/0001_first.sql"),
     include_str!("../../assets/schema/0002_llm.sql"),
     include_str!("../../assets/schema/0003_cache.sql"),
+    include_str!("../../assets/schema/0004_llm_trace.sql"),
 ];
 
 /// The form that this program reads and writes.

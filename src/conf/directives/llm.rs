@@ -67,6 +67,9 @@ pub(super) const ROWS: &[Directive] = &[
     row(LLM, "client_gone", PROVIDER, &[OneOf(&["abort", "drain"])])
         .default("abort")
         .help("is a call ended when its client leaves, or read to its end"),
+    row(LLM, "passthrough", PROVIDER, &[Flag])
+        .default("off")
+        .help("are files, batches and other paths of the provider's account open to keys"),
     row(LLM, "ssl_verify", PROVIDER, &[Flag])
         .default("on")
         .help("is the certificate of the provider verified"),

@@ -95,6 +95,8 @@ pub struct Provider {
     pub drains: bool,
     /// `header`
     pub fields: Vec<Field>,
+    /// `passthrough`: paths of its account beside those of models are open to clients.
+    pub passthrough: bool,
     /// Its name in the configuration.
     pub span: Span,
 }

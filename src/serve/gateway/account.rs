@@ -20,9 +20,9 @@ use crate::llm::refusal::Refusal;
 use crate::llm::usage::Usage;
 use crate::llm::wire::error::Told;
 use crate::llm::wire::facts::Facts;
-use crate::llm::wire::front::credentials;
+use crate::llm::wire::front::{Operation, credentials};
 use crate::llm::wire::usage::Reported;
-use crate::llm::wire::watch::Seen;
+use crate::llm::wire::watch::{Metered, Seen};
 use crate::unit::clock;
 use crate::unit::money::Money;
 
@@ -89,6 +89,18 @@ pub struct Account {
     wasted: Option<Box<Wasted>>,
 }
 
+/// What is asked for, and by whom.
+pub struct Opening<'a> {
+    /// Whose key it is; none where nobody needs one.
+    pub caller: Option<&'a Caller>,
+    /// What is known of the call.
+    pub facts: &'a Facts<'a>,
+    /// What it does.
+    pub operation: Operation,
+    /// The model, as the client calls it.
+    pub model: &'a str,
+}
+
 /// What was used for answers that were worth nothing. Their providers are paid all the same.
 struct Wasted {
     /// Who gave the last of them, and its own name for the model.
@@ -115,13 +127,17 @@ impl Account {
     /// Enters a call in the ledger, whoever of the candidates answers. A refusal is entered too, unless
     /// the call has another chance.
     pub async fn open(
-        caller: Option<&Caller>,
+        opening: &Opening<'_>,
         exchange: &mut Exchange,
-        facts: &Facts<'_>,
-        model: &str,
         candidates: &[Candidate<'_>],
         has_other: bool,
     ) -> Result<Self, Refusal> {
+        let Opening {
+            caller,
+            facts,
+            operation,
+            model,
+        } = *opening;
         let tag = |wanted: &[u8]| {
             let mut fields = exchange.head.fields.iter();
             let found = fields.find(|(_, name, _)| name.eq_ignore_ascii_case(wanted));
@@ -182,6 +198,7 @@ impl Account {
                 return Err(refusal);
             }
         };
+        live.end.operation = operation.name().to_owned();
         live.commit().await?;
         Ok(Self {
             live,
@@ -236,9 +253,16 @@ impl Account {
         self.live.end.attempts += 1;
     }
 
-    /// Something of worth came.
-    pub fn first_part(&mut self) {
+    /// Something of worth came, from the one with this label.
+    pub fn first_part(&mut self, label: &str) {
         self.live.first_part();
+        self.live.running().set_answering(label);
+    }
+
+    /// Something more of the answer was seen.
+    pub fn note_progress(&self, seen: &Seen) {
+        let (shown, thought) = seen.estimated_output();
+        self.live.running().set_output(shown + thought);
     }
 
     /// What is left of the limits, for the fields of the answer.
@@ -261,7 +285,9 @@ impl Account {
     /// Settles a call whose end nobody saw with what was reserved for it.
     pub fn abandon(mut self, exchange: &mut Exchange, outcome: &str) {
         outcome.clone_into(&mut self.live.end.outcome);
-        outcome.clone_into(&mut exchange.call.get_or_insert_default().outcome);
+        let call = exchange.call.get_or_insert_default();
+        outcome.clone_into(&mut call.outcome);
+        self.live.end.tried.clone_from(&call.attempts);
         // Its drop settles it.
     }
 
@@ -277,6 +303,13 @@ impl Account {
             },
             Some((provider, model)) => self.cost(provider, model, &usage, reported),
         };
+        if let Some(metered) = end.seen.as_deref().map(|seen| seen.metered) {
+            match metered {
+                Metered::ByTokens => {}
+                Metered::Free => cost.own = Some(Money::ZERO),
+                Metered::Unknown => cost.own = None,
+            }
+        }
         let wasted = self.wasted.take();
         if let Some(wasted) = &wasted {
             usage = usage.plus(&wasted.usage);
@@ -292,8 +325,12 @@ impl Account {
         call.outcome = end.outcome.to_string();
         // From here on it is what was used that counts.
         call.shape.input_tokens = 0;
+        let tried = call.attempts.clone();
         if let Some((provider, model)) = answered {
-            call.target = format!("{provider}/{model}");
+            call.target = match model {
+                "" => provider.to_owned(),
+                model => format!("{provider}/{model}"),
+            };
         }
         if paid.is_some() {
             call.tokens = Some(CallTokens {
@@ -313,6 +350,7 @@ impl Account {
             model.clone_into(&mut row.model);
             provider.clone_into(&mut row.provider);
         }
+        row.tried = tried;
         row.is_estimated = is_estimated;
         row.price = price::version().to_owned();
         row.upstream_us = times.map(|time| time.as_micros() as u64).sum();
@@ -338,6 +376,9 @@ fn used(end: &End<'_>, input_tokens: u64) -> (Usage, bool) {
     let (Some(_), Some(seen)) = (end.answered, &end.seen) else {
         return (Usage::default(), false);
     };
+    if seen.metered != Metered::ByTokens {
+        return (seen.reported.usage(), false);
+    }
     let mut usage = seen.reported.usage();
     let mut is_estimated = seen.reported.is_inconsistent();
     if !seen.reported.has_input() {

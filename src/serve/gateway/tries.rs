@@ -16,7 +16,8 @@ use super::account::{Account, End};
 use super::ask::{Fault, Incoming, Key, Provider, ask};
 use super::relay::{self, Asked, Outcome, Watching};
 use super::route::Candidate;
-use super::{CLIENT_GONE, Call, native, told, translated};
+use super::sent::{native, sent};
+use super::{CLIENT_GONE, Call, told};
 use crate::conf::typed::llm::Causes;
 use crate::conf::typed::log::Level;
 use crate::http::exchange::Exchange;
@@ -123,7 +124,9 @@ pub async fn answered<'a>(
                 let number = turn.wrapping_add(step) % count;
                 let key = &provider.keys[number];
                 let label = format!("{}/{}", provider.conf.name, choice.model);
-                tried.begin(&label, (count > 1).then_some(number + 1));
+                // A path without a model.
+                let label = label.trim_end_matches('/');
+                tried.begin(label, (count > 1).then_some(number + 1));
                 let standing = key.standing.model(choice.model);
                 let trial = match standing.enter(provider.conf.max_connections, clock::now()) {
                     Ok(trial) => trial,
@@ -150,7 +153,7 @@ pub async fn answered<'a>(
                     provider,
                     key,
                     choice,
-                    label: &label,
+                    label,
                     trial,
                 };
                 let then = once(
@@ -165,9 +168,12 @@ pub async fn answered<'a>(
         }
         let spent = clock::now().saturating_duration_since(began);
         let left = patience.map(|patience| patience.saturating_sub(spent));
-        let Some(pause) = pause(exchange, &tried, candidates, round, left) else {
-            break;
+        // What is passed on as it is may do something at each time.
+        let pause = match call.asking.passing {
+            Some(_) => None,
+            None => pause(exchange, &tried, candidates, round, left),
         };
+        let Some(pause) = pause else { break };
         if wait(downstream, pause).await.is_err() {
             // Nobody works for it: what failed so far is all that it pays.
             note(exchange, tried.attempts);
@@ -227,8 +233,8 @@ async fn once<'a>(
     let model = choice.model;
     let format = call.asking.front.format;
     let is_elsewhere = !choice.is_home || !exchange.attempts.is_empty();
-    let (sent, way) = match translated(call, provider, model, is_elsewhere, exchange) {
-        Ok(translated) => translated,
+    let (said, way) = match sent(call, exchange, provider, model, is_elsewhere) {
+        Ok(said) => said,
         Err(unsupported) => {
             tried.end("unsupported");
             let told = Told::own(Code::UnsupportedParameter, unsupported.message);
@@ -240,7 +246,7 @@ async fn once<'a>(
     tried.has_asked = true;
     // If the client leaves, this is how far it came.
     note(exchange, tried.attempts.clone());
-    let mut incoming = match ask(local, exchange, downstream, provider, key, sent).await? {
+    let mut incoming = match ask(local, exchange, downstream, provider, key, said).await? {
         Ok(incoming) => incoming,
         Err(fault) => {
             tried.end(fault.word());
@@ -268,7 +274,12 @@ async fn once<'a>(
         tried.end(&status.to_string());
         let wait = wait.or(error.retry_after.map(Duration::from_millis));
         let told = Told::provider(&error);
-        let then = judge(local, exchange, label, &mut trial, error.class, wait);
+        let class = match error.class {
+            // A path of the provider's account; its models have nothing to do with it.
+            Class::Forbidden if model.is_empty() => Class::BadRequest,
+            class => class,
+        };
+        let then = judge(local, exchange, label, &mut trial, class, wait);
         // What the call itself is to blame for would fail everywhere.
         let Some((cause, then)) = then else {
             note(exchange, tried.attempts.clone());

@@ -116,6 +116,7 @@ fn provider(
         total_timeout: scope.time("total_timeout"),
         drains: word("client_gone").is_some_and(|word| &*word.text == "drain"),
         fields,
+        passthrough: word("passthrough").is_some_and(|word| &*word.text == "on"),
         span: name.span,
     })
 }
