@@ -46,7 +46,7 @@ const RETRY_WINDOW: Duration = Duration::from_secs(1);
 const LONGEST_COOLING: Duration = Duration::from_secs(600);
 
 /// How long a limit is waited for whose provider does not say.
-const USUAL_COOLING: Duration = Duration::from_secs(5);
+const USUAL_COOLING: Duration = Duration::from_secs(2);
 
 /// A key that lacks money or permission is tried again after so long: accounts are topped up.
 const REFUSED_FOR: Duration = Duration::from_secs(300);
