@@ -11,6 +11,7 @@ use tokio::task::JoinSet;
 use super::{Control, keys, revisions};
 use crate::llm::account::Moment;
 use crate::llm::books::books;
+use crate::llm::standing::standings;
 use crate::metrics::registry;
 use crate::process::desk::refusal;
 use crate::protocol::{
@@ -19,6 +20,7 @@ use crate::protocol::{
 };
 use crate::serve::gateway::inquiry::inquire;
 use crate::store::{Call, CallState};
+use crate::unit::clock;
 
 /// So many calls under way are told.
 const MOST_RUNNING: usize = 100;
@@ -98,11 +100,15 @@ pub fn now(control: &Control) -> Option<Box<LlmNow>> {
         output: call.output(),
         held: call.held.to_string(),
     });
-    let providers = providers.iter().map(|provider| ProviderNow {
-        name: provider.conf.name.to_string(),
-        kind: provider.conf.kind.to_owned(),
-        state: provider.state().to_owned(),
-        note: provider.trouble().unwrap_or_default().to_owned(),
+    let standings = standings().report(clock::now());
+    let providers = providers.iter().map(|provider| {
+        let (state, note) = provider.state(&standings);
+        ProviderNow {
+            name: provider.conf.name.to_string(),
+            kind: provider.conf.kind.to_owned(),
+            state: state.to_owned(),
+            note,
+        }
     });
     Some(Box::new(LlmNow {
         today: books()

@@ -9,9 +9,11 @@ use crate::access::bans;
 use crate::conf::typed::location::MetricsFormat;
 use crate::llm::account;
 use crate::llm::books::books;
+use crate::llm::standing::standings;
 use crate::metrics::model_calls::{ListedBudget, ListedCalls, ListedProvider};
 use crate::metrics::prometheus::{self, Besides};
 use crate::metrics::window::Moment;
+use crate::unit::clock;
 use crate::unit::money::Money;
 
 /// So many budgets are told.
@@ -72,12 +74,13 @@ fn calls(generation: &Generation) -> Option<ListedCalls> {
             })
         })
     });
+    let standings = standings().report(clock::now());
     let providers = generation
         .llm_providers
         .iter()
         .map(|provider| ListedProvider {
             provider: provider.conf.name.to_string(),
-            state: provider.state().to_owned(),
+            state: provider.state(&standings).0.to_owned(),
         });
     Some(ListedCalls {
         in_flight: seen.count,

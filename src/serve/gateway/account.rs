@@ -8,20 +8,20 @@ use std::cell::RefCell;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use super::ask::Provider;
+use super::route::Candidate;
 use crate::conf::typed::listen::Address;
 use crate::conf::typed::llm;
 use crate::http::exchange::{CallTokens, Exchange};
 use crate::llm::account::Moment;
 use crate::llm::books::{Beginning, Cost, LiveCall, View, books};
 use crate::llm::key::{Caller, is_tag};
-use crate::llm::models::Choice;
 use crate::llm::price::{self, Service, Terms};
 use crate::llm::refusal::Refusal;
 use crate::llm::usage::Usage;
 use crate::llm::wire::error::Told;
 use crate::llm::wire::facts::Facts;
 use crate::llm::wire::front::{Operation, credentials};
+use crate::llm::wire::usage::Reported;
 use crate::llm::wire::watch::{Metered, Seen};
 use crate::unit::clock;
 use crate::unit::money::Money;
@@ -86,6 +86,28 @@ pub struct Account {
     /// Seconds since 1970 when it began: prices depend on it.
     start: u64,
     input_tokens: u64,
+    wasted: Option<Box<Wasted>>,
+}
+
+/// What is asked for, and by whom.
+pub struct Opening<'a> {
+    /// Whose key it is; none where nobody needs one.
+    pub caller: Option<&'a Caller>,
+    /// What is known of the call.
+    pub facts: &'a Facts<'a>,
+    /// What it does.
+    pub operation: Operation,
+    /// The model, as the client calls it.
+    pub model: &'a str,
+}
+
+/// What was used for answers that were worth nothing. Their providers are paid all the same.
+struct Wasted {
+    /// Who gave the last of them, and its own name for the model.
+    provider: String,
+    model: String,
+    usage: Usage,
+    cost: Cost,
 }
 
 /// What a call came to.
@@ -102,16 +124,20 @@ pub struct End<'a> {
 }
 
 impl Account {
-    /// Enters a call in the ledger. `providers` are those that may be asked, with their names for the
-    /// model.
+    /// Enters a call in the ledger, whoever of the candidates answers. A refusal is entered too, unless
+    /// the call has another chance.
     pub async fn open(
-        caller: Option<&Caller>,
+        opening: &Opening<'_>,
         exchange: &mut Exchange,
-        facts: &Facts<'_>,
-        operation: Operation,
-        model: &str,
-        choices: &[(&Provider, Choice<'_>)],
+        candidates: &[Candidate<'_>],
+        has_other: bool,
     ) -> Result<Self, Refusal> {
+        let Opening {
+            caller,
+            facts,
+            operation,
+            model,
+        } = *opening;
         let tag = |wanted: &[u8]| {
             let mut fields = exchange.head.fields.iter();
             let found = fields.find(|(_, name, _)| name.eq_ignore_ascii_case(wanted));
@@ -136,7 +162,7 @@ impl Account {
         // Whoever answers in the end: the dearest of them has to fit.
         let mut cost = Some(Money::ZERO);
         let mut output_tokens = 0;
-        for (provider, choice) in choices {
+        for Candidate { provider, choice } in candidates {
             let known = price::find(provider.conf.kind, choice.model);
             let most = known.as_ref().and_then(|model| model.max_output);
             let output = (facts.max_output)
@@ -164,7 +190,7 @@ impl Account {
         let mut live = match books().begin(caller, &beginning, now) {
             Ok(live) => live,
             Err(refusal) => {
-                if let Some(caller) = caller {
+                if let Some(caller) = caller.filter(|_| !has_other) {
                     let status = told(&refusal).status;
                     let (_, _, outcome) = refusal.code().row();
                     books().refused(caller, &beginning, outcome, status, now);
@@ -178,7 +204,59 @@ impl Account {
             live,
             start,
             input_tokens: facts.input_tokens,
+            wasted: None,
         })
+    }
+
+    /// A provider gave an answer that was none. What it told of its usage counts.
+    pub fn note_wasted(&mut self, provider: &llm::Provider, model: &str, seen: &Seen) {
+        let reported = &seen.reported;
+        if !reported.has_input() && !reported.has_output() {
+            return;
+        }
+        let usage = reported.usage();
+        let cost = self.cost(provider, model, &usage, Some(reported));
+        let before = self.wasted.take();
+        self.wasted = Some(Box::new(Wasted {
+            provider: provider.name.to_string(),
+            model: model.to_owned(),
+            usage: before
+                .as_ref()
+                .map_or(usage, |before| before.usage.plus(&usage)),
+            cost: before.map_or(cost, |before| both(before.cost, cost)),
+        }));
+    }
+
+    /// What it cost to be asked.
+    fn cost(
+        &self,
+        provider: &llm::Provider,
+        model: &str,
+        usage: &Usage,
+        reported: Option<&Reported>,
+    ) -> Cost {
+        let service = reported.and_then(|reported| reported.tier());
+        let terms = Terms {
+            service: service.map_or_else(Service::default, Service::of),
+            start: self.start,
+            multipliers: &[],
+        };
+        let known = price::find(provider.kind, model);
+        Cost {
+            own: known.and_then(|model| model.prices.cost(usage, terms)),
+            billed: reported.and_then(|reported| Money::parse(reported.billed()?)),
+        }
+    }
+
+    /// What an answer cost, by whatever it is paid.
+    fn answered(&self, provider: &llm::Provider, model: &str, usage: &Usage, seen: &Seen) -> Cost {
+        let mut cost = self.cost(provider, model, usage, Some(&seen.reported));
+        match seen.metered {
+            Metered::ByTokens => {}
+            Metered::Free => cost.own = Some(Money::ZERO),
+            Metered::Unknown => cost.own = None,
+        }
+        cost
     }
 
     /// A provider is asked.
@@ -225,8 +303,11 @@ impl Account {
         model: &str,
         seen: &Seen,
     ) {
-        let answered = Some((provider, model));
-        let (_, _, cost) = come_to(answered, Some(seen), self.input_tokens, self.start);
+        let (usage, _) = estimated(seen, self.input_tokens);
+        let mut cost = self.answered(provider, model, &usage, seen);
+        if let Some(wasted) = &self.wasted {
+            cost = both(cost, wasted.cost);
+        }
         let told = cost.billed.or(cost.own);
         let told = told.map_or_else(|| "unknown".to_owned(), |cost| cost.to_string());
         exchange.answer.push(b"x-openclaw-cost", told.as_bytes());
@@ -243,17 +324,39 @@ impl Account {
 
     /// Settles the call.
     pub fn settle(mut self, exchange: &mut Exchange, end: &End<'_>) {
-        let seen = end.seen.as_deref();
-        let (usage, is_estimated, cost) =
-            come_to(end.answered, seen, self.input_tokens, self.start);
+        let (mut usage, is_estimated) = used(end, self.input_tokens);
+        let mut cost = match (end.answered, end.seen.as_deref()) {
+            (Some((provider, model)), Some(seen)) => self.answered(provider, model, &usage, seen),
+            (Some((provider, model)), None) => self.cost(provider, model, &usage, None),
+            // Nobody answered: nothing is owed for that.
+            (None, _) => Cost {
+                own: Some(Money::ZERO),
+                billed: None,
+            },
+        };
+        let wasted = self.wasted.take();
+        if let Some(wasted) = &wasted {
+            usage = usage.plus(&wasted.usage);
+            cost = both(cost, wasted.cost);
+        }
+        let answered = end
+            .answered
+            .map(|(provider, model)| (&*provider.name, model));
+        let paid = answered.or(wasted
+            .as_ref()
+            .map(|wasted| (&*wasted.provider, &*wasted.model)));
         let call = exchange.call.get_or_insert_default();
         call.outcome = end.outcome.to_string();
+        // From here on it is what was used that counts.
+        call.shape.input_tokens = 0;
         let tried = call.attempts.clone();
-        if let Some((provider, model)) = end.answered {
+        if let Some((provider, model)) = answered {
             call.target = match model {
-                "" => provider.name.to_string(),
-                model => format!("{}/{model}", provider.name),
+                "" => provider.to_owned(),
+                model => format!("{provider}/{model}"),
             };
+        }
+        if paid.is_some() {
             call.tokens = Some(CallTokens {
                 input: usage.total_input(),
                 cached: usage.cache_read,
@@ -267,9 +370,9 @@ impl Account {
             .iter()
             .filter_map(|attempt| attempt.response_time);
         let row = &mut self.live.end;
-        if let Some((provider, model)) = end.answered {
+        if let Some((provider, model)) = paid {
             model.clone_into(&mut row.model);
-            row.provider = provider.name.to_string();
+            provider.clone_into(&mut row.provider);
         }
         row.tried = tried;
         row.is_estimated = is_estimated;
@@ -280,49 +383,28 @@ impl Account {
     }
 }
 
-/// What a call used, whether that is an estimate of ours, and what it costs if it began at `start`.
-fn come_to(
-    answered: Option<(&llm::Provider, &str)>,
-    seen: Option<&Seen>,
-    input_tokens: u64,
-    start: u64,
-) -> (Usage, bool, Cost) {
-    let (Some((provider, model)), Some(seen)) = (answered, seen) else {
-        // Nobody answered: nothing is owed.
-        let own = Some(Money::ZERO);
-        return (Usage::default(), false, Cost { own, billed: None });
-    };
-    let (usage, is_estimated) = used(seen, input_tokens);
-    let billed = seen.reported.billed().and_then(Money::parse);
-    let own = match seen.metered {
-        Metered::Free => Some(Money::ZERO),
-        Metered::Unknown => None,
-        Metered::ByTokens => by_tokens(provider, model, seen, &usage, start),
-    };
-    (usage, is_estimated, Cost { own, billed })
+/// What two answers cost together: what is not known of one is not known of both, and who is billed for
+/// one pays our price for the other.
+fn both(one: Cost, other: Cost) -> Cost {
+    let sum = |one: Option<Money>, other: Option<Money>| Some(one?.plus(other?));
+    let is_billed = one.billed.is_some() || other.billed.is_some();
+    Cost {
+        own: sum(one.own, other.own),
+        billed: sum(one.billed.or(one.own), other.billed.or(other.own)).filter(|_| is_billed),
+    }
 }
 
-/// What tokens cost by our prices.
-fn by_tokens(
-    provider: &llm::Provider,
-    model: &str,
-    seen: &Seen,
-    usage: &Usage,
-    start: u64,
-) -> Option<Money> {
-    let service = seen.reported.tier();
-    let terms = Terms {
-        service: service.map_or_else(Service::default, Service::of),
-        start,
-        multipliers: &[],
-    };
-    let known = price::find(provider.kind, model)?;
-    known.prices.cost(usage, terms)
-}
-
-/// What an answer used, and whether that is an estimate of ours: a number that the provider told is a
+/// What a call used, and whether that is an estimate of ours: a number that the provider told is a
 /// fact, zero too.
-fn used(seen: &Seen, input_tokens: u64) -> (Usage, bool) {
+fn used(end: &End<'_>, input_tokens: u64) -> (Usage, bool) {
+    match (end.answered, &end.seen) {
+        (Some(_), Some(seen)) => estimated(seen, input_tokens),
+        _ => (Usage::default(), false),
+    }
+}
+
+/// The same of an answer.
+fn estimated(seen: &Seen, input_tokens: u64) -> (Usage, bool) {
     if seen.metered != Metered::ByTokens {
         return (seen.reported.usage(), false);
     }

@@ -8,7 +8,7 @@ use ::http::{HeaderName, HeaderValue, Request};
 use bytes::Bytes;
 
 use super::ask::{Provider, USUAL_VERSION};
-use super::native;
+use super::sent::native;
 use crate::acme::secret::Secret;
 use crate::conf::typed::llm::Api;
 use crate::llm::wire::error::ProviderError;
