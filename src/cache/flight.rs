@@ -452,9 +452,18 @@ impl Fill {
     /// body if it is known; a body of another length is not stored.
     pub fn begin(&mut self, head: Head, length: Option<u64>) {
         let mut state = self.flight.state.lock();
-        let is_too_long = head.fields.len() + head.url.len() + self.flight.key.len()
-            > MOST_HEAD / 4
-            || length.is_some_and(|length| length > state.most);
+        // Clients have a say in the values that `Vary` selects by.
+        let selected = head
+            .vary
+            .iter()
+            .map(|(name, value)| name.len() + value.as_ref().map_or(0, |value| value.len()));
+        let length_of_head = head.fields.len()
+            + head.url.len()
+            + head.etag.len()
+            + self.flight.key.len()
+            + selected.sum::<usize>();
+        let is_too_long =
+            length_of_head > MOST_HEAD / 4 || length.is_some_and(|length| length > state.most);
         state.phase = Phase::Filling(Arc::new(head));
         state.length = length;
         if is_too_long || self.zone.is_aside() {
