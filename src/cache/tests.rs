@@ -701,7 +701,7 @@ fn what_is_longer_than_the_zone_may_be_is_not_stored_and_drives_nothing_out() {
         let Begin::Follow(mut follower) = zone.begin_fill(&Key::new(b"/")) else {
             panic!("somebody fills");
         };
-        assert_eq!(fill.may_take(length), length.is_none());
+        assert_eq!(fill.hindrance(length), length.map(|_| "too-large"));
         fill.begin(head(200), length);
         assert_eq!(fill.is_stored(), length.is_none());
         fill.append(&long);

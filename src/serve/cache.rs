@@ -1102,8 +1102,8 @@ pub fn store(
         exchange.caching.refusal = Some("no-cache");
         return None;
     }
-    if !fill.may_take(length) {
-        exchange.caching.refusal = Some("too-large");
+    if let Some(hindrance) = fill.hindrance(length) {
+        exchange.caching.refusal = Some(hindrance);
         return None;
     }
     let judged = freshness::judge(&received(exchange, caching.is_personal), &rules(cache));
