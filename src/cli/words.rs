@@ -419,6 +419,9 @@ pub enum KeyWord {
         /// Only the secret that begins so, as `key show` has it
         #[arg(long, value_name = "PREFIX")]
         secret: Option<String>,
+        /// Only once nobody has used it for so long: all but the newest secret
+        #[arg(long, value_name = "TIME")]
+        when_unused: Option<String>,
         #[command(flatten)]
         daemon: Daemon,
     },

@@ -13,5 +13,6 @@ pub mod limit;
 pub mod models;
 pub mod price;
 pub mod refusal;
+pub mod tariff;
 pub mod usage;
 pub mod wire;

@@ -26,6 +26,7 @@ pub(super) const APPLICATION: i32 = i32::from_be_bytes(*b"OCLW");
 const MIGRATIONS: &[&str] = &[
     include_str!("../../assets/schema/0001_first.sql"),
     include_str!("../../assets/schema/0002_llm.sql"),
+    include_str!("../../assets/schema/0004_llm_money.sql"),
 ];
 
 /// The form that this program reads and writes.

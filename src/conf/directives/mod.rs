@@ -20,6 +20,7 @@ mod help;
 mod http_core;
 mod limits;
 mod llm;
+mod llm_money;
 mod peer_tls;
 mod process;
 mod proxy;
@@ -224,6 +225,7 @@ const AREAS: &[&[Directive]] = &[
     proxy_cache::ROWS,
     filters::ROWS,
     llm::ROWS,
+    llm_money::ROWS,
 ];
 
 const fn count(areas: &[&[Directive]]) -> usize {

@@ -16,6 +16,7 @@ pub mod hostnames;
 pub mod limits;
 pub mod listen;
 pub mod llm;
+pub mod llm_money;
 pub mod location;
 pub mod log;
 pub mod lower;

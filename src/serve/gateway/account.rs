@@ -6,11 +6,13 @@
 use std::borrow::Cow;
 use std::cell::RefCell;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::ask::Provider;
 use crate::conf::typed::listen::Address;
 use crate::conf::typed::llm;
+use crate::conf::typed::llm_money::Rules;
 use crate::http::exchange::{CallTokens, Exchange};
 use crate::llm::account::Moment;
 use crate::llm::books::{Beginning, Cost, LiveCall, View, books};
@@ -23,6 +25,7 @@ use crate::llm::wire::error::Told;
 use crate::llm::wire::facts::Facts;
 use crate::llm::wire::front::credentials;
 use crate::llm::wire::watch::Seen;
+use crate::serve::generation::Generation;
 use crate::unit::clock;
 use crate::unit::money::Money;
 
@@ -83,6 +86,8 @@ fn address(exchange: &Exchange) -> Option<IpAddr> {
 /// A call with its place in the ledger. Dropped, it is settled with what was reserved.
 pub struct Account {
     live: LiveCall,
+    /// Whose prices hold to its end.
+    generation: Arc<Generation>,
     /// Seconds since 1970 when it began: prices depend on it.
     start: u64,
     input_tokens: u64,
@@ -107,6 +112,7 @@ impl Account {
     pub async fn open(
         caller: Option<&Caller>,
         exchange: &mut Exchange,
+        generation: &Arc<Generation>,
         facts: &Facts<'_>,
         model: &str,
         choices: &[(&Provider, Choice<'_>)],
@@ -142,8 +148,9 @@ impl Account {
                 .unwrap_or_else(|| most.map_or(USUAL_OUTPUT, |most| most.min(USUAL_OUTPUT)))
                 .saturating_mul(facts.answers);
             output_tokens = output_tokens.max(output);
+            let quote = generation.llm_tariff.quote(&provider.conf, choice.model);
             let dearest =
-                known.and_then(|model| model.prices.most(facts.input_tokens, output, terms));
+                quote.and_then(|quote| quote.prices.most(facts.input_tokens, output, terms));
             cost = cost.zip(dearest).map(|(one, other)| one.max(other));
         }
         let call = exchange.call.get_or_insert_default();
@@ -158,13 +165,13 @@ impl Account {
             asked: model,
             tokens: facts.input_tokens.saturating_add(output_tokens),
             cost,
-            allows_unpriced: false,
+            allows_unpriced: generation.http.llm.rules.allows_unpriced,
         };
         let mut live = match books().begin(caller, &beginning, now) {
             Ok(live) => live,
             Err(refusal) => {
                 if let Some(caller) = caller {
-                    let status = told(&refusal).status;
+                    let status = told(&refusal, &generation.http.llm.rules).status;
                     let (_, _, outcome) = refusal.code().row();
                     books().refused(caller, &beginning, outcome, status, now);
                 }
@@ -174,6 +181,7 @@ impl Account {
         live.commit().await?;
         Ok(Self {
             live,
+            generation: Arc::clone(generation),
             start,
             input_tokens: facts.input_tokens,
         })
@@ -223,12 +231,12 @@ impl Account {
             start: self.start,
             multipliers: &[],
         };
-        let cost = match end.answered {
+        let quote = (end.answered)
+            .and_then(|(provider, model)| self.generation.llm_tariff.quote(provider, model));
+        let cost = match (end.answered, &quote) {
             // Nobody answered: nothing is owed.
-            None => Some(Money::ZERO),
-            Some((provider, model)) => {
-                price::find(provider.kind, model).and_then(|model| model.prices.cost(&usage, terms))
-            }
+            (None, _) => Some(Money::ZERO),
+            (Some(_), quote) => (quote.as_ref()).and_then(|quote| quote.prices.cost(&usage, terms)),
         };
         let billed = reported.and_then(|reported| Money::parse(reported.billed()?));
         let call = exchange.call.get_or_insert_default();
@@ -254,7 +262,9 @@ impl Account {
             row.provider = provider.name.to_string();
         }
         row.is_estimated = is_estimated;
-        row.price = price::version().to_owned();
+        row.price = quote
+            .map_or_else(price::version, |quote| quote.version)
+            .to_owned();
         row.upstream_us = times.map(|time| time.as_micros() as u64).sum();
         self.live.used(&usage, Cost { own: cost, billed });
         self.live.finish(&end.outcome, end.status);
@@ -284,6 +294,10 @@ fn used(end: &End<'_>, input_tokens: u64) -> (Usage, bool) {
 }
 
 /// A refusal as a client is told it.
-pub fn told(refusal: &Refusal) -> Told {
-    Told::own(refusal.code(), refusal.to_string())
+pub fn told(refusal: &Refusal, rules: &Rules) -> Told {
+    let mut told = Told::own(refusal.code(), refusal.to_string());
+    if matches!(refusal, Refusal::Budget { .. }) {
+        told.status = rules.budget_status;
+    }
+    told
 }

@@ -84,7 +84,7 @@ async fn received(
         // Strangers are sent away before their call is read.
         false => match account::caller(exchange, target.split_once('?').map(|(_, query)| query)) {
             Ok(caller) => Some(caller),
-            Err(refusal) => return Ok(told::refusal(exchange, format, &refusal)),
+            Err(refusal) => return Ok(told::refusal(local, exchange, format, &refusal)),
         },
     };
     if wire::models::is_ours(front.operation) {
@@ -227,10 +227,11 @@ async fn called(
         let body = wire::models::tokens(format, facts.input_tokens);
         return Ok(told::json(exchange, body.into_bytes()));
     }
-    let opened = Account::open(asking.caller, exchange, &facts, name, &choices).await;
+    let generation = &local.generation;
+    let opened = Account::open(asking.caller, exchange, generation, &facts, name, &choices).await;
     let mut account = match opened {
         Ok(account) => account,
-        Err(refusal) => return Ok(told::refusal(exchange, format, &refusal)),
+        Err(refusal) => return Ok(told::refusal(local, exchange, format, &refusal)),
     };
     let mut end = End::default();
     let call = Call {

@@ -9,6 +9,7 @@ use crate::http::variables;
 use crate::llm::refusal::Refusal;
 use crate::llm::wire::error::Told;
 use crate::llm::wire::front::Format;
+use crate::serve::generation::Local;
 use crate::serve::{Next, plain};
 
 /// The number of a request, as its answer and the log tell it.
@@ -31,8 +32,8 @@ pub fn error(exchange: &mut Exchange, format: Format, told: &Told) -> Next {
 }
 
 /// Answers that the key may not make this call.
-pub fn refusal(exchange: &mut Exchange, format: Format, refusal: &Refusal) -> Next {
-    let told = account::told(refusal);
+pub fn refusal(local: &Local, exchange: &mut Exchange, format: Format, refusal: &Refusal) -> Next {
+    let told = account::told(refusal, &local.generation.http.llm.rules);
     let (_, _, outcome) = refusal.code().row();
     exchange.call.get_or_insert_default().outcome = outcome.to_owned();
     // Who guesses keys is kept out as one who guesses passwords (`auto_ban`).
