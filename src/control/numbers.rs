@@ -540,6 +540,8 @@ pub fn keep_minute(control: &Control) {
         p50_us: passed.p50,
         p99_us: passed.p99,
         max_us: passed.max,
+        looked_up: passed.looked_up,
+        cached: passed.cached,
     };
     let keep = |series: Series, numbers: Rolled| {
         // The store counts what it has to drop.
@@ -618,8 +620,8 @@ pub async fn long_history(
             p50: numbers.p50_us,
             p99: numbers.p99_us,
             sent: numbers.sent as f64 / step as f64,
-            // What came of the cache is not kept beyond the process.
-            ..Point::default()
+            looked_up: numbers.looked_up as f64 / step as f64,
+            cached: numbers.cached as f64 / step as f64,
         };
     }
     Ok(History {
