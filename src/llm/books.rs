@@ -951,8 +951,11 @@ mod tests {
             group: "family".into(),
             ..row()
         });
-        let call = scene.committed(cents(30));
-        finish(call, cents(30));
+        let mut call = scene.committed(cents(30));
+        call.end.attempts = 1;
+        let (usage, cost) = used(cents(30));
+        call.used(&usage, cost);
+        call.finish("ok", 200);
         for (scope, name) in [
             (Scope::Group, "family"),
             (Scope::Gateway, "hub"),
