@@ -18,6 +18,7 @@ pub mod firewall;
 mod import;
 mod keys;
 mod limits;
+mod llm;
 mod numbers;
 mod preflight;
 mod revisions;
@@ -73,6 +74,7 @@ struct Control {
     routes: answer::RouteCache,
     certificates: certificates::Watch,
     limits: limits::Meter,
+    llm: llm::Meter,
 }
 
 /// Who is connected.
@@ -101,6 +103,7 @@ pub fn attend(desk: &Desk, socket: Option<ControlSocket>) {
         routes: answer::RouteCache::default(),
         certificates: certificates::Watch::default(),
         limits: limits::Meter::default(),
+        llm: llm::Meter::default(),
     });
     tokio::spawn(stream::keep_numbers(Arc::clone(&control)));
     tokio::spawn(stream::pass_on_news(Arc::clone(&control)));

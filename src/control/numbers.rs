@@ -6,7 +6,7 @@ use std::time::SystemTime;
 use parking_lot::Mutex;
 
 use super::answer::millis;
-use super::{Control, certificates, limits, revisions};
+use super::{Control, certificates, limits, llm, revisions};
 use crate::metrics::live::RequestSummary;
 use crate::metrics::registry;
 use crate::metrics::traffic::{PeerId, RouteId, RouteKey, ledger};
@@ -72,6 +72,7 @@ pub fn tick(control: &Control) {
     watch_peers(control);
     certificates::watch(control);
     limits::tick(control);
+    llm::tick(control);
 }
 
 /// Of the answers of a group in ten seconds, so many in a hundred being 5xx is a trouble; it is over
@@ -353,7 +354,7 @@ pub fn changed(control: &Control, in_force: &InForce) {
 }
 
 /// What happens now.
-pub fn summary(control: &Control, routes: bool, peers: bool) -> Summary {
+pub fn summary(control: &Control, routes: bool, peers: bool, calls: bool) -> Summary {
     let in_force = control.desk.in_force();
     let state = control.conf_state.of(control, &in_force);
     let certificate_states = certificates::states(control);
@@ -406,6 +407,11 @@ pub fn summary(control: &Control, routes: bool, peers: bool) -> Summary {
         },
         peer_states: known.states,
         limits,
+        spent_today: llm::spent_today(control),
+        llm: match calls {
+            true => llm::now(control),
+            false => None,
+        },
         panics: counted.panics,
         failed_logins: counted.failed_logins,
         troubles: known.troubles.clone(),

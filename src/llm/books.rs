@@ -57,9 +57,11 @@ use smallvec::SmallVec;
 use super::account::{Account, Accounts, Demand, Hold, Limits, Moment};
 use super::key::{Caller, Key, KeyError, Keys};
 use super::refusal::{Refusal, Scope};
+use super::running::{Begun, Running, RunningCall};
 use super::usage::Usage;
+use crate::store::calls::DAY;
 use crate::store::{
-    Interrupted, OpenCall, Payer, Reader, Settlement, State, Store, StoreError, Tokens,
+    Interrupted, OpenCall, Payer, Reader, Settlement, SpendBy, State, Store, StoreError, Tokens,
 };
 use crate::unit::money::Money;
 
@@ -84,6 +86,7 @@ pub struct Books {
     /// Accounts of groups, gateways and models that have limits.
     shared: RwLock<Shared>,
     store: OnceLock<Store>,
+    running: Arc<Running>,
     is_open: AtomicBool,
     /// The number of the last call.
     last: AtomicU64,
@@ -223,6 +226,10 @@ impl Books {
         self.last.fetch_max(first, Ordering::Relaxed);
         let unusable = self.read(&reader, self.keys(), now)?;
         self.count_shared(&reader, first, now)?;
+        let today = now.unix / DAY;
+        let spent = reader.spend(SpendBy::Day, today, today + 1)?;
+        let spent = spent.values().map(|sums| sums.charged).sum();
+        self.running.add(today, spent);
         let _ = self.store.set(store.clone());
         self.is_open.store(true, Ordering::Release);
         Ok(Opened {
@@ -343,6 +350,11 @@ impl Books {
         self.store.get()
     }
 
+    /// The calls under way.
+    pub fn running(&self) -> &Running {
+        &self.running
+    }
+
     /// Says which groups, gateways and models have limits, and whose calendar their budgets follow.
     /// What those have used that had limits before stays used; what others with a budget have spent
     /// is read from the ledger, which blocks.
@@ -431,9 +443,20 @@ impl Books {
             tokens: beginning.tokens,
         };
         let hold = Hold::take(accounts, demand, now)?;
+        let open = Arc::new(self.open_call(caller, beginning, now));
+        let running = self.running.begin(Begun {
+            id: open.id,
+            key: key.map_or("", |key| &key.row.name),
+            gateway: &open.gateway,
+            user: &open.user,
+            asked: &open.asked,
+            held: open.reserved,
+        });
         Ok(LiveCall {
             store: store.clone(),
-            open: Arc::new(self.open_call(caller, beginning, now)),
+            running,
+            all_running: Arc::clone(&self.running),
+            open,
             hold: Some(hold),
             is_priced: beginning.cost.is_some(),
             is_in_ledger: false,
@@ -468,6 +491,7 @@ impl Books {
         };
         let open = self.open_call(Some(caller), &beginning, now);
         store.settle_call(Arc::new(open), end);
+        self.running.note_end();
     }
 
     fn accounts(&self, key: Option<&Arc<Key>>, beginning: &Beginning<'_>) -> Accounts {
@@ -527,6 +551,8 @@ impl Books {
 pub struct LiveCall {
     store: Store,
     open: Arc<OpenCall>,
+    running: Arc<RunningCall>,
+    all_running: Arc<Running>,
     hold: Option<Hold>,
     is_priced: bool,
     is_in_ledger: bool,
@@ -549,6 +575,12 @@ impl LiveCall {
     #[must_use]
     pub fn hold(&self) -> Option<&Hold> {
         self.hold.as_ref()
+    }
+
+    /// The call as people see it while it is under way.
+    #[must_use]
+    pub fn running(&self) -> &RunningCall {
+        &self.running
     }
 
     /// Writes the open row and waits until it is committed. Only then may the call leave.
@@ -629,6 +661,9 @@ impl LiveCall {
             0 if self.used.is_none() => hold.cancel(now),
             _ => hold.settle(used, now),
         }
+        let (input, output) = (end.tokens.total_input(), end.tokens.total_output());
+        self.all_running
+            .end(&self.running, input, output, end.charged());
         if self.is_in_ledger {
             self.store.settle_call(Arc::clone(&self.open), end);
         }

@@ -23,7 +23,7 @@ use crate::llm::refusal::Refusal;
 use crate::llm::usage::Usage;
 use crate::llm::wire::error::Told;
 use crate::llm::wire::facts::Facts;
-use crate::llm::wire::front::credentials;
+use crate::llm::wire::front::{Operation, credentials};
 use crate::llm::wire::watch::Seen;
 use crate::serve::generation::Generation;
 use crate::unit::clock;
@@ -114,6 +114,7 @@ impl Account {
         exchange: &mut Exchange,
         generation: &Arc<Generation>,
         facts: &Facts<'_>,
+        operation: Operation,
         model: &str,
         choices: &[(&Provider, Choice<'_>)],
     ) -> Result<Self, Refusal> {
@@ -178,6 +179,7 @@ impl Account {
                 return Err(refusal);
             }
         };
+        live.end.operation = operation.name().to_owned();
         live.commit().await?;
         Ok(Self {
             live,
@@ -192,9 +194,16 @@ impl Account {
         self.live.end.attempts += 1;
     }
 
-    /// Something of worth came.
-    pub fn first_part(&mut self) {
+    /// Something of worth came, from the one with this label.
+    pub fn first_part(&mut self, label: &str) {
         self.live.first_part();
+        self.live.running().set_answering(label);
+    }
+
+    /// Something more of the answer was seen.
+    pub fn note_progress(&self, seen: &Seen) {
+        let (shown, thought) = seen.estimated_output();
+        self.live.running().set_output(shown + thought);
     }
 
     /// What is left of the limits, for the fields of the answer.
@@ -217,7 +226,9 @@ impl Account {
     /// Settles a call whose end nobody saw with what was reserved for it.
     pub fn abandon(mut self, exchange: &mut Exchange, outcome: &str) {
         outcome.clone_into(&mut self.live.end.outcome);
-        outcome.clone_into(&mut exchange.call.get_or_insert_default().outcome);
+        let call = exchange.call.get_or_insert_default();
+        outcome.clone_into(&mut call.outcome);
+        self.live.end.tried.clone_from(&call.attempts);
         // Its drop settles it.
     }
 
@@ -241,6 +252,7 @@ impl Account {
         let billed = reported.and_then(|reported| Money::parse(reported.billed()?));
         let call = exchange.call.get_or_insert_default();
         call.outcome = end.outcome.to_string();
+        let tried = call.attempts.clone();
         if let Some((provider, model)) = end.answered {
             call.target = format!("{}/{model}", provider.name);
             call.tokens = Some(CallTokens {
@@ -261,6 +273,7 @@ impl Account {
             model.clone_into(&mut row.model);
             row.provider = provider.name.to_string();
         }
+        row.tried = tried;
         row.is_estimated = is_estimated;
         row.price = quote
             .map_or_else(price::version, |quote| quote.version)

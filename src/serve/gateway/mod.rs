@@ -228,7 +228,14 @@ async fn called(
         return Ok(told::json(exchange, body.into_bytes()));
     }
     let generation = &local.generation;
-    let opened = Account::open(asking.caller, exchange, generation, &facts, name, &choices).await;
+    let opened = {
+        let operation = asking.front.operation;
+        let caller = asking.caller;
+        Account::open(
+            caller, exchange, generation, &facts, operation, name, &choices,
+        )
+        .await
+    };
     let mut account = match opened {
         Ok(account) => account,
         Err(refusal) => return Ok(told::refusal(local, exchange, format, &refusal)),

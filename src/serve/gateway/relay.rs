@@ -195,7 +195,7 @@ async fn whole(
         }
     };
     incoming.succeed(local, exchange);
-    account.first_part();
+    account.first_part(asked.label);
     begin(exchange, asked, account);
     exchange.status = 200;
     Ok(Outcome::Answered {
@@ -280,7 +280,7 @@ async fn stream(
         }
     }
 
-    account.first_part();
+    account.first_part(asked.label);
     begin(exchange, asked, account);
     exchange.status = 200;
     exchange.has_peer_reason = false;
@@ -303,6 +303,7 @@ async fn stream(
         format,
         &mut pipe,
         &mut incoming,
+        account,
         is_ended,
     )
     .await;
@@ -345,6 +346,7 @@ async fn pass(
     format: Format,
     pipe: &mut Pipe,
     incoming: &mut Incoming,
+    account: &Account,
     mut is_ended: bool,
 ) -> Result<Option<Failed>, ClientError> {
     let send_timeout = exchange.settings.send_timeout;
@@ -373,7 +375,10 @@ async fn pass(
                         failed = pipe.seen().verdict().err();
                     }
                     Poll::Ready(Ok(bytes)) => match pipe.push(&bytes) {
-                        Ok(bytes) => downstream.queue(&bytes),
+                        Ok(bytes) => {
+                            downstream.queue(&bytes);
+                            account.note_progress(pipe.seen());
+                        }
                         Err(too_long) => failed = Some(too_long),
                     },
                     Poll::Ready(Err(_)) => failed = Some(Failed::Truncated),
