@@ -906,6 +906,13 @@ codes! {
         "http { llm_timezone Berlin; }",
         "http { llm_timezone Europe/Berlin; }"
     }
+    "E388" BAD_ALERT "an alert that cannot be told as it is written" {
+        "`alert` names who is told and a URL, or where one is (`file:PATH`), then perhaps `format=json`, `slack`, \
+         `discord` or `ntfy`, up to two `secret=` that sign it, the `events=` that it is for, and `private` for \
+         a receiver in a private network.",
+        "http { alert ops hooks.example.com; }",
+        "http { alert ops https://hooks.example.com/x secret=file:/etc/openclaw/hook.key; }"
+    }
     "W385" UNUSED_LLM_LIMIT "a limit of a model that nobody can ask for" {
         "`llm_limit model` takes the name that clients ask for: that of an `llm_model`, or of a provider and \
          its model with a slash between.",

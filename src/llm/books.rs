@@ -59,6 +59,7 @@ use super::key::{Caller, Key, KeyError, Keys};
 use super::refusal::{Refusal, Scope};
 use super::running::{Begun, Running, RunningCall};
 use super::usage::Usage;
+use crate::alerts::{self, Alert, Severity};
 use crate::store::calls::DAY;
 use crate::store::{
     Interrupted, OpenCall, Payer, Reader, Settlement, SpendBy, State, Store, StoreError, Tokens,
@@ -639,6 +640,9 @@ impl LiveCall {
         let demand = hold.demand();
         let mut end = std::mem::take(&mut self.end);
         end.total_us = self.started.elapsed().as_micros() as u64;
+        if self.used.is_some() && end.cost.is_none() && end.billed.is_none() {
+            tell_unpriced(&end.provider, &end.model);
+        }
         if end.outcome.is_empty() {
             DROPPED.clone_into(&mut end.outcome);
         }
@@ -668,6 +672,20 @@ impl LiveCall {
             self.store.settle_call(Arc::clone(&self.open), end);
         }
     }
+}
+
+/// Nobody knows what a call has cost.
+fn tell_unpriced(provider: &str, model: &str) {
+    let name = format!("{provider}/{model}");
+    alerts::raise(Alert {
+        kind: "ledger.unpriced_model",
+        severity: Severity::Warn,
+        text: format!(
+            "calls of `{name}` are accounted without a cost: no price is known; `llm_price` sets one"
+        ),
+        subject: name,
+        quiet: Duration::from_secs(24 * 3600),
+    });
 }
 
 impl Drop for LiveCall {

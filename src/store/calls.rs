@@ -440,6 +440,19 @@ impl Reader {
         })
     }
 
+    /// How many calls that began since a time in microseconds since 1970 were passed on and are over,
+    /// and how many of them failed by somebody else's fault than the client's.
+    pub fn failures(&self, since: u64) -> Result<(u64, u64), StoreError> {
+        self.ask(|connection| {
+            connection.query_row(
+                "SELECT count(*), coalesce(sum(outcome NOT IN ('ok', 'client_abort')), 0)
+                 FROM llm_calls WHERE id >= ?1 AND state = 1 AND attempts > 0",
+                [integer(since)],
+                |row| Ok((natural(row.get(0)?), natural(row.get(1)?))),
+            )
+        })
+    }
+
     /// Which gateways have used which secret of a key, in calls since a time in microseconds since
     /// 1970.
     pub fn secret_uses(&self, key: u64, since: u64) -> Result<Vec<SecretUse>, StoreError> {

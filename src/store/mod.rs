@@ -60,6 +60,7 @@
 //! # }
 //! ```
 
+pub mod alerts;
 pub mod backup;
 pub mod calls;
 mod checkpoint;

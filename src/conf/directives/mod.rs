@@ -10,6 +10,7 @@
 mod access;
 mod acme;
 mod acme_dns;
+mod alerts;
 mod bans;
 mod cache_path;
 mod filters;
@@ -226,6 +227,7 @@ const AREAS: &[&[Directive]] = &[
     filters::ROWS,
     llm::ROWS,
     llm_money::ROWS,
+    alerts::ROWS,
 ];
 
 const fn count(areas: &[&[Directive]]) -> usize {

@@ -7,6 +7,7 @@
 pub mod access;
 pub mod acme;
 pub mod acme_dns;
+pub mod alerts;
 pub mod bans;
 pub mod cache_path;
 pub mod ciphers;
