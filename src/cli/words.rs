@@ -110,7 +110,7 @@ pub enum Word {
         #[command(flatten)]
         daemon: Daemon,
     },
-    /// Make a configuration of that of another gateway to language models
+    /// Make a configuration of that of another gateway to models
     Import {
         /// Of which
         #[command(subcommand)]

@@ -113,12 +113,14 @@ pub fn of_file(text: &str) -> Result<Draft, String> {
             continue;
         };
         draft.open(0, "llm_model", &[text("name")]);
-        let mut words = vec![format!("{provider}/{}", text("name"))];
+        let target = format!("{provider}/{}", text("name"));
+        draft.line(1, "target", &[&target]);
         if let Some(most) = model.get("max_context").and_then(Value::as_u64) {
-            words.push(format!("max_context={most}"));
+            draft.note(format!(
+                "model `{}`: `max_context` ({most}): providers refuse calls that are longer",
+                text("name")
+            ));
         }
-        let words: Vec<&str> = words.iter().map(String::as_str).collect();
-        draft.line(1, "target", &words);
         draft.close(0);
         for (member, value) in model {
             if !matches!(&**member, "label" | "name" | "provider" | "max_context") {

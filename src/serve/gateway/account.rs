@@ -24,7 +24,7 @@ use crate::llm::usage::Usage;
 use crate::llm::wire::error::Told;
 use crate::llm::wire::facts::Facts;
 use crate::llm::wire::front::{Operation, credentials};
-use crate::llm::wire::watch::Seen;
+use crate::llm::wire::watch::{Metered, Seen};
 use crate::serve::generation::Generation;
 use crate::unit::clock;
 use crate::unit::money::Money;
@@ -242,11 +242,14 @@ impl Account {
             start: self.start,
             multipliers: &[],
         };
+        let metered = (end.seen.as_deref()).map_or_else(Metered::default, |seen| seen.metered);
         let quote = (end.answered)
             .and_then(|(provider, model)| self.generation.llm_tariff.quote(provider, model));
         let cost = match (end.answered, &quote) {
             // Nobody answered: nothing is owed.
             (None, _) => Some(Money::ZERO),
+            (Some(_), _) if metered == Metered::Free => Some(Money::ZERO),
+            (Some(_), _) if metered == Metered::Unknown => None,
             (Some(_), quote) => (quote.as_ref()).and_then(|quote| quote.prices.cost(&usage, terms)),
         };
         let billed = reported.and_then(|reported| Money::parse(reported.billed()?));
@@ -254,7 +257,10 @@ impl Account {
         call.outcome = end.outcome.to_string();
         let tried = call.attempts.clone();
         if let Some((provider, model)) = end.answered {
-            call.target = format!("{}/{model}", provider.name);
+            call.target = match model {
+                "" => provider.name.to_string(),
+                model => format!("{}/{model}", provider.name),
+            };
             call.tokens = Some(CallTokens {
                 input: usage.total_input(),
                 cached: usage.cache_read,
@@ -290,6 +296,9 @@ fn used(end: &End<'_>, input_tokens: u64) -> (Usage, bool) {
     let (Some(_), Some(seen)) = (end.answered, &end.seen) else {
         return (Usage::default(), false);
     };
+    if seen.metered != Metered::ByTokens {
+        return (seen.reported.usage(), false);
+    }
     let mut usage = seen.reported.usage();
     let mut is_estimated = seen.reported.is_inconsistent();
     if !seen.reported.has_input() {
