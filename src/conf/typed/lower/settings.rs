@@ -279,6 +279,11 @@ impl Maker<'_> {
         );
         let body_timeout = scope.time("client_body_timeout");
         let is_gateway = matches!(handler, Handler::Gateway { .. });
+        let mut cors = cors::cors(scope, cx);
+        if let Some(cors) = cors.as_mut().filter(|_| is_gateway) {
+            let of_gateway = || llm::EXPOSED.as_bytes().into();
+            cors.expose.get_or_insert_with(of_gateway);
+        }
         Settings {
             id,
             prefix_length: match place.kind {
@@ -325,7 +330,7 @@ impl Maker<'_> {
             hsts: tls::hsts(scope, cx),
             expires: expires(scope, cx),
             etag: scope.flag("etag"),
-            cors: cors::cors(scope, cx).map(Arc::new),
+            cors: cors.map(Arc::new),
             filters: filters::filters(scope, cx).map(Arc::new),
             if_modified_since: match scope.text("if_modified_since") {
                 "off" => IfModifiedSince::Off,
