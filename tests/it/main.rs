@@ -23,6 +23,7 @@ mod dashboard;
 mod floors;
 mod gateway;
 mod grpc;
+mod header_edits;
 mod health;
 mod hop_by_hop;
 mod http2;

@@ -15,6 +15,7 @@ mod cache_path;
 mod filters;
 mod foreign;
 mod grpc;
+mod header_edits;
 mod health;
 mod help;
 mod http_core;
@@ -223,6 +224,7 @@ const AREAS: &[&[Directive]] = &[
     cache_path::ROWS,
     proxy_cache::ROWS,
     filters::ROWS,
+    header_edits::ROWS,
     llm::ROWS,
 ];
 
