@@ -73,6 +73,7 @@ struct Control {
     routes: answer::RouteCache,
     certificates: certificates::Watch,
     limits: limits::Meter,
+    bans: bans::Told,
 }
 
 /// Who is connected.
@@ -101,6 +102,7 @@ pub fn attend(desk: &Desk, socket: Option<ControlSocket>) {
         routes: answer::RouteCache::default(),
         certificates: certificates::Watch::default(),
         limits: limits::Meter::default(),
+        bans: bans::Told::default(),
     });
     tokio::spawn(stream::keep_numbers(Arc::clone(&control)));
     tokio::spawn(stream::pass_on_news(Arc::clone(&control)));
