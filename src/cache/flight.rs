@@ -27,7 +27,7 @@ use tokio::time::{Sleep, sleep};
 
 use super::entry::{Entry, Head};
 use super::file::Writer;
-use super::format::{BLOCK, MOST_BODY, MOST_HEAD};
+use super::format::{BLOCK, MOST_HEAD};
 use super::key::{Digest, Key};
 use super::pool::{Lane, Refused};
 use super::zone::Zone;
@@ -126,6 +126,8 @@ struct State {
     phase: Phase,
     /// Of the body, if it is known.
     length: Option<u64>,
+    /// A longer body is not stored: `max_size` would drive it out at once, and much else with it.
+    most: u64,
     /// Whole blocks from `start` on; after the end also the last one.
     window: VecDeque<Bytes>,
     /// Where the window begins.
@@ -169,7 +171,7 @@ struct Output {
 }
 
 impl Flight {
-    pub(super) fn new(key: &Key<'_>, serial: u64) -> Arc<Self> {
+    pub(super) fn new(key: &Key<'_>, serial: u64, most: u64) -> Arc<Self> {
         Arc::new(Self {
             digest: key.digest,
             key: key.text.into(),
@@ -177,6 +179,7 @@ impl Flight {
             state: Mutex::new(State {
                 phase: Phase::Waiting,
                 length: None,
+                most,
                 window: VecDeque::new(),
                 start: 0,
                 tail: BytesMut::new(),
@@ -401,13 +404,20 @@ impl State {
             (false, _, None) => WINDOW_ALONE,
         };
         let mut kept: u64 = self.window.iter().map(|block| block.len() as u64).sum();
-        while kept > window
-            && let Some(block) = self.window.front()
-        {
+        while let Some(block) = self.window.front() {
             let length = block.len() as u64;
             let end = self.start + length;
+            let is_in_file = self.file.is_some() && end <= self.written;
             let is_owed = self.owed.is_some_and(|position| end > position);
-            if end > self.written && (self.is_stored || is_owed) {
+            if !is_in_file && (self.is_stored || is_owed) {
+                return;
+            }
+            // What no file has is kept longer for those who follow.
+            let most = match is_in_file || self.followers == 0 {
+                true => window,
+                false => WINDOW_ALONE,
+            };
+            if kept <= most {
                 return;
             }
             self.window.pop_front();
@@ -427,13 +437,24 @@ impl Fill {
         }
     }
 
+    /// Is a body of this length one to store and to be followed? What is too long for the zone, or for
+    /// those who follow while the disk takes nothing, is better asked for by each on its own: whoever
+    /// falls behind the window could not read on.
+    pub fn may_take(&self, length: Option<u64>) -> bool {
+        match length {
+            Some(length) if length <= WINDOW_ALONE => length <= self.zone.most_body(),
+            Some(length) => length <= self.zone.most_body() && !self.zone.is_aside(),
+            None => !self.zone.is_aside(),
+        }
+    }
+
     /// The answer is one to store: those who follow see it from here on. `length` is that of the
     /// body if it is known; a body of another length is not stored.
     pub fn begin(&mut self, head: Head, length: Option<u64>) {
         let mut state = self.flight.state.lock();
         let is_too_long = head.fields.len() + head.url.len() + self.flight.key.len()
             > MOST_HEAD / 4
-            || length.is_some_and(|length| length > MOST_BODY);
+            || length.is_some_and(|length| length > state.most);
         state.phase = Phase::Filling(Arc::new(head));
         state.length = length;
         if is_too_long || self.zone.is_aside() {
@@ -456,7 +477,7 @@ impl Fill {
                 self.end_block(&mut state);
             }
         }
-        if state.appended > MOST_BODY {
+        if state.appended > state.most {
             self.flight.give_up(&self.zone, &mut state);
         }
         let is_followed = state.followers > 0;

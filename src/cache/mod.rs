@@ -21,6 +21,7 @@
 //! | [`control`], [`structured`] | what an answer or a request says about caching |
 //! | [`freshness`] | is an answer stored, and for how long is it fresh |
 //! | [`reuse`], [`vary`] | may what is stored answer a request |
+//! | [`suffix`] | does an answer keep what its path promises |
 //! | [`status`] | what a cache did, for those who ask |
 //!
 //! Invariants: finding never waits for a disk; two keys with the same digest never answer for each
@@ -45,6 +46,7 @@ pub mod purge;
 pub mod reuse;
 pub mod status;
 pub mod structured;
+pub mod suffix;
 pub mod vary;
 pub mod zone;
 

@@ -620,6 +620,40 @@ fn a_client_that_reads_all_waits_for_a_slow_disk_before_the_entry_is_lost_but_no
 }
 
 #[test]
+fn what_is_longer_than_the_zone_may_be_is_not_stored_and_drives_nothing_out() {
+    let directory = directory();
+    let mut small = conf(directory.path());
+    small.max_size = Some(1 << 20);
+    let zone = started(small);
+    store(&zone, "/kept", head(200), b"kept").expect("stored");
+    let long = body(12, 3 << 20);
+    // Whether its length is known before or not, those who follow have all of it.
+    for length in [Some(long.len() as u64), None] {
+        let Begin::Fill(mut fill) = zone.begin_fill(&Key::new(b"/")) else {
+            panic!("nobody fills");
+        };
+        let Begin::Follow(mut follower) = zone.begin_fill(&Key::new(b"/")) else {
+            panic!("somebody fills");
+        };
+        assert_eq!(fill.may_take(length), length.is_none());
+        fill.begin(head(200), length);
+        assert_eq!(fill.is_stored(), length.is_none());
+        fill.append(&long);
+        assert!(!fill.is_stored());
+        assert!(fill.commit().is_none());
+        let mut read = Vec::new();
+        while let Some(piece) = run(follower.next()).expect("nothing is lost") {
+            read.extend_from_slice(&piece);
+        }
+        assert!(read == long);
+    }
+    settle(&zone);
+    assert!(find(&zone, "/kept").is_some());
+    assert_eq!(zone.figures.evicted.load(Ordering::Relaxed), 0);
+    assert_eq!(zone.extent().entries, 1);
+}
+
+#[test]
 fn eighty_thousand_entries_are_found_in_a_zone_of_ten_megabytes() {
     let directory = directory();
     let mut conf = conf(directory.path());

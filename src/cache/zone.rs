@@ -18,7 +18,7 @@ use tokio::time::{Sleep, sleep};
 use super::entry::{Entry, Head};
 use super::file::{self, EntryFile, FileError};
 use super::flight::{Fill, Flight, Follower, PAUSE};
-use super::format::{BLOCK, blocks};
+use super::format::{BLOCK, MOST_BODY, blocks};
 use super::index::{MOST_VARIANTS, Shard};
 use super::keeper::Bell;
 use super::key::{Digest, Key};
@@ -62,6 +62,7 @@ pub struct Zone {
     parts: Box<[Mutex<Part>]>,
     capacity: u64,
     most_in_memory: AtomicU64,
+    most_body: AtomicU64,
     serial: AtomicU64,
     /// Files, and what they take.
     pub(super) count: AtomicU64,
@@ -252,6 +253,7 @@ impl Zone {
             parts: (0..PARTS).map(|_| part()).collect(),
             capacity: conf.capacity(),
             most_in_memory: AtomicU64::new(most_in_memory(&conf)),
+            most_body: AtomicU64::new(most_body(&conf)),
             // In microseconds, so that it is never behind what an earlier process has given out.
             serial: AtomicU64::new(clock::unix().as_micros() as u64),
             count: AtomicU64::new(0),
@@ -303,6 +305,7 @@ impl Zone {
     /// Keeps to other limits from now on.
     pub fn become_like(&self, conf: &Arc<CachePath>) {
         let before = std::mem::replace(&mut *self.conf.lock(), Arc::clone(conf));
+        self.most_body.store(most_body(conf), Ordering::Relaxed);
         if before.memory != conf.memory {
             (self.most_in_memory).store(most_in_memory(conf), Ordering::Relaxed);
             let memory = memory_of_part(conf);
@@ -412,7 +415,7 @@ impl Zone {
                 false => Begin::Fill(self.fill_alone(key)),
             };
         }
-        let flight = Flight::new(key, self.next_serial());
+        let flight = Flight::new(key, self.next_serial(), self.most_body());
         part.flights.insert(key.digest, Arc::clone(&flight));
         drop(part);
         Begin::Fill(Fill::new(Arc::clone(self), flight))
@@ -420,7 +423,7 @@ impl Zone {
 
     /// Fills the key beside whoever else does (without `proxy_cache_lock`, or after its time).
     pub fn fill_alone(self: &Arc<Self>, key: &Key<'_>) -> Fill {
-        let flight = Flight::new(key, self.next_serial());
+        let flight = Flight::new(key, self.next_serial(), self.most_body());
         Fill::new(Arc::clone(self), flight)
     }
 
@@ -602,6 +605,11 @@ impl Zone {
     /// No longer body is kept in memory.
     pub(super) fn most_in_memory(&self) -> u64 {
         self.most_in_memory.load(Ordering::Relaxed)
+    }
+
+    /// No longer body is stored.
+    pub(super) fn most_body(&self) -> u64 {
+        self.most_body.load(Ordering::Relaxed)
     }
 
     /// Is nothing stored, because the disk failed?
@@ -1244,6 +1252,11 @@ fn memory_of_part(conf: &CachePath) -> usize {
 /// No longer body is kept in memory: a few must fit.
 fn most_in_memory(conf: &CachePath) -> u64 {
     (conf.memory / PARTS as u64 / 4).min(MOST_IN_MEMORY)
+}
+
+/// No longer body is stored: it would not be kept.
+fn most_body(conf: &CachePath) -> u64 {
+    conf.max_size.map_or(MOST_BODY, |most| most.min(MOST_BODY))
 }
 
 /// In seconds since 1970.

@@ -200,6 +200,7 @@ fn lines(picture: &Picture, rows: usize, paint: Paint, zone: &TimeZone) -> Vec<S
         ("P50", Side::Right),
         ("P99", Side::Right),
         ("5XX", Side::Right),
+        ("HIT", Side::Right),
         ("TOTAL", Side::Right),
         ("TARGET", Side::Left),
     ]);
@@ -212,6 +213,7 @@ fn lines(picture: &Picture, rows: usize, paint: Paint, zone: &TimeZone) -> Vec<S
             micros(numbers.traffic.p50),
             micros(numbers.traffic.p99),
             failed(&numbers.traffic),
+            part(numbers.traffic.cached, numbers.traffic.looked_up),
             count(numbers.total),
             route.map(|it| it.target.clone()).unwrap_or_default(),
         ]);
@@ -290,6 +292,8 @@ mod tests {
                 statuses: [0, 9, 0, 0, 1],
                 p50: 1_000,
                 p99: 2_000,
+                looked_up: if route == 2 { 8 } else { 0 },
+                cached: if route == 2 { 7 } else { 0 },
                 ..Traffic::default()
             },
             ..RouteTraffic::default()
@@ -336,9 +340,9 @@ mod tests {
             "\
 openclaw 22:13:20  0 req/s  5xx –  p50 0 ms  p99 0 ms  in flight 0  connections 0  rev 3
 
-SERVER  LOCATION  REQ/S   P50   P99    5XX  TOTAL  TARGET
-a.org   /api/        40  1 ms  2 ms  10.0%      5  http://app
-a.org   /           2.0  1 ms  2 ms  10.0%      5  http://app
+SERVER  LOCATION  REQ/S   P50   P99    5XX    HIT  TOTAL  TARGET
+a.org   /api/        40  1 ms  2 ms  10.0%  87.5%      5  http://app
+a.org   /           2.0  1 ms  2 ms  10.0%      –      5  http://app
 1 more routes had requests
 
 UPSTREAM  PEER         STATE     REQ/S   P99  ACTIVE  FAILED

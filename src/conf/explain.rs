@@ -47,7 +47,8 @@ impl Code {
 
     /// Is it told by `openclaw lint` only?
     pub fn is_of_lint(self) -> bool {
-        (290..310).any(|number| self.0.strip_prefix("OC-W") == Some(&number.to_string()))
+        ((290..310).chain(367..369))
+            .any(|number| self.0.strip_prefix("OC-W") == Some(&number.to_string()))
     }
 
     /// What is known about it.
@@ -798,6 +799,16 @@ codes! {
          for whoever asks; the files follow at the pace of `manager_files` and its like.",
         "http { proxy_cache_path /var/cache/openclaw/one keys_zone=one:10m use_temp_path=on; }",
         "http { proxy_cache_path /var/cache/openclaw/one keys_zone=one:10m; }"
+    }
+    "W367" PAGES_CACHED_AS_FILES "pages that a cache takes for files" {
+        "Somebody is sent to `/account/x.css`: the origin answers with their account, and a cache that goes by the end of the path stores it for all. What was asked for with a cookie and is a page where the path ends like a file is not stored, unless `proxy_cache_check_type off` says otherwise.",
+        "http { proxy_cache_path /var/cache/openclaw/one keys_zone=one:10m; server { location ~ \\.(css|js)$ { proxy_cache one; proxy_cache_check_type off; proxy_pass http://127.0.0.1:9; } } }",
+        "http { proxy_cache_path /var/cache/openclaw/one keys_zone=one:10m; server { location ~ \\.(css|js)$ { proxy_cache one; proxy_pass http://127.0.0.1:9; } } }"
+    }
+    "W368" PATHS_SHARE_CACHE "paths that share what is cached" {
+        "`$uri` is the path after `%2f`, `%3b` and `..` were resolved. A `proxy_pass` without a path sends it on as the client wrote it, so that an origin may see another page in `/a%2f..%2fb` than in `/b`, while both have one key: whoever comes first chooses what all get.",
+        "http { proxy_cache_path /var/cache/openclaw/one keys_zone=one:10m; server { location / { proxy_cache one; proxy_cache_key $host$uri$is_args$args; proxy_pass http://127.0.0.1:9; } } }",
+        "http { proxy_cache_path /var/cache/openclaw/one keys_zone=one:10m; server { location / { proxy_cache one; proxy_cache_key $host$request_uri; proxy_pass http://127.0.0.1:9; } } }"
     }
 
     // Who may pass.

@@ -98,6 +98,7 @@ fn below<'a>(
         if &*node.name.text == "location" {
             location(node, &inner, found);
             place(&inner, Some(node), found);
+            cached_place(node, &inner, found);
         }
         each(&inner);
         below(node, &inner, found, each);
@@ -669,6 +670,59 @@ fn has_open_dot(pattern: &str) -> bool {
     false
 }
 
+/// What a client may make of the path of something that is cached.
+fn cached_place(location: &Node, scope: &Scope<'_>, found: &mut Vec<Diagnostic>) {
+    let cache = scope.nearest("proxy_cache");
+    let Some(target) = scope.own("proxy_pass").first() else {
+        return;
+    };
+    if cache.is_none_or(|line| (line.arguments.first()).is_none_or(|word| &*word.text == "off")) {
+        return;
+    }
+    let pattern = match location.arguments.as_slice() {
+        [how, pattern] if matches!(&*how.text, "~" | "~*") => Some(&*pattern.text),
+        [pattern] => pattern.text.strip_prefix('~'),
+        _ => None,
+    };
+    if let Some(line) = scope.nearest("proxy_cache_check_type")
+        && scope.text("proxy_cache_check_type") == "off"
+        && pattern.is_some_and(|pattern| pattern.contains("\\.") || pattern.contains("[.]"))
+    {
+        found.push(
+            Diagnostic::warning(
+                Code::PAGES_CACHED_AS_FILES,
+                line.name.span,
+                "a page of one client is stored for all if its path only ends like a file",
+            )
+            .label(location.name.span, "these are told by the end of the path")
+            .hint("leave `proxy_cache_check_type` on"),
+        );
+    }
+    let passes_path = target.arguments.first().is_some_and(|url| {
+        let rest = url.text.split_once("://").map(|(_, rest)| rest);
+        rest.is_some_and(|rest| !rest.starts_with("unix:") && !rest.contains(['/', '$']))
+    });
+    let is_rewritten = !scope.own("rewrite").is_empty();
+    if let Some(key) = (scope.nearest("proxy_cache_key")).and_then(|line| line.arguments.first())
+        && let Some(variable) = uses(&key.text, &["$uri", "$document_uri"])
+        && uses(&key.text, &["$request_uri", "$request"]).is_none()
+        && passes_path
+        && !is_rewritten
+    {
+        found.push(
+            Diagnostic::warning(
+                Code::PATHS_SHARE_CACHE,
+                key.span,
+                format!(
+                    "`{variable}` is the path after it was decoded, the peer gets it as the client wrote it"
+                ),
+            )
+            .label(target.name.span, "two paths for the peer may be one for the cache")
+            .hint("make the key of `$request_uri`, which has the query in it"),
+        );
+    }
+}
+
 /// Who uses which zone of a cache, with which key.
 #[derive(Default)]
 struct Caches {
@@ -769,7 +823,7 @@ mod tests {
             assert_eq!(told(row.right), [] as [&str; 0], "{name}");
             count += 1;
         }
-        assert_eq!(count, 19, "and one that text alone cannot show");
+        assert_eq!(count, 21, "and one that text alone cannot show");
     }
 
     #[test]
@@ -787,6 +841,8 @@ mod tests {
             "http { server { location /x { return 302 https://a/$uri_of_mine; } } }",
             "http { proxy_cache_key $request_uri; server { server_name a; proxy_cache z; location / { } } }",
             "http { gzip on; gzip_vary on; server { location / { gzip_vary on; } } }",
+            "http { server { proxy_cache z; proxy_cache_key $host$uri; location / { proxy_pass http://b/; } location /a { proxy_cache off; proxy_pass http://b; } } }",
+            "http { server { proxy_cache z; proxy_cache_check_type off; location /a { proxy_pass http://b; } } }",
             "http { server { location / { sub_filter a b; proxy_set_header Accept-Encoding identity; proxy_pass http://b; } } }",
             "http { server { location / { sub_filter a b; gunzip on; proxy_pass http://b; } location /x { sub_filter a b; } } }",
             "http { server { auth_basic a; proxy_set_header X-User $remote_user; location / { proxy_pass http://b; } } }",

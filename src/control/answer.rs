@@ -20,8 +20,8 @@ use serde::de::DeserializeOwned;
 use tokio::sync::mpsc;
 
 use super::{
-    Control, Visitor, bans, cache, certificates, explain, import, keys, limits, numbers, preflight,
-    revisions, routes,
+    Control, Visitor, bans, cache, certificates, explain, import, keys, limits, llm, numbers,
+    preflight, revisions, routes,
 };
 use crate::conf::typed::listen::Address;
 use crate::conf::typed::location::MetricsFormat;
@@ -173,7 +173,7 @@ async fn tell(control: &Control, visitor: &Visitor, request: Request<Incoming>) 
     let desk = &control.desk;
     match (method.as_str(), path.as_slice()) {
         ("GET", ["v1", "status"]) => json(&status(control).await),
-        ("GET", ["v1", "summary"]) => json(&numbers::summary(control, true, true)),
+        ("GET", ["v1", "summary"]) => json(&numbers::summary(control, true, true, true)),
         ("GET", ["v1", "history"]) => {
             const HOUR: u64 = 3600;
             const DAY: u64 = 24 * HOUR;
@@ -209,6 +209,11 @@ async fn tell(control: &Control, visitor: &Visitor, request: Request<Incoming>) 
             let (from, to) = (query.text("from"), query.text("to"));
             json(&keys::spend(control, query.text("by").unwrap_or("key"), from, to).await?)
         }
+        ("GET", ["v1", "llm", "calls"]) => {
+            let (limit, before) = (query.number("limit")?, query.number("before")?);
+            json(&llm::calls(control, limit, before, query.text("key")).await?)
+        }
+        ("GET", ["v1", "llm", "calls", id]) => json(&llm::call(control, number(id)?).await?),
         ("GET", ["v1", "limits"]) => json(&limits::list(control)),
         ("GET", ["v1", "events"]) => {
             let limit = query.number("limit")?.unwrap_or(100) as usize;

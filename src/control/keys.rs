@@ -93,10 +93,37 @@ pub async fn list(control: &Control) -> Result<KeyList, Refusal> {
     opened(control)?;
     let now = Moment::now();
     let keys = books().keys();
+    let known: Vec<(u64, Option<u64>)> = (keys.all().iter())
+        .map(|key| (key.row.id, rotated(key, now)))
+        .collect();
+    // Of keys that are being rotated, who has moved.
+    let uses = revisions::read(control, move |reader| {
+        let uses = known.into_iter().map(|(id, since)| {
+            let uses = since.map(|since| reader.secret_uses(id, since));
+            Ok((reader.last_use(id)?, uses.transpose()?.unwrap_or_default()))
+        });
+        uses.collect::<Result<Vec<_>, StoreError>>()
+    })
+    .await?;
+    let keys = keys.all().iter().zip(uses);
     Ok(KeyList {
-        keys: keys.all().iter().map(|key| told(key, &[], now)).collect(),
+        keys: keys
+            .map(|(key, (last, uses))| KeyState {
+                last_used: last.map_or(0, millis),
+                ..told(key, &uses, now)
+            })
+            .collect(),
         unusable: UNUSABLE.lock().clone(),
     })
+}
+
+/// Since when it is looked who uses the secrets of a key of which more than one can be used.
+fn rotated(key: &Key, now: Moment) -> Option<u64> {
+    let usable = key.secrets.iter().filter(|secret| {
+        secret.revoked.is_none() && secret.expires.is_none_or(|expires| expires > now.unix)
+    });
+    let created = || key.secrets.iter().map(|secret| secret.created).min();
+    (usable.count() > 1).then(created).flatten()
 }
 
 /// A key, with who uses its secrets.
@@ -107,8 +134,14 @@ pub async fn show(control: &Control, name: &str) -> Result<KeyState, Refusal> {
     // The oldest of those that still count, or the first.
     let since = key.secrets.iter().map(|secret| secret.created).min();
     let since = since.unwrap_or_default();
-    let uses = revisions::read(control, move |reader| reader.secret_uses(id, since)).await?;
-    Ok(told(&key, &uses, Moment::now()))
+    let (uses, last) = revisions::read(control, move |reader| {
+        Ok((reader.secret_uses(id, since)?, reader.last_use(id)?))
+    })
+    .await?;
+    Ok(KeyState {
+        last_used: last.map_or(0, millis),
+        ..told(&key, &uses, Moment::now())
+    })
 }
 
 /// What an action is called in the audit.
@@ -332,8 +365,7 @@ pub async fn spend(
     let to = to.map_or(Ok(today), day)?;
     let from = from.map_or(Ok(to - DAYS + 1), day)?;
     // What has ended is told, also if it is only just on its way to the disk.
-    let flushed = control.desk.store.flush().outcome().await;
-    flushed.map_err(|error| failed(&error))?;
+    flush(control).await?;
     let number = |day: i64| u64::try_from(day).unwrap_or(0);
     let (first, end) = (number(from), number(to.saturating_add(1)));
     let sums = revisions::read(control, move |reader| reader.spend(kind, first, end)).await?;
@@ -440,11 +472,19 @@ fn told(key: &Key, uses: &[SecretUse], now: Moment) -> KeyState {
         zone: row.zone.clone(),
         budgets: budgets.collect(),
         running: standing.running,
+        last_used: 0,
         secrets: secrets.collect(),
     }
 }
 
-fn named(name: &str) -> Result<Arc<Key>, Refusal> {
+/// Waits until what has ended is on the disk.
+pub async fn flush(control: &Control) -> Result<(), Refusal> {
+    let flushed = control.desk.store.flush().outcome().await;
+    flushed.map_err(|error| failed(&error))
+}
+
+/// A key by its name.
+pub fn named(name: &str) -> Result<Arc<Key>, Refusal> {
     let keys = books().keys();
     let found = keys.named(name).map(Arc::clone);
     found.ok_or_else(|| Refusal {
@@ -457,7 +497,7 @@ fn named(name: &str) -> Result<Arc<Key>, Refusal> {
 }
 
 /// Are the books open?
-fn opened(control: &Control) -> Result<(), Refusal> {
+pub fn opened(control: &Control) -> Result<(), Refusal> {
     if books().are_open() {
         return Ok(());
     }

@@ -18,6 +18,7 @@ pub mod firewall;
 mod import;
 mod keys;
 mod limits;
+mod llm;
 mod numbers;
 mod preflight;
 mod revisions;
@@ -74,6 +75,7 @@ struct Control {
     certificates: certificates::Watch,
     limits: limits::Meter,
     bans: bans::Told,
+    llm: llm::Meter,
 }
 
 /// Who is connected.
@@ -103,6 +105,7 @@ pub fn attend(desk: &Desk, socket: Option<ControlSocket>) {
         certificates: certificates::Watch::default(),
         limits: limits::Meter::default(),
         bans: bans::Told::default(),
+        llm: llm::Meter::default(),
     });
     tokio::spawn(stream::keep_numbers(Arc::clone(&control)));
     tokio::spawn(stream::pass_on_news(Arc::clone(&control)));

@@ -6,7 +6,7 @@ use std::time::SystemTime;
 use parking_lot::Mutex;
 
 use super::answer::millis;
-use super::{Control, bans, certificates, limits, revisions};
+use super::{Control, bans, certificates, limits, llm, revisions};
 use crate::metrics::live::RequestSummary;
 use crate::metrics::registry;
 use crate::metrics::traffic::{PeerId, RouteId, RouteKey, ledger};
@@ -73,6 +73,7 @@ pub fn tick(control: &Control) {
     watch_peers(control);
     certificates::watch(control);
     bans::tell(control);
+    llm::tick(control);
 }
 
 /// Of the answers of a group in ten seconds, so many in a hundred being 5xx is a trouble; it is over
@@ -356,7 +357,7 @@ pub fn changed(control: &Control, in_force: &InForce) {
 }
 
 /// What happens now.
-pub fn summary(control: &Control, routes: bool, peers: bool) -> Summary {
+pub fn summary(control: &Control, routes: bool, peers: bool, calls: bool) -> Summary {
     let in_force = control.desk.in_force();
     let state = control.conf_state.of(control, &in_force);
     let certificate_states = certificates::states(control);
@@ -406,6 +407,11 @@ pub fn summary(control: &Control, routes: bool, peers: bool) -> Summary {
         },
         peer_states: known.states,
         limits,
+        spent_today: llm::spent_today(control),
+        llm: match calls {
+            true => llm::now(control),
+            false => None,
+        },
         panics: counted.panics,
         failed_logins: counted.failed_logins,
         troubles: known.troubles.clone(),
@@ -540,6 +546,8 @@ pub fn keep_minute(control: &Control) {
         p50_us: passed.p50,
         p99_us: passed.p99,
         max_us: passed.max,
+        looked_up: passed.looked_up,
+        cached: passed.cached,
     };
     let keep = |series: Series, numbers: Rolled| {
         // The store counts what it has to drop.
@@ -618,8 +626,8 @@ pub async fn long_history(
             p50: numbers.p50_us,
             p99: numbers.p99_us,
             sent: numbers.sent as f64 / step as f64,
-            // What came of the cache is not kept beyond the process.
-            ..Point::default()
+            looked_up: numbers.looked_up as f64 / step as f64,
+            cached: numbers.cached as f64 / step as f64,
         };
     }
     Ok(History {

@@ -137,14 +137,18 @@ impl Hub {
     }
 
     fn tell_summary(&self, control: &Control) {
-        let mut made: HashMap<(bool, bool), Bytes> = HashMap::new();
+        let mut made: HashMap<(bool, bool, bool), Bytes> = HashMap::new();
         for stream in self.state.lock().open.values() {
             if !stream.wants(Topic::Summary) {
                 continue;
             }
-            let kind = (stream.wants(Topic::Routes), stream.wants(Topic::Peers));
+            let kind = (
+                stream.wants(Topic::Routes),
+                stream.wants(Topic::Peers),
+                stream.wants(Topic::Llm),
+            );
             let bytes = made.entry(kind).or_insert_with(|| {
-                let summary = numbers::summary(control, kind.0, kind.1);
+                let summary = numbers::summary(control, kind.0, kind.1, kind.2);
                 line(&Event::Summary(Box::new(summary)))
             });
             let _ = stream.lines.try_send(bytes.clone());

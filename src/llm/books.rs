@@ -56,8 +56,12 @@ use smallvec::SmallVec;
 use super::account::{Account, Accounts, Demand, Hold, Limits, Moment};
 use super::key::{Caller, Key, KeyError, Keys};
 use super::refusal::{Refusal, Scope};
+use super::running::{Begun, Running, RunningCall};
 use super::usage::Usage;
-use crate::store::{Interrupted, OpenCall, Reader, Settlement, State, Store, StoreError, Tokens};
+use crate::store::calls::DAY;
+use crate::store::{
+    Interrupted, OpenCall, Reader, Settlement, SpendBy, State, Store, StoreError, Tokens,
+};
 use crate::unit::money::Money;
 
 /// How long a store may take to open before the books try again.
@@ -81,6 +85,7 @@ pub struct Books {
     /// Accounts of groups, gateways and models that have limits.
     shared: RwLock<Shared>,
     store: OnceLock<Store>,
+    running: Arc<Running>,
     is_open: AtomicBool,
     /// The number of the last call.
     last: AtomicU64,
@@ -172,6 +177,10 @@ impl Books {
         };
         self.last.fetch_max(first, Ordering::Relaxed);
         let unusable = self.read(&reader, now)?;
+        let today = now.unix / DAY;
+        let spent = reader.spend(SpendBy::Day, today, today + 1)?;
+        let spent = spent.values().map(|sums| sums.charged).sum();
+        self.running.add(today, spent);
         let _ = self.store.set(store.clone());
         self.is_open.store(true, Ordering::Release);
         Ok(Opened {
@@ -255,6 +264,11 @@ impl Books {
         self.store.get()
     }
 
+    /// The calls under way.
+    pub fn running(&self) -> &Running {
+        &self.running
+    }
+
     /// Says which groups, gateways and models have limits. What those have used that had limits
     /// before stays used.
     pub fn set_limits(&self, limits: Vec<(Scope, Box<str>, Limits)>, now: Moment) {
@@ -302,9 +316,20 @@ impl Books {
             tokens: beginning.tokens,
         };
         let hold = Hold::take(self.accounts(key, beginning), demand, now)?;
+        let open = Arc::new(self.open_call(caller, beginning, now));
+        let running = self.running.begin(Begun {
+            id: open.id,
+            key: key.map_or("", |key| &key.row.name),
+            gateway: &open.gateway,
+            user: &open.user,
+            asked: &open.asked,
+            held: open.reserved,
+        });
         Ok(LiveCall {
             store: store.clone(),
-            open: Arc::new(self.open_call(caller, beginning, now)),
+            running,
+            all_running: Arc::clone(&self.running),
+            open,
             hold: Some(hold),
             is_priced: beginning.cost.is_some(),
             is_in_ledger: false,
@@ -339,6 +364,7 @@ impl Books {
         };
         let open = self.open_call(Some(caller), &beginning, now);
         store.settle_call(Arc::new(open), end);
+        self.running.note_end();
     }
 
     fn accounts(&self, key: Option<&Arc<Key>>, beginning: &Beginning<'_>) -> Accounts {
@@ -392,6 +418,8 @@ impl Books {
 pub struct LiveCall {
     store: Store,
     open: Arc<OpenCall>,
+    running: Arc<RunningCall>,
+    all_running: Arc<Running>,
     hold: Option<Hold>,
     is_priced: bool,
     is_in_ledger: bool,
@@ -414,6 +442,12 @@ impl LiveCall {
     #[must_use]
     pub fn hold(&self) -> Option<&Hold> {
         self.hold.as_ref()
+    }
+
+    /// The call as people see it while it is under way.
+    #[must_use]
+    pub fn running(&self) -> &RunningCall {
+        &self.running
     }
 
     /// Writes the open row and waits until it is committed. Only then may the call leave.
@@ -494,6 +528,9 @@ impl LiveCall {
             0 if self.used.is_none() => hold.cancel(now),
             _ => hold.settle(used, now),
         }
+        let (input, output) = (end.tokens.total_input(), end.tokens.total_output());
+        self.all_running
+            .end(&self.running, input, output, end.charged());
         if self.is_in_ledger {
             self.store.settle_call(Arc::clone(&self.open), end);
         }

@@ -1,8 +1,8 @@
 //! The gateway to language models: one address and one key for every provider.
 //!
 //! Owns what a call means: in which words it is said ([`wire`]), who answers for a model ([`models`]),
-//! what a call used ([`usage`]), what it costs ([`price`]), who pays ([`key`], [`account`]) and that
-//! nothing of it is lost ([`books`]). Does not know the phases of a request; it neither reads nor writes
+//! what a call used ([`usage`]), what it costs ([`price`]), who pays ([`key`], [`account`]), that
+//! nothing of it is lost ([`books`]) and what of it is under way ([`running`]). Does not know the phases of a request; it neither reads nor writes
 //! a socket.
 
 pub mod account;
@@ -13,5 +13,6 @@ pub mod limit;
 pub mod models;
 pub mod price;
 pub mod refusal;
+pub mod running;
 pub mod usage;
 pub mod wire;

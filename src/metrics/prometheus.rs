@@ -32,6 +32,8 @@
 //! | `openclaw_sent_bytes_total` | counter | server, listen, location | to clients, heads and bodies |
 //! | `openclaw_request_duration_seconds` | histogram | server, listen, location | from a request's first byte to its end |
 //! | `openclaw_request_upstream_seconds_total` | counter | server, listen, location | of this, what passed with peers |
+//! | `openclaw_request_cache_lookups_total` | counter | server, listen, location | for which a cache was looked into; only of routes that have one |
+//! | `openclaw_request_cache_hits_total` | counter | server, listen, location | of these, those whose answer was the cache's |
 //! | `openclaw_upstream_attempts_total` | counter | upstream, peer, class | tries at a peer |
 //! | `openclaw_upstream_failures_total` | counter | upstream, peer | what `max_fails` counts |
 //! | `openclaw_upstream_received_bytes_total` | counter | upstream, peer | from a peer |
@@ -304,6 +306,8 @@ struct Route {
     #[serde(flatten)]
     traffic: Traffic,
     upstream_seconds: f64,
+    cache_lookups: u64,
+    cache_hits: u64,
 }
 
 #[derive(Serialize)]
@@ -392,6 +396,8 @@ impl Numbers {
                 listen,
                 location,
                 upstream_seconds: totals.upstream_time as f64 / 1e9,
+                cache_lookups: totals.looked_up,
+                cache_hits: totals.cached,
                 traffic: Traffic::new(totals),
             })
         });
@@ -792,6 +798,25 @@ impl Numbers {
         for route in &self.routes {
             out.sample("", &labels(route), route.upstream_seconds);
         }
+        type Value = fn(&Route) -> u64;
+        let of_cache: [(&str, &str, Value); 2] = [
+            (
+                "request_cache_lookups_total",
+                "requests for which a cache was looked into",
+                |route| route.cache_lookups,
+            ),
+            (
+                "request_cache_hits_total",
+                "requests whose answer was the cache's",
+                |route| route.cache_hits,
+            ),
+        ];
+        for (name, help, value) in of_cache {
+            out.family(name, "counter", help);
+            for route in self.routes.iter().filter(|route| route.cache_lookups > 0) {
+                out.sample("", &labels(route), value(route));
+            }
+        }
     }
 
     fn write_peers(&self, out: &mut Exposition) {
@@ -1037,8 +1062,17 @@ mod tests {
     fn numbers(listed: &[Listed]) -> Numbers {
         let ledger: &'static Ledger = Box::leak(Box::default());
         let writer = ledger.writer();
-        for (status, milliseconds) in [(200, 1), (200, 3), (502, 6), (0, 60_000)] {
-            writer.count_request(RouteId::OTHER, &ended(status, milliseconds));
+        for (status, milliseconds, was_cached) in [
+            (200, 1, Some(true)),
+            (200, 3, Some(true)),
+            (502, 6, Some(false)),
+            (0, 60_000, None),
+        ] {
+            let request = Ended {
+                was_cached,
+                ..ended(status, milliseconds)
+            };
+            writer.count_request(RouteId::OTHER, &request);
             writer.count_attempt(PeerId::OTHER, &ended(status, milliseconds));
         }
         Numbers::collect(ledger, listed, Moment::default())
@@ -1073,6 +1107,8 @@ mod tests {
             format!("openclaw_request_duration_seconds_sum{{{of}}} 60.01"),
             format!("openclaw_request_duration_seconds_count{{{of}}} 4"),
             format!("openclaw_request_upstream_seconds_total{{{of}}} 30.005"),
+            format!("openclaw_request_cache_lookups_total{{{of}}} 3"),
+            format!("openclaw_request_cache_hits_total{{{of}}} 2"),
             r#"openclaw_upstream_attempts_total{upstream="other",peer="other",class="5xx"} 1"#
                 .to_owned(),
         ] {

@@ -59,6 +59,10 @@ pub struct Counters {
     pub brotli: Compressed,
     /// The same of zstd.
     pub zstd: Compressed,
+    /// Tokens that calls of language models brought in.
+    pub model_input: Counter,
+    /// Tokens that came out of them, counted while they come.
+    pub model_output: Counter,
     /// Panics caught.
     pub panics: Counter,
 }

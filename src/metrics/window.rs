@@ -202,6 +202,10 @@ pub struct Passed {
     pub p99: u64,
     /// As above.
     pub max: u64,
+    /// Those for which a cache was looked into.
+    pub looked_up: u64,
+    /// Of these, those whose answer was there.
+    pub cached: u64,
 }
 
 /// Works out what happens from what was counted.
@@ -522,6 +526,8 @@ impl Passage {
             sent,
             time,
             longest,
+            looked_up,
+            cached,
             ..
         } = self.figures;
         let [p50, p99] = self.percentiles([0.5, 0.99]);
@@ -534,6 +540,8 @@ impl Passage {
             p50,
             p99,
             max: longest / 1000,
+            looked_up,
+            cached,
         }
     }
 

@@ -60,6 +60,8 @@ pub struct KeyState {
     pub budgets: Vec<KeyBudget>,
     /// Calls that are under way.
     pub running: u64,
+    /// When it was last used; 0 for never.
+    pub last_used: Millis,
     /// Its secrets, oldest first.
     pub secrets: Vec<KeySecret>,
 }

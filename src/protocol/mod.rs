@@ -37,6 +37,8 @@
 //! | `GET /v1/keys/NAME` | | [`KeyState`], with who uses its secrets |
 //! | `POST /v1/keys` | [`KeyChange`] | [`KeyChanged`] |
 //! | `GET /v1/spend?by=WORD[&from=DAY][&to=DAY]` | | [`SpendReport`] |
+//! | `GET /v1/llm/calls?limit=N[&before=ID][&key=NAME]` | | [`ModelCalls`] |
+//! | `GET /v1/llm/calls/ID` | | [`ModelCall`] |
 //! | `GET /v1/certificates` | | [`Certificates`] |
 //! | `POST /v1/certificates/renew` | [`CertificateName`] | [`Done`] |
 //! | `POST /v1/certificates/why` | [`CertificateName`] | [`Preflight`] |
@@ -65,6 +67,7 @@
 mod cache;
 pub mod client;
 mod keys;
+mod llm;
 
 pub use cache::{
     CacheEntries, CacheEntry, CacheKey, CacheName, CachePurge, CachePurged, CacheResults,
@@ -75,6 +78,8 @@ pub use keys::{
     BudgetSetting, KeyAction, KeyBudget, KeyChange, KeyChanged, KeyList, KeySecret, KeySettings,
     KeyState, KeyUse, SecretText, SpendReport, SpendRow,
 };
+
+pub use llm::{CallTokens, LlmNow, ModelCall, ModelCalls, ProviderNow, RunningCall};
 
 use std::time::Duration;
 
@@ -221,6 +226,12 @@ pub struct Summary {
     pub troubles: Vec<String>,
     /// Groups with a circuit or a queue; only with the topic `peers`.
     pub groups: Vec<Group>,
+    /// What calls of language models cost since midnight in UTC, in dollars; `None` without a provider.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub spent_today: Option<String>,
+    /// What the gateway to language models does; only with the topic `llm`, and a provider.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub llm: Option<Box<LlmNow>>,
 }
 
 /// Requests over a time.
@@ -1446,6 +1457,8 @@ pub enum Topic {
     Routes,
     /// [`Summary::peers`] in it.
     Peers,
+    /// [`Summary::llm`] in it.
+    Llm,
     /// [`Event::Requests`]
     Requests,
     /// [`Event::Occurred`]
@@ -1454,10 +1467,11 @@ pub enum Topic {
 
 impl Topic {
     /// All of them.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::Summary,
         Self::Routes,
         Self::Peers,
+        Self::Llm,
         Self::Requests,
         Self::Events,
     ];
@@ -1468,6 +1482,7 @@ impl Topic {
             Self::Summary => "summary",
             Self::Routes => "routes",
             Self::Peers => "peers",
+            Self::Llm => "llm",
             Self::Requests => "requests",
             Self::Events => "events",
         }

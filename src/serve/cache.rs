@@ -34,6 +34,7 @@ use crate::cache::key::{Digest, Key};
 use crate::cache::purge::Target;
 use crate::cache::reuse::{self, Standing};
 use crate::cache::status::{self, Forwarded, Told};
+use crate::cache::suffix;
 use crate::cache::vary;
 use crate::cache::zone::{Begin, Found, Reader, Zone};
 use crate::conf::template::Template;
@@ -1004,6 +1005,27 @@ fn received(exchange: &Exchange, is_personal: bool) -> Answer<'_> {
     }
 }
 
+/// Does what a cookie may have made personal pass for a file that is the same for all? An origin that
+/// varies by cookies tells them apart itself.
+fn is_disguised(exchange: &Exchange, plan: &Plan) -> bool {
+    let head = &exchange.upstream_head;
+    let Some(content_type) = head.fields.known(Known::ContentType) else {
+        return false;
+    };
+    let asked = exchange.head.bytes(exchange.head.path_and_query);
+    let asked = asked.split(|&byte| byte == b'?').next().unwrap_or_default();
+    (200..300).contains(&head.status)
+        && [asked, &exchange.path]
+            .iter()
+            .any(|path| suffix::is_broken(path, content_type))
+        && selecting(exchange, plan)(b"Cookie", &mut Vec::new())
+        && !vary::names(&head.fields).is_some_and(|names| {
+            names
+                .iter()
+                .any(|name| name.eq_ignore_ascii_case(b"cookie"))
+        })
+}
+
 /// What the client asked for, with scheme and host.
 fn url(exchange: &Exchange) -> Box<[u8]> {
     let head = &exchange.head;
@@ -1039,6 +1061,10 @@ pub fn store(
         exchange.caching.refusal = Some("no-cache");
         return None;
     }
+    if !fill.may_take(length) {
+        exchange.caching.refusal = Some("too-large");
+        return None;
+    }
     let judged = freshness::judge(&received(exchange, caching.is_personal), &rules(cache));
     let mut head = match judged {
         Ok(head) => head,
@@ -1047,6 +1073,10 @@ pub fn store(
             return None;
         }
     };
+    if cache.checks_type && is_disguised(exchange, plan) {
+        exchange.caching.refusal = Some("content-type");
+        return None;
+    }
     let fields = &exchange.upstream_head.fields;
     let mut names = match cache.ignored.has(Ignored::VARY) {
         true => Vec::new(),

@@ -220,10 +220,12 @@ async fn enter_location(
         exchange.status = 204;
         return Next::Send(plain(Body::Empty));
     }
-    // A body that is announced as too large is refused before anything is done for it.
+    // A body that is announced as too large is refused before anything is done for it; by the gateway
+    // in its client's own words.
     if let (Some(limit), Some(length)) = (exchange.settings.max_body_size, downstream.body_length())
         && length > limit
         && !exchange.is_body_unwanted
+        && !matches!(exchange.settings.handler, Handler::Gateway { .. })
     {
         local.log(
             exchange,

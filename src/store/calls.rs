@@ -32,6 +32,9 @@ const STEP: usize = 500;
 /// The longest name in bytes. More is cut off.
 const NAME: usize = 256;
 
+/// The longest account of what was tried for a call, in bytes.
+const TRIED: usize = 1024;
+
 /// No count of a call is larger: what a provider says must not make a sum overflow.
 const LARGEST: u64 = 1 << 48;
 
@@ -75,6 +78,26 @@ pub struct Tokens {
     pub images: u64,
 }
 
+impl Tokens {
+    /// All tokens that went in.
+    #[must_use]
+    pub const fn total_input(&self) -> u64 {
+        self.input
+            .saturating_add(self.cache_read)
+            .saturating_add(self.cache_write_5m)
+            .saturating_add(self.cache_write_1h)
+            .saturating_add(self.audio_input)
+    }
+
+    /// All tokens that came out.
+    #[must_use]
+    pub const fn total_output(&self) -> u64 {
+        self.output
+            .saturating_add(self.reasoning)
+            .saturating_add(self.audio_output)
+    }
+}
+
 /// How a call ended.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub struct Settlement {
@@ -88,6 +111,12 @@ pub struct Settlement {
     pub status: u16,
     /// Are the tokens ours, because the provider did not tell them?
     pub is_estimated: bool,
+    /// What was wanted: `chat`, `embeddings`, ….
+    pub operation: String,
+    /// The rule that chose who was asked; empty for none.
+    pub rule: String,
+    /// Who was asked, each with a word for what came of it: `one/model:500,two/model:ok`.
+    pub tried: String,
     /// How often a provider was asked.
     pub attempts: u32,
     /// What was used.
@@ -280,6 +309,15 @@ impl Reader {
         })
     }
 
+    /// When a key was last used in a call that is known, in microseconds since 1970.
+    pub fn last_use(&self, key: u64) -> Result<Option<u64>, StoreError> {
+        self.ask(|connection| {
+            let sql = "SELECT max(id) FROM llm_calls WHERE key = ?1";
+            let last: Option<i64> = connection.query_row(sql, [integer(key)], |row| row.get(0))?;
+            Ok(last.map(natural))
+        })
+    }
+
     /// Spend by what it is told by, for days since 1970 in UTC from one up to before another. Keys
     /// are named as they were last.
     pub fn spend(
@@ -372,7 +410,7 @@ impl Reader {
 const COLUMNS: &str = "id, state, key, secret, gateway, user, node, asked, reserved, model,
     provider, outcome, status, estimated, attempts, input, cache_read, cache_write_5m,
     cache_write_1h, audio_input, output, reasoning, audio_output, web_searches, images, cost, billed,
-    charged, price, first_us, upstream_us, total_us";
+    charged, price, first_us, upstream_us, total_us, operation, rule, tried";
 
 fn call(row: &Row<'_>) -> Result<Call, rusqlite::Error> {
     let count = |column: usize| row.get(column).map(natural);
@@ -419,6 +457,9 @@ fn call(row: &Row<'_>) -> Result<Call, rusqlite::Error> {
             first_us: perhaps(29)?.map(natural),
             upstream_us: count(30)?,
             total_us: count(31)?,
+            operation: row.get(32)?,
+            rule: row.get(33)?,
+            tried: row.get(34)?,
         },
         charged: money(27)?,
     })
@@ -496,7 +537,8 @@ const SQL: [&str; 4] = [
         estimated = ?6, attempts = ?7, input = ?8, cache_read = ?9, cache_write_5m = ?10,
         cache_write_1h = ?11, audio_input = ?12, output = ?13, reasoning = ?14,
         audio_output = ?15, web_searches = ?16, images = ?17, cost = ?18, billed = ?19,
-        charged = ?20, price = ?21, first_us = ?22, upstream_us = ?23, total_us = ?24
+        charged = ?20, price = ?21, first_us = ?22, upstream_us = ?23, total_us = ?24,
+        operation = ?25, rule = ?26, tried = ?27
      WHERE id = ?1",
     // What overflows an integer becomes a fraction, which `min` puts back in its place.
     "INSERT INTO llm_days VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)
@@ -569,6 +611,9 @@ fn settle(
         end.first_us.map(count),
         count(end.upstream_us),
         count(end.total_us),
+        clipped(&end.operation, NAME),
+        clipped(&end.rule, NAME),
+        clipped(&end.tried, TRIED),
     ])?;
     let inputs = [
         tokens.input,
@@ -709,6 +754,9 @@ mod tests {
             outcome: "ok".into(),
             status: 200,
             attempts: 2,
+            operation: "chat".into(),
+            rule: "short".into(),
+            tried: "one/gpt-4o:500,openai/gpt-4o:ok".into(),
             tokens: Tokens {
                 input: 3,
                 cache_read: 4,

@@ -62,6 +62,7 @@
 
 pub mod backup;
 pub mod calls;
+mod checkpoint;
 #[cfg(test)]
 mod crash;
 pub mod events;

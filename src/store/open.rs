@@ -19,6 +19,8 @@ use std::time::{Duration, Instant};
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
 
+use super::checkpoint::Checkpoints;
+
 /// Marks the file as ours: `OCLW`.
 pub(super) const APPLICATION: i32 = i32::from_be_bytes(*b"OCLW");
 
@@ -26,6 +28,8 @@ pub(super) const APPLICATION: i32 = i32::from_be_bytes(*b"OCLW");
 const MIGRATIONS: &[&str] = &[
     include_str!("../../assets/schema/0001_first.sql"),
     include_str!("../../assets/schema/0002_llm.sql"),
+    include_str!("../../assets/schema/0003_cache.sql"),
+    include_str!("../../assets/schema/0004_llm_trace.sql"),
 ];
 
 /// The form that this program reads and writes.
@@ -39,7 +43,7 @@ const BUSY: Duration = Duration::from_secs(5);
 const PATIENCE: Duration = Duration::from_secs(1);
 
 /// What is left of the write-ahead log's file when it is not needed.
-const LOG_KEPT: i64 = 4 << 20;
+const LOG_KEPT: i64 = 16 << 20;
 
 /// Why the store cannot be used.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -286,6 +290,8 @@ pub(super) struct Opened {
     /// What commits wait for when nothing depends on it: in a write-ahead log the file stays whole
     /// without waiting, otherwise it does not.
     pub relaxed: &'static str,
+    /// After the connection, which tells it to end.
+    _checkpoints: Checkpoints,
     _lock: Lock,
 }
 
@@ -406,8 +412,10 @@ pub(super) fn open(path: &Path, lock: Lock) -> Result<Opened, StoreError> {
     if is_made {
         sync_directory(&path).map_err(system)?;
     }
+    let checkpoints = Checkpoints::start(&mut connection, &path).map_err(sqlite)?;
     Ok(Opened {
         connection,
+        _checkpoints: checkpoints,
         identity: (data.dev(), data.ino()),
         path,
         relaxed,

@@ -74,6 +74,10 @@ pub struct Numbers {
     pub p99_us: u64,
     /// The longest, in microseconds.
     pub max_us: u64,
+    /// Requests for which a cache was looked into.
+    pub looked_up: u64,
+    /// Of these, those whose answer was the cache's.
+    pub cached: u64,
 }
 
 impl Numbers {
@@ -98,12 +102,14 @@ impl Numbers {
             sent: sum(self.sent, other.sent),
             time_sum_us: sum(self.time_sum_us, other.time_sum_us),
             max_us: self.max_us.max(other.max_us).min(LARGEST),
+            looked_up: sum(self.looked_up, other.looked_up),
+            cached: sum(self.cached, other.cached),
         };
     }
 }
 
-const COLUMNS: &str =
-    "requests, s1, s2, s3, s4, s5, received, sent, time_sum_us, p50_us, p99_us, max_us";
+const COLUMNS: &str = "requests, s1, s2, s3, s4, s5, received, sent, time_sum_us, p50_us, p99_us, max_us, \
+                       looked_up, cached";
 
 /// Reads [`COLUMNS`], of which the first stands at a position.
 fn numbers(row: &rusqlite::Row<'_>, first: usize) -> Result<Numbers, rusqlite::Error> {
@@ -117,6 +123,8 @@ fn numbers(row: &rusqlite::Row<'_>, first: usize) -> Result<Numbers, rusqlite::E
         p50_us: at(9)?,
         p99_us: at(10)?,
         max_us: at(11)?,
+        looked_up: at(12)?,
+        cached: at(13)?,
     })
 }
 
@@ -216,7 +224,7 @@ fn add(
     connection.execute(
         &format!(
             "INSERT OR REPLACE INTO traffic (step, start, name, {COLUMNS})
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)"
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17)"
         ),
         params![
             step,
@@ -234,6 +242,8 @@ fn add(
             integer(sum.p50_us),
             integer(sum.p99_us),
             integer(sum.max_us),
+            integer(sum.looked_up),
+            integer(sum.cached),
         ],
     )?;
     Ok(())
@@ -368,6 +378,8 @@ mod tests {
                 p50_us: 50,
                 p99_us: 60,
                 max_us: 70,
+                looked_up: requests / 2,
+                cached: requests / 4,
             },
         }
     }
@@ -395,6 +407,8 @@ mod tests {
             p50_us: 100,
             p99_us: 200,
             max_us: 300,
+            looked_up: 9,
+            cached: 4,
         };
         let first = Rollup {
             series: Series::Total,
@@ -542,6 +556,8 @@ mod tests {
             p50_us: u64::MAX,
             p99_us: u64::MAX,
             max_us: u64::MAX,
+            looked_up: u64::MAX,
+            cached: u64::MAX,
         };
         for start in [0, 60, TODAY, u64::MAX] {
             for _ in 0..3 {
@@ -586,6 +602,8 @@ mod tests {
                     p50_us: time,
                     p99_us: time,
                     max_us: time,
+                    looked_up: requests,
+                    cached: requests / 3,
                 };
                 expected.entry(series.clone()).or_default().add(&numbers);
                 let rollup = Rollup { series, start: start + minute * MINUTE, numbers };

@@ -897,6 +897,7 @@ impl App {
             Screen::Routes => topics.push(Topic::Routes),
             Screen::Backends => topics.push(Topic::Peers),
             Screen::Logs => topics.push(Topic::Requests),
+            Screen::Llm => topics.push(Topic::Llm),
             Screen::Certificates | Screen::Config | Screen::Cache => {}
         }
         if self.topics != topics {

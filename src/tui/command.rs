@@ -29,7 +29,7 @@ pub enum Command {
 }
 
 /// Words and what may stand behind them.
-const WORDS: [(&str, &[&str]); 15] = [
+const WORDS: [(&str, &[&str]); 16] = [
     ("overview", &[]),
     ("routes", &[]),
     ("backends", &[]),
@@ -37,6 +37,7 @@ const WORDS: [(&str, &[&str]); 15] = [
     ("logs", &[]),
     ("config", &[]),
     ("cache", &[]),
+    ("llm", &[]),
     ("filter", &[]),
     ("window", &["5m", "1h", "1d"]),
     (

@@ -214,7 +214,224 @@ pub fn summary() -> Summary {
         warning: Some("app 10.0.0.12:8080 failed since 12:01:40".to_owned()),
         troubles: vec!["backend app/10.0.0.12:8080 fails its checks: status 503".to_owned()],
         groups: vec![group()],
+        spent_today: Some("4.12".to_owned()),
+        llm: Some(Box::new(llm_now())),
         ..Summary::default()
+    }
+}
+
+/// What the gateway to language models does.
+fn llm_now() -> LlmNow {
+    let running = |ago: u64, key: &str, asked: &str, answering: &str, output| RunningCall {
+        id: (NOW - ago) * 1000,
+        key: key.to_owned(),
+        gateway: "hub".to_owned(),
+        user: String::new(),
+        asked: asked.to_owned(),
+        answering: answering.to_owned(),
+        age: ago,
+        output,
+        held: "0.0156".to_owned(),
+    };
+    let provider = |name: &str, state: &str, note: &str| ProviderNow {
+        name: name.to_owned(),
+        kind: name.to_owned(),
+        state: state.to_owned(),
+        note: note.to_owned(),
+    };
+    LlmNow {
+        today: "4.12".to_owned(),
+        held: "0.0312".to_owned(),
+        running: 2,
+        calls: vec![
+            running(34_000, "alice", "chat", "openai/gpt-4o-mini", 812),
+            running(1_200, "chat-ui", "claude-haiku", "", 0),
+        ],
+        calls_per_minute: 22,
+        input_rate: 1_830.0,
+        output_rate: 71.4,
+        ended: 98,
+        providers: vec![
+            provider("openai", "ready", ""),
+            provider("anthropic", "ready", ""),
+            provider("mistral", "no key", "mistral.key: there is no such file"),
+        ],
+    }
+}
+
+/// What was spent, by something.
+pub fn spend(by: &str, from: &str, to: &str) -> SpendReport {
+    let row = |name: &str, calls, failed, input, cache_read, output, cost: &str| SpendRow {
+        name: name.to_owned(),
+        calls,
+        failed,
+        input,
+        cache_read,
+        output,
+        cost: cost.to_owned(),
+        ..SpendRow::default()
+    };
+    let mut rows = match by {
+        "key" => vec![
+            row("ci-bot", 31, 2, 402_000, 80_000, 61_000, "1.60"),
+            row("alice", 40, 1, 510_000, 0, 92_000, "1.31"),
+            row("chat-ui", 27, 0, 388_000, 210_000, 59_000, "1.21"),
+        ],
+        "provider" => vec![
+            row("openai", 67, 3, 972_000, 210_000, 149_000, "3.00"),
+            row("anthropic", 22, 0, 310_000, 80_000, 58_000, "1.12"),
+            row("", 9, 9, 0, 0, 0, "0.00"),
+        ],
+        _ => vec![
+            row("gpt-4o-mini", 61, 1, 910_000, 210_000, 140_000, "2.31"),
+            row("claude-haiku", 22, 0, 310_000, 80_000, 58_000, "1.12"),
+            row("gpt-4o", 6, 2, 62_000, 0, 9_000, "0.69"),
+            row("house-model", 9, 0, 18_000, 0, 5_000, "0.00"),
+        ],
+    };
+    if let Some(house) = rows.get_mut(3) {
+        house.unpriced = 9;
+    }
+    let total = match from == to {
+        true => "4.12",
+        false => "61.20",
+    };
+    SpendReport {
+        by: by.to_owned(),
+        from: from.to_owned(),
+        to: to.to_owned(),
+        total: row("", 98, 3, 1_300_000, 290_000, 212_000, total),
+        rows,
+    }
+}
+
+/// Calls that are over, newest first.
+pub fn model_calls() -> ModelCalls {
+    let call = |ago: u64, key: &str, provider: &str, model: &str, outcome: &str| ModelCall {
+        id: (NOW - ago) * 1000,
+        state: "settled".to_owned(),
+        key: key.to_owned(),
+        gateway: "hub".to_owned(),
+        operation: "chat".to_owned(),
+        asked: "chat".to_owned(),
+        tried: format!("{provider}/{model}:ok"),
+        attempts: 1,
+        provider: provider.to_owned(),
+        model: model.to_owned(),
+        outcome: outcome.to_owned(),
+        status: 200,
+        tokens: CallTokens {
+            input: 640,
+            cache_read: 1_024,
+            output: 102,
+            reasoning: 96,
+            ..CallTokens::default()
+        },
+        reserved: "0.0156".to_owned(),
+        cost: Some("0.0031425".to_owned()),
+        charged: "0.0031425".to_owned(),
+        price: "2026-11-21".to_owned(),
+        first: Some(390_000),
+        upstream: 2_139_400,
+        total: 2_140_000,
+        ..ModelCall::default()
+    };
+    let mut calls = vec![
+        call(2_000, "alice", "openai", "gpt-4o-mini", "ok"),
+        call(4_000, "chat-ui", "anthropic", "claude-haiku", "ok"),
+        call(9_000, "ci-bot", "openai", "house-model", "ok"),
+        call(13_000, "ci-bot", "", "", "budget_exceeded"),
+        call(92_000_000, "alice", "openai", "gpt-4o", "interrupted"),
+    ];
+    calls[1].rule = "cheap-first".to_owned();
+    calls[1].tried =
+        "openai/gpt-4o-mini:429,mistral/small:unreachable,anthropic/claude-haiku:ok".to_owned();
+    calls[1].attempts = 3;
+    calls[1].user = "robin".to_owned();
+    calls[1].billed = Some("0.0032".to_owned());
+    calls[2].cost = None;
+    calls[2].charged = "0.00".to_owned();
+    calls[2].estimated = true;
+    calls[3] = ModelCall {
+        status: 402,
+        attempts: 0,
+        tried: String::new(),
+        tokens: CallTokens::default(),
+        cost: Some("0.00".to_owned()),
+        charged: "0.00".to_owned(),
+        first: None,
+        upstream: 0,
+        total: 0,
+        ..calls[3].clone()
+    };
+    calls[4].state = "interrupted".to_owned();
+    calls[4].status = 0;
+    ModelCalls { calls }
+}
+
+/// Keys: one that is being rotated, one with little left, one that was taken back.
+pub fn keys() -> KeyList {
+    const DAY: Millis = 86_400_000;
+    let budget = |period: &str, limit: Option<&str>, spent: &str| KeyBudget {
+        period: period.to_owned(),
+        limit: limit.map(str::to_owned),
+        spent: spent.to_owned(),
+        held: "0.00".to_owned(),
+    };
+    let secret = |prefix: &str, days: u64| KeySecret {
+        prefix: prefix.to_owned(),
+        created: NOW - days * DAY,
+        not_before: NOW - days * DAY,
+        ..KeySecret::default()
+    };
+    let used = |gateway: &str, hours: u64, calls| KeyUse {
+        gateway: gateway.to_owned(),
+        first: NOW - 9 * DAY,
+        last: NOW - hours * 3_600_000,
+        calls,
+    };
+    let key = |name: &str, prefix: &str, day: Option<&str>, spent: &str| KeyState {
+        name: name.to_owned(),
+        owner: "ops".to_owned(),
+        created: NOW - 120 * DAY,
+        zone: "UTC".to_owned(),
+        budgets: vec![
+            budget("day", day, spent),
+            budget("week", None, "8.40"),
+            budget("month", None, "21.70"),
+            budget("total", None, "140.00"),
+        ],
+        secrets: vec![secret(prefix, 40)],
+        ..KeyState::default()
+    };
+    let mut bot = key("ci-bot", "oc-7f3a", Some("2.00"), "1.60");
+    bot.group = "machines".to_owned();
+    bot.rpm = Some(60);
+    bot.models = vec!["gpt-4o-mini".to_owned(), "claude-*".to_owned()];
+    let mut old = secret("oc-7f3a", 40);
+    old.expires = Some(NOW + 2 * DAY);
+    old.uses = ["pi", "runner", "hub", "vps"]
+        .map(|gateway| used(gateway, if gateway == "pi" { 1 } else { 30 }, 400))
+        .into();
+    let mut new = secret("oc-b81c", 1);
+    new.uses = ["runner", "hub", "vps"]
+        .map(|gateway| used(gateway, 0, 12))
+        .into();
+    bot.secrets = vec![old, new];
+    bot.last_used = NOW - 4_000;
+    let mut alice = key("alice", "oc-91bc", Some("5.00"), "1.31");
+    alice.running = 1;
+    alice.last_used = NOW - 34_000;
+    let mut chat = key("chat-ui", "oc-c004", None, "1.21");
+    chat.last_used = NOW - 1_200;
+    let mut leaked = key("leaked", "oc-aa10", None, "0.00");
+    leaked.revoked = true;
+    let mut expired = key("old-bot", "oc-1d2e", Some("1.00"), "0.00");
+    expired.secrets[0].expires = Some(NOW - DAY);
+    expired.last_used = NOW - 3 * DAY;
+    KeyList {
+        keys: vec![alice, chat, bot, leaked, expired],
+        unusable: Vec::new(),
     }
 }
 
@@ -969,6 +1186,9 @@ async fn answer(
         "/v1/config" => Answered::whole(&config()),
         "/v1/explain" => Answered::whole(&explanation()),
         "/v1/bans" => Answered::whole(&bans()),
+        "/v1/keys" => Answered::whole(&keys()),
+        "/v1/spend" => Answered::whole(&spend("model", "2023-11-15", "2023-11-15")),
+        "/v1/llm/calls" => Answered::whole(&model_calls()),
         "/v1/cache" => Answered::whole(&caches()),
         "/v1/cache/show" => Answered::whole(&cache_entries()),
         "/v1/cache/purge" => Answered::whole(&cache_purged()),

@@ -117,6 +117,10 @@ pub enum Action {
     PurgeKey,
     /// Removes everything from a zone of the cache.
     PurgeZone,
+    /// Tells spend by something else.
+    SpendKind,
+    /// Tells spend of another time.
+    SpendPeriod,
     /// Shows only one class of statuses.
     StatusClass,
     /// Writes what is shown into a file.
@@ -178,6 +182,8 @@ pub enum Context {
     Config,
     /// The screen.
     Cache,
+    /// The screen.
+    Llm,
     /// A form, with the focus on something that is not text.
     Form,
     /// A form, with the focus on a field of text.
@@ -202,7 +208,7 @@ pub enum Context {
 
 impl Context {
     /// All of them.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::Overview,
         Self::Routes,
         Self::Backends,
@@ -210,6 +216,7 @@ impl Context {
         Self::Logs,
         Self::Config,
         Self::Cache,
+        Self::Llm,
         Self::Form,
         Self::Field,
         Self::Review,
@@ -232,6 +239,7 @@ impl Context {
             Self::Logs => "Logs",
             Self::Config => "Config",
             Self::Cache => "Cache",
+            Self::Llm => "LLM",
             Self::Form | Self::Field => "Form",
             Self::Review => "Review",
             Self::Bans => "Banned",
@@ -262,7 +270,7 @@ pub struct Binding {
 }
 
 use Context::{
-    Backends, Bans, Cache, Certificates, Command, Config, Confirm, Field, Form, Logs, Offline,
+    Backends, Bans, Cache, Certificates, Command, Config, Confirm, Field, Form, Llm, Logs, Offline,
     OfflineConf, Overview, Prompt, Reader, Review, Routes,
 };
 
@@ -274,6 +282,7 @@ const SCREENS: &[Context] = &[
     Logs,
     Config,
     Cache,
+    Llm,
 ];
 /// Where rows are listed or text is read.
 const LISTS: &[Context] = &[
@@ -284,6 +293,7 @@ const LISTS: &[Context] = &[
     Logs,
     Config,
     Cache,
+    Llm,
     Reader,
     Review,
     Bans,
@@ -325,7 +335,7 @@ const fn changing(
 /// The table.
 #[rustfmt::skip]
 pub const TABLE: &[Binding] = &[
-    row(Action::Help, &["?", "F1"], &[Overview, Routes, Backends, Certificates, Logs, Config, Cache, Review, Offline, OfflineConf], "help", "help for this screen"),
+    row(Action::Help, &["?", "F1"], &[Overview, Routes, Backends, Certificates, Logs, Config, Cache, Llm, Review, Offline, OfflineConf], "help", "help for this screen"),
     // Own keys of screens.
     row(Action::Open, &["Enter", "l", "Right"], &[Overview], "open", "go to its screen"),
     row(Action::Open, &["Enter", "l", "Right"], &[Routes], "detail", "open the route"),
@@ -353,6 +363,9 @@ pub const TABLE: &[Binding] = &[
     row(Action::Inspect, &["i"], &[Cache], "URL", "look up a URL"),
     changing(Action::PurgeKey, &["p"], &[Cache], "purge", "purge the key (asks)"),
     changing(Action::PurgeZone, &["P"], &[Cache], "", "purge the zone (asks)"),
+    row(Action::Open, &["Enter", "l", "Right"], &[Llm], "trace", "calls of a sum, a call"),
+    row(Action::SpendKind, &["m"], &[Llm], "by", "by model, key, …"),
+    row(Action::SpendPeriod, &["t"], &[Llm], "today/month", "of today, of the month"),
     row(Action::Open, &["Enter", "l", "Right"], &[Logs], "detail", "phases and timing"),
     row(Action::Follow, &["f"], &[Logs], "follow", "follow the newest"),
     row(Action::StatusClass, &["s"], &[Logs], "status", "one class of statuses"),
@@ -380,7 +393,7 @@ pub const TABLE: &[Binding] = &[
     row(Action::Close, &["Esc", "h", "Left"], SCREENS, "", "back, clear filter"),
     row(Action::Copy, &["y"], SCREENS, "", "copy the row"),
     // Everywhere.
-    row(Action::Filter, &["/"], &[Overview, Routes, Backends, Certificates, Logs, Config, Cache], "filter", "show only some rows"),
+    row(Action::Filter, &["/"], &[Overview, Routes, Backends, Certificates, Logs, Config, Cache, Llm], "filter", "show only some rows"),
     row(Action::NextMatch, &["n"], SCREENS, "", "next, previous match"),
     row(Action::PreviousMatch, &["N"], SCREENS, "", "next, previous match"),
     row(Action::Pause, &["Space"], SCREENS, "pause", "pause the display"),
@@ -395,7 +408,8 @@ pub const TABLE: &[Binding] = &[
     row(Action::Go(Screen::Logs), &["5"], SCREENS, "", "go to a screen"),
     row(Action::Go(Screen::Config), &["6"], SCREENS, "", "go to a screen"),
     row(Action::Go(Screen::Cache), &["7"], SCREENS, "", "go to a screen"),
-    row(Action::Command, &[":"], &[Overview, Routes, Backends, Certificates, Logs, Config, Cache, Offline, OfflineConf], "cmd", "command (Tab completes)"),
+    row(Action::Go(Screen::Llm), &["8"], SCREENS, "", "go to a screen"),
+    row(Action::Command, &[":"], &[Overview, Routes, Backends, Certificates, Logs, Config, Cache, Llm, Offline, OfflineConf], "cmd", "command (Tab completes)"),
     row(Action::Retry, &["r"], &[Overview, Routes, Backends, Logs, Offline, OfflineConf], "", "try to connect now"),
     // Forms, prompts, questions.
     row(Action::NextField, &["Tab"], FORMS, "next field", "next, previous field"),
@@ -429,8 +443,8 @@ pub const TABLE: &[Binding] = &[
     // Leaving.
     row(Action::Redraw, &["C-l"], &Context::ALL, "", "redraw"),
     row(Action::Suspend, &["C-z"], &Context::ALL, "", "suspend (fg comes back)"),
-    row(Action::Back, &["q"], &[Overview, Routes, Backends, Certificates, Logs, Config, Cache, Review, Offline, OfflineConf], "quit", "back, quit"),
-    row(Action::Quit, &["Q"], &[Overview, Routes, Backends, Certificates, Logs, Config, Cache, Offline, OfflineConf], "", "quit"),
+    row(Action::Back, &["q"], &[Overview, Routes, Backends, Certificates, Logs, Config, Cache, Llm, Review, Offline, OfflineConf], "quit", "back, quit"),
+    row(Action::Quit, &["Q"], &[Overview, Routes, Backends, Certificates, Logs, Config, Cache, Llm, Offline, OfflineConf], "", "quit"),
     row(Action::Quit, &["C-c"], &Context::ALL, "", "quit"),
 ];
 

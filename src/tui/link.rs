@@ -306,6 +306,15 @@ async fn answer(client: &Client, call: Call) -> Result<Answer, Failure> {
         }
         Call::Bans => client.get("/v1/bans").await.map(Answer::Bans),
         Call::Ban(change) => client.post("/v1/bans", &change).await.map(Answer::Bans),
+        Call::Keys => client.get("/v1/keys").await.map(Answer::Keys),
+        Call::Spend { by, from, to } => {
+            let path = format!("/v1/spend?by={by}&from={from}&to={to}");
+            client.get(&path).await.map(Answer::Spend)
+        }
+        Call::ModelCalls => {
+            let path = "/v1/llm/calls?limit=200";
+            client.get(path).await.map(Answer::ModelCalls)
+        }
         Call::Caches => client.get("/v1/cache").await.map(Answer::Caches),
         Call::CacheShow(name) => {
             let path = "/v1/cache/show";

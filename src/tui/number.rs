@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
 use crate::protocol::{Micros, Millis};
+use crate::unit::money::Money;
 
 /// Requests per second: `0`, `0.4`, `1204`, `120k`.
 pub fn rate(value: f64) -> String {
@@ -83,6 +84,29 @@ pub fn percent(share: f64) -> String {
     }
 }
 
+/// Dollars from their exact decimals, short: `$0`, `<$0.0001`, `$0.0031`, `$4.12`, `$1204`.
+pub fn dollars(exact: &str) -> String {
+    const CENT: i64 = 10_000_000_000;
+    let Some(money) = Money::parse(exact) else {
+        // What is owed to us, or what a newer daemon says.
+        return format!("${exact}");
+    };
+    let dollars = money.pico() as f64 / 1e12;
+    match money.pico() {
+        0 => "$0".to_owned(),
+        pico if pico < CENT / 200 => "<$0.0001".to_owned(),
+        pico if pico < 10 * CENT => format!("${dollars:.4}"),
+        pico if pico < 100_000 * CENT => format!("${dollars:.2}"),
+        _ => format!("${}", count(dollars.round() as u64)),
+    }
+}
+
+/// The share of an amount in another; nothing if that is nothing.
+pub fn share_of_dollars(part: &str, whole: &str) -> Option<f64> {
+    let (part, whole) = (Money::parse(part)?.pico(), Money::parse(whole)?.pico());
+    (whole > 0).then(|| part as f64 / whole as f64)
+}
+
 /// How long ago, of milliseconds: `91 s`, `42 m`, `7 h`, `12 d`.
 pub fn age(milliseconds: Millis) -> String {
     match milliseconds / 1000 {
@@ -144,6 +168,11 @@ pub fn day(at: Millis, now: Millis, zone: &TimeZone) -> String {
     } else {
         formatted(at, zone, "%Y-%m-%d")
     }
+}
+
+/// The day in UTC: `2026-07-30`.
+pub fn date(at: Millis) -> String {
+    formatted(at, &TimeZone::UTC, "%Y-%m-%d")
 }
 
 /// A day and a time: `2026-07-30 08:11`.
@@ -213,6 +242,26 @@ mod tests {
         assert_eq!(bytes(157), "157");
         assert_eq!(size(157), "157 B");
         assert_eq!(size(2_040_109_465), "1.9 GB");
+    }
+
+    #[test]
+    fn dollars_are_short_and_never_nothing_for_something() {
+        for (exact, shown) in [
+            ("0.00", "$0"),
+            ("0.000000001", "<$0.0001"),
+            ("0.00314", "$0.0031"),
+            ("0.25", "$0.25"),
+            ("4.1249", "$4.12"),
+            ("999.99", "$999.99"),
+            ("1204.4", "$1204"),
+            ("31234.5", "$31.2K"),
+            ("-0.5", "$-0.5"),
+        ] {
+            assert_eq!(dollars(exact), shown, "{exact}");
+        }
+        assert_eq!(share_of_dollars("1.60", "2.00"), Some(0.8));
+        assert_eq!(share_of_dollars("1.60", "0.00"), None);
+        assert_eq!(date(1_700_049_600_000), "2023-11-15");
     }
 
     #[test]

@@ -139,6 +139,9 @@ fn answer(call: &Call) -> Result<Answer, Failure> {
         Call::RevisionDiff(id) => Answer::RevisionDiff(fixture::revision_diff(*id)),
         Call::Explain(_) => Answer::Explanation(fixture::explanation()),
         Call::Bans | Call::Ban(_) => Answer::Bans(fixture::bans()),
+        Call::Keys => Answer::Keys(fixture::keys()),
+        Call::Spend { by, from, to } => Answer::Spend(fixture::spend(by, from, to)),
+        Call::ModelCalls => Answer::ModelCalls(fixture::model_calls()),
         Call::Caches => Answer::Caches(fixture::caches()),
         Call::CacheShow(_) => Answer::CacheEntries(fixture::cache_entries()),
         Call::CachePurge(_) => Answer::CachePurged(fixture::cache_purged()),
@@ -252,6 +255,7 @@ fn every_screen_looks_as_it_should_at_all_sizes() {
         (Screen::Logs, "5jj"),
         (Screen::Config, "6j"),
         (Screen::Cache, "7"),
+        (Screen::Llm, "8"),
     ];
     for (screen, keys) in screens {
         for (width, height) in SIZES {
@@ -289,6 +293,11 @@ fn overlays_and_prompts_look_as_they_should() {
         ("cache-keys", "7<Tab>j"),
         ("cache-inspect", "7<Tab><Enter>"),
         ("cache-purge", "7<Tab>p"),
+        ("llm-by-key", "8mm"),
+        ("llm-by-provider", "8mt"),
+        ("llm-call", "8<Tab>jjj<Enter>"),
+        ("llm-running", "8<Tab><Enter>"),
+        ("llm-refused", "8<Tab>jjjjj<Enter>"),
         ("banned", "2b"),
         ("banned-let-in", "5bjd"),
         ("sorted", "2ssssS"),
@@ -603,6 +612,7 @@ fn beginnings(context: Context) -> &'static [&'static str] {
         Context::Routes => &["2", "2jj", "2/example<Enter>", "2+", "2s"],
         Context::Backends => &["3", "3jj", "3/app<Enter>", "3+", "3s"],
         Context::Certificates => &["4", "4jj", "4/example<Enter>", "4+", "4s"],
+        Context::Llm => &["8", "8j", "8<Tab>j", "8<Tab>", "8/gpt<Enter>", "8+"],
         Context::Cache => &["7", "7j", "7<Tab>j", "7/example<Enter>", "7+"],
         Context::Logs => &["5", "5jj", "5/example<Enter>", "5+"],
         Context::Prompt => &["2/ap", "2/ap<Left>", "3wx", "2t<Enter><Esc>jt"],
@@ -696,6 +706,7 @@ fn the_help_tells_every_key_of_its_screen() {
         (Context::Logs, "5"),
         (Context::Config, "6"),
         (Context::Cache, "7"),
+        (Context::Llm, "8"),
     ] {
         let mut stage = Stage::live();
         stage.keys(keys);

@@ -17,8 +17,8 @@ use super::theme::Role;
 use crate::protocol::{
     Applied, BanChange, Bans, CacheEntries, CacheName, CachePurge, CachePurged, Caches,
     CertificateName, Certificates, Change, ConfigTexts, Done, Events, Explanation, History,
-    PeerChange, Preflight, Question, Refusal, Revert, Review, RevisionDiff, RevisionTexts,
-    Revisions, Routes, Status, TermsAgreement, Upstreams,
+    KeyList, ModelCalls, PeerChange, Preflight, Question, Refusal, Revert, Review, RevisionDiff,
+    RevisionTexts, Revisions, Routes, SpendReport, Status, TermsAgreement, Upstreams,
 };
 
 /// A screen or an overlay.
@@ -199,11 +199,13 @@ pub enum Screen {
     Config,
     /// What is stored.
     Cache,
+    /// What calls of language models cost.
+    Llm,
 }
 
 impl Screen {
     /// All of them.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Overview,
         Self::Routes,
         Self::Backends,
@@ -211,6 +213,7 @@ impl Screen {
         Self::Logs,
         Self::Config,
         Self::Cache,
+        Self::Llm,
     ];
 
     /// Its name, as typed behind `:` in small letters.
@@ -223,6 +226,7 @@ impl Screen {
             Self::Logs => "Logs",
             Self::Config => "Config",
             Self::Cache => "Cache",
+            Self::Llm => "LLM",
         }
     }
 
@@ -236,6 +240,7 @@ impl Screen {
             Self::Logs => "Logs",
             Self::Config => "Conf",
             Self::Cache => "Cache",
+            Self::Llm => "LLM",
         }
     }
 }
@@ -315,6 +320,19 @@ pub enum Call {
     Bans,
     /// `POST /v1/bans`
     Ban(BanChange),
+    /// `GET /v1/keys`
+    Keys,
+    /// `GET /v1/spend`, of the days from one to another.
+    Spend {
+        /// See [`SpendReport::by`].
+        by: String,
+        /// See [`SpendReport::from`].
+        from: String,
+        /// See [`SpendReport::to`].
+        to: String,
+    },
+    /// `GET /v1/llm/calls`
+    ModelCalls,
     /// `GET /v1/cache`
     Caches,
     /// `POST /v1/cache/show`
@@ -360,6 +378,12 @@ pub enum Answer {
     Explanation(Explanation),
     /// To [`Call::Bans`] and [`Call::Ban`].
     Bans(Bans),
+    /// To [`Call::Keys`].
+    Keys(KeyList),
+    /// To [`Call::Spend`].
+    Spend(SpendReport),
+    /// To [`Call::ModelCalls`].
+    ModelCalls(ModelCalls),
     /// To [`Call::Caches`].
     Caches(Caches),
     /// To [`Call::CacheShow`].

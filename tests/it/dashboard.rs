@@ -10,6 +10,7 @@ use crate::control::Control;
 use crate::support::backend::{Backend, Then};
 use crate::support::certificate::Authority;
 use crate::support::client::Client;
+use crate::support::model;
 use crate::support::ports::reserve;
 use crate::support::server::{Server, Setup, eventually, under_test};
 
@@ -256,6 +257,51 @@ fn certificates_are_shown_with_what_is_wrong_and_why() {
     terminal.shows("nothing is sent with it");
     terminal.keys(&["q", "k", "r"]);
     terminal.shows("openclaw cert import gone.test replaces it");
+    terminal.keys(&["q"]);
+    terminal.shows("ended with 0");
+}
+
+#[test]
+fn the_spend_ticks_after_a_call_and_the_call_is_traced() {
+    let provider = model::openai();
+    let server = Setup::http(
+        "llm_provider one { base_url http://%ONE%/v1; }
+         server { listen %LISTEN1%; location /v1/ { llm_gateway anybody; } }",
+    )
+    .set("ONE", provider.address())
+    .start();
+    let _ready = Control::of(&server);
+    let terminal = dashboard(&server, 120, 40, "");
+    terminal.shows("● live");
+    terminal.keys(&["8"]);
+    terminal.shows("today $0 ");
+    terminal.shows("0 under way");
+    let call = |model: &str, more: &str| {
+        let body = format!("{{\"model\":\"{model}\",\"messages\":[]{more}}}");
+        format!(
+            "POST /v1/chat/completions HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        )
+    };
+    let answer = server.connect(1).ask(&call("one/gpt-4o", ""));
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    // 5 tokens, 4 of a cache and 12 out, by the prices that come with the program.
+    terminal.shows("today $0.0001");
+    terminal.shows("one/gpt-4o");
+    terminal.keys(&["Tab", "Enter"]);
+    let trace = terminal.shows("one/gpt-4o  ok");
+    for line in ["cache read  4", "output      12", "$0.0001375 by prices of"] {
+        assert!(trace.contains(line), "{trace}");
+    }
+    terminal.keys(&["Escape"]);
+    // One that has only just begun is seen as well, for as long as it lasts.
+    let mut waiting = server.connect(1);
+    waiting.send(&call("one/hang", ",\"stream\":true"));
+    terminal.shows("1 under way");
+    terminal.shows("◐ answers");
+    drop(waiting);
+    terminal.shows("client_abort");
+    terminal.shows("0 under way");
     terminal.keys(&["q"]);
     terminal.shows("ended with 0");
 }

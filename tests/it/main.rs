@@ -22,6 +22,8 @@ mod control;
 mod dashboard;
 mod floors;
 mod gateway;
+mod gateway_doors;
+mod gateway_pass;
 mod grpc;
 mod header_edits;
 mod health;

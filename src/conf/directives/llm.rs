@@ -39,6 +39,9 @@ pub(super) const ROWS: &[Directive] = &[
     row(LLM, "chunk_timeout", PROVIDER, &[Milliseconds])
         .default("120s")
         .help("how long the provider may pause inside of an answer"),
+    row(LLM, "passthrough", PROVIDER, &[Flag])
+        .default("off")
+        .help("are files, batches and other paths of the provider's account open to keys"),
     row(LLM, "ssl_verify", PROVIDER, &[Flag])
         .default("on")
         .help("is the certificate of the provider verified"),

@@ -131,6 +131,14 @@ pub(super) const ROWS: &[Directive] = &[
     .help("a request for a range that begins behind this many bytes is passed on as it is"),
     row(
         PROXY,
+        "proxy_cache_check_type",
+        HTTP_SERVER_LOCATION,
+        &[Flag],
+    )
+    .default("on")
+    .help("whether a page in place of e.g. `x.css` is left out if its request had a cookie"),
+    row(
+        PROXY,
         "proxy_cache_strip_cookies",
         HTTP_SERVER_LOCATION,
         &[Flag],

@@ -85,6 +85,8 @@ pub struct Provider {
     pub key: Option<SecretSource>,
     /// `header`
     pub fields: Vec<Field>,
+    /// `passthrough`: paths of its account beside those of models are open to clients.
+    pub passthrough: bool,
     /// Its name in the configuration.
     pub span: Span,
 }

@@ -49,6 +49,8 @@ pub struct ProxyCache {
     pub convert_head: bool,
     /// `proxy_cache_max_range_offset`
     pub max_range_offset: Option<u64>,
+    /// `proxy_cache_check_type`; off where the key tells cookies apart.
+    pub checks_type: bool,
     /// `proxy_cache_strip_cookies`
     pub strip_cookies: bool,
     /// `proxy_cache_client_control`

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use data_encoding::BASE64;
 
 use super::front::{Format, Operation};
-use super::json::{Duplicates, Index, Kind, Text, Value, Writer};
+use super::json::{Duplicates, Index, Kind, Text, Value, Writer, encode};
 use super::neutral::{Client, Unsupported, Written};
 use super::watch::{Failed, Seen};
 
@@ -21,6 +21,29 @@ pub struct Embed<'a> {
     pub packed: bool,
     /// Members that have no meaning elsewhere.
     pub dropped: Vec<String>,
+}
+
+/// What an answer must hold, and how a client wants to read it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Wanted {
+    /// So many vectors.
+    pub vectors: usize,
+    /// Whether they are wanted packed: see [`Embed::packed`].
+    pub packed: bool,
+    /// Whether one is asked for by a call that knows of no more.
+    pub single: bool,
+}
+
+impl Embed<'_> {
+    /// What the answer to it must hold, for a client that asked by this operation.
+    #[must_use]
+    pub fn wanted(&self, operation: Operation) -> Wanted {
+        Wanted {
+            vectors: self.inputs.len(),
+            packed: self.packed,
+            single: operation == Operation::Embedding,
+        }
+    }
 }
 
 /// Of what a vector is wanted.
@@ -215,6 +238,26 @@ pub fn write(format: Format, embed: &Embed<'_>, model: &str) -> Result<Written, 
     })
 }
 
+/// A request of Gemini's with another name of the model wherever it stands in its body, and every other
+/// byte as it came. `whole` is the text of `root`.
+#[must_use]
+pub fn naming(root: Value<'_>, whole: &str, model: &str) -> String {
+    let name = format!("\"{}\"", encode(&format!("models/{model}")));
+    let named = |request: Value<'_>| request.some("model").map(|old| old.span());
+    let mut spans: Vec<_> = named(root).into_iter().collect();
+    spans.extend(root.items_of("requests").filter_map(named));
+    spans.sort_by_key(|span| span.start);
+    let mut out = String::with_capacity(whole.len() + spans.len() * name.len());
+    let mut done = 0;
+    for span in spans {
+        out.push_str(&whole[done..span.start]);
+        out.push_str(&name);
+        done = span.end;
+    }
+    out.push_str(&whole[done..]);
+    out
+}
+
 /// Translates an answer. What it tells is put into `seen`, whatever it is.
 ///
 /// # Errors
@@ -222,8 +265,7 @@ pub fn write(format: Format, embed: &Embed<'_>, model: &str) -> Result<Written, 
 pub fn answer(
     from: Format,
     to: Format,
-    operation: Operation,
-    embed: &Embed<'_>,
+    wanted: Wanted,
     client: &Client,
     body: &[u8],
     seen: &mut Seen,
@@ -234,7 +276,7 @@ pub fn answer(
         .map_err(|_| Failed::NotJson)?;
     seen.answer(from, Operation::Embeddings, root);
     seen.verdict()?;
-    let mut vectors: Vec<(u64, Cow<'_, str>)> = Vec::with_capacity(embed.inputs.len());
+    let mut vectors: Vec<(u64, Cow<'_, str>)> = Vec::with_capacity(wanted.vectors);
     match from {
         Format::OpenAi => {
             for (position, item) in root.items_of("data").enumerate() {
@@ -265,10 +307,10 @@ pub fn answer(
             }
         }
     }
-    if vectors.len() != embed.inputs.len() {
+    if vectors.len() != wanted.vectors || vectors.is_empty() {
         return Err(Failed::NoChoices);
     }
-    let one = operation == Operation::Embedding;
+    let one = wanted.single;
     let tokens = client.usage(seen).total_input();
     let mut out = Writer::new();
     match to {
@@ -319,7 +361,7 @@ pub fn answer(
                     .key("index")
                     .integer(position as u64);
                 out.key("embedding");
-                if embed.packed {
+                if wanted.packed {
                     out.string(&pack(vector).ok_or(Failed::NotJson)?);
                 } else {
                     out.raw(vector);
@@ -454,8 +496,7 @@ mod tests {
             answer(
                 from,
                 to,
-                operation,
-                embed,
+                embed.wanted(operation),
                 &client,
                 body.as_bytes(),
                 &mut seen,
@@ -492,6 +533,24 @@ mod tests {
             "one vector is missing"
         );
         assert!(said(OpenAi, Gemini, many, &embed, r#"{"error":{"message":"m"}}"#).is_err());
+    }
+
+    #[test]
+    fn a_call_of_gemini_names_another_model_and_keeps_every_other_byte() {
+        let body = r#"{"requests" : [{"model":"models/a","content":{},"taskType":"T"}, {"model": "models/b"}],"x":1.0}"#;
+        let mut index = Index::new();
+        let root = index.read(body.as_bytes(), Duplicates::Refuse);
+        assert_eq!(
+            naming(root.expect("JSON"), body, "e\"m"),
+            r#"{"requests" : [{"model":"models/e\"m","content":{},"taskType":"T"}, {"model": "models/e\"m"}],"x":1.0}"#
+        );
+        let one = r#"{"content":{"parts":[]},"model":"models/a"}"#;
+        let mut index = Index::new();
+        let root = index.read(one.as_bytes(), Duplicates::Refuse);
+        assert_eq!(
+            naming(root.expect("JSON"), one, "m"),
+            r#"{"content":{"parts":[]},"model":"models/m"}"#
+        );
     }
 
     proptest! {

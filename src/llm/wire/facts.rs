@@ -216,6 +216,13 @@ impl<'a> Facts<'a> {
             Streaming::Never => false,
         };
         facts.include_usage |= front.format != Format::OpenAi;
+        if matches!(
+            front.operation,
+            Operation::Embeddings | Operation::Embedding
+        ) {
+            // Vectors are no tokens; nothing is to be reserved for them.
+            facts.max_output = Some(0);
+        }
         facts.input_tokens = walk.estimate.tokens();
         facts.turns = walk.turns;
         facts.images = walk.images;

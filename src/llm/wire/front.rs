@@ -370,8 +370,10 @@ fn pairs<'a>(query: Option<&'a str>) -> impl Iterator<Item = (Cow<'a, str>, Cow<
     })
 }
 
-/// Percent signs that mean nothing stay, and so does what would not be UTF-8.
-pub(super) fn percent_decoded(text: &str) -> Cow<'_, str> {
+/// A text without its percent escapes. Percent signs that mean nothing stay, and so does what would not be
+/// UTF-8.
+#[must_use]
+pub fn percent_decoded(text: &str) -> Cow<'_, str> {
     if !text.contains('%') {
         return Cow::Borrowed(text);
     }

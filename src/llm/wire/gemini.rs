@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use super::error::Told;
 use super::front::Format;
 use super::json::{Duplicates, Index, Kind, Text, Value, Writer};
 use super::neutral::{
@@ -18,6 +19,18 @@ const NO_SIGNATURE: &str = "c2tpcF90aG91Z2h0X3NpZ25hdHVyZV92YWxpZGF0b3I=";
 /// The path and query of a call for a model.
 #[must_use]
 pub fn path(model: &str, stream: bool) -> String {
+    path_of(
+        model,
+        match stream {
+            true => "streamGenerateContent?alt=sse",
+            false => "generateContent",
+        },
+    )
+}
+
+/// The path of any verb for a model.
+#[must_use]
+pub fn path_of(model: &str, verb: &str) -> String {
     let mut out = String::from("/v1beta/models/");
     for byte in model.bytes() {
         if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'~') {
@@ -26,11 +39,8 @@ pub fn path(model: &str, stream: bool) -> String {
             out.push_str(&format!("%{byte:02X}"));
         }
     }
-    out.push_str(if stream {
-        ":streamGenerateContent?alt=sse"
-    } else {
-        ":generateContent"
-    });
+    out.push(':');
+    out.push_str(verb);
     out
 }
 
@@ -1014,6 +1024,14 @@ impl Stream {
             }
         };
         self.chunk(&[block], None, client, seen, out);
+    }
+
+    /// The last element of an array that is never closed: whoever waits for all of it must not take what
+    /// came for the whole answer.
+    #[must_use]
+    pub fn failure(&self, told: &Told, request_id: &str) -> String {
+        let before = if self.begun { ",\n" } else { "[" };
+        format!("{before}{}\n", told.body(Format::Gemini, request_id))
     }
 
     /// Writes the end of a stream that ended well.

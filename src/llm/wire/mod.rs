@@ -29,8 +29,10 @@
 //!    [`error::Told::event`], and nothing after it. A [`translate::Translator`] is used in the same way.
 //! 6. [`usage::Reported::usage`] of what was seen is what the call used, if
 //!    [`usage::Reported::has_output`]; [`watch::Seen::estimated_output`] if not.
-//! 7. Lists of models and the like are the gateway's own to answer: [`models`].
-//! 8. Errors, ours and theirs, become a [`error::Told`], which knows its status, its body and its event
+//! 7. What is no conversation and no vector passes on as it came, but for the name of its model; in a form
+//!    with parts that is found by [`multipart::field`].
+//! 8. Lists of models and the like are the gateway's own to answer: [`models`].
+//! 9. Errors, ours and theirs, become a [`error::Told`], which knows its status, its body and its event
 //!    in every format.
 //!
 //! ```
@@ -107,6 +109,7 @@ pub mod front;
 pub mod gemini;
 pub mod json;
 pub mod models;
+pub mod multipart;
 pub mod neutral;
 pub mod ollama;
 pub mod openai;

@@ -5,6 +5,7 @@
 
 use std::borrow::Cow;
 
+use super::error::Told;
 use super::front::{Format, Operation};
 use super::json::{Duplicates, Index, Text, Value, Writer};
 use super::neutral::{
@@ -265,6 +266,15 @@ impl Translator {
             self.writer.end(&self.seen, &self.client, &mut self.out);
         }
         self.out.take()
+    }
+
+    /// What the client is told of a stream that fails after its start. Nothing follows it.
+    #[must_use]
+    pub fn failure(&self, told: &Told, to: Format, request_id: &str) -> String {
+        match &self.writer {
+            Stream::Gemini(stream) if self.client.array => stream.failure(told, request_id),
+            _ => told.event(to, request_id),
+        }
     }
 
     /// Whether the stream was an answer, after [`Translator::end`].

@@ -46,6 +46,11 @@ impl Reported {
         self.total_output.is_some()
     }
 
+    /// Takes note that there is no output that could be told: vectors cost their input alone.
+    pub fn no_output(&mut self) {
+        self.total_output.get_or_insert(0);
+    }
+
     /// The service tier that the provider says it used, in its own word.
     #[must_use]
     pub fn tier(&self) -> Option<&str> {

@@ -39,10 +39,24 @@ pub struct Seen {
     pub events: u64,
     /// Whether something of it was no JSON.
     pub garbled: bool,
+    /// By what it is paid.
+    pub metered: Metered,
     /// Whether there was an answer at all, be it empty.
     answered: bool,
     shown: Estimate,
     thought: Estimate,
+}
+
+/// By what an answer is paid.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub enum Metered {
+    /// By its tokens.
+    #[default]
+    ByTokens,
+    /// By something that the answer does not tell: seconds of sound, pictures. Its cost is unknown.
+    Unknown,
+    /// Nothing was made that could cost: something was read, or removed.
+    Free,
 }
 
 /// The most bytes of an id or a name that are kept.
@@ -88,6 +102,7 @@ impl Seen {
                     .or_else(|| root.some("embedding"));
                 self.answered = vectors.is_some();
                 self.content = vectors.is_some_and(|vectors| vectors.span().len() > 2);
+                self.reported.no_output();
                 return;
             }
             _ => {

@@ -21,8 +21,8 @@ use crate::llm::refusal::Refusal;
 use crate::llm::usage::Usage;
 use crate::llm::wire::error::Told;
 use crate::llm::wire::facts::Facts;
-use crate::llm::wire::front::credentials;
-use crate::llm::wire::watch::Seen;
+use crate::llm::wire::front::{Operation, credentials};
+use crate::llm::wire::watch::{Metered, Seen};
 use crate::unit::clock;
 use crate::unit::money::Money;
 
@@ -108,6 +108,7 @@ impl Account {
         caller: Option<&Caller>,
         exchange: &mut Exchange,
         facts: &Facts<'_>,
+        operation: Operation,
         model: &str,
         choices: &[(&Provider, Choice<'_>)],
     ) -> Result<Self, Refusal> {
@@ -171,6 +172,7 @@ impl Account {
                 return Err(refusal);
             }
         };
+        live.end.operation = operation.name().to_owned();
         live.commit().await?;
         Ok(Self {
             live,
@@ -184,9 +186,16 @@ impl Account {
         self.live.end.attempts += 1;
     }
 
-    /// Something of worth came.
-    pub fn first_part(&mut self) {
+    /// Something of worth came, from the one with this label.
+    pub fn first_part(&mut self, label: &str) {
         self.live.first_part();
+        self.live.running().set_answering(label);
+    }
+
+    /// Something more of the answer was seen.
+    pub fn note_progress(&self, seen: &Seen) {
+        let (shown, thought) = seen.estimated_output();
+        self.live.running().set_output(shown + thought);
     }
 
     /// What is left of the limits, for the fields of the answer.
@@ -209,7 +218,9 @@ impl Account {
     /// Settles a call whose end nobody saw with what was reserved for it.
     pub fn abandon(mut self, exchange: &mut Exchange, outcome: &str) {
         outcome.clone_into(&mut self.live.end.outcome);
-        outcome.clone_into(&mut exchange.call.get_or_insert_default().outcome);
+        let call = exchange.call.get_or_insert_default();
+        outcome.clone_into(&mut call.outcome);
+        self.live.end.tried.clone_from(&call.attempts);
         // Its drop settles it.
     }
 
@@ -223,9 +234,12 @@ impl Account {
             start: self.start,
             multipliers: &[],
         };
+        let metered = (end.seen.as_deref()).map_or_else(Metered::default, |seen| seen.metered);
         let cost = match end.answered {
             // Nobody answered: nothing is owed.
             None => Some(Money::ZERO),
+            Some(_) if metered == Metered::Free => Some(Money::ZERO),
+            Some(_) if metered == Metered::Unknown => None,
             Some((provider, model)) => {
                 price::find(provider.kind, model).and_then(|model| model.prices.cost(&usage, terms))
             }
@@ -233,8 +247,12 @@ impl Account {
         let billed = reported.and_then(|reported| Money::parse(reported.billed()?));
         let call = exchange.call.get_or_insert_default();
         call.outcome = end.outcome.to_string();
+        let tried = call.attempts.clone();
         if let Some((provider, model)) = end.answered {
-            call.target = format!("{}/{model}", provider.name);
+            call.target = match model {
+                "" => provider.name.to_string(),
+                model => format!("{}/{model}", provider.name),
+            };
             call.tokens = Some(CallTokens {
                 input: usage.total_input(),
                 cached: usage.cache_read,
@@ -253,6 +271,7 @@ impl Account {
             model.clone_into(&mut row.model);
             row.provider = provider.name.to_string();
         }
+        row.tried = tried;
         row.is_estimated = is_estimated;
         row.price = price::version().to_owned();
         row.upstream_us = times.map(|time| time.as_micros() as u64).sum();
@@ -267,6 +286,9 @@ fn used(end: &End<'_>, input_tokens: u64) -> (Usage, bool) {
     let (Some(_), Some(seen)) = (end.answered, &end.seen) else {
         return (Usage::default(), false);
     };
+    if seen.metered != Metered::ByTokens {
+        return (seen.reported.usage(), false);
+    }
     let mut usage = seen.reported.usage();
     let mut is_estimated = seen.reported.is_inconsistent();
     if !seen.reported.has_input() {

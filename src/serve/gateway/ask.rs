@@ -34,12 +34,11 @@ use crate::upstream::group::Selected;
 /// Fields of a client's call that a provider may want: which version of its API is spoken, what is
 /// tried out, and what ties lines of logs together. A name that ends with `-` stands for all that begin
 /// with it.
-const PASSED: [&str; 12] = [
+const PASSED: [&str; 11] = [
     "accept",
     "anthropic-beta",
     "anthropic-dangerous-direct-browser-access",
     "anthropic-version",
-    "content-type",
     "idempotency-key",
     "openai-beta",
     "traceparent",
@@ -107,7 +106,8 @@ impl Provider {
 
     /// The head of a call.
     fn write_head(&self, exchange: &Exchange, sent: &Sent, out: &mut Vec<u8>) {
-        out.extend_from_slice(b"POST ");
+        out.extend_from_slice(sent.method.as_bytes());
+        out.push(b' ');
         out.extend_from_slice(&self.conf.base_path);
         out.extend_from_slice(sent.path.as_bytes());
         out.extend_from_slice(b" HTTP/1.1\r\n");
@@ -125,18 +125,18 @@ impl Provider {
         for field in &self.conf.fields {
             write::push_field(out, &field.name, &field.value);
         }
-        write::push_field(
-            out,
-            b"Content-Length",
-            sent.body.len().to_string().as_bytes(),
-        );
+        if !sent.body.is_empty() || !matches!(sent.method, "GET" | "DELETE") {
+            let length = sent.body.len().to_string();
+            write::push_field(out, b"Content-Length", length.as_bytes());
+            // Said anew: a provider must not read in another way what was read here as this.
+            write::push_field(out, b"Content-Type", sent.content_type.as_bytes());
+        }
         // A stream that is packed cannot be passed on as it comes.
         write::push_field(out, b"Accept-Encoding", b"identity");
         let is_set = |name: &[u8]| {
             let mut fields = self.conf.fields.iter();
             fields.any(|field| field.name.eq_ignore_ascii_case(name))
         };
-        let mut has_type = false;
         let mut has_version = is_set(b"anthropic-version");
         for (_, name, value) in exchange.head.fields.iter() {
             if self.is_passed(name) && !is_set(name) {
@@ -145,12 +145,8 @@ impl Provider {
                     continue;
                 }
                 has_version |= is_version;
-                has_type |= name.eq_ignore_ascii_case(b"content-type");
                 write::push_field(out, name, value);
             }
-        }
-        if !has_type {
-            write::push_field(out, b"Content-Type", b"application/json");
         }
         if self.conf.api == Api::Anthropic && !has_version {
             let version = sent.version.unwrap_or(USUAL_VERSION);
@@ -177,12 +173,29 @@ pub enum Fault {
 
 /// What a provider is sent.
 pub struct Sent {
+    /// The method.
+    pub method: &'static str,
     /// Behind the path of its address; begins with a slash.
     pub path: Cow<'static, str>,
+    /// What the body is.
+    pub content_type: Cow<'static, str>,
     /// The call.
     pub body: Vec<u8>,
     /// The version of Anthropic's API in which it is said, if it was said anew.
     pub version: Option<&'static str>,
+}
+
+impl Sent {
+    /// A call in JSON.
+    pub fn json(path: Cow<'static, str>, body: String) -> Self {
+        Self {
+            method: "POST",
+            path,
+            content_type: Cow::Borrowed("application/json"),
+            body: body.into_bytes(),
+            version: None,
+        }
+    }
 }
 
 /// Asks a provider, at any of its addresses, and reads the head of its answer.
@@ -231,7 +244,10 @@ pub async fn ask(
         request: &request,
         http2: None,
     };
-    let mut body = RequestBody::Memory(sent.body);
+    let mut body = match sent.body.is_empty() {
+        true => RequestBody::Empty,
+        false => RequestBody::Memory(sent.body),
+    };
     let began = clock::now();
     upstream.group.note_request(began);
     let mut tried = Tried::with_limit(0);

@@ -10,33 +10,33 @@
 
 mod account;
 pub mod ask;
+mod pass;
 mod relay;
+mod sent;
 mod told;
 
 use std::cell::Cell;
 use std::rc::Rc;
 
 use self::account::{Account, End};
-use self::ask::{Fault, Incoming, Provider, Sent, ask};
-use self::relay::{Asked, Outcome, Way};
+use self::ask::{Fault, Incoming, Provider, ask};
+use self::pass::Passing;
+use self::relay::{Asked, Outcome};
+use self::sent::{native, sent};
 use super::Next;
 use super::downstream::{ClientError, Downstream};
 use super::generation::Local;
 use super::request_body::RequestBody;
-use crate::conf::typed::llm::Api;
 use crate::conf::typed::log::Level;
 use crate::http::exchange::Exchange;
 use crate::llm::key::Caller;
 use crate::llm::models::{self, Choice};
 use crate::llm::price;
+use crate::llm::wire;
 use crate::llm::wire::error::{Class, Code, ProviderError, Told};
 use crate::llm::wire::facts::Facts;
-use crate::llm::wire::front::{Format, Front, Operation, Streaming, recognise};
+use crate::llm::wire::front::{Format, Front, Operation, recognise};
 use crate::llm::wire::json::{Duplicates, Index, Value};
-use crate::llm::wire::neutral::{Client, Names, Target, Unsupported};
-use crate::llm::wire::surgery::Surgery;
-use crate::llm::wire::{self, gemini, translate};
-use crate::unit::clock;
 
 /// The most of an error's body that is looked at, bytes.
 const MOST_OF_ERROR: usize = 64 << 10;
@@ -66,7 +66,7 @@ async fn received(
 ) -> Result<Next, ClientError> {
     let target = String::from_utf8_lossy(exchange.head.bytes(exchange.head.path_and_query));
     let target = target.into_owned();
-    let Some(front) = front(exchange, &target) else {
+    let Some((front, path)) = front(exchange, &target) else {
         let told = Told {
             status: 404,
             class: Class::NotFound,
@@ -87,13 +87,28 @@ async fn received(
             Err(refusal) => return Ok(told::refusal(exchange, format, &refusal)),
         },
     };
-    if wire::models::is_ours(front.operation) {
-        return Ok(ours(local, exchange, &front, caller.as_ref()));
+    // Clients of Ollama name the model that they ask about in a body.
+    let is_ours = wire::models::is_ours(front.operation);
+    let names_inside = front.operation == Operation::Model && front.model.is_none();
+    if is_ours && !names_inside {
+        let name = front.model.as_deref().unwrap_or_default();
+        return Ok(ours(local, exchange, &front, name, caller.as_ref()));
     }
     // It is held whole: another provider may have to be asked with it.
-    let body = match RequestBody::prepare(exchange, downstream, true).await? {
+    let limit = exchange.settings.max_body_size.unwrap_or(u64::MAX);
+    let read = match downstream
+        .body_length()
+        .is_some_and(|length| length > limit)
+    {
+        true => Err(413),
+        false => RequestBody::prepare(exchange, downstream, true).await?,
+    };
+    let body = match read {
         Ok(RequestBody::Memory(bytes)) => bytes,
         Ok(RequestBody::File(_)) | Err(413) => {
+            // What is left of it nobody reads.
+            exchange.keep_alive = false;
+            exchange.is_body_unwanted = true;
             let told = Told::own(
                 Code::RequestTooLarge,
                 "the call is larger than this gateway takes",
@@ -103,14 +118,28 @@ async fn received(
         Ok(_) => Vec::new(),
         Err(status) => return Ok(Next::Fail(status)),
     };
+    let passing = match front.operation {
+        Operation::Other => match Passing::read(exchange, &front, path, &body) {
+            Ok(passing) => Some(passing),
+            Err(told) => return Ok(told::error(exchange, format, &told)),
+        },
+        _ => None,
+    };
+    let bytes = passing.as_ref().map_or(&*body, Passing::described);
     let mut index = Index::new();
-    let next = match index.read(&body, Duplicates::Refuse) {
+    let next = match index.read(bytes, Duplicates::Refuse) {
+        Ok(root) if is_ours => {
+            let name = root.some("model").or_else(|| root.some("name"));
+            let name = name.and_then(|name| name.string()).unwrap_or_default();
+            ours(local, exchange, &front, &name, caller.as_ref())
+        }
         Ok(root) => {
             let asking = Asking {
                 front: &front,
                 caller: caller.as_ref(),
                 root,
-                text: std::str::from_utf8(&body).unwrap_or_default(),
+                text: std::str::from_utf8(bytes).unwrap_or_default(),
+                passing: passing.as_ref(),
             };
             called(local, exchange, downstream, &asking).await?
         }
@@ -128,6 +157,7 @@ fn ours(
     local: &Local,
     exchange: &mut Exchange,
     front: &Front<'_>,
+    name: &str,
     caller: Option<&Caller>,
 ) -> Next {
     let format = front.format;
@@ -151,8 +181,10 @@ fn ours(
         .collect();
     let body = match front.operation {
         Operation::Version => wire::models::version().to_owned(),
+        // Whether a provider has one in its memory nobody knows.
+        Operation::Running => wire::models::list(format, &[]),
         Operation::Model => {
-            let name = front.model.as_deref().unwrap_or_default();
+            let name = tagless(format, name);
             let is_it = |model: &&wire::models::Model<'_>| model.name.eq_ignore_ascii_case(name);
             match models.iter().find(is_it) {
                 Some(model) => wire::models::one(format, model),
@@ -167,9 +199,15 @@ fn ours(
     told::json(exchange, body.into_bytes())
 }
 
+/// The name of a model without the tag that clients of Ollama add to one that has none.
+fn tagless(format: Format, name: &str) -> &str {
+    let tagless = name.strip_suffix(":latest");
+    tagless.filter(|_| format == Format::Ollama).unwrap_or(name)
+}
+
 /// Which door a request came in by. What stands before the API's own path, if the location is below one,
-/// is left out.
-fn front<'a>(exchange: &Exchange, target: &'a str) -> Option<Front<'a>> {
+/// is left out; also of the target that is given back.
+fn front<'a>(exchange: &Exchange, target: &'a str) -> Option<(Front<'a>, &'a str)> {
     let (path, query) = match target.split_once('?') {
         Some((path, query)) => (path, Some(query)),
         None => (target, None),
@@ -181,8 +219,12 @@ fn front<'a>(exchange: &Exchange, target: &'a str) -> Option<Front<'a>> {
         fields.any(|(_, name, _)| name.eq_ignore_ascii_case(wanted.as_bytes()))
     };
     let place = std::str::from_utf8(&exchange.settings.name).unwrap_or_default();
-    let below = path.strip_prefix(place.trim_end_matches('/'));
-    recognise(method, path, query, has).or_else(|| recognise(method, below?, query, has))
+    let place = place.trim_end_matches('/');
+    if let Some(front) = recognise(method, path, query, has) {
+        return Some((front, target));
+    }
+    let front = recognise(method, path.strip_prefix(place)?, query, has)?;
+    Some((front, &target[place.len()..]))
 }
 
 /// A call whose body was read.
@@ -192,6 +234,8 @@ struct Asking<'a> {
     root: Value<'a>,
     /// All of it.
     text: &'a str,
+    /// It goes on as it is.
+    passing: Option<&'a Passing<'a>>,
 }
 
 /// Enters a call in the ledger, has it answered, and settles it.
@@ -210,9 +254,24 @@ async fn called(
         }
     };
     let llm = &local.generation.http.llm;
-    let name = facts.model.as_deref().unwrap_or_default();
-    let Some(choices) = models::choices(llm, name, turn()) else {
-        return Ok(told::error(exchange, format, &unknown_model(local, name)));
+    let nameless = match (asking.passing, &facts.model) {
+        (Some(passing), None) => Some(passing),
+        _ => None,
+    };
+    // A path that needs no model stands in the ledger for one.
+    let name = match nameless {
+        Some(passing) => passing.place(),
+        None => tagless(format, facts.model.as_deref().unwrap_or_default()),
+    };
+    let choices = match nameless {
+        Some(passing) => match passing.choices(llm, asking.front) {
+            Ok(choices) => choices,
+            Err(told) => return Ok(told::error(exchange, format, &told)),
+        },
+        None => match models::choices(llm, name, turn()) {
+            Some(choices) => choices,
+            None => return Ok(told::error(exchange, format, &unknown_model(local, name))),
+        },
     };
     let choices: Vec<(&Provider, Choice<'_>)> = (choices.into_iter())
         .filter_map(|choice| Some((local.generation.llm_providers.get(choice.provider)?, choice)))
@@ -227,7 +286,10 @@ async fn called(
         let body = wire::models::tokens(format, facts.input_tokens);
         return Ok(told::json(exchange, body.into_bytes()));
     }
-    let opened = Account::open(asking.caller, exchange, &facts, name, &choices).await;
+    let opened = {
+        let operation = asking.front.operation;
+        Account::open(asking.caller, exchange, &facts, operation, name, &choices).await
+    };
     let mut account = match opened {
         Ok(account) => account,
         Err(refusal) => return Ok(told::refusal(exchange, format, &refusal)),
@@ -289,12 +351,13 @@ async fn answered<'a>(
     let mut last = None;
     for &(provider, choice) in choices {
         let label = format!("{}/{}", provider.conf.name, choice.model);
+        let label = label.trim_end_matches('/').to_owned();
         if !attempts.is_empty() {
             attempts.push(',');
         }
         attempts.push_str(&label);
-        let (sent, way) = match translated(call, exchange, provider, choice.model) {
-            Ok(translated) => translated,
+        let (said, way) = match sent(call, exchange, provider, choice.model) {
+            Ok(said) => said,
             Err(unsupported) => {
                 attempts.push_str(":unsupported");
                 let told = Told::own(Code::UnsupportedParameter, unsupported.message);
@@ -303,7 +366,7 @@ async fn answered<'a>(
             }
         };
         account.note_attempt();
-        let incoming = match ask(local, exchange, downstream, provider, sent).await? {
+        let incoming = match ask(local, exchange, downstream, provider, said).await? {
             Ok(incoming) => incoming,
             Err(fault) => {
                 attempts.push(':');
@@ -402,101 +465,6 @@ fn unknown_model(local: &Local, name: &str) -> Told {
     Told::own(Code::ModelNotFound, message).about("model")
 }
 
-/// A call as a provider gets it, in its own format or in the client's.
-fn translated(
-    call: &Call<'_>,
-    exchange: &Exchange,
-    provider: &Provider,
-    model: &str,
-) -> Result<(Sent, Way), Unsupported> {
-    let Call {
-        asking,
-        facts,
-        name,
-    } = *call;
-    let front = asking.front;
-    let format = format_of(provider, front);
-    if format == front.format && front.streaming != Streaming::Array {
-        let path = match (format, front.operation) {
-            (Format::OpenAi, Operation::Chat) => "/chat/completions".into(),
-            (Format::OpenAi, Operation::Completion) => "/completions".into(),
-            (Format::OpenAi, Operation::Embeddings) => "/embeddings".into(),
-            (Format::Responses, Operation::Chat) => "/responses".into(),
-            (Format::Anthropic, Operation::Chat) => "/v1/messages".into(),
-            (Format::Anthropic, Operation::CountTokens) => "/v1/messages/count_tokens".into(),
-            (Format::Gemini, Operation::Chat) => gemini::path(model, facts.stream).into(),
-            (Format::Ollama, Operation::Chat) => "/api/chat".into(),
-            (Format::Ollama, Operation::Completion) => "/api/generate".into(),
-            (Format::Ollama, Operation::Embeddings) => "/api/embed".into(),
-            _ => {
-                return Err(Unsupported::new(
-                    "",
-                    "this is not passed on to this provider",
-                ));
-            }
-        };
-        let mut surgery = Surgery::new(asking.root);
-        if format != Format::Gemini {
-            surgery.set_string(&["model"], model);
-        }
-        surgery.remove(&["models"]).remove(&["fallbacks"]);
-        if format == Format::OpenAi && facts.stream && !facts.include_usage {
-            surgery.set(&["stream_options", "include_usage"], "true");
-        }
-        let sent = Sent {
-            path,
-            body: surgery.finish(asking.text).into_bytes(),
-            version: None,
-        };
-        return Ok((sent, Way::Same));
-    }
-    if !matches!(front.operation, Operation::Chat | Operation::Completion) {
-        return Err(Unsupported::new(
-            "",
-            "only conversations are said in another API's words",
-        ));
-    }
-    let path = match format {
-        Format::OpenAi | Format::Responses => "/chat/completions".into(),
-        Format::Anthropic => "/v1/messages".into(),
-        Format::Gemini => gemini::path(model, facts.stream).into(),
-        Format::Ollama => "/api/chat".into(),
-    };
-    let mut request = translate::read_request(front.format, asking.root)?;
-    // What another model thought means nothing to one that is asked in its place.
-    if !exchange.attempts.is_empty() {
-        translate::forget_thinking(&mut request);
-    }
-    let mut target = Target::new(model);
-    if let Some(most) = price::find(provider.conf.kind, model).and_then(|known| known.max_output) {
-        target.max_output = target.max_output.min(most);
-    }
-    let written = translate::write_request(format, &request, &target)?;
-    let client = Client {
-        id: told::request_id(exchange),
-        model: name.to_owned(),
-        operation: front.operation,
-        created: clock::unix().as_secs(),
-        legacy: request.legacy,
-        include_usage: facts.include_usage,
-        array: front.streaming == Streaming::Array,
-        input_tokens: facts.input_tokens,
-        names: Names::of(&request, format),
-    };
-    let sent = Sent {
-        path,
-        body: written.body.into_bytes(),
-        version: written.version,
-    };
-    let dropped = written.dropped.join(",");
-    let way = Way::Translated {
-        from: format,
-        client: Box::new(client),
-        dropped,
-    };
-    Ok((sent, way))
-}
-
 /// A provider answered with an error.
 async fn refused(
     local: &Rc<Local>,
@@ -524,24 +492,6 @@ async fn refused(
         _ => incoming.succeed(local, exchange),
     }
     Ok(error)
-}
-
-/// The format in which a provider is asked: the client's own, if it speaks that.
-fn format_of(provider: &Provider, front: &Front<'_>) -> Format {
-    match (provider.conf.api, front.format) {
-        (Api::OpenAi, Format::Responses) => Format::Responses,
-        _ => native(provider),
-    }
-}
-
-/// The format that a provider speaks before all.
-fn native(provider: &Provider) -> Format {
-    match provider.conf.api {
-        Api::OpenAi => Format::OpenAi,
-        Api::Anthropic => Format::Anthropic,
-        Api::Gemini => Format::Gemini,
-        Api::Ollama => Format::Ollama,
-    }
 }
 
 impl Fault {

@@ -10,11 +10,13 @@ use std::task::Poll;
 
 use super::account::Account;
 use super::ask::{Incoming, Provider};
-use super::told;
+use super::{pass, told};
 use crate::conf::typed::log::Level;
 use crate::http::exchange::Exchange;
 use crate::http::head::Known;
-use crate::llm::wire::front::{Format, Front, Operation};
+use crate::llm::wire::embeddings::{self, Wanted};
+use crate::llm::wire::error::Told;
+use crate::llm::wire::front::{Format, Front, Operation, Streaming};
 use crate::llm::wire::json::{Duplicates, Index};
 use crate::llm::wire::neutral::Client;
 use crate::llm::wire::surgery::Surgery;
@@ -32,7 +34,7 @@ const MOST_WHOLE: usize = 64 << 20;
 const MOST_HELD: (usize, u64) = (256 << 10, 64);
 
 /// What may wait for a slow client before the provider has to wait too, bytes.
-const WAITING: usize = 256 << 10;
+pub const WAITING: usize = 256 << 10;
 
 /// What became of an answer.
 pub enum Outcome {
@@ -79,6 +81,22 @@ pub enum Way {
         /// Members of the call that had no place in the provider's format, with commas.
         dropped: String,
     },
+    /// They are vectors, said in the client's format.
+    Vectors {
+        /// The provider's format.
+        from: Format,
+        /// What was asked for.
+        wanted: Wanted,
+        /// What the client is shown.
+        client: Box<Client>,
+        /// See [`Way::Translated`].
+        dropped: String,
+    },
+    /// It passes as it comes, whatever it is.
+    Passed {
+        /// Nothing is made that could cost.
+        reads: bool,
+    },
 }
 
 /// What a stream goes through.
@@ -91,7 +109,8 @@ impl Pipe {
     fn new(asked: &Asked<'_>) -> Self {
         let format = asked.front.format;
         match &asked.way {
-            Way::Same => {
+            // Vectors do not stream, and what is passed on has a way of its own.
+            Way::Same | Way::Vectors { .. } | Way::Passed { .. } => {
                 let watcher = Watcher::new(format).naming(asked.model);
                 Self::Same(Box::new(match asked.include_usage {
                     true => watcher,
@@ -128,6 +147,14 @@ impl Pipe {
         }
     }
 
+    /// What the client is told of a stream that fails after its start.
+    fn failure(&self, told: &Told, format: Format, id: &str) -> String {
+        match self {
+            Self::Same(_) => told.event(format, id),
+            Self::Translated(translator) => translator.failure(told, format, id),
+        }
+    }
+
     /// Has an error of the provider already passed as it came?
     fn passes_errors(&self) -> bool {
         matches!(self, Self::Same(_))
@@ -144,6 +171,11 @@ pub async fn relay(
     incoming: Incoming,
     account: &mut Account,
 ) -> Result<Outcome, ClientError> {
+    if let Way::Passed { reads } = asked.way
+        && !pass::is_whole(exchange)
+    {
+        return pass::relay(local, exchange, downstream, asked, reads, incoming, account).await;
+    }
     let streams = asked.stream
         && matches!(
             asked.front.operation,
@@ -179,6 +211,24 @@ async fn whole(
     };
     let mut seen = Seen::default();
     let made = match &asked.way {
+        Way::Vectors {
+            from,
+            wanted,
+            client,
+            ..
+        } => embeddings::answer(*from, format, *wanted, client, &body, &mut seen)
+            .map(String::into_bytes),
+        Way::Passed { reads } => {
+            // Nothing at all is an answer here, too.
+            if !body.is_empty() {
+                seen = Seen::of_answer(format, asked.front.operation, &body);
+            }
+            seen.metered = pass::metered(*reads, &seen);
+            match &seen.error {
+                Some(error) => Err(Failed::Error(error.clone())),
+                None => Ok(body),
+            }
+        }
         Way::Same => {
             seen = Seen::of_answer(format, asked.front.operation, &body);
             seen.verdict().map(|()| renamed(format, body, asked.model))
@@ -195,9 +245,12 @@ async fn whole(
         }
     };
     incoming.succeed(local, exchange);
-    account.first_part();
+    account.first_part(asked.label);
     begin(exchange, asked, account);
-    exchange.status = 200;
+    exchange.status = match asked.way {
+        Way::Passed { .. } => exchange.upstream_head.status,
+        _ => 200,
+    };
     Ok(Outcome::Answered {
         next: told::json(exchange, body),
         seen: Box::new(seen),
@@ -280,12 +333,16 @@ async fn stream(
         }
     }
 
-    account.first_part();
+    account.first_part(asked.label);
     begin(exchange, asked, account);
     exchange.status = 200;
     exchange.has_peer_reason = false;
     let content_type = Known::ContentType;
-    let stream_type = format.stream_type().as_bytes();
+    let stream_type = match asked.front.streaming {
+        Streaming::Array => "application/json",
+        _ => format.stream_type(),
+    };
+    let stream_type = stream_type.as_bytes();
     (exchange.answer).push_known(Some(content_type), b"Content-Type", stream_type);
     exchange.answer.push(b"Cache-Control", b"no-cache");
     answer::complete(exchange, None);
@@ -303,6 +360,7 @@ async fn stream(
         format,
         &mut pipe,
         &mut incoming,
+        account,
         is_ended,
     )
     .await;
@@ -345,6 +403,7 @@ async fn pass(
     format: Format,
     pipe: &mut Pipe,
     incoming: &mut Incoming,
+    account: &Account,
     mut is_ended: bool,
 ) -> Result<Option<Failed>, ClientError> {
     let send_timeout = exchange.settings.send_timeout;
@@ -373,7 +432,10 @@ async fn pass(
                         failed = pipe.seen().verdict().err();
                     }
                     Poll::Ready(Ok(bytes)) => match pipe.push(&bytes) {
-                        Ok(bytes) => downstream.queue(&bytes),
+                        Ok(bytes) => {
+                            downstream.queue(&bytes);
+                            account.note_progress(pipe.seen());
+                        }
                         Err(too_long) => failed = Some(too_long),
                     },
                     Poll::Ready(Err(_)) => failed = Some(Failed::Truncated),
@@ -394,7 +456,8 @@ async fn pass(
                     // An error of the provider's own passed as it came; it needs no second one.
                     if !(matches!(failed, Failed::Error(_)) && pipe.passes_errors()) {
                         let id = told::request_id(exchange);
-                        downstream.queue(failed.told().event(format, &id).as_bytes());
+                        let told = pipe.failure(&failed.told(), format, &id);
+                        downstream.queue(told.as_bytes());
                     }
                 }
                 if is_ended {
@@ -411,7 +474,7 @@ async fn pass(
 }
 
 /// The provider's connection failed, or there was too much.
-fn broke_off(local: &Local, exchange: &Exchange, error: Option<PeerError>) -> Failed {
+pub fn broke_off(local: &Local, exchange: &Exchange, error: Option<PeerError>) -> Failed {
     match error {
         Some(error) => {
             local.log(
@@ -426,12 +489,12 @@ fn broke_off(local: &Local, exchange: &Exchange, error: Option<PeerError>) -> Fa
 }
 
 /// The fields that every answer of a provider has.
-fn begin(exchange: &mut Exchange, asked: &Asked<'_>, account: &Account) {
+pub fn begin(exchange: &mut Exchange, asked: &Asked<'_>, account: &Account) {
     let id = told::request_id(exchange);
     told::begin(exchange, asked.front.format, &id);
     told::field(exchange, b"x-openclaw-model", asked.label);
     told::field(exchange, b"x-openclaw-attempts", asked.attempts);
-    if let Way::Translated { dropped, .. } = &asked.way
+    if let Way::Translated { dropped, .. } | Way::Vectors { dropped, .. } = &asked.way
         && !dropped.is_empty()
     {
         told::field(exchange, b"x-openclaw-dropped", dropped);

@@ -126,10 +126,13 @@ impl App {
                     }
                     let traffic = &summary.traffic;
                     let all: u64 = traffic.statuses.iter().sum();
+                    let spent = summary.spent_today.as_deref();
+                    let spent = spent.map(|it| format!("{} today  ", number::dollars(it)));
                     right = format!(
-                        "{} req/s  {} 5xx  {} ",
+                        "{} req/s  {} 5xx  {}{} ",
                         number::rate(traffic.rate),
                         number::share(traffic.statuses[4], all, glyphs.none),
+                        spent.unwrap_or_default(),
                         number::clock(summary.at, &self.model.zone)
                     );
                 }
@@ -159,17 +162,22 @@ impl App {
         let is_bad = certificates.is_some_and(|states| states.bad > 0);
         let label = |position: usize, screen: Screen, name: &str| match screen {
             Screen::Certificates if troubles > 0 => {
-                format!("{} {name}({troubles})", position + 1)
+                format!("{} {name}({troubles})", (position + 1) % 10)
             }
-            _ => format!("{} {name}", position + 1),
+            _ => format!("{} {name}", (position + 1) % 10),
         };
-        let needed: usize = (Screen::ALL.into_iter().enumerate())
-            .map(|(position, screen)| text::width(&label(position, screen, screen.name())) + 1)
-            .sum();
-        let is_narrow = needed + 1 > usize::from(row.width);
+        let needed = |name: fn(Screen) -> &'static str| -> usize {
+            (Screen::ALL.into_iter().enumerate())
+                .map(|(position, screen)| text::width(&label(position, screen, name(screen))) + 1)
+                .sum()
+        };
+        let is_narrow = needed(Screen::name) + 1 > usize::from(row.width);
+        // Then the digits have to do, but for the one that is shown.
+        let is_tiny = needed(Screen::short_name) + 1 > usize::from(row.width);
         for (position, screen) in Screen::ALL.into_iter().enumerate() {
             let is_shown = screen == self.screen;
             let name = match is_narrow {
+                true if is_tiny && !is_shown => ((position + 1) % 10).to_string(),
                 true => label(position, screen, screen.short_name()),
                 false => label(position, screen, screen.name()),
             };

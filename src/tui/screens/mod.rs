@@ -4,6 +4,7 @@ pub mod backends;
 pub mod cache;
 pub mod certificates;
 pub mod config;
+pub mod llm;
 pub mod logs;
 pub mod overview;
 pub mod routes;
@@ -32,6 +33,7 @@ pub struct Screens {
     logs: logs::Logs,
     config: config::ConfigScreen,
     cache: cache::CacheScreen,
+    llm: llm::LlmScreen,
 }
 
 impl Screens {
@@ -45,6 +47,7 @@ impl Screens {
             Screen::Logs => &self.logs,
             Screen::Config => &self.config,
             Screen::Cache => &self.cache,
+            Screen::Llm => &self.llm,
         }
     }
 
@@ -58,6 +61,7 @@ impl Screens {
             Screen::Logs => &mut self.logs,
             Screen::Config => &mut self.config,
             Screen::Cache => &mut self.cache,
+            Screen::Llm => &mut self.llm,
         }
     }
 

@@ -429,7 +429,16 @@ impl RoutesScreen {
             Role::Text,
         );
         let total = row.map(|row| format!("{} since the start", number::count(row.total)));
-        if let Some(total) = total {
+        if let Some(mut total) = total {
+            let points = (history.and_then(|(_, _, loaded)| loaded.value.as_ref()))
+                .map_or(&[][..], |history| &history.points);
+            let looked_up: f64 = points.iter().map(|point| point.looked_up).sum();
+            let cached: f64 = points.iter().map(|point| point.cached).sum();
+            if looked_up > 0.0 {
+                let share = number::percent(cached / looked_up);
+                let window = model.window.name();
+                total.push_str(&format!(", from cache {share} in {window}"));
+            }
             painter.put(inside.x, inside.y + 5, inside.width, &total, Role::Muted);
         }
     }

@@ -5,6 +5,9 @@
 //! | --- | --- |
 //! | `say` | answers [`WORDS`], in three pieces if it streams |
 //! | `tool` | calls the tool `weather` |
+//! | `see` | says `saw ` and the base64 text of the picture that it was sent |
+//! | `json` | says `{"city":"Bern"}` if it was sent a schema, else `no schema` |
+//! | `embed` | makes vectors: of the length of each text, its half, and the position of the text |
 //! | `status-503` | answers with an error of this status |
 //! | `empty` | answers 200 without an answer in it |
 //! | `error-inside` | answers 200 with an error in it; a stream begins with one |
@@ -12,7 +15,8 @@
 //! | `cut-before` | closes the connection before the answer has content |
 //! | `hang` | begins a stream and says nothing more until the proxy is gone |
 //!
-//! All of them report 9 tokens of input, 4 of which came from a cache, and 12 of output.
+//! All of them report 9 tokens of input, 4 of which came from a cache, and 12 of output; Ollama has no word
+//! for the cache.
 
 use serde_json::{Value, json};
 
@@ -24,15 +28,35 @@ pub const WORDS: [&str; 3] = ["Hel", "lo, ", "world"];
 /// A provider that speaks OpenAI's API.
 pub fn openai() -> Backend {
     Backend::scripted(|exchange| {
+        let line = exchange.seen.head.line.clone();
         let Some((model, call)) = asked(exchange) else {
-            return Then::Close;
+            return openai_without_json(exchange, &line);
         };
         let streams = call["stream"] == true;
         if let Some(then) = misbehave(exchange, &model, streams) {
             return then;
         }
+        match path_of(&line) {
+            path if path.ends_with("/responses") => {
+                return responses(exchange, &model, &call, streams);
+            }
+            path if path.ends_with("/embeddings") => {
+                return openai_vectors(exchange, &model, &call);
+            }
+            path if path.ends_with("/chat/completions") => {}
+            path if path.ends_with("/completions") => return completion(exchange, &model, &call),
+            path => return openai_other(exchange, path, &model, &call),
+        }
         let usage = json!({ "prompt_tokens": 9, "completion_tokens": 12, "total_tokens": 21,
             "prompt_tokens_details": { "cached_tokens": 4 } });
+        let image = call["messages"][0]["content"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .find_map(|part| part["image_url"]["url"].as_str());
+        let image = image.and_then(|url| url.strip_prefix("data:image/png;base64,"));
+        let has_schema = call["response_format"]["type"] == "json_schema";
+        let words = words(&model, image, has_schema);
         let chunk = |delta: Value, finish: Value| {
             json!({ "id": "chatcmpl-1", "object": "chat.completion.chunk", "created": 1, "model": model,
                 "choices": [{ "index": 0, "delta": delta, "finish_reason": finish }] })
@@ -45,7 +69,7 @@ pub fn openai() -> Backend {
                 true => {
                     json!({ "role": "assistant", "content": null, "tool_calls": call_of_tool })
                 }
-                false => json!({ "role": "assistant", "content": WORDS.concat() }),
+                false => json!({ "role": "assistant", "content": words.concat() }),
             };
             let finish = if is_tool { "tool_calls" } else { "stop" };
             let choices = match model.as_str() {
@@ -74,7 +98,7 @@ pub fn openai() -> Backend {
                 event(exchange, &chunk(delta, Value::Null).to_string());
             }
             _ => {
-                for word in WORDS {
+                for word in &words {
                     let piece = chunk(json!({ "content": word }), Value::Null);
                     event(exchange, &piece.to_string());
                     if model == "cut" {
@@ -108,6 +132,13 @@ pub fn anthropic() -> Backend {
         }
         let usage = json!({ "input_tokens": 5, "cache_read_input_tokens": 4,
             "cache_creation_input_tokens": 0, "output_tokens": 12 });
+        let image = call["messages"][0]["content"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .find_map(|block| block["source"]["data"].as_str());
+        let has_schema = call["output_config"]["format"]["type"] == "json_schema";
+        let words = words(&model, image, has_schema);
         let is_tool = model == "tool";
         let stop = if is_tool { "tool_use" } else { "end_turn" };
         let mut message = json!({ "id": "msg_1", "type": "message", "role": "assistant", "model": model,
@@ -118,7 +149,7 @@ pub fn anthropic() -> Backend {
             message["content"] = match model.as_str() {
                 "empty" => json!([]),
                 "tool" => json!([tool]),
-                _ => json!([{ "type": "text", "text": WORDS.concat() }]),
+                _ => json!([{ "type": "text", "text": words.concat() }]),
             };
             return whole(exchange, 200, &message);
         }
@@ -156,7 +187,7 @@ pub fn anthropic() -> Backend {
                     &json!({ "type": "content_block_start", "index": 0, "content_block": block }),
                 );
                 named(exchange, &json!({ "type": "ping" }));
-                for word in WORDS {
+                for word in &words {
                     let delta = json!({ "type": "text_delta", "text": word });
                     named(
                         exchange,
@@ -180,6 +211,452 @@ pub fn anthropic() -> Backend {
             "delta": { "stop_reason": stop, "stop_sequence": null }, "usage": { "output_tokens": 12 } }),
         );
         named(exchange, &json!({ "type": "message_stop" }));
+        exchange.send("0\r\n\r\n");
+        Then::NextRequest
+    })
+}
+
+/// What a model says to a call with this picture, or with a schema.
+fn words(model: &str, image: Option<&str>, has_schema: bool) -> Vec<String> {
+    match (model, has_schema) {
+        ("see", _) => vec!["saw ".to_owned(), image.unwrap_or("nothing").to_owned()],
+        ("json", true) => vec!["{\"city\":".to_owned(), "\"Bern\"}".to_owned()],
+        ("json", false) => vec!["no schema".to_owned()],
+        _ => WORDS.map(str::to_owned).to_vec(),
+    }
+}
+
+/// The vector of a text at a position.
+fn vector(text: &Value, position: usize) -> [f32; 3] {
+    let length = text.as_str().unwrap_or_default().len() as f32;
+    [length, length / 2.0, position as f32]
+}
+
+/// The path of a request line.
+fn path_of(line: &str) -> &str {
+    let target = line.split(' ').nth(1).unwrap_or_default();
+    target.split('?').next().unwrap_or_default()
+}
+
+/// `/v1/responses`.
+fn responses(exchange: &mut Exchange<'_>, model: &str, call: &Value, streams: bool) -> Then {
+    let image = call["input"][0]["content"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .find_map(|part| part["image_url"].as_str());
+    let image = image.and_then(|url| url.strip_prefix("data:image/png;base64,"));
+    let words = words(
+        model,
+        image,
+        call["text"]["format"]["type"] == "json_schema",
+    );
+    let item = match model {
+        "tool" => {
+            json!({ "type": "function_call", "id": "fc_1", "call_id": "call_1", "status": "completed",
+            "name": "weather", "arguments": "{\"city\":\"Bern\"}" })
+        }
+        _ => json!({ "type": "message", "id": "msg_1", "role": "assistant", "status": "completed",
+            "content": [{ "type": "output_text", "text": words.concat(), "annotations": [] }] }),
+    };
+    let output = if model == "empty" {
+        json!([])
+    } else {
+        json!([item])
+    };
+    let mut response = json!({ "id": "resp_1", "object": "response", "created_at": 1, "model": model,
+        "status": "completed", "error": null, "incomplete_details": null, "output": output,
+        "parallel_tool_calls": true, "tool_choice": "auto", "tools": [],
+        "usage": { "input_tokens": 9, "input_tokens_details": { "cached_tokens": 4 },
+            "output_tokens": 12, "output_tokens_details": { "reasoning_tokens": 0 }, "total_tokens": 21 } });
+    if !streams {
+        return whole(exchange, 200, &response);
+    }
+    let last = response.clone();
+    response["status"] = json!("in_progress");
+    response["output"] = json!([]);
+    response["usage"] = Value::Null;
+    begin_stream(exchange);
+    let mut number = 0;
+    let mut say = |exchange: &mut Exchange<'_>, kind: &str, mut event: Value| {
+        event["type"] = json!(kind);
+        event["sequence_number"] = json!(number);
+        number += 1;
+        named(exchange, &event);
+    };
+    say(
+        exchange,
+        "response.created",
+        json!({ "response": response }),
+    );
+    match model {
+        "cut-before" => return Then::Close,
+        "empty" => {}
+        "tool" => {
+            let mut begun = item.clone();
+            begun["arguments"] = json!("");
+            let place = json!({ "output_index": 0, "item_id": "fc_1" });
+            say(
+                exchange,
+                "response.output_item.added",
+                json!({ "output_index": 0, "item": begun }),
+            );
+            let mut delta = place.clone();
+            delta["delta"] = item["arguments"].clone();
+            say(exchange, "response.function_call_arguments.delta", delta);
+            let mut done = place;
+            done["arguments"] = item["arguments"].clone();
+            say(exchange, "response.function_call_arguments.done", done);
+        }
+        _ => {
+            let mut begun = item.clone();
+            begun["content"] = json!([]);
+            say(
+                exchange,
+                "response.output_item.added",
+                json!({ "output_index": 0, "item": begun }),
+            );
+            let part = |text: &str| {
+                json!({ "output_index": 0, "content_index": 0, "item_id": "msg_1",
+                    "part": { "type": "output_text", "text": text, "annotations": [] } })
+            };
+            say(exchange, "response.content_part.added", part(""));
+            for word in &words {
+                let delta = json!({ "output_index": 0, "content_index": 0, "item_id": "msg_1",
+                    "delta": word, "logprobs": [] });
+                say(exchange, "response.output_text.delta", delta);
+                match model {
+                    "cut" => return Then::Close,
+                    "hang" => return wait_for_the_end(exchange),
+                    _ => {}
+                }
+            }
+            let text = words.concat();
+            let done = json!({ "output_index": 0, "content_index": 0, "item_id": "msg_1", "text": text,
+                "logprobs": [] });
+            say(exchange, "response.output_text.done", done);
+            say(exchange, "response.content_part.done", part(&text));
+        }
+    }
+    if model != "empty" {
+        say(
+            exchange,
+            "response.output_item.done",
+            json!({ "output_index": 0, "item": item }),
+        );
+    }
+    say(exchange, "response.completed", json!({ "response": last }));
+    exchange.send("0\r\n\r\n");
+    Then::NextRequest
+}
+
+/// `/v1/completions`.
+fn completion(exchange: &mut Exchange<'_>, model: &str, call: &Value) -> Then {
+    let usage = json!({ "prompt_tokens": 9, "completion_tokens": 12, "total_tokens": 21,
+        "prompt_tokens_details": { "cached_tokens": 4 } });
+    let piece = |text: &str, finish: Value| {
+        json!({ "id": "cmpl-1", "object": "text_completion", "created": 1, "model": model,
+            "choices": [{ "index": 0, "text": text, "finish_reason": finish }] })
+    };
+    if call["stream"] != true {
+        let mut answer = piece(&WORDS.concat(), json!("stop"));
+        if model == "empty" {
+            answer["choices"] = json!([]);
+        }
+        answer["usage"] = usage;
+        return whole(exchange, 200, &answer);
+    }
+    begin_stream(exchange);
+    match model {
+        "cut-before" => return Then::Close,
+        "empty" => {}
+        _ => {
+            for word in WORDS {
+                event(exchange, &piece(word, Value::Null).to_string());
+                if model == "cut" {
+                    return Then::Close;
+                }
+            }
+        }
+    }
+    event(exchange, &piece("", json!("stop")).to_string());
+    if call["stream_options"]["include_usage"] == true {
+        let mut last = piece("", Value::Null);
+        last["choices"] = json!([]);
+        last["usage"] = usage;
+        event(exchange, &last.to_string());
+    }
+    event(exchange, "[DONE]");
+    exchange.send("0\r\n\r\n");
+    Then::NextRequest
+}
+
+/// `/v1/embeddings`: packed if it is asked for, as the official library does.
+fn openai_vectors(exchange: &mut Exchange<'_>, model: &str, call: &Value) -> Then {
+    let inputs = match &call["input"] {
+        Value::Array(inputs) => inputs.clone(),
+        one => vec![one.clone()],
+    };
+    let data = inputs.iter().enumerate().map(|(position, text)| {
+        let vector = vector(text, position);
+        let vector = match call["encoding_format"] == "base64" {
+            true => {
+                let bytes: Vec<u8> = vector
+                    .iter()
+                    .flat_map(|float| float.to_le_bytes())
+                    .collect();
+                json!(data_encoding::BASE64.encode(&bytes))
+            }
+            false => json!(vector),
+        };
+        json!({ "object": "embedding", "index": position, "embedding": vector })
+    });
+    let answer = json!({ "object": "list", "data": data.collect::<Vec<_>>(), "model": model,
+        "usage": { "prompt_tokens": 9, "total_tokens": 9 } });
+    whole(exchange, 200, &answer)
+}
+
+/// Other paths whose body is JSON.
+fn openai_other(exchange: &mut Exchange<'_>, path: &str, model: &str, call: &Value) -> Then {
+    if path.ends_with("/audio/speech") {
+        let sound: Vec<u8> = (0..=255).cycle().take(100_000).collect();
+        exchange.send(
+            "HTTP/1.1 200 OK\r\nContent-Type: audio/mpeg\r\nTransfer-Encoding: chunked\r\n\r\n",
+        );
+        let pieces = if model == "cut-sound" { 1 } else { 4 };
+        for piece in sound.chunks(25_000).take(pieces) {
+            exchange.send(format!("{:x}\r\n", piece.len()));
+            exchange.send(piece);
+            exchange.send("\r\n");
+        }
+        if model == "cut-sound" {
+            return Then::Close;
+        }
+        exchange.send("0\r\n\r\n");
+        return Then::NextRequest;
+    }
+    let answer = match path.rsplit('/').next() {
+        Some("moderations") => json!({ "id": "modr-1", "model": model,
+            "results": [{ "flagged": false, "categories": {}, "category_scores": {} }] }),
+        Some("generations") => json!({ "created": 1, "data": [{ "b64_json": "AAAA" }],
+            "usage": { "input_tokens": 5, "output_tokens": 7, "total_tokens": 12 } }),
+        _ => json!({ "path": path, "asked": call }),
+    };
+    whole(exchange, 200, &answer)
+}
+
+/// Other paths whose body is no JSON: forms, and none at all.
+fn openai_without_json(exchange: &mut Exchange<'_>, line: &str) -> Then {
+    match path_of(line).rsplit('/').next() {
+        Some("transcriptions") => {
+            let answer = json!({ "text": "Hello?", "usage": { "type": "tokens", "input_tokens": 9,
+                "output_tokens": 12, "total_tokens": 21 } });
+            whole(exchange, 200, &answer)
+        }
+        _ => whole(
+            exchange,
+            200,
+            &json!({ "object": "list", "data": [], "line": line }),
+        ),
+    }
+}
+
+/// A provider that speaks Gemini's API.
+pub fn gemini() -> Backend {
+    Backend::scripted(|exchange| {
+        let line = exchange.seen.head.line.clone();
+        let Some((_, call)) = asked(exchange) else {
+            return Then::Close;
+        };
+        let last = path_of(&line).rsplit('/').next().unwrap_or_default();
+        let Some((model, verb)) = last.rsplit_once(':') else {
+            return Then::Close;
+        };
+        let streams = verb == "streamGenerateContent";
+        let usage = json!({ "promptTokenCount": 9, "cachedContentTokenCount": 4,
+            "candidatesTokenCount": 12, "totalTokenCount": 21 });
+        if let Some(status) = model.strip_prefix("status-") {
+            let status: u16 = status.parse().expect("a status");
+            return whole(exchange, status, &gemini_error(status));
+        }
+        match verb {
+            "batchEmbedContents" => {
+                let requests = call["requests"].as_array().into_iter().flatten();
+                let vectors = requests.enumerate().map(|(position, request)| {
+                    assert_eq!(request["model"], format!("models/{model}"));
+                    let text = &request["content"]["parts"][0]["text"];
+                    json!({ "values": vector(text, position) })
+                });
+                let answer = json!({ "embeddings": vectors.collect::<Vec<_>>() });
+                return whole(exchange, 200, &answer);
+            }
+            "embedContent" => {
+                let values = vector(&call["content"]["parts"][0]["text"], 0);
+                return whole(exchange, 200, &json!({ "embedding": { "values": values } }));
+            }
+            _ => {}
+        }
+        let image = call["contents"][0]["parts"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .find_map(|part| part["inlineData"]["data"].as_str());
+        let config = &call["generationConfig"];
+        let has_schema =
+            config["responseJsonSchema"].is_object() || config["responseSchema"].is_object();
+        let words = words(model, image, has_schema);
+        let chunk = |part: Value, finish: Option<&str>| {
+            let mut candidate =
+                json!({ "content": { "role": "model", "parts": [part] }, "index": 0 });
+            if let Some(finish) = finish {
+                candidate["finishReason"] = json!(finish);
+            }
+            json!({ "candidates": [candidate], "usageMetadata": usage, "modelVersion": model,
+                "responseId": "resp-1" })
+        };
+        let tool = json!({ "functionCall": { "name": "weather", "args": { "city": "Bern" } } });
+        if !streams {
+            return match model {
+                "error-inside" => whole(exchange, 200, &gemini_error(500)),
+                "cut" | "cut-before" => cut(exchange),
+                "empty" => whole(exchange, 200, &json!({ "usageMetadata": usage })),
+                "tool" => whole(exchange, 200, &chunk(tool, Some("STOP"))),
+                _ => whole(
+                    exchange,
+                    200,
+                    &chunk(json!({ "text": words.concat() }), Some("STOP")),
+                ),
+            };
+        }
+        begin_stream(exchange);
+        if model == "error-inside" {
+            event(exchange, &gemini_error(500).to_string());
+            exchange.send("0\r\n\r\n");
+            return Then::NextRequest;
+        }
+        match model {
+            "cut-before" => return Then::Close,
+            "empty" => {}
+            "tool" => event(exchange, &chunk(tool, Some("STOP")).to_string()),
+            _ => {
+                for (position, word) in words.iter().enumerate() {
+                    let finish = (position + 1 == words.len()).then_some("STOP");
+                    event(
+                        exchange,
+                        &chunk(json!({ "text": word }), finish).to_string(),
+                    );
+                    match model {
+                        "cut" => return Then::Close,
+                        "hang" => return wait_for_the_end(exchange),
+                        _ => {}
+                    }
+                }
+            }
+        }
+        exchange.send("0\r\n\r\n");
+        Then::NextRequest
+    })
+}
+
+fn gemini_error(status: u16) -> Value {
+    let word = match status {
+        400 => "INVALID_ARGUMENT",
+        401 => "UNAUTHENTICATED",
+        429 => "RESOURCE_EXHAUSTED",
+        503 => "UNAVAILABLE",
+        _ => "INTERNAL",
+    };
+    json!({ "error": { "code": status, "message": format!("no luck: {status}"), "status": word } })
+}
+
+/// A provider that speaks Ollama's API.
+pub fn ollama() -> Backend {
+    Backend::scripted(|exchange| {
+        let line = exchange.seen.head.line.clone();
+        let Some((model, call)) = asked(exchange) else {
+            return Then::Close;
+        };
+        let streams = call["stream"] != false;
+        let error = json!({ "error": "no luck" });
+        if let Some(status) = model.strip_prefix("status-") {
+            let status: u16 = status.parse().expect("a status");
+            let error = json!({ "error": format!("no luck: {status}") });
+            return whole(exchange, status, &error);
+        }
+        match path_of(&line) {
+            "/api/embed" => {
+                let inputs = match &call["input"] {
+                    Value::Array(inputs) => inputs.clone(),
+                    one => vec![one.clone()],
+                };
+                let vectors = inputs.iter().enumerate();
+                let vectors = vectors.map(|(position, text)| vector(text, position));
+                let answer = json!({ "model": model, "embeddings": vectors.collect::<Vec<_>>(),
+                    "prompt_eval_count": 9 });
+                return whole(exchange, 200, &answer);
+            }
+            "/api/embeddings" => {
+                let answer = json!({ "embedding": vector(&call["prompt"], 0) });
+                return whole(exchange, 200, &answer);
+            }
+            _ => {}
+        }
+        let is_old = path_of(&line) == "/api/generate";
+        let image = call["messages"][0]["images"][0].as_str();
+        let words = words(&model, image, call["format"].is_object());
+        let piece = |message: Value, is_last: bool| {
+            let mut piece =
+                json!({ "model": model, "created_at": "2026-11-01T00:00:00Z", "done": is_last });
+            match is_old {
+                true => piece["response"] = message["content"].clone(),
+                false => piece["message"] = message,
+            }
+            if is_last {
+                piece["done_reason"] = json!("stop");
+                piece["prompt_eval_count"] = json!(9);
+                piece["eval_count"] = json!(12);
+            }
+            piece
+        };
+        let text = |text: &str| json!({ "role": "assistant", "content": text });
+        let mut tool = text("");
+        tool["tool_calls"] =
+            json!([{ "function": { "name": "weather", "arguments": { "city": "Bern" } } }]);
+        if !streams {
+            return match model.as_str() {
+                "error-inside" => whole(exchange, 200, &error),
+                "cut" | "cut-before" => cut(exchange),
+                "empty" => whole(exchange, 200, &json!({ "model": model, "done": true })),
+                "tool" => whole(exchange, 200, &piece(tool, true)),
+                _ => whole(exchange, 200, &piece(text(&words.concat()), true)),
+            };
+        }
+        exchange.send(
+            "HTTP/1.1 200 OK\r\nContent-Type: application/x-ndjson\r\nTransfer-Encoding: chunked\r\n\r\n",
+        );
+        let line = |exchange: &mut Exchange<'_>, value: &Value| {
+            exchange.send(chunked(&format!("{value}\n")));
+        };
+        match model.as_str() {
+            "cut-before" => return Then::Close,
+            "error-inside" => line(exchange, &error),
+            "empty" => line(exchange, &piece(text(""), true)),
+            "tool" => {
+                line(exchange, &piece(tool, false));
+                line(exchange, &piece(text(""), true));
+            }
+            _ => {
+                for word in &words {
+                    line(exchange, &piece(text(word), false));
+                    match model.as_str() {
+                        "cut" => return Then::Close,
+                        "hang" => return wait_for_the_end(exchange),
+                        _ => {}
+                    }
+                }
+                line(exchange, &piece(text(""), true));
+            }
+        }
         exchange.send("0\r\n\r\n");
         Then::NextRequest
     })
@@ -217,12 +694,17 @@ fn misbehave(exchange: &mut Exchange<'_>, model: &str, streams: bool) -> Option<
             exchange.send("0\r\n\r\n");
             Some(Then::NextRequest)
         }
-        ("cut" | "cut-before", false) => {
-            exchange.send("HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 900\r\n\r\n{\"id\":");
-            Some(Then::Close)
-        }
+        ("cut" | "cut-before", false) => Some(cut(exchange)),
         _ => None,
     }
+}
+
+/// Less of an answer than its head announces.
+fn cut(exchange: &mut Exchange<'_>) -> Then {
+    exchange.send(
+        "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 900\r\n\r\n{\"id\":",
+    );
+    Then::Close
 }
 
 fn whole(exchange: &mut Exchange<'_>, status: u16, answer: &Value) -> Then {

@@ -113,6 +113,7 @@ fn provider(
         base_path,
         key: word("api_key").map(|word| secret::secret(word, &scope, cx)),
         fields,
+        passthrough: word("passthrough").is_some_and(|word| &*word.text == "on"),
         span: name.span,
     })
 }

@@ -77,6 +77,8 @@ pub fn proxy_cache(
             _ => false,
         }),
         key_has_body: has(&|variable| *variable == Variable::Core(Core::RequestBody)),
+        checks_type: scope.flag("proxy_cache_check_type")
+            && !has(&|variable| matches!(variable, Variable::Http(name) if **name == *b"cookie")),
         key,
         valid,
         takes_post: (scope.nearest("proxy_cache_methods")).is_some_and(|line| {

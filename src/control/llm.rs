@@ -1,0 +1,239 @@
+//! Calls of language models as the protocol tells them: those under way, how much passes, and those
+//! that the ledger has.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+
+use super::{Control, keys, revisions};
+use crate::llm::account::Moment;
+use crate::llm::books::books;
+use crate::metrics::registry;
+use crate::process::desk::refusal;
+use crate::protocol::{
+    CallTokens, LlmNow, ModelCall, ModelCalls, ProviderNow, Refusal, RefusalCode, RunningCall,
+};
+use crate::store::{Call, CallState};
+
+/// So many calls under way are told.
+const MOST_RUNNING: usize = 100;
+
+/// So many calls of the ledger are told at once.
+const MOST_CALLS: u32 = 500;
+
+/// Over so long calls are counted.
+const MINUTE: Duration = Duration::from_secs(60);
+
+/// Over so long tokens are counted.
+const RECENT: Duration = Duration::from_secs(10);
+
+/// What was counted in the last minute, the oldest first.
+#[derive(Debug, Default)]
+pub struct Meter(Mutex<VecDeque<Sample>>);
+
+#[derive(Clone, Copy, Debug)]
+struct Sample {
+    at: Instant,
+    begun: u64,
+    input: u64,
+    output: u64,
+}
+
+/// A second has passed.
+pub fn tick(control: &Control) {
+    let sample = Sample {
+        at: Instant::now(),
+        begun: books().running().seen(0).begun,
+        input: registry::total(|counters| &counters.model_input),
+        output: registry::total(|counters| &counters.model_output),
+    };
+    let mut samples = control.llm.0.lock();
+    samples.push_back(sample);
+    while (samples.front()).is_some_and(|oldest| sample.at - oldest.at > MINUTE) {
+        samples.pop_front();
+    }
+}
+
+/// Calls in the last minute, and tokens in and out for each second of the last ten.
+fn rates(samples: &VecDeque<Sample>) -> (u64, f64, f64) {
+    let (Some(first), Some(last)) = (samples.front(), samples.back()) else {
+        return (0, 0.0, 0.0);
+    };
+    let recent = |sample: &&Sample| last.at - sample.at <= RECENT;
+    let since = samples.iter().find(recent).unwrap_or(last);
+    let seconds = (last.at - since.at).as_secs_f64();
+    let rate = |count: u64| match seconds > 0.0 {
+        true => count as f64 / seconds,
+        false => 0.0,
+    };
+    (
+        last.begun.saturating_sub(first.begun),
+        rate(last.input.saturating_sub(since.input)),
+        rate(last.output.saturating_sub(since.output)),
+    )
+}
+
+/// What happens now; nothing if the configuration has no provider.
+pub fn now(control: &Control) -> Option<Box<LlmNow>> {
+    let in_force = control.desk.in_force();
+    let providers = &in_force.generation.llm_providers;
+    if providers.is_empty() {
+        return None;
+    }
+    let seen = books().running().seen(MOST_RUNNING);
+    let (calls_per_minute, input_rate, output_rate) = rates(&control.llm.0.lock());
+    let calls = seen.oldest.iter().map(|call| RunningCall {
+        id: call.id,
+        key: call.key.to_string(),
+        gateway: call.gateway.to_string(),
+        user: call.user.to_string(),
+        asked: call.asked.to_string(),
+        answering: call.answering().into(),
+        age: call.age(),
+        output: call.output(),
+        held: call.held.to_string(),
+    });
+    let providers = providers.iter().map(|provider| ProviderNow {
+        name: provider.conf.name.to_string(),
+        kind: provider.conf.kind.to_owned(),
+        state: match provider.trouble() {
+            Some(_) => "no key".to_owned(),
+            None => "ready".to_owned(),
+        },
+        note: provider.trouble().unwrap_or_default().to_owned(),
+    });
+    Some(Box::new(LlmNow {
+        today: books()
+            .running()
+            .spent_today(Moment::now().unix)
+            .to_string(),
+        held: seen.held.to_string(),
+        running: seen.count,
+        calls: calls.collect(),
+        calls_per_minute,
+        input_rate,
+        output_rate,
+        ended: seen.ended,
+        providers: providers.collect(),
+    }))
+}
+
+/// What was spent since midnight in UTC; nothing if the configuration has no provider.
+pub fn spent_today(control: &Control) -> Option<String> {
+    let in_force = control.desk.in_force();
+    let is_used = !in_force.generation.llm_providers.is_empty();
+    is_used.then(|| {
+        books()
+            .running()
+            .spent_today(Moment::now().unix)
+            .to_string()
+    })
+}
+
+/// Calls of the ledger, newest first: older than one of them, or of one key, if that is asked for.
+pub async fn calls(
+    control: &Control,
+    limit: Option<u64>,
+    before: Option<u64>,
+    key: Option<&str>,
+) -> Result<ModelCalls, Refusal> {
+    keys::opened(control)?;
+    let limit = limit.map_or(50, |limit| limit.min(MOST_CALLS.into()) as u32);
+    let key = key.map(|name| keys::named(name).map(|key| key.row.id));
+    let key = key.transpose()?;
+    keys::flush(control).await?;
+    let calls = revisions::read(control, move |reader| reader.calls(limit, before, key)).await?;
+    Ok(ModelCalls {
+        calls: told(&calls),
+    })
+}
+
+/// One call of the ledger.
+pub async fn call(control: &Control, id: u64) -> Result<ModelCall, Refusal> {
+    keys::opened(control)?;
+    keys::flush(control).await?;
+    let found = revisions::read(control, move |reader| reader.call(id)).await?;
+    let told = told(found.as_slice()).pop();
+    told.ok_or_else(|| refusal(RefusalCode::NotFound, format!("there is no call {id}")))
+}
+
+fn told(calls: &[Call]) -> Vec<ModelCall> {
+    let keys = books().keys();
+    let name = |id: u64| match keys.all().iter().find(|key| key.row.id == id) {
+        Some(key) => key.row.name.clone(),
+        None if id == 0 => String::new(),
+        None => format!("#{id}"),
+    };
+    let told = calls.iter().map(
+        |Call {
+             open,
+             state,
+             end,
+             charged,
+         }| ModelCall {
+            id: open.id,
+            state: match state {
+                CallState::Open => "open",
+                CallState::Settled => "settled",
+                CallState::Interrupted => "interrupted",
+            }
+            .to_owned(),
+            key: name(open.key),
+            gateway: open.gateway.clone(),
+            user: open.user.clone(),
+            node: open.node.clone(),
+            operation: end.operation.clone(),
+            asked: open.asked.clone(),
+            rule: end.rule.clone(),
+            tried: end.tried.clone(),
+            attempts: end.attempts,
+            provider: end.provider.clone(),
+            model: end.model.clone(),
+            outcome: end.outcome.clone(),
+            status: end.status,
+            estimated: end.is_estimated,
+            tokens: CallTokens {
+                input: end.tokens.input,
+                cache_read: end.tokens.cache_read,
+                cache_write_5m: end.tokens.cache_write_5m,
+                cache_write_1h: end.tokens.cache_write_1h,
+                audio_input: end.tokens.audio_input,
+                output: end.tokens.output,
+                reasoning: end.tokens.reasoning,
+                audio_output: end.tokens.audio_output,
+                web_searches: end.tokens.web_searches,
+                images: end.tokens.images,
+            },
+            reserved: open.reserved.to_string(),
+            cost: end.cost.map(|cost| cost.to_string()),
+            billed: end.billed.map(|billed| billed.to_string()),
+            charged: charged.to_string(),
+            price: end.price.clone(),
+            first: end.first_us,
+            upstream: end.upstream_us,
+            total: end.total_us,
+        },
+    );
+    told.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn calls_are_counted_over_a_minute_and_tokens_over_ten_seconds() {
+        let start = Instant::now();
+        let sample = |second: u64, begun, output| Sample {
+            at: start + Duration::from_secs(second),
+            begun,
+            input: output * 2,
+            output,
+        };
+        let samples = VecDeque::from([sample(0, 5, 0), sample(20, 8, 1000), sample(30, 9, 1500)]);
+        assert_eq!(rates(&samples), (4, 100.0, 50.0));
+        assert_eq!(rates(&VecDeque::from([sample(0, 5, 70)])), (0, 0.0, 0.0));
+        assert_eq!(rates(&VecDeque::new()), (0, 0.0, 0.0));
+    }
+}

@@ -1,0 +1,443 @@
+//! What is no conversation and no vector: other paths of a provider's API, passed on as they are.
+//!
+//! Sound, pictures and the like name a model, for which somebody answers as always. What else a
+//! provider's account has (files, batches, fine-tuning, keys) belongs to whoever pays it, so such paths
+//! reach only a provider whose block says `passthrough on`.
+
+use std::borrow::Cow;
+use std::future::poll_fn;
+use std::ops::Range;
+use std::rc::Rc;
+use std::task::Poll;
+
+use super::account::Account;
+use super::ask::{Incoming, Provider, Sent};
+use super::relay::{Asked, Outcome, WAITING, Way, begin, broke_off};
+use super::sent::speaks;
+use super::{Asking, CLIENT_GONE};
+use crate::conf::typed::llm::Llm;
+use crate::http::exchange::Exchange;
+use crate::http::head::{Known, Method};
+use crate::llm::models::Choice;
+use crate::llm::wire::error::{Class, Code, Told};
+use crate::llm::wire::front::{Format, Front, percent_decoded, without_key};
+use crate::llm::wire::json::{Duplicates, Index, Writer};
+use crate::llm::wire::neutral::Unsupported;
+use crate::llm::wire::sse::{Events, Framing};
+use crate::llm::wire::surgery::Surgery;
+use crate::llm::wire::watch::{Metered, Seen};
+use crate::llm::wire::{gemini, multipart};
+use crate::serve::downstream::{ClientError, Downstream, framing_for};
+use crate::serve::generation::Local;
+use crate::serve::{Next, answer, log_client_error};
+
+/// First parts of paths that compute something of what they are sent and touch nothing else.
+const OPEN: [&str; 9] = [
+    "audio",
+    "detokenize",
+    "fim",
+    "images",
+    "moderations",
+    "ocr",
+    "rerank",
+    "score",
+    "tokenize",
+];
+
+/// A call that is passed on.
+pub struct Passing<'a> {
+    method: &'static str,
+    /// Behind the version of the API, with a slash.
+    path: &'a str,
+    /// The version, as it stands in the path.
+    version: &'a str,
+    /// The query without a key.
+    query: Option<Cow<'a, str>>,
+    content_type: Cow<'static, str>,
+    body: &'a [u8],
+    shape: Shape,
+    is_open: bool,
+}
+
+/// What a body is.
+enum Shape {
+    Json,
+    /// A form, and where the name of its model stands.
+    Form(Option<Range<usize>>, Vec<u8>),
+    /// Nothing that a model could stand in.
+    Opaque,
+}
+
+impl<'a> Passing<'a> {
+    /// Looks at a call. `target` is that of the API.
+    pub fn read(
+        exchange: &Exchange,
+        front: &Front<'_>,
+        target: &'a str,
+        body: &'a [u8],
+    ) -> Result<Self, Told> {
+        let method = match exchange.head.method {
+            Method::Get => "GET",
+            Method::Post => "POST",
+            Method::Put => "PUT",
+            Method::Patch => "PATCH",
+            Method::Delete => "DELETE",
+            _ => {
+                let told = Told::own(Code::InvalidValue, "this method is not passed on");
+                return Err(Told {
+                    status: 405,
+                    ..told
+                });
+            }
+        };
+        let (path, query) = match target.split_once('?') {
+            Some((path, query)) => (path, Some(without_key(query))),
+            None => (target, None),
+        };
+        if !is_plain(path) || query.as_deref().is_some_and(|query| !is_visible(query)) {
+            let told = Told::own(Code::InvalidValue, "this path is not passed on as it is");
+            return Err(told);
+        }
+        let azure = path.strip_prefix("/openai/deployments/");
+        let (version, path) = match azure.and_then(|rest| rest.find('/').map(|at| (rest, at))) {
+            Some((rest, at)) => ("v1", &rest[at..]),
+            None => {
+                let inside = path.strip_prefix('/').unwrap_or(path);
+                inside.split_at(inside.find('/').unwrap_or(inside.len()))
+            }
+        };
+        let first = path[1.min(path.len())..].split('/').next();
+        let is_open = match front.format {
+            // `models/NAME:predict` makes pictures.
+            Format::Gemini => front.model.is_some() && path.ends_with(":predict"),
+            Format::OpenAi => OPEN.contains(&first.unwrap_or_default()),
+            _ => false,
+        };
+        let field = exchange.head.fields.known(Known::ContentType);
+        let content_type = String::from_utf8_lossy(field.unwrap_or_default()).into_owned();
+        let kind = content_type.split(';').next().unwrap_or_default().trim();
+        let kind = kind.to_ascii_lowercase();
+        let (shape, content_type) = if kind == "multipart/form-data" {
+            let found = multipart::field(&content_type, body, "model");
+            let place = found
+                .map_err(|error| Told::own(Code::InvalidValue, error.to_string()).about("model"))?;
+            let mut described = Writer::new();
+            described.open();
+            if let Some(name) = place.clone().and_then(|place| body.get(place)) {
+                let name = String::from_utf8_lossy(name);
+                described.key("model").string(&name);
+            }
+            described.close();
+            let described = described.finish().into_bytes();
+            (Shape::Form(place, described), content_type)
+        } else if body.trim_ascii_start().starts_with(b"{") {
+            // Whatever the client calls it: it is read as JSON here, and so it must be there.
+            (Shape::Json, "application/json".to_owned())
+        } else if kind.ends_with("json") && !body.is_empty() {
+            (Shape::Json, content_type)
+        } else {
+            (Shape::Opaque, content_type)
+        };
+        Ok(Self {
+            method,
+            path,
+            version,
+            query,
+            content_type: content_type.into(),
+            body,
+            is_open: is_open && (body.is_empty() || !matches!(shape, Shape::Opaque)),
+            shape,
+        })
+    }
+
+    /// What of it can be read as JSON: all of it, or an object that names its model.
+    pub fn described(&self) -> &[u8] {
+        match &self.shape {
+            Shape::Json => self.body,
+            Shape::Form(_, described) => described,
+            Shape::Opaque => b"{}",
+        }
+    }
+
+    /// What stands for its model where it has none.
+    pub fn place(&self) -> &'a str {
+        let inside = &self.path[1.min(self.path.len())..];
+        inside.split(['/', ':']).next().unwrap_or_default()
+    }
+
+    /// Who may be asked when no model is named.
+    pub fn choices<'l>(&self, llm: &'l Llm, front: &Front<'_>) -> Result<Vec<Choice<'l>>, Told> {
+        let known = || (llm.providers.iter().enumerate()).filter(|(_, known)| speaks(known, front));
+        let named = known().find(|(_, known)| known.passthrough);
+        let found = named.or_else(|| known().next().filter(|_| self.is_open));
+        match found {
+            Some((provider, _)) => Ok(vec![Choice {
+                provider,
+                model: "",
+            }]),
+            None => Err(Told {
+                status: 404,
+                class: Class::NotFound,
+                ..Told::own(Code::InvalidValue, CLOSED)
+            }),
+        }
+    }
+
+    /// As a provider gets it.
+    pub fn sent(
+        &self,
+        asking: &Asking<'_>,
+        provider: &Provider,
+        model: &str,
+    ) -> Result<(Sent, Way), Unsupported> {
+        let front = asking.front;
+        if !speaks(&provider.conf, front) {
+            let name = front.format.name();
+            let words = format!("this is passed on only to providers that speak the API of {name}");
+            return Err(Unsupported::new("model", words));
+        }
+        if !self.is_open && !provider.conf.passthrough {
+            return Err(Unsupported::new("", CLOSED));
+        }
+        let mut path = match (front.format, &front.model) {
+            (Format::Gemini, Some(_)) => {
+                let verb = self.path.rsplit_once(':').map_or("", |(_, verb)| verb);
+                gemini::path_of(model, verb)
+            }
+            // The addresses of the others have the version in them.
+            (Format::OpenAi | Format::Responses, _) => self.path.to_owned(),
+            _ => format!("/{}{}", self.version, self.path),
+        };
+        if let Some(query) = self.query.as_deref().filter(|query| !query.is_empty()) {
+            path.push('?');
+            path.push_str(query);
+        }
+        let body = match &self.shape {
+            Shape::Json => {
+                let mut surgery = Surgery::new(asking.root);
+                if asking.root.member("model").is_some() && !model.is_empty() {
+                    surgery.set_string(&["model"], model);
+                }
+                surgery.remove(&["models"]).remove(&["fallbacks"]);
+                surgery.finish(asking.text).into_bytes()
+            }
+            Shape::Form(Some(place), _) => {
+                let (before, after) = (&self.body[..place.start], &self.body[place.end..]);
+                [before, model.as_bytes(), after].concat()
+            }
+            Shape::Form(None, _) | Shape::Opaque => self.body.to_vec(),
+        };
+        let sent = Sent {
+            method: self.method,
+            path: path.into(),
+            content_type: self.content_type.clone(),
+            body,
+            version: None,
+        };
+        let reads = matches!(self.method, "GET" | "DELETE");
+        Ok((sent, Way::Passed { reads }))
+    }
+}
+
+/// Why a path is not open.
+const CLOSED: &str = "this path is not open here; hint: `passthrough on;` in an `llm_provider` opens \
+                      the files, batches and other paths of its account to all keys";
+
+/// Does a path mean the same to everybody? Nothing of it leads up, is empty, or hides a slash.
+fn is_plain(path: &str) -> bool {
+    let is_plain = |segment: &str| {
+        let decoded = percent_decoded(segment);
+        !matches!(&*decoded, "" | "." | "..") && !decoded.contains(['/', '\\', '\0'])
+    };
+    let inside = path.strip_prefix('/').unwrap_or(path);
+    is_visible(path) && inside.split('/').all(is_plain)
+}
+
+fn is_visible(text: &str) -> bool {
+    text.bytes()
+        .all(|byte| matches!(byte, b'!'..=b'~') && byte != b'#')
+}
+
+/// By what an answer is paid that was passed on.
+pub fn metered(reads: bool, seen: &Seen) -> Metered {
+    let told = seen.reported.has_input() || seen.reported.has_output();
+    match (reads, told) {
+        (true, _) => Metered::Free,
+        (false, true) => Metered::ByTokens,
+        (false, false) => Metered::Unknown,
+    }
+}
+
+/// Is the answer to be looked at as a whole before it passes?
+pub fn is_whole(exchange: &Exchange) -> bool {
+    let kind = exchange.upstream_head.fields.known(Known::ContentType);
+    let status = exchange.upstream_head.status;
+    status == 204 || kind.is_some_and(|kind| begins(kind, b"application/json"))
+}
+
+fn begins(text: &[u8], start: &[u8]) -> bool {
+    let head = text.get(..start.len());
+    head.is_some_and(|head| head.eq_ignore_ascii_case(start))
+}
+
+/// Passes a success on as it comes: sound, a file, a stream of events.
+pub async fn relay(
+    local: &Rc<Local>,
+    exchange: &mut Exchange,
+    downstream: &mut Downstream,
+    asked: &Asked<'_>,
+    reads: bool,
+    mut incoming: Incoming,
+    account: &mut Account,
+) -> Result<Outcome, ClientError> {
+    account.first_part(asked.label);
+    begin(exchange, asked, account);
+    exchange.status = exchange.upstream_head.status;
+    exchange.has_peer_reason = false;
+    let mut events = None;
+    for (known, name) in [
+        (Some(Known::ContentType), &b"Content-Type"[..]),
+        (None, b"Content-Disposition"),
+    ] {
+        let mut fields = exchange.upstream_head.fields.named(name);
+        let Some(value) = fields.next().map(<[u8]>::to_vec) else {
+            continue;
+        };
+        if known.is_some() && begins(&value, b"text/event-stream") {
+            events = Some((Events::new(Framing::Events), Index::new()));
+        }
+        exchange.answer.push_known(known, name, &value);
+    }
+    let length = exchange.upstream_head.fields.known(Known::ContentLength);
+    let length = length.and_then(|text| std::str::from_utf8(text).ok()?.trim().parse().ok());
+    exchange.answer_length = length;
+    answer::complete(exchange, None);
+    let chunks = exchange.settings.chunked_transfer_encoding;
+    let framing = framing_for(exchange.head.version, length, chunks);
+    answer::start(local, exchange, downstream, framing, true);
+    let mut seen = Seen::default();
+    let format = asked.front.format;
+    let mut listen = |bytes: &[u8]| {
+        let Some((cut, index)) = &mut events else {
+            return;
+        };
+        let listened = cut.push(bytes, |frame| {
+            let data = frame.data.as_deref().unwrap_or_default();
+            if let Ok(root) = index.read(data, Duplicates::LastCounts) {
+                seen.events += 1;
+                seen.reported.read(format, root);
+            }
+        });
+        // An event that is too long to be understood passes all the same.
+        if listened.is_err() {
+            events = None;
+        }
+    };
+    let passed = pass(exchange, downstream, &mut incoming, &mut listen).await;
+    answer::note_sent(exchange, downstream);
+    seen.metered = metered(reads, &seen);
+    seen.content = true;
+    let (is_whole, outcome) = match passed {
+        Ok(Ok(())) => {
+            incoming.succeed(local, exchange);
+            seen.ended = true;
+            (true, "ok")
+        }
+        Ok(Err(error)) => {
+            broke_off(local, exchange, Some(error));
+            incoming.fail(local, exchange);
+            // The connection closes before the end that was announced: that is how a client sees it.
+            (false, "upstream_truncated")
+        }
+        Err(error) => {
+            log_client_error(local, exchange, &error, "sending to client");
+            (false, CLIENT_GONE)
+        }
+    };
+    exchange.is_complete = is_whole;
+    Ok(Outcome::Answered {
+        next: Next::Done(is_whole),
+        seen: Box::new(seen),
+        outcome,
+    })
+}
+
+/// Passes bytes on until there are no more.
+async fn pass(
+    exchange: &mut Exchange,
+    downstream: &mut Downstream,
+    incoming: &mut Incoming,
+    listen: &mut impl FnMut(&[u8]),
+) -> Result<Result<(), crate::serve::peer::PeerError>, ClientError> {
+    let send_timeout = exchange.settings.send_timeout;
+    let mut ended = None;
+    poll_fn(|context| {
+        loop {
+            let mut progress = false;
+            if downstream.queued() > 0 {
+                match downstream.poll_flush(context, send_timeout) {
+                    Poll::Ready(Ok(count)) => {
+                        exchange.bytes_sent += count as u64;
+                        progress = true;
+                    }
+                    Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                    Poll::Pending => {}
+                }
+            }
+            if downstream.queued() == 0
+                && let Some(end) = ended.take()
+            {
+                return Poll::Ready(Ok(end));
+            }
+            if ended.is_none() && downstream.queued() < WAITING {
+                match incoming.poll_bytes(context, exchange, downstream) {
+                    Poll::Ready(Ok(bytes)) if bytes.is_empty() => {
+                        downstream.queue_end(&exchange.answer_trailers);
+                        ended = Some(Ok(()));
+                    }
+                    Poll::Ready(Ok(bytes)) => {
+                        listen(&bytes);
+                        downstream.queue(&bytes);
+                    }
+                    Poll::Ready(Err(error)) => ended = Some(Err(error)),
+                    Poll::Pending if progress => {}
+                    Poll::Pending => {
+                        return match downstream.poll_gone(context) {
+                            Poll::Ready(_) => Poll::Ready(Err(ClientError::Closed(None))),
+                            Poll::Pending => Poll::Pending,
+                        };
+                    }
+                }
+                continue;
+            }
+            if !progress {
+                return Poll::Pending;
+            }
+        }
+    })
+    .await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_paths_that_mean_the_same_to_everybody_are_plain() {
+        for path in ["/v1/files/file-1/content", "/v1/models/a%20b:predict"] {
+            assert!(is_plain(path), "{path}");
+        }
+        for path in [
+            "/v1/../admin",
+            "/v1/%2e%2E/admin",
+            "/v1/a%2fb",
+            "/v1//files",
+            "/v1/files/",
+            "/v1/a%5Cb",
+            "/v1/a#b",
+            "/v1/\u{e9}",
+        ] {
+            assert!(!is_plain(path), "{path}");
+        }
+    }
+}
