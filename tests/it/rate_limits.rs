@@ -343,7 +343,9 @@ fn the_daemon_tells_what_its_zones_do_and_whom_they_refuse() {
         let is_told = |trouble: &String| trouble.starts_with("limit clients is exceeded ");
         summary.troubles.iter().any(is_told).then_some(())
     });
-    let events: Events = control.must_get("/v1/events");
-    let is_told = |it: &Occurrence| it.kind == "limit" && it.subject == "clients";
-    assert!(events.events.iter().any(is_told), "{events:?}");
+    eventually("it is an event", || {
+        let events: Events = control.must_get("/v1/events");
+        let is_told = |it: &Occurrence| it.kind == "limit" && it.subject == "clients";
+        events.events.iter().any(is_told).then_some(())
+    });
 }

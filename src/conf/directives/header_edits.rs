@@ -2,7 +2,7 @@
 
 use super::{ANY_NUMBER, Argument::*, Directive, HTTP_TO_IF_IN_LOCATION, row};
 
-const MORE: &str = "headers_more";
+const MORE: &str = "http_headers_more";
 
 pub(super) const ROWS: &[Directive] = &[
     row(
