@@ -877,6 +877,14 @@ codes! {
         "http { oidc_provider a { issuer https://a.example.com; client_id p; } oidc_provider b { issuer https://b.example.com; client_id p; } server { location /a { auth_oidc a; } location /b { auth_oidc b; } } }",
         "http { oidc_provider a { issuer https://a.example.com; client_id p; } oidc_provider b { issuer https://b.example.com; client_id p; redirect_uri /b_callback; } server { location /a { auth_oidc a; } location /b { auth_oidc b; } } }"
     }
+    "E338" BAD_HEADER_EDIT "a change of header fields that cannot be made" {
+        "`more_set_headers` and its like take options (`-s` with statuses, `-t` with media types, `-a` to add \
+         one more, `-r` to change what is there) and fields as `\"Name: value\"`, each one word in quotes. Fields \
+         that say where a message ends, or that are about the connection, are written as the message needs \
+         them; the host of a request has chosen its server already.",
+        "http { server { more_clear_headers Content-Length; } }",
+        "http { server { more_clear_headers X-Powered-By X-AspNet-*; more_set_headers \"Server: mine\"; } }"
+    }
     "E370" BAD_LLM_PROVIDER "a provider of language models that cannot be used as it is written" {
         "An `llm_provider` has a name that targets can call it by, and an address that begins with `http://` or \
          `https://` and ends with a path; the rest is said by the lines inside.",
@@ -1118,6 +1126,12 @@ codes! {
          with `^` and ends with `$`.",
         "http { server { cors ~example\\.com; } }",
         "http { server { cors ~^https://example\\.com$; } }"
+    }
+    "W312" FIELD_WITHOUT_VALUE "a field that is to be set has no value" {
+        "`more_set_headers` takes name and value as one word, with a colon between them. A word without a \
+         colon takes the field of that name out.",
+        "http { server { more_set_headers X-Robots-Tag noindex; } }",
+        "http { server { more_set_headers \"X-Robots-Tag: noindex\"; } }"
     }
     "W310" DUPLICATE_MEDIA_TYPE "a media type stands twice" {
         "It is meant once. `text/html` is always among the types that are compressed or searched.",
