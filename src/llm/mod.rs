@@ -17,5 +17,6 @@ pub mod refusal;
 pub mod running;
 pub mod snippet;
 pub mod standing;
+pub mod tariff;
 pub mod usage;
 pub mod wire;

@@ -72,8 +72,8 @@ pub fn turn(local: &Local, exchange: &Exchange, label: &str, turn: Option<Turn>)
 }
 
 /// Answers that the key may not make this call.
-pub fn refusal(exchange: &mut Exchange, format: Format, refusal: &Refusal) -> Next {
-    let told = account::told(refusal);
+pub fn refusal(local: &Local, exchange: &mut Exchange, format: Format, refusal: &Refusal) -> Next {
+    let told = account::told(refusal, &local.generation.http.llm.rules);
     let (_, _, outcome) = refusal.code().row();
     model_calls::count_refusal(outcome);
     exchange.call.get_or_insert_default().outcome = outcome.to_owned();
