@@ -101,7 +101,7 @@ pub fn now(control: &Control) -> Option<Box<LlmNow>> {
             Some(_) => "no key".to_owned(),
             None => "ready".to_owned(),
         },
-        note: provider.trouble().unwrap_or_default().to_owned(),
+        note: provider.trouble().unwrap_or_default().to_string(),
     });
     Some(Box::new(LlmNow {
         today: books()

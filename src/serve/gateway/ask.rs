@@ -10,8 +10,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use crate::acme::secret::Secret;
-use crate::conf::typed::llm::{self, Api};
+use crate::conf::typed::llm::{self, Api, Dialect};
+use super::provider_key::ProviderKey;
 use crate::conf::typed::log::Level;
 use crate::conf::typed::proxy::{NextUpstream, Proxy};
 use crate::http::buffer;
@@ -57,31 +57,29 @@ pub struct Provider {
     /// Its typed value.
     pub conf: Arc<llm::Provider>,
     plan: Plan,
-    /// Its key, or why there is none.
-    key: Option<Result<Secret, String>>,
+    key: Option<ProviderKey>,
 }
 
 impl Provider {
     /// Takes what is needed of the generation's `connectors`, and reads the key.
     pub fn new(conf: &Arc<llm::Provider>, connectors: &mut Connectors) -> Self {
-        let read = |source| Secret::read(source).map_err(|error| error.to_string());
         Self {
             plan: Plan::new(&conf.asking, connectors),
-            key: conf.key.as_ref().map(read),
+            key: conf.key.as_ref().map(ProviderKey::new),
             conf: Arc::clone(conf),
         }
     }
 
     /// Why it cannot be asked, if its key is not there.
-    pub fn trouble(&self) -> Option<&str> {
-        self.key.as_ref()?.as_ref().err().map(String::as_str)
+    pub fn trouble(&self) -> Option<Arc<str>> {
+        self.key.as_ref()?.current().err()
     }
 
     /// A text in which its key is replaced by `***`.
     pub fn mask(&self, text: &str) -> String {
         match &self.key {
-            Some(Ok(key)) => key.mask(text),
-            _ => text.to_owned(),
+            Some(key) => key.mask(text),
+            None => text.to_owned(),
         }
     }
 
@@ -92,6 +90,7 @@ impl Provider {
             head.is_some_and(|head| head.eq_ignore_ascii_case(start.as_bytes()))
         };
         let is_foreign = match self.conf.api {
+            Api::OpenAi if self.conf.dialect == Dialect::Gateway => false,
             Api::Anthropic => begins("openai-") || begins("x-goog-"),
             Api::OpenAi => begins("anthropic-") || begins("x-goog-"),
             Api::Gemini => begins("anthropic-") || begins("openai-"),
@@ -112,9 +111,12 @@ impl Provider {
         out.extend_from_slice(sent.path.as_bytes());
         out.extend_from_slice(b" HTTP/1.1\r\n");
         write::push_field(out, b"Host", &exchange.proxy_host);
-        if let Some(Ok(key)) = &self.key {
+        if let Some(Ok(key)) = self.key.as_ref().map(ProviderKey::current) {
             let key = key.expose();
             match self.conf.api {
+                Api::OpenAi if matches!(self.conf.dialect, Dialect::Azure { .. }) => {
+                    write::push_field(out, b"api-key", key.as_bytes());
+                }
                 Api::OpenAi | Api::Ollama => {
                     write::push_field(out, b"Authorization", format!("Bearer {key}").as_bytes());
                 }

@@ -11,6 +11,7 @@
 mod account;
 pub mod ask;
 mod pass;
+mod provider_key;
 mod relay;
 mod sent;
 mod told;
@@ -22,7 +23,7 @@ use self::account::{Account, End};
 use self::ask::{Fault, Incoming, Provider, ask};
 use self::pass::Passing;
 use self::relay::{Asked, Outcome};
-use self::sent::{native, sent};
+use self::sent::{format_of, native, sent};
 use super::Next;
 use super::downstream::{ClientError, Downstream};
 use super::generation::Local;
@@ -35,7 +36,7 @@ use crate::llm::price;
 use crate::llm::wire;
 use crate::llm::wire::error::{Class, Code, ProviderError, Told};
 use crate::llm::wire::facts::Facts;
-use crate::llm::wire::front::{Format, Front, Operation, recognise};
+use crate::llm::wire::front::{Format, Front, Operation, percent_decoded, recognise};
 use crate::llm::wire::json::{Duplicates, Index, Value};
 
 /// The most of an error's body that is looked at, bytes.
@@ -66,6 +67,7 @@ async fn received(
 ) -> Result<Next, ClientError> {
     let target = String::from_utf8_lossy(exchange.head.bytes(exchange.head.path_and_query));
     let target = target.into_owned();
+    hide_key(exchange);
     let Some((front, path)) = front(exchange, &target) else {
         let told = Told {
             status: 404,
@@ -113,6 +115,7 @@ async fn received(
                 Code::RequestTooLarge,
                 "the call is larger than this gateway takes",
             );
+            account::note_refused(caller.as_ref(), "", &told);
             return Ok(told::error(exchange, format, &told));
         }
         Ok(_) => Vec::new(),
@@ -121,7 +124,10 @@ async fn received(
     let passing = match front.operation {
         Operation::Other => match Passing::read(exchange, &front, path, &body) {
             Ok(passing) => Some(passing),
-            Err(told) => return Ok(told::error(exchange, format, &told)),
+            Err(told) => {
+                account::note_refused(caller.as_ref(), "", &told);
+                return Ok(told::error(exchange, format, &told));
+            }
         },
         _ => None,
     };
@@ -145,6 +151,7 @@ async fn received(
         }
         Err(malformed) => {
             let told = Told::own(Code::InvalidJson, malformed.to_string());
+            account::note_refused(caller.as_ref(), "", &told);
             told::error(exchange, format, &told)
         }
     };
@@ -199,6 +206,39 @@ fn ours(
     told::json(exchange, body.into_bytes())
 }
 
+/// Takes the key that clients of Gemini write into the query (`?key=`) out of all that logs can show.
+fn hide_key(exchange: &mut Exchange) {
+    fn hide(query: &mut [u8]) {
+        for part in query.split_mut(|byte| *byte == b'&') {
+            let Some(equals) = part.iter().position(|byte| *byte == b'=') else {
+                continue;
+            };
+            let (name, value) = part.split_at_mut(equals);
+            let is_key = std::str::from_utf8(name).is_ok_and(|name| percent_decoded(name) == "key");
+            if is_key {
+                value[1..].fill(b'*');
+            }
+        }
+    }
+
+    if exchange.args.is_empty() {
+        return;
+    }
+    hide(&mut exchange.args);
+    let head = &mut exchange.head;
+    // The request line is not always where the target is.
+    for slice in [head.target, head.path_and_query, head.line] {
+        let text = &mut head.fields.bytes[slice.start as usize..slice.end as usize];
+        let Some(mark) = text.iter().position(|byte| *byte == b'?') else {
+            continue;
+        };
+        let query = &mut text[mark + 1..];
+        let end = query.iter().position(|byte| *byte == b' ');
+        let end = end.unwrap_or(query.len());
+        hide(&mut query[..end]);
+    }
+}
+
 /// The name of a model without the tag that clients of Ollama add to one that has none.
 fn tagless(format: Format, name: &str) -> &str {
     let tagless = name.strip_suffix(":latest");
@@ -250,6 +290,7 @@ async fn called(
         Ok(facts) => facts,
         Err(wrong) => {
             let told = Told::own(Code::InvalidValue, wrong.message).about(wrong.param);
+            account::note_refused(asking.caller, "", &told);
             return Ok(told::error(exchange, format, &told));
         }
     };
@@ -270,7 +311,12 @@ async fn called(
         },
         None => match models::choices(llm, name, turn()) {
             Some(choices) => choices,
-            None => return Ok(told::error(exchange, format, &unknown_model(local, name))),
+            None => {
+                let told = unknown_model(local, name);
+                account::note_refused(asking.caller, name, &told);
+                exchange.call.get_or_insert_default().model = name.to_owned();
+                return Ok(told::error(exchange, format, &told));
+            }
         },
     };
     let choices: Vec<(&Provider, Choice<'_>)> = (choices.into_iter())
@@ -377,7 +423,7 @@ async fn answered<'a>(
         };
         let status = exchange.upstream_head.status;
         if status >= 300 {
-            let error = refused(local, exchange, downstream, provider, incoming, status).await?;
+            let error = refused(local, exchange, downstream, provider, front, incoming, status).await?;
             attempts.push_str(&format!(":{status}"));
             let told = Told::provider(&error);
             // What the call itself is to blame for would fail everywhere.
@@ -471,12 +517,13 @@ async fn refused(
     exchange: &mut Exchange,
     downstream: &mut Downstream,
     provider: &Provider,
+    front: &Front<'_>,
     mut incoming: Incoming,
     status: u16,
 ) -> Result<ProviderError, ClientError> {
     let read = incoming.whole(exchange, downstream, MOST_OF_ERROR).await?;
     let error = ProviderError::of_body(
-        native(provider),
+        format_of(provider, front),
         status,
         read.as_deref().unwrap_or_default(),
     );
