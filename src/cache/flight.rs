@@ -506,6 +506,12 @@ impl Fill {
         self.flight.state.lock().is_stored
     }
 
+    /// Does anything come of reading on: is it stored, or does anybody follow?
+    pub fn is_wanted(&self) -> bool {
+        let state = self.flight.state.lock();
+        state.is_stored || state.followers > 0
+    }
+
     /// May more of the body come? Always if the disk keeps up with it. If not, the peer waits as long
     /// as the client of the one who fills ([`Self::follow`]) has at least `ahead` to read meanwhile;
     /// a client that has read all waits too, but only before the entry is lost, and not for long. Of

@@ -351,6 +351,45 @@ fn is_stored(known: Option<Known>, name: &[u8], fields: &Fields) -> bool {
     !is_of_connection && !crate::http::hop_by_hop::is_nominated(fields, name)
 }
 
+/// Is it this entry that a 304 speaks of (RFC 9111 section 4.3.4)? A tag that it has must be the stored
+/// one, a strong one to the letter; without one a date of change must be the stored one.
+pub fn is_of(stored: &Head, brought: &Fields) -> bool {
+    fn opaque(tag: &[u8]) -> &[u8] {
+        tag.strip_prefix(b"W/").unwrap_or(tag)
+    }
+    if let Some(tag) = brought.known(Known::Etag) {
+        return match tag.starts_with(b"W/") {
+            true => opaque(tag) == opaque(&stored.etag),
+            false => *tag == *stored.etag,
+        };
+    }
+    let modified = brought.known(Known::LastModified).and_then(date::parse);
+    match (modified, stored.last_modified) {
+        (Some(modified), Some(known)) => u64::try_from(modified) == Ok(known),
+        _ => true,
+    }
+}
+
+/// What an answer to HEAD says of the entry that GET would get (RFC 9111 section 4.3.5): is it another
+/// answer by now? `None` if nothing of it can be compared.
+pub fn is_other(stored: &Head, length: u64, brought: &Fields) -> Option<bool> {
+    let tag = brought
+        .known(Known::Etag)
+        .filter(|_| !stored.etag.is_empty());
+    let tag = tag.map(|_| !is_of(stored, brought));
+    let modified = brought.known(Known::LastModified).and_then(date::parse);
+    let modified = modified.zip(stored.last_modified);
+    let modified = modified.map(|(modified, known)| u64::try_from(modified) != Ok(known));
+    let told = brought.known(Known::ContentLength).map(|told| {
+        let digits = std::str::from_utf8(told).ok();
+        digits.and_then(|digits| digits.parse().ok()) != Some(length)
+    });
+    [tag, modified, told]
+        .into_iter()
+        .flatten()
+        .reduce(|one, other| one || other)
+}
+
 /// The fields of an entry that a 304 brings up to date (RFC 9111 section 3.2): those that it has
 /// replace those of the same name, but for what describes the body as it is stored.
 pub fn renewed_fields(stored: &Fields, brought: &Fields, ignored: Ignored) -> Box<[u8]> {

@@ -98,6 +98,10 @@ struct Memory {
     /// The most bytes.
     most: usize,
     bytes: usize,
+    /// What those take whose file is not there yet. They cannot go, and whoever stores is bound in how
+    /// much there may be of it; nothing else goes in their place, for a disk that hangs would take
+    /// everything that is wanted out of memory.
+    pending_bytes: usize,
     /// Of this, in `young`.
     young_bytes: usize,
     young: VecDeque<Held>,
@@ -126,6 +130,7 @@ impl Shard {
             oldest: NONE,
             memory: Memory {
                 most: memory,
+                pending_bytes: 0,
                 bytes: 0,
                 young_bytes: 0,
                 young: VecDeque::new(),
@@ -142,7 +147,8 @@ impl Shard {
 
     /// How many bytes of memory entries take, and how many entries they are.
     pub fn memory(&self) -> (usize, usize) {
-        (self.memory.bytes, self.memory.count)
+        let bytes = self.memory.bytes + self.memory.pending_bytes;
+        (bytes, self.memory.count)
     }
 
     /// Holds entries of so many bytes in memory from now on.
@@ -316,7 +322,15 @@ impl Shard {
 
     /// Its file is there, or will never be.
     pub fn clear_pending(&mut self, index: u32) {
-        self.record_mut(index).flags &= !PENDING;
+        let record = self.record_mut(index);
+        if !record.is_pending() {
+            return;
+        }
+        record.flags &= !PENDING;
+        if let Some(cost) = record.entry.as_ref().map(|entry| entry.cost()) {
+            self.memory.pending_bytes = self.memory.pending_bytes.saturating_sub(cost);
+            self.grow_by(index, cost);
+        }
         self.make_room();
     }
 
@@ -384,34 +398,47 @@ impl Shard {
         record.entry = Some(entry);
         record.flags &= !(WANTED | KEPT);
         self.memory.count += 1;
-        self.memory.bytes += cost;
         if was_kept {
             self.record_mut(index).flags |= KEPT;
             self.memory.kept.push_back(held);
         } else {
-            self.memory.young_bytes += cost;
             self.memory.young.push_back(held);
         }
+        self.grow_by(index, cost);
         self.make_room_beside(index);
     }
 
     /// Its entry has more bytes in memory than it had.
     pub fn grow(&mut self, index: u32, bytes: usize) {
+        self.grow_by(index, bytes);
+        self.make_room();
+    }
+
+    fn grow_by(&mut self, index: u32, bytes: usize) {
+        let record = self.record(index);
+        let (is_pending, is_kept) = (record.is_pending(), record.flags & KEPT != 0);
+        if is_pending {
+            self.memory.pending_bytes += bytes;
+            return;
+        }
         self.memory.bytes += bytes;
-        if self.record(index).flags & KEPT == 0 {
+        if !is_kept {
             self.memory.young_bytes += bytes;
         }
-        self.make_room();
     }
 
     /// The entry of a record leaves the memory.
     fn drop_entry(&mut self, index: u32) {
         let record = self.record_mut(index);
-        let is_kept = record.flags & KEPT != 0;
+        let (is_pending, is_kept) = (record.is_pending(), record.flags & KEPT != 0);
         record.flags &= !KEPT;
         if let Some(entry) = record.entry.take() {
             let cost = entry.cost();
             self.memory.count -= 1;
+            if is_pending {
+                self.memory.pending_bytes = self.memory.pending_bytes.saturating_sub(cost);
+                return;
+            }
             self.memory.bytes = self.memory.bytes.saturating_sub(cost);
             if !is_kept {
                 self.memory.young_bytes = self.memory.young_bytes.saturating_sub(cost);
@@ -444,8 +471,15 @@ impl Shard {
                 continue;
             }
             let record = self.record_mut(held.record);
+            if record.is_pending() {
+                match takes_young {
+                    true => self.memory.young.push_back(held),
+                    false => self.memory.kept.push_back(held),
+                }
+                continue;
+            }
             let was_wanted = record.flags & WANTED != 0;
-            if was_wanted || record.is_pending() || held.record == spared {
+            if was_wanted || held.record == spared {
                 record.flags &= !WANTED;
                 record.flags |= KEPT;
                 let cost = record.entry.as_ref().map_or(0, |entry| entry.cost());
@@ -598,6 +632,51 @@ mod tests {
         );
         let (bytes, count) = shard.memory();
         assert!(bytes <= 20 * cost && count <= 20, "{bytes} {count}");
+    }
+
+    #[test]
+    fn what_waits_for_a_disk_that_hangs_drives_nothing_out_before_it_is_there() {
+        let cost = entry(0, 1000).cost();
+        let mut shard = Shard::new(20 * cost);
+        let wanted: Vec<_> = (0..5)
+            .map(|number| {
+                let index = shard.insert(digest(number), 0, 1);
+                shard.hold(index, entry(number, 1000));
+                index
+            })
+            .collect();
+        let is_there = |shard: &Shard| {
+            let mut records = wanted.iter().map(|&index| shard.record(index));
+            records.all(|record| record.entry.is_some())
+        };
+        let waiting: Vec<_> = (100..200)
+            .map(|number| {
+                let index = shard.insert(digest(number), 0, 1);
+                shard.set_pending(index);
+                shard.hold(index, entry(number, 1000));
+                index
+            })
+            .collect();
+        // One that does not wait makes room for itself.
+        let index = shard.insert(digest(300), 0, 1);
+        shard.hold(index, entry(300, 1000));
+        assert!(is_there(&shard));
+        assert_eq!(shard.memory(), (106 * cost, 106));
+        for (at, &index) in waiting.iter().enumerate() {
+            wanted.iter().for_each(|index| shard.touch(*index, 1));
+            match at % 10 {
+                0 => shard.remove(index),
+                _ => shard.clear_pending(index),
+            }
+        }
+        assert!(is_there(&shard));
+        let (bytes, count) = shard.memory();
+        assert!(bytes <= 20 * cost && count <= 20, "{bytes} {count}");
+        (0..5).for_each(|number| {
+            let index = shard.of(digest(number)).next().expect("there");
+            shard.remove(index);
+        });
+        assert_eq!(shard.memory().0 / cost, shard.memory().1);
     }
 
     proptest! {

@@ -49,6 +49,9 @@ const MOST_TRIED: usize = 100_000;
 const FIRST_PAUSE: Duration = Duration::from_secs(2);
 const LAST_PAUSE: Duration = Duration::from_secs(60);
 
+/// After somebody waited in vain for the disk to read something, nobody else does for this long.
+const HANGING: Duration = Duration::from_secs(1);
+
 /// Writes a line to the error log.
 pub type Report = fn(Level, fmt::Arguments<'_>);
 
@@ -75,6 +78,8 @@ pub struct Zone {
     aside_until: AtomicU64,
     /// The last pause in milliseconds; 0 while the disk does its part.
     pause: AtomicU64,
+    /// Nobody waits until then for what only the disk knows, in [`clock::milliseconds`].
+    hangs_until: AtomicU64,
     pub(super) rules: Rules,
     /// Files that are to be removed.
     dead: Mutex<Vec<(Digest, u8)>>,
@@ -262,6 +267,7 @@ impl Zone {
             is_loading: AtomicBool::new(true),
             aside_until: AtomicU64::new(0),
             pause: AtomicU64::new(0),
+            hangs_until: AtomicU64::new(0),
             rules: Rules::default(),
             dead: Mutex::default(),
             pool: Pool::new(),
@@ -320,7 +326,7 @@ impl Zone {
         Arc::clone(&self.conf.lock())
     }
 
-    /// Finds the newest entry of a key that `choose` takes: the one whose `Vary` fits the request.
+    /// Finds the most recent entry of a key that `choose` takes: the one whose `Vary` fits the request.
     /// Never waits.
     pub fn find(&self, key: &Key<'_>, mut choose: impl FnMut(&Entry) -> bool) -> Found {
         let part = self.part(key.digest);
@@ -340,7 +346,7 @@ impl Zone {
                 is_on_disk = true;
                 continue;
             };
-            if best.is_none_or(|(_, best)| best.serial < entry.serial)
+            if best.is_none_or(|(_, best)| recency(best) < recency(entry))
                 && *entry.key() == *key.text
                 && !self.rules.concern(entry)
                 && choose(entry)
@@ -365,8 +371,11 @@ impl Zone {
         }
     }
 
-    /// Brings what the disk knows of a key, so that finding gives an answer.
+    /// Brings what the disk knows of a key, so that finding gives an answer. May be dropped.
     pub async fn load(self: &Arc<Self>, key: &Key<'_>) {
+        if self.hangs() {
+            return;
+        }
         let (done, loaded) = oneshot::channel();
         let (zone, digest) = (Arc::clone(self), key.digest);
         let job = move || {
@@ -449,6 +458,9 @@ impl Zone {
         if let Some(flight) = flight {
             let source = Source::Flight(flight.follow(self, range.start));
             return Ok(Reader { source, range });
+        }
+        if self.hangs() {
+            return Err(ReadError::Busy);
         }
         let (answer, opened) = oneshot::channel();
         let (zone, its_entry) = (Arc::clone(self), Arc::clone(entry));
@@ -761,6 +773,17 @@ impl Zone {
             "\"{}\" is slower than what is to be stored there",
             self.place.root().display()
         ));
+    }
+
+    /// Somebody waited in vain for what only the disk knows: for a moment nobody else does.
+    pub fn gave_up_waiting(&self) {
+        let until = clock::milliseconds() + HANGING.as_millis() as u64;
+        self.hangs_until.store(until, Ordering::Relaxed);
+    }
+
+    fn hangs(&self) -> bool {
+        let until = self.hangs_until.load(Ordering::Relaxed);
+        until != 0 && clock::milliseconds() < until
     }
 
     fn step_aside(&self, why: fmt::Arguments<'_>) {
@@ -1257,6 +1280,14 @@ fn most_in_memory(conf: &CachePath) -> u64 {
 /// No longer body is stored: it would not be kept.
 fn most_body(conf: &CachePath) -> u64 {
     conf.max_size.map_or(MOST_BODY, |most| most.min(MOST_BODY))
+}
+
+/// What the most recent of several answers has most of: by its `Date` (RFC 9111 section 4), which a
+/// clock that is ahead does not put before all that comes, then in the order in which they came.
+fn recency(entry: &Entry) -> (u64, u64) {
+    let received = entry.head.received / 1000;
+    let date = entry.head.date.unwrap_or(received);
+    (date.min(received), entry.serial)
 }
 
 /// In seconds since 1970.

@@ -19,6 +19,7 @@ use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use tokio::time::timeout;
 
 use super::account;
 use super::downstream::{ClientError, Downstream, Framing, framing_for};
@@ -36,7 +37,7 @@ use crate::cache::reuse::{self, Standing};
 use crate::cache::status::{self, Forwarded, Told};
 use crate::cache::suffix;
 use crate::cache::vary;
-use crate::cache::zone::{Begin, Found, Reader, Zone};
+use crate::cache::zone::{Begin, Found, ReadError, Reader, Zone};
 use crate::conf::template::Template;
 use crate::conf::typed::location::IfModifiedSince;
 use crate::conf::typed::log::Level;
@@ -62,6 +63,8 @@ pub const AHEAD: usize = 1 << 20;
 const SEVERAL_RANGES: u64 = 4 << 20;
 /// What the keys of answers to POST begin with.
 const POST: &[u8] = b"POST ";
+/// So long is waited for what only the disk knows of an answer before a peer is asked for it.
+const PATIENCE: Duration = Duration::from_secs(1);
 /// How often what is stored is looked for again, because it changed meanwhile.
 const ROUNDS: u8 = 4;
 
@@ -260,7 +263,10 @@ pub async fn look_up(
         };
         let found = match zone.find(&key, &mut choose) {
             Found::OnDisk => {
-                zone.load(&key).await;
+                let until = clock::now() + PATIENCE;
+                if wait(downstream, until, zone.load(&key)).await?.is_none() {
+                    zone.gave_up_waiting();
+                }
                 zone.find(&key, &mut choose)
             }
             found => found,
@@ -445,10 +451,14 @@ async fn wait<T>(
     until: Instant,
     future: impl Future<Output = T>,
 ) -> Result<Option<T>, ClientError> {
+    let mut future = pin!(future);
+    let polled = poll_fn(|context| Poll::Ready(future.as_mut().poll(context))).await;
+    if let Poll::Ready(value) = polled {
+        return Ok(Some(value));
+    }
     let left = until.saturating_duration_since(clock::now());
     let deadline = Deadline::new();
     deadline.set(left.max(Duration::from_millis(1)));
-    let mut future = pin!(future);
     poll_fn(|context| {
         if let Poll::Ready(value) = future.as_mut().poll(context) {
             return Poll::Ready(Ok(Some(value)));
@@ -779,7 +789,7 @@ async fn send(
         (Some(entry), None) => match (body, entry.body()) {
             (Some(Body::Bytes(bytes)), _) => Some(Source::Memory(bytes.into())),
             (_, Some(body)) => Some(Source::Memory(body.slice(in_memory(&range, body.len())))),
-            (_, None) => match sending.zone.open(entry, range.clone()).await {
+            (_, None) => match open(&sending, downstream, entry, range.clone()).await? {
                 Ok(reader) => Some(Source::Disk(reader)),
                 Err(error) => {
                     local.log(
@@ -817,6 +827,21 @@ async fn send(
     answer::note_sent(exchange, downstream);
     exchange.is_complete = true;
     Ok(Some(Outcome::Sent))
+}
+
+/// Opens a body that is on the disk, if that does not take too long.
+async fn open(
+    sending: &Sending<'_>,
+    downstream: &mut Downstream,
+    entry: &Arc<Entry>,
+    range: Range<u64>,
+) -> Result<Result<Reader, ReadError>, ClientError> {
+    let until = clock::now() + PATIENCE;
+    let opened = wait(downstream, until, sending.zone.open(entry, range)).await?;
+    Ok(opened.unwrap_or_else(|| {
+        sending.zone.gave_up_waiting();
+        Err(ReadError::Busy)
+    }))
 }
 
 /// Sends what a client is behind with of an answer that is whole by now, and with it the end. An
@@ -875,10 +900,11 @@ async fn send_body(
             }
         }
         Source::Disk(mut reader) => loop {
-            match reader.next().await {
-                Ok(Some(bytes)) => downstream.queue(&bytes),
-                Ok(None) => break,
-                Err(_) => return Ok(false),
+            let until = clock::now() + timeout;
+            match wait(downstream, until, reader.next()).await? {
+                Some(Ok(Some(bytes))) => downstream.queue(&bytes),
+                Some(Ok(None)) => break,
+                Some(Err(_)) | None => return Ok(false),
             }
             answer::rest(downstream).await;
             if downstream.queued() >= PIECE {
@@ -964,7 +990,11 @@ pub fn is_known_to_client(exchange: &Exchange) -> bool {
     let Some(since) = request.known(Known::IfModifiedSince) else {
         return false;
     };
-    let modified = exchange.answer.known(Known::LastModified);
+    let modified = match exchange.answer.known(Known::LastModified) {
+        // What is stored was true at its date (RFC 9111 section 4.3.2).
+        None if exchange.caching.age.is_some() => exchange.answer.known(Known::Date),
+        modified => modified,
+    };
     let Some(modified) = modified.and_then(date::parse) else {
         return false;
     };
@@ -1192,17 +1222,13 @@ pub async fn send_stale(
     .await
 }
 
-/// The peer says that what is stored is still good (304): brings it up to date and sends it.
-pub async fn send_confirmed(
-    local: &Rc<Local>,
-    exchange: &mut Exchange,
-    downstream: &mut Downstream,
-    plan: &Plan,
-    caching: &mut Caching,
-) -> Result<Option<Outcome>, ClientError> {
-    let (Some(cache), Some(stored)) = (&plan.proxy.cache, caching.stored.clone()) else {
-        return Ok(None);
-    };
+/// The head of an entry that the answer of a peer brings up to date (RFC 9111 section 3.2).
+fn renewed(
+    caching: &Caching,
+    exchange: &Exchange,
+    cache: &ProxyCache,
+    stored: &Entry,
+) -> Result<Head, Refusal> {
     let mut before = Fields::default();
     freshness::read_fields(&stored.head.fields, &mut before);
     let brought = &exchange.upstream_head.fields;
@@ -1221,26 +1247,87 @@ pub async fn send_confirmed(
         fields: &fields,
         ..received(exchange, caching.is_personal)
     };
-    let zone = Arc::clone(&caching.zone);
-    let renewed = match freshness::judge(&answer, &rules(cache)) {
-        Ok(head) => {
-            let head = Head {
-                vary: stored.head.vary.clone(),
-                url: stored.head.url.clone(),
-                fields: lines,
-                ..head
-            };
-            match caching.fill.take() {
-                Some(fill) => fill.renew(&stored, head),
-                None => zone.renew(&stored, head),
+    let head = freshness::judge(&answer, &rules(cache))?;
+    Ok(Head {
+        vary: stored.head.vary.clone(),
+        url: stored.head.url.clone(),
+        fields: lines,
+        ..head
+    })
+}
+
+/// A peer answered a HEAD that was passed on as it is: what is stored is brought up to date if GET would
+/// still get it, and stale from now on if not (RFC 9111 section 4.3.5).
+pub async fn freshen(caching: &Caching, exchange: &Exchange, plan: &Plan, cache: &ProxyCache) {
+    let head = &exchange.upstream_head;
+    if caching.asks_get || exchange.method != Method::Head || head.status != 200 {
+        return;
+    }
+    let zone = &caching.zone;
+    let choose = |entry: &Entry| {
+        entry.head.status == 200 && vary::fits(&entry.head.vary, selecting(exchange, plan))
+    };
+    let found = match zone.find(&caching.key(), choose) {
+        Found::OnDisk => {
+            if timeout(PATIENCE, zone.load(&caching.key())).await.is_err() {
+                zone.gave_up_waiting();
             }
+            zone.find(&caching.key(), choose)
         }
+        found => found,
+    };
+    let Found::Entry(stored) = found else {
+        return;
+    };
+    match freshness::is_other(&stored.head, stored.length, &head.fields) {
+        None => {}
+        Some(true) => {
+            let stale = Head {
+                lifetime: 0,
+                stale_while_revalidate: 0,
+                ..stored.head.clone()
+            };
+            zone.renew(&stored, stale);
+        }
+        Some(false) => match renewed(caching, exchange, cache, &stored) {
+            Ok(head) => {
+                zone.renew(&stored, head);
+            }
+            Err(Refusal::NoStore | Refusal::Private | Refusal::Authorization) => {
+                zone.remove(&caching.key());
+            }
+            Err(_) => {}
+        },
+    }
+}
+
+/// The peer says that what is stored is still good (304): brings it up to date and sends it.
+pub async fn send_confirmed(
+    local: &Rc<Local>,
+    exchange: &mut Exchange,
+    downstream: &mut Downstream,
+    plan: &Plan,
+    caching: &mut Caching,
+) -> Result<Option<Outcome>, ClientError> {
+    let (Some(cache), Some(stored)) = (&plan.proxy.cache, caching.stored.clone()) else {
+        return Ok(None);
+    };
+    let zone = Arc::clone(&caching.zone);
+    // What speaks of another answer says nothing of this one.
+    let head = (freshness::is_of(&stored.head, &exchange.upstream_head.fields))
+        .then(|| renewed(caching, exchange, cache, &stored));
+    let renewed = match head {
+        None => stored,
+        Some(Ok(head)) => match caching.fill.take() {
+            Some(fill) => fill.renew(&stored, head),
+            None => zone.renew(&stored, head),
+        },
         // The origin changed its mind: this one request is still answered with it.
-        Err(Refusal::NoStore | Refusal::Private | Refusal::Authorization) => {
+        Some(Err(Refusal::NoStore | Refusal::Private | Refusal::Authorization)) => {
             zone.remove(&caching.key());
             stored
         }
-        Err(_) => stored,
+        Some(Err(_)) => stored,
     };
     caching.fill = None;
     let sending = Sending {

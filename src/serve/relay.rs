@@ -19,7 +19,7 @@ use super::peer_http1::{Link, poll_source};
 use super::proxy::{Outcome, finish_attempt, log_event};
 use super::request_body::RequestBody;
 use super::{answer, peer_http1, peer_http2, proxy_fields, tunnel};
-use crate::cache::flight::{Follower, Lost};
+use crate::cache::flight::{Fill, Follower, Lost};
 use crate::conf::typed::log::Level;
 use crate::conf::typed::proxy::{HttpVersion, Proxy};
 use crate::filter::begin;
@@ -33,6 +33,9 @@ use crate::http::range;
 use crate::unit::clock;
 use crate::upstream::group::Selected;
 use crate::upstream::pool::Idle;
+
+/// With more than this to come of a body that nobody wants, the connection is given up instead.
+const NOT_WORTH: u64 = 256 << 10;
 
 /// A peer's head was read: turns it into the answer, sends that, and relays the body.
 #[expect(
@@ -128,7 +131,10 @@ pub async fn relay_answer(
 
     let buffering = proxy_fields::take_response(exchange, plan, Some(&selected)) && proxy.buffering;
     let mut fill = None;
+    let mut asked_whole = false;
     if let (Some(caching), Some(cache)) = (&mut *caching, &proxy.cache) {
+        asked_whole = caching.may_store();
+        cache::freshen(caching, exchange, plan, cache).await;
         let known = match length {
             BodyLength::Length(length) => Some(length),
             BodyLength::None => Some(0),
@@ -154,8 +160,8 @@ pub async fn relay_answer(
         }
         _ => !matches!(length, BodyLength::None | BodyLength::Length(0)),
     };
-    // What is stored is the whole; the client gets of it what it asked for.
-    if fill.is_some() && cache::is_known_to_client(exchange) {
+    // What was asked for is the whole; the client gets of it what it wants.
+    if asked_whole && cache::is_known_to_client(exchange) {
         conditional::make_not_modified(exchange);
         exchange.has_peer_reason = false;
     }
@@ -168,7 +174,7 @@ pub async fn relay_answer(
         exchange.answer_length = None;
     }
     let mut window = None;
-    let wants_range = fill.is_some() && cache::wants_range(exchange);
+    let wants_range = asked_whole && cache::wants_range(exchange);
     if (proxy.force_ranges || wants_range)
         && has_body
         && exchange.status == 200
@@ -214,6 +220,11 @@ pub async fn relay_answer(
             false => 0,
         },
         outlasts_client: proxy.ignore_client_abort || is_stored,
+        length: match length {
+            BodyLength::Length(length) => Some(length),
+            BodyLength::None | BodyLength::Chunked | BodyLength::UntilClose => None,
+        },
+        is_sent,
         waits_for_whole: buffering
             && is_filtered
             && matches!(length, BodyLength::Length(length) if length <= WHOLE as u64),
@@ -377,6 +388,10 @@ struct Pacing {
     limit: usize,
     /// The answer is read to its end although nobody is left who gets it.
     outlasts_client: bool,
+    /// The length of the body, if it is known.
+    length: Option<u64>,
+    /// Does the client get a body?
+    is_sent: bool,
     /// The body passes filters, which have it all before anything is written.
     waits_for_whole: bool,
 }
@@ -402,6 +417,7 @@ async fn relay(
             .map_err(RelayError::Peer)?;
     }
     let mut is_ended = false;
+    let mut is_cut = false;
     let mut is_client_gone = None;
     let mut behind: Option<Follower> = None;
     let mut pace = match proxy.limit_rate.literal() {
@@ -432,10 +448,27 @@ async fn relay(
                     Poll::Ready(Ok(())) | Poll::Pending => {}
                 }
             }
-            if source.is_complete() && !is_ended {
+            // Nobody is left who gets the rest, or stores it: it is not worth reading.
+            let received = source.received();
+            let sink = source.sink();
+            let is_wanted = sink.fill.as_ref().is_some_and(Fill::is_wanted);
+            if !is_wanted && !proxy.ignore_client_abort {
+                if let Some(error) = is_client_gone.take_if(|_| sink.fill.is_some() && !is_ended) {
+                    return Poll::Ready(Err(RelayError::Client(error)));
+                }
+                let has_all = match &sink.window {
+                    Some(window) => window.end <= received && behind.is_none(),
+                    None => !pacing.is_sent,
+                };
+                let rest = (pacing.length).map_or(received, |all| all.saturating_sub(received));
+                is_cut |= has_all && rest > NOT_WORTH;
+            }
+            if (source.is_complete() || is_cut) && !is_ended {
                 is_ended = true;
                 // Before the client has it all: others wait.
-                if let Some(fill) = source.sink().fill.take() {
+                if let Some(fill) = source.sink().fill.take()
+                    && !is_cut
+                {
                     fill.commit();
                 }
                 if is_client_gone.is_none() && behind.is_some() {
@@ -505,7 +538,7 @@ async fn relay(
                 }
                 _ => queued < pacing.limit.max(1) || is_client_gone.is_some(),
             };
-            if is_allowed && has_room && !source.is_complete() {
+            if is_allowed && has_room && !source.is_complete() && !is_ended {
                 let polled = match source {
                     Source::Http1(link, body) => {
                         poll_source(context, exchange, downstream, link, body, proxy)

@@ -1,9 +1,16 @@
 //! The cache's zones from outside: what outlives the process, what people are told and may purge.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::{Arc, Mutex};
+use std::thread::{self, JoinHandle};
 
+use nix::fcntl::AT_FDCWD;
+use nix::sys::fanotify::{
+    EventFFlags, Fanotify, FanotifyEvent, FanotifyResponse, InitFlags, MarkFlags, MaskFlags,
+    Response,
+};
 use openclaw::protocol::{
     CacheEntries, CacheName, CachePurge, CachePurged, CacheTarget, Caches, Status,
 };
@@ -214,10 +221,10 @@ struct SmallDisk(tempfile::TempDir);
 
 impl SmallDisk {
     /// `None` if this process may not mount anything.
-    fn mount() -> Option<Self> {
+    fn mount(size: &str) -> Option<Self> {
         let directory = tempfile::tempdir().expect("a directory");
         let mounted = Command::new("mount")
-            .args(["-t", "tmpfs", "-o", "size=1m", "tmpfs"])
+            .args(["-t", "tmpfs", "-o", &format!("size={size}"), "tmpfs"])
             .arg(directory.path())
             .output();
         (mounted.is_ok_and(|output| output.status.success())).then(|| Self(directory))
@@ -229,6 +236,142 @@ impl Drop for SmallDisk {
         // What cannot be unmounted stays for people to see; the test has its result.
         let _ = Command::new("umount").arg("-l").arg(self.0.path()).output();
     }
+}
+
+/// Lets nobody else open a file of a mounted disk while it hangs: whoever does so waits.
+struct Hanging {
+    watched: PathBuf,
+    state: Arc<Mutex<Hang>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+#[derive(Default)]
+struct Hang {
+    does_hang: bool,
+    is_over: bool,
+}
+
+impl Hanging {
+    /// `None` if this process may not do that.
+    fn of(disk: &SmallDisk) -> Option<Self> {
+        let fanotify = Fanotify::init(InitFlags::FAN_CLASS_CONTENT, EventFFlags::O_RDONLY).ok()?;
+        let watched = disk.0.path().join("watched");
+        fs::write(&watched, "").expect("written");
+        let flags = MarkFlags::FAN_MARK_ADD | MarkFlags::FAN_MARK_MOUNT;
+        let mask = MaskFlags::FAN_OPEN_PERM;
+        fanotify
+            .mark(flags, mask, AT_FDCWD, Some(disk.0.path()))
+            .ok()?;
+        let state = Arc::new(Mutex::new(Hang::default()));
+        let its_state = Arc::clone(&state);
+        let thread = thread::spawn(move || {
+            let own = std::process::id();
+            let mut waiting: Vec<FanotifyEvent> = Vec::new();
+            loop {
+                waiting.extend(fanotify.read_events().expect("readable"));
+                let state = its_state.lock().expect("no holder panics");
+                // Who opens a file does not see that another one waits.
+                waiting.retain(|event| {
+                    let waits = state.does_hang && event.pid() as u32 != own;
+                    if let Some(fd) = event.fd().filter(|_| !waits) {
+                        let response = FanotifyResponse::new(fd, Response::FAN_ALLOW);
+                        fanotify.write_response(response).expect("written");
+                    }
+                    waits
+                });
+                if state.is_over {
+                    return;
+                }
+            }
+        });
+        Some(Self {
+            watched,
+            state,
+            thread: Some(thread),
+        })
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Hang)) {
+        change(&mut self.state.lock().expect("no holder panics"));
+        // The thread looks at the state with the next event, which this is.
+        drop(fs::File::open(&self.watched));
+    }
+}
+
+impl Drop for Hanging {
+    fn drop(&mut self) {
+        self.change(|state| {
+            *state = Hang {
+                does_hang: false,
+                is_over: true,
+            }
+        });
+        if let Some(thread) = self.thread.take() {
+            // What it says is said by the test that failed.
+            let _ = thread.join();
+        }
+    }
+}
+
+/// Of these the bodies are as long as those of others are at most: 147,898 bytes.
+fn long_ones(from: usize) -> impl Iterator<Item = usize> {
+    (from..).map(|number| 146 + 150_000 * number)
+}
+
+#[test]
+fn a_disk_that_hangs_holds_up_neither_hits_nor_misses() {
+    let Some(disk) = SmallDisk::mount("200m") else {
+        return;
+    };
+    let Some(hanging) = Hanging::of(&disk) else {
+        return;
+    };
+    let origin = origin();
+    let mut server = Setup::http(
+        "proxy_cache_path %DISK%/cache levels=1:2 keys_zone=one:10m memory=32m;
+         server { listen %LISTEN1%; location / { proxy_pass http://%BACKEND%; proxy_cache one;
+             add_header X-Cache $upstream_cache_status always; } }",
+    )
+    .set("BACKEND", origin.address())
+    .set("DISK", disk.0.path().display())
+    .tolerate("stores nothing for now")
+    .tolerate("while reading the cache")
+    .start();
+    ask(&server, 1..40);
+    server.quit();
+    server.start_again();
+    for _ in 0..3 {
+        assert_eq!(count(&ask(&server, 1..10), "HIT"), 9);
+    }
+    let control = Control::of(&server);
+    let state = || {
+        let caches: Caches = control.must_get("/v1/cache");
+        caches.zones[0].state()
+    };
+    hanging.change(|state| state.does_hang = true);
+    // What only the disk knows is asked of the origin.
+    assert_eq!(count(&ask(&server, 20..40), "MISS"), 20);
+    let mut next = 0;
+    eventually("the zone says that it stores nothing", || {
+        let some = long_ones(next).take(50);
+        next += 50;
+        assert_eq!(count(&ask(&server, some), "MISS"), 50);
+        // What is in memory is served all the while.
+        assert_eq!(count(&ask(&server, 1..10), "HIT"), 9);
+        (state() == "stores nothing").then_some(())
+    });
+    assert_eq!(count(&ask(&server, long_ones(next).take(50)), "MISS"), 50);
+    hanging.change(|state| state.does_hang = false);
+    next += 50;
+    eventually("the zone stores again", || {
+        ask(&server, long_ones(next).take(2));
+        next += 2;
+        (state() == "ok").then_some(())
+    });
+    eventually("what is stored is found again", || {
+        let results = ask(&server, 20..40);
+        (count(&results, "HIT") == 20).then_some(())
+    });
 }
 
 /// Stores until the zone says that it cannot, then makes room. How often did the error log say so?
@@ -275,7 +418,7 @@ fn a_zone_that_cannot_store(directory: &Path, make_room: impl FnOnce(&Control)) 
 #[test]
 fn a_full_disk_costs_no_request() {
     // Without the right to mount, the other test is all there is.
-    let Some(disk) = SmallDisk::mount() else {
+    let Some(disk) = SmallDisk::mount("1m") else {
         return;
     };
     let told = a_zone_that_cannot_store(disk.0.path(), |control| {

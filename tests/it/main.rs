@@ -10,6 +10,7 @@ mod assets;
 mod bans;
 mod bodies;
 mod cache;
+mod cache_answers;
 mod cache_http2;
 mod cache_store;
 mod certificate_list;
