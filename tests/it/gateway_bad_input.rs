@@ -20,7 +20,10 @@ struct Door {
 }
 
 fn openai_error(told: &Value) -> (Value, Value) {
-    (told["error"]["message"].clone(), told["error"]["code"].clone())
+    (
+        told["error"]["message"].clone(),
+        told["error"]["code"].clone(),
+    )
 }
 
 const DOORS: [(&str, Door); 5] = [
@@ -50,7 +53,10 @@ const DOORS: [(&str, Door); 5] = [
             call: || json!({ "max_tokens": 9, "messages": [{ "role": "user", "content": "Hello?" }] }),
             error: |told| {
                 assert_eq!(told["type"], "error", "{told}");
-                (told["error"]["message"].clone(), told["error"]["type"].clone())
+                (
+                    told["error"]["message"].clone(),
+                    told["error"]["type"].clone(),
+                )
             },
         },
     ),
@@ -62,7 +68,10 @@ const DOORS: [(&str, Door); 5] = [
             call: || json!({ "contents": [{ "role": "user", "parts": [{ "text": "Hello?" }] }] }),
             error: |told| {
                 assert!(told["error"]["code"].is_u64(), "{told}");
-                (told["error"]["message"].clone(), told["error"]["status"].clone())
+                (
+                    told["error"]["message"].clone(),
+                    told["error"]["status"].clone(),
+                )
             },
         },
     ),
@@ -200,7 +209,10 @@ fn every_format_is_told_in_its_own_words_what_was_wrong() {
         assert_eq!(answer.status, 404, "{what}: {}", answer.text());
         let (message, _) = door.refused(&answer, &what);
         let near = message.split_once("did you mean ").unwrap_or_default().1;
-        assert!(near.starts_with("gpt-4o, gpt-4o-mini, "), "{what}: {message}");
+        assert!(
+            near.starts_with("gpt-4o, gpt-4o-mini, "),
+            "{what}: {message}"
+        );
         assert_eq!(near.split(", ").count(), 3, "{what}: {message}");
 
         let what = format!("{name}: another's model");

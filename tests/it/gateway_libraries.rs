@@ -81,8 +81,7 @@ fn library(program: &str, script: &str) {
         let said = String::from_utf8_lossy(&output.stdout).into_owned();
         let start = said.find("oc-")?;
         let letters = said[start..].chars();
-        let secret =
-            letters.take_while(|letter| letter.is_ascii_alphanumeric() || *letter == '-');
+        let secret = letters.take_while(|letter| letter.is_ascii_alphanumeric() || *letter == '-');
         Some(secret.collect::<String>())
     });
     let path = Path::new(env!("CARGO_MANIFEST_DIR"))

@@ -25,8 +25,7 @@ fn post(server: &Server, path: &str, fields: &str, call: &Value) -> Answer {
 }
 
 fn chat(server: &Server) -> Answer {
-    let call =
-        json!({ "model": "p/say", "messages": [{ "role": "user", "content": "Hello?" }] });
+    let call = json!({ "model": "p/say", "messages": [{ "role": "user", "content": "Hello?" }] });
     post(server, "/v1/chat/completions", "", &call)
 }
 
@@ -77,7 +76,11 @@ fn clients_of_responses_are_served_by_providers_that_do_not_know_them() {
         let server = before(&backend, &format!("api {api}; base_url http://%P%/v1;")).start();
         let answer = post(&server, "/v1/responses", "", &call);
         assert!(answer.text().contains(&WORDS.concat()), "{api}: {answer:?}");
-        assert_eq!(last_line(&backend), format!("POST {path} HTTP/1.1"), "{api}");
+        assert_eq!(
+            last_line(&backend),
+            format!("POST {path} HTTP/1.1"),
+            "{api}"
+        );
     }
 }
 
@@ -110,14 +113,19 @@ fn another_gateway_gets_every_format_as_it_came() {
     let expected = call.to_string().replace("p/far/say", "say");
     assert_eq!(String::from_utf8_lossy(&asked.body), expected);
 
-    let call = json!({ "model": "p/far/say", "messages": [{ "role": "user", "content": "Hello?" }] });
+    let call =
+        json!({ "model": "p/far/say", "messages": [{ "role": "user", "content": "Hello?" }] });
     let answer = post(&server, "/v1/chat/completions", "", &call);
     let told: Value = serde_json::from_slice(&answer.body).expect("JSON");
     assert_eq!(told["choices"][0]["message"]["content"], WORDS.concat());
     let contents = json!({ "contents": [{ "role": "user", "parts": [{ "text": "Hello?" }] }] });
     let path = "/v1beta/models/p%2Ffar%2Fsay:streamGenerateContent?alt=sse";
     let answer = post(&server, path, "", &contents);
-    assert!(answer.text().contains("\"text\":\"Hel\""), "{}", answer.text());
+    assert!(
+        answer.text().contains("\"text\":\"Hel\""),
+        "{}",
+        answer.text()
+    );
     // An error of the far gateway is one here, in the client's words.
     let call = json!({ "model": "p/nothing", "max_tokens": 9, "messages": [] });
     let answer = post(&server, "/v1/messages", fields, &call);

@@ -10,8 +10,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use crate::conf::typed::llm::{self, Api, Dialect};
 use super::provider_key::ProviderKey;
+use crate::conf::typed::llm::{self, Api, Dialect};
 use crate::conf::typed::log::Level;
 use crate::conf::typed::proxy::{NextUpstream, Proxy};
 use crate::http::buffer;

@@ -423,7 +423,10 @@ async fn answered<'a>(
         };
         let status = exchange.upstream_head.status;
         if status >= 300 {
-            let error = refused(local, exchange, downstream, provider, front, incoming, status).await?;
+            let error = refused(
+                local, exchange, downstream, provider, front, incoming, status,
+            )
+            .await?;
             attempts.push_str(&format!(":{status}"));
             let told = Told::provider(&error);
             // What the call itself is to blame for would fail everywhere.

@@ -127,7 +127,11 @@ mod tests {
         fs::remove_file(&path).expect("removed");
         assert_eq!(said(&key).as_deref(), Some("first"));
         fs::write(&path, "").expect("written");
-        assert_eq!(said(&key).as_deref(), Some("first"), "an empty file is no key");
+        assert_eq!(
+            said(&key).as_deref(),
+            Some("first"),
+            "an empty file is no key"
+        );
         fs::write(&path, "third").expect("written");
         assert_eq!(said(&key).as_deref(), Some("third"));
     }

@@ -241,7 +241,11 @@ mod tests {
         let new = at_azure("/chat/completions", None, "d");
         assert_eq!(new, "/openai/v1/chat/completions");
         for (path, deployment, expected) in [
-            ("/chat/completions", "d 1", "/openai/deployments/d%201/chat/completions?api-version=v"),
+            (
+                "/chat/completions",
+                "d 1",
+                "/openai/deployments/d%201/chat/completions?api-version=v",
+            ),
             ("/responses", "d", "/openai/responses?api-version=v"),
             ("/files?limit=1", "", "/openai/files?limit=1&api-version=v"),
         ] {

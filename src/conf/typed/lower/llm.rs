@@ -9,7 +9,9 @@ use super::{Cx, secret, tls};
 use crate::conf::diagnostic::{Code, Diagnostic};
 use crate::conf::include::{Node, Word};
 use crate::conf::template::Template;
-use crate::conf::typed::llm::{APIS, Api, Dialect, Field, Llm, WITHOUT_RESPONSES, Model, Provider, Target};
+use crate::conf::typed::llm::{
+    APIS, Api, Dialect, Field, Llm, Model, Provider, Target, WITHOUT_RESPONSES,
+};
 use crate::conf::typed::proxy::{self as typed, HttpVersion, NextUpstream, Proxy, Scheme};
 use crate::conf::typed::tls::{Group, PeerTls, Protocols, Suite};
 use crate::conf::typed::upstream::Upstream;

@@ -1,6 +1,11 @@
 //! Whole answers, read and written.
 
-use super::*;
+use super::{arguments, calls, finish_word, head, part, thoughts, write_completion, write_message};
+use crate::llm::wire::front::{Format, Operation};
+use crate::llm::wire::json::{Text, Value, Writer};
+use crate::llm::wire::neutral::{Answer, Block, Client, Finish, joined};
+use crate::llm::wire::usage;
+use crate::llm::wire::watch::Seen;
 
 /// Reads an answer. Of several choices the first counts.
 #[must_use]

@@ -11,8 +11,77 @@ pub use self::answer::{read_answer, write_answer};
 pub use self::request::{read_request, write_request};
 pub use self::stream::{Calls, Stream};
 
+use std::borrow::Cow;
+
+use super::front::Format;
 use super::json::{Kind, Text, Value, Writer};
-use super::neutral::{Arguments, Block, Client, Finish};
+use super::neutral::{Arguments, Block, Client, Finish, Source, plain_id, source_of, tool_name};
+
+fn part(part: Value<'_>) -> Result<Block<'_>, &'static str> {
+    let cache = part
+        .some("cache_control")
+        .map(|hint| Cow::Borrowed(hint.raw()));
+    let kind = part
+        .member("type")
+        .and_then(|kind| kind.string())
+        .unwrap_or_default();
+    Ok(match &*kind {
+        "text" | "" => Block::Text {
+            text: part
+                .some("text")
+                .and_then(|text| text.text())
+                .ok_or("a part needs `text`")?,
+            cache,
+        },
+        "refusal" => Block::Refusal(
+            part.some("refusal")
+                .and_then(|text| text.text())
+                .unwrap_or_default(),
+        ),
+        "image_url" => {
+            let image = part.some("image_url").ok_or("an image needs `image_url`")?;
+            let url = image.text().or_else(|| image.some("url")?.text());
+            Block::Image {
+                source: source_of(url.ok_or("an image needs a URL")?),
+                detail: image.some("detail").and_then(|detail| detail.text()),
+                cache,
+            }
+        }
+        "input_audio" => {
+            let audio = part
+                .some("input_audio")
+                .ok_or("audio needs `input_audio`")?;
+            let format = audio
+                .some("format")
+                .and_then(|format| format.string())
+                .unwrap_or_default();
+            Block::Audio {
+                media: Text::owned(if format == "mp3" {
+                    "audio/mpeg".to_owned()
+                } else {
+                    format!("audio/{format}")
+                }),
+                data: audio
+                    .some("data")
+                    .and_then(|data| data.text())
+                    .ok_or("audio needs `data`")?,
+            }
+        }
+        "file" => {
+            let file = part.some("file").ok_or("a file needs `file`")?;
+            let data = file.some("file_data").and_then(|data| data.text());
+            let id = file.some("file_id").and_then(|id| id.text());
+            let source = data.map(source_of).or_else(|| id.map(Source::File));
+            let source = source.ok_or("a file needs `file_data` or `file_id`")?;
+            Block::Document {
+                source,
+                name: file.some("filename").and_then(|name| name.text()),
+                cache,
+            }
+        }
+        _ => return Err("a part of this type cannot be passed to this model's provider"),
+    })
+}
 
 /// What an assistant thought, by any of the names that are in use.
 fn thoughts(message: Value<'_>) -> Vec<Block<'_>> {

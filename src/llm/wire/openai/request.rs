@@ -2,7 +2,14 @@
 
 use std::borrow::Cow;
 
-use super::*;
+use super::{arguments, calls, part, thoughts, write_message};
+use crate::llm::wire::anthropic;
+use crate::llm::wire::front::Format;
+use crate::llm::wire::json::{Kind, Text, Value, Writer};
+use crate::llm::wire::neutral::{
+    Block, Choice, Effort, Output, Request, Role, Source, Target, Thinking, Tool, Turn,
+    Unsupported, Written, joined, plain_id, tool_name,
+};
 
 /// Members of a request that are understood, or that change nothing where they cannot be said.
 const KNOWN: [&str; 30] = [
@@ -107,7 +114,7 @@ pub fn read_request(root: Value<'_>) -> Result<Request<'_>, Unsupported> {
                     .or(request.thinking);
             }
             "thinking" => {
-                request.thinking = super::anthropic::thinking(value, None).or(request.thinking);
+                request.thinking = anthropic::thinking(value, None).or(request.thinking);
             }
             "service_tier" => request.tier = value.text(),
             "tools" => {
@@ -310,72 +317,6 @@ fn choice<'a>(value: Value<'a>, param: &str) -> Result<Option<Choice<'a>>, Unsup
             "a choice of tools that cannot be passed on",
         )),
     }
-}
-
-fn part(part: Value<'_>) -> Result<Block<'_>, &'static str> {
-    let cache = part
-        .some("cache_control")
-        .map(|hint| Cow::Borrowed(hint.raw()));
-    let kind = part
-        .member("type")
-        .and_then(|kind| kind.string())
-        .unwrap_or_default();
-    Ok(match &*kind {
-        "text" | "" => Block::Text {
-            text: part
-                .some("text")
-                .and_then(|text| text.text())
-                .ok_or("a part needs `text`")?,
-            cache,
-        },
-        "refusal" => Block::Refusal(
-            part.some("refusal")
-                .and_then(|text| text.text())
-                .unwrap_or_default(),
-        ),
-        "image_url" => {
-            let image = part.some("image_url").ok_or("an image needs `image_url`")?;
-            let url = image.text().or_else(|| image.some("url")?.text());
-            Block::Image {
-                source: source_of(url.ok_or("an image needs a URL")?),
-                detail: image.some("detail").and_then(|detail| detail.text()),
-                cache,
-            }
-        }
-        "input_audio" => {
-            let audio = part
-                .some("input_audio")
-                .ok_or("audio needs `input_audio`")?;
-            let format = audio
-                .some("format")
-                .and_then(|format| format.string())
-                .unwrap_or_default();
-            Block::Audio {
-                media: Text::owned(if format == "mp3" {
-                    "audio/mpeg".to_owned()
-                } else {
-                    format!("audio/{format}")
-                }),
-                data: audio
-                    .some("data")
-                    .and_then(|data| data.text())
-                    .ok_or("audio needs `data`")?,
-            }
-        }
-        "file" => {
-            let file = part.some("file").ok_or("a file needs `file`")?;
-            let data = file.some("file_data").and_then(|data| data.text());
-            let id = file.some("file_id").and_then(|id| id.text());
-            let source = data.map(source_of).or_else(|| id.map(Source::File));
-            let source = source.ok_or("a file needs `file_data` or `file_id`")?;
-            Block::Document {
-                source,
-                name: file.some("filename").and_then(|name| name.text()),
-                cache,
-            }
-        }
-        _ => return Err("a part of this type cannot be passed to this model's provider"),
-    })
 }
 
 /// Writes a request.

@@ -1,6 +1,13 @@
 //! Streams: read event by event, and written.
 
-use super::*;
+use std::borrow::Cow;
+
+use super::{finish_word, head, write_completion, write_signature, write_thinking};
+use crate::llm::wire::front::{Format, Operation};
+use crate::llm::wire::json::{Kind, Text, Value, Writer};
+use crate::llm::wire::neutral::{Block, Client, Event, reason};
+use crate::llm::wire::usage;
+use crate::llm::wire::watch::Seen;
 
 /// The calls of a stream, which come in pieces and not always in order.
 #[derive(Debug, Default)]
