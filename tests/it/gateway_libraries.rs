@@ -34,9 +34,9 @@ impl Providers {
     fn gateway(&self) -> Server {
         let [o, a, g, l] = &self.all;
         Setup::http(
-            "llm_provider o { base_url http://%O%/v1; } llm_provider a { api anthropic; base_url http://%A%; }
-             llm_provider g { api gemini; base_url http://%G%; }
-             llm_provider l { api ollama; base_url http://%L%; } llm_model alias { target o/say; }
+            "llm_provider o { base_url http://%O%/v1; retries 0; } llm_provider a { api anthropic; base_url http://%A%; retries 0; }
+             llm_provider g { api gemini; base_url http://%G%; retries 0; }
+             llm_provider l { api ollama; base_url http://%L%; retries 0; } llm_model alias { target o/say; }
              server { listen %LISTEN1%; location / { llm_gateway; } }",
         )
         .set("O", o.1.address())

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::support::backend::Backend;
+use crate::support::backend::{Backend, Then};
 use crate::support::client::Answer;
 use crate::support::model::{self, WORDS};
 use crate::support::server::{Server, Setup, eventually};
@@ -137,6 +137,45 @@ fn another_gateway_gets_every_format_as_it_came() {
         (log.lines().count() == 4).then_some(log)
     });
     assert!(log.lines().all(|line| line.starts_with("laptop|")), "{log}");
+}
+
+#[test]
+fn a_key_that_was_refused_is_forgotten_when_another_stands_in_its_file() {
+    let backend = Backend::scripted(|exchange| {
+        let _ = exchange.read_body();
+        let key = exchange
+            .seen
+            .head
+            .value("Authorization")
+            .unwrap_or_default();
+        let (status, body) = match key == "Bearer second-key-9876543210" {
+            true => (
+                200,
+                "{\"choices\":[{\"message\":{\"content\":\"Hi\"},\"finish_reason\":\"stop\"}]}",
+            ),
+            false => (
+                401,
+                "{\"error\":{\"message\":\"no\",\"code\":\"invalid_api_key\"}}",
+            ),
+        };
+        let length = body.len();
+        exchange.send(format!("HTTP/1.1 {status} X\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n{body}"));
+        Then::NextRequest
+    });
+    let provider = "base_url http://%P%/v1; api_key file:%PREFIX%/key;";
+    let server = before(&backend, provider).start();
+    for _ in 0..2 {
+        assert!(chat(&server).status >= 500);
+    }
+    assert_eq!(
+        backend.seen().len(),
+        1,
+        "it is not asked with a key it refused"
+    );
+    std::fs::write(server.site().prefix.join("key"), "second-key-9876543210\n").expect("written");
+    eventually("the new key is tried", || {
+        (chat(&server).status == 200).then_some(())
+    });
 }
 
 #[test]

@@ -21,6 +21,8 @@ pub struct ProviderKey {
     held: RwLock<Held>,
     /// The second in which its file was last looked at.
     looked: AtomicU64,
+    /// How often another key was read.
+    readings: AtomicU64,
 }
 
 #[derive(Debug)]
@@ -43,12 +45,24 @@ impl ProviderKey {
                 secret: read(source),
             }),
             looked: AtomicU64::new(clock::unix().as_secs()),
+            readings: AtomicU64::new(0),
             source: source.clone(),
         }
     }
 
     /// The key as it is now; its file is looked at once a second.
     pub fn current(&self) -> Result<Arc<Secret>, Arc<str>> {
+        self.look_in_time();
+        self.held.read().secret.clone()
+    }
+
+    /// Which key it is: another number when it was replaced.
+    pub fn reading(&self) -> u64 {
+        self.look_in_time();
+        self.readings.load(Ordering::Acquire)
+    }
+
+    fn look_in_time(&self) {
         let now = clock::unix().as_secs();
         let is_due = || self.looked.load(Ordering::Relaxed) != now;
         if matches!(self.source, SecretSource::File(_))
@@ -57,7 +71,6 @@ impl ProviderKey {
         {
             self.look();
         }
-        self.held.read().secret.clone()
     }
 
     fn look(&self) {
@@ -69,6 +82,8 @@ impl ProviderKey {
         let mut held = self.held.write();
         if secret.is_ok() || held.secret.is_err() {
             *held = Held { secret, stamp };
+            drop(held);
+            self.readings.fetch_add(1, Ordering::Release);
         }
     }
 

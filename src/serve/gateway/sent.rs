@@ -9,7 +9,7 @@ use crate::llm::price;
 use crate::llm::wire::front::{Format, Front, Operation, Streaming, percent_encoded};
 use crate::llm::wire::neutral::{Client, Names, Target, Unsupported};
 use crate::llm::wire::surgery::Surgery;
-use crate::llm::wire::{embeddings, gemini, translate};
+use crate::llm::wire::{embeddings, forget, gemini, translate};
 use crate::unit::clock;
 
 /// A call as a provider gets it, at its own place for it.
@@ -18,8 +18,9 @@ pub fn sent(
     exchange: &Exchange,
     provider: &Provider,
     model: &str,
+    is_elsewhere: bool,
 ) -> Result<(Sent, Way), Unsupported> {
-    let (mut sent, way) = said(call, exchange, provider, model)?;
+    let (mut sent, way) = said(call, exchange, provider, model, is_elsewhere)?;
     let format = match &way {
         Way::Translated { from, .. } | Way::Vectors { from, .. } => *from,
         Way::Same | Way::Passed { .. } => call.asking.front.format,
@@ -58,12 +59,13 @@ fn at_azure(path: &str, version: Option<&str>, deployment: &str) -> String {
 }
 
 /// A call as a provider gets it, in its own format or in the client's, and how its answer becomes the
-/// client's.
+/// client's. What another model thought means nothing to one that is asked elsewhere, in its place.
 fn said(
     call: &Call<'_>,
     exchange: &Exchange,
     provider: &Provider,
     model: &str,
+    is_elsewhere: bool,
 ) -> Result<(Sent, Way), Unsupported> {
     let Call {
         asking,
@@ -104,6 +106,9 @@ fn said(
             surgery.set_string(&["model"], model);
         }
         surgery.remove(&["models"]).remove(&["fallbacks"]);
+        if is_elsewhere && let Some(rest) = forget::without_thoughts(format, asking.root) {
+            surgery.set(forget::conversation(format), rest);
+        }
         if format == Format::OpenAi && facts.stream && !facts.include_usage {
             surgery.set(&["stream_options", "include_usage"], "true");
         }
@@ -138,8 +143,7 @@ fn said(
     let mut request = translate::read_request(front.format, asking.root)?;
     // Some say it in the path, or by saying nothing.
     request.stream = facts.stream;
-    // What another model thought means nothing to one that is asked in its place.
-    if !exchange.attempts.is_empty() {
+    if is_elsewhere {
         translate::forget_thinking(&mut request);
     }
     let mut target = Target::new(model);

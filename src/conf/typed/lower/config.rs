@@ -59,7 +59,7 @@ pub fn lower(loaded: &mut Loaded, prefix: &Path, usual_error_logs: &[ErrorLog]) 
             count: 0,
         };
         http.llm = llm::llm(&scope, &mut maker.upstreams, &mut cx);
-        llm::warn_without_providers(block, &http.llm, &mut cx);
+        llm::warn_of_gateways(block, &http.llm, &mut cx);
         let mut servers = Vec::new();
         let mut names = Vec::new();
         for (position, node) in scope.own("server").iter().enumerate() {
