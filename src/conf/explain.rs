@@ -877,6 +877,14 @@ codes! {
         "http { oidc_provider a { issuer https://a.example.com; client_id p; } oidc_provider b { issuer https://b.example.com; client_id p; } server { location /a { auth_oidc a; } location /b { auth_oidc b; } } }",
         "http { oidc_provider a { issuer https://a.example.com; client_id p; } oidc_provider b { issuer https://b.example.com; client_id p; redirect_uri /b_callback; } server { location /a { auth_oidc a; } location /b { auth_oidc b; } } }"
     }
+    "E338" BAD_HEADER_EDIT "a change of header fields that cannot be made" {
+        "`more_set_headers` and its like take options (`-s` with statuses, `-t` with media types, `-a` to add \
+         one more, `-r` to change what is there) and fields as `\"Name: value\"`, each one word in quotes. Fields \
+         that say where a message ends, or that are about the connection, are written as the message needs \
+         them; the host of a request has chosen its server already.",
+        "http { server { more_clear_headers Content-Length; } }",
+        "http { server { more_clear_headers X-Powered-By X-AspNet-*; more_set_headers \"Server: mine\"; } }"
+    }
     "E370" BAD_LLM_PROVIDER "a provider of language models that cannot be used as it is written" {
         "An `llm_provider` has a name that targets can call it by, and an address that begins with `http://` or \
          `https://` and ends with a path; the rest is said by the lines inside.",
@@ -907,6 +915,36 @@ codes! {
          as written.",
         "http { llm_provider ours { } llm_model chat { target ours/a backup; } }",
         "http { llm_provider ours { } llm_model chat { target ours/a; target ours/b backup; } }"
+    }
+    "E385" BAD_LLM_LIMIT "a limit of language models that cannot be used as it is written" {
+        "`llm_limit` names a group of keys, a gateway or a model, then what all its calls together may use: \
+         `rpm=` calls and `tpm=` tokens a minute, `concurrency=` calls at once, and budgets in dollars.",
+        "http { llm_limit group family rpm=0; }",
+        "http { llm_limit group family rpm=60 tpm=200k budget=5/day; }"
+    }
+    "E386" BAD_LLM_PRICE "a price of a model that is none" {
+        "`llm_price` names a model, then what it costs: in dollars per million tokens, and for `search=`, \
+         `image=` and `request=` in dollars each. What is not said is not taken from the built-in table.",
+        "http { llm_price local/llama in=free; }",
+        "http { llm_price local/llama in=0 out=0; }"
+    }
+    "E387" BAD_LLM_TIMEZONE "a time zone that is not known" {
+        "`llm_timezone` says whose midnight ends the day of a budget, by the name of the IANA's database.",
+        "http { llm_timezone Berlin; }",
+        "http { llm_timezone Europe/Berlin; }"
+    }
+    "E388" BAD_ALERT "an alert that cannot be told as it is written" {
+        "`alert` names who is told and a URL, or where one is (`file:PATH`), then perhaps `format=json`, `slack`, \
+         `discord` or `ntfy`, up to two `secret=` that sign it, the `events=` that it is for, and `private` for \
+         a receiver in a private network.",
+        "http { alert ops hooks.example.com; }",
+        "http { alert ops https://hooks.example.com/x secret=file:/etc/openclaw/hook.key; }"
+    }
+    "W385" UNUSED_LLM_LIMIT "a limit of a model that nobody can ask for" {
+        "`llm_limit model` takes the name that clients ask for: that of an `llm_model`, or of a provider and \
+         its model with a slash between.",
+        "http { llm_provider ours { } llm_model chat { target ours/gpt; } llm_limit model gpt rpm=60; }",
+        "http { llm_provider ours { } llm_model chat { target ours/gpt; } llm_limit model chat rpm=60; }"
     }
     "W370" NO_LLM_PROVIDER "a gateway that nobody stands behind" {
         "`llm_gateway` passes calls on to the providers that `llm_provider` blocks name. Without one every \
@@ -1088,6 +1126,12 @@ codes! {
          with `^` and ends with `$`.",
         "http { server { cors ~example\\.com; } }",
         "http { server { cors ~^https://example\\.com$; } }"
+    }
+    "W312" FIELD_WITHOUT_VALUE "a field that is to be set has no value" {
+        "`more_set_headers` takes name and value as one word, with a colon between them. A word without a \
+         colon takes the field of that name out.",
+        "http { server { more_set_headers X-Robots-Tag noindex; } }",
+        "http { server { more_set_headers \"X-Robots-Tag: noindex\"; } }"
     }
     "W310" DUPLICATE_MEDIA_TYPE "a media type stands twice" {
         "It is meant once. `text/html` is always among the types that are compressed or searched.",

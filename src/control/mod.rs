@@ -8,6 +8,7 @@
 //! in size and time, the number of connections is bounded, and no client can make the daemon hold
 //! more than that; every change leaves a line in the audit.
 
+mod alerts;
 mod answer;
 mod bans;
 mod cache;
@@ -74,6 +75,7 @@ struct Control {
     routes: answer::RouteCache,
     certificates: certificates::Watch,
     limits: limits::Meter,
+    bans: bans::Told,
     llm: llm::Meter,
 }
 
@@ -103,12 +105,14 @@ pub fn attend(desk: &Desk, socket: Option<ControlSocket>) {
         routes: answer::RouteCache::default(),
         certificates: certificates::Watch::default(),
         limits: limits::Meter::default(),
+        bans: bans::Told::default(),
         llm: llm::Meter::default(),
     });
     tokio::spawn(stream::keep_numbers(Arc::clone(&control)));
     tokio::spawn(stream::pass_on_news(Arc::clone(&control)));
     tokio::spawn(bans::remember(Arc::clone(&control)));
     tokio::spawn(keys::open_books(Arc::clone(&control)));
+    alerts::attend(&control);
     if let Some(socket) = socket {
         tokio::spawn(accept(control, socket));
     }

@@ -16,5 +16,6 @@ pub mod price;
 pub mod refusal;
 pub mod running;
 pub mod standing;
+pub mod tariff;
 pub mod usage;
 pub mod wire;

@@ -10,16 +10,19 @@
 mod access;
 mod acme;
 mod acme_dns;
+mod alerts;
 mod bans;
 mod cache_path;
 mod filters;
 mod foreign;
 mod grpc;
+mod header_edits;
 mod health;
 mod help;
 mod http_core;
 mod limits;
 mod llm;
+mod llm_money;
 mod peer_tls;
 mod process;
 mod proxy;
@@ -223,7 +226,10 @@ const AREAS: &[&[Directive]] = &[
     cache_path::ROWS,
     proxy_cache::ROWS,
     filters::ROWS,
+    header_edits::ROWS,
     llm::ROWS,
+    llm_money::ROWS,
+    alerts::ROWS,
 ];
 
 const fn count(areas: &[&[Directive]]) -> usize {

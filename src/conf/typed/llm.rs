@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::llm_money::Rules;
 use super::proxy::Proxy;
 use super::secret::SecretSource;
 use crate::conf::source::Span;
@@ -66,6 +67,8 @@ pub struct Llm {
     pub providers: Vec<Arc<Provider>>,
     /// Every `llm_model`, in order.
     pub models: Vec<Model>,
+    /// What calls may cost, and how many there may be.
+    pub rules: Rules,
 }
 
 /// One `llm_provider {}`.
@@ -221,6 +224,13 @@ pub struct Route {
     /// `if=`: only if this is neither empty nor `0`.
     pub condition: Option<Template>,
 }
+
+/// What pages in browsers may read of the gateway's answers where `cors` does not say.
+pub const EXPOSED: &str = "x-request-id, request-id, retry-after, x-should-retry, \
+    x-ratelimit-limit-requests, x-ratelimit-remaining-requests, x-ratelimit-reset-requests, \
+    x-ratelimit-limit-tokens, x-ratelimit-remaining-tokens, x-ratelimit-reset-tokens, \
+    x-openclaw-model, x-openclaw-attempts, x-openclaw-cost, x-openclaw-cache, x-openclaw-saved, \
+    x-openclaw-overhead-us, x-openclaw-dropped, age";
 
 /// How large a call may be where `client_max_body_size` is not written: images travel in it.
 pub const USUAL_BODY: u64 = 32 << 20;

@@ -6,11 +6,13 @@
 use std::borrow::Cow;
 use std::cell::RefCell;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::route::Candidate;
 use crate::conf::typed::listen::Address;
 use crate::conf::typed::llm;
+use crate::conf::typed::llm_money::Rules;
 use crate::http::exchange::{CallTokens, Exchange};
 use crate::llm::account::Moment;
 use crate::llm::books::{Beginning, Cost, LiveCall, View, books};
@@ -23,6 +25,7 @@ use crate::llm::wire::facts::Facts;
 use crate::llm::wire::front::{Operation, credentials};
 use crate::llm::wire::usage::Reported;
 use crate::llm::wire::watch::{Metered, Seen};
+use crate::serve::generation::Generation;
 use crate::unit::clock;
 use crate::unit::money::Money;
 
@@ -83,6 +86,8 @@ fn address(exchange: &Exchange) -> Option<IpAddr> {
 /// A call with its place in the ledger. Dropped, it is settled with what was reserved.
 pub struct Account {
     live: LiveCall,
+    /// Whose prices hold to its end.
+    generation: Arc<Generation>,
     /// Seconds since 1970 when it began: prices depend on it.
     start: u64,
     input_tokens: u64,
@@ -129,6 +134,7 @@ impl Account {
     pub async fn open(
         opening: &Opening<'_>,
         exchange: &mut Exchange,
+        generation: &Arc<Generation>,
         candidates: &[Candidate<'_>],
         has_other: bool,
     ) -> Result<Self, Refusal> {
@@ -169,8 +175,9 @@ impl Account {
                 .unwrap_or_else(|| most.map_or(USUAL_OUTPUT, |most| most.min(USUAL_OUTPUT)))
                 .saturating_mul(facts.answers);
             output_tokens = output_tokens.max(output);
+            let quote = generation.llm_tariff.quote(&provider.conf, choice.model);
             let dearest =
-                known.and_then(|model| model.prices.most(facts.input_tokens, output, terms));
+                quote.and_then(|quote| quote.prices.most(facts.input_tokens, output, terms));
             cost = cost.zip(dearest).map(|(one, other)| one.max(other));
         }
         let call = exchange.call.get_or_insert_default();
@@ -185,13 +192,13 @@ impl Account {
             asked: model,
             tokens: facts.input_tokens.saturating_add(output_tokens),
             cost,
-            allows_unpriced: false,
+            allows_unpriced: generation.http.llm.rules.allows_unpriced,
         };
         let mut live = match books().begin(caller, &beginning, now) {
             Ok(live) => live,
             Err(refusal) => {
                 if let Some(caller) = caller.filter(|_| !has_other) {
-                    let status = told(&refusal).status;
+                    let status = told(&refusal, &generation.http.llm.rules).status;
                     let (_, _, outcome) = refusal.code().row();
                     books().refused(caller, &beginning, outcome, status, now);
                 }
@@ -202,6 +209,7 @@ impl Account {
         live.commit().await?;
         Ok(Self {
             live,
+            generation: Arc::clone(generation),
             start,
             input_tokens: facts.input_tokens,
             wasted: None,
@@ -215,7 +223,7 @@ impl Account {
             return;
         }
         let usage = reported.usage();
-        let cost = self.cost(provider, model, &usage, Some(reported));
+        let (cost, _) = self.cost(provider, model, &usage, Some(reported));
         let before = self.wasted.take();
         self.wasted = Some(Box::new(Wasted {
             provider: provider.name.to_string(),
@@ -227,25 +235,29 @@ impl Account {
         }));
     }
 
-    /// What it cost to be asked.
+    /// What it cost to be asked, and by which version of our prices.
     fn cost(
         &self,
         provider: &llm::Provider,
         model: &str,
         usage: &Usage,
         reported: Option<&Reported>,
-    ) -> Cost {
+    ) -> (Cost, &'static str) {
         let service = reported.and_then(|reported| reported.tier());
         let terms = Terms {
             service: service.map_or_else(Service::default, Service::of),
             start: self.start,
             multipliers: &[],
         };
-        let known = price::find(provider.kind, model);
-        Cost {
-            own: known.and_then(|model| model.prices.cost(usage, terms)),
+        let quote = self.generation.llm_tariff.quote(provider, model);
+        let version = quote
+            .as_ref()
+            .map_or_else(price::version, |quote| quote.version);
+        let cost = Cost {
+            own: quote.and_then(|quote| quote.prices.cost(usage, terms)),
             billed: reported.and_then(|reported| Money::parse(reported.billed()?)),
-        }
+        };
+        (cost, version)
     }
 
     /// A provider is asked.
@@ -295,12 +307,15 @@ impl Account {
     pub fn settle(mut self, exchange: &mut Exchange, end: &End<'_>) {
         let (mut usage, is_estimated) = used(end, self.input_tokens);
         let reported = end.seen.as_deref().map(|seen| &seen.reported);
-        let mut cost = match end.answered {
+        let (mut cost, version) = match end.answered {
             // Nobody answered: nothing is owed for that.
-            None => Cost {
-                own: Some(Money::ZERO),
-                billed: None,
-            },
+            None => (
+                Cost {
+                    own: Some(Money::ZERO),
+                    billed: None,
+                },
+                price::version(),
+            ),
             Some((provider, model)) => self.cost(provider, model, &usage, reported),
         };
         if let Some(metered) = end.seen.as_deref().map(|seen| seen.metered) {
@@ -352,7 +367,7 @@ impl Account {
         }
         row.tried = tried;
         row.is_estimated = is_estimated;
-        row.price = price::version().to_owned();
+        row.price = version.to_owned();
         row.upstream_us = times.map(|time| time.as_micros() as u64).sum();
         self.live.used(&usage, cost);
         self.live.finish(&end.outcome, end.status);
@@ -396,6 +411,10 @@ fn used(end: &End<'_>, input_tokens: u64) -> (Usage, bool) {
 }
 
 /// A refusal as a client is told it.
-pub fn told(refusal: &Refusal) -> Told {
-    Told::own(refusal.code(), refusal.to_string())
+pub fn told(refusal: &Refusal, rules: &Rules) -> Told {
+    let mut told = Told::own(refusal.code(), refusal.to_string());
+    if matches!(refusal, Refusal::Budget { .. }) {
+        told.status = rules.budget_status;
+    }
+    told
 }

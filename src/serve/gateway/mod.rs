@@ -85,7 +85,7 @@ async fn received(
         // Strangers are sent away before their call is read.
         false => match account::caller(exchange, target.split_once('?').map(|(_, query)| query)) {
             Ok(caller) => Some(caller),
-            Err(refusal) => return Ok(told::refusal(exchange, format, &refusal)),
+            Err(refusal) => return Ok(told::refusal(local, exchange, format, &refusal)),
         },
     };
     // Clients of Ollama name the model that they ask about in a body.
@@ -306,14 +306,15 @@ async fn called(
         operation: asking.front.operation,
         model: name,
     };
-    let mut opened = Account::open(&opening, exchange, &candidates, has_other).await;
+    let generation = &local.generation;
+    let mut opened = Account::open(&opening, exchange, generation, &candidates, has_other).await;
     if has_other && matches!(opened, Err(Refusal::Budget { .. })) {
         candidates.retain(is_for_little);
-        opened = Account::open(&opening, exchange, &candidates, false).await;
+        opened = Account::open(&opening, exchange, generation, &candidates, false).await;
     }
     let mut account = match opened {
         Ok(account) => account,
-        Err(refusal) => return Ok(told::refusal(exchange, format, &refusal)),
+        Err(refusal) => return Ok(told::refusal(local, exchange, format, &refusal)),
     };
     let mut end = End::default();
     let call = Call {

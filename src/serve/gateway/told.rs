@@ -71,8 +71,8 @@ pub fn turn(local: &Local, exchange: &Exchange, label: &str, turn: Option<Turn>)
 }
 
 /// Answers that the key may not make this call.
-pub fn refusal(exchange: &mut Exchange, format: Format, refusal: &Refusal) -> Next {
-    let told = account::told(refusal);
+pub fn refusal(local: &Local, exchange: &mut Exchange, format: Format, refusal: &Refusal) -> Next {
+    let told = account::told(refusal, &local.generation.http.llm.rules);
     let (_, _, outcome) = refusal.code().row();
     exchange.call.get_or_insert_default().outcome = outcome.to_owned();
     // Who guesses keys is kept out as one who guesses passwords (`auto_ban`).

@@ -7,6 +7,7 @@
 pub mod access;
 pub mod acme;
 pub mod acme_dns;
+pub mod alerts;
 pub mod bans;
 pub mod cache_path;
 pub mod ciphers;
@@ -16,11 +17,13 @@ pub mod cors;
 pub mod filters;
 #[cfg(test)]
 pub mod fixture;
+pub mod header_edits;
 pub mod health;
 pub mod http3;
 pub mod limits;
 pub mod listen;
 pub mod llm;
+pub mod llm_money;
 pub mod location;
 pub mod log;
 pub mod login;
