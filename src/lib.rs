@@ -17,6 +17,7 @@
 //! | 3 | [`tls`] | TLS towards clients and peers, certificates as things that are held |
 //! | 3 | [`http`] | the protocol without policy: heads, framing, bodies, variables |
 //! | 4 | [`access`] | may a request pass |
+//! | 4 | [`alerts`] | what needs a person, and how they are told |
 //! | 4 | [`cache`] | what is kept of answers: zones in memory and on disk |
 //! | 4 | [`files`] | answers from files |
 //! | 4 | [`filter`] | what happens to an answer on its way to the client |
@@ -93,6 +94,7 @@
 
 pub mod access;
 pub mod acme;
+pub mod alerts;
 pub mod cache;
 pub mod cli;
 pub mod conf;

@@ -9,7 +9,7 @@ use std::io::{self, BufRead as _, Read as _};
 use jiff::tz::TimeZone;
 
 use super::exit::Exit;
-use super::figures::{count, date_time};
+use super::figures::{age, count, date_time};
 use super::session::{Failure, Session, print_json};
 use super::table::{Side, Table};
 use super::words::{Daemon, KeyArguments, KeyForm, KeyPrint, KeyWord};
@@ -96,15 +96,25 @@ pub fn run(session: &Session, word: Option<&KeyWord>) -> Result<(), Failure> {
             }
             Ok(())
         }
-        Some(KeyWord::Revoke { name, secret, .. }) => {
+        Some(KeyWord::Revoke {
+            name,
+            secret,
+            when_unused,
+            ..
+        }) => {
             let change = KeyChange {
                 name: name.clone(),
                 action: KeyAction::Revoke,
                 prefix: secret.clone(),
+                unused: when_unused.as_deref().map(seconds).transpose()?,
                 ..KeyChange::default()
             };
             let changed: KeyChanged = session.post("/v1/keys", &change)?;
-            told(session, &changed, &KeyPrint::default(), "revoked")
+            let done = match when_unused {
+                None => "revoked",
+                Some(_) => "changed",
+            };
+            told(session, &changed, &KeyPrint::default(), done)
         }
         Some(KeyWord::Remove { name, .. }) => {
             let change = KeyChange {
@@ -455,10 +465,11 @@ fn show(session: &Session, name: &str) -> Result<(), Failure> {
         ("LAST", Side::Left),
     ]);
     for secret in &key.secrets {
-        let until = match (secret.revoked, secret.expires) {
-            (Some(_), _) => "revoked".to_owned(),
-            (None, Some(expires)) => date_time(expires, &zone),
-            (None, None) => "for good".to_owned(),
+        let until = match (secret.revoked, secret.idle, secret.expires) {
+            (Some(_), ..) => "revoked".to_owned(),
+            (None, Some(idle), _) => format!("unused for {}", age(idle)),
+            (None, None, Some(expires)) => date_time(expires, &zone),
+            (None, None, None) => "for good".to_owned(),
         };
         let own = [
             format!("{}…", secret.prefix),

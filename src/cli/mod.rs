@@ -6,6 +6,7 @@
 //!
 //! Invariant: text that the daemon sends is escaped before it is printed, whoever wrote it.
 
+mod alerts;
 pub mod args;
 mod audit;
 mod authority;
@@ -22,6 +23,7 @@ mod exit;
 mod figures;
 mod fmt;
 mod follow;
+mod import;
 mod keys;
 mod limits;
 mod lint;
@@ -141,7 +143,15 @@ fn word(word: Word) -> ExitCode {
         } => ask(&daemon, |session| {
             spend::tell(&session, by, from.as_deref(), to.as_deref(), csv)
         }),
+        Word::Import { from } => end(from.daemon(), import::run(&from)),
         Word::Models { name, json } => models::tell(name.as_deref(), json),
+        Word::Alerts { action, daemon } => {
+            let daemon = match &action {
+                None => daemon,
+                Some(action) => action.daemon().or(&daemon),
+            };
+            ask(&daemon, |session| alerts::run(&session, action.as_ref()))
+        }
         Word::Limits { daemon } => ask(&daemon, |session| limits::list(&session)),
         Word::Cache { action, daemon } => {
             ask(&cache::daemon(action.as_ref(), &daemon), |session| {

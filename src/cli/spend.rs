@@ -89,13 +89,13 @@ fn table(report: &SpendReport) -> Table {
 /// By RFC 4180, with a heading.
 fn values(report: &SpendReport) -> String {
     let mut text = format!(
-        "{},calls,failed,unpriced,estimated,input,cache_read,output,cost\r\n",
+        "{},calls,failed,unpriced,estimated,input,cache_read,output,cost,saved\r\n",
         report.by
     );
     for row in &report.rows {
         let name = escape(&row.name).replace('"', "\"\"");
         text.push_str(&format!(
-            "\"{name}\",{},{},{},{},{},{},{},{}\r\n",
+            "\"{name}\",{},{},{},{},{},{},{},{},{}\r\n",
             row.calls,
             row.failed,
             row.unpriced,
@@ -103,7 +103,8 @@ fn values(report: &SpendReport) -> String {
             row.input,
             row.cache_read,
             row.output,
-            escape(&row.cost)
+            escape(&row.cost),
+            escape(&row.saved)
         ));
     }
     text
@@ -121,14 +122,15 @@ mod tests {
                 name: "a,\"b\"\n".to_owned(),
                 calls: 3,
                 cost: "0.00125".to_owned(),
+                saved: "0.5".to_owned(),
                 ..SpendRow::default()
             }],
             ..SpendReport::default()
         };
         assert_eq!(
             values(&report),
-            "user,calls,failed,unpriced,estimated,input,cache_read,output,cost\r\n\
-             \"a,\"\"b\"\"^J\",3,0,0,0,0,0,0,0.00125\r\n"
+            "user,calls,failed,unpriced,estimated,input,cache_read,output,cost,saved\r\n\
+             \"a,\"\"b\"\"^J\",3,0,0,0,0,0,0,0.00125,0.5\r\n"
         );
     }
 }

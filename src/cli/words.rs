@@ -110,6 +110,12 @@ pub enum Word {
         #[command(flatten)]
         daemon: Daemon,
     },
+    /// Make a configuration of that of another gateway to models
+    Import {
+        /// Of which
+        #[command(subcommand)]
+        from: ImportWord,
+    },
     /// Tell the prices and limits of language models
     Models {
         /// Part of a name, or a name with its provider: openai/gpt-4o; without it all are listed
@@ -118,6 +124,14 @@ pub enum Word {
         /// Print the answer as JSON
         #[arg(long)]
         json: bool,
+    },
+    /// List alerts and who was told of them; send one on trial
+    Alerts {
+        /// What to do; without it they are listed
+        #[command(subcommand)]
+        action: Option<AlertWord>,
+        #[command(flatten)]
+        daemon: Daemon,
     },
     /// List the zones of limits, and whom they refuse
     Limits {
@@ -419,6 +433,9 @@ pub enum KeyWord {
         /// Only the secret that begins so, as `key show` has it
         #[arg(long, value_name = "PREFIX")]
         secret: Option<String>,
+        /// Only once nobody has used it for so long: all but the newest secret
+        #[arg(long, value_name = "TIME")]
+        when_unused: Option<String>,
         #[command(flatten)]
         daemon: Daemon,
     },
@@ -429,6 +446,73 @@ pub enum KeyWord {
         #[command(flatten)]
         daemon: Daemon,
     },
+}
+
+/// What to do with alerts.
+#[derive(Subcommand, Clone, PartialEq, Eq, Debug)]
+pub enum AlertWord {
+    /// List those of late
+    List {
+        #[command(flatten)]
+        daemon: Daemon,
+    },
+    /// Send somebody a message on trial, now
+    Test {
+        /// Its name in the configuration
+        name: String,
+        #[command(flatten)]
+        daemon: Daemon,
+    },
+}
+
+impl AlertWord {
+    /// The options of the daemon.
+    pub const fn daemon(&self) -> &Daemon {
+        match self {
+            Self::List { daemon } | Self::Test { daemon, .. } => daemon,
+        }
+    }
+}
+
+/// Whose configuration is imported.
+#[derive(Subcommand, Clone, PartialEq, Eq, Debug)]
+pub enum ImportWord {
+    /// One API: its config.json, or the database of one that runs, with the keys of its clients
+    OneApi {
+        /// Its config.json
+        #[arg(required_unless_present = "db")]
+        file: Option<PathBuf>,
+        /// Its SQLite database
+        #[arg(long, value_name = "FILE", conflicts_with = "file")]
+        db: Option<PathBuf>,
+        /// Only bring the keys of its clients to the running daemon
+        #[arg(long, requires = "db")]
+        tokens: bool,
+        /// The directory that is made
+        #[arg(long, value_name = "DIRECTORY", default_value = "imported")]
+        into: PathBuf,
+        #[command(flatten)]
+        daemon: Daemon,
+    },
+    /// A local gateway that shares a hub: its config.yaml
+    GatewayConfig {
+        /// Its config.yaml
+        file: PathBuf,
+        /// The directory that is made
+        #[arg(long, value_name = "DIRECTORY", default_value = "imported")]
+        into: PathBuf,
+        #[command(flatten)]
+        daemon: Daemon,
+    },
+}
+
+impl ImportWord {
+    /// The options of the daemon.
+    pub const fn daemon(&self) -> &Daemon {
+        match self {
+            Self::OneApi { daemon, .. } | Self::GatewayConfig { daemon, .. } => daemon,
+        }
+    }
 }
 
 /// How a new secret is printed.

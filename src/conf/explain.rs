@@ -897,6 +897,55 @@ codes! {
         "http { llm_provider ours { } llm_model chat { target theirs/gpt; } }",
         "http { llm_provider ours { } llm_model chat { target ours/gpt; } }"
     }
+    "E375" BAD_LLM_TARGET "a target of a model that is not written as it has to be" {
+        "`on=` takes the causes for which a target is asked when another one failed: `429`, `5xx`, `timeout`, \
+         `circuit`, `budget`. `max_context=` is a number of tokens. Only `strategy affinity` takes a second \
+         word: what the calls have in common that go to the same target.",
+        "http { llm_provider ours { } llm_model chat { target ours/a; target ours/b on=500; } }",
+        "http { llm_provider ours { } llm_model chat { target ours/a; target ours/b on=5xx,timeout; } }"
+    }
+    "E376" UNKNOWN_LLM_MODEL "a route to a model that is not there" {
+        "`llm_route` names an `llm_model`, or the model of an `llm_provider` as `PROVIDER/MODEL`, which answers \
+         in the place of the one that a client asks for.",
+        "http { llm_provider ours { } llm_route big; server { location / { llm_gateway; } } }",
+        "http { llm_provider ours { } llm_route ours/big; server { location / { llm_gateway; } } }"
+    }
+    "W375" LLM_WITHOUT_EFFECT "a word about a model that changes nothing" {
+        "Backups are asked when the targets that are none cannot answer. Where all are backups they are asked \
+         as written.",
+        "http { llm_provider ours { } llm_model chat { target ours/a backup; } }",
+        "http { llm_provider ours { } llm_model chat { target ours/a; target ours/b backup; } }"
+    }
+    "E385" BAD_LLM_LIMIT "a limit of language models that cannot be used as it is written" {
+        "`llm_limit` names a group of keys, a gateway or a model, then what all its calls together may use: \
+         `rpm=` calls and `tpm=` tokens a minute, `concurrency=` calls at once, and budgets in dollars.",
+        "http { llm_limit group family rpm=0; }",
+        "http { llm_limit group family rpm=60 tpm=200k budget=5/day; }"
+    }
+    "E386" BAD_LLM_PRICE "a price of a model that is none" {
+        "`llm_price` names a model, then what it costs: in dollars per million tokens, and for `search=`, \
+         `image=` and `request=` in dollars each. What is not said is not taken from the built-in table.",
+        "http { llm_price local/llama in=free; }",
+        "http { llm_price local/llama in=0 out=0; }"
+    }
+    "E387" BAD_LLM_TIMEZONE "a time zone that is not known" {
+        "`llm_timezone` says whose midnight ends the day of a budget, by the name of the IANA's database.",
+        "http { llm_timezone Berlin; }",
+        "http { llm_timezone Europe/Berlin; }"
+    }
+    "E388" BAD_ALERT "an alert that cannot be told as it is written" {
+        "`alert` names who is told and a URL, or where one is (`file:PATH`), then perhaps `format=json`, `slack`, \
+         `discord` or `ntfy`, up to two `secret=` that sign it, the `events=` that it is for, and `private` for \
+         a receiver in a private network.",
+        "http { alert ops hooks.example.com; }",
+        "http { alert ops https://hooks.example.com/x secret=file:/etc/openclaw/hook.key; }"
+    }
+    "W385" UNUSED_LLM_LIMIT "a limit of a model that nobody can ask for" {
+        "`llm_limit model` takes the name that clients ask for: that of an `llm_model`, or of a provider and \
+         its model with a slash between.",
+        "http { llm_provider ours { } llm_model chat { target ours/gpt; } llm_limit model gpt rpm=60; }",
+        "http { llm_provider ours { } llm_model chat { target ours/gpt; } llm_limit model chat rpm=60; }"
+    }
     "W370" NO_LLM_PROVIDER "a gateway that nobody stands behind" {
         "`llm_gateway` passes calls on to the providers that `llm_provider` blocks name. Without one every \
          call is answered with 404.",

@@ -20,8 +20,8 @@ use serde::de::DeserializeOwned;
 use tokio::sync::mpsc;
 
 use super::{
-    Control, Visitor, bans, cache, certificates, explain, import, keys, limits, llm, numbers,
-    preflight, revisions, routes,
+    Control, Visitor, alerts, bans, cache, certificates, explain, import, keys, limits, llm,
+    numbers, preflight, revisions, routes,
 };
 use crate::conf::typed::listen::Address;
 use crate::conf::typed::location::MetricsFormat;
@@ -33,10 +33,10 @@ use crate::process;
 use crate::process::conf_files;
 use crate::process::desk::{self, InForce, Proposal, refusal};
 use crate::protocol::{
-    BanChange, Base, CacheName, CachePurge, CertificateName, Change, ConfState, ConfigTexts, Done,
-    FileName, FileText, Import, KeyChange, Lease, MAX_BODY, Millis, PeerAction, PeerChange,
-    Question, Refusal, RefusalCode, Revert, Review, Routes, Status, TermsAgreement, Topic,
-    Upstreams, VERSION,
+    AlertTest, BanChange, Base, CacheName, CachePurge, CertificateName, Change, ConfState,
+    ConfigTexts, Done, FileName, FileText, Import, KeyChange, Lease, MAX_BODY, Millis, PeerAction,
+    PeerChange, Question, Refusal, RefusalCode, Revert, Review, Routes, Status, TermsAgreement,
+    Topic, Upstreams, VERSION,
 };
 use crate::serve::metrics_page;
 use crate::upstream::group::{Mode, Override};
@@ -214,6 +214,12 @@ async fn tell(control: &Control, visitor: &Visitor, request: Request<Incoming>) 
             json(&llm::calls(control, limit, before, query.text("key")).await?)
         }
         ("GET", ["v1", "llm", "calls", id]) => json(&llm::call(control, number(id)?).await?),
+        ("GET", ["v1", "alerts"]) => json(&alerts::list(control).await?),
+        ("POST", ["v1", "alerts", "test"]) => {
+            let test: AlertTest = body(control, request).await?;
+            audit(control, visitor, "alerts test", &test.name);
+            json(&alerts::test(control, &test.name).await?)
+        }
         ("GET", ["v1", "limits"]) => json(&limits::list(control)),
         ("GET", ["v1", "events"]) => {
             let limit = query.number("limit")?.unwrap_or(100) as usize;

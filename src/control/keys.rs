@@ -31,6 +31,9 @@ const LOOK: Duration = Duration::from_millis(50);
 /// After a while of failures, less often.
 const LATER: Duration = Duration::from_secs(5);
 
+/// Secrets that nobody uses any more are looked for once an hour at least: clocks are set.
+const LONGEST_PAUSE: Duration = Duration::from_secs(3600);
+
 /// Keys at most.
 const MOST: usize = 10_000;
 
@@ -45,6 +48,9 @@ const DAYS: i64 = 30;
 
 /// Held by the one who changes a key: two at once could undo each other's.
 static CHANGING: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+
+/// Somebody wants a secret revoked once nobody uses it.
+static ENDING: tokio::sync::Notify = tokio::sync::Notify::const_new();
 
 /// Keys that cannot be used, as they were told when the books were read.
 static UNUSABLE: Mutex<Vec<String>> = Mutex::new(Vec::new());
@@ -75,6 +81,91 @@ pub async fn open_books(control: Arc<Control>) {
         );
     }
     tell_unusable(opened.unusable);
+    revoke_unused(&control).await;
+}
+
+/// Revokes secrets when nobody has used them for as long as was asked for; for ever.
+async fn revoke_unused(control: &Control) {
+    loop {
+        let now = Moment::now();
+        let mut next = LONGEST_PAUSE;
+        for key in books().keys().all() {
+            if !key.secrets.iter().any(is_to_end) {
+                continue;
+            }
+            match revoke_unused_of(control, &key.row.name, now).await {
+                Ok(Some(wait)) => next = next.min(wait),
+                Ok(None) => {}
+                Err(refusal) => {
+                    next = next.min(LATER);
+                    error_log::report(
+                        Level::Error,
+                        format_args!(
+                            "unused secrets of the key `{}` cannot be revoked: {}",
+                            key.row.name, refusal.message
+                        ),
+                    );
+                }
+            }
+        }
+        // A secret that is used meanwhile is due later, never earlier.
+        let _ = tokio::time::timeout(next.max(LOOK), ENDING.notified()).await;
+    }
+}
+
+/// Is it revoked once nobody uses it?
+fn is_to_end(secret: &SecretRow) -> bool {
+    secret.idle.is_some() && secret.revoked.is_none()
+}
+
+/// Revokes those of one key; tells when the next may be due.
+async fn revoke_unused_of(
+    control: &Control,
+    name: &str,
+    now: Moment,
+) -> Result<Option<Duration>, Refusal> {
+    let _alone = CHANGING.lock().await;
+    let Some(key) = books().keys().named(name).map(Arc::clone) else {
+        return Ok(None);
+    };
+    let store = &control.desk.store;
+    // Calls that are over count, also those on their way to the disk.
+    let flushed = store.flush().outcome().await;
+    flushed.map_err(|error| failed(&error))?;
+    let id = key.row.id;
+    let waits = key.secrets.iter().filter(|secret| is_to_end(secret));
+    let longest = waits.filter_map(|secret| secret.idle).max().unwrap_or(0);
+    let since = now.unix.saturating_sub(longest);
+    let uses = revisions::read(control, move |reader| reader.secret_uses(id, since)).await?;
+    let mut secrets = key.secrets.clone();
+    let (mut next, mut has_changed) = (None, false);
+    for secret in secrets.iter_mut().filter(|secret| is_to_end(secret)) {
+        let of_it = uses.iter().filter(|used| used.secret == secret.id);
+        let last = of_it.map(|used| used.last).max();
+        let last = last.unwrap_or(secret.created).max(secret.created);
+        let due = last.saturating_add(secret.idle.unwrap_or_default());
+        if due <= now.unix {
+            secret.revoked = Some(now.unix);
+            has_changed = true;
+            error_log::report(
+                Level::Notice,
+                format_args!(
+                    "the secret `{}…` of the key `{name}` is revoked: nobody has used it for {} s",
+                    secret.prefix,
+                    secret.idle.unwrap_or_default() / 1_000_000
+                ),
+            );
+            continue;
+        }
+        let wait = Duration::from_micros(due - now.unix);
+        next = Some(next.map_or(wait, |next: Duration| next.min(wait)));
+    }
+    if has_changed {
+        let kept = store.put_key(key.row.clone(), secrets).outcome().await;
+        kept.map_err(|error| failed(&error))?;
+        read_keys().await?;
+    }
+    Ok(next)
 }
 
 fn tell_unusable(unusable: Vec<(String, crate::llm::key::KeyError)>) {
@@ -176,7 +267,7 @@ pub async fn change(control: &Control, change: &KeyChange) -> Result<KeyChanged,
             let row = KeyRow {
                 name: change.name.clone(),
                 created: now.unix,
-                zone: "UTC".to_owned(),
+                zone: zone_of_budgets(control),
                 ..KeyRow::default()
             };
             (row, Vec::new())
@@ -223,14 +314,31 @@ pub async fn change(control: &Control, change: &KeyChange) -> Result<KeyChanged,
                 secret = Some(SecretText(made.reveal().to_owned()));
             }
         }
-        KeyAction::Revoke => match &change.prefix {
-            None => row.is_revoked = true,
-            Some(prefix) => {
+        KeyAction::Revoke => match (&change.prefix, change.unused) {
+            (None, None) => row.is_revoked = true,
+            (None, Some(unused)) => {
+                let Some((_, before)) = secrets
+                    .split_last_mut()
+                    .filter(|(_, rest)| !rest.is_empty())
+                else {
+                    return Err(Refusal {
+                        hint: Some("rotate it first, or name a secret with `--secret`".to_owned()),
+                        ..invalid("this key has only one secret".to_owned())
+                    });
+                };
+                for secret in before {
+                    secret.idle = Some(microseconds(unused.max(1)));
+                }
+            }
+            (Some(prefix), unused) => {
                 let mut found = secrets
                     .iter_mut()
                     .filter(|secret| secret.prefix.starts_with(&**prefix) && !prefix.is_empty());
                 match (found.next(), found.next()) {
-                    (Some(secret), None) => secret.revoked = Some(now.unix),
+                    (Some(secret), None) => match unused {
+                        None => secret.revoked = Some(now.unix),
+                        Some(unused) => secret.idle = Some(microseconds(unused.max(1))),
+                    },
                     (None, _) => {
                         return Err(refusal(
                             RefusalCode::NotFound,
@@ -253,10 +361,20 @@ pub async fn change(control: &Control, change: &KeyChange) -> Result<KeyChanged,
     let kept = store.put_key(row, secrets).outcome().await;
     kept.map_err(|error| failed(&error))?;
     read_keys().await?;
+    if change.unused.is_some() {
+        ENDING.notify_one();
+    }
     Ok(KeyChanged {
         key: Some(told(&*named(&name)?, &[], now)),
         secret,
     })
+}
+
+/// Whose calendar the budgets of a new key follow.
+fn zone_of_budgets(control: &Control) -> String {
+    let in_force = control.desk.in_force();
+    let zone = &in_force.generation.http.llm.rules.zone;
+    zone.iana_name().unwrap_or("UTC").to_owned()
 }
 
 fn apply(
@@ -398,6 +516,7 @@ fn spend_row(name: String, sum: &Spend) -> SpendRow {
         cache_read: sum.cache_read,
         output: sum.output,
         cost: sum.charged.to_string(),
+        saved: sum.saved.to_string(),
     }
 }
 
@@ -440,6 +559,7 @@ fn told(key: &Key, uses: &[SecretUse], now: Moment) -> KeyState {
         not_before: millis(secret.not_before),
         expires: secret.expires.map(millis),
         revoked: secret.revoked.map(millis),
+        idle: secret.idle.map(|idle| idle / 1_000_000),
         uses: uses
             .iter()
             .filter(|used| used.secret == secret.id)
@@ -506,6 +626,17 @@ pub fn opened(control: &Control) -> Result<(), Refusal> {
         _ => "it is being opened".to_owned(),
     };
     Err(refusal(RefusalCode::NoStore, format!("the store: {why}")))
+}
+
+/// Reads keys and what they have spent anew, after another store was put in place.
+pub async fn reread() -> Result<(), Refusal> {
+    if !books().are_open() {
+        return Ok(());
+    }
+    let reading = tokio::task::spawn_blocking(|| books().restored(Moment::now()));
+    let read = reading.await.unwrap_or(Err(StoreError::Closed));
+    tell_unusable(read.map_err(|error| failed(&error))?);
+    Ok(())
 }
 
 async fn read_keys() -> Result<(), Refusal> {

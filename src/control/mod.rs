@@ -8,6 +8,7 @@
 //! in size and time, the number of connections is bounded, and no client can make the daemon hold
 //! more than that; every change leaves a line in the audit.
 
+mod alerts;
 mod answer;
 mod bans;
 mod cache;
@@ -111,6 +112,7 @@ pub fn attend(desk: &Desk, socket: Option<ControlSocket>) {
     tokio::spawn(stream::pass_on_news(Arc::clone(&control)));
     tokio::spawn(bans::remember(Arc::clone(&control)));
     tokio::spawn(keys::open_books(Arc::clone(&control)));
+    alerts::attend(&control);
     if let Some(socket) = socket {
         tokio::spawn(accept(control, socket));
     }

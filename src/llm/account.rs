@@ -146,6 +146,17 @@ impl Account {
         self.state.lock().budgets.set_spent(now.unix, spent);
     }
 
+    /// Adds what was spent in each window before it was an account.
+    pub fn add_spent(&self, now: Moment, spent: [Money; 4]) {
+        self.state.lock().budgets.add_spent(now.unix, spent);
+    }
+
+    /// Does it follow the calendar of this zone?
+    #[must_use]
+    pub fn is_of_zone(&self, zone: &TimeZone) -> bool {
+        self.state.lock().budgets.zone() == zone
+    }
+
     /// How it stands.
     pub fn standing(&self, now: Moment) -> AccountStanding {
         self.state.lock().standing(now)

@@ -50,6 +50,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock, OnceLock};
 use std::time::{Duration, Instant};
 
+use jiff::tz::TimeZone;
 use parking_lot::{Mutex, RwLock};
 use smallvec::SmallVec;
 
@@ -58,9 +59,10 @@ use super::key::{Caller, Key, KeyError, Keys};
 use super::refusal::{Refusal, Scope};
 use super::running::{Begun, Running, RunningCall};
 use super::usage::Usage;
+use crate::alerts::{self, Alert, Severity};
 use crate::store::calls::DAY;
 use crate::store::{
-    Interrupted, OpenCall, Reader, Settlement, SpendBy, State, Store, StoreError, Tokens,
+    Interrupted, OpenCall, Payer, Reader, Settlement, SpendBy, State, Store, StoreError, Tokens,
 };
 use crate::unit::money::Money;
 
@@ -95,6 +97,53 @@ pub struct Books {
 
 /// Accounts by whose they are.
 type Shared = HashMap<(Scope, Box<str>), Arc<Account>>;
+
+/// What a group, a gateway or a model may use, all its calls together.
+#[derive(Clone, Debug)]
+pub struct SharedLimit {
+    /// What it is.
+    pub scope: Scope,
+    /// Its name.
+    pub name: Box<str>,
+    /// How much in a minute, and at once.
+    pub limits: Limits,
+    /// Budgets by day, week, month and in all.
+    pub budgets: [Option<Money>; 4],
+}
+
+/// Under which name an account is kept: models are asked for in any case.
+fn shared_name(scope: Scope, name: &str) -> Box<str> {
+    match scope {
+        Scope::Model => name.to_ascii_lowercase().into(),
+        Scope::Key | Scope::Group | Scope::Gateway => name.into(),
+    }
+}
+
+/// Adds to accounts with budgets what the ledger has of calls before the one with a number.
+fn count_spent(
+    reader: &Reader,
+    accounts: Vec<(Scope, Box<str>, Arc<Account>)>,
+    first: u64,
+    now: Moment,
+) -> Result<(), StoreError> {
+    for (scope, name, account) in accounts {
+        if !account.has_budget() {
+            continue;
+        }
+        let payer = match scope {
+            Scope::Key => continue,
+            Scope::Group => Payer::Group(&name),
+            Scope::Gateway => Payer::Gateway(&name),
+            Scope::Model => Payer::Model(&name),
+        };
+        let mut spent = [Money::ZERO; 4];
+        for (spent, start) in spent.iter_mut().zip(account.window_starts(now)) {
+            *spent = reader.charged_of(payer, start, first)?;
+        }
+        account.add_spent(now, spent);
+    }
+    Ok(())
+}
 
 /// What was found when the books were opened.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
@@ -160,14 +209,14 @@ impl Books {
     ///
     /// What is wrong with the store.
     pub fn open(&self, store: &Store, now: Moment) -> Result<Opened, StoreError> {
-        let _alone = self.reading.lock();
-        if self.is_open.load(Ordering::Acquire) {
-            return Ok(Opened::default());
-        }
         match store.wait_open(OPENING) {
             State::Open => {}
             State::Opening => return Err(StoreError::Busy),
             State::Failed(error) => return Err(error),
+        }
+        let _alone = self.reading.lock();
+        if self.is_open.load(Ordering::Acquire) {
+            return Ok(Opened::default());
         }
         let reader = store.reader()?;
         let first = reader.last_call()?.max(now.unix).saturating_add(1);
@@ -176,7 +225,8 @@ impl Books {
             false => Interrupted::default(),
         };
         self.last.fetch_max(first, Ordering::Relaxed);
-        let unusable = self.read(&reader, now)?;
+        let unusable = self.read(&reader, self.keys(), now)?;
+        self.count_shared(&reader, first, now)?;
         let today = now.unix / DAY;
         let spent = reader.spend(SpendBy::Day, today, today + 1)?;
         let spent = spent.values().map(|sums| sums.charged).sum();
@@ -197,11 +247,48 @@ impl Books {
     pub fn read_keys(&self, now: Moment) -> Result<Vec<(String, KeyError)>, StoreError> {
         let _alone = self.reading.lock();
         let store = self.store.get().ok_or(StoreError::Closed)?;
-        self.read(&store.reader()?, now)
+        self.read(&store.reader()?, self.keys(), now)
     }
 
-    fn read(&self, reader: &Reader, now: Moment) -> Result<Vec<(String, KeyError)>, StoreError> {
-        let before = self.keys();
+    /// Reads everything again, after another ledger was put in place of the one that was. Calls that
+    /// are under way count for the one before. Blocks.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with the store.
+    pub fn restored(&self, now: Moment) -> Result<Vec<(String, KeyError)>, StoreError> {
+        let _alone = self.reading.lock();
+        let store = self.store.get().ok_or(StoreError::Closed)?;
+        let reader = store.reader()?;
+        let first = reader.last_call()?.max(now.unix).saturating_add(1);
+        self.last.fetch_max(first, Ordering::Relaxed);
+        if reader.has_open_calls()? {
+            store.close_interrupted(first).wait()?;
+        }
+        let unusable = self.read(&reader, Arc::default(), now)?;
+        self.count_shared(&reader, first, now)?;
+        Ok(unusable)
+    }
+
+    /// Says what the accounts of groups, gateways and models have spent, by the ledger.
+    fn count_shared(&self, reader: &Reader, first: u64, now: Moment) -> Result<(), StoreError> {
+        let shared = self.shared.read();
+        let accounts: Vec<_> = (shared.iter())
+            .map(|((scope, name), account)| (*scope, name.clone(), Arc::clone(account)))
+            .collect();
+        drop(shared);
+        for (_, _, account) in &accounts {
+            account.set_spent(now, [Money::ZERO; 4]);
+        }
+        count_spent(reader, accounts, first, now)
+    }
+
+    fn read(
+        &self,
+        reader: &Reader,
+        before: Arc<Keys>,
+        now: Moment,
+    ) -> Result<Vec<(String, KeyError)>, StoreError> {
         let known: HashMap<u64, &Arc<Key>> =
             before.all().iter().map(|key| (key.row.id, key)).collect();
         let (mut keys, mut unusable) = (Vec::new(), Vec::new());
@@ -269,21 +356,61 @@ impl Books {
         &self.running
     }
 
-    /// Says which groups, gateways and models have limits. What those have used that had limits
-    /// before stays used.
-    pub fn set_limits(&self, limits: Vec<(Scope, Box<str>, Limits)>, now: Moment) {
-        let mut shared = self.shared.write();
-        let mut before = std::mem::take(&mut *shared);
-        for (scope, name, limits) in limits {
-            let account = match before.remove(&(scope, name.clone())) {
-                Some(account) => {
-                    account.set_limits(limits, now);
-                    account
-                }
-                None => Arc::new(Account::new(scope, limits, now)),
-            };
-            shared.insert((scope, name), account);
+    /// Says which groups, gateways and models have limits, and whose calendar their budgets follow.
+    /// What those have used that had limits before stays used; what others with a budget have spent
+    /// is read from the ledger, which blocks.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with the ledger; the limits are in force all the same.
+    pub fn set_limits(
+        &self,
+        limits: Vec<SharedLimit>,
+        zone: &TimeZone,
+        now: Moment,
+    ) -> Result<(), StoreError> {
+        let _alone = self.reading.lock();
+        let mut is_new = Vec::new();
+        let first = {
+            let mut shared = self.shared.write();
+            let mut before = std::mem::take(&mut *shared);
+            for limit in limits {
+                let SharedLimit {
+                    scope,
+                    name,
+                    limits,
+                    budgets,
+                } = limit;
+                let name = shared_name(scope, &name);
+                let known = before.remove(&(scope, name.clone()));
+                let account = match known.filter(|account| account.is_of_zone(zone)) {
+                    Some(account) => {
+                        account.set_limits(limits, now);
+                        account.set_budgets(budgets);
+                        account
+                    }
+                    None => {
+                        let zone = zone.clone();
+                        let account = Account::with_budgets(scope, limits, budgets, zone, now);
+                        let account = Arc::new(account);
+                        is_new.push((scope, name.clone(), Arc::clone(&account)));
+                        account
+                    }
+                };
+                shared.insert((scope, name), account);
+            }
+            // Calls from here on are counted by the accounts, those before by the ledger.
+            self.number(now)
+        };
+        let Some(store) = self.store.get().filter(|_| self.are_open()) else {
+            // Those that opens the books will count.
+            return Ok(());
+        };
+        if is_new.is_empty() {
+            return Ok(());
         }
+        store.flush().wait()?;
+        count_spent(&store.reader()?, is_new, first, now)
     }
 
     /// Reserves what a call may use, of the key and of all else that has limits, and gives the call
@@ -305,9 +432,10 @@ impl Books {
         if key.is_some_and(|key| !key.allows_model(beginning.asked)) {
             return Err(Refusal::Model { model: model() });
         }
+        let accounts = self.accounts(key, beginning);
         if beginning.cost.is_none()
             && !beginning.allows_unpriced
-            && key.is_some_and(|key| key.account.has_budget())
+            && accounts.iter().any(|account| account.has_budget())
         {
             return Err(Refusal::Unpriced { model: model() });
         }
@@ -315,7 +443,7 @@ impl Books {
             cost: beginning.cost.unwrap_or_default(),
             tokens: beginning.tokens,
         };
-        let hold = Hold::take(self.accounts(key, beginning), demand, now)?;
+        let hold = Hold::take(accounts, demand, now)?;
         let open = Arc::new(self.open_call(caller, beginning, now));
         let running = self.running.begin(Begun {
             id: open.id,
@@ -381,10 +509,22 @@ impl Books {
             (Scope::Model, beginning.asked),
         ] {
             if !name.is_empty() {
-                accounts.extend(shared.get(&(scope, name.into())).map(Arc::clone));
+                let name = shared_name(scope, name);
+                accounts.extend(shared.get(&(scope, name)).map(Arc::clone));
             }
         }
         accounts
+    }
+
+    /// A number that no call has: the time, if it is later than that of the call before, which may be
+    /// of another worker.
+    fn number(&self, now: Moment) -> u64 {
+        let next = |last: u64| Some(now.unix.max(last.saturating_add(1)));
+        let updated = self
+            .last
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, next);
+        let last = updated.unwrap_or_default();
+        now.unix.max(last.saturating_add(1))
     }
 
     fn open_call(
@@ -393,14 +533,8 @@ impl Books {
         beginning: &Beginning<'_>,
         now: Moment,
     ) -> OpenCall {
-        // The time, if it is later than that of the call before, which may be of another worker.
-        let next = |last: u64| Some(now.unix.max(last.saturating_add(1)));
-        let updated = self
-            .last
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, next);
-        let last = updated.unwrap_or_default();
         OpenCall {
-            id: now.unix.max(last.saturating_add(1)),
+            id: self.number(now),
             key: caller.map_or(0, |caller| caller.key.row.id),
             secret: caller.map_or(0, |caller| caller.secret),
             gateway: beginning.gateway.to_owned(),
@@ -506,6 +640,9 @@ impl LiveCall {
         let demand = hold.demand();
         let mut end = std::mem::take(&mut self.end);
         end.total_us = self.started.elapsed().as_micros() as u64;
+        if self.used.is_some() && end.cost.is_none() && end.billed.is_none() {
+            tell_unpriced(&end.provider, &end.model);
+        }
         if end.outcome.is_empty() {
             DROPPED.clone_into(&mut end.outcome);
         }
@@ -535,6 +672,20 @@ impl LiveCall {
             self.store.settle_call(Arc::clone(&self.open), end);
         }
     }
+}
+
+/// Nobody knows what a call has cost.
+fn tell_unpriced(provider: &str, model: &str) {
+    let name = format!("{provider}/{model}");
+    alerts::raise(Alert {
+        kind: "ledger.unpriced_model",
+        severity: Severity::Warn,
+        text: format!(
+            "calls of `{name}` are accounted without a cost: no price is known; `llm_price` sets one"
+        ),
+        subject: name,
+        quiet: Duration::from_secs(24 * 3600),
+    });
 }
 
 impl Drop for LiveCall {
@@ -620,6 +771,11 @@ mod tests {
             let mut call = self.begin(cost).expect("room");
             self.runtime.block_on(call.commit()).expect("committed");
             call
+        }
+
+        fn set_limits(&self, limits: Vec<SharedLimit>) {
+            let set = self.books.set_limits(limits, &TimeZone::UTC, NOW);
+            set.expect("the ledger is read");
         }
 
         fn calls(&self) -> Vec<Call> {
@@ -821,18 +977,111 @@ mod tests {
             (Scope::Gateway, "hub"),
             (Scope::Model, "chat"),
         ] {
-            let limits = || vec![(scope, name.into(), one)];
-            scene.books.set_limits(limits(), NOW);
+            let limits = || {
+                vec![SharedLimit {
+                    scope,
+                    name: name.into(),
+                    limits: one,
+                    budgets: [None; 4],
+                }]
+            };
+            scene.set_limits(limits());
             let call = scene.begin(cents(1)).expect("room");
-            scene.books.set_limits(limits(), NOW);
+            scene.set_limits(limits());
             let refused = scene.begin(cents(1)).expect_err("no room");
             assert!(matches!(refused, Refusal::Rate { scope: found, .. } if found == scope));
             drop(call);
             assert!(scene.begin(cents(1)).is_ok());
         }
-        scene.books.set_limits(Vec::new(), NOW);
+        scene.set_limits(Vec::new());
         let _first = scene.begin(cents(1)).expect("room");
         assert!(scene.begin(cents(1)).is_ok());
+    }
+
+    #[test]
+    fn a_budget_of_a_group_a_gateway_or_a_model_counts_what_was_spent_before_it_was_set() {
+        let scene = scene(KeyRow {
+            group: "family".into(),
+            ..row()
+        });
+        let mut call = scene.committed(cents(30));
+        call.end.attempts = 1;
+        let (usage, cost) = used(cents(30));
+        call.used(&usage, cost);
+        call.finish("ok", 200);
+        for (scope, name) in [
+            (Scope::Group, "family"),
+            (Scope::Gateway, "hub"),
+            (Scope::Model, "CHAT"),
+        ] {
+            for place in 0..4 {
+                let mut budgets = [None; 4];
+                budgets[place] = Some(cents(50));
+                let limit = SharedLimit {
+                    scope,
+                    name: name.into(),
+                    limits: Limits::default(),
+                    budgets,
+                };
+                scene.set_limits(vec![limit.clone()]);
+                let refused = scene.begin(cents(21)).expect_err("20 cents are left");
+                assert!(matches!(refused, Refusal::Budget { left, .. } if left == cents(20)));
+                let fits = scene.begin(cents(20)).expect("room");
+                // The same again changes nothing, not even what is held.
+                scene.set_limits(vec![limit]);
+                assert!(scene.begin(cents(1)).is_err());
+                drop(fits);
+                // After a start the ledger is all there is.
+                let again = Books::default();
+                again
+                    .set_limits(
+                        vec![SharedLimit {
+                            scope,
+                            name: name.into(),
+                            limits: Limits::default(),
+                            budgets,
+                        }],
+                        &TimeZone::UTC,
+                        NOW,
+                    )
+                    .expect("set");
+                again.open(&scene.store, NOW).expect("opened");
+                let shared = again.shared.read();
+                let account = shared.values().next().expect("one");
+                assert_eq!(account.standing(NOW).budgets[place].spent, cents(30));
+                scene.set_limits(Vec::new());
+            }
+        }
+    }
+
+    #[test]
+    fn a_model_without_a_price_is_refused_where_anybody_has_a_budget() {
+        let scene = scene(KeyRow {
+            budgets: [None; 4],
+            ..row()
+        });
+        let beginning = Beginning {
+            gateway: "hub",
+            asked: "chat",
+            ..Beginning::default()
+        };
+        let begin = |beginning: &Beginning<'_>| {
+            let caller = scene.caller();
+            scene.books.begin(Some(&caller), beginning, NOW).map(drop)
+        };
+        assert_eq!(begin(&beginning), Ok(()));
+        scene.set_limits(vec![SharedLimit {
+            scope: Scope::Gateway,
+            name: "hub".into(),
+            limits: Limits::default(),
+            budgets: [Some(DOLLAR), None, None, None],
+        }]);
+        assert!(matches!(begin(&beginning), Err(Refusal::Unpriced { .. })));
+        let allowed = Beginning {
+            allows_unpriced: true,
+            ..beginning
+        };
+        assert_eq!(begin(&allowed), Ok(()));
     }
 
     #[test]

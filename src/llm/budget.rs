@@ -155,6 +155,20 @@ impl Budgets {
         }
     }
 
+    /// Says what was spent, beside what it knows of, in each window of now.
+    pub fn add_spent(&mut self, now: u64, spent: [Money; 4]) {
+        self.roll(now);
+        for (window, spent) in self.windows.iter_mut().zip(spent) {
+            window.spent = window.spent.plus(spent);
+        }
+    }
+
+    /// Whose calendar they follow.
+    #[must_use]
+    pub const fn zone(&self) -> &TimeZone {
+        &self.zone
+    }
+
     /// Is there room?
     pub fn check(&mut self, now: u64, cost: Money) -> Result<(), Refusal> {
         self.roll(now);

@@ -9,6 +9,7 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::num::NonZeroU64;
 use std::sync::Arc;
+use std::time::Duration;
 
 use ipnet::IpNet;
 use jiff::tz::TimeZone;
@@ -17,6 +18,7 @@ use smallvec::SmallVec;
 
 use super::account::{Account, Limits, Moment};
 use super::refusal::{Refusal, Scope};
+use crate::alerts::{self, Alert, Severity};
 use crate::store::{KeyRow, SecretRow};
 
 /// What secrets that we make begin with.
@@ -373,6 +375,7 @@ impl Keys {
                 continue;
             }
             if key.row.is_revoked || kept.revoked.is_some_and(|revoked| revoked <= now) {
+                tell_revoked(&key.row.name, &kept.prefix);
                 return Err(Refusal::Revoked);
             }
             if kept.expires.is_some_and(|expires| expires <= now) {
@@ -388,6 +391,17 @@ impl Keys {
         }
         Err(Refusal::Unknown)
     }
+}
+
+/// Somebody has a secret that was taken back, and uses it.
+fn tell_revoked(name: &str, prefix: &str) {
+    alerts::raise(Alert {
+        kind: "key.revoked_used",
+        subject: name.to_owned(),
+        severity: Severity::Warn,
+        text: format!("a secret of the key `{name}` that was revoked is used: `{prefix}…`"),
+        quiet: Duration::from_secs(3600),
+    });
 }
 
 fn head(digest: &[u8; 32]) -> u64 {

@@ -27,6 +27,8 @@ use crate::conf::include::Loaded;
 use crate::conf::typed::Config;
 use crate::conf::typed::log::{ErrorLog, Level};
 use crate::conf::typed::process::{LogRotation, Process};
+use crate::llm::account::Moment;
+use crate::llm::books::books;
 use crate::log::{self, error_log};
 use crate::net::listener::{self, ListenError, Share, Sockets};
 use crate::protocol::{Applied, Base, Refusal, RefusalCode};
@@ -156,6 +158,7 @@ impl Program {
         self.generation.start_caches(privileges::renounce);
         started();
         self.generation.attend();
+        set_llm_limits(&self.generation).await;
         let generation = Arc::clone(&self.generation);
         self.attend_staples(&generation);
         self.attend_checks(&generation);
@@ -618,6 +621,7 @@ impl Program {
         workers.shrink_to(count);
         next.start_caches(privileges::renounce);
         next.attend();
+        set_llm_limits(&next).await;
         self.attend_staples(&next);
         self.attend_checks(&next);
         Ok(next)
@@ -965,6 +969,20 @@ fn rotate_logs(rotation: LogRotation, workers: &mut Workers) {
     }
     if moved > 0 {
         reopen_logs(workers);
+    }
+}
+
+/// The limits of a generation hold from here on; what has a budget is counted first.
+async fn set_llm_limits(generation: &Generation) {
+    let limits = generation.llm_limits();
+    let zone = generation.http.llm.rules.zone.clone();
+    let setting =
+        tokio::task::spawn_blocking(move || books().set_limits(limits, &zone, Moment::now()));
+    if let Ok(Err(error)) = setting.await {
+        error_log::report(
+            Level::Error,
+            format_args!("budgets of language models are counted from nothing: {error}"),
+        );
     }
 }
 

@@ -94,6 +94,8 @@ pub struct KeySecret {
     pub expires: Option<Millis>,
     /// When it was taken back.
     pub revoked: Option<Millis>,
+    /// It is revoked when nobody has used it for so many seconds.
+    pub idle: Option<u64>,
     /// Who uses it, if that was asked for.
     pub uses: Vec<KeyUse>,
 }
@@ -146,6 +148,9 @@ pub struct KeyChange {
     pub overlap: u64,
     /// Only the secret that begins so, for [`KeyAction::Revoke`].
     pub prefix: Option<String>,
+    /// Only when nobody has used it for so many seconds: the secret of `prefix`, or all but the newest;
+    /// for [`KeyAction::Revoke`].
+    pub unused: Option<u64>,
 }
 
 /// Settings of a key; what is `None` stays as it is.
@@ -236,4 +241,6 @@ pub struct SpendRow {
     pub output: u64,
     /// What they cost.
     pub cost: String,
+    /// What kept answers have saved, in dollars.
+    pub saved: String,
 }

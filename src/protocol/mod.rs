@@ -36,6 +36,8 @@
 //! | `GET /v1/keys` | | [`KeyList`] |
 //! | `GET /v1/keys/NAME` | | [`KeyState`], with who uses its secrets |
 //! | `POST /v1/keys` | [`KeyChange`] | [`KeyChanged`] |
+//! | `GET /v1/alerts` | | [`AlertList`] |
+//! | `POST /v1/alerts/test` | [`AlertTest`] | [`Done`] |
 //! | `GET /v1/spend?by=WORD[&from=DAY][&to=DAY]` | | [`SpendReport`] |
 //! | `GET /v1/llm/calls?limit=N[&before=ID][&key=NAME]` | | [`ModelCalls`] |
 //! | `GET /v1/llm/calls/ID` | | [`ModelCall`] |
@@ -64,6 +66,7 @@
 //! it ends [`LEASE`] after the last `POST /v1/subscriptions/ID`, so that a client that is stuck costs
 //! nothing. What a slow reader does not take is dropped and counted.
 
+mod alerts;
 mod cache;
 pub mod client;
 mod keys;
@@ -79,6 +82,7 @@ pub use keys::{
     KeyState, KeyUse, SecretText, SpendReport, SpendRow,
 };
 
+pub use alerts::{AlertList, AlertReceiver, AlertSendState, AlertState, AlertTest};
 pub use llm::{CallTokens, LlmNow, ModelCall, ModelCalls, ProviderNow, RunningCall};
 
 use std::time::Duration;

@@ -33,6 +33,7 @@ use crate::cache::zone::Zone;
 use crate::conf::typed::access::Login;
 use crate::conf::typed::acme::Order;
 use crate::conf::typed::listen::Address;
+use crate::conf::typed::llm_money::Owner;
 use crate::conf::typed::location::{Handler, Location, Server, Settings, Statement};
 use crate::conf::typed::log::Level;
 use crate::conf::typed::process::Process;
@@ -41,6 +42,10 @@ use crate::conf::typed::upstream as conf;
 use crate::conf::typed::{Config, Http};
 use crate::http::exchange::{Connection, Exchange};
 use crate::http::places;
+use crate::llm::account::Limits;
+use crate::llm::books::SharedLimit;
+use crate::llm::refusal::Scope;
+use crate::llm::tariff::Tariff;
 use crate::log::{self, ErrorLogs, OpenAccessLog, error_log};
 use crate::metrics::cache::{self, ListedCache};
 use crate::metrics::prometheus::{Listed, ListedCertificate, ListedGroup};
@@ -90,6 +95,8 @@ pub struct Generation {
     listens: HashMap<Address, usize>,
     /// By position in [`crate::conf::typed::llm::Llm::providers`].
     pub llm_providers: Vec<gateway::ask::Provider>,
+    /// What calls of language models cost.
+    pub llm_tariff: Tariff,
     /// By position in [`Http::caches`].
     caches: Vec<Arc<Zone>>,
     /// By position in [`Http::servers`]: what servers with TLS offer.
@@ -241,12 +248,10 @@ impl Generation {
         let llm_providers: Vec<_> = (http.llm.providers.iter())
             .map(|provider| gateway::ask::Provider::new(provider, &mut connectors))
             .collect();
-        warnings.extend(llm_providers.iter().filter_map(|provider| {
-            let why = provider.trouble()?;
-            Some(format!(
-                "no key for the provider \"{}\": {why}",
-                provider.conf.name
-            ))
+        warnings.extend(llm_providers.iter().flat_map(|provider| {
+            let name = &provider.conf.name;
+            (provider.troubles())
+                .map(move |why| format!("no key for the provider \"{name}\": {why}"))
         }));
         warnings.extend(connectors.failures().map(|reason| reason.to_string()));
         warnings.extend(unread);
@@ -310,6 +315,7 @@ impl Generation {
             number,
             routes: RouteTable::new(&http),
             llm_providers,
+            llm_tariff: Tariff::new(&http.llm.rules.prices),
             caches: caches.collect(),
             zones: Zones::new(&http.limit_zones, previous.map(|previous| &previous.zones)),
             http,
@@ -363,6 +369,26 @@ impl Generation {
         let servers = self.http.servers.iter();
         let rules = servers.filter_map(|server| server.tls.as_ref()?.on_demand.clone());
         self.acme.attend(&self.orders(), &rules.collect::<Vec<_>>());
+    }
+
+    /// What groups, gateways and models may use, as the books take it.
+    pub fn llm_limits(&self) -> Vec<SharedLimit> {
+        let limits = self.http.llm.rules.limits.iter();
+        let taken = limits.map(|limit| SharedLimit {
+            scope: match limit.owner {
+                Owner::Group => Scope::Group,
+                Owner::Gateway => Scope::Gateway,
+                Owner::Model => Scope::Model,
+            },
+            name: limit.name.clone(),
+            limits: Limits {
+                rpm: limit.rpm,
+                tpm: limit.tpm,
+                concurrency: limit.concurrency,
+            },
+            budgets: limit.budgets,
+        });
+        taken.collect()
     }
 
     /// The certificates that its servers want from elsewhere than files.

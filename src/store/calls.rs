@@ -125,6 +125,8 @@ pub struct Settlement {
     pub cost: Option<Money>,
     /// What the provider says it costs. It counts, ours stands beside it.
     pub billed: Option<Money>,
+    /// What it would have cost, had the answer not been kept.
+    pub saved: Money,
     /// The version of our prices.
     pub price: String,
     /// Microseconds until the first part of the answer.
@@ -193,6 +195,17 @@ pub enum SpendBy {
     Day,
 }
 
+/// Who shares a budget.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Payer<'a> {
+    /// All keys of a group, those that were removed too.
+    Group(&'a str),
+    /// A gateway.
+    Gateway(&'a str),
+    /// A model, as it was asked for, in any case.
+    Model(&'a str),
+}
+
 /// Sums of calls that are not open.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct Spend {
@@ -212,6 +225,8 @@ pub struct Spend {
     pub output: u64,
     /// What counts.
     pub charged: Money,
+    /// What kept answers have saved.
+    pub saved: Money,
 }
 
 impl Spend {
@@ -225,6 +240,7 @@ impl Spend {
         self.cache_read = self.cache_read.saturating_add(other.cache_read);
         self.output = self.output.saturating_add(other.output);
         self.charged = self.charged.plus(other.charged);
+        self.saved = self.saved.plus(other.saved);
     }
 }
 
@@ -341,7 +357,7 @@ impl Reader {
             let mut sums: BTreeMap<String, Spend> = BTreeMap::new();
             let mut statement = connection.prepare(&format!(
                 "SELECT {label}, calls, failed, unpriced, estimated, input, cache_read, output,
-                        charged
+                        charged, saved
                  FROM llm_days WHERE day >= ?1 AND day < ?2"
             ))?;
             let mut rows = statement.query(params![integer(from), integer(to)])?;
@@ -383,6 +399,60 @@ impl Reader {
         })
     }
 
+    /// What counts of the calls of a group, a gateway or a model that began from one time on and before
+    /// another, in microseconds since 1970, and are not open.
+    pub fn charged_of(&self, payer: Payer<'_>, from: u64, until: u64) -> Result<Money, StoreError> {
+        // Whole days have their sums, but that of `until`; the rest has rows. What was asked for is
+        // in the rows alone.
+        let (first, last) = match payer {
+            Payer::Model(_) => (0, 0),
+            Payer::Group(_) | Payer::Gateway(_) => (from.div_ceil(DAY), until / DAY),
+        };
+        let (is_payer, name) = match payer {
+            Payer::Group(name) => ("key IN (SELECT id FROM llm_keys WHERE team = ?3)", name),
+            Payer::Gateway(name) => ("gateway = ?3", name),
+            Payer::Model(name) => ("lower(asked) = lower(?3)", name),
+        };
+        let name = clipped(name, NAME);
+        let days =
+            format!("SELECT charged FROM llm_days WHERE day >= ?1 AND day < ?2 AND {is_payer}");
+        let rows = format!(
+            "SELECT charged FROM llm_calls WHERE id >= ?1 AND id < ?2 AND state > 0 AND {is_payer}"
+        );
+        let parts = match first < last {
+            true => vec![
+                (&rows, from, first.saturating_mul(DAY)),
+                (&days, first, last),
+                (&rows, last.saturating_mul(DAY), until),
+            ],
+            false => vec![(&rows, from, until)],
+        };
+        self.ask(|connection| {
+            let mut sum = Money::ZERO;
+            for (statement, first, end) in parts {
+                let mut statement = connection.prepare(statement)?;
+                let mut rows = statement.query(params![integer(first), integer(end), name])?;
+                while let Some(row) = rows.next()? {
+                    sum = sum.plus(Money::from_pico(row.get(0)?));
+                }
+            }
+            Ok(sum)
+        })
+    }
+
+    /// How many calls that began since a time in microseconds since 1970 were passed on and are over,
+    /// and how many of them failed by somebody else's fault than the client's.
+    pub fn failures(&self, since: u64) -> Result<(u64, u64), StoreError> {
+        self.ask(|connection| {
+            connection.query_row(
+                "SELECT count(*), coalesce(sum(outcome NOT IN ('ok', 'client_abort')), 0)
+                 FROM llm_calls WHERE id >= ?1 AND state = 1 AND attempts > 0",
+                [integer(since)],
+                |row| Ok((natural(row.get(0)?), natural(row.get(1)?))),
+            )
+        })
+    }
+
     /// Which gateways have used which secret of a key, in calls since a time in microseconds since
     /// 1970.
     pub fn secret_uses(&self, key: u64, since: u64) -> Result<Vec<SecretUse>, StoreError> {
@@ -410,7 +480,7 @@ impl Reader {
 const COLUMNS: &str = "id, state, key, secret, gateway, user, node, asked, reserved, model,
     provider, outcome, status, estimated, attempts, input, cache_read, cache_write_5m,
     cache_write_1h, audio_input, output, reasoning, audio_output, web_searches, images, cost, billed,
-    charged, price, first_us, upstream_us, total_us, operation, rule, tried";
+    charged, price, first_us, upstream_us, total_us, operation, rule, tried, saved";
 
 fn call(row: &Row<'_>) -> Result<Call, rusqlite::Error> {
     let count = |column: usize| row.get(column).map(natural);
@@ -460,6 +530,7 @@ fn call(row: &Row<'_>) -> Result<Call, rusqlite::Error> {
             operation: row.get(32)?,
             rule: row.get(33)?,
             tried: row.get(34)?,
+            saved: money(35)?,
         },
         charged: money(27)?,
     })
@@ -476,6 +547,7 @@ fn spend(row: &Row<'_>, first: usize) -> Result<Spend, rusqlite::Error> {
         cache_read: count(5)?,
         output: count(6)?,
         charged: Money::from_pico(row.get(first + 7)?),
+        saved: Money::from_pico(row.get(first + 8)?),
     })
 }
 
@@ -538,10 +610,11 @@ const SQL: [&str; 4] = [
         cache_write_1h = ?11, audio_input = ?12, output = ?13, reasoning = ?14,
         audio_output = ?15, web_searches = ?16, images = ?17, cost = ?18, billed = ?19,
         charged = ?20, price = ?21, first_us = ?22, upstream_us = ?23, total_us = ?24,
-        operation = ?25, rule = ?26, tried = ?27
+        operation = ?25, rule = ?26, tried = ?27, saved = ?28
      WHERE id = ?1",
     // What overflows an integer becomes a fraction, which `min` puts back in its place.
-    "INSERT INTO llm_days VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)
+    "INSERT INTO llm_days VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14,
+        ?15)
      ON CONFLICT DO UPDATE SET
         calls = calls + excluded.calls,
         failed = failed + excluded.failed,
@@ -550,7 +623,8 @@ const SQL: [&str; 4] = [
         input = min(input + excluded.input, 9223372036854775807),
         cache_read = min(cache_read + excluded.cache_read, 9223372036854775807),
         output = min(output + excluded.output, 9223372036854775807),
-        charged = min(charged + excluded.charged, 9223372036854775807)",
+        charged = min(charged + excluded.charged, 9223372036854775807),
+        saved = min(saved + excluded.saved, 9223372036854775807)",
 ];
 
 fn insert(statements: &mut Statements<'_>, call: &OpenCall) -> Result<(), rusqlite::Error> {
@@ -614,6 +688,7 @@ fn settle(
         clipped(&end.operation, NAME),
         clipped(&end.rule, NAME),
         clipped(&end.tried, TRIED),
+        end.saved.pico(),
     ])?;
     let inputs = [
         tokens.input,
@@ -637,6 +712,7 @@ fn settle(
             cache_read: tokens.cache_read.min(LARGEST),
             output: total(&outputs),
             charged: end.charged(),
+            saved: end.saved,
         },
     )
 }
@@ -664,6 +740,7 @@ fn add_to_day(
             integer(sums.cache_read),
             integer(sums.output),
             sums.charged.pico(),
+            sums.saved.pico(),
         ])
         .map(drop)
 }

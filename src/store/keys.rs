@@ -57,6 +57,8 @@ pub struct SecretRow {
     pub created: u64,
     /// From when it may be used.
     pub not_before: u64,
+    /// It is to be revoked when nobody has used it for so long, in microseconds.
+    pub idle: Option<u64>,
     /// From when it may not be used any more.
     pub expires: Option<u64>,
     /// When somebody took it back.
@@ -101,7 +103,7 @@ impl Reader {
                 .query_map([], key)?
                 .collect::<Result<_, _>>()?;
             let mut secrets = connection.prepare(
-                "SELECT id, key, digest, prefix, created, not_before, expires, revoked
+                "SELECT id, key, digest, prefix, created, not_before, expires, revoked, idle
                  FROM llm_secrets WHERE key = ?1 ORDER BY id",
             )?;
             let mut with_secrets = |key: KeyRow| {
@@ -174,10 +176,11 @@ fn put(
     let mut kept = Vec::new();
     for secret in secrets {
         connection.execute(
-            "INSERT INTO llm_secrets (key, digest, prefix, created, not_before, expires, revoked)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
+            "INSERT INTO llm_secrets (key, digest, prefix, created, not_before, expires, revoked,
+                idle)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
              ON CONFLICT (digest) DO UPDATE SET prefix = ?3, not_before = ?5, expires = ?6,
-                revoked = ?7",
+                revoked = ?7, idle = ?8",
             params![
                 id,
                 secret.digest,
@@ -186,6 +189,7 @@ fn put(
                 integer(secret.not_before),
                 secret.expires.map(integer),
                 secret.revoked.map(integer),
+                secret.idle.map(integer),
             ],
         )?;
         kept.push(secret.digest);
@@ -238,6 +242,7 @@ fn secret(row: &Row<'_>) -> Result<SecretRow, rusqlite::Error> {
         not_before: natural(row.get(5)?),
         expires: row.get::<_, Option<i64>>(6)?.map(natural),
         revoked: row.get::<_, Option<i64>>(7)?.map(natural),
+        idle: row.get::<_, Option<i64>>(8)?.map(natural),
     })
 }
 
@@ -263,6 +268,7 @@ mod tests {
             created: 5,
             not_before: 6,
             expires: Some(7),
+            idle: Some(8),
             ..SecretRow::default()
         }
     }

@@ -60,6 +60,7 @@
 //! # }
 //! ```
 
+pub mod alerts;
 pub mod backup;
 pub mod calls;
 mod checkpoint;
@@ -74,7 +75,7 @@ pub mod traffic;
 pub mod writer;
 
 pub use calls::{
-    Call, CallState, Interrupted, OpenCall, SecretUse, Settlement, Spend, SpendBy, Tokens,
+    Call, CallState, Interrupted, OpenCall, Payer, SecretUse, Settlement, Spend, SpendBy, Tokens,
 };
 pub use events::{Audit, Event, Level};
 pub use keys::{KeyRow, SecretRow};

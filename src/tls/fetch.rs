@@ -33,6 +33,7 @@ use tower_service::Service;
 use super::file;
 use super::provider::provider;
 use crate::net::resolver::Resolver;
+use crate::unit::address::is_public;
 
 /// One address of a host gets no more than this of the deadline.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -114,12 +115,26 @@ type Pooled = Client<HttpsConnector<HttpConnector<Names>>, Full<Bytes>>;
 impl Fetcher {
     /// A fetcher that looks up names as the system does.
     pub fn new(trust: Trust) -> Result<Self, FetchError> {
-        Self::build(trust, Names(None))
+        Self::build(trust, Names::default())
+    }
+
+    /// A fetcher that asks nobody in a private network: names that are there have no address for it.
+    /// Addresses that stand in a URL themselves are the caller's to judge.
+    pub fn public(trust: Trust) -> Result<Self, FetchError> {
+        let names = Names {
+            resolver: None,
+            only_public: true,
+        };
+        Self::build(trust, names)
     }
 
     /// A fetcher that asks the name servers of `resolver`.
     pub fn with_resolver(trust: Trust, resolver: Resolver) -> Result<Self, FetchError> {
-        Self::build(trust, Names(Some(resolver)))
+        let names = Names {
+            resolver: Some(resolver),
+            only_public: false,
+        };
+        Self::build(trust, names)
     }
 
     fn build(trust: Trust, names: Names) -> Result<Self, FetchError> {
@@ -454,9 +469,13 @@ impl ServerCertVerifier for Unverified {
     }
 }
 
-/// Looks up names for the connector: by the system unless a resolver is given.
-#[derive(Clone)]
-struct Names(Option<Resolver>);
+/// Looks up names: by a resolver of its own, or as the system does.
+#[derive(Clone, Default)]
+struct Names {
+    resolver: Option<Resolver>,
+    /// Are addresses in private networks left out?
+    only_public: bool,
+}
 
 /// A name without addresses; a type of its own, so that it can be told from other failures.
 #[derive(Debug)]
@@ -480,9 +499,12 @@ impl Service<Name> for Names {
     }
 
     fn call(&mut self, name: Name) -> Self::Future {
-        let resolver = self.0.clone();
+        let Self {
+            resolver,
+            only_public,
+        } = self.clone();
         Box::pin(async move {
-            let addresses: Vec<SocketAddr> = match resolver {
+            let mut addresses: Vec<SocketAddr> = match resolver {
                 Some(resolver) => match resolver.addresses(name.as_str()).await {
                     Ok(answer) => answer.addresses.iter().map(|it| it.address).collect(),
                     Err(error) => return Err(UnknownName(error.to_string())),
@@ -492,7 +514,14 @@ impl Service<Name> for Names {
                     Err(error) => return Err(UnknownName(error.to_string())),
                 },
             };
+            // What is connected to is what was judged: no name can change its mind between.
+            if only_public {
+                addresses.retain(|address| is_public(address.ip()));
+            }
             match addresses.is_empty() {
+                true if only_public => {
+                    Err(UnknownName("it has none in the open internet".to_owned()))
+                }
                 true => Err(UnknownName("it has none".to_owned())),
                 false => Ok(addresses.into_iter()),
             }

@@ -4,6 +4,7 @@
 //! Owns the spelling (parse and print), not the meaning of any setting. What is printed parses back
 //! to the same value.
 
+pub mod address;
 pub mod clock;
 pub mod money;
 pub mod printable;

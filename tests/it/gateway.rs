@@ -32,7 +32,7 @@ fn gateway(openai: &Backend, anthropic: &Backend, models: &str) -> Server {
     .start()
 }
 
-fn post(server: &Server, path: &str, fields: &str, call: &Value) -> Answer {
+pub fn post(server: &Server, path: &str, fields: &str, call: &Value) -> Answer {
     let body = call.to_string();
     let length = body.len();
     server.connect(1).ask(&format!(
@@ -41,7 +41,7 @@ fn post(server: &Server, path: &str, fields: &str, call: &Value) -> Answer {
     ))
 }
 
-fn chat(server: &Server, model: &str, more: Value) -> Answer {
+pub fn chat(server: &Server, model: &str, more: Value) -> Answer {
     let mut call = json!({ "model": model, "messages": [{ "role": "user", "content": "Hello?" }] });
     for (name, value) in more.as_object().expect("members") {
         call[name] = value.clone();
@@ -49,19 +49,19 @@ fn chat(server: &Server, model: &str, more: Value) -> Answer {
     post(server, "/v1/chat/completions", "", &call)
 }
 
-fn read(answer: &Answer) -> Value {
+pub fn read(answer: &Answer) -> Value {
     serde_json::from_slice(&answer.body).unwrap_or_else(|_| panic!("JSON: {}", answer.text()))
 }
 
 /// The data of a stream's events.
-fn events(answer: &Answer) -> Vec<String> {
+pub fn events(answer: &Answer) -> Vec<String> {
     let text = answer.text();
     let data = text.lines().filter_map(|line| line.strip_prefix("data: "));
     data.map(str::to_owned).collect()
 }
 
 /// What an answer of OpenAI's API says, piece by piece.
-fn said(answer: &Answer) -> String {
+pub fn said(answer: &Answer) -> String {
     let chunks = events(answer).into_iter().filter(|data| data != "[DONE]");
     let words = chunks.map(|data| {
         let chunk: Value = serde_json::from_str(&data).expect("JSON");
@@ -318,7 +318,7 @@ fn a_client_that_leaves_ends_the_call_at_its_provider() {
 }
 
 /// The lines that the access log has, once there are so many.
-fn logged(server: &Server, count: usize) -> Vec<String> {
+pub fn logged(server: &Server, count: usize) -> Vec<String> {
     eventually("the log", || {
         let log = std::fs::read_to_string(server.site().prefix.join("calls.log")).ok()?;
         let lines: Vec<String> = log.lines().map(str::to_owned).collect();
@@ -393,12 +393,13 @@ fn calls_are_said_in_the_words_of_the_provider_and_answered_in_the_clients() {
 }
 
 /// What the program says to these words; they must succeed.
-fn openclaw(server: &Server, words: &[&str]) -> String {
-    // The daemon begins to answer before its store is open.
+pub fn openclaw(server: &Server, words: &[&str]) -> String {
+    // The daemon begins to answer before its store is open, and its socket is there before that.
     let output = eventually("the store is open", || {
         let output = ask_openclaw(server, words);
         let said = String::from_utf8_lossy(&output.stderr);
-        (!said.contains("being opened")).then_some(output)
+        let is_early = said.contains("being opened") || said.contains("its daemon is gone");
+        (!is_early).then_some(output)
     });
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(
@@ -419,7 +420,7 @@ fn ask_openclaw(server: &Server, words: &[&str]) -> Output {
 }
 
 /// A new key, as `key add` with these words prints it.
-fn key(server: &Server, name: &str, words: &[&str]) -> String {
+pub fn key(server: &Server, name: &str, words: &[&str]) -> String {
     let words = [&["key", "add", name, "--print-config", "env"], words].concat();
     let said = openclaw(server, &words);
     let start = said.find("oc-").expect("a secret");
@@ -527,6 +528,126 @@ fn a_limit_of_a_key_is_told_with_what_is_left() {
         (429, &json!("rate_limit_exceeded"))
     );
     assert!(over.value("Retry-After").is_some());
+}
+
+#[test]
+fn pages_of_named_sites_may_call_and_read_errors_too() {
+    let one = model::openai();
+    let server = Setup::http(
+        "llm_provider one { base_url http://%ONE%/v1; }
+         server { listen %LISTEN1%; cors https://app.example.com https://*.example.org;
+            location / { llm_gateway; } }",
+    )
+    .set("ONE", one.address())
+    .start();
+    let asked = server.connect(1).ask(
+        "OPTIONS /v1/chat/completions HTTP/1.1\r\nHost: a\r\nOrigin: https://app.example.com\r\n\
+         Access-Control-Request-Method: POST\r\n\
+         Access-Control-Request-Headers: authorization,x-stainless-os\r\n\r\n",
+    );
+    assert_eq!(asked.status, 204, "{}", asked.text());
+    let allowed = "Access-Control-Allow-Origin";
+    assert_eq!(asked.value(allowed), Some("https://app.example.com"));
+    let fields = asked.value("Access-Control-Allow-Headers");
+    assert_eq!(fields, Some("authorization,x-stainless-os"));
+    // A call without a key is refused, and the page may read why.
+    let call = json!({ "model": "one/say", "messages": [] });
+    let of = |origin: &str| {
+        let fields = format!("Origin: {origin}\r\n");
+        post(&server, "/v1/chat/completions", &fields, &call)
+    };
+    let refused = of("https://a.example.org");
+    assert_eq!(refused.status, 401);
+    assert_eq!(refused.value(allowed), Some("https://a.example.org"));
+    assert_eq!(refused.value("Vary"), Some("Origin"));
+    let exposed = refused.value("Access-Control-Expose-Headers");
+    let exposed = exposed.expect("fields that may be read");
+    assert!(exposed.contains("x-request-id") && exposed.contains("x-openclaw-cost"));
+    assert_eq!(of("https://evil.example").value(allowed), None);
+    assert_eq!(one.seen().len(), 0);
+}
+
+/// What was spent, once so many calls are settled.
+fn spent(server: &Server, calls: u64) -> Value {
+    eventually("the calls are settled", || {
+        let spent = openclaw(server, &["spend", "--by", "key", "--json"]);
+        let spent: Value = serde_json::from_str(&spent).expect("JSON");
+        (spent["total"]["calls"].as_u64() >= Some(calls)).then_some(spent)
+    })
+}
+
+#[test]
+fn prices_and_budgets_of_the_configuration_hold_and_change_with_a_reload() {
+    let (one, two) = (model::openai(), model::anthropic());
+    // 20 tokens of output are reserved and 12 used: at a dollar a million 0.00002 and 0.000012.
+    let rules = |budget: &str| {
+        format!(
+            "llm_model chat {{ target one/say; }} llm_price one/* in=0 out=1;
+             llm_limit group family {budget}; llm_budget_status 429;"
+        )
+    };
+    let mut server = gateway(&one, &two, &rules("budget=0.00004/total"));
+    let secret = key(&server, "kid", &["--group", "family"]);
+    // Two fit: 0.000012 are spent, 0.00002 more would be 0.000032; a third would be 0.000044.
+    for _ in 0..2 {
+        let answer = keyed(&server, &secret, "chat");
+        assert_eq!(answer.status, 200, "{}", answer.text());
+    }
+    spent(&server, 2);
+    let over = keyed(&server, &secret, "chat");
+    assert_eq!(over.status, 429, "{}", over.text());
+    assert_eq!(over.value("x-should-retry"), Some("false"));
+    let error = &read(&over)["error"];
+    assert_eq!(error["code"], "budget_exceeded", "{error}");
+    let told = spent(&server, 3);
+    assert_eq!(told["total"]["cost"], "0.000024", "{told}");
+
+    // More from the next moment on; what was spent stays spent, also over a crash.
+    let conf = std::fs::read_to_string(server.site().conf_file()).expect("the configuration");
+    server.rewrite(&conf.replace("budget=0.00004/total", "budget=0.00005/total"));
+    openclaw(&server, &["reload"]);
+    assert_eq!(keyed(&server, &secret, "chat").status, 200);
+    assert_eq!(keyed(&server, &secret, "chat").status, 429);
+    server.kill();
+    server.start_again();
+    assert_eq!(keyed(&server, &secret, "chat").status, 429);
+    let conf = conf.replace("budget=0.00004/total", "rpm=1000");
+    server.rewrite(&conf.replace("llm_budget_status 429;", ""));
+    openclaw(&server, &["reload"]);
+    assert_eq!(keyed(&server, &secret, "chat").status, 200);
+}
+
+#[test]
+fn limits_of_models_hold_for_all_keys_and_in_any_case() {
+    let (one, two) = (model::openai(), model::anthropic());
+    let rules = "llm_model chat { target one/say; } llm_limit model chat rpm=2;";
+    let server = gateway(&one, &two, rules);
+    let (first, second) = (key(&server, "a", &[]), key(&server, "b", &[]));
+    assert_eq!(keyed(&server, &first, "chat").status, 200);
+    assert_eq!(keyed(&server, &second, "CHAT").status, 200);
+    let over = keyed(&server, &second, "Chat");
+    assert_eq!(over.status, 429, "{}", over.text());
+    assert!(
+        over.text()
+            .contains("the model's limit of 2 calls a minute")
+    );
+    assert_eq!(keyed(&server, &second, "one/say").status, 200);
+}
+
+#[test]
+fn a_model_without_a_price_is_refused_to_budgets_unless_that_is_allowed() {
+    let (one, two) = (model::openai(), model::anthropic());
+    let mut server = gateway(&one, &two, "");
+    let secret = key(&server, "saver", &["--budget", "1/day"]);
+    let refused = keyed(&server, &secret, "one/say");
+    assert_eq!(refused.status, 403, "{}", refused.text());
+    assert!(refused.text().contains("the price of the model"));
+    let conf = std::fs::read_to_string(server.site().conf_file()).expect("the configuration");
+    server.rewrite(&conf.replace("llm_provider gone", "llm_unpriced allow; llm_provider gone"));
+    openclaw(&server, &["reload"]);
+    assert_eq!(keyed(&server, &secret, "one/say").status, 200);
+    let told = spent(&server, 2);
+    assert_eq!(told["total"]["unpriced"], 1, "{told}");
 }
 
 #[test]

@@ -328,9 +328,9 @@ fn spend_is_told_by_key_gateway_and_day_and_counts_against_budgets_after_a_crash
     server.start_again();
     wait_for_books(&server);
     let csv = printed(&server, &["spend", "--by", "gateway", "--csv"]);
-    let expected = "gateway,calls,failed,unpriced,estimated,input,cache_read,output,cost\r\n\
-        \"pi\",2,2,0,1,1000,0,10,3.75\r\n\
-        \"vps\",1,0,0,0,1000,0,10,0.000000000001\r\n";
+    let expected = "gateway,calls,failed,unpriced,estimated,input,cache_read,output,cost,saved\r\n\
+        \"pi\",2,2,0,1,1000,0,10,3.75,0.00\r\n\
+        \"vps\",1,0,0,0,1000,0,10,0.000000000001,0.00\r\n";
     assert_eq!(csv, expected);
     let table = printed(&server, &["spend"]);
     assert!(
@@ -365,4 +365,23 @@ fn models_are_told_without_a_daemon() {
         serde_json::from_str(&models(&["claude", "--json"])).expect("JSON");
     assert!(some.as_array().is_some_and(|models| models.len() > 5));
     assert!(models(&[]).lines().count() > 2700);
+}
+
+#[test]
+fn a_secret_is_revoked_once_nobody_uses_it() {
+    let server = started(Setup::http(CONF));
+    printed(&server, &["key", "add", "hub"]);
+    let only = complained(&server, &["key", "revoke", "hub", "--when-unused", "1s"]);
+    assert!(only.contains("this key has only one secret"), "{only}");
+    printed(&server, &["key", "rotate", "hub"]);
+    printed(&server, &["key", "revoke", "hub", "--when-unused", "24h"]);
+    let shown = printed(&server, &["key", "show", "hub"]);
+    assert!(shown.contains("unused for 1d"), "{shown}");
+    printed(&server, &["key", "revoke", "hub", "--when-unused", "1s"]);
+    eventually("the old secret is revoked, the new one is not", || {
+        let shown: serde_json::Value =
+            serde_json::from_str(&printed(&server, &["key", "show", "hub", "--json"])).ok()?;
+        let revoked = |place: usize| shown["secrets"][place]["revoked"].is_u64();
+        (revoked(0) && !revoked(1) && shown["revoked"] == false).then_some(())
+    });
 }

@@ -10,6 +10,7 @@
 mod access;
 mod acme;
 mod acme_dns;
+mod alerts;
 mod bans;
 mod cache_path;
 mod filters;
@@ -21,6 +22,7 @@ mod help;
 mod http_core;
 mod limits;
 mod llm;
+mod llm_money;
 mod peer_tls;
 mod process;
 mod proxy;
@@ -226,6 +228,8 @@ const AREAS: &[&[Directive]] = &[
     filters::ROWS,
     header_edits::ROWS,
     llm::ROWS,
+    llm_money::ROWS,
+    alerts::ROWS,
 ];
 
 const fn count(areas: &[&[Directive]]) -> usize {

@@ -7,6 +7,7 @@
 pub mod access;
 pub mod acme;
 pub mod acme_dns;
+pub mod alerts;
 pub mod bans;
 pub mod cache_path;
 pub mod cors;
@@ -17,6 +18,7 @@ pub mod hostnames;
 pub mod limits;
 pub mod listen;
 pub mod llm;
+pub mod llm_money;
 pub mod location;
 pub mod log;
 pub mod lower;
@@ -77,6 +79,8 @@ pub struct Http {
     pub place_proxies: PlaceProxies,
     /// `llm_provider` and `llm_model`.
     pub llm: Llm,
+    /// `alert` and `alert_heartbeat`.
+    pub alerts: alerts::Alerts,
     /// Every `dns_provider {}`.
     pub dns_providers: Vec<Arc<DnsProvider>>,
     /// The variables that the configuration defines.

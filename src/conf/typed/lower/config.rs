@@ -8,8 +8,8 @@ use super::on_demand;
 use super::scope::Scope;
 use super::settings::{self, Maker};
 use super::{
-    Cx, access, acme, acme_dns, bans, cache_path, http3, limits, listen, llm, location, log, map,
-    process, rewrite, tls, upstream,
+    Cx, access, acme, acme_dns, alerts, bans, cache_path, http3, limits, listen, llm, llm_money,
+    location, log, map, process, rewrite, tls, upstream,
 };
 use crate::conf::diagnostic::{Code, Diagnostic, any_error, arrange};
 use crate::conf::include::{COMMAND_LINE, Loaded};
@@ -59,7 +59,9 @@ pub fn lower(loaded: &mut Loaded, prefix: &Path, usual_error_logs: &[ErrorLog]) 
             count: 0,
         };
         http.llm = llm::llm(&scope, &mut maker.upstreams, &mut cx);
-        llm::warn_without_providers(block, &http.llm, &mut cx);
+        http.llm.rules = llm_money::rules(&scope, &http.llm, &mut cx);
+        http.alerts = alerts::alerts(&scope, &mut cx);
+        llm::warn_of_gateways(block, &http.llm, &mut cx);
         let mut servers = Vec::new();
         let mut names = Vec::new();
         for (position, node) in scope.own("server").iter().enumerate() {

@@ -7,6 +7,7 @@
 pub mod access;
 pub mod acme;
 pub mod acme_dns;
+pub mod alerts;
 pub mod bans;
 pub mod cache_path;
 pub mod ciphers;
@@ -22,6 +23,7 @@ pub mod http3;
 pub mod limits;
 pub mod listen;
 pub mod llm;
+pub mod llm_money;
 pub mod location;
 pub mod log;
 pub mod login;

@@ -13,7 +13,8 @@ use super::location::PlacedLocation;
 use super::log::{self, Formats};
 use super::scope::{Scope, parameter};
 use super::{
-    Cx, access, bans, cors, filters, header_edits, limits, map, proxy, rewrite, tls, upstream,
+    Cx, access, bans, cors, filters, header_edits, limits, llm as gateway, map, proxy, rewrite, tls,
+    upstream,
 };
 use crate::conf::diagnostic::{Code, Diagnostic};
 use crate::conf::include::{self, Node};
@@ -244,6 +245,7 @@ impl Maker<'_> {
         if let Some(line) = gateway {
             return Some(Handler::Gateway {
                 for_anybody: !line.arguments.is_empty(),
+                routes: gateway::routes(scope, cx).into(),
             });
         }
         if let Some(line) = metrics {
@@ -278,6 +280,11 @@ impl Maker<'_> {
         );
         let body_timeout = scope.time("client_body_timeout");
         let is_gateway = matches!(handler, Handler::Gateway { .. });
+        let mut cors = cors::cors(scope, cx);
+        if let Some(cors) = cors.as_mut().filter(|_| is_gateway) {
+            let of_gateway = || llm::EXPOSED.as_bytes().into();
+            cors.expose.get_or_insert_with(of_gateway);
+        }
         Settings {
             id,
             prefix_length: match place.kind {
@@ -324,7 +331,7 @@ impl Maker<'_> {
             hsts: tls::hsts(scope, cx),
             expires: expires(scope, cx),
             etag: scope.flag("etag"),
-            cors: cors::cors(scope, cx).map(Arc::new),
+            cors: cors.map(Arc::new),
             filters: filters::filters(scope, cx).map(Arc::new),
             header_edits: header_edits::header_edits(scope, cx).map(Arc::new),
             if_modified_since: match scope.text("if_modified_since") {

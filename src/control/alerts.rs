@@ -1,0 +1,614 @@
+//! Alerts on their way: what is raised is kept, and told until its receivers have it.
+//!
+//! Everything here runs beside requests, on the main thread. What is looked at from time to time
+//! (budgets, keys, failures) is raised as everything else.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+use data_encoding::HEXLOWER;
+use http::Request;
+use tokio::sync::Notify;
+use tokio::task::JoinSet;
+
+use super::{Control, revisions};
+use crate::acme::secret::Secret;
+use crate::alerts::message::Message;
+use crate::alerts::{self, Alert, Severity};
+use crate::conf::typed::alerts::{FORMATS, Receiver};
+use crate::conf::typed::log::Level as LogLevel;
+use crate::conf::typed::secret::SecretSource;
+use crate::http::variables;
+use crate::llm::account::Moment;
+use crate::llm::books::books;
+use crate::log::error_log;
+use crate::process::desk::refusal;
+use crate::protocol::{
+    AlertList, AlertReceiver, AlertSendState, AlertState, Done, Refusal, RefusalCode,
+};
+use crate::store::alerts::{AlertRow, AlertSend, SendState};
+use crate::store::{Kept, Level};
+use crate::tls::fetch::{Fetcher, Limits, Trust};
+use crate::unit::clock;
+
+/// The first pause after a failure, and the longest.
+const PAUSES: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(30 * 60));
+
+/// What could not be told for so long is given up.
+const PATIENCE: Duration = Duration::from_secs(24 * 3600);
+
+/// How far telling one goes.
+const LIMITS: Limits = Limits {
+    timeout: Duration::from_secs(15),
+    body: 64 << 10,
+};
+
+/// So many are told at the same time.
+const AT_ONCE: u32 = 16;
+
+/// Alerts that are listed.
+const LISTED: u32 = 100;
+
+/// The parts of a budget, in hundredths, of which is told that they are spent.
+const MARKS: [i128; 4] = [50, 80, 95, 100];
+
+/// How often budgets are looked at, and keys and failures.
+const LOOK: Duration = Duration::from_secs(2);
+const LOOKS_BETWEEN: u32 = 15;
+
+/// Of a key that ends is told so long before.
+const EXPIRES_SOON: u64 = 7 * 86_400_000_000;
+
+/// Failures are told of when so many hundredths of so many calls failed within so long.
+const FAILURES: (u64, u64, Duration) = (25, 20, Duration::from_secs(300));
+
+/// How often it is noted that the program is alive.
+const PULSE: Duration = Duration::from_secs(1);
+
+/// Causes that are remembered, so that the store is not asked.
+const REMEMBERED: usize = 4096;
+
+/// There is something new to tell.
+static NEWS: Notify = Notify::const_new();
+
+/// Starts to keep and to tell alerts.
+pub fn attend(control: &Arc<Control>) {
+    tokio::spawn(keep(Arc::clone(control)));
+    tokio::spawn(deliver(Arc::clone(control)));
+    tokio::spawn(watch(Arc::clone(control)));
+    tokio::spawn(beat(Arc::clone(control)));
+    tokio::spawn(live(Arc::clone(control)));
+}
+
+/// A cause, and when it may be told again.
+type Told = HashMap<(&'static str, String), u64>;
+
+/// Keeps what is raised.
+async fn keep(control: Arc<Control>) {
+    let mut told = Told::new();
+    loop {
+        for alert in alerts::raised().await {
+            let now = micros();
+            let cause = (alert.kind, alert.subject.clone());
+            if told.get(&cause).is_some_and(|again| now < *again) {
+                continue;
+            }
+            if told.len() >= REMEMBERED {
+                told.retain(|_, again| now < *again);
+            }
+            let quiet = alert.quiet.as_micros() as u64;
+            if told.len() < REMEMBERED {
+                told.insert(cause, now.saturating_add(quiet));
+            }
+            let receivers = receivers(&control);
+            let targets = receivers
+                .iter()
+                .filter(|receiver| receiver.wants(alert.kind));
+            let targets = targets.map(|receiver| receiver.name.to_string()).collect();
+            let row = AlertRow {
+                message: message_id(),
+                at: now,
+                kind: alert.kind.to_owned(),
+                subject: alert.subject,
+                level: level(alert.severity),
+                text: alert.text,
+            };
+            let kept = control.desk.store.put_alert(row, targets, quiet);
+            if let Err(error) = kept.outcome().await {
+                error_log::report(
+                    LogLevel::Error,
+                    format_args!("an alert of {} is lost: {error}", alert.kind),
+                );
+            }
+        }
+        NEWS.notify_one();
+    }
+}
+
+fn receivers(control: &Control) -> Vec<Arc<Receiver>> {
+    let in_force = control.desk.in_force();
+    in_force.generation.http.alerts.receivers.clone()
+}
+
+const fn level(severity: Severity) -> Level {
+    match severity {
+        Severity::Info => Level::Info,
+        Severity::Good => Level::Good,
+        Severity::Warn => Level::Warn,
+        Severity::Bad => Level::Bad,
+    }
+}
+
+const fn word(level: Level) -> &'static str {
+    match level {
+        Level::Info => Severity::Info.word(),
+        Level::Good => Severity::Good.word(),
+        Level::Warn => Severity::Warn.word(),
+        Level::Bad => Severity::Bad.word(),
+    }
+}
+
+fn message_id() -> String {
+    let mut bits = [0; 16];
+    // Without randomness the time has to do; it differs from message to message.
+    if aws_lc_rs::rand::fill(&mut bits).is_err() {
+        bits[..8].copy_from_slice(&micros().to_be_bytes());
+    }
+    format!("msg_{}", HEXLOWER.encode(&bits))
+}
+
+fn micros() -> u64 {
+    clock::unix().as_micros() as u64
+}
+
+/// Who sends: to everybody, and to the open internet alone.
+struct Senders {
+    any: Fetcher,
+    public: Fetcher,
+}
+
+impl Senders {
+    fn new() -> Option<Self> {
+        Some(Self {
+            any: Fetcher::new(Trust::System).ok()?,
+            public: Fetcher::public(Trust::System).ok()?,
+        })
+    }
+
+    /// Sends a request; an error is told in words that have no secret in them.
+    async fn send(&self, request: Request<Bytes>, allows_private: bool) -> Result<u16, String> {
+        let sender = match allows_private {
+            true => &self.any,
+            false => &self.public,
+        };
+        match sender.send(request, LIMITS).await {
+            Ok(answer) if answer.status().is_success() => Ok(answer.status().as_u16()),
+            Ok(answer) => Err(format!("it answered {}", answer.status().as_u16())),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+}
+
+/// The message for a receiver, with its secrets as they are now.
+fn request(receiver: &Receiver, alert: &AlertRow) -> Result<Request<Bytes>, String> {
+    let read = |source: &SecretSource| Secret::read(source).map_err(|error| error.to_string());
+    let url = read(&receiver.url)?;
+    let secrets: Vec<Secret> = receiver
+        .secrets
+        .iter()
+        .map(read)
+        .collect::<Result<_, _>>()?;
+    let secrets: Vec<&str> = secrets.iter().map(Secret::expose).collect();
+    let message = Message {
+        id: &alert.message,
+        at: alert.at / 1_000_000,
+        kind: &alert.kind,
+        subject: &alert.subject,
+        severity: word(alert.level),
+        text: &alert.text,
+        host: &String::from_utf8_lossy(variables::hostname()),
+    };
+    let now = micros() / 1_000_000;
+    let request = message.request(url.expose(), receiver.format, &secrets, now);
+    let request = request.ok_or_else(|| "its URL is none".to_owned())?;
+    // Where it is may stand in a file, of which nothing was checked before.
+    let host = request.uri().host().unwrap_or_default();
+    let literal = host.trim_matches(['[', ']']).parse();
+    if literal.is_ok_and(|address| !crate::unit::address::is_public(address))
+        && !receiver.allows_private
+    {
+        return Err("it is in a private network".to_owned());
+    }
+    Ok(request)
+}
+
+/// Tells what waits, for ever.
+async fn deliver(control: Arc<Control>) {
+    let Some(senders) = Senders::new() else {
+        return;
+    };
+    let senders = Arc::new(senders);
+    loop {
+        let now = micros();
+        let read = revisions::read(&control, move |reader| {
+            Ok((reader.due_alerts(now, AT_ONCE)?, reader.next_alert()?))
+        });
+        let (due, next) = read.await.unwrap_or_default();
+        if due.is_empty() {
+            let wait = match next {
+                Some(next) => Duration::from_micros(next.saturating_sub(now)),
+                None => PAUSES.1,
+            };
+            let wait = wait.clamp(Duration::from_millis(50), PAUSES.1);
+            let _ = tokio::time::timeout(wait, NEWS.notified()).await;
+            continue;
+        }
+        let mut telling = JoinSet::new();
+        for (alert, send) in due {
+            telling.spawn(tell(
+                Arc::clone(&control),
+                Arc::clone(&senders),
+                alert,
+                send,
+            ));
+        }
+        while telling.join_next().await.is_some() {}
+    }
+}
+
+/// Tells one, once, and keeps what came of it.
+async fn tell(
+    control: Arc<Control>,
+    senders: Arc<Senders>,
+    alert: Kept<AlertRow>,
+    mut send: AlertSend,
+) {
+    let receivers = receivers(&control);
+    let receiver = receivers
+        .iter()
+        .find(|receiver| *receiver.name == *send.target);
+    let told = match receiver {
+        None => Err("the configuration has it no more".to_owned()),
+        Some(receiver) => match request(receiver, &alert.row) {
+            Ok(request) => senders
+                .send(request, receiver.allows_private)
+                .await
+                .map(drop),
+            Err(why) => Err(why),
+        },
+    };
+    let now = micros();
+    send.attempts = send.attempts.saturating_add(1);
+    match told {
+        Ok(()) => {
+            send.state = SendState::Sent;
+            send.error.clear();
+        }
+        Err(why) => {
+            let age = now.saturating_sub(alert.row.at);
+            let is_over = age >= PATIENCE.as_micros() as u64 || receiver.is_none();
+            send.next = now.saturating_add(pause(send.attempts).as_micros() as u64);
+            send.error = why;
+            if is_over {
+                send.state = SendState::Parked;
+                error_log::report(
+                    LogLevel::Error,
+                    format_args!(
+                        "the alert `{}` could not be told to `{}`: {}",
+                        alert.row.kind, send.target, send.error
+                    ),
+                );
+            }
+        }
+    }
+    let settled = control
+        .desk
+        .store
+        .settle_alert(alert.id, send)
+        .outcome()
+        .await;
+    if settled.is_err() {
+        // It will be told again; not at once, or a disk that is full would send it all day.
+        tokio::time::sleep(PAUSES.0).await;
+    }
+}
+
+/// How long to wait after so many failures.
+fn pause(attempts: u32) -> Duration {
+    let doubled = PAUSES
+        .0
+        .saturating_mul(1 << attempts.saturating_sub(1).min(12));
+    doubled.min(PAUSES.1)
+}
+
+/// Looks at budgets, keys and failures.
+async fn watch(control: Arc<Control>) {
+    // The highest mark that was reached of a budget, by key, period and the start of its window.
+    let mut reached: HashMap<(u64, usize), (u64, i128)> = HashMap::new();
+    let mut looks = 0_u32;
+    loop {
+        tokio::time::sleep(LOOK).await;
+        if !books().are_open() || receivers(&control).is_empty() {
+            continue;
+        }
+        let now = Moment::now();
+        look_at_budgets(&mut reached, now);
+        if looks.is_multiple_of(LOOKS_BETWEEN) {
+            look_at_keys(now);
+            look_at_failures(&control, now).await;
+        }
+        looks = looks.wrapping_add(1);
+    }
+}
+
+fn look_at_budgets(reached: &mut HashMap<(u64, usize), (u64, i128)>, now: Moment) {
+    for key in books().keys().all() {
+        if !key.account.has_budget() {
+            continue;
+        }
+        let starts = key.account.window_starts(now);
+        for (place, budget) in key.account.standing(now).budgets.iter().enumerate() {
+            let Some(limit) = budget.limit.filter(|limit| limit.pico() > 0) else {
+                continue;
+            };
+            let share = i128::from(budget.spent.pico()) * 100 / i128::from(limit.pico());
+            let mark = MARKS.into_iter().rev().find(|mark| share >= *mark);
+            let known = reached
+                .entry((key.row.id, place))
+                .or_insert((starts[place], 0));
+            if known.0 != starts[place] {
+                *known = (starts[place], 0);
+            }
+            let Some(mark) = mark.filter(|mark| *mark > known.1) else {
+                continue;
+            };
+            known.1 = mark;
+            let name = &key.row.name;
+            let phrase = budget.period.phrase();
+            alerts::raise(Alert {
+                kind: match mark {
+                    100 => "budget.exceeded",
+                    _ => "budget.threshold",
+                },
+                subject: format!("{name} {mark} % {}", budget.period.word()),
+                severity: if mark == 100 {
+                    Severity::Bad
+                } else {
+                    Severity::Warn
+                },
+                text: format!(
+                    "the key `{name}` has spent ${} of ${limit} {phrase}, {share} %",
+                    budget.spent
+                ),
+                // Once in its window, over a restart too.
+                quiet: Duration::from_micros(now.unix.saturating_sub(starts[place])),
+            });
+        }
+    }
+}
+
+fn look_at_keys(now: Moment) {
+    for key in books().keys().all() {
+        if key.row.is_revoked {
+            continue;
+        }
+        let usable = key.secrets.iter().filter(|secret| {
+            secret.revoked.is_none() && secret.expires.is_none_or(|expires| expires > now.unix)
+        });
+        // The one that lasts longest counts: the others are being replaced.
+        let last = usable
+            .map(|secret| secret.expires.unwrap_or(u64::MAX))
+            .max();
+        let Some(last) = last.filter(|last| *last < now.unix.saturating_add(EXPIRES_SOON)) else {
+            continue;
+        };
+        let hours = (last - now.unix) / 3_600_000_000;
+        alerts::raise(Alert {
+            kind: "key.expiring",
+            subject: key.row.name.clone(),
+            severity: Severity::Warn,
+            text: format!("the key `{}` ends in {hours} hours", key.row.name),
+            quiet: Duration::from_secs(2 * 86_400),
+        });
+    }
+}
+
+async fn look_at_failures(control: &Control, now: Moment) {
+    let (share, least, period) = FAILURES;
+    let since = now.unix.saturating_sub(period.as_micros() as u64);
+    let read = revisions::read(control, move |reader| reader.failures(since));
+    let Ok((calls, failed)) = read.await else {
+        return;
+    };
+    if calls < least || failed.saturating_mul(100) < calls.saturating_mul(share) {
+        return;
+    }
+    alerts::raise(Alert {
+        kind: "errors.threshold",
+        subject: "calls".to_owned(),
+        severity: Severity::Bad,
+        text: format!("{failed} of {calls} calls of language models failed in five minutes"),
+        quiet: Duration::from_secs(3600),
+    });
+}
+
+/// Asks for the heartbeat's URL all the time.
+async fn beat(control: Arc<Control>) {
+    let Some(senders) = Senders::new() else {
+        return;
+    };
+    loop {
+        let in_force = control.desk.in_force();
+        let Some(heartbeat) = &in_force.generation.http.alerts.heartbeat else {
+            drop(in_force);
+            tokio::time::sleep(LOOK).await;
+            continue;
+        };
+        let (every, allows_private) = (heartbeat.every, heartbeat.allows_private);
+        let url = Secret::read(&heartbeat.url).map_err(|error| error.to_string());
+        drop(in_force);
+        let told = match url {
+            Err(why) => Err(why),
+            Ok(url) => match Request::get(url.expose()).body(Bytes::new()) {
+                Err(_) => Err("its URL is none".to_owned()),
+                Ok(request) => senders.send(request, allows_private).await.map(drop),
+            },
+        };
+        if let Err(why) = told {
+            error_log::report(LogLevel::Warn, format_args!("the heartbeat failed: {why}"));
+        }
+        tokio::time::sleep(every).await;
+    }
+}
+
+/// A file that is there while the program runs. It goes when the program ends as it should.
+struct Pulse(PathBuf);
+
+impl Drop for Pulse {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+/// Notes that the program is alive; one that finds the note of another tells since when there was none.
+async fn live(control: Arc<Control>) {
+    let path = control.desk.places.state.join("alive");
+    let last = std::fs::metadata(&path)
+        .and_then(|data| data.modified())
+        .ok();
+    let pulse = Pulse(path);
+    if let Some(last) = last {
+        let gap = SystemTime::now().duration_since(last).unwrap_or_default();
+        let since = last.duration_since(UNIX_EPOCH).unwrap_or_default();
+        let since = i64::try_from(since.as_secs()).ok();
+        let since = since.and_then(|since| jiff::Timestamp::from_second(since).ok());
+        let since = since.map_or_else(String::new, |since| since.to_string());
+        alerts::raise(Alert {
+            kind: "gateway.recovered",
+            subject: String::from_utf8_lossy(variables::hostname()).into_owned(),
+            severity: Severity::Warn,
+            text: format!(
+                "the program serves again; it had ended without a word at {since}, {} s ago",
+                gap.as_secs()
+            ),
+            quiet: Duration::ZERO,
+        });
+    }
+    loop {
+        if receivers(&control).is_empty() {
+            // Nobody would be told; a card is not to be worn out for that.
+            let _ = std::fs::remove_file(&pulse.0);
+            tokio::time::sleep(LOOK).await;
+            continue;
+        }
+        // Not synced: it is to outlive the program, not the power.
+        if std::fs::write(&pulse.0, b"").is_err() {
+            return;
+        }
+        tokio::time::sleep(PULSE).await;
+    }
+}
+
+/// What was told lately, and to whom.
+pub async fn list(control: &Control) -> Result<AlertList, Refusal> {
+    let kept = revisions::read(control, |reader| reader.alerts(LISTED)).await?;
+    let receivers = receivers(control);
+    Ok(AlertList {
+        receivers: receivers
+            .iter()
+            .map(|receiver| AlertReceiver {
+                name: receiver.name.to_string(),
+                format: format_word(receiver).to_owned(),
+                events: receiver.events.iter().map(ToString::to_string).collect(),
+            })
+            .collect(),
+        alerts: kept.into_iter().map(shown).collect(),
+    })
+}
+
+fn format_word(receiver: &Receiver) -> &'static str {
+    let known = FORMATS
+        .iter()
+        .find(|(_, format)| *format == receiver.format);
+    known.map_or("json", |(word, _)| word)
+}
+
+fn shown((alert, sends): (Kept<AlertRow>, Vec<AlertSend>)) -> AlertState {
+    AlertState {
+        id: alert.row.message,
+        at: alert.row.at / 1000,
+        kind: alert.row.kind,
+        subject: alert.row.subject,
+        severity: word(alert.row.level).to_owned(),
+        text: alert.row.text,
+        sends: sends
+            .into_iter()
+            .map(|send| AlertSendState {
+                receiver: send.target,
+                state: match send.state {
+                    SendState::Waiting => "waiting",
+                    SendState::Sent => "sent",
+                    SendState::Parked => "parked",
+                }
+                .to_owned(),
+                attempts: send.attempts,
+                next: send.next / 1000,
+                error: send.error,
+            })
+            .collect(),
+    }
+}
+
+/// Sends somebody a message on trial, now.
+pub async fn test(control: &Control, name: &str) -> Result<Done, Refusal> {
+    let receivers = receivers(control);
+    let Some(receiver) = receivers.iter().find(|receiver| *receiver.name == *name) else {
+        let known: Vec<String> = receivers
+            .iter()
+            .map(|known| format!("`{}`", known.name))
+            .collect();
+        return Err(Refusal {
+            hint: (!known.is_empty()).then(|| format!("there is {}", known.join(", "))),
+            ..refusal(
+                RefusalCode::NotFound,
+                format!("the configuration has no alert `{}`", name.escape_debug()),
+            )
+        });
+    };
+    let alert = AlertRow {
+        message: message_id(),
+        at: micros(),
+        kind: "test".to_owned(),
+        subject: name.to_owned(),
+        level: Level::Info,
+        text: "this is a test: who reads it will be told of alerts".to_owned(),
+    };
+    let failed =
+        |why: String| refusal(RefusalCode::Failed, format!("`{name}` was not told: {why}"));
+    let request = request(receiver, &alert).map_err(failed)?;
+    let senders = Senders::new();
+    let senders = senders.ok_or_else(|| failed("nothing can be sent".to_owned()))?;
+    let status = senders
+        .send(request, receiver.allows_private)
+        .await
+        .map_err(failed)?;
+    Ok(Done {
+        text: format!("`{name}` was told, and answered {status}"),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_grow_from_five_seconds_to_half_an_hour() {
+        let seconds: Vec<u64> = [1, 2, 3, 9, 10, 100, u32::MAX]
+            .map(|attempts| pause(attempts).as_secs())
+            .to_vec();
+        assert_eq!(seconds, [5, 10, 20, 1280, 1800, 1800, 1800]);
+    }
+}

@@ -1,0 +1,300 @@
+//! Alerts, and whom they still have to be told to.
+//!
+//! The invariant: an alert and all who have to be told of it are kept in one transaction; a send is
+//! over when that is kept, too. So each is told at least once, whenever the program ends.
+
+use rusqlite::{Connection, OptionalExtension as _, params};
+
+use super::writer::Store;
+use super::{Kept, Level, Reader, Receipt, StoreError, clipped, integer, natural};
+
+/// So long alerts are kept, microseconds.
+const KEPT: u64 = 90 * 86_400_000_000;
+
+/// The longest name and the longest sentence in bytes. More is cut off.
+const WORD: usize = 256;
+const SENTENCE: usize = 2048;
+
+/// An alert.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct AlertRow {
+    /// What receivers know it by.
+    pub message: String,
+    /// When, in microseconds since 1970.
+    pub at: u64,
+    /// `provider.down`, `budget.threshold`, …
+    pub kind: String,
+    /// What it is about.
+    pub subject: String,
+    /// How bad.
+    pub level: Level,
+    /// A sentence.
+    pub text: String,
+}
+
+/// One who has to be told of an alert.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct AlertSend {
+    /// Who.
+    pub target: String,
+    /// Where it stands.
+    pub state: SendState,
+    /// How often it was tried.
+    pub attempts: u32,
+    /// When it is tried again, in microseconds since 1970.
+    pub next: u64,
+    /// What went wrong last.
+    pub error: String,
+}
+
+/// Where telling somebody stands.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum SendState {
+    /// It is to be tried, perhaps again.
+    Waiting,
+    /// They know.
+    Sent,
+    /// It was given up.
+    Parked,
+}
+
+impl SendState {
+    const fn number(self) -> i64 {
+        match self {
+            Self::Waiting => 0,
+            Self::Sent => 1,
+            Self::Parked => 2,
+        }
+    }
+}
+
+impl Store {
+    /// Keeps an alert and who has to be told of it, at once. Answers `false` if the same cause was
+    /// kept less than `quiet` microseconds before.
+    pub fn put_alert(&self, alert: AlertRow, targets: Vec<String>, quiet: u64) -> Receipt<bool> {
+        self.command(move |writer| {
+            writer.keep(|transaction| put(transaction, &alert, &targets, quiet))
+        })
+    }
+
+    /// Says what came of telling somebody.
+    pub fn settle_alert(&self, alert: u64, send: AlertSend) -> Receipt<()> {
+        self.command(move |writer| {
+            writer.keep(|transaction| {
+                transaction
+                    .execute(
+                        "UPDATE alert_sends SET state = ?3, attempts = ?4, next = ?5, error = ?6
+                         WHERE alert = ?1 AND target = ?2 AND state = 0",
+                        params![
+                            integer(alert),
+                            send.target,
+                            send.state.number(),
+                            send.attempts,
+                            integer(send.next),
+                            clipped(&send.error, SENTENCE),
+                        ],
+                    )
+                    .map(drop)
+            })
+        })
+    }
+}
+
+impl Reader {
+    /// Alerts, newest first, with who was told.
+    pub fn alerts(&self, limit: u32) -> Result<Vec<(Kept<AlertRow>, Vec<AlertSend>)>, StoreError> {
+        self.ask(|connection| {
+            let mut sends = connection.prepare(
+                "SELECT target, state, attempts, next, error FROM alert_sends
+                 WHERE alert = ?1 ORDER BY target",
+            )?;
+            let alerts: Vec<Kept<AlertRow>> = connection
+                .prepare(&format!(
+                    "SELECT {COLUMNS} FROM alerts ORDER BY id DESC LIMIT ?1"
+                ))?
+                .query_map([limit], alert)?
+                .collect::<Result<_, _>>()?;
+            let mut with_sends = |alert: Kept<AlertRow>| {
+                let sends = sends.query_map([integer(alert.id)], |row| send(row, 0))?;
+                Ok((alert, sends.collect::<Result<_, rusqlite::Error>>()?))
+            };
+            alerts.into_iter().map(&mut with_sends).collect()
+        })
+    }
+
+    /// What has to be told by now, what waits longest first.
+    pub fn due_alerts(
+        &self,
+        now: u64,
+        limit: u32,
+    ) -> Result<Vec<(Kept<AlertRow>, AlertSend)>, StoreError> {
+        self.ask(|connection| {
+            connection
+                .prepare(
+                    "SELECT id, message, at, kind, subject, level, text, target, state, attempts,
+                        next, error
+                     FROM alert_sends JOIN alerts ON id = alert
+                     WHERE state = 0 AND next <= ?1 ORDER BY next LIMIT ?2",
+                )?
+                .query_map(params![integer(now), limit], |row| {
+                    Ok((alert(row)?, send(row, 7)?))
+                })?
+                .collect()
+        })
+    }
+
+    /// When the next has to be told; `None` if nothing waits.
+    pub fn next_alert(&self) -> Result<Option<u64>, StoreError> {
+        self.ask(|connection| {
+            connection.query_row(
+                "SELECT min(next) FROM alert_sends WHERE state = 0",
+                [],
+                |row| Ok(row.get::<_, Option<i64>>(0)?.map(natural)),
+            )
+        })
+    }
+}
+
+const COLUMNS: &str = "id, message, at, kind, subject, level, text";
+
+fn alert(row: &rusqlite::Row<'_>) -> Result<Kept<AlertRow>, rusqlite::Error> {
+    Ok(Kept {
+        id: natural(row.get(0)?),
+        row: AlertRow {
+            message: row.get(1)?,
+            at: natural(row.get(2)?),
+            kind: row.get(3)?,
+            subject: row.get(4)?,
+            level: match row.get::<_, i64>(5)? {
+                1 => Level::Good,
+                2 => Level::Warn,
+                3 => Level::Bad,
+                _ => Level::Info,
+            },
+            text: row.get(6)?,
+        },
+    })
+}
+
+fn send(row: &rusqlite::Row<'_>, first: usize) -> Result<AlertSend, rusqlite::Error> {
+    Ok(AlertSend {
+        target: row.get(first)?,
+        state: match row.get::<_, i64>(first + 1)? {
+            0 => SendState::Waiting,
+            1 => SendState::Sent,
+            _ => SendState::Parked,
+        },
+        attempts: row.get(first + 2)?,
+        next: natural(row.get(first + 3)?),
+        error: row.get(first + 4)?,
+    })
+}
+
+fn put(
+    connection: &Connection,
+    alert: &AlertRow,
+    targets: &[String],
+    quiet: u64,
+) -> Result<bool, rusqlite::Error> {
+    let (kind, subject) = (clipped(&alert.kind, WORD), clipped(&alert.subject, WORD));
+    let last: Option<i64> = connection
+        .query_row(
+            "SELECT at FROM alerts WHERE kind = ?1 AND subject = ?2 ORDER BY id DESC LIMIT 1",
+            params![kind, subject],
+            |row| row.get(0),
+        )
+        .optional()?;
+    if last.is_some_and(|last| alert.at.saturating_sub(natural(last)) < quiet) {
+        return Ok(false);
+    }
+    let level = match alert.level {
+        Level::Info => 0,
+        Level::Good => 1,
+        Level::Warn => 2,
+        Level::Bad => 3,
+    };
+    connection.execute(
+        "INSERT INTO alerts (message, at, kind, subject, level, text)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+        params![
+            alert.message,
+            integer(alert.at),
+            kind,
+            subject,
+            level,
+            clipped(&alert.text, SENTENCE)
+        ],
+    )?;
+    let id = connection.last_insert_rowid();
+    for target in targets {
+        connection.execute(
+            "INSERT OR IGNORE INTO alert_sends (alert, target, state, next) VALUES (?1, ?2, 0, ?3)",
+            params![id, target, integer(alert.at)],
+        )?;
+    }
+    connection.execute(
+        "DELETE FROM alert_sends WHERE alert IN (SELECT id FROM alerts WHERE at < ?1)",
+        [integer(alert.at.saturating_sub(KEPT))],
+    )?;
+    connection.execute(
+        "DELETE FROM alerts WHERE at < ?1",
+        [integer(alert.at.saturating_sub(KEPT))],
+    )?;
+    Ok(true)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::store::State;
+
+    #[test]
+    fn an_alert_waits_for_each_who_has_to_be_told_and_a_cause_is_told_once_in_a_while() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let store = Store::start(directory.path().join("store.db"));
+        assert_eq!(store.wait_open(Duration::from_secs(60)), State::Open);
+        let alert = |message: &str, at: u64| AlertRow {
+            message: message.into(),
+            at,
+            kind: "provider.down".into(),
+            subject: "openai".into(),
+            level: Level::Bad,
+            text: "it is down".into(),
+        };
+        let put = |alert: AlertRow| {
+            let targets = vec!["chat".to_owned(), "ops".to_owned()];
+            store.put_alert(alert, targets, 100).wait()
+        };
+        assert_eq!(put(alert("a", 1000)), Ok(true));
+        assert_eq!(put(alert("b", 1099)), Ok(false));
+        assert_eq!(put(alert("c", 1100)), Ok(true));
+        let reader = store.reader().expect("a reader");
+        let due = reader.due_alerts(1000, 10).expect("due");
+        assert_eq!(due.len(), 2);
+        assert_eq!((&*due[0].0.row.message, &*due[0].1.target), ("a", "chat"));
+        let settle = |alert: u64, target: &str, state: SendState| {
+            let send = AlertSend {
+                target: target.into(),
+                state,
+                attempts: 1,
+                next: 5000,
+                error: "refused".into(),
+            };
+            store.settle_alert(alert, send).wait()
+        };
+        let first = due[0].0.id;
+        assert_eq!(settle(first, "chat", SendState::Sent), Ok(()));
+        assert_eq!(settle(first, "ops", SendState::Waiting), Ok(()));
+        // What is over stays over.
+        assert_eq!(settle(first, "chat", SendState::Waiting), Ok(()));
+        assert_eq!(reader.due_alerts(4999, 10).expect("due").len(), 2);
+        assert_eq!(reader.due_alerts(5000, 10).expect("due").len(), 3);
+        assert_eq!(reader.next_alert(), Ok(Some(1100)));
+        let all = reader.alerts(10).expect("alerts");
+        assert_eq!((all.len(), &*all[0].0.row.message), (2, "c"));
+        assert_eq!(all[1].1[0].state, SendState::Sent);
+        assert_eq!((all[1].1[1].attempts, &*all[1].1[1].error), (1, "refused"));
+    }
+}

@@ -1,0 +1,200 @@
+//! Alerts, as their receivers get them.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use aws_lc_rs::hmac;
+use data_encoding::BASE64;
+use serde_json::{Value, json};
+
+use crate::support::backend::{Backend, Seen, Then};
+use crate::support::model;
+use crate::support::server::{Server, Setup, eventually};
+
+const SECRETS: [&str; 2] = ["MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "another-secret-of-ours"];
+
+/// A receiver that fails so often before it takes anything.
+fn receiver(failures: usize) -> Backend {
+    let asked = AtomicUsize::new(0);
+    Backend::scripted(move |exchange| {
+        if exchange.read_body().is_err() {
+            return Then::Close;
+        }
+        let status = match asked.fetch_add(1, Ordering::Relaxed) < failures {
+            true => "500 Internal Server Error",
+            false => "204 No Content",
+        };
+        let length = if status.starts_with("204") {
+            ""
+        } else {
+            "Content-Length: 0\r\n"
+        };
+        exchange.send(format!("HTTP/1.1 {status}\r\n{length}\r\n"));
+        Then::NextRequest
+    })
+}
+
+fn server(one: &Backend, hook: &Backend, words: &str) -> Server {
+    Setup::http(&format!(
+        "llm_provider one {{ base_url http://%ONE%/v1; }} llm_price one/* in=0 out=1000;
+         alert ops http://%HOOK%/secret-path secret=file:%PREFIX%/new.key
+            secret=file:%PREFIX%/old.key private {words};
+         server {{ listen %LISTEN1%; location / {{ llm_gateway; }} }}"
+    ))
+    .set("ONE", one.address())
+    .set("HOOK", hook.address())
+    .file("new.key", format!("whsec_{}\n", SECRETS[0]))
+    .file("old.key", SECRETS[1])
+    .start()
+}
+
+fn openclaw(server: &Server, words: &[&str]) -> (bool, String) {
+    let output = std::process::Command::new(env!("CARGO_BIN_EXE_openclaw"))
+        .args(words)
+        .arg("--socket")
+        .arg(server.site().prefix.join("state/control.sock"))
+        .output()
+        .expect("the program runs");
+    let said = [output.stdout, output.stderr].concat();
+    (
+        output.status.success(),
+        String::from_utf8_lossy(&said).into_owned(),
+    )
+}
+
+fn key(server: &Server, name: &str, words: &[&str]) -> String {
+    let words = [&["key", "add", name], words].concat();
+    let said = eventually("the books are open", || {
+        let (is_done, said) = openclaw(server, &words);
+        is_done.then_some(said)
+    });
+    let secret = said.lines().find(|line| line.starts_with("oc-"));
+    secret.expect("a secret").to_owned()
+}
+
+fn call(server: &Server, key: &str) -> u16 {
+    let body = json!({ "model": "one/say", "max_tokens": 12, "messages": [] }).to_string();
+    let answer = server.connect(1).ask(&format!(
+        "POST /v1/chat/completions HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {key}\r\n\
+         Content-Length: {}\r\n\r\n{body}",
+        body.len()
+    ));
+    answer.status
+}
+
+/// What was sent of a kind, once there is so much.
+fn sent(hook: &Backend, kind: &str, count: usize) -> Vec<Seen> {
+    eventually(&format!("{count} of {kind} are sent"), || {
+        let of_kind = hook.seen().into_iter().filter(|seen| {
+            let body: Value = serde_json::from_slice(&seen.body).unwrap_or_default();
+            body["type"] == kind
+        });
+        let found: Vec<Seen> = of_kind.collect();
+        (found.len() >= count).then_some(found)
+    })
+}
+
+/// Is it signed with both secrets, as Standard Webhooks says?
+fn is_signed(seen: &Seen) -> bool {
+    let value = |name: &str| seen.head.value(name).expect("a field");
+    let mut signed =
+        format!("{}.{}.", value("webhook-id"), value("webhook-timestamp")).into_bytes();
+    signed.extend_from_slice(&seen.body);
+    let keys = [
+        BASE64.decode(SECRETS[0].as_bytes()).expect("base64"),
+        SECRETS[1].as_bytes().to_vec(),
+    ];
+    let expected = keys.map(|key| {
+        let key = hmac::Key::new(hmac::HMAC_SHA256, &key);
+        format!("v1,{}", BASE64.encode(hmac::sign(&key, &signed).as_ref()))
+    });
+    value("webhook-signature") == expected.join(" ")
+}
+
+#[test]
+fn marks_of_budgets_and_used_revoked_keys_are_told_and_signed() {
+    let (one, hook) = (model::openai(), receiver(0));
+    let server = server(&one, &hook, "");
+    // Each call costs 0.012: the second reaches four fifths of the budget.
+    let secret = key(&server, "kid", &["--budget", "0.03/total"]);
+    assert_eq!((call(&server, &secret), call(&server, &secret)), (200, 200));
+    let told = sent(&hook, "budget.threshold", 1);
+    let told = told.last().expect("one");
+    assert!(is_signed(told));
+    let body: Value = serde_json::from_slice(&told.body).expect("JSON");
+    let text = body["data"]["text"].as_str().expect("words");
+    assert!(text.contains("the key `kid` has spent $0.0"), "{text}");
+    assert!(!text.contains("oc-"), "{text}");
+
+    openclaw(&server, &["key", "revoke", "kid"]);
+    assert_eq!(call(&server, &secret), 401);
+    let told = sent(&hook, "key.revoked_used", 1);
+    let whole = String::from_utf8_lossy(&told[0].body).into_owned();
+    assert!(whole.contains("kid") && !whole.contains(&secret), "{whole}");
+    let (_, listed) = openclaw(&server, &["alerts"]);
+    assert!(
+        listed.contains("budget.threshold") && listed.contains("ops"),
+        "{listed}"
+    );
+}
+
+#[test]
+fn an_alert_outlives_a_kill_and_comes_again_with_the_same_number() {
+    let (one, hook) = (model::openai(), receiver(1));
+    let mut server = server(&one, &hook, "events=key.*,gateway.*");
+    let secret = key(&server, "kid", &[]);
+    openclaw(&server, &["key", "revoke", "kid"]);
+    assert_eq!(call(&server, &secret), 401);
+    // It was refused once; how that ended may not be on the disk yet.
+    let first = sent(&hook, "key.revoked_used", 1).remove(0);
+    server.kill();
+    server.start_again();
+    let again = sent(&hook, "key.revoked_used", 2).remove(1);
+    let number = |seen: &Seen| seen.head.value("webhook-id").map(str::to_owned);
+    assert_eq!(number(&first), number(&again));
+    assert_eq!(first.body, again.body);
+    assert!(is_signed(&again));
+    sent(&hook, "gateway.recovered", 1);
+
+    // A program that ends as it should has nothing to tell.
+    server.quit();
+    server.start_again();
+    key(&server, "other", &[]);
+    let (_, listed) = openclaw(&server, &["alerts"]);
+    assert_eq!(listed.matches("gateway.recovered").count(), 1, "{listed}");
+}
+
+#[test]
+fn somebody_is_told_on_trial_and_nobody_in_a_private_network_by_chance() {
+    let (one, hook) = (model::openai(), receiver(0));
+    let server = Setup::http(
+        "alert chat file:%PREFIX%/url private format=slack;
+         alert near file:%PREFIX%/url;
+         alert_heartbeat http://%HOOK%/beat every=1s private;
+         server { listen %LISTEN1%; return 204; }",
+    )
+    .set("HOOK", hook.address())
+    .file("url", format!("http://{}/secret-path", hook.address()))
+    .start();
+    drop(one);
+    let (is_done, said) = eventually("the daemon answers", || {
+        let (is_done, said) = openclaw(&server, &["alerts", "test", "chat"]);
+        is_done.then_some((is_done, said))
+    });
+    assert!(is_done && said.contains("`chat` was told"), "{said}");
+    let seen = hook
+        .seen()
+        .into_iter()
+        .find(|seen| seen.head.line.starts_with("POST"));
+    let seen = seen.expect("the trial");
+    assert_eq!(seen.head.line, "POST /secret-path HTTP/1.1");
+    assert!(String::from_utf8_lossy(&seen.body).contains("this is a test"));
+    let (is_done, said) = openclaw(&server, &["alerts", "test", "near"]);
+    assert!(!is_done && said.contains("private network"), "{said}");
+    assert!(!said.contains("secret-path"), "{said}");
+    let (is_done, said) = openclaw(&server, &["alerts", "test", "far"]);
+    assert!(!is_done && said.contains("`chat`, `near`"), "{said}");
+    eventually("the heart beats", || {
+        let lines = hook.seen().into_iter().map(|seen| seen.head.line);
+        (lines.filter(|line| line == "GET /beat HTTP/1.1").count() >= 2).then_some(())
+    });
+}
