@@ -13,8 +13,8 @@ use super::location::PlacedLocation;
 use super::log::{self, Formats};
 use super::scope::{Scope, parameter};
 use super::{
-    Cx, access, bans, cors, filters, header_edits, limits, llm as gateway, map, proxy, rewrite, tls,
-    upstream,
+    Cx, access, bans, cors, filters, header_edits, limits, llm as gateway, map, proxy, rewrite,
+    tls, upstream,
 };
 use crate::conf::diagnostic::{Code, Diagnostic};
 use crate::conf::include::{self, Node};
