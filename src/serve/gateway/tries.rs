@@ -193,7 +193,7 @@ pub async fn answered<'a>(
     });
     told.message = format!("{} (tried {})", told.message, tried.attempts);
     told::field(exchange, b"x-openclaw-attempts", &tried.attempts);
-    told.attempts.clone_from(&tried.attempts);
+    told.attempts = tried.attempts.as_str().into();
     note(exchange, tried.attempts);
     end.outcome = told.code.clone().unwrap_or_default();
     let wait = match tried.unfit {
