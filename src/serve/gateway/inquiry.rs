@@ -10,7 +10,7 @@ use bytes::Bytes;
 use super::ask::{Provider, USUAL_VERSION};
 use super::sent::native;
 use crate::acme::secret::Secret;
-use crate::conf::typed::llm::Api;
+use crate::conf::typed::llm::{Api, Dialect};
 use crate::llm::wire::error::ProviderError;
 use crate::llm::wire::json::{Duplicates, Index};
 use crate::protocol::ProviderTest;
@@ -30,7 +30,7 @@ pub async fn inquire(provider: &Provider) -> Vec<ProviderTest> {
     let mut tests = Vec::new();
     for (position, secret) in provider.secrets().enumerate() {
         let test = match secret {
-            Ok(secret) => ask(provider, secret).await,
+            Ok(secret) => ask(provider, secret.as_deref()).await,
             Err(why) => ProviderTest {
                 text: format!("there is no key: {why}"),
                 ..ProviderTest::default()
@@ -85,7 +85,14 @@ fn request(provider: &Provider, secret: Option<&Secret>) -> Result<Request<Bytes
         Api::Gemini => "/v1beta/models",
         Api::Ollama => "/api/tags",
     };
-    let uri = format!("{}{path}", provider.conf.base_url.trim_end_matches('/'));
+    let mut uri = format!("{}{path}", provider.conf.base_url.trim_end_matches('/'));
+    if let Dialect::Azure {
+        version: Some(version),
+        ..
+    } = &provider.conf.dialect
+    {
+        let _ = write!(uri, "?api-version={version}");
+    }
     let mut request = Request::get(uri).header("Accept", "application/json");
     if provider.conf.api == Api::Anthropic {
         request = request.header("anthropic-version", USUAL_VERSION);
@@ -93,6 +100,9 @@ fn request(provider: &Provider, secret: Option<&Secret>) -> Result<Request<Bytes
     if let Some(secret) = secret {
         let key = secret.expose();
         let (name, value) = match provider.conf.api {
+            Api::OpenAi if matches!(provider.conf.dialect, Dialect::Azure { .. }) => {
+                ("api-key", key.to_owned())
+            }
             Api::OpenAi | Api::Ollama => ("Authorization", format!("Bearer {key}")),
             Api::Anthropic => ("x-api-key", key.to_owned()),
             Api::Gemini => ("x-goog-api-key", key.to_owned()),
