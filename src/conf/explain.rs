@@ -919,6 +919,25 @@ codes! {
         "http { llm_provider ours { } llm_model chat { target ours/gpt; } llm_limit model gpt rpm=60; }",
         "http { llm_provider ours { } llm_model chat { target ours/gpt; } llm_limit model chat rpm=60; }"
     }
+    "E375" BAD_LLM_TARGET "a target of a model that is not written as it has to be" {
+        "`on=` takes the causes for which a target is asked when another one failed: `429`, `5xx`, `timeout`, \
+         `circuit`, `budget`. `max_context=` is a number of tokens. Only `strategy affinity` takes a second \
+         word: what the calls have in common that go to the same target.",
+        "http { llm_provider ours { } llm_model chat { target ours/a; target ours/b on=500; } }",
+        "http { llm_provider ours { } llm_model chat { target ours/a; target ours/b on=5xx,timeout; } }"
+    }
+    "E376" UNKNOWN_LLM_MODEL "a route to a model that is not there" {
+        "`llm_route` names an `llm_model`, or the model of an `llm_provider` as `PROVIDER/MODEL`, which answers \
+         in the place of the one that a client asks for.",
+        "http { llm_provider ours { } llm_route big; server { location / { llm_gateway; } } }",
+        "http { llm_provider ours { } llm_route ours/big; server { location / { llm_gateway; } } }"
+    }
+    "W375" LLM_WITHOUT_EFFECT "a word about a model that changes nothing" {
+        "Backups are asked when the targets that are none cannot answer. Where all are backups they are asked \
+         as written.",
+        "http { llm_provider ours { } llm_model chat { target ours/a backup; } }",
+        "http { llm_provider ours { } llm_model chat { target ours/a; target ours/b backup; } }"
+    }
     "W370" NO_LLM_PROVIDER "a gateway that nobody stands behind" {
         "`llm_gateway` passes calls on to the providers that `llm_provider` blocks name. Without one every \
          call is answered with 404.",

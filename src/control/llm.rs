@@ -9,12 +9,14 @@ use parking_lot::Mutex;
 use super::{Control, keys, revisions};
 use crate::llm::account::Moment;
 use crate::llm::books::books;
+use crate::llm::standing::{Fitness, standings};
 use crate::metrics::registry;
 use crate::process::desk::refusal;
 use crate::protocol::{
     CallTokens, LlmNow, ModelCall, ModelCalls, ProviderNow, Refusal, RefusalCode, RunningCall,
 };
 use crate::store::{Call, CallState};
+use crate::unit::clock;
 
 /// So many calls under way are told.
 const MOST_RUNNING: usize = 100;
@@ -94,14 +96,32 @@ pub fn now(control: &Control) -> Option<Box<LlmNow>> {
         output: call.output(),
         held: call.held.to_string(),
     });
-    let providers = providers.iter().map(|provider| ProviderNow {
-        name: provider.conf.name.to_string(),
-        kind: provider.conf.kind.to_owned(),
-        state: match provider.trouble() {
-            Some(_) => "no key".to_owned(),
-            None => "ready".to_owned(),
-        },
-        note: provider.trouble().unwrap_or_default().to_owned(),
+    let standings = standings().report(clock::now());
+    let providers = providers.iter().map(|provider| {
+        let name = &provider.conf.name;
+        let trouble = provider.troubles().next();
+        let unfit = standings
+            .iter()
+            .find(|standing| standing.provider == *name && standing.fitness != Fitness::Ready);
+        let (state, note) = match (trouble, unfit) {
+            (Some(why), _) => ("no key", why.to_owned()),
+            (None, Some(standing)) => {
+                let left = match standing.fitness {
+                    Fitness::Open(left) | Fitness::Cooling(left) | Fitness::Refused(Some(left)) => {
+                        format!(" for {} s", left.as_secs().max(1))
+                    }
+                    Fitness::Ready | Fitness::Probing | Fitness::Refused(None) => String::new(),
+                };
+                (standing.fitness.word(), format!("{}{left}", standing.model))
+            }
+            (None, None) => ("ready", String::new()),
+        };
+        ProviderNow {
+            name: name.to_string(),
+            kind: provider.conf.kind.to_owned(),
+            state: state.to_owned(),
+            note,
+        }
     });
     Some(Box::new(LlmNow {
         today: books()

@@ -486,6 +486,29 @@ pub struct ModelCall {
     pub tokens: Option<CallTokens>,
     /// What it cost in dollars; empty if that is not known.
     pub cost: String,
+    /// The model that `llm_route` chose in the place of the one that was asked for.
+    pub route: String,
+    /// What of it rules may look at.
+    pub shape: CallShape,
+}
+
+/// What is known of a call before anybody is asked.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct CallShape {
+    /// The group of the key.
+    pub group: String,
+    /// The format in which the client speaks.
+    pub format: &'static str,
+    /// About how many tokens go in.
+    pub input_tokens: u64,
+    /// Messages of the user.
+    pub turns: u32,
+    /// Are tools declared?
+    pub has_tools: bool,
+    /// Are pictures in it?
+    pub has_image: bool,
+    /// What the user said last, cut short. Taken away before anything is logged.
+    pub text: String,
 }
 
 /// Tokens of a call.

@@ -704,8 +704,29 @@ fn write_core(core: Core, exchange: &Exchange, out: &mut Vec<u8>) -> bool {
         }),
         Core::LlmCost => of_call(exchange, |call| append_some(out, call.cost.as_bytes())),
         Core::LlmGateway => of_call(exchange, |call| append_some(out, call.gateway.as_bytes())),
+        Core::LlmGroup => of_call(exchange, |call| {
+            append_some(out, call.shape.group.as_bytes())
+        }),
+        Core::LlmHasImage => of_call(exchange, |call| {
+            append_some(out, if call.shape.has_image { b"1" } else { b"" })
+        }),
+        Core::LlmHasTools => of_call(exchange, |call| {
+            append_some(out, if call.shape.has_tools { b"1" } else { b"" })
+        }),
         Core::LlmInputTokens => of_call(exchange, |call| {
-            call.tokens.is_some_and(|tokens| decimal(out, tokens.input))
+            let told = call.tokens.map(|tokens| tokens.input);
+            let estimated = Some(call.shape.input_tokens).filter(|tokens| *tokens > 0);
+            (told.or(estimated)).is_some_and(|tokens| decimal(out, tokens))
+        }),
+        Core::LlmLang => of_call(exchange, |call| {
+            append_some(out, call.shape.format.as_bytes())
+        }),
+        Core::LlmRoute => of_call(exchange, |call| append_some(out, call.route.as_bytes())),
+        Core::LlmText => of_call(exchange, |call| {
+            append_some(out, call.shape.text.as_bytes())
+        }),
+        Core::LlmTurns => of_call(exchange, |call| {
+            call.shape.turns > 0 && decimal(out, u64::from(call.shape.turns))
         }),
         Core::LlmKey => of_call(exchange, |call| append_some(out, call.key.as_bytes())),
         Core::LlmModel => of_call(exchange, |call| append_some(out, call.model.as_bytes())),

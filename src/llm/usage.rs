@@ -47,6 +47,23 @@ impl Usage {
             .saturating_add(self.reasoning)
             .saturating_add(self.audio_output)
     }
+
+    /// What two answers used together.
+    #[must_use]
+    pub const fn plus(&self, other: &Self) -> Self {
+        Self {
+            input: self.input.saturating_add(other.input),
+            cache_read: self.cache_read.saturating_add(other.cache_read),
+            cache_write_5m: self.cache_write_5m.saturating_add(other.cache_write_5m),
+            cache_write_1h: self.cache_write_1h.saturating_add(other.cache_write_1h),
+            audio_input: self.audio_input.saturating_add(other.audio_input),
+            output: self.output.saturating_add(other.output),
+            reasoning: self.reasoning.saturating_add(other.reasoning),
+            audio_output: self.audio_output.saturating_add(other.audio_output),
+            web_searches: self.web_searches.saturating_add(other.web_searches),
+            images: self.images.saturating_add(other.images),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -68,6 +85,9 @@ mod tests {
             images: 9,
         };
         assert_eq!((usage.total_input(), usage.total_output()), (11_111, 222));
+        let twice = usage.plus(&usage);
+        assert_eq!((twice.total_input(), twice.total_output()), (22_222, 444));
+        assert_eq!((twice.web_searches, twice.images), (14, 18));
         let most = Usage {
             input: u64::MAX,
             cache_read: 1,

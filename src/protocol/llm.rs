@@ -62,7 +62,8 @@ pub struct ProviderNow {
     pub name: String,
     /// What it is in tables of prices: `openai`, `groq`.
     pub kind: String,
-    /// `ready`, or what is in its way: `no key`.
+    /// `ready`, or what is in its way for one of its models: `no key`, `open` after failures, `probing`,
+    /// `cooling` after a limit, `refused` with our key.
     pub state: String,
     /// More about its state, for people; may be empty.
     pub note: String,

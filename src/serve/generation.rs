@@ -248,12 +248,10 @@ impl Generation {
         let llm_providers: Vec<_> = (http.llm.providers.iter())
             .map(|provider| gateway::ask::Provider::new(provider, &mut connectors))
             .collect();
-        warnings.extend(llm_providers.iter().filter_map(|provider| {
-            let why = provider.trouble()?;
-            Some(format!(
-                "no key for the provider \"{}\": {why}",
-                provider.conf.name
-            ))
+        warnings.extend(llm_providers.iter().flat_map(|provider| {
+            let name = &provider.conf.name;
+            (provider.troubles())
+                .map(move |why| format!("no key for the provider \"{name}\": {why}"))
         }));
         warnings.extend(connectors.failures().map(|reason| reason.to_string()));
         warnings.extend(unread);

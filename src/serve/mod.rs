@@ -347,9 +347,10 @@ async fn enter_location(
                 Err(error) => client_failed(local, exchange, downstream, &error),
             }
         }
-        Handler::Gateway { for_anybody } => {
-            gateway::answer(local, exchange, downstream, *for_anybody).await
-        }
+        Handler::Gateway {
+            for_anybody,
+            routes,
+        } => gateway::answer(local, exchange, downstream, *for_anybody, routes).await,
         Handler::StubStatus => {
             if !matches!(exchange.method, Method::Get | Method::Head) {
                 return Next::Fail(405);

@@ -32,7 +32,7 @@ fn gateway(openai: &Backend, anthropic: &Backend, models: &str) -> Server {
     .start()
 }
 
-fn post(server: &Server, path: &str, fields: &str, call: &Value) -> Answer {
+pub fn post(server: &Server, path: &str, fields: &str, call: &Value) -> Answer {
     let body = call.to_string();
     let length = body.len();
     server.connect(1).ask(&format!(
@@ -41,7 +41,7 @@ fn post(server: &Server, path: &str, fields: &str, call: &Value) -> Answer {
     ))
 }
 
-fn chat(server: &Server, model: &str, more: Value) -> Answer {
+pub fn chat(server: &Server, model: &str, more: Value) -> Answer {
     let mut call = json!({ "model": model, "messages": [{ "role": "user", "content": "Hello?" }] });
     for (name, value) in more.as_object().expect("members") {
         call[name] = value.clone();
@@ -49,19 +49,19 @@ fn chat(server: &Server, model: &str, more: Value) -> Answer {
     post(server, "/v1/chat/completions", "", &call)
 }
 
-fn read(answer: &Answer) -> Value {
+pub fn read(answer: &Answer) -> Value {
     serde_json::from_slice(&answer.body).unwrap_or_else(|_| panic!("JSON: {}", answer.text()))
 }
 
 /// The data of a stream's events.
-fn events(answer: &Answer) -> Vec<String> {
+pub fn events(answer: &Answer) -> Vec<String> {
     let text = answer.text();
     let data = text.lines().filter_map(|line| line.strip_prefix("data: "));
     data.map(str::to_owned).collect()
 }
 
 /// What an answer of OpenAI's API says, piece by piece.
-fn said(answer: &Answer) -> String {
+pub fn said(answer: &Answer) -> String {
     let chunks = events(answer).into_iter().filter(|data| data != "[DONE]");
     let words = chunks.map(|data| {
         let chunk: Value = serde_json::from_str(&data).expect("JSON");
@@ -318,7 +318,7 @@ fn a_client_that_leaves_ends_the_call_at_its_provider() {
 }
 
 /// The lines that the access log has, once there are so many.
-fn logged(server: &Server, count: usize) -> Vec<String> {
+pub fn logged(server: &Server, count: usize) -> Vec<String> {
     eventually("the log", || {
         let log = std::fs::read_to_string(server.site().prefix.join("calls.log")).ok()?;
         let lines: Vec<String> = log.lines().map(str::to_owned).collect();
@@ -393,12 +393,13 @@ fn calls_are_said_in_the_words_of_the_provider_and_answered_in_the_clients() {
 }
 
 /// What the program says to these words; they must succeed.
-fn openclaw(server: &Server, words: &[&str]) -> String {
-    // The daemon begins to answer before its store is open.
+pub fn openclaw(server: &Server, words: &[&str]) -> String {
+    // The daemon begins to answer before its store is open, and its socket is there before that.
     let output = eventually("the store is open", || {
         let output = ask_openclaw(server, words);
         let said = String::from_utf8_lossy(&output.stderr);
-        (!said.contains("being opened")).then_some(output)
+        let is_early = said.contains("being opened") || said.contains("its daemon is gone");
+        (!is_early).then_some(output)
     });
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(
@@ -419,7 +420,7 @@ fn ask_openclaw(server: &Server, words: &[&str]) -> Output {
 }
 
 /// A new key, as `key add` with these words prints it.
-fn key(server: &Server, name: &str, words: &[&str]) -> String {
+pub fn key(server: &Server, name: &str, words: &[&str]) -> String {
     let words = [&["key", "add", name, "--print-config", "env"], words].concat();
     let said = openclaw(server, &words);
     let start = said.find("oc-").expect("a secret");

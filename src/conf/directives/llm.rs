@@ -1,8 +1,9 @@
 //! Rows of the gateway to language models: providers, models, and where clients come in.
 
-use super::{Argument::*, Contexts, Directive, row};
+use super::{Argument::*, Contexts, Directive, HTTP_SERVER_LOCATION, row};
 use crate::conf::typed::llm::APIS;
 
+const STRATEGIES: &[&str] = &["ordered", "weighted", "least_busy", "fastest", "affinity"];
 const LLM: &str = "http_llm";
 const PROVIDER: Contexts = Contexts::LLM_PROVIDER;
 const MODEL: Contexts = Contexts::LLM_MODEL;
@@ -16,6 +17,15 @@ pub(super) const ROWS: &[Directive] = &[
     )
     .takes(0, 1)
     .help("answers calls of language models for those with a key, or for `anybody`"),
+    row(
+        LLM,
+        "llm_route",
+        HTTP_SERVER_LOCATION,
+        &[Template, Parameter(&["if="])],
+    )
+    .takes(1, 2)
+    .many()
+    .help("the model that answers instead of the one asked for, unless it is empty"),
     row(LLM, "llm_provider", Contexts::HTTP, &[Text])
         .block(PROVIDER)
         .many()
@@ -26,7 +36,8 @@ pub(super) const ROWS: &[Directive] = &[
     row(LLM, "base_url", PROVIDER, &[Text])
         .help("where the API begins, if not at the provider's usual address"),
     row(LLM, "api_key", PROVIDER, &[Text])
-        .help("the key for the provider: env:NAME, file:PATH or credential:NAME"),
+        .many()
+        .help("a key for the provider: env:NAME, file:PATH or credential:NAME"),
     row(LLM, "header", PROVIDER, &[Text, Text])
         .many()
         .help("a field that the provider gets with each call"),
@@ -39,6 +50,23 @@ pub(super) const ROWS: &[Directive] = &[
     row(LLM, "chunk_timeout", PROVIDER, &[Milliseconds])
         .default("120s")
         .help("how long the provider may pause inside of an answer"),
+    row(LLM, "total_timeout", PROVIDER, &[Milliseconds])
+        .default("1h")
+        .help("how long the provider may take in all; 0 for any time"),
+    row(
+        LLM,
+        "max_connections",
+        PROVIDER,
+        &[Number { min: 0, max: 65535 }],
+    )
+    .default("0")
+    .help("how many calls the provider gets at once; 0 for any number"),
+    row(LLM, "retries", PROVIDER, &[Number { min: 0, max: 10 }])
+        .default("2")
+        .help("how often a call is made again when all targets failed"),
+    row(LLM, "client_gone", PROVIDER, &[OneOf(&["abort", "drain"])])
+        .default("abort")
+        .help("is a call ended when its client leaves, or read to its end"),
     row(LLM, "passthrough", PROVIDER, &[Flag])
         .default("off")
         .help("are files, batches and other paths of the provider's account open to keys"),
@@ -53,11 +81,23 @@ pub(super) const ROWS: &[Directive] = &[
         .help("a model by the name that clients ask for, and what answers for it"),
     row(
         LLM,
+        "strategy",
+        MODEL,
+        &[OneOf(STRATEGIES), OneOf(&["conversation", "key", "user"])],
+    )
+    .takes(1, 2)
+    .default("weighted")
+    .help("which target is asked first"),
+    row(
+        LLM,
         "target",
         MODEL,
-        &[Text, Parameter(&["weight=", "backup"])],
+        &[
+            Text,
+            Parameter(&["weight=", "backup", "on=", "max_context=", "if="]),
+        ],
     )
-    .takes(1, 3)
+    .takes(1, 6)
     .many()
-    .help("a PROVIDER/MODEL that answers, with its `weight=`, or as `backup` for the others"),
+    .help("a PROVIDER/MODEL that answers: `weight=`, `backup`, `on=`, `if=`, …"),
 ];

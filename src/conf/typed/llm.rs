@@ -1,11 +1,13 @@
 //! The gateway to language models: who can be asked, and under which names.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::llm_money::Rules;
 use super::proxy::Proxy;
 use super::secret::SecretSource;
 use crate::conf::source::Span;
+use crate::conf::template::Template;
 
 /// What `api` takes: the APIs, then providers that speak OpenAI's at an address of their own.
 pub const APIS: &[&str] = &[
@@ -84,8 +86,16 @@ pub struct Provider {
     pub reading: Arc<Proxy>,
     /// The path of `base_url`, without a slash at its end; may be empty.
     pub base_path: Box<[u8]>,
-    /// `api_key`
-    pub key: Option<SecretSource>,
+    /// `api_key`; several share the calls.
+    pub keys: Vec<SecretSource>,
+    /// `max_connections`: calls under way at once; 0 for any number.
+    pub max_connections: u32,
+    /// `retries`: how often a call that failed is made once more.
+    pub retries: u32,
+    /// `total_timeout`: until the last byte of its answer; zero for no limit.
+    pub total_timeout: Duration,
+    /// `client_gone drain`: its answer is read to the end for the ledger when the client has left.
+    pub drains: bool,
     /// `header`
     pub fields: Vec<Field>,
     /// `passthrough`: paths of its account beside those of models are open to clients.
@@ -110,6 +120,8 @@ pub struct Model {
     pub name: Box<str>,
     /// What answers for it, in order.
     pub targets: Vec<Target>,
+    /// `strategy`: which of them is asked first.
+    pub strategy: Strategy,
     /// Its name in the configuration.
     pub span: Span,
 }
@@ -125,6 +137,92 @@ pub struct Target {
     pub weight: u32,
     /// Asked when the others cannot answer.
     pub is_backup: bool,
+    /// `on=`: asked after another one failed for one of these causes.
+    pub on: Causes,
+    /// `max_context=`: the most tokens of a call that goes there.
+    pub max_context: Option<u64>,
+    /// `if=`: asked only if this is neither empty nor `0`.
+    pub condition: Option<Template>,
+}
+
+/// `strategy`: which target is asked first among those that are no backups.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub enum Strategy {
+    /// The first one that can answer.
+    Ordered,
+    /// Each gets its share.
+    #[default]
+    Weighted,
+    /// The one with the fewest calls under way.
+    LeastBusy,
+    /// The faster of two that are drawn, by how soon its answers begin.
+    Fastest,
+    /// Always the same one for calls that have this in common.
+    Affinity(Common),
+}
+
+/// What calls have in common that go to the same target.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Common {
+    /// How the conversation begins: a provider's cache of prompts is used again.
+    Conversation,
+    /// The client's key.
+    Key,
+    /// For whom the client says it asks.
+    User,
+}
+
+/// Why a target did not answer; a set.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Causes(u8);
+
+impl Causes {
+    /// `429`: a limit of the provider's.
+    pub const LIMIT: Self = Self(1);
+    /// `5xx`: it failed, could not be reached, refused our key, or answered with nothing.
+    pub const SERVER: Self = Self(1 << 1);
+    /// `timeout`
+    pub const TIMEOUT: Self = Self(1 << 2);
+    /// `budget`: the caller's money does not suffice.
+    pub const BUDGET: Self = Self(1 << 3);
+    /// `circuit`: it is left alone because it failed before, or has as many calls as it may.
+    pub const CIRCUIT: Self = Self(1 << 4);
+    /// All that a target is asked for where nothing is written: a budget is not one of them.
+    pub const USUAL: Self =
+        Self(Self::LIMIT.0 | Self::SERVER.0 | Self::TIMEOUT.0 | Self::CIRCUIT.0);
+
+    /// The words of `on=`.
+    pub const WORDS: [(&'static str, Self); 5] = [
+        ("429", Self::LIMIT),
+        ("5xx", Self::SERVER),
+        ("timeout", Self::TIMEOUT),
+        ("budget", Self::BUDGET),
+        ("circuit", Self::CIRCUIT),
+    ];
+
+    /// None.
+    pub const NONE: Self = Self(0);
+
+    /// Both.
+    #[must_use]
+    pub const fn or(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    /// Is any of these among them?
+    #[must_use]
+    pub const fn contains(self, any: Self) -> bool {
+        self.0 & any.0 != 0
+    }
+}
+
+/// One `llm_route`.
+#[derive(Debug)]
+pub struct Route {
+    /// The model that answers in the place of the one that was asked for, unless this is empty.
+    pub model: Template,
+    /// `if=`: only if this is neither empty nor `0`.
+    pub condition: Option<Template>,
 }
 
 /// What pages in browsers may read of the gateway's answers where `cors` does not say.

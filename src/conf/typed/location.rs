@@ -8,6 +8,7 @@ use super::cors::Cors;
 use super::filters::Filters;
 use super::hostnames::Pattern;
 use super::listen::Address;
+use super::llm;
 use super::log::{AccessLog, ErrorLog};
 use super::proxy::Proxy;
 use super::tls::ServerTls;
@@ -380,6 +381,8 @@ pub enum Handler {
     Gateway {
         /// Nobody needs a key.
         for_anybody: bool,
+        /// `llm_route`, in order.
+        routes: Arc<[llm::Route]>,
     },
 }
 

@@ -489,6 +489,8 @@ pub struct Told {
     pub message: String,
     /// The member of the request it is about.
     pub param: Option<String>,
+    /// All that were asked, each with what came of it, with commas; empty if that says nothing.
+    pub attempts: String,
 }
 
 impl Told {
@@ -503,6 +505,7 @@ impl Told {
             code: Some(Cow::Borrowed(name)),
             message: message.into(),
             param: None,
+            attempts: String::new(),
         }
     }
 
@@ -540,7 +543,9 @@ impl Told {
         // A status that came is kept where it says the same as the class.
         let status = error
             .status
-            .filter(|status| Class::of_status(*status) == error.class && *status != 529)
+            .filter(|status| Class::of_status(*status) == error.class)
+            // A place to go to says nothing to a client that asked for an answer.
+            .filter(|status| (400..600).contains(status) && *status != 529)
             .unwrap_or(error.class.status());
         Self {
             class: error.class,
@@ -553,6 +558,7 @@ impl Told {
                 error.message.clone()
             },
             param: error.param.clone(),
+            attempts: String::new(),
         }
     }
 
@@ -580,6 +586,18 @@ impl Told {
         out.finish()
     }
 
+    /// A list of what was tried, if anything was.
+    fn write_attempts(&self, out: &mut Writer) {
+        if self.attempts.is_empty() {
+            return;
+        }
+        out.key("attempts").open_array();
+        for attempt in self.attempts.split(',') {
+            out.string(attempt);
+        }
+        out.close_array();
+    }
+
     fn write(&self, format: Format, request_id: &str, out: &mut Writer) {
         match format {
             Format::OpenAi | Format::Responses => {
@@ -596,6 +614,7 @@ impl Told {
                     Some(code) => out.string(code),
                     None => out.null(),
                 };
+                self.write_attempts(out);
                 out.close().close();
             }
             Format::Anthropic => {
@@ -615,7 +634,9 @@ impl Told {
                 };
                 out.open().key("type").string("error").key("error").open();
                 out.key("type").string(kind);
-                out.key("message").string(&self.message).close();
+                out.key("message").string(&self.message);
+                self.write_attempts(out);
+                out.close();
                 out.key("request_id").string(request_id).close();
             }
             Format::Gemini => {
@@ -635,6 +656,7 @@ impl Told {
                 out.key("code").integer(u64::from(self.status));
                 out.key("message").string(&self.message);
                 out.key("status").string(kind);
+                self.write_attempts(out);
                 out.key("details").open_array();
                 if let Some(code) = &self.code {
                     out.open();
@@ -645,7 +667,9 @@ impl Told {
                 out.close_array().close().close();
             }
             Format::Ollama => {
-                out.open().key("error").string(&self.message).close();
+                out.open().key("error").string(&self.message);
+                self.write_attempts(out);
+                out.close();
             }
         }
     }

@@ -44,6 +44,9 @@ pub struct Facts<'a> {
     pub user: Option<Cow<'a, str>>,
     /// The models to try when the first fails, as the client lists them (`models`, `fallbacks`).
     pub fallbacks: Vec<Cow<'a, str>>,
+    /// What the user said last, as JSON writes it: the last text of the last turn; empty if there is
+    /// none.
+    pub last_text: &'a str,
     /// A hash of how the conversation starts: the same for all its turns, so that they can go to the
     /// provider that has its beginning in a cache.
     pub conversation: u64,
@@ -192,7 +195,8 @@ impl<'a> Facts<'a> {
                     }
                 }
                 "messages" | "contents" | "input" | "prompt" | "images" | "suffix" => {
-                    walk.conversation(value, &mut hasher);
+                    let last = walk.conversation(value, &mut hasher);
+                    facts.last_text = last.unwrap_or(facts.last_text);
                 }
                 "system" | "systemInstruction" | "system_instruction" | "instructions" => {
                     hasher.write(value.raw().as_bytes());
@@ -233,6 +237,24 @@ impl<'a> Facts<'a> {
     }
 }
 
+/// The last text of a turn, as JSON writes it without its quotation marks.
+fn last_text(turn: Value<'_>) -> Option<&str> {
+    match turn.kind() {
+        Kind::String => {
+            let raw = turn.raw();
+            raw.get(1..raw.len() - 1)
+        }
+        Kind::Object => {
+            let content = turn
+                .either("content", "parts")
+                .or_else(|| turn.some("text"));
+            last_text(content?)
+        }
+        Kind::Array => turn.items().filter_map(last_text).last(),
+        Kind::Null | Kind::Boolean | Kind::Number => None,
+    }
+}
+
 /// Tokens for an image: what the large providers take for one of about a megapixel.
 const IMAGE_TOKENS: u64 = 1_000;
 
@@ -257,12 +279,15 @@ impl Walk {
         self.estimate.add(value.raw());
     }
 
-    /// The messages, of which the first ones tell the conversation.
-    fn conversation(&mut self, value: Value<'_>, hasher: &mut impl Hasher) {
+    /// The messages, of which the first ones tell the conversation. Gives what the user said last.
+    fn conversation<'a>(&mut self, value: Value<'a>, hasher: &mut impl Hasher) -> Option<&'a str> {
         let mut begun = false;
+        let mut last = None;
+        let mut text = None;
         if value.kind() != Kind::Array {
             hasher.write(value.raw().as_bytes());
             self.turns += 1;
+            text = last_text(value);
         }
         for item in value.items() {
             let role = item.member("role");
@@ -277,9 +302,11 @@ impl Walk {
             }
             if user && !is_tool_result(item) {
                 self.turns = self.turns.saturating_add(1);
+                last = Some(item);
             }
         }
         self.value(value);
+        text.or_else(|| last_text(last?))
     }
 
     fn value(&mut self, value: Value<'_>) {

@@ -105,6 +105,7 @@ pub mod anthropic;
 pub mod embeddings;
 pub mod error;
 pub mod facts;
+pub mod forget;
 pub mod front;
 pub mod gemini;
 pub mod json;

@@ -9,7 +9,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::ask::Provider;
+use super::route::Candidate;
 use crate::conf::typed::listen::Address;
 use crate::conf::typed::llm;
 use crate::conf::typed::llm_money::Rules;
@@ -17,13 +17,13 @@ use crate::http::exchange::{CallTokens, Exchange};
 use crate::llm::account::Moment;
 use crate::llm::books::{Beginning, Cost, LiveCall, View, books};
 use crate::llm::key::{Caller, is_tag};
-use crate::llm::models::Choice;
 use crate::llm::price::{self, Service, Terms};
 use crate::llm::refusal::Refusal;
 use crate::llm::usage::Usage;
 use crate::llm::wire::error::Told;
 use crate::llm::wire::facts::Facts;
 use crate::llm::wire::front::{Operation, credentials};
+use crate::llm::wire::usage::Reported;
 use crate::llm::wire::watch::{Metered, Seen};
 use crate::serve::generation::Generation;
 use crate::unit::clock;
@@ -91,6 +91,30 @@ pub struct Account {
     /// Seconds since 1970 when it began: prices depend on it.
     start: u64,
     input_tokens: u64,
+    wasted: Option<Box<Wasted>>,
+}
+
+/// What is asked for, and by whom.
+pub struct Opening<'a> {
+    /// Whose key it is; none where nobody needs one.
+    pub caller: Option<&'a Caller>,
+    /// What is known of the call.
+    pub facts: &'a Facts<'a>,
+    /// What it does.
+    pub operation: Operation,
+    /// The model, as the client calls it.
+    pub model: &'a str,
+    /// Whose prices and rules hold.
+    pub generation: &'a Arc<Generation>,
+}
+
+/// What was used for answers that were worth nothing. Their providers are paid all the same.
+struct Wasted {
+    /// Who gave the last of them, and its own name for the model.
+    provider: String,
+    model: String,
+    usage: Usage,
+    cost: Cost,
 }
 
 /// What a call came to.
@@ -107,17 +131,21 @@ pub struct End<'a> {
 }
 
 impl Account {
-    /// Enters a call in the ledger. `providers` are those that may be asked, with their names for the
-    /// model.
+    /// Enters a call in the ledger, whoever of the candidates answers. A refusal is entered too, unless
+    /// the call has another chance.
     pub async fn open(
-        caller: Option<&Caller>,
+        opening: &Opening<'_>,
         exchange: &mut Exchange,
-        generation: &Arc<Generation>,
-        facts: &Facts<'_>,
-        operation: Operation,
-        model: &str,
-        choices: &[(&Provider, Choice<'_>)],
+        candidates: &[Candidate<'_>],
+        has_other: bool,
     ) -> Result<Self, Refusal> {
+        let Opening {
+            caller,
+            facts,
+            operation,
+            model,
+            generation,
+        } = *opening;
         let tag = |wanted: &[u8]| {
             let mut fields = exchange.head.fields.iter();
             let found = fields.find(|(_, name, _)| name.eq_ignore_ascii_case(wanted));
@@ -142,7 +170,7 @@ impl Account {
         // Whoever answers in the end: the dearest of them has to fit.
         let mut cost = Some(Money::ZERO);
         let mut output_tokens = 0;
-        for (provider, choice) in choices {
+        for Candidate { provider, choice } in candidates {
             let known = price::find(provider.conf.kind, choice.model);
             let most = known.as_ref().and_then(|model| model.max_output);
             let output = (facts.max_output)
@@ -171,7 +199,7 @@ impl Account {
         let mut live = match books().begin(caller, &beginning, now) {
             Ok(live) => live,
             Err(refusal) => {
-                if let Some(caller) = caller {
+                if let Some(caller) = caller.filter(|_| !has_other) {
                     let status = told(&refusal, &generation.http.llm.rules).status;
                     let (_, _, outcome) = refusal.code().row();
                     books().refused(caller, &beginning, outcome, status, now);
@@ -186,7 +214,48 @@ impl Account {
             generation: Arc::clone(generation),
             start,
             input_tokens: facts.input_tokens,
+            wasted: None,
         })
+    }
+
+    /// A provider gave an answer that was none. What it told of its usage counts.
+    pub fn note_wasted(&mut self, provider: &llm::Provider, model: &str, seen: &Seen) {
+        let reported = &seen.reported;
+        if !reported.has_input() && !reported.has_output() {
+            return;
+        }
+        let usage = reported.usage();
+        let cost = self.cost(provider, model, &usage, Some(reported));
+        let before = self.wasted.take();
+        self.wasted = Some(Box::new(Wasted {
+            provider: provider.name.to_string(),
+            model: model.to_owned(),
+            usage: before
+                .as_ref()
+                .map_or(usage, |before| before.usage.plus(&usage)),
+            cost: before.map_or(cost, |before| both(before.cost, cost)),
+        }));
+    }
+
+    /// What it cost to be asked.
+    fn cost(
+        &self,
+        provider: &llm::Provider,
+        model: &str,
+        usage: &Usage,
+        reported: Option<&Reported>,
+    ) -> Cost {
+        let service = reported.and_then(|reported| reported.tier());
+        let terms = Terms {
+            service: service.map_or_else(Service::default, Service::of),
+            start: self.start,
+            multipliers: &[],
+        };
+        let quote = self.generation.llm_tariff.quote(provider, model);
+        Cost {
+            own: quote.and_then(|quote| quote.prices.cost(usage, terms)),
+            billed: reported.and_then(|reported| Money::parse(reported.billed()?)),
+        }
     }
 
     /// A provider is asked.
@@ -234,59 +303,83 @@ impl Account {
 
     /// Settles the call.
     pub fn settle(mut self, exchange: &mut Exchange, end: &End<'_>) {
-        let (usage, is_estimated) = used(end, self.input_tokens);
+        let (mut usage, is_estimated) = used(end, self.input_tokens);
         let reported = end.seen.as_deref().map(|seen| &seen.reported);
-        let service = reported.and_then(|reported| reported.tier());
-        let terms = Terms {
-            service: service.map_or_else(Service::default, Service::of),
-            start: self.start,
-            multipliers: &[],
+        let mut cost = match end.answered {
+            // Nobody answered: nothing is owed for that.
+            None => Cost {
+                own: Some(Money::ZERO),
+                billed: None,
+            },
+            Some((provider, model)) => self.cost(provider, model, &usage, reported),
         };
-        let metered = (end.seen.as_deref()).map_or_else(Metered::default, |seen| seen.metered);
+        if let Some(metered) = end.seen.as_deref().map(|seen| seen.metered) {
+            match metered {
+                Metered::ByTokens => {}
+                Metered::Free => cost.own = Some(Money::ZERO),
+                Metered::Unknown => cost.own = None,
+            }
+        }
         let quote = (end.answered)
             .and_then(|(provider, model)| self.generation.llm_tariff.quote(provider, model));
-        let cost = match (end.answered, &quote) {
-            // Nobody answered: nothing is owed.
-            (None, _) => Some(Money::ZERO),
-            (Some(_), _) if metered == Metered::Free => Some(Money::ZERO),
-            (Some(_), _) if metered == Metered::Unknown => None,
-            (Some(_), quote) => (quote.as_ref()).and_then(|quote| quote.prices.cost(&usage, terms)),
-        };
-        let billed = reported.and_then(|reported| Money::parse(reported.billed()?));
+        let version = quote.map_or_else(price::version, |quote| quote.version);
+        let wasted = self.wasted.take();
+        if let Some(wasted) = &wasted {
+            usage = usage.plus(&wasted.usage);
+            cost = both(cost, wasted.cost);
+        }
+        let answered = end
+            .answered
+            .map(|(provider, model)| (&*provider.name, model));
+        let paid = answered.or(wasted
+            .as_ref()
+            .map(|wasted| (&*wasted.provider, &*wasted.model)));
         let call = exchange.call.get_or_insert_default();
         call.outcome = end.outcome.to_string();
+        // From here on it is what was used that counts.
+        call.shape.input_tokens = 0;
         let tried = call.attempts.clone();
-        if let Some((provider, model)) = end.answered {
+        if let Some((provider, model)) = answered {
             call.target = match model {
-                "" => provider.name.to_string(),
-                model => format!("{}/{model}", provider.name),
+                "" => provider.to_owned(),
+                model => format!("{provider}/{model}"),
             };
+        }
+        if paid.is_some() {
             call.tokens = Some(CallTokens {
                 input: usage.total_input(),
                 cached: usage.cache_read,
                 output: usage.total_output(),
             });
-            call.cost = billed
-                .or(cost)
-                .map_or_else(String::new, |cost| cost.to_string());
+            call.cost =
+                (cost.billed.or(cost.own)).map_or_else(String::new, |cost| cost.to_string());
         }
         let times = exchange
             .attempts
             .iter()
             .filter_map(|attempt| attempt.response_time);
         let row = &mut self.live.end;
-        if let Some((provider, model)) = end.answered {
+        if let Some((provider, model)) = paid {
             model.clone_into(&mut row.model);
-            row.provider = provider.name.to_string();
+            provider.clone_into(&mut row.provider);
         }
         row.tried = tried;
         row.is_estimated = is_estimated;
-        row.price = quote
-            .map_or_else(price::version, |quote| quote.version)
-            .to_owned();
+        row.price = version.to_owned();
         row.upstream_us = times.map(|time| time.as_micros() as u64).sum();
-        self.live.used(&usage, Cost { own: cost, billed });
+        self.live.used(&usage, cost);
         self.live.finish(&end.outcome, end.status);
+    }
+}
+
+/// What two answers cost together: what is not known of one is not known of both, and who is billed for
+/// one pays our price for the other.
+fn both(one: Cost, other: Cost) -> Cost {
+    let sum = |one: Option<Money>, other: Option<Money>| Some(one?.plus(other?));
+    let is_billed = one.billed.is_some() || other.billed.is_some();
+    Cost {
+        own: sum(one.own, other.own),
+        billed: sum(one.billed.or(one.own), other.billed.or(other.own)).filter(|_| is_billed),
     }
 }
 

@@ -6,19 +6,24 @@
 
 use std::borrow::Cow;
 use std::future::poll_fn;
+use std::hash::BuildHasher as _;
+use std::pin::pin;
 use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::task::{Context, Poll};
 
 use crate::acme::secret::Secret;
 use crate::conf::typed::llm::{self, Api};
 use crate::conf::typed::log::Level;
 use crate::conf::typed::proxy::{NextUpstream, Proxy};
+use crate::conf::typed::secret::SecretSource;
 use crate::http::buffer;
 use crate::http::exchange::Exchange;
 use crate::http::h1::framing;
 use crate::http::h1::write;
 use crate::http::head::Method;
+use crate::llm::standing::{self, standings};
+use crate::net::deadline::Deadline;
 use crate::serve::downstream::{ClientError, Downstream};
 use crate::serve::generation::{Local, LocalUpstream};
 use crate::serve::peer::{Answering, Failure, PeerError, Question, Way};
@@ -56,33 +61,65 @@ const USUAL_VERSION: &str = "2023-06-01";
 pub struct Provider {
     /// Its typed value.
     pub conf: Arc<llm::Provider>,
+    /// What is known of it.
+    pub standing: Arc<standing::Provider>,
+    /// Its keys, or one that is none.
+    pub keys: Vec<Key>,
     plan: Plan,
-    /// Its key, or why there is none.
-    key: Option<Result<Secret, String>>,
+}
+
+/// A key for a provider.
+#[derive(Debug)]
+pub struct Key {
+    /// What is known of the provider with this key.
+    pub standing: Arc<standing::Key>,
+    /// Itself, or why there is none; nothing where none is written.
+    secret: Option<Result<Secret, String>>,
 }
 
 impl Provider {
-    /// Takes what is needed of the generation's `connectors`, and reads the key.
+    /// Takes what is needed of the generation's `connectors`, and reads the keys.
     pub fn new(conf: &Arc<llm::Provider>, connectors: &mut Connectors) -> Self {
-        let read = |source| Secret::read(source).map_err(|error| error.to_string());
+        /// Nobody can tell from the digest of a key which key it is.
+        static DIGEST: LazyLock<foldhash::quality::RandomState> = LazyLock::new(Default::default);
+        let standing = standings().provider(&conf.name);
+        let read = |source: Option<&SecretSource>| {
+            let secret =
+                source.map(|source| Secret::read(source).map_err(|error| error.to_string()));
+            let name = source.map_or_else(String::new, ToString::to_string);
+            let digest = match &secret {
+                Some(Ok(secret)) => DIGEST.hash_one(secret.expose()),
+                Some(Err(_)) | None => DIGEST.hash_one(&name),
+            };
+            Key {
+                standing: standing.key(digest, &name),
+                secret,
+            }
+        };
+        let keys = match conf.keys.is_empty() {
+            true => vec![read(None)],
+            false => conf.keys.iter().map(|source| read(Some(source))).collect(),
+        };
         Self {
             plan: Plan::new(&conf.asking, connectors),
-            key: conf.key.as_ref().map(read),
+            keys,
+            standing,
             conf: Arc::clone(conf),
         }
     }
 
-    /// Why it cannot be asked, if its key is not there.
-    pub fn trouble(&self) -> Option<&str> {
-        self.key.as_ref()?.as_ref().err().map(String::as_str)
+    /// Why it cannot be asked with one of its keys.
+    pub fn troubles(&self) -> impl Iterator<Item = &str> {
+        self.keys.iter().filter_map(Key::trouble)
     }
 
-    /// A text in which its key is replaced by `***`.
+    /// A text in which its keys are replaced by `***`.
     pub fn mask(&self, text: &str) -> String {
-        match &self.key {
-            Some(Ok(key)) => key.mask(text),
-            _ => text.to_owned(),
-        }
+        let secrets = self
+            .keys
+            .iter()
+            .filter_map(|key| key.secret.as_ref()?.as_ref().ok());
+        secrets.fold(text.to_owned(), |text, secret| secret.mask(&text))
     }
 
     /// May it see this field of a client? One that belongs to another API says nothing to it.
@@ -105,14 +142,14 @@ impl Provider {
     }
 
     /// The head of a call.
-    fn write_head(&self, exchange: &Exchange, sent: &Sent, out: &mut Vec<u8>) {
+    fn write_head(&self, exchange: &Exchange, key: &Key, sent: &Sent, out: &mut Vec<u8>) {
         out.extend_from_slice(sent.method.as_bytes());
         out.push(b' ');
         out.extend_from_slice(&self.conf.base_path);
         out.extend_from_slice(sent.path.as_bytes());
         out.extend_from_slice(b" HTTP/1.1\r\n");
         write::push_field(out, b"Host", &exchange.proxy_host);
-        if let Some(Ok(key)) = &self.key {
+        if let Some(Ok(key)) = &key.secret {
             let key = key.expose();
             match self.conf.api {
                 Api::OpenAi | Api::Ollama => {
@@ -153,6 +190,13 @@ impl Provider {
             write::push_field(out, b"anthropic-version", version.as_bytes());
         }
         out.extend_from_slice(b"\r\n");
+    }
+}
+
+impl Key {
+    /// Why the provider cannot be asked with it.
+    pub fn trouble(&self) -> Option<&str> {
+        self.secret.as_ref()?.as_ref().err().map(String::as_str)
     }
 }
 
@@ -204,13 +248,14 @@ pub async fn ask(
     exchange: &mut Exchange,
     downstream: &mut Downstream,
     provider: &Provider,
+    key: &Key,
     sent: Sent,
 ) -> Result<Result<Incoming, Fault>, ClientError> {
     let plan = &provider.plan;
     let told = |exchange: &Exchange, words: std::fmt::Arguments<'_>| {
         local.log(exchange, Level::Error, words);
     };
-    if let Some(why) = provider.trouble() {
+    if let Some(why) = key.trouble() {
         let name = &provider.conf.name;
         told(
             exchange,
@@ -235,62 +280,95 @@ pub async fn ask(
         }
     };
     let mut request = buffer::take_small();
-    provider.write_head(exchange, &sent, &mut request);
+    provider.write_head(exchange, key, &sent, &mut request);
+    let mut way = Way::of(&plan.proxy, secure, exchange);
+    way.outlasts_client = provider.conf.drains;
     let question = Question {
         upstream: &upstream,
         plan,
-        way: Way::of(&plan.proxy, secure, exchange),
+        way,
         head_end: request.len(),
         request: &request,
         http2: None,
     };
+    let deadline = Deadline::new();
+    if !provider.conf.total_timeout.is_zero() {
+        deadline.set(provider.conf.total_timeout);
+    }
     let mut body = match sent.body.is_empty() {
         true => RequestBody::Empty,
         false => RequestBody::Memory(sent.body),
     };
-    let began = clock::now();
-    upstream.group.note_request(began);
+    let reached = {
+        let mut reaching = pin!(reach(local, exchange, downstream, &question, &mut body));
+        let reached = deadline.guard(|context| reaching.as_mut().poll(context));
+        reached.await
+    };
+    let outcome = match reached {
+        Some(reached) => reached?.map(|(answering, selected)| {
+            Incoming::new(
+                answering, selected, body, &upstream, provider, deadline, exchange,
+            )
+        }),
+        None => {
+            finish_attempt(exchange, 504);
+            told(
+                exchange,
+                format_args!("no time is left (total_timeout) while asking upstream"),
+            );
+            Err(Fault::TimedOut)
+        }
+    };
+    buffer::give_back(request);
+    Ok(outcome)
+}
+
+/// Asks at one address after the other, as long as nothing was sent.
+async fn reach(
+    local: &Rc<Local>,
+    exchange: &mut Exchange,
+    downstream: &mut Downstream,
+    question: &Question<'_>,
+    body: &mut RequestBody,
+) -> Result<Result<(Answering, Selected), Fault>, ClientError> {
+    let group = &question.upstream.group;
+    group.note_request(clock::now());
     let mut tried = Tried::with_limit(0);
     let first = exchange.attempts.len();
     exchange.peer_closes = false;
-    let outcome = loop {
-        let selected = match upstream.group.select(exchange, &mut tried, clock::now()) {
+    loop {
+        let selected = match group.select(exchange, &mut tried, clock::now()) {
             Ok(selected) => selected,
             Err(none) => {
-                told(
+                local.log(
                     exchange,
+                    Level::Error,
                     format_args!("no live upstreams while connecting to upstream"),
                 );
                 push_attempt(exchange, &none.label, &none.label, None, first);
                 finish_attempt(exchange, 502);
-                break Err(Fault::NoPeer);
+                return Ok(Err(Fault::NoPeer));
             }
         };
         match ask_peer(
-            local, exchange, downstream, &question, &selected, &mut body, first,
+            local, exchange, downstream, question, &selected, body, first,
         )
         .await?
         {
-            Ok(answering) => {
-                break Ok(Incoming::new(
-                    answering, selected, body, &upstream, provider, exchange,
-                ));
-            }
+            Ok(answering) => return Ok(Ok((answering, selected))),
             Err(failure) => {
                 let event = selected.fail(clock::now());
                 log_event(local, exchange, event);
                 if failure.is_before_request() && tried.may_continue() {
                     continue;
                 }
-                break Err(match failure.condition() {
+                return Ok(Err(match failure.condition() {
                     NextUpstream::TIMEOUT => Fault::TimedOut,
                     _ => Fault::Unreachable,
-                });
+                }));
             }
         }
-    };
-    buffer::give_back(request);
-    Ok(outcome)
+    }
 }
 
 /// Asks at one address. A connection that was kept may have been closed at any time: then the call is
@@ -349,6 +427,11 @@ pub struct Incoming {
     status: u16,
     /// What came with the head was taken.
     has_begun: bool,
+    /// Until all of it has to be there.
+    deadline: Deadline,
+    /// It is read to its end when the client has left.
+    outlasts_client: bool,
+    is_client_gone: bool,
 }
 
 impl Incoming {
@@ -358,6 +441,7 @@ impl Incoming {
         sent: RequestBody,
         upstream: &Rc<LocalUpstream>,
         provider: &Provider,
+        deadline: Deadline,
         exchange: &Exchange,
     ) -> Self {
         let head = &exchange.upstream_head;
@@ -374,6 +458,9 @@ impl Incoming {
             reading: Arc::clone(&provider.conf.reading),
             status: head.status,
             has_begun: false,
+            deadline,
+            outlasts_client: provider.conf.drains,
+            is_client_gone: false,
         }
     }
 
@@ -416,12 +503,48 @@ impl Incoming {
             match polled {
                 Poll::Ready(Ok(())) => {}
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
-                Poll::Pending => return Poll::Pending,
+                Poll::Pending => {
+                    let expired = self.deadline.poll_expired(context);
+                    return expired.map(|()| Err(PeerError::ReadTimedOut));
+                }
             }
         }
     }
 
-    /// The whole body, up to `most` bytes; `Err(None)` if it is longer. Given up when the client goes.
+    /// The next bytes of the body, as [`Self::poll_bytes`]. Given up when the client goes, unless the
+    /// answer outlasts it.
+    pub async fn bytes(
+        &mut self,
+        exchange: &mut Exchange,
+        downstream: &mut Downstream,
+    ) -> Result<Result<Vec<u8>, PeerError>, ClientError> {
+        poll_fn(|context| {
+            if let Poll::Ready(read) = self.poll_bytes(context, exchange, downstream) {
+                return Poll::Ready(Ok(read));
+            }
+            if !self.is_client_gone && downstream.poll_gone(context).is_ready() {
+                if !self.outlasts_client {
+                    return Poll::Ready(Err(ClientError::Closed(None)));
+                }
+                self.is_client_gone = true;
+            }
+            Poll::Pending
+        })
+        .await
+    }
+
+    /// Is the answer read for the ledger alone?
+    pub const fn is_client_gone(&self) -> bool {
+        self.is_client_gone
+    }
+
+    /// The client has left. Is the answer read to its end all the same?
+    pub const fn note_client_gone(&mut self) -> bool {
+        self.is_client_gone = true;
+        self.outlasts_client
+    }
+
+    /// The whole body, up to `most` bytes; `Err(None)` if it is longer. Given up as [`Self::bytes`].
     pub async fn whole(
         &mut self,
         exchange: &mut Exchange,
@@ -430,17 +553,7 @@ impl Incoming {
     ) -> Result<Result<Vec<u8>, Option<PeerError>>, ClientError> {
         let mut whole = Vec::new();
         loop {
-            let bytes = poll_fn(|context| {
-                if let Poll::Ready(read) = self.poll_bytes(context, exchange, downstream) {
-                    return Poll::Ready(Ok(read));
-                }
-                match downstream.poll_gone(context) {
-                    Poll::Ready(_) => Poll::Ready(Err(ClientError::Closed(None))),
-                    Poll::Pending => Poll::Pending,
-                }
-            })
-            .await?;
-            match bytes {
+            match self.bytes(exchange, downstream).await? {
                 Ok(bytes) if bytes.is_empty() => return Ok(Ok(whole)),
                 Ok(bytes) if whole.len() + bytes.len() > most => return Ok(Err(None)),
                 Ok(bytes) if whole.is_empty() => whole = bytes,

@@ -1,9 +1,9 @@
 //! `llm_gateway`: a call of a language model, from the client's key to the last cent.
 //!
 //! The order is: what is asked for and in whose words ([`front`]), whose key it is, the whole body, who
-//! answers for the model ([`models`]), what the call may spend ([`account`]), then one provider after the
-//! other ([`mod@ask`]) until one gives an answer that is worth something ([`relay`]). Errors are told in
-//! the client's own format, whatever they come from.
+//! answers for the model ([`mod@route`]), what the call may spend ([`account`]), then one provider after the
+//! other ([`tries`]) is asked ([`mod@ask`]) until one gives an answer that is worth something ([`relay`]).
+//! Errors are told in the client's own format, whatever they come from.
 //!
 //! Invariant: once a byte of an answer was queued for the client, no other provider is asked; what goes
 //! wrong from then on is told inside of the answer.
@@ -12,34 +12,33 @@ mod account;
 pub mod ask;
 mod pass;
 mod relay;
+mod route;
 mod sent;
 mod told;
+mod tries;
 
 use std::cell::Cell;
 use std::rc::Rc;
 
 use self::account::{Account, End};
-use self::ask::{Fault, Incoming, Provider, ask};
 use self::pass::Passing;
-use self::relay::{Asked, Outcome};
-use self::sent::{native, sent};
+use self::route::Candidate;
+use self::sent::native;
 use super::Next;
 use super::downstream::{ClientError, Downstream};
 use super::generation::Local;
 use super::request_body::RequestBody;
-use crate::conf::typed::log::Level;
+use crate::conf::typed::llm::{self, Causes};
 use crate::http::exchange::Exchange;
 use crate::llm::key::Caller;
-use crate::llm::models::{self, Choice};
+use crate::llm::models;
 use crate::llm::price;
+use crate::llm::refusal::Refusal;
 use crate::llm::wire;
-use crate::llm::wire::error::{Class, Code, ProviderError, Told};
+use crate::llm::wire::error::{Class, Code, Told};
 use crate::llm::wire::facts::Facts;
 use crate::llm::wire::front::{Format, Front, Operation, recognise};
 use crate::llm::wire::json::{Duplicates, Index, Value};
-
-/// The most of an error's body that is looked at, bytes.
-const MOST_OF_ERROR: usize = 64 << 10;
 
 /// The outcome of a call whose client did not wait for its end.
 const CLIENT_GONE: &str = "client_abort";
@@ -50,8 +49,9 @@ pub(super) async fn answer(
     exchange: &mut Exchange,
     downstream: &mut Downstream,
     for_anybody: bool,
+    routes: &[llm::Route],
 ) -> Next {
-    match received(local, exchange, downstream, for_anybody).await {
+    match received(local, exchange, downstream, for_anybody, routes).await {
         Ok(next) => next,
         Err(error) => super::client_failed(local, exchange, downstream, &error),
     }
@@ -63,6 +63,7 @@ async fn received(
     exchange: &mut Exchange,
     downstream: &mut Downstream,
     for_anybody: bool,
+    routes: &[llm::Route],
 ) -> Result<Next, ClientError> {
     let target = String::from_utf8_lossy(exchange.head.bytes(exchange.head.path_and_query));
     let target = target.into_owned();
@@ -140,6 +141,7 @@ async fn received(
                 root,
                 text: std::str::from_utf8(bytes).unwrap_or_default(),
                 passing: passing.as_ref(),
+                routes,
             };
             called(local, exchange, downstream, &asking).await?
         }
@@ -236,6 +238,7 @@ struct Asking<'a> {
     text: &'a str,
     /// It goes on as it is.
     passing: Option<&'a Passing<'a>>,
+    routes: &'a [llm::Route],
 }
 
 /// Enters a call in the ledger, has it answered, and settles it.
@@ -263,22 +266,31 @@ async fn called(
         Some(passing) => passing.place(),
         None => tagless(format, facts.model.as_deref().unwrap_or_default()),
     };
-    let choices = match nameless {
-        Some(passing) => match passing.choices(llm, asking.front) {
-            Ok(choices) => choices,
-            Err(told) => return Ok(told::error(exchange, format, &told)),
-        },
-        None => match models::choices(llm, name, turn()) {
-            Some(choices) => choices,
-            None => return Ok(told::error(exchange, format, &unknown_model(local, name))),
-        },
+    route::note_shape(exchange, asking.caller, format, &facts, name);
+    let routed = match nameless {
+        Some(_) => None,
+        None => route::routed(asking.routes, exchange),
     };
-    let choices: Vec<(&Provider, Choice<'_>)> = (choices.into_iter())
-        .filter_map(|choice| Some((local.generation.llm_providers.get(choice.provider)?, choice)))
-        .collect();
-    let counts = |(provider, _): &(&Provider, Choice<'_>)| native(provider) == Format::Anthropic;
+    let routed = routed.as_deref().unwrap_or(name);
+    let found = match nameless {
+        Some(passing) => Some(passing.choices(llm, asking.front).map(|choices| {
+            let candidates = choices.into_iter().filter_map(|choice| {
+                let provider = local.generation.llm_providers.get(choice.provider)?;
+                Some(Candidate { provider, choice })
+            });
+            candidates.collect()
+        })),
+        None => route::candidates(local, exchange, asking.caller, &facts, routed, turn()),
+    };
+    route::forget_text(exchange);
+    let mut candidates: Vec<Candidate<'_>> = match found {
+        Some(Ok(candidates)) => candidates,
+        Some(Err(told)) => return Ok(told::error(exchange, format, &told)),
+        None => return Ok(told::error(exchange, format, &unknown_model(local, routed))),
+    };
+    let counts = |candidate: &Candidate<'_>| native(candidate.provider) == Format::Anthropic;
     if asking.front.operation == Operation::CountTokens
-        && (format != Format::Anthropic || !choices.iter().any(counts))
+        && (format != Format::Anthropic || !candidates.iter().any(counts))
     {
         let id = told::request_id(exchange);
         told::begin(exchange, format, &id);
@@ -286,15 +298,20 @@ async fn called(
         let body = wire::models::tokens(format, facts.input_tokens);
         return Ok(told::json(exchange, body.into_bytes()));
     }
-    let generation = &local.generation;
-    let opened = {
-        let operation = asking.front.operation;
-        let caller = asking.caller;
-        Account::open(
-            caller, exchange, generation, &facts, operation, name, &choices,
-        )
-        .await
+    let is_for_little = |candidate: &Candidate<'_>| candidate.choice.is_for(Causes::BUDGET);
+    let has_other = candidates.iter().any(is_for_little);
+    let opening = account::Opening {
+        caller: asking.caller,
+        facts: &facts,
+        operation: asking.front.operation,
+        model: name,
+        generation: &local.generation,
     };
+    let mut opened = Account::open(&opening, exchange, &candidates, has_other).await;
+    if has_other && matches!(opened, Err(Refusal::Budget { .. })) {
+        candidates.retain(is_for_little);
+        opened = Account::open(&opening, exchange, &candidates, false).await;
+    }
     let mut account = match opened {
         Ok(account) => account,
         Err(refusal) => return Ok(told::refusal(local, exchange, format, &refusal)),
@@ -305,17 +322,17 @@ async fn called(
         facts: &facts,
         name,
     };
-    let answered = answered(
+    let answered = tries::answered(
         local,
         exchange,
         downstream,
         &call,
-        &choices,
+        &candidates,
         &mut account,
         &mut end,
     )
     .await;
-    if answered.is_err() {
+    if answered.is_err() && end.outcome.is_empty() {
         // It left before there was an answer. What the provider did for it meanwhile nobody told:
         // it pays what was reserved, or leaving early would be a way to pay nothing.
         account.abandon(exchange, CLIENT_GONE);
@@ -333,119 +350,6 @@ struct Call<'a> {
     facts: &'a Facts<'a>,
     /// The model, as the client calls it.
     name: &'a str,
-}
-
-/// Asks one provider after the other, until one answers.
-async fn answered<'a>(
-    local: &Rc<Local>,
-    exchange: &mut Exchange,
-    downstream: &mut Downstream,
-    call: &Call<'_>,
-    choices: &[(&'a Provider, Choice<'a>)],
-    account: &mut Account,
-    end: &mut End<'a>,
-) -> Result<Next, ClientError> {
-    let Call {
-        asking,
-        facts,
-        name,
-    } = *call;
-    let front = asking.front;
-    let format = front.format;
-    let mut attempts = String::new();
-    let mut last = None;
-    for &(provider, choice) in choices {
-        let label = format!("{}/{}", provider.conf.name, choice.model);
-        let label = label.trim_end_matches('/').to_owned();
-        if !attempts.is_empty() {
-            attempts.push(',');
-        }
-        attempts.push_str(&label);
-        let (said, way) = match sent(call, exchange, provider, choice.model) {
-            Ok(said) => said,
-            Err(unsupported) => {
-                attempts.push_str(":unsupported");
-                let told = Told::own(Code::UnsupportedParameter, unsupported.message);
-                last = last.or(Some(told.about(unsupported.path)));
-                continue;
-            }
-        };
-        account.note_attempt();
-        let incoming = match ask(local, exchange, downstream, provider, said).await? {
-            Ok(incoming) => incoming,
-            Err(fault) => {
-                attempts.push(':');
-                attempts.push_str(fault.word());
-                last = Some(fault.told());
-                continue;
-            }
-        };
-        let status = exchange.upstream_head.status;
-        if status >= 300 {
-            let error = refused(local, exchange, downstream, provider, incoming, status).await?;
-            attempts.push_str(&format!(":{status}"));
-            let told = Told::provider(&error);
-            // What the call itself is to blame for would fail everywhere.
-            if !told.class.is_transient() {
-                note(exchange, attempts);
-                end.outcome = told.code.clone().unwrap_or_default();
-                return Ok(told::error(exchange, format, &told));
-            }
-            last = Some(told);
-            continue;
-        }
-        let before = attempts.len();
-        attempts.push_str(":ok");
-        let asked = Asked {
-            front,
-            model: name,
-            stream: facts.stream,
-            include_usage: facts.include_usage,
-            attempts: &attempts,
-            label: &label,
-            way,
-        };
-        let relayed = relay::relay(
-            local, exchange, downstream, &asked, provider, incoming, account,
-        )
-        .await?;
-        match relayed {
-            Outcome::Answered {
-                next,
-                seen,
-                outcome,
-            } => {
-                note(exchange, attempts);
-                end.answered = Some((&provider.conf, choice.model));
-                end.seen = Some(seen);
-                end.outcome = outcome.into();
-                return Ok(next);
-            }
-            Outcome::Worthless(failed) => {
-                let words = provider.mask(&failed.to_string());
-                local.log(exchange, Level::Error, format_args!("{label}: {words}"));
-                attempts.truncate(before);
-                attempts.push_str(":worthless");
-                last = Some(failed.told());
-            }
-        }
-    }
-    let mut told = last.unwrap_or_else(|| {
-        Told::own(
-            Code::UnsupportedParameter,
-            "no provider of this model understands this call",
-        )
-    });
-    told.message = format!("{} (tried {attempts})", told.message);
-    told::field(exchange, b"x-openclaw-attempts", &attempts);
-    note(exchange, attempts);
-    end.outcome = told.code.clone().unwrap_or_default();
-    Ok(told::error(exchange, format, &told))
-}
-
-/// Notes for logs what was tried.
-fn note(exchange: &mut Exchange, attempts: String) {
-    exchange.call.get_or_insert_default().attempts = attempts;
 }
 
 /// A number for the next call, evenly spread.
@@ -468,62 +372,4 @@ fn unknown_model(local: &Local, name: &str) -> Told {
         ),
     };
     Told::own(Code::ModelNotFound, message).about("model")
-}
-
-/// A provider answered with an error.
-async fn refused(
-    local: &Rc<Local>,
-    exchange: &mut Exchange,
-    downstream: &mut Downstream,
-    provider: &Provider,
-    mut incoming: Incoming,
-    status: u16,
-) -> Result<ProviderError, ClientError> {
-    let read = incoming.whole(exchange, downstream, MOST_OF_ERROR).await?;
-    let error = ProviderError::of_body(
-        native(provider),
-        status,
-        read.as_deref().unwrap_or_default(),
-    );
-    let name = &provider.conf.name;
-    let message = provider.mask(&error.message);
-    local.log(
-        exchange,
-        Level::Error,
-        format_args!("the provider \"{name}\" answered {status}: {message}"),
-    );
-    match status {
-        500.. => incoming.fail(local, exchange),
-        _ => incoming.succeed(local, exchange),
-    }
-    Ok(error)
-}
-
-impl Fault {
-    /// A word for it, for people.
-    const fn word(&self) -> &'static str {
-        match self {
-            Self::Unreachable => "unreachable",
-            Self::NoPeer => "no-address",
-            Self::TimedOut => "timeout",
-            Self::NoKey => "no-key",
-            Self::NoTls => "no-tls",
-        }
-    }
-
-    /// As a client is told it.
-    fn told(&self) -> Told {
-        match self {
-            Self::Unreachable | Self::NoPeer | Self::NoTls => {
-                Told::own(Code::UpstreamError, "the provider cannot be reached")
-            }
-            Self::TimedOut => {
-                Told::own(Code::UpstreamTimeout, "the provider did not answer in time")
-            }
-            Self::NoKey => Told::own(
-                Code::UpstreamCredentialsRejected,
-                "the gateway has no key for the provider",
-            ),
-        }
-    }
 }

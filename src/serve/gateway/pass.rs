@@ -10,11 +10,10 @@ use std::ops::Range;
 use std::rc::Rc;
 use std::task::Poll;
 
-use super::account::Account;
 use super::ask::{Incoming, Provider, Sent};
-use super::relay::{Asked, Outcome, WAITING, Way, begin, broke_off};
+use super::relay::{Asked, Outcome, WAITING, Watching, Way, begin, broke_off};
 use super::sent::speaks;
-use super::{Asking, CLIENT_GONE};
+use super::{Asking, CLIENT_GONE, told};
 use crate::conf::typed::llm::Llm;
 use crate::http::exchange::Exchange;
 use crate::http::head::{Known, Method};
@@ -30,6 +29,7 @@ use crate::llm::wire::{gemini, multipart};
 use crate::serve::downstream::{ClientError, Downstream, framing_for};
 use crate::serve::generation::Local;
 use crate::serve::{Next, answer, log_client_error};
+use crate::unit::clock;
 
 /// First parts of paths that compute something of what they are sent and touch nothing else.
 const OPEN: [&str; 9] = [
@@ -174,6 +174,8 @@ impl<'a> Passing<'a> {
             Some((provider, _)) => Ok(vec![Choice {
                 provider,
                 model: "",
+                target: None,
+                is_home: true,
             }]),
             None => Err(Told {
                 status: 404,
@@ -288,10 +290,10 @@ pub async fn relay(
     asked: &Asked<'_>,
     reads: bool,
     mut incoming: Incoming,
-    account: &mut Account,
+    watching: &mut Watching<'_>,
 ) -> Result<Outcome, ClientError> {
-    account.first_part(asked.label);
-    begin(exchange, asked, account);
+    watching.first_part(local, exchange, asked.label);
+    begin(exchange, asked, watching.account);
     exchange.status = exchange.upstream_head.status;
     exchange.has_peer_reason = false;
     let mut events = None;
@@ -346,6 +348,8 @@ pub async fn relay(
         Ok(Err(error)) => {
             broke_off(local, exchange, Some(error));
             incoming.fail(local, exchange);
+            let turn = watching.trial.fails(clock::now());
+            told::turn(local, exchange, asked.label, turn);
             // The connection closes before the end that was announced: that is how a client sees it.
             (false, "upstream_truncated")
         }

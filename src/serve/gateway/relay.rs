@@ -14,6 +14,7 @@ use super::{pass, told};
 use crate::conf::typed::log::Level;
 use crate::http::exchange::Exchange;
 use crate::http::head::Known;
+use crate::llm::standing::Trial;
 use crate::llm::wire::embeddings::{self, Wanted};
 use crate::llm::wire::error::Told;
 use crate::llm::wire::front::{Format, Front, Operation, Streaming};
@@ -26,6 +27,7 @@ use crate::serve::downstream::{ClientError, Downstream, framing_for};
 use crate::serve::generation::Local;
 use crate::serve::peer::PeerError;
 use crate::serve::{Next, answer, log_client_error};
+use crate::unit::clock;
 
 /// The largest answer that is held whole, bytes: vectors and pictures are large.
 const MOST_WHOLE: usize = 64 << 20;
@@ -46,8 +48,13 @@ pub enum Outcome {
         /// A word for how it ended.
         outcome: &'static str,
     },
-    /// It was none. The client saw nothing of it.
-    Worthless(Failed),
+    /// It was none. The client saw nothing of it, but it may have cost something.
+    Worthless {
+        /// Why it was none.
+        failed: Failed,
+        /// What was seen of it.
+        seen: Box<Seen>,
+    },
 }
 
 /// What the client asked for, as far as its answer is concerned.
@@ -66,6 +73,23 @@ pub struct Asked<'a> {
     pub label: &'a str,
     /// How the answer becomes the client's.
     pub way: Way,
+}
+
+/// Who is told how the call goes.
+pub struct Watching<'a> {
+    /// The ledger.
+    pub account: &'a mut Account,
+    /// What is known of the provider.
+    pub trial: &'a mut Trial,
+}
+
+impl Watching<'_> {
+    /// Something of worth came.
+    pub fn first_part(&mut self, local: &Local, exchange: &Exchange, label: &str) {
+        self.account.first_part(label);
+        let turn = self.trial.answers(clock::now());
+        told::turn(local, exchange, label, turn);
+    }
 }
 
 /// How an answer becomes the client's.
@@ -169,12 +193,15 @@ pub async fn relay(
     asked: &Asked<'_>,
     provider: &Provider,
     incoming: Incoming,
-    account: &mut Account,
+    watching: &mut Watching<'_>,
 ) -> Result<Outcome, ClientError> {
     if let Way::Passed { reads } = asked.way
         && !pass::is_whole(exchange)
     {
-        return pass::relay(local, exchange, downstream, asked, reads, incoming, account).await;
+        return pass::relay(
+            local, exchange, downstream, asked, reads, incoming, watching,
+        )
+        .await;
     }
     let streams = asked.stream
         && matches!(
@@ -184,11 +211,11 @@ pub async fn relay(
     match streams {
         true => {
             stream(
-                local, exchange, downstream, asked, provider, incoming, account,
+                local, exchange, downstream, asked, provider, incoming, watching,
             )
             .await
         }
-        false => whole(local, exchange, downstream, asked, incoming, account).await,
+        false => whole(local, exchange, downstream, asked, incoming, watching).await,
     }
 }
 
@@ -198,7 +225,7 @@ async fn whole(
     downstream: &mut Downstream,
     asked: &Asked<'_>,
     mut incoming: Incoming,
-    account: &mut Account,
+    watching: &mut Watching<'_>,
 ) -> Result<Outcome, ClientError> {
     let format = asked.front.format;
     let body = match incoming.whole(exchange, downstream, MOST_WHOLE).await? {
@@ -206,7 +233,8 @@ async fn whole(
         Err(error) => {
             let failed = broke_off(local, exchange, error);
             incoming.fail(local, exchange);
-            return Ok(Outcome::Worthless(failed));
+            let seen = Box::default();
+            return Ok(Outcome::Worthless { failed, seen });
         }
     };
     let mut seen = Seen::default();
@@ -241,12 +269,17 @@ async fn whole(
         Ok(body) => body,
         Err(failed) => {
             incoming.fail(local, exchange);
-            return Ok(Outcome::Worthless(failed));
+            let seen = Box::new(seen);
+            return Ok(Outcome::Worthless { failed, seen });
         }
     };
+    let outcome = match incoming.is_client_gone() {
+        true => super::CLIENT_GONE,
+        false => "ok",
+    };
     incoming.succeed(local, exchange);
-    account.first_part(asked.label);
-    begin(exchange, asked, account);
+    watching.first_part(local, exchange, asked.label);
+    begin(exchange, asked, watching.account);
     exchange.status = match asked.way {
         Way::Passed { .. } => exchange.upstream_head.status,
         _ => 200,
@@ -254,7 +287,7 @@ async fn whole(
     Ok(Outcome::Answered {
         next: told::json(exchange, body),
         seen: Box::new(seen),
-        outcome: "ok",
+        outcome,
     })
 }
 
@@ -286,7 +319,7 @@ async fn stream(
     asked: &Asked<'_>,
     provider: &Provider,
     mut incoming: Incoming,
-    account: &mut Account,
+    watching: &mut Watching<'_>,
 ) -> Result<Outcome, ClientError> {
     let format = asked.front.format;
     let mut pipe = Pipe::new(asked);
@@ -294,16 +327,7 @@ async fn stream(
     let mut is_ended = false;
     // Until there is something to see.
     while !is_ended {
-        let read = poll_fn(|context| {
-            if let Poll::Ready(read) = incoming.poll_bytes(context, exchange, downstream) {
-                return Poll::Ready(Ok(read));
-            }
-            match downstream.poll_gone(context) {
-                Poll::Ready(_) => Poll::Ready(Err(ClientError::Closed(None))),
-                Poll::Pending => Poll::Pending,
-            }
-        })
-        .await?;
+        let read = incoming.bytes(exchange, downstream).await?;
         let failed = match read {
             Ok(bytes) if bytes.is_empty() => {
                 is_ended = true;
@@ -325,7 +349,8 @@ async fn stream(
         };
         if let Some(failed) = failed {
             incoming.fail(local, exchange);
-            return Ok(Outcome::Worthless(failed));
+            let seen = Box::new(pipe.seen().clone());
+            return Ok(Outcome::Worthless { failed, seen });
         }
         let seen = pipe.seen();
         if seen.content || held.len() > MOST_HELD.0 || seen.events >= MOST_HELD.1 {
@@ -333,8 +358,8 @@ async fn stream(
         }
     }
 
-    account.first_part(asked.label);
-    begin(exchange, asked, account);
+    watching.first_part(local, exchange, asked.label);
+    begin(exchange, asked, watching.account);
     exchange.status = 200;
     exchange.has_peer_reason = false;
     let content_type = Known::ContentType;
@@ -354,22 +379,33 @@ async fn stream(
     if is_ended {
         downstream.queue_end(&exchange.answer_trailers);
     }
-    let passed = pass(
+    let mut passed = pass(
         exchange,
         downstream,
         format,
         &mut pipe,
         &mut incoming,
-        account,
+        watching.account,
         is_ended,
     )
     .await;
+    if let Err(error) = &passed
+        && incoming.note_client_gone()
+    {
+        log_client_error(local, exchange, error, "sending to client");
+        // Its provider is paid for all of it: the ledger has to know how much that is.
+        passed = drain(exchange, downstream, &mut pipe, &mut incoming).await;
+    }
     answer::note_sent(exchange, downstream);
     let seen = Box::new(pipe.seen().clone());
+    let is_client_gone = incoming.is_client_gone();
     let (is_whole, outcome) = match passed {
         Ok(None) => {
             incoming.succeed(local, exchange);
-            (true, "ok")
+            match is_client_gone {
+                true => (false, super::CLIENT_GONE),
+                false => (true, "ok"),
+            }
         }
         Ok(Some(failed)) => {
             let name = &provider.conf.name;
@@ -380,7 +416,9 @@ async fn stream(
                 format_args!("the stream of the provider \"{name}\" failed: {words}"),
             );
             incoming.fail(local, exchange);
-            (true, "upstream_truncated")
+            let turn = watching.trial.fails(clock::now());
+            told::turn(local, exchange, asked.label, turn);
+            (!is_client_gone, "upstream_truncated")
         }
         Err(error) => {
             log_client_error(local, exchange, &error, "sending to client");
@@ -473,6 +511,29 @@ async fn pass(
     .await
 }
 
+/// Reads the rest of a stream that nobody waits for.
+async fn drain(
+    exchange: &mut Exchange,
+    downstream: &mut Downstream,
+    pipe: &mut Pipe,
+    incoming: &mut Incoming,
+) -> Result<Option<Failed>, ClientError> {
+    loop {
+        match incoming.bytes(exchange, downstream).await? {
+            Ok(bytes) if bytes.is_empty() => {
+                pipe.end();
+                return Ok(pipe.seen().verdict().err());
+            }
+            Ok(bytes) => {
+                if let Err(failed) = pipe.push(&bytes) {
+                    return Ok(Some(failed));
+                }
+            }
+            Err(_) => return Ok(Some(Failed::Truncated)),
+        }
+    }
+}
+
 /// The provider's connection failed, or there was too much.
 pub fn broke_off(local: &Local, exchange: &Exchange, error: Option<PeerError>) -> Failed {
     match error {
@@ -494,6 +555,10 @@ pub fn begin(exchange: &mut Exchange, asked: &Asked<'_>, account: &Account) {
     told::begin(exchange, asked.front.format, &id);
     told::field(exchange, b"x-openclaw-model", asked.label);
     told::field(exchange, b"x-openclaw-attempts", asked.attempts);
+    let route = exchange.call.as_deref().map(|call| call.route.clone());
+    if let Some(route) = route.filter(|route| !route.is_empty()) {
+        told::field(exchange, b"x-openclaw-route", &route);
+    }
     if let Way::Translated { dropped, .. } | Way::Vectors { dropped, .. } = &asked.way
         && !dropped.is_empty()
     {

@@ -9,16 +9,17 @@ use crate::llm::price;
 use crate::llm::wire::front::{Format, Front, Operation, Streaming};
 use crate::llm::wire::neutral::{Client, Names, Target, Unsupported};
 use crate::llm::wire::surgery::Surgery;
-use crate::llm::wire::{embeddings, gemini, translate};
+use crate::llm::wire::{embeddings, forget, gemini, translate};
 use crate::unit::clock;
 
 /// A call as a provider gets it, in its own format or in the client's, and how its answer becomes the
-/// client's.
+/// client's. What another model thought means nothing to one that is asked elsewhere, in its place.
 pub fn sent(
     call: &Call<'_>,
     exchange: &Exchange,
     provider: &Provider,
     model: &str,
+    is_elsewhere: bool,
 ) -> Result<(Sent, Way), Unsupported> {
     let Call {
         asking,
@@ -59,6 +60,9 @@ pub fn sent(
             surgery.set_string(&["model"], model);
         }
         surgery.remove(&["models"]).remove(&["fallbacks"]);
+        if is_elsewhere && let Some(rest) = forget::without_thoughts(format, asking.root) {
+            surgery.set(forget::conversation(format), rest);
+        }
         if format == Format::OpenAi && facts.stream && !facts.include_usage {
             surgery.set(&["stream_options", "include_usage"], "true");
         }
@@ -93,8 +97,7 @@ pub fn sent(
     let mut request = translate::read_request(front.format, asking.root)?;
     // Some say it in the path, or by saying nothing.
     request.stream = facts.stream;
-    // What another model thought means nothing to one that is asked in its place.
-    if !exchange.attempts.is_empty() {
+    if is_elsewhere {
         translate::forget_thinking(&mut request);
     }
     let mut target = Target::new(model);

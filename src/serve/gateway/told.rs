@@ -1,6 +1,10 @@
 //! Errors of the gateway, in the format of the client's own library.
 
+use std::time::Duration;
+
 use super::account;
+use crate::alerts::{self, Alert, Severity};
+use crate::conf::typed::log::Level;
 use crate::conf::variable::{Core, Variable};
 use crate::http::body::Body;
 use crate::http::exchange::Exchange;
@@ -11,6 +15,10 @@ use crate::llm::wire::error::Told;
 use crate::llm::wire::front::Format;
 use crate::serve::generation::Local;
 use crate::serve::{Next, plain};
+use crate::upstream::circuit::Turn;
+
+/// Libraries of clients wait themselves when they are told to wait longer than a minute, and not as long.
+const LONGEST_WAIT: u128 = 60;
 
 /// The number of a request, as its answer and the log tell it.
 pub fn request_id(exchange: &Exchange) -> String {
@@ -31,6 +39,51 @@ pub fn error(exchange: &mut Exchange, format: Format, told: &Told) -> Next {
     json(exchange, body.into_bytes())
 }
 
+/// As [`error`], with the time after which it may go better; told are whole seconds up to a minute.
+pub fn error_after(
+    exchange: &mut Exchange,
+    format: Format,
+    told: &Told,
+    wait: Option<Duration>,
+) -> Next {
+    if let Some(wait) = wait.filter(|_| told.should_retry()) {
+        let seconds = wait.as_millis().div_ceil(1000).clamp(1, LONGEST_WAIT);
+        let seconds = seconds.to_string();
+        exchange.answer.push(b"Retry-After", seconds.as_bytes());
+    }
+    error(exchange, format, told)
+}
+
+/// Tells the log that a provider is given up, or asked again.
+pub fn turn(local: &Local, exchange: &Exchange, label: &str, turn: Option<Turn>) {
+    match &turn {
+        Some(Turn::Opened(reason)) => local.log(
+            exchange,
+            Level::Warn,
+            format_args!("\"{label}\" is not asked any more for a while: {reason}"),
+        ),
+        Some(Turn::Closed) => local.log(
+            exchange,
+            Level::Notice,
+            format_args!("\"{label}\" answers again"),
+        ),
+        None => {}
+    }
+    let (kind, severity, word) = match turn {
+        Some(Turn::Opened(_)) => ("provider.down", Severity::Bad, "fails, and is not asked"),
+        Some(Turn::Closed) => ("provider.up", Severity::Good, "answers again"),
+        None => return,
+    };
+    alerts::raise(Alert {
+        kind,
+        subject: label.to_owned(),
+        severity,
+        text: format!("{label} {word}"),
+        // One that comes and goes all the time is told of now and then.
+        quiet: Duration::from_secs(10 * 60),
+    });
+}
+
 /// Answers that the key may not make this call.
 pub fn refusal(local: &Local, exchange: &mut Exchange, format: Format, refusal: &Refusal) -> Next {
     let told = account::told(refusal, &local.generation.http.llm.rules);
@@ -39,7 +92,11 @@ pub fn refusal(local: &Local, exchange: &mut Exchange, format: Format, refusal: 
     // Who guesses keys is kept out as one who guesses passwords (`auto_ban`).
     exchange.has_failed_login |= *refusal == Refusal::Unknown;
     if let Some(wait) = refusal.retry_after() {
-        let seconds = wait.as_millis().div_ceil(1000).to_string();
+        let seconds = wait
+            .as_millis()
+            .div_ceil(1000)
+            .min(LONGEST_WAIT)
+            .to_string();
         exchange.answer.push(b"Retry-After", seconds.as_bytes());
     }
     error(exchange, format, &told)

@@ -8,12 +8,15 @@
 //! | `see` | says `saw ` and the base64 text of the picture that it was sent |
 //! | `json` | says `{"city":"Bern"}` if it was sent a schema, else `no schema` |
 //! | `embed` | makes vectors: of the length of each text, its half, and the position of the text |
-//! | `status-503` | answers with an error of this status |
+//! | `status-503` | answers with an error of this status; `status-429-after-30` asks to wait 30 seconds |
 //! | `empty` | answers 200 without an answer in it |
 //! | `error-inside` | answers 200 with an error in it; a stream begins with one |
 //! | `cut` | begins to answer and closes the connection |
 //! | `cut-before` | closes the connection before the answer has content |
 //! | `hang` | begins a stream and says nothing more until the proxy is gone |
+//!
+//! A key with `bad` in it is refused (401), one with `poor` in it has no money (402), and one with `full`
+//! in it has reached its limit for 30 seconds (429), whatever is asked for.
 //!
 //! All of them report 9 tokens of input, 4 of which came from a cache, and 12 of output; Ollama has no word
 //! for the cache.
@@ -682,9 +685,25 @@ fn misbehave(exchange: &mut Exchange<'_>, model: &str, streams: bool) -> Option<
         let message = format!("no luck: {status}");
         json!({ "type": "error", "error": { "type": kind, "message": message, "code": null } })
     };
-    if let Some(status) = model.strip_prefix("status-") {
+    let head = &exchange.seen.head;
+    let key = head.value("Authorization").or(head.value("x-api-key"));
+    let has = |word: &str| key.is_some_and(|key| key.contains(word));
+    let of_key = [("bad", "401"), ("poor", "402"), ("full", "429-after-30")];
+    let of_key = of_key.iter().find(|(word, _)| has(word));
+    let of_model = model.strip_prefix("status-");
+    if let Some(status) = of_key.map(|(_, status)| *status).or(of_model) {
+        let (status, wait) = status.split_once("-after-").unwrap_or((status, ""));
         let status: u16 = status.parse().expect("a status");
-        return Some(whole(exchange, status, &error(status)));
+        let body = error(status).to_string();
+        let wait = match wait {
+            "" => String::new(),
+            wait => format!("Retry-After: {wait}\r\n"),
+        };
+        exchange.send(format!(
+            "HTTP/1.1 {status} X\r\nContent-Type: application/json\r\nContent-Length: {}\r\n{wait}\r\n{body}",
+            body.len()
+        ));
+        return Some(Then::NextRequest);
     }
     match (model, streams) {
         ("error-inside", false) => Some(whole(exchange, 200, &error(500))),

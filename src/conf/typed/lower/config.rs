@@ -61,7 +61,7 @@ pub fn lower(loaded: &mut Loaded, prefix: &Path, usual_error_logs: &[ErrorLog]) 
         http.llm = llm::llm(&scope, &mut maker.upstreams, &mut cx);
         http.llm.rules = llm_money::rules(&scope, &http.llm, &mut cx);
         http.alerts = alerts::alerts(&scope, &mut cx);
-        llm::warn_without_providers(block, &http.llm, &mut cx);
+        llm::warn_of_gateways(block, &http.llm, &mut cx);
         let mut servers = Vec::new();
         let mut names = Vec::new();
         for (position, node) in scope.own("server").iter().enumerate() {

@@ -6,11 +6,16 @@ use std::time::Duration;
 use super::proxy::{self, Place};
 use super::scope::{Scope, has_word, parameter};
 use super::{Cx, secret, tls};
+use crate::conf::check::distance;
 use crate::conf::diagnostic::{Code, Diagnostic};
 use crate::conf::include::{Node, Word};
+use crate::conf::source::Span;
 use crate::conf::template::Template;
-use crate::conf::typed::llm::{APIS, Api, Field, Llm, Model, Provider, Target};
+use crate::conf::typed::llm::{
+    APIS, Api, Causes, Common, Field, Llm, Model, Provider, Route, Strategy, Target,
+};
 use crate::conf::typed::proxy::{self as typed, HttpVersion, NextUpstream, Proxy, Scheme};
+use crate::conf::typed::secret::SecretSource;
 use crate::conf::typed::tls::{Group, PeerTls, Protocols, Suite};
 use crate::conf::typed::upstream::Upstream;
 use crate::conf::variable::{Core, Variable};
@@ -52,13 +57,7 @@ pub fn llm(http: &Scope<'_>, upstreams: &mut Vec<Arc<Upstream>>, cx: &mut Cx) ->
     llm
 }
 
-fn twice(
-    what: &str,
-    name: &str,
-    span: crate::conf::source::Span,
-    first: crate::conf::source::Span,
-    cx: &mut Cx,
-) {
+fn twice(what: &str, name: &str, span: Span, first: Span, cx: &mut Cx) {
     let problem = Diagnostic::error(
         Code::DUPLICATE,
         span,
@@ -111,11 +110,33 @@ fn provider(
         asking: Arc::new(asking),
         reading: Arc::new(reading),
         base_path,
-        key: word("api_key").map(|word| secret::secret(word, &scope, cx)),
+        keys: keys(&scope, cx),
+        max_connections: scope.number("max_connections") as u32,
+        retries: scope.number("retries") as u32,
+        total_timeout: scope.time("total_timeout"),
+        drains: word("client_gone").is_some_and(|word| &*word.text == "drain"),
         fields,
         passthrough: word("passthrough").is_some_and(|word| &*word.text == "on"),
         span: name.span,
     })
+}
+
+/// The keys for a provider, each of them once.
+fn keys(scope: &Scope<'_>, cx: &mut Cx) -> Vec<SecretSource> {
+    let mut keys: Vec<(SecretSource, Span)> = Vec::new();
+    let words = scope.own("api_key").iter();
+    for word in words.filter_map(|line| line.arguments.first()) {
+        let source = secret::secret(word, scope, cx);
+        match keys.iter().find(|(known, _)| *known == source) {
+            Some((_, first)) => {
+                let problem =
+                    Diagnostic::error(Code::DUPLICATE, word.span, "the same key stands twice");
+                cx.report(problem.label(*first, "first here"));
+            }
+            None => keys.push((source, word.span)),
+        }
+    }
+    keys.into_iter().map(|(source, _)| source).collect()
 }
 
 /// How a provider at an address is reached, how its answer is read, and the path of the address.
@@ -302,10 +323,57 @@ fn model(node: &Node, http: &Scope<'_>, providers: &[Arc<Provider>], cx: &mut Cx
         );
         cx.report(problem.hint("write `target PROVIDER/MODEL;` inside"));
     }
+    if let Some(line) = scope.own("target").first()
+        && !targets.is_empty()
+        && targets.iter().all(|target| target.is_backup)
+    {
+        let problem = Diagnostic::warning(
+            Code::LLM_WITHOUT_EFFECT,
+            line.name.span,
+            "all targets of this model are backups",
+        );
+        cx.report(problem.hint("leave `backup` out where a target is to be asked first"));
+    }
     Some(Model {
         name: name.text.clone(),
         targets,
+        strategy: strategy(&scope, cx),
         span: name.span,
+    })
+}
+
+/// Which target is asked first.
+fn strategy(scope: &Scope<'_>, cx: &mut Cx) -> Strategy {
+    let Some(line) = scope.own("strategy").first() else {
+        return Strategy::default();
+    };
+    let word = |position: usize| line.arguments.get(position).map(|word| &*word.text);
+    let strategy = match word(0) {
+        Some("ordered") => Strategy::Ordered,
+        Some("least_busy") => Strategy::LeastBusy,
+        Some("fastest") => Strategy::Fastest,
+        Some("affinity") => {
+            return Strategy::Affinity(match word(1) {
+                Some("key") => Common::Key,
+                Some("user") => Common::User,
+                _ => Common::Conversation,
+            });
+        }
+        _ => Strategy::Weighted,
+    };
+    if let Some(second) = line.arguments.get(1) {
+        let text = format!("`{}` says nothing to this strategy", second.text);
+        let problem = Diagnostic::error(Code::BAD_LLM_TARGET, second.span, text);
+        cx.report(problem.hint(format!("write `strategy affinity {};`", second.text)));
+    }
+    strategy
+}
+
+/// `on=429,5xx`
+fn causes(text: &str) -> Option<Causes> {
+    text.split(',').try_fold(Causes::NONE, |causes, word| {
+        let (_, cause) = Causes::WORDS.iter().find(|(known, _)| *known == word)?;
+        Some(causes.or(*cause))
     })
 }
 
@@ -348,21 +416,95 @@ fn target(line: &Node, providers: &[Arc<Provider>], cx: &mut Cx) -> Option<Targe
             return None;
         }
     };
-    Some(Target {
+    let mut target = Target {
         provider: position,
         model: model.into(),
         weight,
         is_backup: has_word(line, "backup"),
-    })
+        on: Causes::USUAL,
+        max_context: None,
+        condition: None,
+    };
+    for word in line.arguments.iter().skip(1) {
+        let wrong = match word.text.split_once('=') {
+            Some(("on", value)) => {
+                let causes = causes(value);
+                target.on = causes.unwrap_or(Causes::USUAL);
+                let text = format!("`{value}` names no cause for which a call fails");
+                let hint =
+                    "write some of `429`, `5xx`, `timeout`, `circuit` and `budget`, with commas";
+                causes.is_none().then_some((text, hint))
+            }
+            Some(("max_context", value)) => {
+                target.max_context = tokens(value);
+                let text = format!("`{value}` is no number of tokens");
+                let hint = "write it as `128000` or `128k`";
+                target.max_context.is_none().then_some((text, hint))
+            }
+            Some(("if", value)) => {
+                target.condition = Some(cx.template_of(word, value));
+                None
+            }
+            _ => None,
+        };
+        if let Some((text, hint)) = wrong {
+            let problem = Diagnostic::error(Code::BAD_LLM_TARGET, word.span, text);
+            cx.report(problem.hint(hint));
+        }
+    }
+    Some(target)
 }
 
-/// Tells of gateways in a block that nobody stands behind.
-pub fn warn_without_providers(block: &[Node], llm: &Llm, cx: &mut Cx) {
-    if !llm.providers.is_empty() {
-        return;
-    }
+/// `128000`, `128k` or `1m` tokens, which are counted in tens.
+fn tokens(text: &str) -> Option<u64> {
+    let (digits, factor) = match text.strip_suffix(['k', 'K']) {
+        Some(digits) => (digits, 1_000),
+        None => match text.strip_suffix(['m', 'M']) {
+            Some(digits) => (digits, 1_000_000),
+            None => (text, 1),
+        },
+    };
+    let number: u64 = digits.parse().ok()?;
+    number.checked_mul(factor).filter(|tokens| *tokens > 0)
+}
+
+/// Every `llm_route` that holds in a place, in order.
+pub fn routes(scope: &Scope<'_>, cx: &mut Cx) -> Vec<Route> {
+    let lines = scope.all("llm_route").iter();
+    let routes = lines.filter_map(|line| {
+        let condition = line.arguments.get(1).and_then(|word| {
+            let value = word.text.strip_prefix("if=")?;
+            Some(cx.template_of(word, value))
+        });
+        Some(Route {
+            model: cx.template(line.arguments.first()?),
+            condition,
+        })
+    });
+    routes.collect()
+}
+
+/// Tells of gateways in a block that nobody stands behind, and of routes to models that are not there.
+pub fn warn_of_gateways(block: &[Node], llm: &Llm, cx: &mut Cx) {
     for line in block {
-        if &*line.name.text == "llm_gateway" {
+        let route = line.arguments.first();
+        if let Some(word) = route.filter(|_| &*line.name.text == "llm_route")
+            && !word.text.contains('$')
+            && !is_known(llm, &word.text)
+        {
+            let problem = Diagnostic::error(
+                Code::UNKNOWN_LLM_MODEL,
+                word.span,
+                format!("there is no model `{}`", word.text),
+            );
+            let near = llm.models.iter().map(|model| &*model.name);
+            let near = near.min_by_key(|name| distance(name, &word.text));
+            cx.report(match near {
+                Some(near) => problem.hint(format!("did you mean `{near}`?")),
+                None => problem.hint(format!("define it: `llm_model {} {{ … }}`", word.text)),
+            });
+        }
+        if &*line.name.text == "llm_gateway" && llm.providers.is_empty() {
             let problem = Diagnostic::warning(
                 Code::NO_LLM_PROVIDER,
                 line.name.span,
@@ -371,6 +513,16 @@ pub fn warn_without_providers(block: &[Node], llm: &Llm, cx: &mut Cx) {
             let hint = "add one: `llm_provider openai { api_key env:OPENAI_API_KEY; }`";
             cx.report(problem.hint(hint));
         }
-        warn_without_providers(line.block.as_deref().unwrap_or_default(), llm, cx);
+        warn_of_gateways(line.block.as_deref().unwrap_or_default(), llm, cx);
     }
+}
+
+/// Does somebody answer for this name?
+fn is_known(llm: &Llm, name: &str) -> bool {
+    let is_model = |model: &Model| model.name.eq_ignore_ascii_case(name);
+    let is_of = |provider: &Arc<Provider>| {
+        let (known, model) = name.split_once('/').unwrap_or_default();
+        provider.name.eq_ignore_ascii_case(known) && !model.is_empty()
+    };
+    llm.models.iter().any(is_model) || llm.providers.iter().any(is_of)
 }

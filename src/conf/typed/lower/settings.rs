@@ -12,7 +12,9 @@ use super::health::Checks;
 use super::location::PlacedLocation;
 use super::log::{self, Formats};
 use super::scope::{Scope, parameter};
-use super::{Cx, access, bans, cors, filters, limits, map, proxy, rewrite, tls, upstream};
+use super::{
+    Cx, access, bans, cors, filters, limits, llm as gateway, map, proxy, rewrite, tls, upstream,
+};
 use crate::conf::diagnostic::{Code, Diagnostic};
 use crate::conf::include::{self, Node};
 use crate::conf::template::Template;
@@ -242,6 +244,7 @@ impl Maker<'_> {
         if let Some(line) = gateway {
             return Some(Handler::Gateway {
                 for_anybody: !line.arguments.is_empty(),
+                routes: gateway::routes(scope, cx).into(),
             });
         }
         if let Some(line) = metrics {

@@ -1,0 +1,238 @@
+//! Who may answer a call, in the order in which they are asked.
+
+use std::hash::BuildHasher as _;
+
+use super::ask::Provider;
+use crate::conf::template::Template;
+use crate::conf::typed::llm::{self, Common, Strategy};
+use crate::http::exchange::Exchange;
+use crate::http::variables;
+use crate::llm::key::Caller;
+use crate::llm::models::{self, Choice, Load, Order};
+use crate::llm::price::{self, Capability};
+use crate::llm::standing::Fitness;
+use crate::llm::wire::error::{Code, Told};
+use crate::llm::wire::facts::Facts;
+use crate::llm::wire::front::Format;
+use crate::llm::wire::json::decode;
+use crate::serve::generation::Local;
+use crate::unit::clock;
+
+/// One that may answer.
+#[derive(Clone, Copy)]
+pub struct Candidate<'a> {
+    /// The provider.
+    pub provider: &'a Provider,
+    /// What of it is asked.
+    pub choice: Choice<'a>,
+}
+
+/// So much of what the user said last may be looked at by rules, bytes.
+const TEXT: usize = 4 << 10;
+
+/// Notes what rules may look at.
+pub fn note_shape(
+    exchange: &mut Exchange,
+    caller: Option<&Caller>,
+    format: Format,
+    facts: &Facts<'_>,
+    name: &str,
+) {
+    let call = exchange.call.get_or_insert_default();
+    call.model = name.to_owned();
+    if let Some(caller) = caller {
+        call.key.clone_from(&caller.key.row.name);
+        call.shape.group.clone_from(&caller.key.row.group);
+    }
+    let shape = &mut call.shape;
+    shape.format = format.name();
+    shape.input_tokens = facts.input_tokens;
+    shape.turns = facts.turns;
+    shape.has_tools = facts.tools > 0;
+    shape.has_image = facts.images > 0;
+    let last = facts.last_text;
+    shape.text = decode(&last[..last.floor_char_boundary(TEXT)]).into_owned();
+}
+
+/// What was said is for rules alone: no log can have it.
+pub fn forget_text(exchange: &mut Exchange) {
+    if let Some(call) = &mut exchange.call {
+        call.shape.text = String::new();
+    }
+}
+
+/// The model that the rules of the place choose, if any of them does.
+pub fn routed(routes: &[llm::Route], exchange: &mut Exchange) -> Option<String> {
+    let chosen = routes.iter().find_map(|route| {
+        let condition = route.condition.as_ref();
+        if !condition.is_none_or(|condition| is_true(condition, exchange)) {
+            return None;
+        }
+        let mut scratch = Vec::new();
+        let model = variables::value_of(&route.model, exchange, &mut scratch);
+        let model = std::str::from_utf8(model).ok()?;
+        (!model.is_empty()).then(|| model.to_owned())
+    })?;
+    exchange
+        .call
+        .get_or_insert_default()
+        .route
+        .clone_from(&chosen);
+    Some(chosen)
+}
+
+/// Is this neither empty nor `0`?
+fn is_true(condition: &Template, exchange: &Exchange) -> bool {
+    let mut scratch = Vec::new();
+    !matches!(
+        variables::value_of(condition, exchange, &mut scratch),
+        b"" | b"0"
+    )
+}
+
+/// Who may answer for the model of this name: its targets, then those of the models that the client
+/// names for when they fail. `None` if there is no such model; else at least one, or what is told to
+/// the client if nobody may.
+pub fn candidates<'a>(
+    local: &'a Local,
+    exchange: &Exchange,
+    caller: Option<&Caller>,
+    facts: &'a Facts<'_>,
+    name: &'a str,
+    pick: u64,
+) -> Option<Result<Vec<Candidate<'a>>, Told>> {
+    let mut candidates = of_model(local, exchange, caller, facts, name, pick)?;
+    for fallback in &facts.fallbacks {
+        let may = caller.is_none_or(|caller| caller.key.allows_model(fallback));
+        let further = of_model(local, exchange, caller, facts, fallback, pick).filter(|_| may);
+        for mut candidate in further.into_iter().flatten() {
+            candidate.choice.is_home = false;
+            let Choice {
+                provider, model, ..
+            } = candidate.choice;
+            let is_it = |known: &Candidate<'_>| {
+                (known.choice.provider, known.choice.model) == (provider, model)
+            };
+            if !candidates.iter().any(is_it) {
+                candidates.push(candidate);
+            }
+        }
+    }
+    Some(fit(candidates, facts, name))
+}
+
+fn of_model<'a>(
+    local: &'a Local,
+    exchange: &Exchange,
+    caller: Option<&Caller>,
+    facts: &Facts<'_>,
+    name: &'a str,
+    pick: u64,
+) -> Option<Vec<Candidate<'a>>> {
+    let (strategy, mut choices) = models::choices(&local.generation.http.llm, name)?;
+    choices.retain(|choice| {
+        let condition = choice.target.and_then(|target| target.condition.as_ref());
+        condition.is_none_or(|condition| is_true(condition, exchange))
+    });
+    let provider = |choice: &Choice<'_>| local.generation.llm_providers.get(choice.provider);
+    if choices.len() > 1 {
+        let order = Order {
+            strategy,
+            pick,
+            hash: common(strategy, caller, facts),
+        };
+        let now = clock::now();
+        models::put_in_order(&mut choices, order, |choice| {
+            let keys = provider(choice).map_or(&[][..], |provider| &provider.keys);
+            let mut load = Load {
+                is_ready: false,
+                share: 0,
+                under_way: 0,
+                first_part: None,
+            };
+            for key in keys {
+                let standing = key.standing.model(choice.model);
+                load.is_ready |= standing.fitness(now) == Fitness::Ready;
+                load.share = load.share.max(standing.share(now));
+                load.under_way += standing.under_way();
+                let other = standing.first_part();
+                load.first_part = load.first_part.min(other).or(load.first_part).or(other);
+            }
+            load
+        });
+    }
+    let candidates = choices.into_iter().filter_map(|choice| {
+        let provider = provider(&choice)?;
+        Some(Candidate { provider, choice })
+    });
+    Some(candidates.collect())
+}
+
+/// What this call has in common with others that are to go to the same target.
+fn common(strategy: Strategy, caller: Option<&Caller>, facts: &Facts<'_>) -> u64 {
+    let hash = |text: &str| foldhash::quality::FixedState::default().hash_one(text);
+    match strategy {
+        Strategy::Affinity(Common::Conversation) => facts.conversation,
+        Strategy::Affinity(Common::Key) => {
+            caller.map_or(facts.conversation, |caller| hash(&caller.key.row.name))
+        }
+        Strategy::Affinity(Common::User) => facts.user.as_deref().map_or(facts.conversation, hash),
+        Strategy::Ordered | Strategy::Weighted | Strategy::LeastBusy | Strategy::Fastest => 0,
+    }
+}
+
+/// Those that can answer this call.
+fn fit<'a>(
+    mut candidates: Vec<Candidate<'a>>,
+    facts: &Facts<'_>,
+    name: &str,
+) -> Result<Vec<Candidate<'a>>, Told> {
+    if candidates.is_empty() {
+        let message = format!("none of the targets of `{name}` is for this call");
+        return Err(Told::own(Code::NoHealthyUpstream, message));
+    }
+    let tokens = facts.input_tokens;
+    let mut most = 0;
+    candidates.retain(|candidate| {
+        let limit = candidate
+            .choice
+            .target
+            .and_then(|target| target.max_context);
+        most = most.max(limit.unwrap_or_default());
+        limit.is_none_or(|limit| tokens <= limit)
+    });
+    if candidates.is_empty() {
+        let message =
+            format!("the call has about {tokens} tokens, and `{name}` takes at most {most}");
+        return Err(Told::own(Code::ContextLengthExceeded, message));
+    }
+    // What a table says of a model is no law: where nobody is said to be able to, all are asked.
+    if candidates.len() > 1 {
+        let able: Vec<bool> = (candidates.iter())
+            .map(|candidate| is_able(candidate, facts))
+            .collect();
+        if able.contains(&true) {
+            let mut able = able.into_iter();
+            candidates.retain(|_| able.next().unwrap_or(true));
+        }
+    }
+    Ok(candidates)
+}
+
+/// Is nothing known that speaks against asking it?
+fn is_able(candidate: &Candidate<'_>, facts: &Facts<'_>) -> bool {
+    let Some(known) = price::find(candidate.provider.conf.kind, candidate.choice.model) else {
+        return true;
+    };
+    let needs = [
+        (facts.tools > 0, Capability::Tools),
+        (facts.images > 0, Capability::Vision),
+        (facts.json_schema, Capability::JsonSchema),
+        (facts.audio > 0, Capability::AudioInput),
+    ];
+    let can_all = (needs.into_iter()).all(|(needs, what)| !needs || known.can(what));
+    can_all
+        && known
+            .max_input
+            .is_none_or(|most| facts.input_tokens <= most)
+}
