@@ -437,24 +437,33 @@ impl Fill {
         }
     }
 
-    /// Is a body of this length one to store and to be followed? What is too long for the zone, or for
-    /// those who follow while the disk takes nothing, is better asked for by each on its own: whoever
-    /// falls behind the window could not read on.
-    pub fn may_take(&self, length: Option<u64>) -> bool {
-        match length {
-            Some(length) if length <= WINDOW_ALONE => length <= self.zone.most_body(),
-            Some(length) => length <= self.zone.most_body() && !self.zone.is_aside(),
-            None => !self.zone.is_aside(),
+    /// Why a body of this length is none to store and to be followed, in a word; `None` if it is. What is
+    /// too long for the zone, or for those who follow while the disk takes nothing, is better asked for
+    /// by each on its own: whoever falls behind the window could not read on.
+    pub fn hindrance(&self, length: Option<u64>) -> Option<&'static str> {
+        if length.is_some_and(|length| length > self.zone.most_body()) {
+            return Some("too-large");
         }
+        let is_short = length.is_some_and(|length| length <= WINDOW_ALONE);
+        (!is_short && self.zone.is_aside()).then_some("disk")
     }
 
     /// The answer is one to store: those who follow see it from here on. `length` is that of the
     /// body if it is known; a body of another length is not stored.
     pub fn begin(&mut self, head: Head, length: Option<u64>) {
         let mut state = self.flight.state.lock();
-        let is_too_long = head.fields.len() + head.url.len() + self.flight.key.len()
-            > MOST_HEAD / 4
-            || length.is_some_and(|length| length > state.most);
+        // Clients have a say in the values that `Vary` selects by.
+        let selected = head
+            .vary
+            .iter()
+            .map(|(name, value)| name.len() + value.as_ref().map_or(0, |value| value.len()));
+        let length_of_head = head.fields.len()
+            + head.url.len()
+            + head.etag.len()
+            + self.flight.key.len()
+            + selected.sum::<usize>();
+        let is_too_long =
+            length_of_head > MOST_HEAD / 4 || length.is_some_and(|length| length > state.most);
         state.phase = Phase::Filling(Arc::new(head));
         state.length = length;
         if is_too_long || self.zone.is_aside() {

@@ -14,7 +14,10 @@
 //! is not written yet keeps its entry.
 
 use std::collections::VecDeque;
+use std::hash::BuildHasher as _;
 use std::sync::Arc;
+
+use foldhash::fast::RandomState;
 
 use super::entry::Entry;
 use super::key::Digest;
@@ -90,6 +93,7 @@ pub struct Shard {
     newest: u32,
     oldest: u32,
     memory: Memory,
+    secret: RandomState,
 }
 
 /// Which entries are in memory.
@@ -137,6 +141,7 @@ impl Shard {
                 kept: VecDeque::new(),
                 count: 0,
             },
+            secret: RandomState::default(),
         }
     }
 
@@ -513,10 +518,9 @@ impl Shard {
     }
 
     fn bucket(&self, digest: Digest) -> usize {
-        // The digest is one of MD5, in which all bits are equally good; its first bytes choose the
-        // shard.
-        let [.., a, b, c, d] = digest.0;
-        u32::from_le_bytes([a, b, c, d]) as usize & (self.buckets.len() - 1)
+        // Anybody can find keys by the thousand whose digests end alike, but not what becomes of them
+        // with a secret.
+        self.secret.hash_one(digest) as usize & (self.buckets.len() - 1)
     }
 
     /// Twice as many buckets.
@@ -592,6 +596,26 @@ mod tests {
         let found: Vec<_> = shard.of(digest(54_321)).collect();
         assert_eq!(found.len(), 1);
         assert_eq!(shard.record(found[0]).used, 54_321);
+    }
+
+    #[test]
+    fn keys_whose_digests_end_alike_are_not_found_one_behind_the_other() {
+        let mut shard = Shard::new(0);
+        for number in 0..4096u32 {
+            let mut chosen = Digest([0; 16]);
+            chosen.0[..4].copy_from_slice(&number.to_le_bytes());
+            shard.insert(chosen, 0, 1);
+        }
+        let longest = (0..shard.buckets.len()).map(|bucket| {
+            let mut index = shard.buckets[bucket];
+            let mut length = 0;
+            while index != NONE {
+                length += 1;
+                index = shard.record(index).next;
+            }
+            length
+        });
+        assert!(longest.max() < Some(64));
     }
 
     #[test]

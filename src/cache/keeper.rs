@@ -13,9 +13,11 @@ use super::entry::Entry;
 use super::file::FileError;
 use super::key::Digest;
 use super::place::{self, PURGES, Walk};
+use super::purge::Target;
 use super::zone::{Zone, now};
 use crate::conf::typed::cache_path::Pace;
 use crate::conf::typed::log::Level;
+use crate::unit::clock;
 
 /// Without a reason to do so earlier, the limits are looked at this often.
 const TURN: Duration = Duration::from_secs(10);
@@ -114,9 +116,23 @@ fn load(weak: &Weak<Zone>, bell: &Bell) -> Option<()> {
     if let Err(error) = place::make(zone.place.root(), None) {
         zone.disk_failed("mkdir", &error);
     }
-    let newest = zone.rules.load(&zone.place.root().join(PURGES));
+    let (newest, is_whole) = zone.rules.load(&zone.place.root().join(PURGES));
     zone.see_serial(newest);
+    if !is_whole {
+        // What it named is not known any more, and must not come back.
+        // All other rules go with this one, so that there is room.
+        let _ = zone.rules.add(zone.next_serial(), Target::Everything);
+        let list = zone.place.root().join(PURGES);
+        (zone.report)(
+            Level::Warn,
+            format_args!(
+                "the list of purges \"{}\" is not what was written, all that is stored is purged",
+                list.display()
+            ),
+        );
+    }
     zone.place.sweep();
+    let mut was_ahead = false;
     let mut walk = Walk::new(&zone.place).ok();
     let mut count = 0u64;
     drop(zone);
@@ -126,8 +142,11 @@ fn load(weak: &Weak<Zone>, bell: &Bell) -> Option<()> {
         let until = Instant::now() + pace.threshold;
         for _ in 0..pace.files {
             match walk.as_mut().and_then(Iterator::next) {
-                Some((digest, slot, size)) => {
-                    count += u64::from(zone.add_known(digest, slot, size));
+                Some(found) => {
+                    // What an earlier process gave out, whose clock may have been ahead of this one.
+                    zone.see_serial(found.written);
+                    was_ahead |= u128::from(found.written) > clock::unix().as_micros();
+                    count += u64::from(zone.add_known(found.digest, found.slot, found.size));
                 }
                 None => walk = None,
             }
@@ -136,6 +155,10 @@ fn load(weak: &Weak<Zone>, bell: &Bell) -> Option<()> {
             }
         }
         if walk.is_none() {
+            if was_ahead {
+                // What was purged meanwhile was there before, whatever its serial says.
+                zone.rules.raise(zone.first_serial, zone.next_serial());
+            }
             zone.end_loading();
             if count > 0 {
                 (zone.report)(

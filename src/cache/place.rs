@@ -236,9 +236,21 @@ impl Walk {
     }
 }
 
+/// A file of an entry.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct Found {
+    /// Whose it is.
+    pub digest: Digest,
+    /// Which of them.
+    pub slot: u8,
+    /// What it takes on the disk.
+    pub size: u64,
+    /// When it was written last, in microseconds since 1970.
+    pub written: u64,
+}
+
 impl Iterator for Walk {
-    /// An entry and what its file takes on the disk.
-    type Item = (Digest, u8, u64);
+    type Item = Found;
 
     fn next(&mut self) -> Option<Self::Item> {
         while let Some(directory) = self.open.last_mut() {
@@ -264,7 +276,13 @@ impl Iterator for Walk {
                 && let Ok(metadata) = found.metadata()
                 && metadata.is_file()
             {
-                return Some((digest, slot, on_disk(metadata.len())));
+                return Some(Found {
+                    digest,
+                    slot,
+                    size: on_disk(metadata.len()),
+                    written: u64::try_from(metadata.mtime()).unwrap_or(0) * 1_000_000
+                        + u64::try_from(metadata.mtime_nsec()).unwrap_or(0) / 1000,
+                });
             }
         }
         None
@@ -314,7 +332,10 @@ mod tests {
         let of_nginx = place.file(digest, 0).with_file_name(digest.to_string());
         fs::write(&of_nginx, "KEY: a").expect("written");
         place.create().expect("created");
-        let mut found: Vec<_> = Walk::new(&place).expect("readable").collect();
+        let mut found: Vec<_> = (Walk::new(&place).expect("readable"))
+            .inspect(|found| assert!(found.written > 1_600_000_000_000_000))
+            .map(|found| (found.digest, found.slot, found.size))
+            .collect();
         found.sort_unstable();
         assert_eq!(found, [(digest, 0, 8192), (digest, 7, 8192)]);
         assert!(of_nginx.exists());

@@ -7,17 +7,22 @@
 //! first, so that an end of the process brings nothing back.
 
 use std::fs::{self, File};
-use std::io::{self, Write as _};
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use data_encoding::HEXLOWER;
+use nix::fcntl::OFlag;
 use parking_lot::{Mutex, RwLock};
 
 use super::entry::{Entry, Head};
 
 /// The most rules at a time. Each costs an entry one comparison, once.
 const MOST: usize = 10_000;
+
+/// No list of purges is longer: a key is as long as a request's head may be.
+const MOST_BYTES: u64 = 1 << 30;
 
 /// What is to be gone.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -145,21 +150,58 @@ impl Rules {
             };
         }
         let beside = path.with_extension("new");
-        let mut file = File::create(&beside)?;
+        // Whatever stands there: what an earlier process left, or a link to somebody else's file.
+        match fs::remove_file(&beside) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let mut file = File::create_new(&beside)?;
         file.write_all(text.as_bytes())?;
         file.sync_data()?;
         fs::rename(&beside, path)
     }
 
-    /// Reads what was saved; a line that cannot be read is passed over. The highest serial.
-    pub fn load(&self, path: &Path) -> u64 {
-        let text = fs::read_to_string(path).unwrap_or_default();
-        let found: Vec<_> = text.lines().filter_map(Rule::parse).take(MOST).collect();
+    /// Reads what was saved. The highest serial, and whether all of it could be read.
+    pub fn load(&self, path: &Path) -> (u64, bool) {
+        let (text, mut is_whole) = match read(path) {
+            Ok(text) => (text, true),
+            Err(error) => (String::new(), error.kind() == io::ErrorKind::NotFound),
+        };
+        let mut found = Vec::new();
+        for line in text.lines() {
+            match Rule::parse(line) {
+                Some(rule) if found.len() < MOST => found.push(rule),
+                _ => is_whole = false,
+            }
+        }
         let newest = found.iter().map(|rule| rule.serial).max().unwrap_or(0);
         self.list.write().extend(found);
         self.newest.fetch_max(newest, Ordering::Release);
-        newest
+        (newest, is_whole)
     }
+
+    /// The rules that are not older than `since` concern what is older than `serial`.
+    pub fn raise(&self, since: u64, serial: u64) {
+        let mut list = self.list.write();
+        let recent = list.iter_mut().filter(|rule| rule.serial >= since);
+        recent.for_each(|rule| rule.serial = serial);
+        self.newest.fetch_max(serial, Ordering::Release);
+    }
+}
+
+/// A list of purges; what is found there need not be a file of ours.
+fn read(path: &Path) -> io::Result<String> {
+    let flags = OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK;
+    let file = File::options()
+        .read(true)
+        .custom_flags(flags.bits())
+        .open(path)?;
+    if !file.metadata()?.is_file() {
+        return Err(io::ErrorKind::InvalidData.into());
+    }
+    let mut text = String::new();
+    file.take(MOST_BYTES).read_to_string(&mut text)?;
+    Ok(text)
 }
 
 impl Rule {
@@ -256,8 +298,28 @@ mod tests {
             }
         });
         let again = Rules::default();
-        assert_eq!(again.load(&path), 128);
+        assert_eq!(again.load(&path), (128, true));
         assert_eq!(again.list.read().len(), 128);
+    }
+
+    #[test]
+    fn a_list_that_is_none_of_ours_is_not_read_and_nothing_is_written_over() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("purges");
+        assert_eq!(Rules::default().load(&path), (0, true));
+        let foreign = directory.path().join("foreign");
+        fs::write(&foreign, "12 everything \n").expect("written");
+        std::os::unix::fs::symlink(&foreign, &path).expect("linked");
+        assert_eq!(Rules::default().load(&path), (0, false));
+        fs::remove_file(&path).expect("removed");
+        nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).expect("made");
+        assert_eq!(Rules::default().load(&path), (0, false));
+        std::os::unix::fs::symlink(&foreign, path.with_extension("new")).expect("linked");
+        let rules = Rules::default();
+        rules.add(10, Target::Everything).expect("room");
+        rules.save(&path).expect("saved");
+        assert_eq!(fs::read(&foreign).expect("there"), b"12 everything \n");
+        assert_eq!(Rules::default().load(&path), (10, true));
     }
 
     #[test]
@@ -269,10 +331,12 @@ mod tests {
         rules.add(11, Target::Tag((*b"x").into())).expect("room");
         rules.save(&path).expect("saved");
         let mut text = fs::read_to_string(&path).expect("readable");
+        let again = Rules::default();
+        assert_eq!(again.load(&path), (11, true));
         text.push_str("12 prefix 2");
         fs::write(&path, text).expect("written");
         let again = Rules::default();
-        assert_eq!(again.load(&path), 11);
+        assert_eq!(again.load(&path), (11, false));
         assert_eq!(*again.list.read(), *rules.list.read());
         again.forget(11);
         again.save(&path).expect("saved");

@@ -620,6 +620,72 @@ fn a_client_that_reads_all_waits_for_a_slow_disk_before_the_entry_is_lost_but_no
 }
 
 #[test]
+fn a_purge_holds_for_what_was_stored_while_the_clock_was_ahead() {
+    let directory = directory();
+    let hour = Duration::from_secs(3600);
+    let store_ahead = || {
+        let zone = started(conf(directory.path()));
+        zone.see_serial((crate::unit::clock::unix() + hour).as_micros() as u64);
+        let entry = store(&zone, "/old", head(200), b"old").expect("stored");
+        settle(&zone);
+        let file = fs::File::options().write(true).open(zone.file_of(&entry));
+        let ahead = std::time::SystemTime::now() + hour;
+        file.and_then(|file| file.set_modified(ahead)).expect("set");
+    };
+    store_ahead();
+    let zone = started(conf(directory.path()));
+    run(zone.purge(Target::Everything)).expect("purged");
+    assert!(find(&zone, "/old").is_none());
+    drop(zone);
+    store_ahead();
+    // While the directory is being read, too.
+    let zone = Zone::new(Arc::new(conf(directory.path())), |_, _| ());
+    zone.start(|| ());
+    zone.remove(&Key::new(b"/old"));
+    eventually("the directory is read", || !zone.extent().is_loading);
+    assert!(find(&zone, "/old").is_none());
+}
+
+#[test]
+fn a_list_of_purges_that_is_not_what_was_written_brings_nothing_back() {
+    let directory = directory();
+    let zone = started(conf(directory.path()));
+    store(&zone, "/purged", head(200), b"body").expect("stored");
+    settle(&zone);
+    let list = zone.place.root().join("purges");
+    drop(zone);
+    fs::write(&list, b"1 exact \xff").expect("written");
+    let zone = started(conf(directory.path()));
+    assert!(find(&zone, "/purged").is_none());
+}
+
+#[test]
+fn what_was_removed_is_gone_from_the_disk_for_whoever_waits_for_it() {
+    let directory = directory();
+    let zone = started(conf(directory.path()));
+    let entry = store(&zone, "/gone", head(200), b"body").expect("stored");
+    settle(&zone);
+    let file = zone.file_of(&entry);
+    assert!(file.exists() && zone.remove(&Key::new(b"/gone")));
+    assert!(run(zone.buried()));
+    assert!(!file.exists());
+}
+
+#[test]
+fn values_that_clients_send_do_not_make_a_head_that_the_disk_is_blamed_for() {
+    let directory = directory();
+    let zone = started(conf(directory.path()));
+    let long = Head {
+        vary: vec![(b"x-a"[..].into(), Some(vec![b'a'; 2 << 20].into()))],
+        ..head(200)
+    };
+    assert!(store(&zone, "/", long, b"body").is_none());
+    settle(&zone);
+    assert!(!zone.extent().is_aside);
+    assert_eq!(zone.figures.disk_errors.load(Ordering::Relaxed), 0);
+}
+
+#[test]
 fn what_is_longer_than_the_zone_may_be_is_not_stored_and_drives_nothing_out() {
     let directory = directory();
     let mut small = conf(directory.path());
@@ -635,7 +701,7 @@ fn what_is_longer_than_the_zone_may_be_is_not_stored_and_drives_nothing_out() {
         let Begin::Follow(mut follower) = zone.begin_fill(&Key::new(b"/")) else {
             panic!("somebody fills");
         };
-        assert_eq!(fill.may_take(length), length.is_none());
+        assert_eq!(fill.hindrance(length), length.map(|_| "too-large"));
         fill.begin(head(200), length);
         assert_eq!(fill.is_stored(), length.is_none());
         fill.append(&long);
@@ -784,7 +850,7 @@ fn threads_that_store_find_read_and_remove_never_see_another_answer() {
     // What the index says is what the disk has.
     let walk = super::place::Walk::new(&zone.place).expect("readable");
     let on_disk: HashMap<_, _> = walk
-        .map(|(digest, slot, size)| ((digest, slot), size))
+        .map(|found| ((found.digest, found.slot), found.size))
         .collect();
     eventually("they agree", || {
         zone.bury();

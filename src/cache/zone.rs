@@ -67,6 +67,8 @@ pub struct Zone {
     most_in_memory: AtomicU64,
     most_body: AtomicU64,
     serial: AtomicU64,
+    /// The first serial of this process.
+    pub(super) first_serial: u64,
     /// Files, and what they take.
     pub(super) count: AtomicU64,
     pub(super) size: AtomicU64,
@@ -252,6 +254,8 @@ impl Zone {
                 tried: HashSet::default(),
             })
         };
+        // In microseconds, so that it is never behind what an earlier process has given out.
+        let first_serial = clock::unix().as_micros() as u64;
         Arc::new(Self {
             id: metrics::cache_id(&conf.name),
             place: Place::new(conf.path.clone(), conf.levels.clone()),
@@ -259,8 +263,8 @@ impl Zone {
             capacity: conf.capacity(),
             most_in_memory: AtomicU64::new(most_in_memory(&conf)),
             most_body: AtomicU64::new(most_body(&conf)),
-            // In microseconds, so that it is never behind what an earlier process has given out.
-            serial: AtomicU64::new(clock::unix().as_micros() as u64),
+            serial: AtomicU64::new(first_serial),
+            first_serial,
             count: AtomicU64::new(0),
             size: AtomicU64::new(0),
             unwritten: AtomicU64::new(0),
@@ -523,6 +527,18 @@ impl Zone {
             .fetch_add(removed as u64, Ordering::Relaxed);
         self.bell.ring();
         removed > 0
+    }
+
+    /// Waits until the files of what was removed are gone, so that an end of the process brings nothing
+    /// back. `false` if that cannot be had now.
+    pub async fn buried(self: &Arc<Self>) -> bool {
+        let (answer, done) = oneshot::channel();
+        let zone = Arc::clone(self);
+        let job = move || {
+            zone.bury();
+            let _ = answer.send(());
+        };
+        self.pool.submit(Lane::Write, job).is_ok() && done.await.is_ok()
     }
 
     /// Removes what a target names, at once for whoever asks for it, and for good when this returns.

@@ -80,6 +80,9 @@ fn text(overview: &Overview, paint: Paint, zone: &TimeZone) -> String {
     if let Some(why) = &status.read_only {
         line("", &format!("read-only: {}", escape(why)));
     }
+    for trouble in &summary.troubles {
+        line("trouble", &paint.bad(&escape(trouble)));
+    }
     line("listens", &escape(&status.listens.join(", ")));
     let traffic = &summary.traffic;
     line(

@@ -877,6 +877,14 @@ codes! {
         "http { oidc_provider a { issuer https://a.example.com; client_id p; } oidc_provider b { issuer https://b.example.com; client_id p; } server { location /a { auth_oidc a; } location /b { auth_oidc b; } } }",
         "http { oidc_provider a { issuer https://a.example.com; client_id p; } oidc_provider b { issuer https://b.example.com; client_id p; redirect_uri /b_callback; } server { location /a { auth_oidc a; } location /b { auth_oidc b; } } }"
     }
+    "E338" BAD_HEADER_EDIT "a change of header fields that cannot be made" {
+        "`more_set_headers` and its like take options (`-s` with statuses, `-t` with media types, `-a` to add \
+         one more, `-r` to change what is there) and fields as `\"Name: value\"`, each one word in quotes. Fields \
+         that say where a message ends, or that are about the connection, are written as the message needs \
+         them; the host of a request has chosen its server already.",
+        "http { server { more_clear_headers Content-Length; } }",
+        "http { server { more_clear_headers X-Powered-By X-AspNet-*; more_set_headers \"Server: mine\"; } }"
+    }
     "E370" BAD_LLM_PROVIDER "a provider of language models that cannot be used as it is written" {
         "An `llm_provider` has a name that targets can call it by, and an address that begins with `http://` or \
          `https://` and ends with a path; the rest is said by the lines inside.",
@@ -888,6 +896,25 @@ codes! {
          `llm_provider`, a slash, and what that provider calls the model.",
         "http { llm_provider ours { } llm_model chat { target theirs/gpt; } }",
         "http { llm_provider ours { } llm_model chat { target ours/gpt; } }"
+    }
+    "E375" BAD_LLM_TARGET "a target of a model that is not written as it has to be" {
+        "`on=` takes the causes for which a target is asked when another one failed: `429`, `5xx`, `timeout`, \
+         `circuit`, `budget`. `max_context=` is a number of tokens. Only `strategy affinity` takes a second \
+         word: what the calls have in common that go to the same target.",
+        "http { llm_provider ours { } llm_model chat { target ours/a; target ours/b on=500; } }",
+        "http { llm_provider ours { } llm_model chat { target ours/a; target ours/b on=5xx,timeout; } }"
+    }
+    "E376" UNKNOWN_LLM_MODEL "a route to a model that is not there" {
+        "`llm_route` names an `llm_model`, or the model of an `llm_provider` as `PROVIDER/MODEL`, which answers \
+         in the place of the one that a client asks for.",
+        "http { llm_provider ours { } llm_route big; server { location / { llm_gateway; } } }",
+        "http { llm_provider ours { } llm_route ours/big; server { location / { llm_gateway; } } }"
+    }
+    "W375" LLM_WITHOUT_EFFECT "a word about a model that changes nothing" {
+        "Backups are asked when the targets that are none cannot answer. Where all are backups they are asked \
+         as written.",
+        "http { llm_provider ours { } llm_model chat { target ours/a backup; } }",
+        "http { llm_provider ours { } llm_model chat { target ours/a; target ours/b backup; } }"
     }
     "E385" BAD_LLM_LIMIT "a limit of language models that cannot be used as it is written" {
         "`llm_limit` names a group of keys, a gateway or a model, then what all its calls together may use: \
@@ -918,25 +945,6 @@ codes! {
          its model with a slash between.",
         "http { llm_provider ours { } llm_model chat { target ours/gpt; } llm_limit model gpt rpm=60; }",
         "http { llm_provider ours { } llm_model chat { target ours/gpt; } llm_limit model chat rpm=60; }"
-    }
-    "E375" BAD_LLM_TARGET "a target of a model that is not written as it has to be" {
-        "`on=` takes the causes for which a target is asked when another one failed: `429`, `5xx`, `timeout`, \
-         `circuit`, `budget`. `max_context=` is a number of tokens. Only `strategy affinity` takes a second \
-         word: what the calls have in common that go to the same target.",
-        "http { llm_provider ours { } llm_model chat { target ours/a; target ours/b on=500; } }",
-        "http { llm_provider ours { } llm_model chat { target ours/a; target ours/b on=5xx,timeout; } }"
-    }
-    "E376" UNKNOWN_LLM_MODEL "a route to a model that is not there" {
-        "`llm_route` names an `llm_model`, or the model of an `llm_provider` as `PROVIDER/MODEL`, which answers \
-         in the place of the one that a client asks for.",
-        "http { llm_provider ours { } llm_route big; server { location / { llm_gateway; } } }",
-        "http { llm_provider ours { } llm_route ours/big; server { location / { llm_gateway; } } }"
-    }
-    "W375" LLM_WITHOUT_EFFECT "a word about a model that changes nothing" {
-        "Backups are asked when the targets that are none cannot answer. Where all are backups they are asked \
-         as written.",
-        "http { llm_provider ours { } llm_model chat { target ours/a backup; } }",
-        "http { llm_provider ours { } llm_model chat { target ours/a; target ours/b backup; } }"
     }
     "W370" NO_LLM_PROVIDER "a gateway that nobody stands behind" {
         "`llm_gateway` passes calls on to the providers that `llm_provider` blocks name. Without one every \
@@ -1118,6 +1126,12 @@ codes! {
          with `^` and ends with `$`.",
         "http { server { cors ~example\\.com; } }",
         "http { server { cors ~^https://example\\.com$; } }"
+    }
+    "W312" FIELD_WITHOUT_VALUE "a field that is to be set has no value" {
+        "`more_set_headers` takes name and value as one word, with a colon between them. A word without a \
+         colon takes the field of that name out.",
+        "http { server { more_set_headers X-Robots-Tag noindex; } }",
+        "http { server { more_set_headers \"X-Robots-Tag: noindex\"; } }"
     }
     "W310" DUPLICATE_MEDIA_TYPE "a media type stands twice" {
         "It is meant once. `text/html` is always among the types that are compressed or searched.",

@@ -166,6 +166,7 @@ mod tests {
             "http_core",
             "http_geoip2",
             "http_headers",
+            "http_headers_more",
             "http_index",
             "http_llm",
             "http_log",

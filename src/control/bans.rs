@@ -5,14 +5,15 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use ipnet::IpNet;
+use parking_lot::Mutex;
 
 use super::answer::millis;
-use super::{Control, Visitor};
+use super::{Control, Visitor, numbers};
 use crate::access::bans::{self, Ban};
-use crate::conf::typed::log::Level;
+use crate::conf::typed::log;
 use crate::log::error_log;
 use crate::process::desk::refusal;
-use crate::protocol::{BanChange, BanState, Bans, Refusal, RefusalCode};
+use crate::protocol::{BanChange, BanState, Bans, Level, Millis, Refusal, RefusalCode};
 
 /// Under which the store keeps the list.
 const KEPT: &str = "bans";
@@ -42,6 +43,59 @@ pub fn list() -> Bans {
     Bans {
         bans: told.collect(),
         turned_away: bans::bans().turned_away(),
+    }
+}
+
+/// What was told of bans that nobody made.
+#[derive(Debug)]
+pub struct Told(Mutex<ToldUntil>);
+
+#[derive(Debug)]
+struct ToldUntil {
+    version: u64,
+    /// Those made before are known.
+    at: Millis,
+}
+
+impl Default for Told {
+    fn default() -> Self {
+        Self(Mutex::new(ToldUntil {
+            version: bans::bans().version(),
+            at: millis(SystemTime::now()),
+        }))
+    }
+}
+
+/// Tells of bans that were made by themselves since the last look; of many at once, how many.
+pub fn tell(control: &Control) {
+    const MOST: usize = 3;
+    let new: Vec<Ban> = {
+        let mut told = control.bans.0.lock();
+        let version = bans::bans().version();
+        if told.version == version {
+            return;
+        }
+        told.version = version;
+        let now = millis(SystemTime::now());
+        let since = std::mem::replace(&mut told.at, now);
+        let is_new = |ban: &Ban| ban.by == bans::BY_ITSELF && (since..now).contains(&ban.since);
+        bans::bans().list().into_iter().filter(is_new).collect()
+    };
+    let occur = |subject: &str, text: &str| {
+        numbers::occur(control, Level::Warn, "ban", subject, text);
+    };
+    match new.len() {
+        0 => {}
+        1..=MOST => {
+            for ban in new.iter().rev() {
+                occur(&shown(ban.network), &format!("is kept out: {}", ban.reason));
+            }
+        }
+        count => {
+            let last = shown(new[0].network);
+            let text = format!("{count} addresses are kept out, see `openclaw ban list`");
+            occur(&last, &text);
+        }
     }
 }
 
@@ -131,7 +185,7 @@ pub async fn remember(control: Arc<Control>) {
             }
         }
         Some(Err(error)) => error_log::report(
-            Level::Error,
+            log::Level::Error,
             format_args!("the bans in the store cannot be read: {error}"),
         ),
         None => {}

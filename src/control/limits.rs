@@ -1,23 +1,33 @@
 //! The zones of limits as the protocol tells them, and how fast each lets requests through.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::time::Instant;
 
 use parking_lot::Mutex;
 
-use super::Control;
+use super::{Control, numbers};
 use crate::access::limits::ZoneNow;
 use crate::access::limits::table::Counts;
 use crate::conf::typed::limits::{Burst, LimitZones, REQUEST, Zone};
 use crate::conf::typed::location::Settings;
-use crate::protocol::{LimitKind, LimitTraffic, LimitZone, LimitedKey, Limits, RouteLimit};
+use crate::protocol::{Level, LimitKind, LimitTraffic, LimitZone, LimitedKey, Limits, RouteLimit};
 
 /// Over so many seconds rates are told.
 const SPAN: usize = 10;
 
+/// More refusals in a second than this are told; it is over at a tenth of it.
+const MANY: f64 = 10.0;
+
 /// What was counted in the last seconds.
 #[derive(Debug, Default)]
-pub struct Meter(Mutex<VecDeque<Sample>>);
+pub struct Meter(Mutex<Metered>);
+
+#[derive(Debug, Default)]
+struct Metered {
+    samples: VecDeque<Sample>,
+    /// The zones that were told to refuse much.
+    exceeded: HashSet<(LimitKind, Box<str>)>,
+}
 
 #[derive(Debug)]
 struct Sample {
@@ -30,9 +40,11 @@ pub fn tick(control: &Control) {
     let in_force = control.desk.in_force();
     let generation = &in_force.generation;
     let conf = &generation.http.limit_zones;
-    let mut samples = control.limits.0.lock();
+    let mut metered = control.limits.0.lock();
+    let Metered { samples, exceeded } = &mut *metered;
     if conf.requests.is_empty() && conf.connections.is_empty() {
         samples.clear();
+        exceeded.clear();
         return;
     }
     let [requests, connections] = generation.zones.counts();
@@ -50,14 +62,57 @@ pub fn tick(control: &Control) {
     while samples.len() > SPAN + 1 {
         samples.pop_front();
     }
+    exceeded.retain(|(of, name)| all(conf).any(|(own, zone)| own == *of && zone.name == *name));
+    let mut news = Vec::new();
+    for (of, zone) in all(conf) {
+        let refused = rates(samples, of, &zone.name).refused;
+        let key = (of, zone.name.clone());
+        let was_exceeded = exceeded.contains(&key);
+        match is_exceeded(refused, was_exceeded) {
+            true if !was_exceeded => {
+                let text = format!("the limit is exceeded {refused:.0} times a second");
+                news.push((Level::Warn, zone.name.clone(), text));
+                exceeded.insert(key);
+            }
+            false if was_exceeded => {
+                let text = "the limit is hardly exceeded any more".to_owned();
+                news.push((Level::Good, zone.name.clone(), text));
+                exceeded.remove(&key);
+            }
+            _ => {}
+        }
+    }
+    drop(metered);
+    for (level, zone, text) in news {
+        numbers::occur(control, level, "limit", &zone, &text);
+    }
+}
+
+/// Is a zone exceeded much? It takes fewer refusals to end that than to begin it.
+fn is_exceeded(refused: f64, was_exceeded: bool) -> bool {
+    let limit = match was_exceeded {
+        true => MANY / 10.0,
+        false => MANY,
+    };
+    refused >= limit
+}
+
+/// What is to be told of zones that are exceeded much now.
+pub fn troubles(control: &Control) -> Vec<String> {
+    let metered = control.limits.0.lock();
+    let told = metered.exceeded.iter().map(|(of, name)| {
+        let refused = rates(&metered.samples, *of, name).refused;
+        format!("limit {name} is exceeded {refused:.0} times a second, see `openclaw limits`")
+    });
+    told.collect()
 }
 
 /// What each zone does now.
 pub fn traffic(control: &Control) -> Vec<LimitTraffic> {
     let in_force = control.desk.in_force();
     let conf = &in_force.generation.http.limit_zones;
-    let samples = control.limits.0.lock();
-    let zones = all(conf).map(|(of, zone)| rates(&samples, of, &zone.name));
+    let metered = control.limits.0.lock();
+    let zones = all(conf).map(|(of, zone)| rates(&metered.samples, of, &zone.name));
     zones.collect()
 }
 
@@ -67,7 +122,7 @@ pub fn list(control: &Control) -> Limits {
     let generation = &in_force.generation;
     let conf = &generation.http.limit_zones;
     let [requests, connections] = generation.zones.now(conf);
-    let samples = control.limits.0.lock();
+    let metered = control.limits.0.lock();
     let told = |(of, zone): (LimitKind, &Zone), rate: &str, now: ZoneNow| LimitZone {
         name: zone.name.to_string(),
         of,
@@ -79,7 +134,7 @@ pub fn list(control: &Control) -> Limits {
         passed: now.counts.passed,
         delayed: now.counts.delayed,
         refused: now.counts.refused,
-        traffic: rates(&samples, of, &zone.name),
+        traffic: rates(&metered.samples, of, &zone.name),
         worst: (now.refused.into_iter())
             .map(|key| LimitedKey {
                 ahead: match of {
@@ -176,6 +231,20 @@ fn rates(samples: &VecDeque<Sample>, of: LimitKind, name: &str) -> LimitTraffic 
 mod tests {
     use super::*;
     use std::time::Duration;
+
+    #[test]
+    fn a_limit_is_exceeded_until_hardly_anybody_is_refused() {
+        for (refused, was_exceeded, is_so) in [
+            (0.0, false, false),
+            (9.9, false, false),
+            (10.0, false, true),
+            (9.9, true, true),
+            (1.0, true, true),
+            (0.9, true, false),
+        ] {
+            assert_eq!(is_exceeded(refused, was_exceeded), is_so, "{refused}");
+        }
+    }
 
     #[test]
     fn rates_are_told_over_what_was_seen_of_a_zone() {

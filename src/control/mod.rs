@@ -75,6 +75,7 @@ struct Control {
     routes: answer::RouteCache,
     certificates: certificates::Watch,
     limits: limits::Meter,
+    bans: bans::Told,
     llm: llm::Meter,
 }
 
@@ -104,6 +105,7 @@ pub fn attend(desk: &Desk, socket: Option<ControlSocket>) {
         routes: answer::RouteCache::default(),
         certificates: certificates::Watch::default(),
         limits: limits::Meter::default(),
+        bans: bans::Told::default(),
         llm: llm::Meter::default(),
     });
     tokio::spawn(stream::keep_numbers(Arc::clone(&control)));

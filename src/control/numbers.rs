@@ -6,7 +6,7 @@ use std::time::SystemTime;
 use parking_lot::Mutex;
 
 use super::answer::millis;
-use super::{Control, certificates, limits, llm, revisions};
+use super::{Control, bans, certificates, limits, llm, revisions};
 use crate::metrics::live::RequestSummary;
 use crate::metrics::registry;
 use crate::metrics::traffic::{PeerId, RouteId, RouteKey, ledger};
@@ -69,9 +69,10 @@ impl Numbers {
 pub fn tick(control: &Control) {
     let now = Moment::now();
     control.numbers.0.lock().aggregator.tick(now);
+    limits::tick(control);
     watch_peers(control);
     certificates::watch(control);
-    limits::tick(control);
+    bans::tell(control);
     llm::tick(control);
 }
 
@@ -102,6 +103,7 @@ pub fn watch_peers(control: &Control) {
     let in_force = control.desk.in_force();
     let now = millis(SystemTime::now());
     let mut news: Vec<(Level, String, String)> = Vec::new();
+    let limited = limits::troubles(control);
     {
         let mut known = control.numbers.0.lock();
         let known = &mut *known;
@@ -230,6 +232,7 @@ pub fn watch_peers(control: &Control) {
             }
             known.groups.push(group);
         }
+        troubles.extend(limited.into_iter().map(|text| (6, text)));
         troubles.sort_by_key(|(rank, _)| *rank);
         troubles.truncate(MOST_TROUBLES);
         known.troubles = troubles.into_iter().map(|(_, text)| text).collect();
@@ -397,12 +400,9 @@ pub fn summary(control: &Control, routes: bool, peers: bool, calls: bool) -> Sum
         },
         peers: match peers {
             false => Vec::new(),
-            true => known
-                .aggregator
-                .peers()
-                .iter()
-                .filter(|peer| known.peers.contains_key(&peer.peer.0))
-                .map(|peer| peer_traffic(&known, peer))
+            // Also those that nobody was sent to yet: checks and people change their state as well.
+            true => (known.peers.keys())
+                .map(|id| peer_traffic(&known, &known.aggregator.peer(PeerId(*id))))
                 .collect(),
         },
         peer_states: known.states,

@@ -7,7 +7,7 @@
 
 use std::time::Duration;
 
-use super::cors;
+use super::{cors, header_edits};
 use crate::conf::template::Template;
 use crate::conf::typed::location::{AddHeader, Expires, ServerTokens};
 use crate::http::date;
@@ -21,6 +21,10 @@ use crate::unit::{clock, time};
 /// `expires modified`. The answer tells whether trailers follow the body: it is then sent in chunks,
 /// without `Content-Length`, if the client can read them.
 pub fn apply(exchange: &mut Exchange, modified: Option<i64>, scratch: &mut Vec<u8>) -> bool {
+    if let Some(edits) = &exchange.settings.header_edits {
+        let edits = std::sync::Arc::clone(edits);
+        header_edits::answer(&edits, exchange, scratch);
+    }
     let is_usual = is_usual(exchange.status);
     if is_usual && let Some(expires) = &exchange.settings.expires {
         let now = clock::unix().as_secs() as i64;
@@ -107,7 +111,7 @@ fn is_usual(status: u16) -> bool {
 
 /// Writes a value into the scratch. What would end the line, or the head, becomes a space: values may
 /// hold what the client sent.
-fn expand(template: &Template, exchange: &Exchange, scratch: &mut Vec<u8>) {
+pub(super) fn expand(template: &Template, exchange: &Exchange, scratch: &mut Vec<u8>) {
     scratch.clear();
     variables::expand(template, exchange, scratch);
     for byte in scratch {

@@ -9,5 +9,6 @@ pub mod chain;
 pub mod compress;
 pub mod cors;
 mod decompress;
+pub mod header_edits;
 pub mod headers;
 pub mod substitute;

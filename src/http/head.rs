@@ -187,6 +187,29 @@ impl Fields {
         }
     }
 
+    /// Gives the first field of a name another value and takes out the others of that name; `false`
+    /// if there is none. The spelling of the name stays.
+    pub fn set(&mut self, name: &[u8], value: &[u8]) -> bool {
+        let start = self.bytes.len();
+        let bytes = &self.bytes;
+        let mut found = false;
+        self.list.retain_mut(|field| {
+            let name_start = field.name_start as usize;
+            let own = &bytes[name_start..name_start + usize::from(field.name_length)];
+            if !own.eq_ignore_ascii_case(name) {
+                return true;
+            }
+            field.value_start = start as u32;
+            field.value_length = value.len() as u32;
+            !std::mem::replace(&mut found, true)
+        });
+        if found {
+            self.bytes.extend_from_slice(value);
+            self.find_first();
+        }
+        found
+    }
+
     /// Removes all fields of a known name.
     pub fn remove(&mut self, known: Known) {
         if self.has(known) {

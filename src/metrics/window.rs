@@ -349,11 +349,6 @@ impl Aggregator {
         }
     }
 
-    /// All peers that ever had anything to do, by number.
-    pub fn peers(&self) -> Vec<PeerTraffic> {
-        self.gauges.iter().map(|(id, _)| self.peer(*id)).collect()
-    }
-
     /// One peer.
     pub fn peer(&self, peer: PeerId) -> PeerTraffic {
         let found = self.gauges.binary_search_by_key(&peer, |(id, _)| *id);
@@ -1052,9 +1047,7 @@ mod tests {
             assert_eq!(peer.since, BIRTH + 2000);
         }
         aggregator.tick(at(12_000));
-        let [peer] = &aggregator.peers()[..] else {
-            panic!("one peer");
-        };
+        let peer = aggregator.peer(PeerId(1));
         assert_eq!((peer.gauges.left_out, peer.since), (0, BIRTH + 12_000));
         assert_eq!(peer.total, 1);
     }

@@ -702,7 +702,7 @@ pub struct Occurrence {
     pub at: Millis,
     /// How bad: `info`, `warn`, `bad`, `good`.
     pub level: Level,
-    /// `peer`, `revision`, `certificate`, `reload`, `store`, `process`.
+    /// `peer`, `revision`, `certificate`, `reload`, `store`, `process`, `limit`, `ban`.
     pub kind: String,
     /// What it is about: a peer's address, a file.
     pub subject: String,

@@ -620,7 +620,18 @@ async fn purge(local: &Local, zone: &Arc<Zone>, exchange: &Exchange) -> Outcome 
     if targets.is_empty() {
         match key.strip_suffix(b"*") {
             Some(prefix) => targets.push(Target::Prefix(prefix.into())),
-            None if zone.remove(&Key::new(key)) => return Outcome::Answered(204),
+            None if zone.remove(&Key::new(key)) => {
+                // A disk that hangs has it removed when it goes on.
+                let is_gone = timeout(PATIENCE, zone.buried()).await;
+                if is_gone != Ok(true) {
+                    local.log(
+                        exchange,
+                        Level::Warn,
+                        format_args!("the disk is slow while purging the cache"),
+                    );
+                }
+                return Outcome::Answered(204);
+            }
             None => return Outcome::Failed(404),
         }
     }
@@ -1091,8 +1102,8 @@ pub fn store(
         exchange.caching.refusal = Some("no-cache");
         return None;
     }
-    if !fill.may_take(length) {
-        exchange.caching.refusal = Some("too-large");
+    if let Some(hindrance) = fill.hindrance(length) {
+        exchange.caching.refusal = Some(hindrance);
         return None;
     }
     let judged = freshness::judge(&received(exchange, caching.is_personal), &rules(cache));

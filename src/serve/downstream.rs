@@ -467,6 +467,29 @@ impl Downstream {
         }
     }
 
+    /// Takes what was read behind the head of the request (its body, further requests) out of the
+    /// way, so that the head can grow.
+    pub fn take_unread(&mut self, exchange: &mut Exchange) -> Vec<u8> {
+        match self {
+            Self::Http1(_) => {
+                let bytes = &mut exchange.head.fields.bytes;
+                bytes.split_off(exchange.head.length.min(bytes.len()))
+            }
+            Self::Http2(_) | Self::Detached(_) => Vec::new(),
+        }
+    }
+
+    /// Puts it back, behind the head as it is now.
+    pub fn put_back_unread(&mut self, exchange: &mut Exchange, unread: &[u8]) {
+        let head = &mut exchange.head;
+        if let Self::Http1(http1) = self {
+            let length = head.fields.bytes.len();
+            http1.unread += length - head.length;
+            head.length = length;
+            head.fields.bytes.extend_from_slice(unread);
+        }
+    }
+
     /// Queues an interim answer (1xx) as a peer sent it.
     pub fn queue_interim(&mut self, head: &ResponseHead) {
         match self {

@@ -59,6 +59,9 @@ pub async fn require(
         Err(why) => return Err(unreachable(local, exchange, login, &why)),
     };
     let cookie = begun.cookie(login, way(exchange)).ok_or(500_u16)?;
+    for cookie in Begun::forgetting(login, &exchange.head.fields, way(exchange)) {
+        set_cookie(exchange, &cookie);
+    }
     set_cookie(exchange, &cookie);
     Err(away(exchange, place.as_bytes()))
 }
@@ -76,12 +79,13 @@ fn holds(allow: &Allow, claims: &serde_json::Map<String, serde_json::Value>) -> 
                 None => &**value == text,
             })
     };
-    // An address that the provider did not look at may be anybody's.
-    // Some say so in text.
+    // An address that the provider did not look at may be anybody's. Some say so in text; what is
+    // neither says nothing good.
     let is_unverified = match claims.get("email_verified") {
+        None => false,
         Some(serde_json::Value::Bool(is_verified)) => !is_verified,
-        Some(serde_json::Value::String(text)) => text != "true",
-        _ => false,
+        Some(serde_json::Value::String(text)) => !text.eq_ignore_ascii_case("true"),
+        Some(_) => true,
     };
     if &*allow.claim == "email" && is_unverified {
         return false;
@@ -298,4 +302,55 @@ fn away(exchange: &mut Exchange, place: &[u8]) -> u16 {
         .push_known(Some(Known::CacheControl), b"Cache-Control", b"no-store");
     answer::set_location(exchange, place);
     302
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    #[test]
+    fn an_address_counts_only_if_its_provider_does_not_doubt_it() {
+        let allow = |claim: &str, values: &[&str]| Allow {
+            claim: claim.into(),
+            values: values.iter().map(|value| (*value).into()).collect(),
+        };
+        let everybody = allow("email", &["*@example.com"]);
+        for (verified, passes) in [
+            (Value::Null, false),
+            (json!(true), true),
+            (json!(false), false),
+            (json!("true"), true),
+            (json!("True"), true),
+            (json!("false"), false),
+            (json!(""), false),
+            (json!(0), false),
+            (json!(1), false),
+            (json!([true]), false),
+        ] {
+            let claims = json!({"email": "ann@example.com", "email_verified": verified});
+            let claims = claims.as_object().expect("an object");
+            assert_eq!(holds(&everybody, claims), passes, "{verified}");
+            // Nobody doubts the others.
+            assert!(!holds(&allow("sub", &["ann"]), claims));
+        }
+        for (email, passes) in [
+            ("ann@example.com", true),
+            ("ann@EXAMPLE.com", true),
+            ("@example.com", false),
+            ("ann@example.com.evil.example", false),
+            ("ann@evil.example@example.com", true),
+            ("ann@sub.example.com", false),
+        ] {
+            let claims = json!({"email": email});
+            let claims = claims.as_object().expect("an object");
+            assert_eq!(holds(&everybody, claims), passes, "{email}");
+        }
+        let claims = json!({"groups": ["staff", 7, "admins"], "admin": true});
+        let claims = claims.as_object().expect("an object");
+        assert!(holds(&allow("groups", &["admins"]), claims));
+        assert!(!holds(&allow("groups", &["7"]), claims));
+        assert!(holds(&allow("admin", &["true"]), claims));
+    }
 }

@@ -45,7 +45,7 @@ use crate::access::real_ip;
 use crate::conf::typed::location::{ErrorPageStatus, Handler, Settings, Statement};
 use crate::conf::typed::log::Level;
 use crate::files::serve::{self as files, Content, FileError, TryOutcome};
-use crate::filter::cors;
+use crate::filter::{cors, header_edits};
 use crate::http::body::Body;
 use crate::http::exchange::{BanStatus, Exchange};
 use crate::http::head::{Known, Method};
@@ -242,6 +242,20 @@ async fn enter_location(
             Outcome::Continue => {}
             outcome => return rewritten(local, exchange, outcome),
         }
+    }
+
+    // Behind rewrites, which see what the client sent, and before all that is decided by fields.
+    if let Some(edits) = &exchange.settings.header_edits
+        && !edits.request.is_empty()
+        // A head that was not understood has no fields.
+        && exchange.head.length > 0
+    {
+        let edits = Arc::clone(edits);
+        let unread = downstream.take_unread(exchange);
+        let mut scratch = buffer::take_small();
+        header_edits::request(&edits, exchange, &mut scratch);
+        buffer::give_back(scratch);
+        downstream.put_back_unread(exchange, &unread);
     }
 
     // The location may trust proxies that its server does not; only now is it the one that answers.

@@ -766,6 +766,9 @@ impl App {
                 }
                 self.follow_history(at, point);
                 self.deliver(Origin::Screen(self.screen), Input::Tick);
+                if let Some(id) = self.overlays.last().map(|overlay| overlay.id) {
+                    self.deliver(Origin::Overlay(id), Input::Tick);
+                }
             }
             DaemonEvent::Requests { requests, dropped } => {
                 let has_log = self.screen == Screen::Logs && self.model.paused_since().is_none();

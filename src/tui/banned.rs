@@ -87,7 +87,14 @@ impl View for Banned {
                 };
             }
             Input::Answer(Ok(Answer::Bans(bans))) => {
+                // Others come and go meanwhile: whoever is selected stays so.
+                let selected = self.selected().map(|ban| ban.network.clone());
+                let row = selected
+                    .and_then(|network| bans.bans.iter().position(|ban| ban.network == network));
                 self.table.set_rows(bans.bans.len());
+                if let Some(row) = row {
+                    self.table.shift_to(row);
+                }
                 self.bans = Some(bans.clone());
                 self.failed = None;
             }

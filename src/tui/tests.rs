@@ -1037,6 +1037,22 @@ async fn somebody_is_let_in_again_only_after_a_yes() {
 }
 
 #[tokio::test]
+async fn the_list_of_bans_is_asked_for_again_while_it_is_open() {
+    let mut play = Play::start(look(BLOCK, THEMES[0])).await;
+    play.keys("2b");
+    for round in 1..=3 {
+        play.until("the list", |play| {
+            let asked = play.daemon.asked();
+            let count = asked.iter().filter(|(line, _)| line == "GET /v1/bans");
+            count.count() >= round
+        })
+        .await;
+        let summary = Box::new(fixture::summary());
+        play.daemon.tell(&DaemonEvent::Summary(summary));
+    }
+}
+
+#[tokio::test]
 async fn a_lost_daemon_comes_back_with_everything_where_it_was() {
     let mut play = Play::start(look(BLOCK, THEMES[0])).await;
     play.keys("2/api<Enter>");

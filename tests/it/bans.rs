@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 use std::process::{Command, Output};
 
 use nix::sys::signal::Signal;
-use openclaw::protocol::{BanChange, Bans};
+use openclaw::protocol::{BanChange, Bans, Events};
 
 use crate::control::Control;
 use crate::support::client::Client;
@@ -176,6 +176,15 @@ fn who_asks_for_what_is_not_there_too_often_is_kept_out_by_itself() {
     assert_eq!((&*ban.network, &*ban.by), ("203.0.113.9", "auto_ban"));
     assert_eq!(ban.reason, "3 in 1h, the last 404 at a/nothing");
     assert_eq!(ban.until, Some(ban.since + 3_600_000));
+    eventually("it is an event", || {
+        let events: Events = control.must_get("/v1/events");
+        let mut events = events.events.into_iter().filter(|it| it.kind == "ban");
+        let told = events.next()?;
+        assert_eq!(told.subject, "203.0.113.9");
+        assert_eq!(told.text, "is kept out: 3 in 1h, the last 404 at a/nothing");
+        assert!(events.next().is_none(), "once");
+        Some(())
+    });
     let told = metrics(&server);
     for line in [
         "openclaw_bans{origin=\"auto_ban\"} 1\n",

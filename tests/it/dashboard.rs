@@ -3,9 +3,11 @@
 use std::fs;
 use std::path::PathBuf;
 use std::process::{Command, Output};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::control::Control;
-use crate::support::backend::Backend;
+use crate::support::backend::{Backend, Then};
 use crate::support::certificate::Authority;
 use crate::support::client::Client;
 use crate::support::model;
@@ -190,6 +192,43 @@ fn added(before: &str, after: &str) -> String {
         &mut after[head..].chars().rev(),
     );
     after[head..after.len() - tail].to_owned()
+}
+
+#[test]
+fn a_peer_is_checked_at_the_press_of_a_key_and_its_state_is_shown() {
+    let works = Arc::new(AtomicBool::new(true));
+    let is_working = Arc::clone(&works);
+    let backend = Backend::scripted(move |exchange| {
+        let status = match is_working.load(Ordering::SeqCst) {
+            true => "200 OK",
+            false => "503 Down",
+        };
+        exchange.send(format!("HTTP/1.1 {status}\r\nContent-Length: 0\r\n\r\n"));
+        Then::NextRequest
+    });
+    let server = Setup::http(&format!(
+        "upstream app {{ server {}; server %DEAD1% down; }}
+         server {{ listen %LISTEN1%; location / {{ proxy_pass http://app; health_check interval=1d; }} }}",
+        backend.address()
+    ))
+    .start();
+    let _ready = Control::of(&server);
+    eventually("it was checked at the start", || {
+        (!backend.seen().is_empty()).then_some(())
+    });
+    let terminal = dashboard(&server, 120, 40, "");
+    terminal.shows("● live");
+    terminal.keys(&["3"]);
+    terminal.shows("c check");
+    works.store(false, Ordering::SeqCst);
+    terminal.text(&format!("/{}", backend.port()));
+    terminal.keys(&["Enter", "c"]);
+    terminal.shows("unhealthy");
+    works.store(true, Ordering::SeqCst);
+    terminal.keys(&["c"]);
+    terminal.shows("passes its checks");
+    terminal.shows("● up");
+    assert_eq!(backend.seen().len(), 3);
 }
 
 #[test]

@@ -352,6 +352,52 @@ fn a_peer_with_errors_is_left_out_and_never_all_of_them() {
 }
 
 #[test]
+fn a_peer_that_was_left_out_comes_back_bit_by_bit() {
+    for (slow_start, share) in [("", 40..=60), ("slow_start=1h", 0..=10)] {
+        let steady = Watched::start("steady");
+        let works: Arc<AtomicBool> = Arc::default();
+        let asked: Arc<AtomicUsize> = Arc::default();
+        let (is_working, counted) = (Arc::clone(&works), Arc::clone(&asked));
+        let shaky = Backend::scripted(move |exchange| {
+            counted.fetch_add(1, Ordering::SeqCst);
+            let status = match is_working.load(Ordering::SeqCst) {
+                true => "200 OK",
+                false => "500 Broken",
+            };
+            exchange.send(format!(
+                "HTTP/1.1 {status}\r\nContent-Length: 5\r\n\r\nshaky"
+            ));
+            Then::NextRequest
+        });
+        let server = http(&format!(
+            "upstream app {{ zone app 64k; server {} {slow_start}; server {};
+             eject errors=3 open=50ms probes=1; }}
+             server {{ listen %LISTEN1%; location / {{ proxy_pass http://app; }} }}",
+            shaky.address(),
+            steady.backend.address(),
+        ))
+        .start();
+        let mut client = server.connect(1);
+        let mut ask = || client.ask("GET / HTTP/1.1\r\nHost: a\r\n\r\n").status;
+        eventually("it is left out", || {
+            ask();
+            server.said().contains("is left out").then_some(())
+        });
+        works.store(true, Ordering::SeqCst);
+        eventually("it is taken back", || {
+            ask();
+            server.said().contains("is taken in again").then_some(())
+        });
+        let before = asked.load(Ordering::SeqCst);
+        for _ in 0..100 {
+            assert_eq!(ask(), 200);
+        }
+        let count = asked.load(Ordering::SeqCst) - before;
+        assert!(share.contains(&count), "{count} of 100 with `{slow_start}`");
+    }
+}
+
+#[test]
 fn a_circuit_opens_for_all_and_closes_when_a_probe_succeeds() {
     let works: Arc<AtomicBool> = Arc::default();
     let asked: Arc<AtomicUsize> = Arc::default();

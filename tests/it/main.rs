@@ -30,6 +30,7 @@ mod gateway_money;
 mod gateway_pass;
 mod gateway_routing;
 mod grpc;
+mod header_edits;
 mod health;
 mod hop_by_hop;
 mod http2;

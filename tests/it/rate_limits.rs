@@ -6,7 +6,7 @@ use std::thread;
 
 use nix::sys::signal::Signal;
 
-use openclaw::protocol::{Limits, Routes, Summary};
+use openclaw::protocol::{Events, Limits, Occurrence, Routes, Summary};
 
 use crate::control::Control;
 use crate::support::backend::Backend;
@@ -337,4 +337,15 @@ fn the_daemon_tells_what_its_zones_do_and_whom_they_refuse() {
         found
     });
     assert_eq!((&*told.zone, told.delayed), ("clients", 0.0));
+    eventually("a limit that refuses much is a trouble", || {
+        at_once(&server, 20, &get("/"));
+        let summary: Summary = control.must_get("/v1/summary");
+        let is_told = |trouble: &String| trouble.starts_with("limit clients is exceeded ");
+        summary.troubles.iter().any(is_told).then_some(())
+    });
+    eventually("it is an event", || {
+        let events: Events = control.must_get("/v1/events");
+        let is_told = |it: &Occurrence| it.kind == "limit" && it.subject == "clients";
+        events.events.iter().any(is_told).then_some(())
+    });
 }

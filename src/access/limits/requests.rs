@@ -226,3 +226,75 @@ fn delay_by(
     shard.counts.delayed += 1;
     Some((by, excess, limit.zone))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// How many requests pass within a minute, one coming every so many milliseconds as `gaps` tells.
+    fn passed_in_a_minute(rate: u64, burst: u64, mut gaps: impl Iterator<Item = u64>) -> u64 {
+        let table = Table::new(64 << 10);
+        let key = b"192.0.2.1";
+        let hash = table.hash(key);
+        let begin = 1_000_000;
+        let (mut now, mut passed) = (begin, 0);
+        while now < begin + 60_000 {
+            let mut shard = table.shard(hash);
+            let excess = look(&table, &mut shard, hash, key, rate, now).expect("there is room");
+            if u64::from(excess) <= burst * REQUEST {
+                account(&mut shard, hash, key, excess, now);
+                passed += 1;
+            }
+            now += gaps.next().expect("gaps without end");
+        }
+        passed
+    }
+
+    #[test]
+    fn over_a_minute_the_rate_is_kept_to_one_percent_however_requests_come() {
+        // In thousandths of a request per second, as `5r/s` and the like are.
+        for (rate, burst) in [
+            (500, 0),
+            (5_000, 0),
+            (5_000, 20),
+            (33_000, 5),
+            (100_000, 50),
+            (777_000, 100),
+            (2_000_000, 100),
+        ] {
+            let due = rate * 60 / 1000;
+            // Even, all at once every second, and without any order; several may come in one millisecond.
+            let per_millisecond = (rate / 1_000_000).max(1) * 2;
+            let even = (1..).map(move |count: u64| u64::from(count % per_millisecond == 0));
+            let flock = rate / 1000 * 3 + 10;
+            let flocks = (1..).map(move |count: u64| match count % flock {
+                0 => 1000,
+                _ => 0,
+            });
+            let mut seed = rate;
+            let wild = std::iter::repeat_with(move || {
+                seed ^= seed << 13;
+                seed ^= seed >> 7;
+                seed ^= seed << 17;
+                u64::from(seed % (2 * per_millisecond) == 0) * (1 + seed % 3)
+            });
+            let counts = [
+                ("even", passed_in_a_minute(rate, burst, even)),
+                ("wild", passed_in_a_minute(rate, burst, wild)),
+                ("flocks", passed_in_a_minute(rate, burst, flocks)),
+            ];
+            for (name, passed) in counts {
+                // The first one, and what may be ahead.
+                let passed = passed.saturating_sub(1 + burst);
+                let most = due + due.div_ceil(100);
+                assert!(passed <= most, "{name}: {passed} of {due} at {rate}");
+                // Without a burst each has to come late by the rest of a millisecond at least, and of a
+                // flock no more than the burst.
+                if name != "flocks" && burst > 0 {
+                    let is_kept = passed * 100 >= due * 99;
+                    assert!(is_kept, "{name}: {passed} of {due} at {rate}");
+                }
+            }
+        }
+    }
+}

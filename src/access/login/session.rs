@@ -13,7 +13,6 @@ use serde_json::{Map, Value};
 use super::super::tokens::sealed;
 use crate::conf::typed::access::Login;
 use crate::http::head::{Fields, Known};
-use crate::http::variables::cookie_value;
 
 /// How long somebody may take to log in.
 pub const PATIENCE: Duration = Duration::from_secs(600);
@@ -37,6 +36,15 @@ const WORTH_KEEPING: &[&str] = &[
 
 /// The longest target that is gone back to after a login.
 const LONGEST_TARGET: usize = 1500;
+
+/// So many letters of its state name a login that has begun.
+const NAMED: usize = 8;
+
+/// So many bytes of logins that have begun are left to a browser; of a request it has some 8 KiB.
+const ROOM: usize = 2500;
+
+/// So many of them are taken away at a time.
+const MOST_FORGOTTEN: usize = 16;
 
 /// A login that has begun.
 #[derive(Serialize, Deserialize)]
@@ -110,8 +118,31 @@ impl Begun {
         BASE64URL_NOPAD.encode(&sha2::Sha256::digest(self.verifier.as_bytes()))
     }
 
+    /// Takes away the logins that began first, where so many have begun that their cookies would
+    /// soon be too much for a request: a browser with many tabs, or a page that asks again and again.
+    pub fn forgetting(login: &Login, fields: &Fields, way: Way) -> Vec<String> {
+        let prefix = format!("{}_", name(login, way));
+        let is_of_name = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+        let begun = pairs(fields).filter_map(|(name, value)| {
+            let id = name.strip_prefix(prefix.as_bytes())?;
+            let is_begun = id.len() == NAMED && id.iter().all(|&byte| is_of_name(byte));
+            let name = std::str::from_utf8(name).ok().filter(|_| is_begun)?;
+            Some((name, name.len() + value.len()))
+        });
+        let begun: Vec<(&str, usize)> = begun.collect();
+        let mut kept = 0;
+        // Browsers send the oldest first (RFC 6265 section 5.4).
+        let over = begun.iter().rev().filter(|(_, size)| {
+            kept += size;
+            kept > ROOM
+        });
+        over.take(MOST_FORGOTTEN)
+            .map(|(name, _)| set_cookie(name, "", path(login, way), 0, way))
+            .collect()
+    }
+
     fn cookie_name(login: &Login, state: &str, way: Way) -> String {
-        let state = state.get(..8).unwrap_or_default();
+        let state = state.get(..NAMED).unwrap_or_default();
         format!("{}_{state}", name(login, way))
     }
 
@@ -274,11 +305,23 @@ fn set_cookie(name: &str, value: &str, path: &str, lifetime: u64, way: Way) -> S
     format!("{name}={value}; Path={path}; Max-Age={lifetime}; HttpOnly; SameSite=Lax{secure}")
 }
 
+/// The value of a cookie of exactly this name: what guards `__Host-` in a browser may let `__host-`
+/// pass, which another host can set.
 fn cookie<'a>(fields: &'a Fields, name: &str) -> Option<&'a [u8]> {
-    let value = fields
+    let mut pairs = pairs(fields);
+    let found = pairs.find(|(own, _)| *own == name.as_bytes());
+    found.map(|(_, value)| value)
+}
+
+/// The names and values of the cookies of a request.
+fn pairs(fields: &Fields) -> impl Iterator<Item = (&[u8], &[u8])> {
+    let pairs = fields
         .all(Known::Cookie)
-        .find_map(|field| cookie_value(field, name.as_bytes()));
-    value.map(<[u8]>::trim_ascii)
+        .flat_map(|field| field.split(|&byte| byte == b';'));
+    pairs.filter_map(|pair| {
+        let equals = memchr::memchr(b'=', pair)?;
+        Some((pair[..equals].trim_ascii(), pair[equals + 1..].trim_ascii()))
+    })
 }
 
 #[cfg(test)]
@@ -292,6 +335,52 @@ mod tests {
             client_id: client.into(),
             ..Login::named("test", "https://id.test")
         }
+    }
+
+    #[test]
+    fn of_very_many_logins_that_begin_the_first_are_forgotten() {
+        let login = login("a");
+        for way in [Way::Clear, Way::Secure] {
+            let mut jar: Vec<String> = Vec::new();
+            let mut states = Vec::new();
+            for number in 0..100 {
+                let fields = next(&jar);
+                let forgotten = Begun::forgetting(&login, &fields, way);
+                jar.retain(|cookie| {
+                    let name = cookie.split('=').next().expect("a name");
+                    !forgotten
+                        .iter()
+                        .any(|gone| gone.starts_with(&format!("{name}=;")))
+                });
+                let target = format!("/{number}/{}", "x".repeat(number * 3));
+                let begun = Begun::new(target.as_bytes(), NOW).expect("begun");
+                jar.push(begun.cookie(&login, way).expect("sealed"));
+                states.push(begun.state);
+                let size: usize = next(&jar).all(Known::Cookie).map(<[u8]>::len).sum();
+                assert!(size < 2 * ROOM, "{number}: {size}");
+            }
+            let read = |state: &String| Begun::read(&login, state, &next(&jar), NOW, way);
+            assert!(read(&states[99]).is_some() && read(&states[98]).is_some());
+            assert!(read(&states[0]).is_none());
+        }
+        // What is none of them stays.
+        let mut fields = Fields::default();
+        let long = "x".repeat(4000);
+        let session = format!("{0}=1.{long}; {0}_1={long}; other={long}", login.cookie);
+        fields.push(b"Cookie", session.as_bytes());
+        assert!(Begun::forgetting(&login, &fields, Way::Clear).is_empty());
+    }
+
+    #[test]
+    fn a_cookie_of_another_spelling_is_none() {
+        let login = login("a");
+        let claims = Map::from_iter([("sub".to_owned(), Value::from("ann"))]);
+        let cookies = cookies(&login, &claims, None, NOW, Way::Secure).expect("sealed");
+        assert!(read(&login, &next(&cookies), NOW, Way::Secure).is_some());
+        let others: Vec<String> = (cookies.iter())
+            .map(|cookie| cookie.replace("__Host-", "__host-"))
+            .collect();
+        assert!(read(&login, &next(&others), NOW, Way::Secure).is_none());
     }
 
     /// The fields of the next request of a browser.

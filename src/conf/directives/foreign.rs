@@ -284,11 +284,6 @@ static ABSENT: &[Lack] = &[
         names: "zstd_dict_file",
     },
     Lack {
-        why: "the module headers-more is not supported; use `add_header` and `proxy_hide_header`",
-        names: "more_set_headers more_clear_headers more_set_input_headers \
-                more_clear_input_headers",
-    },
-    Lack {
         why: "the module echo is not supported; use `return 200 text`",
         names: "echo echo_duplicate echo_flush echo_sleep echo_blocking_sleep echo_reset_timer \
                 echo_read_request_body echo_location_async echo_location echo_subrequest_async \

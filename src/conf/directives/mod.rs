@@ -16,6 +16,7 @@ mod cache_path;
 mod filters;
 mod foreign;
 mod grpc;
+mod header_edits;
 mod health;
 mod help;
 mod http_core;
@@ -225,6 +226,7 @@ const AREAS: &[&[Directive]] = &[
     cache_path::ROWS,
     proxy_cache::ROWS,
     filters::ROWS,
+    header_edits::ROWS,
     llm::ROWS,
     llm_money::ROWS,
     alerts::ROWS,

@@ -308,6 +308,8 @@ pub struct Settings {
     pub cors: Option<Arc<Cors>>,
     /// What becomes of bodies on their way; `None` if they stay as they are.
     pub filters: Option<Arc<Filters>>,
+    /// `more_set_headers` and its like; `None` if fields are left alone.
+    pub header_edits: Option<Arc<super::header_edits::HeaderEdits>>,
     /// `if_modified_since`
     pub if_modified_since: IfModifiedSince,
     /// `max_ranges`; `None` is no limit, 0 switches ranges off.

@@ -12,6 +12,7 @@ pub mod bans;
 pub mod cache_path;
 pub mod cors;
 pub mod filters;
+pub mod header_edits;
 pub mod health;
 pub mod hostnames;
 pub mod limits;

@@ -104,8 +104,6 @@ pub struct Opening<'a> {
     pub operation: Operation,
     /// The model, as the client calls it.
     pub model: &'a str,
-    /// Whose prices and rules hold.
-    pub generation: &'a Arc<Generation>,
 }
 
 /// What was used for answers that were worth nothing. Their providers are paid all the same.
@@ -136,6 +134,7 @@ impl Account {
     pub async fn open(
         opening: &Opening<'_>,
         exchange: &mut Exchange,
+        generation: &Arc<Generation>,
         candidates: &[Candidate<'_>],
         has_other: bool,
     ) -> Result<Self, Refusal> {
@@ -144,7 +143,6 @@ impl Account {
             facts,
             operation,
             model,
-            generation,
         } = *opening;
         let tag = |wanted: &[u8]| {
             let mut fields = exchange.head.fields.iter();
@@ -225,7 +223,7 @@ impl Account {
             return;
         }
         let usage = reported.usage();
-        let cost = self.cost(provider, model, &usage, Some(reported));
+        let (cost, _) = self.cost(provider, model, &usage, Some(reported));
         let before = self.wasted.take();
         self.wasted = Some(Box::new(Wasted {
             provider: provider.name.to_string(),
@@ -237,14 +235,14 @@ impl Account {
         }));
     }
 
-    /// What it cost to be asked.
+    /// What it cost to be asked, and by which version of our prices.
     fn cost(
         &self,
         provider: &llm::Provider,
         model: &str,
         usage: &Usage,
         reported: Option<&Reported>,
-    ) -> Cost {
+    ) -> (Cost, &'static str) {
         let service = reported.and_then(|reported| reported.tier());
         let terms = Terms {
             service: service.map_or_else(Service::default, Service::of),
@@ -252,10 +250,14 @@ impl Account {
             multipliers: &[],
         };
         let quote = self.generation.llm_tariff.quote(provider, model);
-        Cost {
+        let version = quote
+            .as_ref()
+            .map_or_else(price::version, |quote| quote.version);
+        let cost = Cost {
             own: quote.and_then(|quote| quote.prices.cost(usage, terms)),
             billed: reported.and_then(|reported| Money::parse(reported.billed()?)),
-        }
+        };
+        (cost, version)
     }
 
     /// A provider is asked.
@@ -305,12 +307,15 @@ impl Account {
     pub fn settle(mut self, exchange: &mut Exchange, end: &End<'_>) {
         let (mut usage, is_estimated) = used(end, self.input_tokens);
         let reported = end.seen.as_deref().map(|seen| &seen.reported);
-        let mut cost = match end.answered {
+        let (mut cost, version) = match end.answered {
             // Nobody answered: nothing is owed for that.
-            None => Cost {
-                own: Some(Money::ZERO),
-                billed: None,
-            },
+            None => (
+                Cost {
+                    own: Some(Money::ZERO),
+                    billed: None,
+                },
+                price::version(),
+            ),
             Some((provider, model)) => self.cost(provider, model, &usage, reported),
         };
         if let Some(metered) = end.seen.as_deref().map(|seen| seen.metered) {
@@ -320,9 +325,6 @@ impl Account {
                 Metered::Unknown => cost.own = None,
             }
         }
-        let quote = (end.answered)
-            .and_then(|(provider, model)| self.generation.llm_tariff.quote(provider, model));
-        let version = quote.map_or_else(price::version, |quote| quote.version);
         let wasted = self.wasted.take();
         if let Some(wasted) = &wasted {
             usage = usage.plus(&wasted.usage);

@@ -305,12 +305,12 @@ async fn called(
         facts: &facts,
         operation: asking.front.operation,
         model: name,
-        generation: &local.generation,
     };
-    let mut opened = Account::open(&opening, exchange, &candidates, has_other).await;
+    let generation = &local.generation;
+    let mut opened = Account::open(&opening, exchange, generation, &candidates, has_other).await;
     if has_other && matches!(opened, Err(Refusal::Budget { .. })) {
         candidates.retain(is_for_little);
-        opened = Account::open(&opening, exchange, &candidates, false).await;
+        opened = Account::open(&opening, exchange, generation, &candidates, false).await;
     }
     let mut account = match opened {
         Ok(account) => account,

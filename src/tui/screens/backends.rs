@@ -48,6 +48,8 @@ pub struct Backends {
     selected: Option<u32>,
     /// What was asked whether it should be done.
     pending: Option<PeerChange>,
+    /// The answer that is awaited is to a check, which goes on when it has come.
+    is_checking: bool,
 }
 
 /// An upstream in a line.
@@ -165,8 +167,11 @@ fn health_facts(
             0 => String::new(),
             failures => format!(", {} failed", number::count(failures)),
         };
-        let checks = number::count(health.checks);
-        let text = format!("{}{since}, {checks} checks{failures}", health.condition);
+        let checks = match health.checks {
+            1 => "1 check".to_owned(),
+            checks => format!("{} checks", number::count(checks)),
+        };
+        let text = format!("{}{since}, {checks}{failures}", health.condition);
         facts.push(("health", text));
         if !health.found.is_empty() {
             facts.push(("found", health.found.clone()));
@@ -194,18 +199,20 @@ fn health_facts(
     facts
 }
 
-/// `open 4 s, opened 2 times`
+/// `open for 4 s more, opened 2 times`
 fn circuit_words(circuit: &Circuit) -> String {
     let mut text = circuit.phase.clone();
     if circuit.left_ms > 0 {
-        text.push_str(&format!(" {}", number::age(circuit.left_ms)));
+        text.push_str(&format!(" for {} more", number::age(circuit.left_ms)));
     }
     if circuit.requests > 0 {
         let (failures, requests) = (circuit.failures, circuit.requests);
         text.push_str(&format!(", {failures} of {requests} failed"));
     }
-    if circuit.opened > 0 {
-        text.push_str(&format!(", opened {} times", number::count(circuit.opened)));
+    match circuit.opened {
+        0 => {}
+        1 => text.push_str(", opened once"),
+        opened => text.push_str(&format!(", opened {} times", number::count(opened))),
     }
     text
 }
@@ -415,6 +422,7 @@ impl Backends {
                 let Some((upstream, peer)) = self.peer(model) else {
                     return vec![Notice::plain("no peer is selected")];
                 };
+                self.is_checking = true;
                 return vec![Effect::Call(Call::Peers(PeerChange {
                     upstream: upstream.name.clone(),
                     address: peer.address.clone(),
@@ -545,6 +553,10 @@ impl Backends {
             ),
         ];
         let mut facts = Vec::from(facts);
+        if now.traffic.statuses[4] > 0 {
+            let share = number::share(now.traffic.statuses[4], requests, none);
+            facts.push(("answers", format!("{share} are 5xx, in 10 s")));
+        }
         facts.extend(health_facts(upstream, now, model));
         facts.push(("place", place));
         let mut y = inside.y;
@@ -665,8 +677,17 @@ impl View for Backends {
                 Some(change) => vec![Effect::Call(Call::Peers(change))],
                 None => Vec::new(),
             },
-            Input::Answer(Ok(Answer::Upstreams(_))) => vec![Notice::good("done")],
-            Input::Answer(Err(failure)) => vec![Notice::bad(failure.to_string())],
+            Input::Answer(Ok(Answer::Upstreams(_))) => {
+                let words = match std::mem::take(&mut self.is_checking) {
+                    true => "it is checked now, its state tells what comes of it",
+                    false => "done",
+                };
+                vec![Notice::good(words)]
+            }
+            Input::Answer(Err(failure)) => {
+                self.is_checking = false;
+                vec![Notice::bad(failure.to_string())]
+            }
             input => {
                 if self.table.input(input, TABLE) {
                     self.is_open = false;

@@ -432,7 +432,12 @@ impl Overview {
             lines.push(("logs", Span::new(text, Role::Warn)));
         }
         if let Some(why) = &status.read_only {
-            lines.push(("edits", Span::new(why, Role::Warn)));
+            // The file stands above, and the reason would be cut off behind it.
+            let why = match why.strip_prefix(&*status.conf) {
+                Some(why) => why.trim_start_matches(": "),
+                None => why,
+            };
+            lines.push(("edits", Span::new(format!("none, {why}"), Role::Warn)));
         }
         for ((name, span), y) in lines.iter().zip(inside.y..inside.bottom()) {
             painter.put(inside.x, y, 8, name, Role::Muted);

@@ -96,7 +96,8 @@ pub fn server_name(route: &Route) -> String {
 
 /// A limit that holds, and what it does at the moment.
 fn limit_line(limit: &RouteLimit, summary: Option<&Summary>) -> Span {
-    let mut text = format!("{:9}{} {}", "limit", limit.zone, limit.rule);
+    // What it does now stands first: the rule may be cut off.
+    let mut text = format!("{:9}{}", "limit", limit.zone);
     let traffic = summary
         .into_iter()
         .flat_map(|summary| &summary.limits)
@@ -104,13 +105,15 @@ fn limit_line(limit: &RouteLimit, summary: Option<&Summary>) -> Span {
     let mut role = Role::Text;
     if let Some(traffic) = traffic {
         if traffic.delayed > 0.0 {
-            text.push_str(&format!(", {}/s delayed", number::rate(traffic.delayed)));
+            text.push_str(&format!(" {}/s delayed,", number::rate(traffic.delayed)));
         }
         if traffic.refused > 0.0 {
-            text.push_str(&format!(", {}/s refused", number::rate(traffic.refused)));
+            text.push_str(&format!(" {}/s refused,", number::rate(traffic.refused)));
             role = Role::Warn;
         }
     }
+    text.push(' ');
+    text.push_str(&limit.rule);
     Span::new(text, role)
 }
 
@@ -686,7 +689,7 @@ mod tests {
         let (text, role) = line(Some(&traffic(2.5, 14.0)));
         assert_eq!(
             text,
-            "limit    clients 5r/s burst 20, 2.5/s delayed, 14/s refused"
+            "limit    clients 2.5/s delayed, 14/s refused, 5r/s burst 20"
         );
         assert_eq!(role, Role::Warn);
     }

@@ -69,6 +69,7 @@ cases! {
     gunzip
     gzip
     header_limits
+    headers_more
     host_field
     http_versions
     if_conditions

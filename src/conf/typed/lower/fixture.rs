@@ -86,6 +86,7 @@ pub fn settings() -> Settings {
         etag: true,
         cors: None,
         filters: None,
+        header_edits: None,
         if_modified_since: IfModifiedSince::Exact,
         max_ranges: None,
         max_body_size: None,

@@ -17,6 +17,7 @@ pub mod cors;
 pub mod filters;
 #[cfg(test)]
 pub mod fixture;
+pub mod header_edits;
 pub mod health;
 pub mod http3;
 pub mod limits;

@@ -90,6 +90,22 @@ impl<'a> Scope<'a> {
         lines
     }
 
+    /// The lines of several directives that are one list, at every level: the outermost first, and
+    /// those of a level as they stand.
+    pub fn merged_in_order(&self, names: &[&str]) -> Vec<&'a Node> {
+        let mut lines = self
+            .around
+            .map(|around| around.merged_in_order(names))
+            .unwrap_or_default();
+        let start = lines.len();
+        for name in names {
+            lines.extend(self.own(name));
+        }
+        // They stand in one list of nodes, whatever file each comes from.
+        lines[start..].sort_by_key(|line| std::ptr::from_ref(*line));
+        lines
+    }
+
     /// The lines of a directive in this very block.
     pub fn own(&self, name: &str) -> &[&'a Node] {
         self.lines.get(name).map_or(&[], Vec::as_slice)

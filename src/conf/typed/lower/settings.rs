@@ -13,7 +13,8 @@ use super::location::PlacedLocation;
 use super::log::{self, Formats};
 use super::scope::{Scope, parameter};
 use super::{
-    Cx, access, bans, cors, filters, limits, llm as gateway, map, proxy, rewrite, tls, upstream,
+    Cx, access, bans, cors, filters, header_edits, limits, llm as gateway, map, proxy, rewrite,
+    tls, upstream,
 };
 use crate::conf::diagnostic::{Code, Diagnostic};
 use crate::conf::include::{self, Node};
@@ -332,6 +333,7 @@ impl Maker<'_> {
             etag: scope.flag("etag"),
             cors: cors.map(Arc::new),
             filters: filters::filters(scope, cx).map(Arc::new),
+            header_edits: header_edits::header_edits(scope, cx).map(Arc::new),
             if_modified_since: match scope.text("if_modified_since") {
                 "off" => IfModifiedSince::Off,
                 "before" => IfModifiedSince::Before,
@@ -454,9 +456,13 @@ impl Maker<'_> {
     }
 }
 
+/// May the byte stand in the name of a field (RFC 9110 section 5.6.2)?
+pub fn is_of_token(byte: u8) -> bool {
+    byte.is_ascii_graphic() && !b"()<>@,;:\\\"/[]?={}".contains(&byte)
+}
+
 fn check_field_name(word: &include::Word, cx: &mut Cx) {
-    let is_token = |byte: u8| byte.is_ascii_graphic() && !b"()<>@,;:\\\"/[]?={}".contains(&byte);
-    if word.text.is_empty() || !word.text.bytes().all(is_token) {
+    if word.text.is_empty() || !word.text.bytes().all(is_of_token) {
         cx.error(
             Code::BAD_FIELD_NAME,
             word.span,
@@ -689,17 +695,7 @@ fn add_headers(name: &str, scope: &Scope<'_>, cx: &mut Cx) -> Vec<AddHeader> {
                     false
                 }
             };
-            if value
-                .text
-                .bytes()
-                .any(|byte| byte < b' ' && byte != b'\t' || byte == 0x7f)
-            {
-                cx.error(
-                    Code::BAD_FIELD_VALUE,
-                    value.span,
-                    "a header field's value has no control characters",
-                );
-            }
+            check_field_value(value, &value.text, cx);
             Some(AddHeader {
                 name: name.text.as_bytes().into(),
                 value: cx.template(value),
@@ -707,6 +703,18 @@ fn add_headers(name: &str, scope: &Scope<'_>, cx: &mut Cx) -> Vec<AddHeader> {
             })
         })
         .collect()
+}
+
+/// Tells of a value (`text`, all of a word or a part of it) that no field can have.
+pub fn check_field_value(word: &include::Word, text: &str, cx: &mut Cx) {
+    let is_control = |byte: u8| byte < b' ' && byte != b'\t' || byte == 0x7f;
+    if text.bytes().any(is_control) {
+        cx.error(
+            Code::BAD_FIELD_VALUE,
+            word.span,
+            "a header field's value has no control characters",
+        );
+    }
 }
 
 fn expires(scope: &Scope<'_>, cx: &mut Cx) -> Option<Expires> {
