@@ -213,7 +213,8 @@ fn text(overview: &Overview, paint: Paint, zone: &TimeZone) -> String {
     if summary.failed_logins > 0 {
         line("logins", &format!("{} failed", summary.failed_logins));
     }
-    if let Some(warning) = &summary.warning {
+    let warning = summary.warning.as_ref();
+    if let Some(warning) = warning.filter(|it| !summary.troubles.contains(it)) {
         line("warning", &paint.warn(&escape(warning)));
     }
     for (position, event) in events.events.iter().take(EVENTS).enumerate() {

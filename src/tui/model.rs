@@ -230,13 +230,24 @@ impl Live {
 
     /// Takes an occurrence in, unless it is known.
     pub fn take_occurrence(&mut self, occurrence: Occurrence) {
-        if self.events.iter().any(|known| known.id == occurrence.id) {
+        // Not by their numbers: a daemon that starts counts anew, and what the store tells of the one
+        // before has others.
+        let is_same = |known: &Occurrence| {
+            (known.at, &known.kind, &known.subject, &known.text)
+                == (
+                    occurrence.at,
+                    &occurrence.kind,
+                    &occurrence.subject,
+                    &occurrence.text,
+                )
+        };
+        if self.events.iter().any(is_same) {
             return;
         }
         let newer = self
             .events
             .iter()
-            .take_while(|known| known.id > occurrence.id);
+            .take_while(|known| known.at > occurrence.at);
         let at = newer.count();
         self.events.insert(at, occurrence);
         self.events.truncate(EVENT_ROWS);

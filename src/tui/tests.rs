@@ -1053,6 +1053,31 @@ async fn the_list_of_bans_is_asked_for_again_while_it_is_open() {
 }
 
 #[tokio::test]
+async fn what_a_daemon_tells_that_counts_its_events_anew_is_shown() {
+    let mut play = Play::start(look(BLOCK, THEMES[0])).await;
+    play.until("the events", |play| {
+        !play.app.model().current().events.is_empty()
+    })
+    .await;
+    let known = play.app.model().current().events[0].clone();
+    let count = play.app.model().current().events.len();
+    let new = Occurrence {
+        at: known.at + 1,
+        text: "is kept out".to_owned(),
+        ..known.clone()
+    };
+    // The one that is known is not told twice.
+    for told in [known, new] {
+        play.daemon.tell(&DaemonEvent::Occurred(told));
+    }
+    play.until("the event", |play| {
+        play.app.model().current().events[0].text == "is kept out"
+    })
+    .await;
+    assert_eq!(play.app.model().current().events.len(), count + 1);
+}
+
+#[tokio::test]
 async fn a_lost_daemon_comes_back_with_everything_where_it_was() {
     let mut play = Play::start(look(BLOCK, THEMES[0])).await;
     play.keys("2/api<Enter>");

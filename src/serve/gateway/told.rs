@@ -31,6 +31,10 @@ pub fn request_id(exchange: &Exchange) -> String {
 pub fn error(exchange: &mut Exchange, format: Format, told: &Told) -> Next {
     let id = request_id(exchange);
     let body = told.body(format, &id);
+    let call = exchange.call.get_or_insert_default();
+    if let Some(code) = told.code.as_deref().filter(|_| call.outcome.is_empty()) {
+        code.clone_into(&mut call.outcome);
+    }
     begin(exchange, format, &id);
     if !told.should_retry() {
         exchange.answer.push(b"x-should-retry", b"false");
