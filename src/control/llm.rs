@@ -104,7 +104,7 @@ pub fn now(control: &Control) -> Option<Box<LlmNow>> {
             .iter()
             .find(|standing| standing.provider == *name && standing.fitness != Fitness::Ready);
         let (state, note) = match (trouble, unfit) {
-            (Some(why), _) => ("no key", why.to_owned()),
+            (Some(why), _) => ("no key", why.to_string()),
             (None, Some(standing)) => {
                 let left = match standing.fitness {
                     Fitness::Open(left) | Fitness::Cooling(left) | Fitness::Refused(Some(left)) => {

@@ -91,8 +91,9 @@ mod tests {
 
     #[test]
     fn every_way_to_ask_for_patience_is_understood() {
+        type Case<'a> = (&'a [(&'a str, &'a str)], Option<u64>);
         let now = Duration::from_secs(1_800_000_000);
-        let cases: &[(&[(&str, &str)], Option<u64>)] = &[
+        let cases: &[Case<'_>] = &[
             (&[], None),
             (&[("retry-after", "2")], Some(2_000)),
             (&[("retry-after", "0.5")], Some(500)),

@@ -43,7 +43,8 @@ fn the_dashboard_for_grafana_asks_for_metrics_that_there_are() {
     let backend = Backend::start();
     let server = Setup::http(
         "upstream app { server %BACKEND%; }
-         server { listen %LISTEN1%; location / { proxy_pass http://app; }
+         proxy_cache_path %PREFIX%/cache keys_zone=one:1m;
+         server { listen %LISTEN1%; location / { proxy_pass http://app; proxy_cache one; }
                   location = /metrics { metrics; } }
          server { listen %LISTEN2% ssl; server_name s.test; ssl_certificate missing.crt;
                   ssl_certificate_key missing.key; }",

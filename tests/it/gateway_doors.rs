@@ -35,7 +35,8 @@ impl Providers {
              llm_provider g { api gemini; base_url http://%G%; retries 0; api_key file:%PREFIX%/key; }
              llm_provider l { api ollama; base_url http://%L%; retries 0; }
              llm_model alias { target o/say; } llm_model other:8b { target l/say; }
-             server { listen %LISTEN1%; location / { llm_gateway anybody; } }",
+             log_format all '$request $request_uri $args $arg_key $http_x_nothing';
+             server { listen %LISTEN1%; access_log all.log all; location / { llm_gateway anybody; } }",
         )
         .set("O", o.1.address())
         .set("A", a.1.address())
@@ -443,6 +444,12 @@ fn every_door_chats_with_every_provider_whole_and_streamed() {
             assert!(!all.contains("oc-of-the-client"), "{all}");
         }
     }
+    let log = eventually("the log", || {
+        let log = std::fs::read_to_string(server.site().prefix.join("all.log")).ok()?;
+        (log.lines().count() == all().count()).then_some(log)
+    });
+    assert!(log.contains("?alt=sse&key=****"), "{log}");
+    assert!(!log.contains("oc-of-the-client"), "{log}");
 }
 
 #[test]

@@ -35,6 +35,10 @@ pub(super) const ROWS: &[Directive] = &[
         .help("the API that the provider speaks, or a known provider with its address"),
     row(LLM, "base_url", PROVIDER, &[Text])
         .help("where the API begins, if not at the provider's usual address"),
+    row(LLM, "api_version", PROVIDER, &[Text])
+        .help("the version of Azure's API; without it, the one that has none"),
+    row(LLM, "deployment", PROVIDER, &[Text])
+        .help("the deployment of Azure that answers; otherwise the model names it"),
     row(LLM, "api_key", PROVIDER, &[Text])
         .many()
         .help("a key for the provider: env:NAME, file:PATH or credential:NAME"),

@@ -15,13 +15,19 @@ pub const APIS: &[&str] = &[
     "anthropic",
     "gemini",
     "ollama",
+    "azure",
+    "openclaw",
     "cerebras",
     "deepseek",
     "fireworks",
     "groq",
+    "llamacpp",
+    "lmstudio",
     "mistral",
+    "oneapi",
     "openrouter",
     "together",
+    "vllm",
     "xai",
     "xroute",
 ];
@@ -40,9 +46,14 @@ pub enum Api {
 }
 
 impl Api {
-    /// The API of a word of [`APIS`], and the address where it usually is.
+    /// The API of a word of [`APIS`], and the address where it usually is; empty if it has none.
     pub fn of_word(word: &str) -> (Self, &'static str) {
         match word {
+            "azure" | "openclaw" => (Self::OpenAi, ""),
+            "llamacpp" => (Self::OpenAi, "http://127.0.0.1:8080/v1"),
+            "lmstudio" => (Self::OpenAi, "http://127.0.0.1:1234/v1"),
+            "oneapi" => (Self::OpenAi, "http://127.0.0.1:3000/v1"),
+            "vllm" => (Self::OpenAi, "http://127.0.0.1:8000/v1"),
             "anthropic" => (Self::Anthropic, "https://api.anthropic.com"),
             "gemini" => (Self::Gemini, "https://generativelanguage.googleapis.com"),
             "ollama" => (Self::Ollama, "http://127.0.0.1:11434"),
@@ -58,6 +69,28 @@ impl Api {
             _ => (Self::OpenAi, "https://api.openai.com/v1"),
         }
     }
+}
+
+/// Those of [`APIS`] that speak OpenAI's older API alone: clients of `/v1/responses` are served in its
+/// words.
+pub const WITHOUT_RESPONSES: &[&str] = &[
+    "cerebras", "deepseek", "mistral", "oneapi", "together", "xroute",
+];
+
+/// What a provider of OpenAI's API does in a way of its own.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Dialect {
+    /// Nothing.
+    Plain,
+    /// Azure: its key stands in `api-key`, and deployments stand for models.
+    Azure {
+        /// `api_version`: without it, the API that has none.
+        version: Option<Box<str>>,
+        /// `deployment`: the one that answers, whatever the model is called.
+        deployment: Option<Box<str>>,
+    },
+    /// Another gateway of this kind: it takes every format as it comes.
+    Gateway,
 }
 
 /// What `http {}` says of language models.
@@ -80,6 +113,10 @@ pub struct Provider {
     pub kind: &'static str,
     /// The API that it speaks.
     pub api: Api,
+    /// What it does in its own way.
+    pub dialect: Dialect,
+    /// Does it have `/v1/responses`?
+    pub has_responses: bool,
     /// How it is reached until its answer begins.
     pub asking: Arc<Proxy>,
     /// How its answer is read from then on.

@@ -490,7 +490,7 @@ pub struct Told {
     /// The member of the request it is about.
     pub param: Option<String>,
     /// All that were asked, each with what came of it, with commas; empty if that says nothing.
-    pub attempts: String,
+    pub attempts: Box<str>,
 }
 
 impl Told {
@@ -505,7 +505,7 @@ impl Told {
             code: Some(Cow::Borrowed(name)),
             message: message.into(),
             param: None,
-            attempts: String::new(),
+            attempts: Box::default(),
         }
     }
 
@@ -558,7 +558,7 @@ impl Told {
                 error.message.clone()
             },
             param: error.param.clone(),
-            attempts: String::new(),
+            attempts: Box::default(),
         }
     }
 

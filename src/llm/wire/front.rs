@@ -370,6 +370,20 @@ fn pairs<'a>(query: Option<&'a str>) -> impl Iterator<Item = (Cow<'a, str>, Cow<
     })
 }
 
+/// A text as one part of a path.
+#[must_use]
+pub fn percent_encoded(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'~') {
+            out.push(char::from(byte));
+        } else {
+            out.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    out
+}
+
 /// A text without its percent escapes. Percent signs that mean nothing stay, and so does what would not be
 /// UTF-8.
 #[must_use]

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use super::error::Told;
-use super::front::Format;
+use super::front::{Format, percent_encoded};
 use super::json::{Duplicates, Index, Kind, Text, Value, Writer};
 use super::neutral::{
     Answer, Arguments, Block, Choice, Client, Effort, Event, Finish, Output, Request, Role, Source,
@@ -31,17 +31,7 @@ pub fn path(model: &str, stream: bool) -> String {
 /// The path of any verb for a model.
 #[must_use]
 pub fn path_of(model: &str, verb: &str) -> String {
-    let mut out = String::from("/v1beta/models/");
-    for byte in model.bytes() {
-        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'~') {
-            out.push(char::from(byte));
-        } else {
-            out.push_str(&format!("%{byte:02X}"));
-        }
-    }
-    out.push(':');
-    out.push_str(verb);
-    out
+    format!("/v1beta/models/{}:{verb}", percent_encoded(model))
 }
 
 /// Reads a request.

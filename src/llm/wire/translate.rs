@@ -11,7 +11,7 @@ use super::json::{Duplicates, Index, Text, Value, Writer};
 use super::neutral::{
     Answer, Arguments, Block, Client, Event, Request, Target, Unsupported, Written,
 };
-use super::sse::{Events, Framing};
+use super::sse::{Events, Frame, Framing};
 use super::watch::{Failed, Seen};
 use super::{anthropic, gemini, ollama, openai, responses};
 
@@ -127,9 +127,15 @@ fn settle(answer: &mut Answer<'_>, client: &Client) {
 /// Translates a stream as it comes.
 #[derive(Debug)]
 pub struct Translator {
+    events: Events,
+    rest: Rest,
+}
+
+/// All of a translator but what cuts the stream into events.
+#[derive(Debug)]
+struct Rest {
     from: Format,
     client: Client,
-    events: Events,
     index: Index,
     seen: Seen,
     reader: Reader,
@@ -161,13 +167,9 @@ impl Translator {
     /// At the start of a provider's stream in one format, for a client of another.
     #[must_use]
     pub fn new(from: Format, to: Format, client: Client) -> Self {
-        Self {
+        let rest = Rest {
             from,
             client,
-            events: Events::new(match from {
-                Format::Ollama => Framing::Lines,
-                _ => Framing::Events,
-            }),
             index: Index::new(),
             seen: Seen::default(),
             reader: match from {
@@ -186,13 +188,20 @@ impl Translator {
             },
             out: Writer::new(),
             over: false,
+        };
+        Self {
+            events: Events::new(match from {
+                Format::Ollama => Framing::Lines,
+                _ => Framing::Events,
+            }),
+            rest,
         }
     }
 
     /// What was seen so far.
     #[must_use]
     pub const fn seen(&self) -> &Seen {
-        &self.seen
+        &self.rest.seen
     }
 
     /// Takes the next bytes of the provider and gives those for the client. After an error in the stream
@@ -201,78 +210,29 @@ impl Translator {
     /// # Errors
     /// An event is too long: nothing more of the stream can be understood.
     pub fn push(&mut self, bytes: &[u8]) -> Result<String, Failed> {
-        let Self {
-            from,
-            client,
-            events,
-            index,
-            seen,
-            reader,
-            writer,
-            out,
-            over,
-        } = self;
-        events
-            .push(bytes, |frame| {
-                let Some(data) = &frame.data else { return };
-                one(
-                    *from,
-                    client,
-                    index,
-                    seen,
-                    reader,
-                    writer,
-                    out,
-                    over,
-                    frame.event,
-                    data,
-                );
-            })
-            .map_err(|_| Failed::TooLong)?;
-        Ok(self.out.take())
+        let rest = &mut self.rest;
+        let pushed = self.events.push(bytes, |frame| rest.take(&frame));
+        pushed.map_err(|_| Failed::TooLong)?;
+        Ok(self.rest.out.take())
     }
 
     /// Takes note that the provider ended its body, and gives what is left for the client: the end, if
     /// the answer is whole.
     pub fn end(&mut self) -> String {
-        let Self {
-            from,
-            client,
-            events,
-            index,
-            seen,
-            reader,
-            writer,
-            out,
-            over,
-        } = self;
-        events.finish(|frame| {
-            let Some(data) = &frame.data else { return };
-            one(
-                *from,
-                client,
-                index,
-                seen,
-                reader,
-                writer,
-                out,
-                over,
-                frame.event,
-                data,
-            );
-        });
-        if !self.over && self.seen.verdict().is_ok() {
-            self.over = true;
-            self.writer.end(&self.seen, &self.client, &mut self.out);
+        let rest = &mut self.rest;
+        self.events.finish(|frame| rest.take(&frame));
+        if !rest.over && rest.seen.verdict().is_ok() {
+            rest.over = true;
+            rest.writer.end(&rest.seen, &rest.client, &mut rest.out);
         }
-        self.out.take()
+        rest.out.take()
     }
 
     /// What the client is told of a stream that fails after its start. Nothing follows it.
     #[must_use]
     pub fn failure(&self, told: &Told, to: Format, request_id: &str) -> String {
-        match &self.writer {
-            Stream::Gemini(stream) if self.client.array => stream.failure(told, request_id),
+        match &self.rest.writer {
+            Stream::Gemini(stream) if self.rest.client.array => stream.failure(told, request_id),
             _ => told.event(to, request_id),
         }
     }
@@ -282,64 +242,60 @@ impl Translator {
     /// # Errors
     /// Why it was none. What the client has of it already must end with an event that tells it.
     pub fn verdict(&self) -> Result<(), Failed> {
-        self.seen.verdict()
+        self.rest.seen.verdict()
     }
 }
 
-#[expect(
-    clippy::too_many_arguments,
-    reason = "the parts of a translator, borrowed one by one"
-)]
-fn one(
-    from: Format,
-    client: &Client,
-    index: &mut Index,
-    seen: &mut Seen,
-    reader: &mut Reader,
-    writer: &mut Stream,
-    out: &mut Writer,
-    over: &mut bool,
-    name: Option<&[u8]>,
-    data: &[u8],
-) {
-    if *over {
-        return;
-    }
-    seen.event(from, name, data, index);
-    if seen.error.is_some() {
-        *over = true;
-        return;
-    }
-    if let Ok(root) = index.read(data, Duplicates::LastCounts) {
-        let mut each = |event: Event<'_>| {
-            let event = match event {
-                Event::Call {
-                    call,
-                    id,
-                    name,
-                    signature,
-                } => Event::Call {
-                    call,
-                    id,
-                    name: client.names.original(&name).into_owned(),
-                    signature,
-                },
-                other => other,
-            };
-            writer.event(event, client, seen, out);
-        };
-        match reader {
-            Reader::OpenAi(calls) => calls.read(root, &mut each),
-            Reader::Anthropic(blocks) => blocks.read(root, &mut each),
-            Reader::Responses(places) => places.read(root, &mut each),
-            Reader::Gemini(parts) => parts.read(root, &mut each),
-            Reader::Ollama(lines) => lines.read(root, &mut each),
+impl Rest {
+    /// Says one event of the provider.
+    fn take(&mut self, frame: &Frame<'_>) {
+        let Some(data) = &frame.data else { return };
+        if self.over {
+            return;
         }
-    }
-    // The terminator ends the stream, whatever the provider sends after it.
-    if seen.ended && seen.verdict().is_ok() {
-        *over = true;
-        writer.end(seen, client, out);
+        let Self {
+            client,
+            seen,
+            writer,
+            out,
+            ..
+        } = self;
+        seen.event(self.from, frame.event, data, &mut self.index);
+        if seen.error.is_some() {
+            self.over = true;
+            return;
+        }
+        if let Ok(root) = self.index.read(data, Duplicates::LastCounts) {
+            let mut each = |event: Event<'_>| {
+                let event = match event {
+                    Event::Call {
+                        call,
+                        id,
+                        name,
+                        signature,
+                    } => Event::Call {
+                        call,
+                        id,
+                        name: client.names.original(&name).into_owned(),
+                        signature,
+                    },
+                    other => other,
+                };
+                writer.event(event, client, seen, out);
+            };
+            match &mut self.reader {
+                Reader::OpenAi(calls) => calls.read(root, &mut each),
+                Reader::Anthropic(blocks) => blocks.read(root, &mut each),
+                Reader::Responses(places) => places.read(root, &mut each),
+                Reader::Gemini(parts) => parts.read(root, &mut each),
+                Reader::Ollama(lines) => lines.read(root, &mut each),
+            }
+        }
+        // The terminator ends the stream, whatever the provider sends after it.
+        if seen.ended && seen.verdict().is_ok() {
+            self.over = true;
+            writer.end(seen, client, out);
+        }
     }
 }
 

@@ -410,6 +410,19 @@ fn used(end: &End<'_>, input_tokens: u64) -> (Usage, bool) {
     (usage, is_estimated)
 }
 
+/// Puts a call of a known key into the ledger that nobody was asked with: it was not understood, or there is
+/// no such model.
+pub fn note_refused(caller: Option<&Caller>, model: &str, told: &Told) {
+    let (Some(caller), Some(outcome)) = (caller, &told.code) else {
+        return;
+    };
+    let beginning = Beginning {
+        asked: model,
+        ..Beginning::default()
+    };
+    books().refused(caller, &beginning, outcome, told.status, Moment::now());
+}
+
 /// A refusal as a client is told it.
 pub fn told(refusal: &Refusal, rules: &Rules) -> Told {
     let mut told = Told::own(refusal.code(), refusal.to_string());

@@ -12,8 +12,10 @@ use std::rc::Rc;
 use std::sync::{Arc, LazyLock};
 use std::task::{Context, Poll};
 
-use crate::acme::secret::Secret;
-use crate::conf::typed::llm::{self, Api};
+use parking_lot::RwLock;
+
+use super::provider_key::ProviderKey;
+use crate::conf::typed::llm::{self, Api, Dialect};
 use crate::conf::typed::log::Level;
 use crate::conf::typed::proxy::{NextUpstream, Proxy};
 use crate::conf::typed::secret::SecretSource;
@@ -71,29 +73,28 @@ pub struct Provider {
 /// A key for a provider.
 #[derive(Debug)]
 pub struct Key {
-    /// What is known of the provider with this key.
-    pub standing: Arc<standing::Key>,
-    /// Itself, or why there is none; nothing where none is written.
-    secret: Option<Result<Secret, String>>,
+    /// Where it comes from, for people.
+    name: String,
+    /// Itself; nothing where none is written.
+    secret: Option<ProviderKey>,
+    provider: Arc<standing::Provider>,
+    /// What is known of the provider with this key, and which reading of the key that is about.
+    standing: RwLock<(u64, Arc<standing::Key>)>,
 }
 
 impl Provider {
     /// Takes what is needed of the generation's `connectors`, and reads the keys.
     pub fn new(conf: &Arc<llm::Provider>, connectors: &mut Connectors) -> Self {
-        /// Nobody can tell from the digest of a key which key it is.
-        static DIGEST: LazyLock<foldhash::quality::RandomState> = LazyLock::new(Default::default);
         let standing = standings().provider(&conf.name);
         let read = |source: Option<&SecretSource>| {
-            let secret =
-                source.map(|source| Secret::read(source).map_err(|error| error.to_string()));
+            let secret = source.map(ProviderKey::new);
             let name = source.map_or_else(String::new, ToString::to_string);
-            let digest = match &secret {
-                Some(Ok(secret)) => DIGEST.hash_one(secret.expose()),
-                Some(Err(_)) | None => DIGEST.hash_one(&name),
-            };
+            let known = standing_of(&standing, secret.as_ref(), &name);
             Key {
-                standing: standing.key(digest, &name),
+                standing: RwLock::new((0, known)),
+                provider: Arc::clone(&standing),
                 secret,
+                name,
             }
         };
         let keys = match conf.keys.is_empty() {
@@ -109,16 +110,13 @@ impl Provider {
     }
 
     /// Why it cannot be asked with one of its keys.
-    pub fn troubles(&self) -> impl Iterator<Item = &str> {
+    pub fn troubles(&self) -> impl Iterator<Item = Arc<str>> {
         self.keys.iter().filter_map(Key::trouble)
     }
 
     /// A text in which its keys are replaced by `***`.
     pub fn mask(&self, text: &str) -> String {
-        let secrets = self
-            .keys
-            .iter()
-            .filter_map(|key| key.secret.as_ref()?.as_ref().ok());
+        let secrets = self.keys.iter().filter_map(|key| key.secret.as_ref());
         secrets.fold(text.to_owned(), |text, secret| secret.mask(&text))
     }
 
@@ -129,6 +127,7 @@ impl Provider {
             head.is_some_and(|head| head.eq_ignore_ascii_case(start.as_bytes()))
         };
         let is_foreign = match self.conf.api {
+            Api::OpenAi if self.conf.dialect == Dialect::Gateway => false,
             Api::Anthropic => begins("openai-") || begins("x-goog-"),
             Api::OpenAi => begins("anthropic-") || begins("x-goog-"),
             Api::Gemini => begins("anthropic-") || begins("openai-"),
@@ -149,9 +148,12 @@ impl Provider {
         out.extend_from_slice(sent.path.as_bytes());
         out.extend_from_slice(b" HTTP/1.1\r\n");
         write::push_field(out, b"Host", &exchange.proxy_host);
-        if let Some(Ok(key)) = &key.secret {
+        if let Some(Ok(key)) = key.secret.as_ref().map(ProviderKey::current) {
             let key = key.expose();
             match self.conf.api {
+                Api::OpenAi if matches!(self.conf.dialect, Dialect::Azure { .. }) => {
+                    write::push_field(out, b"api-key", key.as_bytes());
+                }
                 Api::OpenAi | Api::Ollama => {
                     write::push_field(out, b"Authorization", format!("Bearer {key}").as_bytes());
                 }
@@ -194,9 +196,25 @@ impl Provider {
 }
 
 impl Key {
+    /// What is known of a model with it. What was known with the key that stood in its file before is
+    /// nothing that is known of this one.
+    pub fn model(&self, model: &str) -> Arc<standing::Standing> {
+        let Some(secret) = &self.secret else {
+            return self.standing.read().1.model(model);
+        };
+        let reading = secret.reading();
+        let (known, standing) = self.standing.read().clone();
+        if known == reading {
+            return standing.model(model);
+        }
+        let standing = standing_of(&self.provider, Some(secret), &self.name);
+        *self.standing.write() = (reading, Arc::clone(&standing));
+        standing.model(model)
+    }
+
     /// Why the provider cannot be asked with it.
-    pub fn trouble(&self) -> Option<&str> {
-        self.secret.as_ref()?.as_ref().err().map(String::as_str)
+    pub fn trouble(&self) -> Option<Arc<str>> {
+        self.secret.as_ref()?.current().err()
     }
 }
 
@@ -213,6 +231,21 @@ pub enum Fault {
     NoKey,
     /// TLS with it cannot be set up.
     NoTls,
+}
+
+/// What is known of a provider with a key.
+fn standing_of(
+    provider: &Arc<standing::Provider>,
+    secret: Option<&ProviderKey>,
+    name: &str,
+) -> Arc<standing::Key> {
+    /// Nobody can tell from the digest of a key which key it is.
+    static DIGEST: LazyLock<foldhash::quality::RandomState> = LazyLock::new(Default::default);
+    let digest = match secret.map(ProviderKey::current) {
+        Some(Ok(secret)) => DIGEST.hash_one(secret.expose()),
+        Some(Err(_)) | None => DIGEST.hash_one(name),
+    };
+    provider.key(digest, name)
 }
 
 /// What a provider is sent.

@@ -151,7 +151,7 @@ fn of_model<'a>(
                 first_part: None,
             };
             for key in keys {
-                let standing = key.standing.model(choice.model);
+                let standing = key.model(choice.model);
                 load.is_ready |= standing.fitness(now) == Fitness::Ready;
                 load.share = load.share.max(standing.share(now));
                 load.under_way += standing.under_way();

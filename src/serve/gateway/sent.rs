@@ -3,18 +3,64 @@
 use super::ask::{Provider, Sent};
 use super::relay::Way;
 use super::{Call, told};
-use crate::conf::typed::llm::{self, Api};
+use crate::conf::typed::llm::{self, Api, Dialect};
 use crate::http::exchange::Exchange;
 use crate::llm::price;
-use crate::llm::wire::front::{Format, Front, Operation, Streaming};
+use crate::llm::wire::front::{Format, Front, Operation, Streaming, percent_encoded};
 use crate::llm::wire::neutral::{Client, Names, Target, Unsupported};
 use crate::llm::wire::surgery::Surgery;
 use crate::llm::wire::{embeddings, forget, gemini, translate};
 use crate::unit::clock;
 
+/// A call as a provider gets it, at its own place for it.
+pub fn sent(
+    call: &Call<'_>,
+    exchange: &Exchange,
+    provider: &Provider,
+    model: &str,
+    is_elsewhere: bool,
+) -> Result<(Sent, Way), Unsupported> {
+    let (mut sent, way) = said(call, exchange, provider, model, is_elsewhere)?;
+    let format = match &way {
+        Way::Translated { from, .. } | Way::Vectors { from, .. } => *from,
+        Way::Same | Way::Passed { .. } => call.asking.front.format,
+    };
+    if matches!(format, Format::OpenAi | Format::Responses) {
+        match &provider.conf.dialect {
+            Dialect::Plain => {}
+            Dialect::Gateway => sent.path = format!("/v1{}", sent.path).into(),
+            Dialect::Azure {
+                version,
+                deployment,
+            } => {
+                let name = deployment.as_deref().unwrap_or(model);
+                sent.path = at_azure(&sent.path, version.as_deref(), name).into();
+            }
+        }
+    }
+    Ok((sent, way))
+}
+
+/// Where Azure has a path of OpenAI's API.
+fn at_azure(path: &str, version: Option<&str>, deployment: &str) -> String {
+    let Some(version) = version else {
+        return format!("/openai/v1{path}");
+    };
+    let join = if path.contains('?') { '&' } else { '?' };
+    // What belongs to no model, and the newer API, stands beside the deployments.
+    let is_beside = deployment.is_empty() || path.starts_with("/responses");
+    match is_beside {
+        true => format!("/openai{path}{join}api-version={version}"),
+        false => {
+            let deployment = percent_encoded(deployment);
+            format!("/openai/deployments/{deployment}{path}{join}api-version={version}")
+        }
+    }
+}
+
 /// A call as a provider gets it, in its own format or in the client's, and how its answer becomes the
 /// client's. What another model thought means nothing to one that is asked elsewhere, in its place.
-pub fn sent(
+fn said(
     call: &Call<'_>,
     exchange: &Exchange,
     provider: &Provider,
@@ -161,9 +207,10 @@ fn vectors(
 }
 
 /// The format in which a provider is asked: the client's own, if it speaks that.
-fn format_of(provider: &Provider, front: &Front<'_>) -> Format {
+pub fn format_of(provider: &Provider, front: &Front<'_>) -> Format {
     match (provider.conf.api, front.format) {
-        (Api::OpenAi, Format::Responses) => Format::Responses,
+        (Api::OpenAi, format) if provider.conf.dialect == Dialect::Gateway => format,
+        (Api::OpenAi, Format::Responses) if provider.conf.has_responses => Format::Responses,
         _ => native(provider),
     }
 }
@@ -181,9 +228,32 @@ pub fn native(provider: &Provider) -> Format {
 /// Does a provider speak the client's API, so that what is no conversation can be passed on to it?
 pub fn speaks(provider: &llm::Provider, front: &Front<'_>) -> bool {
     match provider.api {
+        Api::OpenAi if provider.dialect == Dialect::Gateway => true,
         Api::OpenAi => matches!(front.format, Format::OpenAi | Format::Responses),
         Api::Anthropic => front.format == Format::Anthropic,
         Api::Gemini => front.format == Format::Gemini,
         Api::Ollama => front.format == Format::Ollama,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn azure_has_its_paths_with_and_without_a_version() {
+        let new = at_azure("/chat/completions", None, "d");
+        assert_eq!(new, "/openai/v1/chat/completions");
+        for (path, deployment, expected) in [
+            (
+                "/chat/completions",
+                "d 1",
+                "/openai/deployments/d%201/chat/completions?api-version=v",
+            ),
+            ("/responses", "d", "/openai/responses?api-version=v"),
+            ("/files?limit=1", "", "/openai/files?limit=1&api-version=v"),
+        ] {
+            assert_eq!(at_azure(path, Some("v"), deployment), expected);
+        }
     }
 }

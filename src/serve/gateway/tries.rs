@@ -16,7 +16,7 @@ use super::account::{Account, End};
 use super::ask::{Fault, Incoming, Key, Provider, ask};
 use super::relay::{self, Asked, Outcome, Watching};
 use super::route::Candidate;
-use super::sent::{native, sent};
+use super::sent::{format_of, sent};
 use super::{CLIENT_GONE, Call, told};
 use crate::conf::typed::llm::Causes;
 use crate::conf::typed::log::Level;
@@ -25,6 +25,7 @@ use crate::llm::models::Choice;
 use crate::llm::patience;
 use crate::llm::standing::{Fitness, Trial, Unfit};
 use crate::llm::wire::error::{Class, Code, ProviderError, Told};
+use crate::llm::wire::front::Front;
 use crate::llm::wire::watch::Failed;
 use crate::net::deadline::Deadline;
 use crate::serve::Next;
@@ -127,7 +128,7 @@ pub async fn answered<'a>(
                 // A path without a model.
                 let label = label.trim_end_matches('/');
                 tried.begin(label, (count > 1).then_some(number + 1));
-                let standing = key.standing.model(choice.model);
+                let standing = key.model(choice.model);
                 let trial = match standing.enter(provider.conf.max_connections, clock::now()) {
                     Ok(trial) => trial,
                     Err(unfit) => {
@@ -192,7 +193,7 @@ pub async fn answered<'a>(
     });
     told.message = format!("{} (tried {})", told.message, tried.attempts);
     told::field(exchange, b"x-openclaw-attempts", &tried.attempts);
-    told.attempts.clone_from(&tried.attempts);
+    told.attempts = tried.attempts.as_str().into();
     note(exchange, tried.attempts);
     end.outcome = told.code.clone().unwrap_or_default();
     let wait = match tried.unfit {
@@ -231,7 +232,8 @@ async fn once<'a>(
         mut trial,
     } = one;
     let model = choice.model;
-    let format = call.asking.front.format;
+    let front = call.asking.front;
+    let format = front.format;
     let is_elsewhere = !choice.is_home || !exchange.attempts.is_empty();
     let (said, way) = match sent(call, exchange, provider, model, is_elsewhere) {
         Ok(said) => said,
@@ -266,7 +268,16 @@ async fn once<'a>(
     let status = exchange.upstream_head.status;
     if status >= 300 {
         let wait = wait_told(exchange);
-        let error = refused(local, exchange, downstream, provider, &mut incoming, status).await?;
+        let error = refused(
+            local,
+            exchange,
+            downstream,
+            provider,
+            front,
+            &mut incoming,
+            status,
+        )
+        .await?;
         match status {
             500.. => incoming.fail(local, exchange),
             _ => incoming.succeed(local, exchange),
@@ -429,16 +440,14 @@ fn soonest<'a, 'b: 'a>(
     let now = clock::now();
     let waits = candidates.into_iter().flat_map(|candidate| {
         let keys = candidate.provider.keys.iter();
-        keys.filter_map(
-            |key| match key.standing.model(candidate.choice.model).fitness(now) {
-                Fitness::Ready => Some(Duration::ZERO),
-                Fitness::Probing => Some(Duration::from_secs(1)),
-                Fitness::Open(left) | Fitness::Cooling(left) | Fitness::Refused(Some(left)) => {
-                    Some(left)
-                }
-                Fitness::Refused(None) => None,
-            },
-        )
+        keys.filter_map(|key| match key.model(candidate.choice.model).fitness(now) {
+            Fitness::Ready => Some(Duration::ZERO),
+            Fitness::Probing => Some(Duration::from_secs(1)),
+            Fitness::Open(left) | Fitness::Cooling(left) | Fitness::Refused(Some(left)) => {
+                Some(left)
+            }
+            Fitness::Refused(None) => None,
+        })
     });
     waits.min()
 }
@@ -522,12 +531,13 @@ async fn refused(
     exchange: &mut Exchange,
     downstream: &mut Downstream,
     provider: &Provider,
+    front: &Front<'_>,
     incoming: &mut Incoming,
     status: u16,
 ) -> Result<ProviderError, ClientError> {
     let read = incoming.whole(exchange, downstream, MOST_OF_ERROR).await?;
     let body = read.as_deref().unwrap_or_default();
-    let error = ProviderError::of_body(native(provider), status, body);
+    let error = ProviderError::of_body(format_of(provider, front), status, body);
     let name = &provider.conf.name;
     let message = provider.mask(&error.message);
     local.log(

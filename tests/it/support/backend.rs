@@ -211,6 +211,12 @@ impl Backend {
         self.open.lock().expect("no writer panics").len()
     }
 
+    /// Is this connection still open? See [`Seen::connection`].
+    pub fn is_open(&self, connection: usize) -> bool {
+        let open = self.open.lock().expect("no writer panics");
+        open.contains_key(&connection)
+    }
+
     fn serve(
         address: Address,
         name: &str,

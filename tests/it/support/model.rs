@@ -13,7 +13,7 @@
 //! | `error-inside` | answers 200 with an error in it; a stream begins with one |
 //! | `cut` | begins to answer and closes the connection |
 //! | `cut-before` | closes the connection before the answer has content |
-//! | `hang` | begins a stream and says nothing more until the proxy is gone |
+//! | `hang` | says nothing, or begins a stream and says nothing more, until the proxy is gone |
 //!
 //! A key with `bad` in it is refused (401), one with `poor` in it has no money (402), and one with `full`
 //! in it has reached its limit for 30 seconds (429), whatever is asked for.
@@ -522,6 +522,7 @@ pub fn gemini() -> Backend {
             return match model {
                 "error-inside" => whole(exchange, 200, &gemini_error(500)),
                 "cut" | "cut-before" => cut(exchange),
+                "hang" => wait_for_the_end(exchange),
                 "empty" => whole(exchange, 200, &json!({ "usageMetadata": usage })),
                 "tool" => whole(exchange, 200, &chunk(tool, Some("STOP"))),
                 _ => whole(
@@ -629,6 +630,7 @@ pub fn ollama() -> Backend {
             return match model.as_str() {
                 "error-inside" => whole(exchange, 200, &error),
                 "cut" | "cut-before" => cut(exchange),
+                "hang" => wait_for_the_end(exchange),
                 "empty" => whole(exchange, 200, &json!({ "model": model, "done": true })),
                 "tool" => whole(exchange, 200, &piece(tool, true)),
                 _ => whole(exchange, 200, &piece(text(&words.concat()), true)),
@@ -714,6 +716,7 @@ fn misbehave(exchange: &mut Exchange<'_>, model: &str, streams: bool) -> Option<
             Some(Then::NextRequest)
         }
         ("cut" | "cut-before", false) => Some(cut(exchange)),
+        ("hang", false) => Some(wait_for_the_end(exchange)),
         _ => None,
     }
 }

@@ -12,7 +12,8 @@ use crate::conf::include::{Node, Word};
 use crate::conf::source::Span;
 use crate::conf::template::Template;
 use crate::conf::typed::llm::{
-    APIS, Api, Causes, Common, Field, Llm, Model, Provider, Route, Strategy, Target,
+    APIS, Api, Causes, Common, Dialect, Field, Llm, Model, Provider, Route, Strategy, Target,
+    WITHOUT_RESPONSES,
 };
 use crate::conf::typed::proxy::{self as typed, HttpVersion, NextUpstream, Proxy, Scheme};
 use crate::conf::typed::secret::SecretSource;
@@ -88,8 +89,50 @@ fn provider(
     let kind = word("api").map_or("openai", |word| &word.text);
     let kind = APIS.iter().copied().find(|known| *known == kind)?;
     let (api, usual) = Api::of_word(kind);
+    let azure = ["api_version", "deployment"].map(word);
+    for stray in azure.iter().flatten().filter(|_| kind != "azure") {
+        let problem = Diagnostic::error(
+            Code::BAD_LLM_PROVIDER,
+            stray.span,
+            "only providers of Azure have versions and deployments",
+        );
+        cx.report(problem.hint("write `api azure;`, or remove this line"));
+    }
+    let is_token = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+    for wrong in azure.iter().flatten() {
+        if wrong.text.is_empty() || !wrong.text.bytes().all(is_token) {
+            let problem = Diagnostic::error(
+                Code::BAD_LLM_PROVIDER,
+                wrong.span,
+                format!("`{}` is no version and no deployment", wrong.text),
+            );
+            cx.report(problem.hint("write it as Azure shows it, such as `2024-10-21`"));
+        }
+    }
+    let [version, deployment] = azure.map(|word| word.map(|word| word.text.clone()));
+    let dialect = match kind {
+        "azure" => Dialect::Azure {
+            version,
+            deployment,
+        },
+        "openclaw" => Dialect::Gateway,
+        _ => Dialect::Plain,
+    };
     let address = match word("base_url") {
         Some(word) => word.clone(),
+        None if usual.is_empty() => {
+            let problem = Diagnostic::error(
+                Code::BAD_LLM_PROVIDER,
+                name.span,
+                format!("nobody knows where the provider `{}` is", name.text),
+            );
+            let hint = match kind {
+                "azure" => "add `base_url https://RESOURCE.openai.azure.com;`",
+                _ => "add `base_url https://GATEWAY;`, without `/v1`",
+            };
+            cx.report(problem.hint(hint));
+            return None;
+        }
         None => Word {
             text: usual.into(),
             ..name.clone()
@@ -107,6 +150,8 @@ fn provider(
         name: name.text.clone(),
         kind,
         api,
+        dialect,
+        has_responses: !WITHOUT_RESPONSES.contains(&kind),
         asking: Arc::new(asking),
         reading: Arc::new(reading),
         base_path,
