@@ -100,9 +100,12 @@ impl Store {
     }
 }
 
+/// An alert, and who was told of it.
+pub type AlertWithSends = (Kept<AlertRow>, Vec<AlertSend>);
+
 impl Reader {
     /// Alerts, newest first, with who was told.
-    pub fn alerts(&self, limit: u32) -> Result<Vec<(Kept<AlertRow>, Vec<AlertSend>)>, StoreError> {
+    pub fn alerts(&self, limit: u32) -> Result<Vec<AlertWithSends>, StoreError> {
         self.ask(|connection| {
             let mut sends = connection.prepare(
                 "SELECT target, state, attempts, next, error FROM alert_sends
