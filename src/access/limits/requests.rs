@@ -265,7 +265,8 @@ mod tests {
             let due = rate * 60 / 1000;
             // Even, all at once every second, and without any order; several may come in one millisecond.
             let per_millisecond = (rate / 1_000_000).max(1) * 2;
-            let even = (1..).map(move |count: u64| u64::from(count % per_millisecond == 0));
+            let even =
+                (1..).map(move |count: u64| u64::from(count.is_multiple_of(per_millisecond)));
             let flock = rate / 1000 * 3 + 10;
             let flocks = (1..).map(move |count: u64| match count % flock {
                 0 => 1000,
