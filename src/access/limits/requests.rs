@@ -277,7 +277,7 @@ mod tests {
                 seed ^= seed << 13;
                 seed ^= seed >> 7;
                 seed ^= seed << 17;
-                u64::from(seed % (2 * per_millisecond) == 0) * (1 + seed % 3)
+                u64::from(seed.is_multiple_of(2 * per_millisecond)) * (1 + seed % 3)
             });
             let counts = [
                 ("even", passed_in_a_minute(rate, burst, even)),
