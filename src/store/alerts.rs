@@ -47,6 +47,9 @@ pub struct AlertSend {
     pub error: String,
 }
 
+/// An alert with all who were told, or have to be.
+pub type ToldAlert = (Kept<AlertRow>, Vec<AlertSend>);
+
 /// Where telling somebody stands.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum SendState {
@@ -100,12 +103,9 @@ impl Store {
     }
 }
 
-/// An alert, and who was told of it.
-pub type AlertWithSends = (Kept<AlertRow>, Vec<AlertSend>);
-
 impl Reader {
     /// Alerts, newest first, with who was told.
-    pub fn alerts(&self, limit: u32) -> Result<Vec<AlertWithSends>, StoreError> {
+    pub fn alerts(&self, limit: u32) -> Result<Vec<ToldAlert>, StoreError> {
         self.ask(|connection| {
             let mut sends = connection.prepare(
                 "SELECT target, state, attempts, next, error FROM alert_sends
