@@ -125,7 +125,7 @@ pub enum Word {
         #[arg(long)]
         json: bool,
     },
-    /// List who answers for language models, test whether they do
+    /// List the providers of language models, test them
     Providers {
         #[command(subcommand)]
         action: Option<ProviderWord>,
