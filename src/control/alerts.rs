@@ -4,7 +4,7 @@
 //! (budgets, keys, failures) is raised as everything else.
 
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -464,23 +464,43 @@ async fn beat(control: Arc<Control>) {
     }
 }
 
-/// A file that is there while the program runs. It goes when the program ends as it should.
-struct Pulse(PathBuf);
+/// A file that is there while the program runs, with its number. It goes when the program ends as it
+/// should.
+struct Pulse {
+    path: PathBuf,
+    own: String,
+}
+
+impl Pulse {
+    /// Since when another program is gone that left without a word.
+    fn of_the_dead(&self) -> Option<SystemTime> {
+        let number = std::fs::read_to_string(&self.path).ok()?;
+        // One that still runs has started us in its place. The number of one that does not may be
+        // ours by now.
+        let is_running = number != self.own
+            && number.parse::<u32>().is_ok()
+            && Path::new("/proc").join(&number).exists();
+        let data = std::fs::metadata(&self.path).ok()?;
+        data.modified().ok().filter(|_| !is_running)
+    }
+}
 
 impl Drop for Pulse {
     fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.0);
+        let number = std::fs::read_to_string(&self.path).unwrap_or_default();
+        if number == self.own {
+            let _ = std::fs::remove_file(&self.path);
+        }
     }
 }
 
 /// Notes that the program is alive; one that finds the note of another tells since when there was none.
 async fn live(control: Arc<Control>) {
-    let path = control.desk.places.state.join("alive");
-    let last = std::fs::metadata(&path)
-        .and_then(|data| data.modified())
-        .ok();
-    let pulse = Pulse(path);
-    if let Some(last) = last {
+    let pulse = Pulse {
+        path: control.desk.places.state.join("alive"),
+        own: std::process::id().to_string(),
+    };
+    if let Some(last) = pulse.of_the_dead() {
         let gap = SystemTime::now().duration_since(last).unwrap_or_default();
         let since = last.duration_since(UNIX_EPOCH).unwrap_or_default();
         let since = i64::try_from(since.as_secs()).ok();
@@ -500,12 +520,12 @@ async fn live(control: Arc<Control>) {
     loop {
         if receivers(&control).is_empty() {
             // Nobody would be told; a card is not to be worn out for that.
-            let _ = std::fs::remove_file(&pulse.0);
+            let _ = std::fs::remove_file(&pulse.path);
             tokio::time::sleep(LOOK).await;
             continue;
         }
         // Not synced: it is to outlive the program, not the power.
-        if std::fs::write(&pulse.0, b"").is_err() {
+        if std::fs::write(&pulse.path, &pulse.own).is_err() {
             return;
         }
         tokio::time::sleep(PULSE).await;

@@ -23,6 +23,7 @@ use super::privileges::{self, Identity};
 use super::watchdog::Watchdog;
 use super::worker::{Handle, News, Order};
 use super::{chain, conf_files, configuration};
+use crate::alerts::{self, Alert, Severity};
 use crate::conf::include::Loaded;
 use crate::conf::typed::Config;
 use crate::conf::typed::log::{ErrorLog, Level};
@@ -741,6 +742,22 @@ fn tell_check(turned: &Turned) {
             turned.words.escape_debug()
         ),
     );
+    let (kind, severity) = match turned.condition {
+        Condition::Unhealthy => ("peer.down", Severity::Bad),
+        Condition::Healthy => ("peer.up", Severity::Good),
+        Condition::Checking | Condition::Unchecked => return,
+    };
+    alerts::raise(Alert {
+        kind,
+        subject: turned.peer.to_string(),
+        severity,
+        text: format!(
+            "the peer {} of the upstream `{}` is {word}",
+            turned.peer, turned.upstream
+        ),
+        // One that comes and goes all the time is told of now and then.
+        quiet: Duration::from_secs(10 * 60),
+    });
 }
 
 /// Why serving did not begin.

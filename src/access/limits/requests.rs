@@ -265,7 +265,8 @@ mod tests {
             let due = rate * 60 / 1000;
             // Even, all at once every second, and without any order; several may come in one millisecond.
             let per_millisecond = (rate / 1_000_000).max(1) * 2;
-            let even = (1..).map(move |count: u64| u64::from(count % per_millisecond == 0));
+            let even =
+                (1..).map(move |count: u64| u64::from(count.is_multiple_of(per_millisecond)));
             let flock = rate / 1000 * 3 + 10;
             let flocks = (1..).map(move |count: u64| match count % flock {
                 0 => 1000,
@@ -276,7 +277,7 @@ mod tests {
                 seed ^= seed << 13;
                 seed ^= seed >> 7;
                 seed ^= seed << 17;
-                u64::from(seed % (2 * per_millisecond) == 0) * (1 + seed % 3)
+                u64::from(seed.is_multiple_of(2 * per_millisecond)) * (1 + seed % 3)
             });
             let counts = [
                 ("even", passed_in_a_minute(rate, burst, even)),

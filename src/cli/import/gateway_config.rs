@@ -212,15 +212,12 @@ impl Hub {
         if let Some(timeout) = self.timeout {
             draft.line(1, "first_token_timeout", &[&format!("{timeout}ms")]);
         }
-        for (name, value) in [
-            ("maxConnections", self.connections),
-            ("retryAttempts", self.retries),
-        ] {
-            if let Some(value) = value {
-                draft.note(format!(
-                    "`{name}: {value}`: the gateway sees to it by itself"
-                ));
-            }
+        if let Some(connections) = self.connections {
+            let connections = connections.min(65_535).to_string();
+            draft.line(1, "max_connections", &[&connections]);
+        }
+        if let Some(retries) = self.retries {
+            draft.line(1, "retries", &[&retries.min(10).to_string()]);
         }
         draft.close(0);
         let mut known: Vec<&str> = Vec::new();

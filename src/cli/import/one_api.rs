@@ -114,12 +114,11 @@ pub fn of_file(text: &str) -> Result<Draft, String> {
         };
         draft.open(0, "llm_model", &[text("name")]);
         let target = format!("{provider}/{}", text("name"));
-        draft.line(1, "target", &[&target]);
-        if let Some(most) = model.get("max_context").and_then(Value::as_u64) {
-            draft.note(format!(
-                "model `{}`: `max_context` ({most}): providers refuse calls that are longer",
-                text("name")
-            ));
+        match model.get("max_context").and_then(Value::as_u64) {
+            None => draft.line(1, "target", &[&target]),
+            Some(most) => {
+                draft.line(1, "target", &[&target, &format!("max_context={most}")]);
+            }
         }
         draft.close(0);
         for (member, value) in model {

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::account;
+use crate::alerts::{self, Alert, Severity};
 use crate::conf::typed::log::Level;
 use crate::conf::variable::{Core, Variable};
 use crate::http::body::Body;
@@ -60,7 +61,7 @@ pub fn error_after(
 
 /// Tells the log that a provider is given up, or asked again.
 pub fn turn(local: &Local, exchange: &Exchange, label: &str, turn: Option<Turn>) {
-    match turn {
+    match &turn {
         Some(Turn::Opened(reason)) => local.log(
             exchange,
             Level::Warn,
@@ -73,6 +74,19 @@ pub fn turn(local: &Local, exchange: &Exchange, label: &str, turn: Option<Turn>)
         ),
         None => {}
     }
+    let (kind, severity, word) = match turn {
+        Some(Turn::Opened(_)) => ("provider.down", Severity::Bad, "fails, and is not asked"),
+        Some(Turn::Closed) => ("provider.up", Severity::Good, "answers again"),
+        None => return,
+    };
+    alerts::raise(Alert {
+        kind,
+        subject: label.to_owned(),
+        severity,
+        text: format!("{label} {word}"),
+        // One that comes and goes all the time is told of now and then.
+        quiet: Duration::from_secs(10 * 60),
+    });
 }
 
 /// Answers that the key may not make this call.
