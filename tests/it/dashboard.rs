@@ -296,7 +296,7 @@ fn the_spend_ticks_after_a_call_and_the_call_is_traced() {
     terminal.keys(&["Escape"]);
     // One that has only just begun is seen as well, for as long as it lasts.
     let mut waiting = server.connect(1);
-    waiting.send(&call("one/hang", ",\"stream\":true"));
+    waiting.send(call("one/hang", ",\"stream\":true"));
     terminal.shows("1 under way");
     terminal.shows("◐ answers");
     drop(waiting);

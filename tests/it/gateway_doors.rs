@@ -337,11 +337,11 @@ impl Door {
     /// Input, cached input and output, as far as the format tells them.
     fn usage(self, objects: &[Value]) -> (u64, u64, u64) {
         let number = |names: &[&str]| {
-            let found = objects.iter().filter_map(|object| {
+            let mut found = objects.iter().filter_map(|object| {
                 let found = names.iter().fold(object, |object, name| &object[*name]);
                 found.as_u64()
             });
-            found.last().unwrap_or_default()
+            found.next_back().unwrap_or_default()
         };
         match self {
             OpenAi | Completions => (
