@@ -190,7 +190,7 @@ impl KeyForm {
 
     fn submit(&mut self) -> Vec<Effect> {
         match self.change() {
-            Ok(change) => vec![Effect::Call(Call::ChangeKey(change))],
+            Ok(change) => vec![Effect::Call(Call::ChangeKey(Box::new(change)))],
             Err((field, why)) => {
                 self.focus = field;
                 self.refused = Some(why);

@@ -338,7 +338,7 @@ pub enum Call {
     /// `GET /v1/keys/NAME`
     Key(String),
     /// `POST /v1/keys`
-    ChangeKey(KeyChange),
+    ChangeKey(Box<KeyChange>),
     /// `GET /v1/spend`, of the days from one to another.
     Spend {
         /// See [`SpendReport::by`].

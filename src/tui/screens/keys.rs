@@ -201,11 +201,11 @@ impl KeysScreen {
                 })]
             }
             Some(Prompted::Name(name)) if name == typed => {
-                vec![Effect::Call(Call::ChangeKey(KeyChange {
+                vec![Effect::Call(Call::ChangeKey(Box::new(KeyChange {
                     name,
                     action: KeyAction::Remove,
                     ..KeyChange::default()
-                }))]
+                })))]
             }
             Some(Prompted::Name(name)) => {
                 vec![Notice::plain(format!(
@@ -546,7 +546,7 @@ impl View for KeysScreen {
             Input::Action(action) => self.act(*action, model),
             Input::Entered(typed) => self.entered(typed, model),
             Input::Confirmed => match self.pending.take() {
-                Some(change) => vec![Effect::Call(Call::ChangeKey(change))],
+                Some(change) => vec![Effect::Call(Call::ChangeKey(Box::new(change)))],
                 None => Vec::new(),
             },
             Input::Filter(filter) => {
@@ -609,9 +609,6 @@ impl View for KeysScreen {
 
     fn remark(&self, _model: &Model) -> Option<String> {
         let list = self.keys.value.as_ref()?;
-        match list.unusable.first() {
-            Some(line) => Some(line.clone()),
-            None => None,
-        }
+        list.unusable.first().cloned()
     }
 }
