@@ -54,8 +54,10 @@
 //!
 //! A location with `llm_gateway` reads the whole call ([`serve::gateway`]), looks at it without taking it
 //! apart ([`llm::wire`]), finds who may answer ([`llm::models`]) and whose key it is, reserves what it may
-//! cost and writes its row ([`llm::books`]). Then providers are asked one after the other, as peers are; the
+//! cost by the prices that hold here ([`llm::tariff`]) and writes its row ([`llm::books`]). Then providers are
+//! asked one after the other, those left out that fail or have reached a limit ([`llm::standing`]); the
 //! answer passes as it came or is said in the client's words, and what it told of its usage settles the row.
+//! What needs a person on the way goes to [`alerts`].
 //!
 //! # A certificate
 //!

@@ -1,4 +1,5 @@
-//! What outlives the process: one SQLite file, one thread that writes it.
+//! What outlives the process: one SQLite file, one thread that writes its rows. Another brings the log of
+//! what was written into the file ([`mod@checkpoint`]).
 //!
 //! Owns the file, its form (`assets/schema`) and how long things are kept. Does not know what the
 //! rows mean to anybody, nor the control protocol.

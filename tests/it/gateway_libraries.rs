@@ -22,12 +22,7 @@ struct Providers {
 impl Providers {
     fn start() -> Self {
         Self {
-            all: [
-                ("o", model::openai()),
-                ("a", model::anthropic()),
-                ("g", model::gemini()),
-                ("l", model::ollama()),
-            ],
+            all: model::one_of_each(),
         }
     }
 

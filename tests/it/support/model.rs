@@ -28,6 +28,16 @@ use super::backend::{Backend, Exchange, Then};
 /// What the model `say` says.
 pub const WORDS: [&str; 3] = ["Hel", "lo, ", "world"];
 
+/// A provider of each kind, by the name that tests give it.
+pub fn one_of_each() -> [(&'static str, Backend); 4] {
+    [
+        ("o", openai()),
+        ("a", anthropic()),
+        ("g", gemini()),
+        ("l", ollama()),
+    ]
+}
+
 /// A provider that speaks OpenAI's API.
 pub fn openai() -> Backend {
     Backend::scripted(|exchange| {
