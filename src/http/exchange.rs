@@ -486,6 +486,10 @@ pub struct ModelCall {
     pub tokens: Option<CallTokens>,
     /// What it cost in dollars; empty if that is not known.
     pub cost: String,
+    /// What a kept answer has saved, in dollars; empty where none was given.
+    pub saved: String,
+    /// Was an answer kept: `HIT`, `MISS` or `BYPASS`; empty where none is.
+    pub cache: &'static str,
     /// The model that `llm_route` chose in the place of the one that was asked for.
     pub route: String,
     /// What of it rules may look at.

@@ -698,6 +698,7 @@ fn write_core(core: Core, exchange: &Exchange, out: &mut Vec<u8>) -> bool {
             (exchange.caching.status).is_some_and(|status| append(out, status.name().as_bytes()))
         }
         Core::LlmAttempts => of_call(exchange, |call| append_some(out, call.attempts.as_bytes())),
+        Core::LlmCache => of_call(exchange, |call| append_some(out, call.cache.as_bytes())),
         Core::LlmCachedTokens => of_call(exchange, |call| {
             call.tokens
                 .is_some_and(|tokens| decimal(out, tokens.cached))
@@ -722,6 +723,7 @@ fn write_core(core: Core, exchange: &Exchange, out: &mut Vec<u8>) -> bool {
             append_some(out, call.shape.format.as_bytes())
         }),
         Core::LlmRoute => of_call(exchange, |call| append_some(out, call.route.as_bytes())),
+        Core::LlmSaved => of_call(exchange, |call| append_some(out, call.saved.as_bytes())),
         Core::LlmText => of_call(exchange, |call| {
             append_some(out, call.shape.text.as_bytes())
         }),
@@ -793,6 +795,7 @@ fn call_as_json(exchange: &Exchange, call: &ModelCall, out: &mut Vec<u8>) {
     ] {
         member(name, value.as_bytes(), true);
     }
+    member("cache", call.cache.as_bytes(), true);
     if let Some(tokens) = call.tokens {
         for (name, count) in [
             ("input_tokens", tokens.input),
@@ -803,6 +806,7 @@ fn call_as_json(exchange: &Exchange, call: &ModelCall, out: &mut Vec<u8>) {
         }
     }
     member("cost_dollars", call.cost.as_bytes(), false);
+    member("saved_dollars", call.saved.as_bytes(), false);
     member("seconds", &told(Core::RequestTime), false);
     let upstream = exchange.attempts.iter().filter_map(|it| it.response_time);
     let mut waited = Vec::new();

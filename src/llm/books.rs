@@ -463,6 +463,7 @@ impl Books {
             is_priced: beginning.cost.is_some(),
             is_in_ledger: false,
             used: None,
+            is_kept: false,
             started: Instant::now(),
             end: Settlement::default(),
         })
@@ -560,6 +561,8 @@ pub struct LiveCall {
     is_in_ledger: bool,
     /// Tokens that were told to be used.
     used: Option<u64>,
+    /// Nobody was asked: what was used is not used again.
+    is_kept: bool,
     started: Instant,
     /// What will be in the ledger. Whoever makes the call fills in what it knows; tokens and cost
     /// are filled in by [`Self::used`], outcome, status and times by [`Self::finish`].
@@ -619,6 +622,18 @@ impl LiveCall {
         self.used = Some(usage.total_input().saturating_add(usage.total_output()));
     }
 
+    /// Its answer was kept: it was used before, and is paid.
+    pub fn kept(&mut self, usage: &Usage, saved: Money) {
+        let cost = Cost {
+            own: Some(Money::ZERO),
+            billed: None,
+        };
+        self.used(usage, cost);
+        self.end.saved = saved;
+        self.used = Some(0);
+        self.is_kept = true;
+    }
+
     /// Notes that the first part of the answer is here.
     pub fn first_part(&mut self) {
         if self.end.first_us.is_none() {
@@ -666,7 +681,10 @@ impl LiveCall {
             0 if self.used.is_none() => hold.cancel(now),
             _ => hold.settle(used, now),
         }
-        let (input, output) = (end.tokens.total_input(), end.tokens.total_output());
+        let (input, output) = match self.is_kept {
+            true => (0, 0),
+            false => (end.tokens.total_input(), end.tokens.total_output()),
+        };
         self.all_running
             .end(&self.running, input, output, end.charged());
         model_calls::count(&EndedCall {

@@ -98,6 +98,10 @@ pub struct ListedCalls {
     pub in_flight: u64,
     /// What is held for them, in dollars.
     pub held_dollars: String,
+    /// Answers that are kept.
+    pub kept_answers: u64,
+    /// What they take, bytes.
+    pub kept_bytes: u64,
     /// Budgets of keys.
     pub budgets: Vec<ListedBudget>,
     /// Providers.
@@ -136,6 +140,13 @@ pub fn count_refusal(reason: &'static str) {
     *TALLIES.lock().refusals.entry(reason).or_default() += 1;
 }
 
+/// A call came where answers are kept: `HIT`, `MISS` or `BYPASS`, and what that saved.
+pub fn count_cache(result: &'static str, saved: Money) {
+    let mut tallies = TALLIES.lock();
+    *tallies.kept.entry(result).or_default() += 1;
+    tallies.saved = tallies.saved.plus(saved);
+}
+
 /// All that was counted so far.
 pub(super) fn tallies() -> Tallies {
     TALLIES.lock().clone()
@@ -152,6 +163,10 @@ pub(super) struct Tallies {
     #[serde(serialize_with = "by_kind")]
     spent: [BTreeMap<Box<str>, Spent>; KINDS.len()],
     refusals: BTreeMap<&'static str, u64>,
+    /// Calls where answers are kept, by what came of it.
+    kept: BTreeMap<&'static str, u64>,
+    #[serde(serialize_with = "dollars")]
+    saved: Money,
 }
 
 fn values<S: serde::Serializer>(
@@ -479,6 +494,17 @@ impl Tallies {
         for (reason, count) in &self.refusals {
             out.sample("", &[("reason", reason)], count);
         }
+        let help = "calls where answers are kept, by what came of it";
+        out.family("llm_cache_requests_total", "counter", help);
+        for (result, count) in &self.kept {
+            out.sample("", &[("result", result)], count);
+        }
+        let help = "what kept answers would have cost";
+        out.single("llm_cache_saved_dollars_total", "counter", help, self.saved);
+        let help = "answers that are kept";
+        out.single("llm_cache_entries", "gauge", help, listed.kept_answers);
+        let help = "what kept answers take";
+        out.single("llm_cache_bytes", "gauge", help, listed.kept_bytes);
         out.single(
             "llm_in_flight",
             "gauge",
@@ -553,6 +579,8 @@ mod tests {
         let listed = ListedCalls {
             in_flight: 2,
             held_dollars: "0.03".to_owned(),
+            kept_answers: 3,
+            kept_bytes: 4096,
             budgets: vec![ListedBudget {
                 key: "laptop".to_owned(),
                 period: "day",

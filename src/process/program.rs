@@ -30,6 +30,7 @@ use crate::conf::typed::log::{ErrorLog, Level};
 use crate::conf::typed::process::{LogRotation, Process};
 use crate::llm::account::Moment;
 use crate::llm::books::books;
+use crate::llm::kept::answers;
 use crate::log::{self, error_log};
 use crate::net::listener::{self, ListenError, Share, Sockets};
 use crate::protocol::{Applied, Base, Refusal, RefusalCode};
@@ -991,6 +992,7 @@ fn rotate_logs(rotation: LogRotation, workers: &mut Workers) {
 
 /// The limits of a generation hold from here on; what has a budget is counted first.
 async fn set_llm_limits(generation: &Generation) {
+    answers().set_most(generation.http.llm.cache_size);
     let limits = generation.llm_limits();
     let zone = generation.http.llm.rules.zone.clone();
     let setting =

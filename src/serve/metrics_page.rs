@@ -9,6 +9,7 @@ use crate::access::bans;
 use crate::conf::typed::location::MetricsFormat;
 use crate::llm::account;
 use crate::llm::books::books;
+use crate::llm::kept::answers;
 use crate::llm::standing::standings;
 use crate::metrics::model_calls::{ListedBudget, ListedCalls, ListedProvider};
 use crate::metrics::prometheus::{self, Besides};
@@ -82,7 +83,10 @@ fn calls(generation: &Generation) -> Option<ListedCalls> {
             provider: provider.conf.name.to_string(),
             state: provider.state(&standings).0.to_owned(),
         });
+    let (kept_answers, kept_bytes) = answers().standing();
     Some(ListedCalls {
+        kept_answers: kept_answers as u64,
+        kept_bytes: kept_bytes as u64,
         in_flight: seen.count,
         held_dollars: seen.held.to_string(),
         budgets: budgets.take(MOST_BUDGETS).collect(),

@@ -364,7 +364,15 @@ async fn enter_location(
         Handler::Gateway {
             for_anybody,
             routes,
-        } => gateway::answer(local, exchange, downstream, *for_anybody, routes).await,
+            cache,
+        } => {
+            let place = gateway::Place {
+                for_anybody: *for_anybody,
+                routes,
+                cache: cache.as_ref(),
+            };
+            gateway::answer(local, exchange, downstream, place).await
+        }
         Handler::StubStatus => {
             if !matches!(exchange.method, Method::Get | Method::Head) {
                 return Next::Fail(405);

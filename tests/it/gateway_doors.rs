@@ -44,7 +44,7 @@ impl Providers {
 
 /// How a client speaks.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Door {
+pub enum Door {
     OpenAi,
     Completions,
     Responses,
@@ -214,7 +214,7 @@ impl Door {
     }
 
     /// The objects of an answer: one, or those of its stream.
-    fn objects(self, answer: &Answer, stream: bool) -> Vec<Value> {
+    pub fn objects(self, answer: &Answer, stream: bool) -> Vec<Value> {
         let text = String::from_utf8_lossy(&answer.body).into_owned();
         let parse = |text: &str| -> Value {
             serde_json::from_str(text).unwrap_or_else(|_| panic!("JSON: {text}"))
@@ -238,7 +238,7 @@ impl Door {
     }
 
     /// What an object says.
-    fn text(self, object: &Value, stream: bool) -> String {
+    pub fn text(self, object: &Value, stream: bool) -> String {
         let pick = |list: &Value, name: &str| -> String {
             let items = list.as_array().into_iter().flatten();
             items.filter_map(|item| item[name].as_str()).collect()

@@ -26,6 +26,21 @@ pub(super) const ROWS: &[Directive] = &[
     .takes(1, 2)
     .many()
     .help("the model that answers instead of the one asked for, unless it is empty"),
+    row(
+        LLM,
+        "llm_cache",
+        HTTP_SERVER_LOCATION,
+        &[
+            OneOf(&["off", "key", "group", "global"]),
+            Parameter(&["max_age=", "wait="]),
+        ],
+    )
+    .takes(1, 3)
+    .default("off")
+    .help("who shares answers that are kept: each `key`, its `group`, or all"),
+    row(LLM, "llm_cache_size", Contexts::HTTP, &[Size])
+        .default("64m")
+        .help("how much memory the answers that are kept may take"),
     row(LLM, "llm_provider", Contexts::HTTP, &[Text])
         .block(PROVIDER)
         .many()

@@ -102,6 +102,8 @@ pub struct Llm {
     pub models: Vec<Model>,
     /// What calls may cost, and how many there may be.
     pub rules: Rules,
+    /// `llm_cache_size`: how much memory kept answers may take, bytes.
+    pub cache_size: usize,
 }
 
 /// One `llm_provider {}`.
@@ -257,6 +259,28 @@ impl Causes {
     pub const fn contains(self, any: Self) -> bool {
         self.0 & any.0 != 0
     }
+}
+
+/// `llm_cache`: answers are kept, and given to who makes the same call.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Cache {
+    /// Who gets them.
+    pub scope: CacheScope,
+    /// `max_age=`: how old an answer may be that is given.
+    pub max_age: Duration,
+    /// `wait=`: how long a call waits for the same one that is under way.
+    pub wait: Duration,
+}
+
+/// Who shares answers.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum CacheScope {
+    /// Each key has its own.
+    Key,
+    /// The keys of a group; one that has none has its own.
+    Group,
+    /// Everybody.
+    Global,
 }
 
 /// One `llm_route`.

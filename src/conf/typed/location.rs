@@ -385,6 +385,8 @@ pub enum Handler {
         for_anybody: bool,
         /// `llm_route`, in order.
         routes: Arc<[llm::Route]>,
+        /// `llm_cache`
+        cache: Option<llm::Cache>,
     },
 }
 

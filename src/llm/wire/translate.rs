@@ -82,21 +82,192 @@ pub fn answer(
     };
     seen.answer(from, Operation::Chat, root);
     seen.verdict()?;
-    let mut answer = match from {
+    let mut answer = read_answer(from, root);
+    settle(&mut answer, client);
+    Ok(write_answer(to, &answer, seen, client))
+}
+
+fn read_answer(format: Format, root: Value<'_>) -> Answer<'_> {
+    match format {
         Format::OpenAi => openai::read_answer(root),
         Format::Anthropic => anthropic::read_answer(root),
         Format::Responses => responses::read_answer(root),
         Format::Gemini => gemini::read_answer(root),
         Format::Ollama => ollama::read_answer(root),
-    };
-    settle(&mut answer, client);
-    Ok(match to {
-        Format::Anthropic => anthropic::write_answer(&answer, seen, client),
-        Format::OpenAi => openai::write_answer(&answer, seen, client),
-        Format::Responses => responses::write_answer(&answer, seen, client),
-        Format::Gemini => gemini::write_answer(&answer, seen, client),
-        Format::Ollama => ollama::write_answer(&answer, seen, client),
+    }
+}
+
+/// Writes a whole answer.
+#[must_use]
+pub fn write_answer(format: Format, answer: &Answer<'_>, seen: &Seen, client: &Client) -> String {
+    match format {
+        Format::Anthropic => anthropic::write_answer(answer, seen, client),
+        Format::OpenAi => openai::write_answer(answer, seen, client),
+        Format::Responses => responses::write_answer(answer, seen, client),
+        Format::Gemini => gemini::write_answer(answer, seen, client),
+        Format::Ollama => ollama::write_answer(answer, seen, client),
+    }
+}
+
+/// Writes a whole answer of texts and thoughts as a stream, its texts in pieces of a few words.
+#[must_use]
+pub fn write_stream(format: Format, answer: &Answer<'_>, seen: &Seen, client: &Client) -> String {
+    let mut writer = Stream::new(format);
+    let mut out = Writer::new();
+    let id = answer.id.clone();
+    writer.event(Event::Start { id }, client, seen, &mut out);
+    for block in &answer.blocks {
+        match block {
+            Block::Text { text, .. } => {
+                for piece in pieces(&text.decoded()) {
+                    let event = Event::Text(Text::of(piece));
+                    writer.event(event, client, seen, &mut out);
+                }
+            }
+            Block::Thinking { text, signature } => {
+                for piece in pieces(&text.decoded()) {
+                    let event = Event::Thinking(Text::of(piece));
+                    writer.event(event, client, seen, &mut out);
+                }
+                if let Some(signature) = signature {
+                    let event = Event::Signature(signature.borrowed());
+                    writer.event(event, client, seen, &mut out);
+                }
+            }
+            Block::Redacted(data) => {
+                writer.event(Event::Redacted(data.borrowed()), client, seen, &mut out);
+            }
+            Block::Refusal(why) => {
+                writer.event(Event::Refusal(why.borrowed()), client, seen, &mut out);
+            }
+            Block::Image { .. }
+            | Block::Document { .. }
+            | Block::Audio { .. }
+            | Block::Call { .. }
+            | Block::Result { .. } => {}
+        }
+    }
+    writer.end(seen, client, &mut out);
+    out.finish()
+}
+
+/// A text in pieces of some words, as models say it.
+fn pieces(text: &str) -> impl Iterator<Item = &str> {
+    /// A piece ends with the word that reaches this, in bytes.
+    const PIECE: usize = 24;
+    let mut rest = text;
+    std::iter::from_fn(move || {
+        if rest.is_empty() {
+            return None;
+        }
+        let from = rest.ceil_char_boundary(PIECE.min(rest.len()));
+        let end = rest[from..]
+            .find(char::is_whitespace)
+            .map_or(rest.len(), |place| from + place);
+        let (piece, after) = rest.split_at(end);
+        rest = after;
+        Some(piece)
     })
+}
+
+/// Reads a whole answer, or all of a stream, as a provider gave it. What it tells is put into `seen`,
+/// whatever it is. `None` if there is more in it than texts and thoughts.
+///
+/// # Errors
+/// Why it is none: see [`Seen::verdict`].
+pub fn read_texts<'a>(
+    format: Format,
+    bytes: &'a [u8],
+    is_stream: bool,
+    index: &'a mut Index,
+    seen: &mut Seen,
+) -> Result<Option<Answer<'a>>, Failed> {
+    let answer = match is_stream {
+        false => {
+            let Ok(root) = index.read(bytes, Duplicates::LastCounts) else {
+                return Err(Failed::NotJson);
+            };
+            seen.answer(format, Operation::Chat, root);
+            seen.verdict()?;
+            Some(read_answer(format, root))
+        }
+        true => read_stream(format, bytes, index, seen)?,
+    };
+    Ok(answer.filter(|answer| {
+        answer.blocks.iter().all(|block| {
+            matches!(
+                block,
+                Block::Text { .. } | Block::Thinking { .. } | Block::Redacted(_)
+            )
+        })
+    }))
+}
+
+/// What all of a stream says, if that is texts and thoughts.
+fn read_stream(
+    format: Format,
+    bytes: &[u8],
+    index: &mut Index,
+    seen: &mut Seen,
+) -> Result<Option<Answer<'static>>, Failed> {
+    let mut answer = Answer::default();
+    let mut has_more = false;
+    let mut reader = Reader::new(format);
+    let mut take = |frame: Frame<'_>| {
+        let Some(data) = &frame.data else { return };
+        seen.event(format, frame.event, data, index);
+        let Ok(root) = index.read(data, Duplicates::LastCounts) else {
+            return;
+        };
+        let blocks = &mut answer.blocks;
+        reader.read(root, &mut |event: Event<'_>| match event {
+            Event::Start { id } => {
+                answer.id = id.map(Text::into_owned).or_else(|| answer.id.take());
+            }
+            Event::Text(more) => match blocks.last_mut() {
+                Some(Block::Text { text, .. }) => text.push(&more),
+                _ => blocks.push(Block::Text {
+                    text: more.into_owned(),
+                    cache: None,
+                }),
+            },
+            Event::Thinking(more) => match blocks.last_mut() {
+                Some(Block::Thinking { text, signature }) if signature.is_none() => {
+                    text.push(&more);
+                }
+                _ => blocks.push(Block::Thinking {
+                    text: more.into_owned(),
+                    signature: None,
+                }),
+            },
+            Event::Signature(made) => match blocks.last_mut() {
+                Some(Block::Thinking { signature, .. }) if signature.is_none() => {
+                    *signature = Some(made.into_owned());
+                }
+                _ => blocks.push(Block::Thinking {
+                    text: Text::default(),
+                    signature: Some(made.into_owned()),
+                }),
+            },
+            Event::Redacted(data) => blocks.push(Block::Redacted(data.into_owned())),
+            Event::Refusal(_) | Event::Call { .. } | Event::Arguments { .. } => has_more = true,
+            Event::Ping => {}
+        });
+    };
+    let mut events = Events::new(framing(format));
+    let pushed = events.push(bytes, &mut take);
+    pushed.map_err(|_| Failed::TooLong)?;
+    events.finish(&mut take);
+    seen.verdict()?;
+    answer.finish.clone_from(&seen.finish);
+    Ok((!has_more).then_some(answer))
+}
+
+const fn framing(format: Format) -> Framing {
+    match format {
+        Format::Ollama => Framing::Lines,
+        _ => Framing::Events,
+    }
 }
 
 /// Gives calls the ids that they lack and tools the names that the client knows.
@@ -172,28 +343,13 @@ impl Translator {
             client,
             index: Index::new(),
             seen: Seen::default(),
-            reader: match from {
-                Format::Anthropic => Reader::Anthropic(anthropic::Blocks::default()),
-                Format::OpenAi => Reader::OpenAi(openai::Calls::default()),
-                Format::Responses => Reader::Responses(responses::Places::default()),
-                Format::Gemini => Reader::Gemini(gemini::Parts::default()),
-                Format::Ollama => Reader::Ollama(ollama::Lines::default()),
-            },
-            writer: match to {
-                Format::Anthropic => Stream::Anthropic(anthropic::Stream::default()),
-                Format::OpenAi => Stream::OpenAi(openai::Stream::default()),
-                Format::Responses => Stream::Responses(responses::Stream::default()),
-                Format::Gemini => Stream::Gemini(gemini::Stream::default()),
-                Format::Ollama => Stream::Ollama(ollama::Stream::default()),
-            },
+            reader: Reader::new(from),
+            writer: Stream::new(to),
             out: Writer::new(),
             over: false,
         };
         Self {
-            events: Events::new(match from {
-                Format::Ollama => Framing::Lines,
-                _ => Framing::Events,
-            }),
+            events: Events::new(framing(from)),
             rest,
         }
     }
@@ -283,13 +439,7 @@ impl Rest {
                 };
                 writer.event(event, client, seen, out);
             };
-            match &mut self.reader {
-                Reader::OpenAi(calls) => calls.read(root, &mut each),
-                Reader::Anthropic(blocks) => blocks.read(root, &mut each),
-                Reader::Responses(places) => places.read(root, &mut each),
-                Reader::Gemini(parts) => parts.read(root, &mut each),
-                Reader::Ollama(lines) => lines.read(root, &mut each),
-            }
+            self.reader.read(root, &mut each);
         }
         // The terminator ends the stream, whatever the provider sends after it.
         if seen.ended && seen.verdict().is_ok() {
@@ -299,7 +449,39 @@ impl Rest {
     }
 }
 
+impl Reader {
+    fn new(format: Format) -> Self {
+        match format {
+            Format::Anthropic => Self::Anthropic(anthropic::Blocks::default()),
+            Format::OpenAi => Self::OpenAi(openai::Calls::default()),
+            Format::Responses => Self::Responses(responses::Places::default()),
+            Format::Gemini => Self::Gemini(gemini::Parts::default()),
+            Format::Ollama => Self::Ollama(ollama::Lines::default()),
+        }
+    }
+
+    fn read(&mut self, root: Value<'_>, each: &mut impl FnMut(Event<'_>)) {
+        match self {
+            Self::OpenAi(calls) => calls.read(root, each),
+            Self::Anthropic(blocks) => blocks.read(root, each),
+            Self::Responses(places) => places.read(root, each),
+            Self::Gemini(parts) => parts.read(root, each),
+            Self::Ollama(lines) => lines.read(root, each),
+        }
+    }
+}
+
 impl Stream {
+    fn new(format: Format) -> Self {
+        match format {
+            Format::Anthropic => Self::Anthropic(anthropic::Stream::default()),
+            Format::OpenAi => Self::OpenAi(openai::Stream::default()),
+            Format::Responses => Self::Responses(responses::Stream::default()),
+            Format::Gemini => Self::Gemini(gemini::Stream::default()),
+            Format::Ollama => Self::Ollama(ollama::Stream::default()),
+        }
+    }
+
     fn event(&mut self, event: Event<'_>, client: &Client, seen: &Seen, out: &mut Writer) {
         match self {
             Self::OpenAi(stream) => stream.event(event, client, out),

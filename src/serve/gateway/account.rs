@@ -16,6 +16,7 @@ use crate::conf::typed::llm_money::Rules;
 use crate::http::exchange::{CallTokens, Exchange};
 use crate::llm::account::Moment;
 use crate::llm::books::{Beginning, Cost, LiveCall, View, books};
+use crate::llm::kept::Kept;
 use crate::llm::key::{Caller, is_tag};
 use crate::llm::price::{self, Service, Terms};
 use crate::llm::refusal::Refusal;
@@ -28,6 +29,9 @@ use crate::llm::wire::watch::{Metered, Seen};
 use crate::serve::generation::Generation;
 use crate::unit::clock;
 use crate::unit::money::Money;
+
+/// The outcome of a call that was answered.
+const OK: &str = "ok";
 
 /// Output that is reserved for a call that names no limit, if its model is not known to have a lower one.
 const USUAL_OUTPUT: u64 = 4096;
@@ -104,6 +108,8 @@ pub struct Opening<'a> {
     pub operation: Operation,
     /// The model, as the client calls it.
     pub model: &'a str,
+    /// An answer is there: it takes no tokens and costs nothing.
+    pub is_kept: bool,
 }
 
 /// What was used for answers that were worth nothing. Their providers are paid all the same.
@@ -143,6 +149,7 @@ impl Account {
             facts,
             operation,
             model,
+            is_kept,
         } = *opening;
         let tag = |wanted: &[u8]| {
             let mut fields = exchange.head.fields.iter();
@@ -190,7 +197,10 @@ impl Account {
             user: &call.user,
             node: node.as_deref().unwrap_or_default(),
             asked: model,
-            tokens: facts.input_tokens.saturating_add(output_tokens),
+            tokens: match is_kept {
+                true => 0,
+                false => facts.input_tokens.saturating_add(output_tokens),
+            },
             cost,
             allows_unpriced: generation.http.llm.rules.allows_unpriced,
         };
@@ -338,6 +348,37 @@ impl Account {
         outcome.clone_into(&mut call.outcome);
         self.live.end.tried.clone_from(&call.attempts);
         // Its drop settles it.
+    }
+
+    /// What an answer used, and what that costs if it is known: for who gets it again.
+    pub fn worth(&self, end: &End<'_>) -> Option<(Usage, Option<Money>)> {
+        let ((provider, model), seen) = (end.answered?, end.seen.as_deref()?);
+        let (usage, is_estimated) = estimated(seen, self.input_tokens);
+        let (cost, _) = self.answered(provider, model, &usage, seen);
+        (!is_estimated).then_some((usage, cost.billed.or(cost.own)))
+    }
+
+    /// Settles a call to which an answer was kept.
+    pub fn settle_kept(mut self, exchange: &mut Exchange, kept: &Kept) {
+        let saved = kept.cost.unwrap_or_default();
+        let call = exchange.call.get_or_insert_default();
+        OK.clone_into(&mut call.outcome);
+        call.shape.input_tokens = 0;
+        call.target = format!("{}/{}", kept.provider, kept.model);
+        call.tokens = Some(CallTokens {
+            input: kept.usage.total_input(),
+            cached: kept.usage.cache_read,
+            output: kept.usage.total_output(),
+        });
+        call.cost = Money::ZERO.to_string();
+        call.saved = saved.to_string();
+        let row = &mut self.live.end;
+        row.provider.clone_from(&kept.provider);
+        row.model.clone_from(&kept.model);
+        row.tried.clone_from(&call.attempts);
+        row.rule.clone_from(&call.route);
+        self.live.kept(&kept.usage, saved);
+        self.live.finish(OK, exchange.status);
     }
 
     /// Settles the call.

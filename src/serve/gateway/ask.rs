@@ -14,6 +14,7 @@ use std::task::{Context, Poll};
 
 use parking_lot::RwLock;
 
+use super::kept::Record;
 use super::provider_key::ProviderKey;
 use crate::acme::secret::Secret;
 use crate::conf::typed::llm::{self, Api, Dialect};
@@ -492,6 +493,8 @@ pub struct Incoming {
     /// It is read to its end when the client has left.
     outlasts_client: bool,
     is_client_gone: bool,
+    /// Where its bytes are written down, if it may be kept.
+    record: Option<Rc<Record>>,
 }
 
 impl Incoming {
@@ -521,7 +524,13 @@ impl Incoming {
             deadline,
             outlasts_client: provider.conf.drains,
             is_client_gone: false,
+            record: None,
         }
+    }
+
+    /// Its bytes are written down from here on.
+    pub fn write_down(&mut self, record: Rc<Record>) {
+        self.record = Some(record);
     }
 
     /// The next bytes of the body; none when all of it was received. What the client sends is not
@@ -541,9 +550,16 @@ impl Incoming {
         loop {
             let collected = self.source.sink().collected.get_or_insert_default();
             if !collected.is_empty() {
-                return Poll::Ready(Ok(std::mem::take(collected)));
+                let bytes = std::mem::take(collected);
+                if let Some(record) = &self.record {
+                    record.push(&bytes);
+                }
+                return Poll::Ready(Ok(bytes));
             }
             if self.source.is_complete() {
+                if let Some(record) = &self.record {
+                    record.end();
+                }
                 return Poll::Ready(Ok(Vec::new()));
             }
             let reading = &*self.reading;

@@ -11,6 +11,7 @@
 mod account;
 pub mod ask;
 pub mod inquiry;
+mod kept;
 mod pass;
 mod provider_key;
 mod relay;
@@ -45,15 +46,25 @@ use crate::llm::wire::json::{Duplicates, Index, Value};
 /// The outcome of a call whose client did not wait for its end.
 const CLIENT_GONE: &str = "client_abort";
 
+/// What the configuration says of the place where calls come in.
+#[derive(Clone, Copy)]
+pub(super) struct Place<'a> {
+    /// Nobody needs a key.
+    pub for_anybody: bool,
+    /// `llm_route`, in order.
+    pub routes: &'a [llm::Route],
+    /// `llm_cache`
+    pub cache: Option<&'a llm::Cache>,
+}
+
 /// Answers a call.
 pub(super) async fn answer(
     local: &Rc<Local>,
     exchange: &mut Exchange,
     downstream: &mut Downstream,
-    for_anybody: bool,
-    routes: &[llm::Route],
+    place: Place<'_>,
 ) -> Next {
-    match received(local, exchange, downstream, for_anybody, routes).await {
+    match received(local, exchange, downstream, place).await {
         Ok(next) => next,
         Err(error) => super::client_failed(local, exchange, downstream, &error),
     }
@@ -64,8 +75,7 @@ async fn received(
     local: &Rc<Local>,
     exchange: &mut Exchange,
     downstream: &mut Downstream,
-    for_anybody: bool,
-    routes: &[llm::Route],
+    place: Place<'_>,
 ) -> Result<Next, ClientError> {
     let target = String::from_utf8_lossy(exchange.head.bytes(exchange.head.path_and_query));
     let target = target.into_owned();
@@ -83,7 +93,7 @@ async fn received(
     };
     let format = front.format;
     account::ready().await;
-    let caller = match for_anybody {
+    let caller = match place.for_anybody {
         true => None,
         // Strangers are sent away before their call is read.
         false => match account::caller(exchange, target.split_once('?').map(|(_, query)| query)) {
@@ -148,7 +158,7 @@ async fn received(
                 root,
                 text: std::str::from_utf8(bytes).unwrap_or_default(),
                 passing: passing.as_ref(),
-                routes,
+                place,
             };
             called(local, exchange, downstream, &asking).await?
         }
@@ -279,7 +289,7 @@ struct Asking<'a> {
     text: &'a str,
     /// It goes on as it is.
     passing: Option<&'a Passing<'a>>,
-    routes: &'a [llm::Route],
+    place: Place<'a>,
 }
 
 /// Enters a call in the ledger, has it answered, and settles it.
@@ -311,7 +321,7 @@ async fn called(
     route::note_shape(exchange, asking.caller, format, &facts, name);
     let routed = match nameless {
         Some(_) => None,
-        None => route::routed(asking.routes, exchange),
+        None => route::routed(asking.place.routes, exchange),
     };
     let routed = routed.as_deref().unwrap_or(name);
     let found = match nameless {
@@ -345,14 +355,31 @@ async fn called(
         let body = wire::models::tokens(format, facts.input_tokens);
         return Ok(told::json(exchange, body.into_bytes()));
     }
-    let is_for_little = |candidate: &Candidate<'_>| candidate.choice.is_for(Causes::BUDGET);
-    let has_other = candidates.iter().any(is_for_little);
     let opening = account::Opening {
         caller: asking.caller,
         facts: &facts,
         operation: asking.front.operation,
         model: name,
+        is_kept: false,
     };
+    let mut call = Call {
+        asking,
+        facts: &facts,
+        name,
+        record: None,
+    };
+    let miss = match asking.place.cache {
+        None => None,
+        Some(rules) => match kept::look(exchange, downstream, rules, &call, &candidates).await? {
+            kept::Looked::Answer(kept) => {
+                return Ok(kept::answer(local, exchange, &call, &opening, &kept).await);
+            }
+            kept::Looked::Miss(miss) => miss,
+        },
+    };
+    call.record = miss.as_ref().map(|miss| &miss.record);
+    let is_for_little = |candidate: &Candidate<'_>| candidate.choice.is_for(Causes::BUDGET);
+    let has_other = candidates.iter().any(is_for_little);
     let generation = &local.generation;
     let mut opened = Account::open(&opening, exchange, generation, &candidates, has_other).await;
     if has_other && matches!(opened, Err(Refusal::Budget { .. })) {
@@ -364,11 +391,6 @@ async fn called(
         Err(refusal) => return Ok(told::refusal(local, exchange, format, &refusal)),
     };
     let mut end = End::default();
-    let call = Call {
-        asking,
-        facts: &facts,
-        name,
-    };
     let answered = tries::answered(
         local,
         exchange,
@@ -386,6 +408,9 @@ async fn called(
         return answered;
     }
     end.status = exchange.status;
+    if let Some(miss) = miss {
+        miss.keep(&end, &account);
+    }
     account.settle(exchange, &end);
     answered
 }
@@ -397,6 +422,8 @@ struct Call<'a> {
     facts: &'a Facts<'a>,
     /// The model, as the client calls it.
     name: &'a str,
+    /// Where the answer is written down, if it may be kept.
+    record: Option<&'a Rc<kept::Record>>,
 }
 
 /// A number for the next call, evenly spread.

@@ -12,7 +12,7 @@ use std::time::Duration;
 use super::account::Account;
 use super::ask::{Incoming, Provider};
 use super::pass::{self, Listener};
-use super::told;
+use super::{kept, told};
 use crate::conf::typed::log::Level;
 use crate::http::exchange::Exchange;
 use crate::http::head::Known;
@@ -328,7 +328,7 @@ async fn whole(
 }
 
 /// An answer in which the model has the name that the client knows.
-fn renamed(format: Format, body: Vec<u8>, model: &str) -> Vec<u8> {
+pub fn renamed(format: Format, body: Vec<u8>, model: &str) -> Vec<u8> {
     let path: &[&str] = match format {
         Format::Gemini => &["modelVersion"],
         _ => &["model"],
@@ -597,11 +597,12 @@ fn broke_off(local: &Local, exchange: &Exchange, error: Option<PeerError>) -> Fa
 }
 
 /// The fields that every answer of a provider has.
-fn begin(exchange: &mut Exchange, asked: &Asked<'_>, account: &Account) {
+pub fn begin(exchange: &mut Exchange, asked: &Asked<'_>, account: &Account) {
     let id = told::request_id(exchange);
     told::begin(exchange, asked.front.format, &id);
     told::field(exchange, b"x-openclaw-model", asked.label);
     told::field(exchange, b"x-openclaw-attempts", asked.attempts);
+    kept::tell(exchange);
     let route = exchange.call.as_deref().map(|call| call.route.clone());
     if let Some(route) = route.filter(|route| !route.is_empty()) {
         told::field(exchange, b"x-openclaw-route", &route);

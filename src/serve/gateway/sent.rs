@@ -71,6 +71,7 @@ fn said(
         asking,
         facts,
         name,
+        ..
     } = *call;
     let front = asking.front;
     let format = format_of(provider, front);

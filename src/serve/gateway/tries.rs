@@ -15,7 +15,7 @@ use std::time::Duration;
 use super::account::{Account, End};
 use super::ask::{Fault, Incoming, Key, Provider, ask};
 use super::pass::Passing;
-use super::relay::{self, Asked, Outcome, Watching};
+use super::relay::{self, Asked, Outcome, Watching, Way};
 use super::route::Candidate;
 use super::sent::{format_of, sent};
 use super::{CLIENT_GONE, Call, told};
@@ -335,6 +335,14 @@ async fn once<'a>(
             _ => tried.fail(told, cause),
         }
         return Ok(then);
+    }
+    if let Some(record) = call.record {
+        let format = match &way {
+            Way::Translated { from, .. } => *from,
+            Way::Same | Way::Vectors { .. } | Way::Passed { .. } => format,
+        };
+        record.begin(format, call.facts.stream);
+        incoming.write_down(Rc::clone(record));
     }
     let before = tried.attempts.len();
     tried.end("ok");

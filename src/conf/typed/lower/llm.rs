@@ -12,14 +12,15 @@ use crate::conf::include::{Node, Word};
 use crate::conf::source::Span;
 use crate::conf::template::Template;
 use crate::conf::typed::llm::{
-    APIS, Api, Causes, Common, Dialect, Field, Llm, Model, Provider, Route, Strategy, Target,
-    WITHOUT_RESPONSES,
+    APIS, Api, Cache, CacheScope, Causes, Common, Dialect, Field, Llm, Model, Provider, Route,
+    Strategy, Target, WITHOUT_RESPONSES,
 };
 use crate::conf::typed::proxy::{self as typed, HttpVersion, NextUpstream, Proxy, Scheme};
 use crate::conf::typed::secret::SecretSource;
 use crate::conf::typed::tls::{Group, PeerTls, Protocols, Suite};
 use crate::conf::typed::upstream::Upstream;
 use crate::conf::variable::{Core, Variable};
+use crate::unit;
 
 /// The most that the head of an answer may take, bytes.
 const HEAD: usize = 32 << 10;
@@ -29,7 +30,10 @@ const WAITING: usize = 256 << 10;
 
 /// All that `http {}` says of language models. The addresses of providers are added to the groups.
 pub fn llm(http: &Scope<'_>, upstreams: &mut Vec<Arc<Upstream>>, cx: &mut Cx) -> Llm {
-    let mut llm = Llm::default();
+    let mut llm = Llm {
+        cache_size: http.size("llm_cache_size"),
+        ..Llm::default()
+    };
     for node in http.own("llm_provider") {
         let Some(provider) = provider(node, http, upstreams, cx) else {
             continue;
@@ -528,6 +532,75 @@ pub fn routes(scope: &Scope<'_>, cx: &mut Cx) -> Vec<Route> {
     });
     routes.collect()
 }
+
+/// How old a kept answer may be, and how long is waited for one, where nothing is written.
+const USUAL_AGE: Duration = Duration::from_secs(3600);
+const USUAL_WAIT: Duration = Duration::from_secs(120);
+
+/// The `llm_cache` that holds in a place.
+pub fn cache(scope: &Scope<'_>, for_anybody: bool, cx: &mut Cx) -> Option<Cache> {
+    let line = scope.nearest("llm_cache")?;
+    let word = line.arguments.first()?;
+    let shared = match &*word.text {
+        "key" => CacheScope::Key,
+        "group" => CacheScope::Group,
+        "global" => CacheScope::Global,
+        _ => {
+            if let Some(stray) = line.arguments.get(1) {
+                let problem = Diagnostic::error(
+                    Code::BAD_LLM_CACHE,
+                    stray.span,
+                    format!("nothing is kept, and `{}` is said of it", stray.text),
+                );
+                cx.report(problem.hint("write `llm_cache off;` alone, or who shares answers"));
+            }
+            return None;
+        }
+    };
+    if for_anybody && shared != CacheScope::Global {
+        let problem = Diagnostic::warning(
+            Code::UNUSED_LLM_CACHE,
+            word.span,
+            "nobody has a key here, so that nothing is kept",
+        );
+        let hint = "write `llm_cache global;` if everybody may have everybody's answers";
+        cx.report(problem.hint(hint));
+        return None;
+    }
+    let mut cache = Cache {
+        scope: shared,
+        max_age: USUAL_AGE,
+        wait: USUAL_WAIT,
+    };
+    for (name, place) in [("max_age=", &mut cache.max_age), ("wait=", &mut cache.wait)] {
+        let mut written = line.arguments[1..].iter();
+        let mut written = written.by_ref().filter_map(|word| {
+            let text = word.text.strip_prefix(name)?;
+            Some((word, text))
+        });
+        let Some((word, text)) = written.next() else {
+            continue;
+        };
+        if let Some((again, _)) = written.next() {
+            let name = name.trim_end_matches('=');
+            let message = format!("`{name}` stands twice");
+            let problem = Diagnostic::error(Code::BAD_LLM_CACHE, again.span, message);
+            cx.report(problem.label(word.span, "first here"));
+        }
+        match unit::time::seconds(text).filter(|time| *time <= LONGEST_AGE) {
+            Some(time) if !time.is_zero() => *place = time,
+            _ => {
+                let message = format!("`{text}` is no time from 1s to 1y");
+                let problem = Diagnostic::error(Code::BAD_LLM_CACHE, word.span, message);
+                cx.report(problem.hint("write it as `30s`, `10m`, `12h` or `7d`"));
+            }
+        }
+    }
+    Some(cache)
+}
+
+/// Nobody means longer.
+const LONGEST_AGE: Duration = Duration::from_secs(366 * 24 * 3600);
 
 /// Tells of gateways in a block that nobody stands behind, and of routes to models that are not there.
 pub fn warn_of_gateways(block: &[Node], llm: &Llm, cx: &mut Cx) {

@@ -246,6 +246,7 @@ impl Maker<'_> {
             return Some(Handler::Gateway {
                 for_anybody: !line.arguments.is_empty(),
                 routes: gateway::routes(scope, cx).into(),
+                cache: gateway::cache(scope, !line.arguments.is_empty(), cx),
             });
         }
         if let Some(line) = metrics {

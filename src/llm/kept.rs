@@ -1,0 +1,914 @@
+//! Answers that are kept, so that the same call asked again costs nothing.
+//!
+//! Owns what is the same call, how much is kept, and that of equal calls at the same time one is made.
+//! Whether an answer may be kept is for whoever has seen it to say. All of it is in memory: a reload
+//! changes nothing, a restart forgets.
+//!
+//! # What is the same call
+//!
+//! A call is the same as another if the SHA-256 over these is:
+//!
+//! - whose it is: a key, a group, or everybody, so that nobody finds what is not theirs;
+//! - who may answer it: the providers, with their addresses and their names for the model;
+//! - the features of a provider's API that it asks for in fields (`anthropic-beta`, `openai-beta`);
+//! - what it says. A conversation of texts, with limits, stops and numbers for drawing it, is brought into
+//!   no format's words ([`translate`]), so that the same question is the same through every
+//!   door. Whatever has more in it (tools, pictures, forms of answers, reasoning, members that nobody
+//!   knows) is taken member by member in any order, within its own format.
+//!
+//! Left out are `stream`, `stream_options`, `user`, `metadata`, `safety_identifier` and
+//! `prompt_cache_key`, and the model's name, for which those stand who may answer. Of calls of
+//! `/v1/responses` only what makes them streams is left out: their answers repeat all the rest.
+//!
+//! The invariant: what is kept never takes more memory than is allowed, and nobody gets an answer that
+//! is not theirs.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, LazyLock};
+
+use parking_lot::Mutex;
+use sha2::{Digest as _, Sha256};
+use tokio::sync::watch;
+
+use super::usage::Usage;
+use super::wire::front::Format;
+use super::wire::json::{Kind, Value};
+use super::wire::neutral::{Block, Request, Role};
+use super::wire::translate;
+use crate::unit::money::Money;
+
+/// What a kept answer takes beside its bytes.
+const BESIDE: usize = 512;
+
+/// Of the whole memory one answer takes at most this part.
+const PART: usize = 8;
+
+/// Members that do not change what is answered.
+const ASIDE: [&str; 9] = [
+    "stream",
+    "stream_options",
+    "user",
+    "metadata",
+    "safety_identifier",
+    "prompt_cache_key",
+    "model",
+    "models",
+    "fallbacks",
+];
+
+/// Whose turns are plain.
+const ROLES: [&str; 3] = ["system", "user", "assistant"];
+
+/// The same of a format that repeats the call in its answer.
+const ASIDE_REPEATED: [&str; 5] = ["stream", "stream_options", "model", "models", "fallbacks"];
+
+/// What is the same call.
+pub type Same = [u8; 32];
+
+/// An answer.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Kept {
+    /// As the provider gave it.
+    pub body: Vec<u8>,
+    /// In which format.
+    pub format: Format,
+    /// Is it a stream?
+    pub is_stream: bool,
+    /// When, in milliseconds of the clock of streams and deadlines.
+    pub at: u64,
+    /// Who has answered.
+    pub provider: String,
+    /// The provider's name for the model.
+    pub model: String,
+    /// What was used.
+    pub usage: Usage,
+    /// What it has cost, if that is known.
+    pub cost: Option<Money>,
+}
+
+/// How a call that others wait for has ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Ended {
+    Not,
+    /// Its answer is kept.
+    Kept,
+    /// Its answer is not one to be kept: each makes the call of its own.
+    Unfit,
+    /// Its client has gone: another may make it.
+    Left,
+}
+
+/// What is known of a call.
+#[derive(Debug)]
+pub enum Found {
+    /// Its answer.
+    Answer(Arc<Kept>),
+    /// Nothing: it is to be made, and others may wait for it.
+    Nothing(Lead),
+    /// Somebody makes it.
+    UnderWay(Wait),
+}
+
+/// What came of waiting for somebody else's call.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Waited {
+    /// Look again: there may be an answer now, or it is this call's turn.
+    LookAgain,
+    /// Its answer is for nobody else.
+    Alone,
+}
+
+/// All answers that are kept.
+#[derive(Default, Debug)]
+pub struct Answers {
+    inner: Mutex<Inner>,
+}
+
+#[derive(Default, Debug)]
+struct Inner {
+    most: usize,
+    held: usize,
+    turn: u64,
+    answers: HashMap<Same, (u64, Arc<Kept>)>,
+    /// By when they were used last.
+    order: BTreeMap<u64, Same>,
+    under_way: HashMap<Same, watch::Receiver<Ended>>,
+}
+
+/// The answers of the process; they outlive a reload.
+pub fn answers() -> &'static Answers {
+    static ANSWERS: LazyLock<Answers> = LazyLock::new(Answers::default);
+    &ANSWERS
+}
+
+impl Answers {
+    /// So many bytes may be kept from now on; nothing for 0.
+    pub fn set_most(&self, most: usize) {
+        let mut inner = self.inner.lock();
+        inner.most = most;
+        inner.make_room(0);
+    }
+
+    /// Forgets everything; returns how many answers that were.
+    pub fn purge(&self) -> usize {
+        let mut inner = self.inner.lock();
+        let count = inner.answers.len();
+        inner.answers.clear();
+        inner.order.clear();
+        inner.held = 0;
+        count
+    }
+
+    /// How large one answer may be that is kept, bytes.
+    pub fn most_of_one(&self) -> usize {
+        self.inner.lock().most / PART
+    }
+
+    /// Keeps an answer that nobody waits for.
+    pub fn keep(&self, same: Same, kept: Kept) {
+        self.inner.lock().keep(same, kept);
+    }
+
+    /// How many are kept, and in how many bytes.
+    pub fn standing(&self) -> (usize, usize) {
+        let inner = self.inner.lock();
+        (inner.answers.len(), inner.held)
+    }
+
+    /// Looks for an answer that is not older than `most_age` milliseconds.
+    pub fn look(&'static self, same: Same, most_age: u64, now: u64) -> Found {
+        let mut inner = self.inner.lock();
+        if let Some(kept) = inner.find(&same, most_age, now) {
+            return Found::Answer(kept);
+        }
+        if let Some(ended) = inner.under_way.get(&same) {
+            return Found::UnderWay(Wait(ended.clone()));
+        }
+        let (ended, waiting) = watch::channel(Ended::Not);
+        inner.under_way.insert(same, waiting);
+        Found::Nothing(Lead {
+            answers: self,
+            same,
+            ended,
+        })
+    }
+}
+
+impl Inner {
+    fn find(&mut self, same: &Same, most_age: u64, now: u64) -> Option<Arc<Kept>> {
+        let (turn, kept) = self.answers.get_mut(same)?;
+        if now.saturating_sub(kept.at) > most_age {
+            return None;
+        }
+        self.turn += 1;
+        self.order.remove(turn);
+        *turn = self.turn;
+        self.order.insert(self.turn, *same);
+        Some(Arc::clone(kept))
+    }
+
+    fn remove(&mut self, same: &Same) {
+        if let Some((turn, kept)) = self.answers.remove(same) {
+            self.order.remove(&turn);
+            self.held -= size(&kept);
+        }
+    }
+
+    /// Lets go of what was not used for longest.
+    fn make_room(&mut self, wanted: usize) {
+        while self.held.saturating_add(wanted) > self.most {
+            let Some((_, same)) = self.order.pop_first() else {
+                return;
+            };
+            self.remove(&same);
+        }
+    }
+
+    fn keep(&mut self, same: Same, kept: Kept) -> bool {
+        let size = size(&kept);
+        if size > self.most / PART {
+            return false;
+        }
+        self.remove(&same);
+        self.make_room(size);
+        self.turn += 1;
+        self.held += size;
+        self.order.insert(self.turn, same);
+        self.answers.insert(same, (self.turn, Arc::new(kept)));
+        true
+    }
+}
+
+fn size(kept: &Kept) -> usize {
+    kept.body.len() + kept.provider.len() + kept.model.len() + BESIDE
+}
+
+/// A call that others may wait for. Dropped, it says that its client has gone.
+#[derive(Debug)]
+pub struct Lead {
+    answers: &'static Answers,
+    same: Same,
+    ended: watch::Sender<Ended>,
+}
+
+impl Lead {
+    /// Keeps its answer.
+    pub fn keep(self, kept: Kept) {
+        let is_kept = self.answers.inner.lock().keep(self.same, kept);
+        self.end(if is_kept { Ended::Kept } else { Ended::Unfit });
+    }
+
+    /// Its answer is for nobody else.
+    pub fn pass(self) {
+        self.end(Ended::Unfit);
+    }
+
+    fn end(&self, how: Ended) {
+        // First out of the list: who looks from here on finds the answer, or makes the call.
+        self.answers.inner.lock().under_way.remove(&self.same);
+        self.ended.send_replace(how);
+    }
+}
+
+impl Drop for Lead {
+    fn drop(&mut self) {
+        if *self.ended.borrow() == Ended::Not {
+            self.end(Ended::Left);
+        }
+    }
+}
+
+/// A place among those who wait.
+#[derive(Debug)]
+pub struct Wait(watch::Receiver<Ended>);
+
+impl Wait {
+    /// Until the call that is under way has ended.
+    pub async fn ended(mut self) -> Waited {
+        let ended = self.0.wait_for(|ended| *ended != Ended::Not).await;
+        match ended.map(|ended| *ended) {
+            Ok(Ended::Unfit) => Waited::Alone,
+            Ok(_) | Err(_) => Waited::LookAgain,
+        }
+    }
+}
+
+/// The digest of a call; see the top of this module. `None` for one whose answer depends on what its
+/// provider keeps for it, or that is no conversation.
+#[must_use]
+pub fn same(whose: &str, words: &[&str], format: Format, call: Value<'_>) -> Option<Same> {
+    if call.kind() != Kind::Object || depends_on_more(call) {
+        return None;
+    }
+    let mut hasher = Sha256::new();
+    text(&mut hasher, b'w', whose);
+    hasher.update((words.len() as u64).to_le_bytes());
+    for word in words {
+        text(&mut hasher, b'w', word);
+    }
+    let request = match is_plain(format, call) {
+        true => translate::read_request(format, call).ok(),
+        false => None,
+    };
+    match request.filter(|request| request.dropped.is_empty()) {
+        Some(request) => plain(&mut hasher, &request),
+        None => {
+            let aside: &[&str] = match format {
+                Format::Responses => &ASIDE_REPEATED,
+                _ => &ASIDE,
+            };
+            text(&mut hasher, b'f', format.name());
+            let mut members: Vec<_> = call.members().collect();
+            members.retain(|(name, _)| !aside.iter().any(|aside| name.is(aside)));
+            object(&mut hasher, members);
+        }
+    }
+    Some(hasher.finalize().into())
+}
+
+/// Does its answer depend on what a provider keeps?
+fn depends_on_more(call: Value<'_>) -> bool {
+    let names = [
+        "previous_response_id",
+        "conversation",
+        "prompt",
+        "container",
+        "cachedContent",
+        "cached_content",
+    ];
+    names.iter().any(|name| call.some(name).is_some())
+        || (call.some("background")).is_some_and(|background| background.boolean() != Some(false))
+}
+
+/// Does all of a call have a place in what is said in no format's words? What is not looked at here could
+/// be lost there, and two calls would be the same that are not.
+fn is_plain(format: Format, call: Value<'_>) -> bool {
+    let numbers = [
+        "temperature",
+        "top_p",
+        "top_k",
+        "seed",
+        "presence_penalty",
+        "frequency_penalty",
+    ];
+    let is_number = |value: Value<'_>| value.kind() == Kind::Number;
+    let is_count = |value: Value<'_>| value.integer().is_some();
+    let is_text = |value: Value<'_>| value.kind() == Kind::String;
+    let is_stop = |value: Value<'_>| {
+        is_text(value) || (is_list(value) && value.items().all(|item| item.kind() == Kind::String))
+    };
+    // A conversation of texts, each turn with its role.
+    let is_talk = |value: Value<'_>| {
+        is_list(value)
+            && value.items().all(|turn| {
+                let is_one = |role: Value<'_>| ROLES.iter().any(|known| role.is(known));
+                turn.some("role").is_some_and(is_one)
+                    && turn.members().all(|(name, value)| {
+                        name.is("role") || (name.is("content") && are_texts(value))
+                    })
+            })
+    };
+    call.members().all(|(name, value)| {
+        let name = name.string().unwrap_or_default();
+        let name = &*name;
+        match format {
+            Format::OpenAi => match name {
+                "messages" => is_talk(value),
+                "max_tokens" | "max_completion_tokens" => {
+                    let other = match name {
+                        "max_tokens" => "max_completion_tokens",
+                        _ => "max_tokens",
+                    };
+                    is_count(value) && call.member(other).is_none()
+                }
+                "stop" => is_stop(value),
+                _ => ASIDE.contains(&name) || (numbers.contains(&name) && is_number(value)),
+            },
+            Format::Anthropic => match name {
+                "messages" => is_talk(value),
+                "system" => are_texts(value),
+                "max_tokens" => is_count(value),
+                "stop_sequences" => is_list(value) && is_stop(value),
+                _ => ASIDE.contains(&name) || (numbers[..3].contains(&name) && is_number(value)),
+            },
+            Format::Gemini => match name {
+                "contents" | "systemInstruction" | "system_instruction" => {
+                    let is_turn = |turn: Value<'_>| {
+                        turn.kind() == Kind::Object
+                            && turn.members().all(|(name, value)| {
+                                (name.is("role") && is_text(value))
+                                    || (name.is("parts") && are_parts(value))
+                            })
+                    };
+                    match value.kind() {
+                        Kind::Array => {
+                            name == "contents" && is_list(value) && value.items().all(is_turn)
+                        }
+                        _ => is_turn(value),
+                    }
+                }
+                "generationConfig" => value.members().all(|(name, value)| {
+                    let name = name.string().unwrap_or_default();
+                    match &*name {
+                        "maxOutputTokens" => is_count(value),
+                        "temperature" | "topP" | "topK" | "seed" | "presencePenalty"
+                        | "frequencyPenalty" => is_number(value),
+                        "stopSequences" => is_list(value) && is_stop(value),
+                        _ => false,
+                    }
+                }),
+                _ => ASIDE_REPEATED.contains(&name),
+            },
+            Format::Ollama => match name {
+                "messages" => {
+                    is_talk(value)
+                        && value
+                            .items()
+                            .all(|turn| turn.some("content").is_none_or(is_text))
+                }
+                "keep_alive" => true,
+                "options" => value.members().all(|(name, value)| {
+                    let name = name.string().unwrap_or_default();
+                    match &*name {
+                        "num_predict" => is_count(value),
+                        "stop" => is_stop(value),
+                        name => numbers.contains(&name) && is_number(value),
+                    }
+                }),
+                _ => ASIDE_REPEATED.contains(&name),
+            },
+            Format::Responses => match name {
+                "input" => is_text(value),
+                "instructions" => is_text(value),
+                "max_output_tokens" => is_count(value),
+                "temperature" | "top_p" => is_number(value),
+                _ => ASIDE_REPEATED.contains(&name),
+            },
+        }
+    })
+}
+
+/// Is it an array without numbers?
+fn is_list(value: Value<'_>) -> bool {
+    value.kind() == Kind::Array
+        && between(value).all(|between| !between.contains(|c: char| c.is_ascii_digit()))
+}
+
+/// Is it a text, or a list of blocks that are texts and nothing else?
+fn are_texts(content: Value<'_>) -> bool {
+    let is_text = |value: Value<'_>| value.kind() == Kind::String;
+    let is_block = |block: Value<'_>| {
+        (block.some("type")).is_some_and(|kind| kind.is("text"))
+            && block.some("text").is_some_and(is_text)
+            && (block.members()).all(|(name, _)| name.is("type") || name.is("text"))
+    };
+    is_text(content) || (is_list(content) && content.items().all(is_block))
+}
+
+/// The same in the words of Gemini.
+fn are_parts(parts: Value<'_>) -> bool {
+    is_list(parts)
+        && parts.items().all(|part| {
+            part.some("text").is_some()
+                && (part.members())
+                    .all(|(name, value)| name.is("text") && value.kind() == Kind::String)
+        })
+}
+
+/// A call of texts, in no format's words.
+fn plain(hasher: &mut Sha256, request: &Request<'_>) {
+    let blocks = |hasher: &mut Sha256, blocks: &[Block<'_>]| {
+        hasher.update((blocks.len() as u64).to_le_bytes());
+        for block in blocks {
+            match block {
+                Block::Text { text: said, .. } => text(hasher, b's', &said.decoded()),
+                // None of them is plain.
+                _ => text(hasher, b'?', &format!("{block:?}")),
+            }
+        }
+    };
+    hasher.update([b'p']);
+    blocks(hasher, &request.system);
+    hasher.update((request.turns.len() as u64).to_le_bytes());
+    for turn in &request.turns {
+        hasher.update([match turn.role {
+            Role::System => b's',
+            Role::User => b'u',
+            Role::Assistant => b'a',
+        }]);
+        blocks(hasher, &turn.blocks);
+    }
+    hasher.update((request.stop.len() as u64).to_le_bytes());
+    for stop in &request.stop {
+        text(hasher, b's', &stop.decoded());
+    }
+    let most = request.max_output.map(|most| most.to_string());
+    let sampling = &request.sampling;
+    for number in [
+        most.as_deref(),
+        sampling.temperature,
+        sampling.top_p,
+        sampling.top_k,
+        sampling.seed,
+        sampling.presence_penalty,
+        sampling.frequency_penalty,
+    ] {
+        match number {
+            Some(number) => text(hasher, b'v', number),
+            None => hasher.update([b'-']),
+        }
+    }
+}
+
+fn text(hasher: &mut Sha256, kind: u8, text: &str) {
+    hasher.update([kind]);
+    hasher.update((text.len() as u64).to_le_bytes());
+    hasher.update(text.as_bytes());
+}
+
+fn object<'a>(hasher: &mut Sha256, members: Vec<(Value<'a>, Value<'a>)>) {
+    let mut named: Vec<_> = members
+        .into_iter()
+        .map(|(name, value)| (name.string().unwrap_or_default(), value))
+        .collect();
+    named.sort_by(|(one, _), (other, _)| one.cmp(other));
+    hasher.update([b'o']);
+    hasher.update((named.len() as u64).to_le_bytes());
+    for (name, value) in named {
+        text(hasher, b'n', &name);
+        fold(hasher, value);
+    }
+}
+
+/// What stands in an array before, between and behind its items: commas, and numbers, which are no items.
+/// Without blanks.
+fn between<'a>(array: Value<'a>) -> impl Iterator<Item = String> + use<'a> {
+    let raw = array.raw();
+    let start = array.span().start;
+    let mut at = 0;
+    let spans = array.items().map(move |item| {
+        let span = item.span();
+        span.start - start..span.end - start
+    });
+    spans.chain([raw.len()..raw.len()]).map(move |item| {
+        let between = &raw[at..item.start];
+        at = item.end;
+        between.split_ascii_whitespace().collect()
+    })
+}
+
+fn fold(hasher: &mut Sha256, value: Value<'_>) {
+    match value.kind() {
+        Kind::Object => object(hasher, value.members().collect()),
+        Kind::Array => {
+            let items: Vec<_> = value.items().collect();
+            hasher.update([b'a']);
+            hasher.update((items.len() as u64).to_le_bytes());
+            for (between, item) in between(value).zip(items.into_iter().map(Some).chain([None])) {
+                text(hasher, b'v', &between);
+                if let Some(item) = item {
+                    fold(hasher, item);
+                }
+            }
+        }
+        Kind::String => text(hasher, b's', &value.string().unwrap_or_default()),
+        _ => text(hasher, b'v', value.raw()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::{Value as Json, json};
+
+    use super::*;
+    use crate::llm::wire::json::{Duplicates, Index};
+
+    fn digest_of(format: Format, text: &str) -> Option<Same> {
+        let mut index = Index::new();
+        let root = index.read(text.as_bytes(), Duplicates::Refuse);
+        same("key 1", &["one/say"], format, root.expect("JSON"))
+    }
+
+    fn digest(format: Format, call: &Json) -> Same {
+        digest_of(format, &call.to_string()).expect("a digest")
+    }
+
+    fn kept(size: usize, at: u64) -> Kept {
+        Kept {
+            body: vec![b'x'; size],
+            format: Format::OpenAi,
+            is_stream: false,
+            at,
+            provider: "one".to_owned(),
+            model: "say".to_owned(),
+            usage: Usage::default(),
+            cost: None,
+        }
+    }
+
+    fn empty(most: usize) -> &'static Answers {
+        let answers: &'static Answers = Box::leak(Box::default());
+        answers.set_most(most);
+        answers
+    }
+
+    #[test]
+    fn the_same_question_is_the_same_through_every_door() {
+        let talk = json!([{ "role": "user", "content": "Hello?" }]);
+        let system = json!([{ "role": "system", "content": "Be \u{e9}brief" },
+            { "role": "user", "content": "Hello?" }]);
+        let one = [
+            (
+                Format::OpenAi,
+                json!({ "model": "a", "messages": system, "max_tokens": 50, "temperature": 0.5 }),
+            ),
+            (
+                Format::OpenAi,
+                json!({ "temperature": 0.5, "max_completion_tokens": 50, "stream": true,
+                    "stream_options": { "include_usage": true }, "user": "robin", "model": "b",
+                    "messages": [{ "content": [{ "text": "Be \u{e9}brief", "type": "text" }], "role": "system" },
+                        { "role": "user", "content": "Hello?" }], "metadata": { "a": "b" } }),
+            ),
+            (
+                Format::Anthropic,
+                json!({ "model": "c", "max_tokens": 50, "system": "Be \u{e9}brief", "messages": talk,
+                    "temperature": 0.5, "metadata": { "user_id": "robin" } }),
+            ),
+            (
+                Format::Gemini,
+                json!({ "systemInstruction": { "parts": [{ "text": "Be \u{e9}brief" }] },
+                    "contents": [{ "role": "user", "parts": [{ "text": "Hello?" }] }],
+                    "generationConfig": { "maxOutputTokens": 50, "temperature": 0.5 } }),
+            ),
+            (
+                Format::Ollama,
+                json!({ "model": "d", "messages": system, "stream": false,
+                    "options": { "num_predict": 50, "temperature": 0.5 } }),
+            ),
+            (
+                Format::Responses,
+                json!({ "model": "e", "instructions": "Be \u{e9}brief", "input": "Hello?",
+                    "max_output_tokens": 50, "temperature": 0.5 }),
+            ),
+        ];
+        let first = digest(one[0].0, &one[0].1);
+        for (format, call) in &one {
+            assert_eq!(digest(*format, call), first, "{format:?}: {call}");
+        }
+        let escaped = r#"{"messages":[{"role":"system","content":"Be \u00e9brief"},
+            {"role":"user","content":"\u0048ello?"}],"max_tokens":50,"temperature":0.5}"#;
+        assert_eq!(digest_of(Format::OpenAi, escaped), Some(first));
+    }
+
+    #[test]
+    fn whatever_changes_an_answer_is_another_call() {
+        let base = json!({ "model": "a", "max_tokens": 50,
+            "messages": [{ "role": "user", "content": "Hello?" }] });
+        let changes = [
+            ("/max_tokens", json!(51)),
+            ("/temperature", json!(0)),
+            ("/temperature", json!(1)),
+            ("/seed", json!(1)),
+            ("/stop", json!("x")),
+            ("/stop", json!(["x", "y"])),
+            ("/stop", json!(["xy"])),
+            ("/top_p", json!(0.1)),
+            ("/presence_penalty", json!(0.1)),
+            ("/frequency_penalty", json!(0.1)),
+            ("/response_format", json!({ "type": "json_object" })),
+            ("/reasoning_effort", json!("low")),
+            ("/reasoning_effort", json!("high")),
+            (
+                "/tools",
+                json!([{ "type": "function", "function": { "name": "a" } }]),
+            ),
+            (
+                "/tools",
+                json!([{ "type": "function", "function": { "name": "b" } }]),
+            ),
+            ("/tool_choice", json!("none")),
+            ("/logit_bias", json!({ "1": 5 })),
+            ("/logit_bias", json!({ "1": 6 })),
+            ("/of_tomorrow", json!([1, 2])),
+            ("/of_tomorrow", json!([1, "a", 2])),
+            ("/of_tomorrow", json!([1, "a", 3])),
+            ("/of_tomorrow", json!([12])),
+            ("/messages/0/content", json!("Hello")),
+            (
+                "/messages/0/content",
+                json!([{ "type": "text", "text": "Hel" }, { "type": "text", "text": "lo?" }]),
+            ),
+            ("/messages/0/role", json!("assistant")),
+            ("/messages/0/role", json!("developer")),
+            ("/messages/0/name", json!("robin")),
+            (
+                "/messages/1",
+                json!({ "role": "user", "content": "Hello?" }),
+            ),
+        ];
+        let mut seen = vec![digest(Format::OpenAi, &base)];
+        for (place, value) in changes {
+            let mut call = base.clone();
+            match place.rsplit_once('/').expect("a path") {
+                ("", name) => call[name] = value,
+                ("/messages", _) => call["messages"].as_array_mut().expect("turns").push(value),
+                (parent, name) => call.pointer_mut(parent).expect("there")[name] = value,
+            }
+            let digest = digest(Format::OpenAi, &call);
+            assert!(!seen.contains(&digest), "{call}");
+            seen.push(digest);
+        }
+        let text = base.to_string();
+        let mut index = Index::new();
+        let root = index
+            .read(text.as_bytes(), Duplicates::Refuse)
+            .expect("JSON");
+        for (whose, words) in [
+            ("key 2", &["one/say"][..]),
+            ("group 1", &["one/say"]),
+            ("key 1", &["two/say"]),
+            ("key 1", &["one/say", "two/say"]),
+            ("key 1", &[]),
+        ] {
+            let digest = same(whose, words, Format::OpenAi, root).expect("a digest");
+            assert!(!seen.contains(&digest), "{whose} {words:?}");
+            seen.push(digest);
+        }
+    }
+
+    #[test]
+    fn what_depends_on_a_providers_memory_is_not_kept() {
+        for (format, call) in [
+            (
+                Format::Responses,
+                json!({ "input": "a", "previous_response_id": "r" }),
+            ),
+            (
+                Format::Responses,
+                json!({ "input": "a", "background": true }),
+            ),
+            (
+                Format::Anthropic,
+                json!({ "messages": [], "container": "c" }),
+            ),
+            (
+                Format::Gemini,
+                json!({ "contents": [], "cachedContent": "c" }),
+            ),
+        ] {
+            assert_eq!(digest_of(format, &call.to_string()), None, "{call}");
+        }
+        // Its answer repeats for whom it was asked.
+        let robin = json!({ "input": "a", "user": "robin" });
+        let other = json!({ "input": "a", "user": "other" });
+        assert_ne!(
+            digest(Format::Responses, &robin),
+            digest(Format::Responses, &other)
+        );
+    }
+
+    /// JSON in which members stand in an order that a number chooses, with blanks.
+    fn written(value: &Json, mut order: u64, out: &mut String) {
+        match value {
+            Json::Object(members) => {
+                let mut members: Vec<_> = members.iter().collect();
+                let turn = order as usize % members.len().max(1);
+                members.rotate_left(turn);
+                if order % 2 == 1 {
+                    members.reverse();
+                }
+                out.push_str("{ ");
+                for (position, (name, value)) in members.into_iter().enumerate() {
+                    order = order.rotate_left(7).wrapping_mul(31);
+                    if position > 0 {
+                        out.push_str("\n,");
+                    }
+                    out.push_str(&format!("{} :\t", json!(name)));
+                    written(value, order, out);
+                }
+                out.push('}');
+            }
+            Json::Array(items) => {
+                out.push('[');
+                for (position, item) in items.iter().enumerate() {
+                    if position > 0 {
+                        out.push_str(" , ");
+                    }
+                    written(item, order.rotate_left(11), out);
+                }
+                out.push_str(" ]");
+            }
+            other => out.push_str(&other.to_string()),
+        }
+    }
+
+    fn any_json() -> impl Strategy<Value = Json> {
+        let leaf = prop_oneof![
+            Just(Json::Null),
+            any::<bool>().prop_map(Json::from),
+            (0_u32..20).prop_map(Json::from),
+            "[a-c\"\\\\ \u{e9}]{0,3}".prop_map(Json::from),
+        ];
+        leaf.prop_recursive(4, 24, 4, |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..4).prop_map(Json::from),
+                prop::collection::btree_map("[a-d]{1,2}", inner, 0..4)
+                    .prop_map(|members| Json::Object(members.into_iter().collect())),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn order_and_blanks_do_not_matter_and_all_else_does(
+            one in any_json(),
+            other in any_json(),
+            words in ("[ab]{0,2}", "[ab]{0,2}"),
+            order in any::<u64>(),
+        ) {
+            let call = |more: &Json, word: &str| {
+                json!({ "messages": [{ "role": "user", "content": word }], "more": more,
+                    "seed": 5, "stop": ["a", "b"] })
+            };
+            for format in [Format::OpenAi, Format::Anthropic, Format::Gemini, Format::Responses] {
+                let first = call(&one, &words.0);
+                let mut text = String::new();
+                written(&first, order, &mut text);
+                prop_assert_eq!(digest_of(format, &text), Some(digest(format, &first)));
+                let second = call(&other, &words.1);
+                prop_assert_eq!(
+                    first == second,
+                    digest(format, &first) == digest(format, &second)
+                );
+            }
+            // The same of a conversation of texts.
+            let plain = |word: &str| {
+                json!({ "messages": [{ "role": "user", "content": word },
+                    { "role": "assistant", "content": words.1 }], "seed": 5, "stop": ["a", "b"] })
+            };
+            let (first, second) = (plain(&words.0), plain(&words.1));
+            let mut text = String::new();
+            written(&first, order, &mut text);
+            prop_assert_eq!(digest_of(Format::OpenAi, &text), Some(digest(Format::OpenAi, &first)));
+            prop_assert_eq!(
+                first == second,
+                digest(Format::OpenAi, &first) == digest(Format::OpenAi, &second)
+            );
+        }
+    }
+
+    #[test]
+    fn answers_are_bounded_and_the_one_that_was_used_last_stays() {
+        let answers = empty(8 * (1000 + BESIDE + 6));
+        for number in 0..8 {
+            answers.keep([number; 32], kept(1000, 5));
+        }
+        assert_eq!(answers.standing(), (8, 8 * (1000 + BESIDE + 6)));
+        assert!(matches!(answers.look([0; 32], 10, 15), Found::Answer(_)));
+        answers.keep([8; 32], kept(1000, 5));
+        assert!(matches!(answers.look([0; 32], 10, 15), Found::Answer(_)));
+        assert!(matches!(answers.look([1; 32], 10, 15), Found::Nothing(_)));
+        // One that is too large takes nothing away.
+        answers.keep([9; 32], kept(1007, 5));
+        assert_eq!(answers.standing().0, 8);
+        assert!(matches!(answers.look([8; 32], 10, 16), Found::Nothing(_)));
+        // In the place of one that is kept.
+        answers.keep([8; 32], kept(10, 16));
+        assert_eq!(answers.standing().0, 8);
+        assert!(matches!(answers.look([8; 32], 10, 16), Found::Answer(_)));
+        answers.set_most(0);
+        assert_eq!(answers.standing(), (0, 0));
+        answers.keep([8; 32], kept(10, 16));
+        assert_eq!(answers.purge(), 0);
+    }
+
+    #[tokio::test]
+    async fn one_leads_and_the_others_get_what_it_got_or_lead_when_it_leaves() {
+        let answers = empty(1 << 20);
+        let Found::Nothing(lead) = answers.look([1; 32], 10, 0) else {
+            panic!("nothing is kept");
+        };
+        let wait = || match answers.look([1; 32], 10, 0) {
+            Found::UnderWay(wait) => wait,
+            found => panic!("under way: {found:?}"),
+        };
+        let (one, other) = (wait(), wait());
+        drop(lead);
+        assert_eq!(one.ended().await, Waited::LookAgain);
+        assert_eq!(other.ended().await, Waited::LookAgain);
+        let Found::Nothing(lead) = answers.look([1; 32], 10, 0) else {
+            panic!("it is another one's turn");
+        };
+        let one = wait();
+        lead.pass();
+        assert_eq!(one.ended().await, Waited::Alone);
+        let Found::Nothing(lead) = answers.look([1; 32], 10, 0) else {
+            panic!("nothing is under way");
+        };
+        let one = wait();
+        lead.keep(kept(10, 0));
+        assert_eq!(one.ended().await, Waited::LookAgain);
+        assert!(matches!(answers.look([1; 32], 10, 0), Found::Answer(_)));
+    }
+}

@@ -1,0 +1,543 @@
+//! `llm_cache`: answers that are kept, for whom, and how often a provider is asked.
+
+use std::process::Command;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex};
+use std::thread;
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+use serde_json::{Value, json};
+
+use crate::gateway::{events, logged, post, read, said};
+use crate::gateway_doors::Door;
+use crate::support::backend::{Backend, Then};
+use crate::support::client::Answer;
+use crate::support::model::{self, WORDS};
+use crate::support::server::{Server, Setup, eventually};
+
+const LOG: &str = "log_format calls '$llm_cache|$llm_attempts|$llm_outcome|$llm_input_tokens|$llm_output_tokens|$llm_cost|$llm_saved';";
+
+fn conf(cache: &str) -> String {
+    format!(
+        "llm_provider one {{ base_url http://%ONE%/v1; retries 0; }} llm_price one/* in=0 out=1;
+         llm_model chat {{ target one/say; }} {LOG}
+         server {{ listen %LISTEN1%; access_log calls.log calls; {cache}
+            location /v1/ {{ llm_gateway anybody; llm_cache global; }}
+            location /v1beta/ {{ llm_gateway anybody; llm_cache global; }}
+            location /api/ {{ llm_gateway anybody; llm_cache global; }}
+            location /keys/ {{ llm_gateway; }}
+            location /groups/ {{ llm_gateway; llm_cache group; }}
+            location /all/ {{ llm_gateway; llm_cache global; }}
+            location /off/ {{ llm_gateway anybody; llm_cache off; }}
+            location = /metrics {{ metrics; }} }}"
+    )
+}
+
+fn gateway(one: &Backend) -> Server {
+    Setup::http(&conf("llm_cache key;"))
+        .set("ONE", one.address())
+        .tolerate("no luck")
+        .tolerate("client closed connection")
+        .tolerate("upstream")
+        .tolerate("one/")
+        .start()
+}
+
+fn chat(text: &str, more: Value) -> Value {
+    let mut call = json!({ "model": "chat", "messages": [{ "role": "user", "content": text }] });
+    for (name, value) in more.as_object().expect("members") {
+        call[name] = value.clone();
+    }
+    call
+}
+
+fn ask(server: &Server, fields: &str, call: &Value) -> Answer {
+    post(server, "/v1/chat/completions", fields, call)
+}
+
+fn openclaw(server: &Server, words: &[&str]) -> Option<String> {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_openclaw"));
+    let socket = server.site().prefix.join("state/control.sock");
+    let output = command.args(words).arg("--socket").arg(socket).output();
+    let output = output.expect("the program runs");
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    output.status.success().then_some(said)
+}
+
+/// The field that a client with a new key sends.
+fn key(server: &Server, name: &str, words: &[&str]) -> String {
+    let words = [&["key", "add", name], words].concat();
+    let said = eventually("the books are open", || openclaw(server, &words));
+    format!("Authorization: Bearer {}\r\n", said.trim())
+}
+
+fn result(answer: &Answer) -> &str {
+    let told = answer.value("x-openclaw-cache").unwrap_or("none");
+    told.split_once(';').map_or(told, |(word, _)| word)
+}
+
+#[test]
+fn the_second_of_two_equal_calls_costs_nothing_and_says_the_same() {
+    let one = model::openai();
+    let server = gateway(&one);
+    let laptop = key(&server, "laptop", &[]);
+    let call = chat("Hello?", json!({ "user": "robin" }));
+    let first = post(&server, "/keys/v1/chat/completions", &laptop, &call);
+    assert_eq!(first.status, 200, "{}", first.text());
+    assert_eq!(first.value("x-openclaw-cache"), Some("MISS"));
+    assert_eq!(first.value("x-openclaw-cost"), Some("0.000012"));
+    // Another order, another user: the same question.
+    let call = json!({ "user": "other", "messages": [{ "content": "Hello?", "role": "user" }],
+        "model": "chat" });
+    let second = post(&server, "/keys/v1/chat/completions", &laptop, &call);
+    assert_eq!(second.status, 200, "{}", second.text());
+    let told = second.value("x-openclaw-cache").expect("told");
+    assert!(told.starts_with("HIT;age="), "{told}");
+    assert_eq!(second.value("x-openclaw-cost"), Some("0"));
+    assert_eq!(second.value("x-openclaw-saved"), Some("0.000012"));
+    assert_eq!(second.value("x-openclaw-model"), Some("one/say"));
+    assert_eq!(second.value("Content-Type"), Some("application/json"));
+    assert!(second.value("Age").is_some());
+    assert_eq!(second.body, first.body);
+    assert_eq!(one.seen().len(), 1);
+
+    let lines = logged(&server, 2);
+    assert_eq!(lines[0], "MISS|one/say:ok|ok|9|12|0.000012|-");
+    assert_eq!(lines[1], "HIT|cache:hit|ok|9|12|0|0.000012");
+    let row = eventually("the calls are settled", || {
+        let told = openclaw(&server, &["spend", "--by", "key", "--json"])?;
+        let told: Value = serde_json::from_str(&told).expect("JSON");
+        let row = told["rows"][0].clone();
+        (row["calls"] == 2).then_some(row)
+    });
+    assert_eq!(row["cost"], "0.000012", "{row}");
+    assert_eq!(row["saved"], "0.000012", "{row}");
+    assert_eq!(row["output"], 24, "{row}");
+    let metrics = server
+        .connect(1)
+        .ask("GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n")
+        .text();
+    for line in [
+        "openclaw_llm_cache_requests_total{result=\"HIT\"} 1",
+        "openclaw_llm_cache_requests_total{result=\"MISS\"} 1",
+        "openclaw_llm_cache_saved_dollars_total 0.000012",
+        "openclaw_llm_cache_entries 1",
+    ] {
+        assert!(
+            metrics.lines().any(|told| told == line),
+            "{line}\n{metrics}"
+        );
+    }
+    // Nothing is kept, or told of it, where nobody asked for it.
+    let plain = post(&server, "/off/v1/chat/completions", "", &call);
+    assert_eq!(result(&plain), "none");
+    assert_eq!(one.seen().len(), 2);
+}
+
+/// A call in the words of a door: path and body.
+fn at(door: Door, stream: bool, text: &str) -> (String, Value) {
+    let talk = json!([{ "role": "user", "content": text }]);
+    let method = if stream {
+        "streamGenerateContent?alt=sse"
+    } else {
+        "generateContent"
+    };
+    match door {
+        Door::OpenAi => (
+            "/v1/chat/completions".to_owned(),
+            json!({ "model": "chat", "max_tokens": 99, "messages": talk, "stream": stream }),
+        ),
+        Door::Anthropic => (
+            "/v1/messages".to_owned(),
+            json!({ "model": "chat", "max_tokens": 99, "messages": talk, "stream": stream }),
+        ),
+        Door::Responses => (
+            "/v1/responses".to_owned(),
+            json!({ "model": "chat", "max_output_tokens": 99, "input": text, "stream": stream }),
+        ),
+        Door::Ollama => (
+            "/api/chat".to_owned(),
+            json!({ "model": "chat", "messages": talk, "stream": stream,
+                "options": { "num_predict": 99 } }),
+        ),
+        _ => (
+            format!("/v1beta/models/chat:{method}"),
+            json!({ "contents": [{ "role": "user", "parts": [{ "text": text }] }],
+                "generationConfig": { "maxOutputTokens": 99 } }),
+        ),
+    }
+}
+
+#[test]
+fn an_answer_is_given_again_at_every_door_whole_and_as_a_stream() {
+    let one = model::openai();
+    let server = gateway(&one);
+    let doors = [
+        Door::OpenAi,
+        Door::Anthropic,
+        Door::Responses,
+        Door::Ollama,
+        Door::Gemini,
+    ];
+    let all: Vec<(Door, bool)> = doors
+        .into_iter()
+        .flat_map(|door| [(door, false), (door, true)])
+        .collect();
+    let mut asked = 0;
+    for (first, first_stream) in &all {
+        let text = format!("{first:?} {first_stream}");
+        let (path, call) = at(*first, *first_stream, &text);
+        let fields = "anthropic-version: 2023-06-01\r\n";
+        let answer = post(&server, &path, fields, &call);
+        assert_eq!(
+            (answer.status, result(&answer)),
+            (200, "MISS"),
+            "{text}: {}",
+            answer.text()
+        );
+        asked += 1;
+        for (door, stream) in &all {
+            let what = format!("{text}, then {door:?} {stream}");
+            let (path, call) = at(*door, *stream, &text);
+            let again = post(&server, &path, fields, &call);
+            assert_eq!(
+                (again.status, result(&again)),
+                (200, "HIT"),
+                "{what}: {}",
+                again.text()
+            );
+            let objects = door.objects(&again, *stream);
+            let said: String = objects.iter().map(|one| door.text(one, *stream)).collect();
+            assert_eq!(said, WORDS.concat(), "{what}: {}", again.text());
+            if (door, stream) == (first, first_stream) {
+                assert_eq!(
+                    again.value("Content-Type"),
+                    answer.value("Content-Type"),
+                    "{what}"
+                );
+            }
+        }
+        assert_eq!(one.seen().len(), asked, "{text}");
+    }
+}
+
+#[test]
+fn a_stream_is_told_again_as_it_came_with_usage_for_who_wants_it() {
+    let one = model::openai();
+    let server = gateway(&one);
+    let call = chat("Hello?", json!({ "stream": true }));
+    let first = ask(&server, "", &call);
+    let second = ask(&server, "", &call);
+    assert_eq!((result(&first), result(&second)), ("MISS", "HIT"));
+    assert_eq!(second.value("Content-Type"), Some("text/event-stream"));
+    assert_eq!(events(&second), events(&first));
+    assert_eq!(said(&second), WORDS.concat());
+    let more = json!({ "stream": true, "stream_options": { "include_usage": true } });
+    let third = ask(&server, "", &chat("Hello?", more));
+    assert_eq!(result(&third), "HIT");
+    assert!(
+        third.text().contains("\"completion_tokens\":12"),
+        "{}",
+        third.text()
+    );
+    assert_eq!(one.seen().len(), 1);
+}
+
+#[test]
+fn what_is_no_whole_answer_of_text_is_not_kept() {
+    let one = model::openai();
+    let server = gateway(&one);
+    for name in [
+        "tool",
+        "status-500",
+        "empty",
+        "error-inside",
+        "cut-before",
+        "cut",
+    ] {
+        for stream in [false, true] {
+            let call = json!({ "model": format!("one/{name}"), "stream": stream,
+                "messages": [{ "role": "user", "content": "Hello?" }] });
+            for _ in 0..2 {
+                let answer = ask(&server, "", &call);
+                assert_ne!(result(&answer), "HIT", "{name} {stream}");
+            }
+        }
+    }
+    for more in [json!({ "n": 2 })] {
+        for _ in 0..2 {
+            let answer = ask(&server, "", &chat("Hello?", more.clone()));
+            assert_eq!(result(&answer), "BYPASS", "{more}");
+        }
+    }
+}
+
+/// A provider of OpenAI's API whose answers end for a reason of their own.
+#[test]
+fn what_was_cut_short_or_held_back_or_told_no_usage_is_not_kept() {
+    let one = Backend::scripted(|exchange| {
+        exchange.read_body().expect("a call");
+        let call: Value = serde_json::from_slice(&exchange.seen.body).expect("JSON");
+        let wanted = call["messages"][0]["content"].as_str().unwrap_or_default();
+        let mut answer = json!({ "id": "x", "object": "chat.completion", "model": "say",
+            "choices": [{ "index": 0, "message": { "role": "assistant", "content": "Some text" },
+                "finish_reason": "stop" }],
+            "usage": { "prompt_tokens": 9, "completion_tokens": 12 } });
+        match wanted {
+            "length" | "content_filter" => answer["choices"][0]["finish_reason"] = json!(wanted),
+            "refusal" => answer["choices"][0]["message"]["refusal"] = json!("I will not"),
+            "usage" => answer["usage"] = Value::Null,
+            "zero" => answer["usage"]["completion_tokens"] = json!(0),
+            _ => {}
+        }
+        let body = answer.to_string();
+        exchange.send(format!(
+            "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        ));
+        Then::NextRequest
+    });
+    let server = gateway(&one);
+    for why in ["length", "content_filter", "refusal", "usage", "zero"] {
+        for _ in 0..2 {
+            let answer = ask(&server, "", &chat(why, json!({})));
+            assert_eq!((answer.status, result(&answer)), (200, "MISS"), "{why}");
+        }
+    }
+    let first = ask(&server, "", &chat("good", json!({})));
+    let second = ask(&server, "", &chat("good", json!({})));
+    assert_eq!((result(&first), result(&second)), ("MISS", "HIT"));
+}
+
+#[test]
+fn a_client_says_how_old_an_answer_may_be() {
+    let one = model::openai();
+    let server = gateway(&one);
+    let call = chat("Hello?", json!({}));
+    let results = [
+        ("", "MISS", 1),
+        ("Cache-Control: max-age=3600\r\n", "HIT", 1),
+        ("Cache-Control: no-cache\r\n", "BYPASS", 2),
+        ("Cache-Control: private, no-store\r\n", "BYPASS", 3),
+        ("Cache-Control: max-age=0\r\n", "BYPASS", 4),
+        ("", "HIT", 4),
+    ];
+    for (fields, expected, asked) in results {
+        let answer = ask(&server, fields, &call);
+        assert_eq!(result(&answer), expected, "{fields}");
+        assert_eq!(one.seen().len(), asked, "{fields}");
+    }
+    // What must not be stored is not, where nothing was kept before.
+    let secret = chat("secret", json!({}));
+    ask(&server, "Cache-Control: no-store\r\n", &secret);
+    assert_eq!(result(&ask(&server, "", &secret)), "MISS");
+    // What a client tries out belongs to the question.
+    let tried = "OpenAI-Beta: tomorrow\r\n";
+    assert_eq!(result(&ask(&server, tried, &call)), "MISS");
+    assert_eq!(result(&ask(&server, tried, &call)), "HIT");
+}
+
+#[test]
+fn no_key_sees_what_was_answered_to_another_unless_they_share() {
+    let one = model::openai();
+    let server = gateway(&one);
+    let laptop = key(&server, "laptop", &["--group", "family"]);
+    let phone = key(&server, "phone", &["--group", "family"]);
+    let other = key(&server, "other", &[]);
+    let alone = key(&server, "alone", &[]);
+    let bound = key(&server, "bound", &["--models", "one/*"]);
+    let call = chat("Hello?", json!({}));
+    let mut asked = 0;
+    let mut expect = |place: &str, fields: &str, expected: &str| {
+        let answer = post(
+            &server,
+            &format!("/{place}/v1/chat/completions"),
+            fields,
+            &call,
+        );
+        asked += usize::from(expected == "MISS");
+        assert_eq!(result(&answer), expected, "{place}: {}", answer.text());
+        assert_eq!(one.seen().len(), asked, "{place}");
+        answer.status
+    };
+    expect("keys", &laptop, "MISS");
+    expect("keys", &laptop, "HIT");
+    expect("keys", &phone, "MISS");
+    expect("groups", &laptop, "MISS");
+    expect("groups", &phone, "HIT");
+    // Who has no group shares with nobody, and has what its key has.
+    expect("groups", &other, "MISS");
+    expect("groups", &alone, "MISS");
+    expect("keys", &other, "HIT");
+    expect("all", &laptop, "MISS");
+    expect("all", &other, "HIT");
+    // Who may not use the model gets nothing of it, kept or not.
+    assert_eq!(expect("all", &bound, "none"), 403);
+    assert_eq!(
+        expect("all", "Authorization: Bearer oc-nobody\r\n", "none"),
+        401
+    );
+}
+
+#[test]
+fn kept_answers_count_for_the_limits_of_calls_and_not_for_money() {
+    let one = model::openai();
+    let server = gateway(&one);
+    let words = ["--rpm", "3", "--tpm", "200", "--budget", "1/total"];
+    let few = key(&server, "few", &words);
+    let call = chat("Hello?", json!({ "max_tokens": 20 }));
+    let results: Vec<(u16, String)> = (0..4)
+        .map(|_| {
+            let answer = post(&server, "/keys/v1/chat/completions", &few, &call);
+            (answer.status, result(&answer).to_owned())
+        })
+        .collect();
+    let statuses: Vec<u16> = results.iter().map(|(status, _)| *status).collect();
+    assert_eq!(statuses, [200, 200, 200, 429], "{results:?}");
+    assert_eq!((&*results[1].1, &*results[2].1), ("HIT", "HIT"));
+    assert_eq!(one.seen().len(), 1);
+}
+
+#[test]
+fn what_is_kept_survives_a_reload() {
+    let one = model::openai();
+    let mut server = gateway(&one);
+    let call = chat("Hello?", json!({}));
+    assert_eq!(result(&ask(&server, "", &call)), "MISS");
+    let with = conf("add_header X-Generation 2 always;");
+    server.rewrite(&format!("events {{ }} http {{ %COMMON% {with} }}"));
+    server.signal(Signal::SIGHUP);
+    eventually("the new configuration is in force", || {
+        let answer = post(&server, "/off/v1/chat/completions", "", &json!({}));
+        (answer.value("X-Generation") == Some("2")).then_some(())
+    });
+    assert_eq!(result(&ask(&server, "", &call)), "HIT");
+    assert_eq!(one.seen().len(), 1);
+}
+
+/// Opens once.
+#[derive(Default)]
+struct Gate(Mutex<bool>, Condvar);
+
+impl Gate {
+    fn open(&self) {
+        *self.0.lock().expect("no poison") = true;
+        self.1.notify_all();
+    }
+
+    /// Waits for it, but not for ever: a test that fails ends.
+    fn pass(&self) {
+        let open = self.0.lock().expect("no poison");
+        let limit = Duration::from_secs(60);
+        let waited = self.1.wait_timeout_while(open, limit, |open| !*open);
+        drop(waited.expect("no poison"));
+    }
+}
+
+/// A provider whose streams begin when the gate opens; the first `failing` of them fail then.
+fn behind(gate: &Arc<Gate>, failing: usize) -> Backend {
+    let gate = Arc::clone(gate);
+    let count = AtomicUsize::new(0);
+    Backend::scripted(move |exchange| {
+        if exchange.read_body().is_err() {
+            return Then::Close;
+        }
+        gate.pass();
+        if count.fetch_add(1, Ordering::SeqCst) < failing {
+            exchange.send("HTTP/1.1 500 X\r\nContent-Length: 0\r\n\r\n");
+            return Then::NextRequest;
+        }
+        let mut events = String::new();
+        for word in WORDS {
+            let chunk = json!({ "choices": [{ "index": 0, "delta": { "content": word } }] });
+            events.push_str(&format!("data: {chunk}\n\n"));
+        }
+        let last = json!({ "choices": [{ "index": 0, "delta": {}, "finish_reason": "stop" }],
+            "usage": { "prompt_tokens": 9, "completion_tokens": 12 } });
+        events.push_str(&format!("data: {last}\n\ndata: [DONE]\n\n"));
+        exchange.send(format!(
+            "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nContent-Length: {}\r\n\r\n{events}",
+            events.len()
+        ));
+        Then::NextRequest
+    })
+}
+
+/// A request whose answer is read later.
+fn request(call: &Value) -> String {
+    let body = call.to_string();
+    format!(
+        "POST /v1/chat/completions HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    )
+}
+
+#[test]
+fn a_hundred_equal_streams_at_once_are_one_call() {
+    let gate = Arc::new(Gate::default());
+    let one = behind(&gate, 0);
+    let server = gateway(&one);
+    let request = request(&chat("Hello?", json!({ "stream": true })));
+    let mut clients: Vec<_> = (0..100).map(|_| server.connect(1)).collect();
+    for client in &mut clients {
+        client.send(&request);
+    }
+    eventually("one is asked", || (one.seen().len() == 1).then_some(()));
+    gate.open();
+    let answers: Vec<Answer> = clients
+        .iter_mut()
+        .map(|client| client.answer("POST"))
+        .collect();
+    for answer in &answers {
+        assert_eq!((answer.status, said(answer)), (200, WORDS.concat()));
+    }
+    let hits = answers.iter().filter(|answer| result(answer) == "HIT");
+    assert_eq!(hits.count(), 99);
+    assert_eq!(one.seen().len(), 1);
+}
+
+#[test]
+fn when_the_first_of_equal_calls_fails_or_leaves_the_next_one_is_made() {
+    let gate = Arc::new(Gate::default());
+    let one = behind(&gate, 1);
+    let server = gateway(&one);
+    let call = chat("Hello?", json!({ "stream": true }));
+    let request = request(&call);
+    let mut leaves = server.connect(1);
+    leaves.send(&request);
+    eventually("it is asked", || (one.seen().len() == 1).then_some(()));
+    let mut others: Vec<_> = (0..5).map(|_| server.connect(1)).collect();
+    for client in &mut others {
+        client.send(&request);
+    }
+    drop(leaves);
+    // Another one leads.
+    eventually("it is asked again", || {
+        (one.seen().len() == 2).then_some(())
+    });
+    gate.open();
+    let answers: Vec<Answer> = thread::scope(|scope| {
+        let answers: Vec<_> = others
+            .iter_mut()
+            .map(|client| scope.spawn(|| client.answer("POST")))
+            .collect();
+        answers
+            .into_iter()
+            .map(|it| it.join().expect("an answer"))
+            .collect()
+    });
+    // Whichever of the two that were asked came first through the gate has failed.
+    let failed = answers.iter().filter(|answer| answer.status != 200).count();
+    assert!(failed <= 1, "{failed}");
+    for answer in answers.iter().filter(|answer| answer.status == 200) {
+        assert_eq!(said(answer), WORDS.concat());
+    }
+    assert!((2..=3).contains(&one.seen().len()), "{}", one.seen().len());
+    assert_eq!(result(&ask(&server, "", &call)), "HIT");
+    let whole = ask(&server, "", &chat("Hello?", json!({})));
+    assert_eq!(
+        read(&whole)["choices"][0]["message"]["content"],
+        WORDS.concat()
+    );
+}
