@@ -66,6 +66,7 @@ fn table(report: &SpendReport) -> Table {
         ("CACHED", Side::Right),
         ("TOKENS OUT", Side::Right),
         ("DOLLARS", Side::Right),
+        ("SAVED", Side::Right),
     ]);
     let mut add = |row: &SpendRow, name: &str| {
         table.row([
@@ -76,6 +77,7 @@ fn table(report: &SpendReport) -> Table {
             count(row.cache_read),
             count(row.output),
             row.cost.clone(),
+            row.saved.clone(),
         ]);
     };
     for row in &report.rows {

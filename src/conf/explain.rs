@@ -949,14 +949,14 @@ codes! {
     "E396" BAD_LLM_CACHE "answers that cannot be kept as it is written" {
         "`llm_cache` takes `off` alone, or who shares answers (`key`, `group` or `global`), then perhaps \
          `max_age=`, how old an answer may be, and `wait=`, how long is waited for the same call of another.",
-        "http { server { location /v1/ { llm_gateway; llm_cache key max_age=soon; } } }",
-        "http { server { location /v1/ { llm_gateway; llm_cache key max_age=1h; } } }"
+        "http { llm_provider ours { } server { location /v1/ { llm_gateway; llm_cache key max_age=soon; } } }",
+        "http { llm_provider ours { } server { location /v1/ { llm_gateway; llm_cache key max_age=1h; } } }"
     }
     "W396" UNUSED_LLM_CACHE "answers that are kept for keys where nobody has one" {
         "`llm_cache key` keeps answers for each key. Where `llm_gateway anybody` asks for none, nothing is \
          kept; `llm_cache global` gives everybody's answers to everybody.",
-        "http { server { location /v1/ { llm_gateway anybody; llm_cache key; } } }",
-        "http { server { location /v1/ { llm_gateway anybody; llm_cache global; } } }"
+        "http { llm_provider ours { } server { location /v1/ { llm_gateway anybody; llm_cache key; } } }",
+        "http { llm_provider ours { } server { location /v1/ { llm_gateway anybody; llm_cache global; } } }"
     }
     "W370" NO_LLM_PROVIDER "a gateway that nobody stands behind" {
         "`llm_gateway` passes calls on to the providers that `llm_provider` blocks name. Without one every \

@@ -94,7 +94,7 @@ fn the_second_of_two_equal_calls_costs_nothing_and_says_the_same() {
     assert_eq!(second.status, 200, "{}", second.text());
     let told = second.value("x-openclaw-cache").expect("told");
     assert!(told.starts_with("HIT;age="), "{told}");
-    assert_eq!(second.value("x-openclaw-cost"), Some("0"));
+    assert_eq!(second.value("x-openclaw-cost"), Some("0.00"));
     assert_eq!(second.value("x-openclaw-saved"), Some("0.000012"));
     assert_eq!(second.value("x-openclaw-model"), Some("one/say"));
     assert_eq!(second.value("Content-Type"), Some("application/json"));
@@ -104,7 +104,7 @@ fn the_second_of_two_equal_calls_costs_nothing_and_says_the_same() {
 
     let lines = logged(&server, 2);
     assert_eq!(lines[0], "MISS|one/say:ok|ok|9|12|0.000012|-");
-    assert_eq!(lines[1], "HIT|cache:hit|ok|9|12|0|0.000012");
+    assert_eq!(lines[1], "HIT|cache:hit|ok|9|12|0.00|0.000012");
     let row = eventually("the calls are settled", || {
         let told = openclaw(&server, &["spend", "--by", "key", "--json"])?;
         let told: Value = serde_json::from_str(&told).expect("JSON");
