@@ -26,6 +26,7 @@ mod floors;
 mod gateway;
 mod gateway_bad_input;
 mod gateway_doors;
+mod gateway_failover;
 mod gateway_failures;
 mod gateway_libraries;
 mod gateway_money;

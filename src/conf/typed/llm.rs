@@ -218,7 +218,8 @@ pub struct Causes(u8);
 impl Causes {
     /// `429`: a limit of the provider's.
     pub const LIMIT: Self = Self(1);
-    /// `5xx`: it failed, could not be reached, refused our key, or answered with nothing.
+    /// `5xx`: it failed, could not be reached, refused our key, has no such model, or answered with
+    /// nothing.
     pub const SERVER: Self = Self(1 << 1);
     /// `timeout`
     pub const TIMEOUT: Self = Self(1 << 2);
@@ -226,17 +227,20 @@ impl Causes {
     pub const BUDGET: Self = Self(1 << 3);
     /// `circuit`: it is left alone because it failed before, or has as many calls as it may.
     pub const CIRCUIT: Self = Self(1 << 4);
+    /// `context`: the conversation is longer than its model reads.
+    pub const CONTEXT: Self = Self(1 << 5);
     /// All that a target is asked for where nothing is written: a budget is not one of them.
     pub const USUAL: Self =
-        Self(Self::LIMIT.0 | Self::SERVER.0 | Self::TIMEOUT.0 | Self::CIRCUIT.0);
+        Self(Self::LIMIT.0 | Self::SERVER.0 | Self::TIMEOUT.0 | Self::CIRCUIT.0 | Self::CONTEXT.0);
 
     /// The words of `on=`.
-    pub const WORDS: [(&'static str, Self); 5] = [
+    pub const WORDS: [(&'static str, Self); 6] = [
         ("429", Self::LIMIT),
         ("5xx", Self::SERVER),
         ("timeout", Self::TIMEOUT),
         ("budget", Self::BUDGET),
         ("circuit", Self::CIRCUIT),
+        ("context", Self::CONTEXT),
     ];
 
     /// None.

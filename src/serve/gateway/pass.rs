@@ -5,31 +5,24 @@
 //! reach only a provider whose block says `passthrough on`.
 
 use std::borrow::Cow;
-use std::future::poll_fn;
 use std::ops::Range;
-use std::rc::Rc;
-use std::task::Poll;
 
-use super::ask::{Incoming, Provider, Sent};
-use super::relay::{Asked, Outcome, WAITING, Watching, Way, begin, broke_off};
+use super::Asking;
+use super::ask::{Provider, Sent};
+use super::relay::Way;
 use super::sent::speaks;
-use super::{Asking, CLIENT_GONE, told};
 use crate::conf::typed::llm::Llm;
 use crate::http::exchange::Exchange;
 use crate::http::head::{Known, Method};
 use crate::llm::models::Choice;
-use crate::llm::wire::error::{Class, Code, Told};
+use crate::llm::wire::error::{Class, Code, ProviderError, Told};
 use crate::llm::wire::front::{Format, Front, percent_decoded, without_key};
 use crate::llm::wire::json::{Duplicates, Index, Writer};
 use crate::llm::wire::neutral::Unsupported;
 use crate::llm::wire::sse::{Events, Framing};
 use crate::llm::wire::surgery::Surgery;
-use crate::llm::wire::watch::{Metered, Seen};
+use crate::llm::wire::watch::{Failed, Metered, Seen};
 use crate::llm::wire::{gemini, multipart};
-use crate::serve::downstream::{ClientError, Downstream, framing_for};
-use crate::serve::generation::Local;
-use crate::serve::{Next, answer, log_client_error};
-use crate::unit::clock;
 
 /// First parts of paths that compute something of what they are sent and touch nothing else.
 const OPEN: [&str; 9] = [
@@ -165,19 +158,32 @@ impl<'a> Passing<'a> {
         inside.split(['/', ':']).next().unwrap_or_default()
     }
 
-    /// Who may be asked when no model is named.
+    /// Is it about what one account has? Another provider knows nothing of that, and what changes
+    /// something must not be done twice.
+    pub const fn is_of_account(&self) -> bool {
+        !self.is_open
+    }
+
+    /// Who may be asked when no model is named: the first whose account is open, then, for what any of
+    /// them can do, the others.
     pub fn choices<'l>(&self, llm: &'l Llm, front: &Front<'_>) -> Result<Vec<Choice<'l>>, Told> {
-        let known = || (llm.providers.iter().enumerate()).filter(|(_, known)| speaks(known, front));
-        let named = known().find(|(_, known)| known.passthrough);
-        let found = named.or_else(|| known().next().filter(|_| self.is_open));
-        match found {
-            Some((provider, _)) => Ok(vec![Choice {
-                provider,
-                model: "",
-                target: None,
-                is_home: true,
-            }]),
-            None => Err(Told {
+        let known = (llm.providers.iter().enumerate()).filter(|(_, known)| speaks(known, front));
+        let mut known: Vec<_> = known.collect();
+        known.sort_by_key(|(_, known)| !known.passthrough);
+        if !self.is_open {
+            known.retain(|(_, known)| known.passthrough);
+            known.truncate(1);
+        }
+        match known.is_empty() {
+            false => Ok((known.into_iter())
+                .map(|(provider, _)| Choice {
+                    provider,
+                    model: "",
+                    target: None,
+                    is_home: true,
+                })
+                .collect()),
+            true => Err(Told {
                 status: 404,
                 class: Class::NotFound,
                 ..Told::own(Code::InvalidValue, CLOSED)
@@ -282,144 +288,113 @@ fn begins(text: &[u8], start: &[u8]) -> bool {
     head.is_some_and(|head| head.eq_ignore_ascii_case(start))
 }
 
-/// Passes a success on as it comes: sound, a file, a stream of events.
-pub async fn relay(
-    local: &Rc<Local>,
-    exchange: &mut Exchange,
-    downstream: &mut Downstream,
-    asked: &Asked<'_>,
-    reads: bool,
-    mut incoming: Incoming,
-    watching: &mut Watching<'_>,
-) -> Result<Outcome, ClientError> {
-    watching.first_part(local, exchange, asked.label);
-    begin(exchange, asked, watching.account);
+/// Writes the head of a success that passes as it comes, and how long it says that it is.
+pub fn head(exchange: &mut Exchange) -> Option<u64> {
     exchange.status = exchange.upstream_head.status;
-    exchange.has_peer_reason = false;
-    let mut events = None;
     for (known, name) in [
         (Some(Known::ContentType), &b"Content-Type"[..]),
         (None, b"Content-Disposition"),
     ] {
         let mut fields = exchange.upstream_head.fields.named(name);
-        let Some(value) = fields.next().map(<[u8]>::to_vec) else {
-            continue;
-        };
-        if known.is_some() && begins(&value, b"text/event-stream") {
-            events = Some((Events::new(Framing::Events), Index::new()));
+        if let Some(value) = fields.next().map(<[u8]>::to_vec) {
+            exchange.answer.push_known(known, name, &value);
         }
-        exchange.answer.push_known(known, name, &value);
     }
     let length = exchange.upstream_head.fields.known(Known::ContentLength);
     let length = length.and_then(|text| std::str::from_utf8(text).ok()?.trim().parse().ok());
     exchange.answer_length = length;
-    answer::complete(exchange, None);
-    let chunks = exchange.settings.chunked_transfer_encoding;
-    let framing = framing_for(exchange.head.version, length, chunks);
-    answer::start(local, exchange, downstream, framing, true);
-    let mut seen = Seen::default();
-    let format = asked.front.format;
-    let mut listen = |bytes: &[u8]| {
-        let Some((cut, index)) = &mut events else {
+    length
+}
+
+/// Looks at what passes as it comes: sound, a file, a stream of events.
+pub struct Listener {
+    format: Format,
+    /// Nothing is made that could cost.
+    reads: bool,
+    /// How long it is was said at its head.
+    is_counted: bool,
+    events: Option<(Events, Index)>,
+    seen: Seen,
+}
+
+impl Listener {
+    /// Listens to the answer whose head was read.
+    pub fn new(exchange: &Exchange, format: Format, reads: bool) -> Self {
+        let kind = exchange.upstream_head.fields.known(Known::ContentType);
+        let streams = kind.is_some_and(|kind| begins(kind, b"text/event-stream"));
+        let mut seen = Seen::default();
+        seen.metered = metered(reads, &seen);
+        Self {
+            format,
+            reads,
+            is_counted: (exchange.upstream_head.fields.known(Known::ContentLength)).is_some(),
+            events: streams.then(|| (Events::new(Framing::Events), Index::new())),
+            seen,
+        }
+    }
+
+    /// Something came.
+    pub fn hear(&mut self, bytes: &[u8]) {
+        let Self {
+            format,
+            reads,
+            events,
+            seen,
+            ..
+        } = self;
+        let Some((cut, index)) = events else {
+            seen.content = true;
             return;
         };
         let listened = cut.push(bytes, |frame| {
             let data = frame.data.as_deref().unwrap_or_default();
-            if let Ok(root) = index.read(data, Duplicates::LastCounts) {
-                seen.events += 1;
-                seen.reported.read(format, root);
+            seen.events += 1;
+            let Ok(root) = index.read(data, Duplicates::LastCounts) else {
+                seen.content = true;
+                return;
+            };
+            match ProviderError::of(*format, None, root) {
+                Some(error) => {
+                    seen.error.get_or_insert(error);
+                }
+                None => {
+                    seen.content = true;
+                    seen.reported.read(*format, root);
+                }
             }
         });
         // An event that is too long to be understood passes all the same.
         if listened.is_err() {
-            events = None;
+            seen.content = true;
+            *events = None;
         }
-    };
-    let passed = pass(exchange, downstream, &mut incoming, &mut listen).await;
-    answer::note_sent(exchange, downstream);
-    seen.metered = metered(reads, &seen);
-    seen.content = true;
-    let (is_whole, outcome) = match passed {
-        Ok(Ok(())) => {
-            incoming.succeed(local, exchange);
-            seen.ended = true;
-            (true, "ok")
-        }
-        Ok(Err(error)) => {
-            broke_off(local, exchange, Some(error));
-            incoming.fail(local, exchange);
-            let turn = watching.trial.fails(clock::now());
-            told::turn(local, exchange, asked.label, turn);
-            // The connection closes before the end that was announced: that is how a client sees it.
-            (false, "upstream_truncated")
-        }
-        Err(error) => {
-            log_client_error(local, exchange, &error, "sending to client");
-            (false, CLIENT_GONE)
-        }
-    };
-    exchange.is_complete = is_whole;
-    Ok(Outcome::Answered {
-        next: Next::Done(is_whole),
-        seen: Box::new(seen),
-        outcome,
-    })
-}
+        seen.metered = metered(*reads, seen);
+    }
 
-/// Passes bytes on until there are no more.
-async fn pass(
-    exchange: &mut Exchange,
-    downstream: &mut Downstream,
-    incoming: &mut Incoming,
-    listen: &mut impl FnMut(&[u8]),
-) -> Result<Result<(), crate::serve::peer::PeerError>, ClientError> {
-    let send_timeout = exchange.settings.send_timeout;
-    let mut ended = None;
-    poll_fn(|context| {
-        loop {
-            let mut progress = false;
-            if downstream.queued() > 0 {
-                match downstream.poll_flush(context, send_timeout) {
-                    Poll::Ready(Ok(count)) => {
-                        exchange.bytes_sent += count as u64;
-                        progress = true;
-                    }
-                    Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
-                    Poll::Pending => {}
-                }
-            }
-            if downstream.queued() == 0
-                && let Some(end) = ended.take()
-            {
-                return Poll::Ready(Ok(end));
-            }
-            if ended.is_none() && downstream.queued() < WAITING {
-                match incoming.poll_bytes(context, exchange, downstream) {
-                    Poll::Ready(Ok(bytes)) if bytes.is_empty() => {
-                        downstream.queue_end(&exchange.answer_trailers);
-                        ended = Some(Ok(()));
-                    }
-                    Poll::Ready(Ok(bytes)) => {
-                        listen(&bytes);
-                        downstream.queue(&bytes);
-                    }
-                    Poll::Ready(Err(error)) => ended = Some(Err(error)),
-                    Poll::Pending if progress => {}
-                    Poll::Pending => {
-                        return match downstream.poll_gone(context) {
-                            Poll::Ready(_) => Poll::Ready(Err(ClientError::Closed(None))),
-                            Poll::Pending => Poll::Pending,
-                        };
-                    }
-                }
-                continue;
-            }
-            if !progress {
-                return Poll::Pending;
-            }
+    /// All of it came.
+    pub fn end(&mut self) {
+        // Nothing at all is an answer here, too.
+        self.seen.content |= self.seen.error.is_none();
+        self.seen.ended = true;
+    }
+
+    /// What was seen so far.
+    pub const fn seen(&self) -> &Seen {
+        &self.seen
+    }
+
+    /// What speaks against it, at its end: an error inside of it.
+    pub fn verdict(&self) -> Result<(), Failed> {
+        match &self.seen.error {
+            Some(error) => Err(Failed::Error(error.clone())),
+            None => Ok(()),
         }
-    })
-    .await
+    }
+
+    /// Is it a stream of events without an announced length? What goes wrong can be told inside.
+    pub const fn hears_events(&self) -> bool {
+        self.events.is_some() && !self.is_counted
+    }
 }
 
 #[cfg(test)]

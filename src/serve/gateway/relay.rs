@@ -11,7 +11,8 @@ use std::time::Duration;
 
 use super::account::Account;
 use super::ask::{Incoming, Provider};
-use super::{pass, told};
+use super::pass::{self, Listener};
+use super::told;
 use crate::conf::typed::log::Level;
 use crate::http::exchange::Exchange;
 use crate::http::head::Known;
@@ -37,7 +38,7 @@ const MOST_WHOLE: usize = 64 << 20;
 const MOST_HELD: (usize, u64) = (256 << 10, 64);
 
 /// What may wait for a slow client before the provider has to wait too, bytes.
-pub const WAITING: usize = 256 << 10;
+const WAITING: usize = 256 << 10;
 
 /// What became of an answer.
 pub enum Outcome {
@@ -128,14 +129,18 @@ pub enum Way {
 enum Pipe {
     Same(Box<Watcher>),
     Translated(Box<Translator>),
+    Passed(Box<Listener>),
 }
 
 impl Pipe {
-    fn new(asked: &Asked<'_>) -> Self {
+    fn new(exchange: &Exchange, asked: &Asked<'_>) -> Self {
         let format = asked.front.format;
         match &asked.way {
-            // Vectors do not stream, and what is passed on has a way of its own.
-            Way::Same | Way::Vectors { .. } | Way::Passed { .. } => {
+            Way::Passed { reads } => {
+                Self::Passed(Box::new(Listener::new(exchange, format, *reads)))
+            }
+            // Vectors do not stream.
+            Way::Same | Way::Vectors { .. } => {
                 let watcher = Watcher::new(format).naming(asked.model);
                 Self::Same(Box::new(match asked.include_usage {
                     true => watcher,
@@ -155,6 +160,10 @@ impl Pipe {
             Self::Translated(translator) => {
                 translator.push(bytes).map(|text| text.into_bytes().into())
             }
+            Self::Passed(listener) => {
+                listener.hear(bytes);
+                Ok(bytes.into())
+            }
         }
     }
 
@@ -162,6 +171,18 @@ impl Pipe {
         match self {
             Self::Same(watcher) => watcher.end(),
             Self::Translated(translator) => translator.end().into_bytes(),
+            Self::Passed(listener) => {
+                listener.end();
+                Vec::new()
+            }
+        }
+    }
+
+    /// Was it an answer? Asked at its end.
+    fn verdict(&self) -> Result<(), Failed> {
+        match self {
+            Self::Same(_) | Self::Translated(_) => self.seen().verdict(),
+            Self::Passed(listener) => listener.verdict(),
         }
     }
 
@@ -169,20 +190,30 @@ impl Pipe {
         match self {
             Self::Same(watcher) => watcher.seen(),
             Self::Translated(translator) => translator.seen(),
+            Self::Passed(listener) => listener.seen(),
         }
     }
 
     /// What the client is told of a stream that fails after its start.
     fn failure(&self, told: &Told, format: Format, id: &str) -> String {
         match self {
-            Self::Same(_) => told.event(format, id),
+            Self::Same(_) | Self::Passed(_) => told.event(format, id),
             Self::Translated(translator) => translator.failure(told, format, id),
         }
     }
 
     /// Has an error of the provider already passed as it came?
     fn passes_errors(&self) -> bool {
-        matches!(self, Self::Same(_))
+        matches!(self, Self::Same(_) | Self::Passed(_))
+    }
+
+    /// Can an error be told inside of it? Of sound or a file a client only sees that the connection
+    /// closes before its end.
+    fn has_events(&self) -> bool {
+        match self {
+            Self::Same(_) | Self::Translated(_) => true,
+            Self::Passed(listener) => listener.hears_events(),
+        }
     }
 }
 
@@ -196,19 +227,13 @@ pub async fn relay(
     incoming: Incoming,
     watching: &mut Watching<'_>,
 ) -> Result<Outcome, ClientError> {
-    if let Way::Passed { reads } = asked.way
-        && !pass::is_whole(exchange)
-    {
-        return pass::relay(
-            local, exchange, downstream, asked, reads, incoming, watching,
-        )
-        .await;
-    }
-    let streams = asked.stream
-        && matches!(
-            asked.front.operation,
-            Operation::Chat | Operation::Completion
-        );
+    let streams = match asked.way {
+        Way::Passed { .. } => !pass::is_whole(exchange),
+        _ => {
+            let operation = asked.front.operation;
+            asked.stream && matches!(operation, Operation::Chat | Operation::Completion)
+        }
+    };
     match streams {
         true => {
             stream(
@@ -333,7 +358,7 @@ async fn stream(
     watching: &mut Watching<'_>,
 ) -> Result<Outcome, ClientError> {
     let format = asked.front.format;
-    let mut pipe = Pipe::new(asked);
+    let mut pipe = Pipe::new(exchange, asked);
     let mut held = Vec::new();
     let mut is_ended = false;
     // Until there is something to see.
@@ -343,7 +368,7 @@ async fn stream(
             Ok(bytes) if bytes.is_empty() => {
                 is_ended = true;
                 held.extend(pipe.end());
-                pipe.seen().verdict().err()
+                pipe.verdict().err()
             }
             Ok(bytes) => match pipe.push(&bytes) {
                 Ok(bytes) => {
@@ -372,19 +397,25 @@ async fn stream(
     watching.first_part(local, exchange, asked.label);
     watching.account.note_progress(pipe.seen());
     begin(exchange, asked, watching.account);
-    exchange.status = 200;
     exchange.has_peer_reason = false;
-    let content_type = Known::ContentType;
-    let stream_type = match asked.front.streaming {
-        Streaming::Array => "application/json",
-        _ => format.stream_type(),
+    let length = match pipe {
+        Pipe::Passed(_) => pass::head(exchange),
+        _ => {
+            exchange.status = 200;
+            let content_type = Known::ContentType;
+            let stream_type = match asked.front.streaming {
+                Streaming::Array => "application/json",
+                _ => format.stream_type(),
+            };
+            let stream_type = stream_type.as_bytes();
+            (exchange.answer).push_known(Some(content_type), b"Content-Type", stream_type);
+            exchange.answer.push(b"Cache-Control", b"no-cache");
+            None
+        }
     };
-    let stream_type = stream_type.as_bytes();
-    (exchange.answer).push_known(Some(content_type), b"Content-Type", stream_type);
-    exchange.answer.push(b"Cache-Control", b"no-cache");
     answer::complete(exchange, None);
     let chunks = exchange.settings.chunked_transfer_encoding;
-    let framing = framing_for(exchange.head.version, None, chunks);
+    let framing = framing_for(exchange.head.version, length, chunks);
     answer::start(local, exchange, downstream, framing, true);
     downstream.queue(&held);
     drop(held);
@@ -430,7 +461,8 @@ async fn stream(
             incoming.fail(local, exchange);
             let turn = watching.trial.fails(clock::now());
             told::turn(local, exchange, asked.label, turn);
-            (!is_client_gone, "upstream_truncated")
+            // Where it was not told inside, the connection closes before the end that was announced.
+            (!is_client_gone && pipe.has_events(), "upstream_truncated")
         }
         Err(error) => {
             log_client_error(local, exchange, &error, "sending to client");
@@ -458,6 +490,7 @@ async fn pass(
 ) -> Result<Option<Failed>, ClientError> {
     let send_timeout = exchange.settings.send_timeout;
     let mut failed = None;
+    let mut cut = false;
     poll_fn(|context| {
         loop {
             let mut progress = false;
@@ -479,7 +512,7 @@ async fn pass(
                     Poll::Ready(Ok(bytes)) if bytes.is_empty() => {
                         is_ended = true;
                         downstream.queue(&pipe.end());
-                        failed = pipe.seen().verdict().err();
+                        failed = pipe.verdict().err();
                     }
                     Poll::Ready(Ok(bytes)) => match pipe.push(&bytes) {
                         Ok(bytes) => {
@@ -504,13 +537,15 @@ async fn pass(
                 if let Some(failed) = &failed {
                     is_ended = true;
                     // An error of the provider's own passed as it came; it needs no second one.
-                    if !(matches!(failed, Failed::Error(_)) && pipe.passes_errors()) {
+                    if !pipe.has_events() {
+                        cut = true;
+                    } else if !(matches!(failed, Failed::Error(_)) && pipe.passes_errors()) {
                         let id = told::request_id(exchange);
                         let told = pipe.failure(&failed.told(), format, &id);
                         downstream.queue(told.as_bytes());
                     }
                 }
-                if is_ended {
+                if is_ended && !cut {
                     downstream.queue_end(&exchange.answer_trailers);
                 }
                 continue;
@@ -534,7 +569,7 @@ async fn drain(
         match incoming.bytes(exchange, downstream).await? {
             Ok(bytes) if bytes.is_empty() => {
                 pipe.end();
-                return Ok(pipe.seen().verdict().err());
+                return Ok(pipe.verdict().err());
             }
             Ok(bytes) => {
                 if let Err(failed) = pipe.push(&bytes) {
@@ -547,7 +582,7 @@ async fn drain(
 }
 
 /// The provider's connection failed, or there was too much.
-pub fn broke_off(local: &Local, exchange: &Exchange, error: Option<PeerError>) -> Failed {
+fn broke_off(local: &Local, exchange: &Exchange, error: Option<PeerError>) -> Failed {
     match error {
         Some(error) => {
             local.log(
@@ -562,7 +597,7 @@ pub fn broke_off(local: &Local, exchange: &Exchange, error: Option<PeerError>) -
 }
 
 /// The fields that every answer of a provider has.
-pub fn begin(exchange: &mut Exchange, asked: &Asked<'_>, account: &Account) {
+fn begin(exchange: &mut Exchange, asked: &Asked<'_>, account: &Account) {
     let id = told::request_id(exchange);
     told::begin(exchange, asked.front.format, &id);
     told::field(exchange, b"x-openclaw-model", asked.label);

@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use super::account::{Account, End};
 use super::ask::{Fault, Incoming, Key, Provider, ask};
+use super::pass::Passing;
 use super::relay::{self, Asked, Outcome, Watching};
 use super::route::Candidate;
 use super::sent::{format_of, sent};
@@ -23,6 +24,7 @@ use crate::conf::typed::log::Level;
 use crate::http::exchange::Exchange;
 use crate::llm::models::Choice;
 use crate::llm::patience;
+use crate::llm::price;
 use crate::llm::standing::{Fitness, Trial, Unfit};
 use crate::llm::wire::error::{Class, Code, ProviderError, Told};
 use crate::llm::wire::front::Front;
@@ -55,6 +57,10 @@ struct Tried {
     unfit: Option<Unfit>,
     /// Was anybody asked in this round?
     has_asked: bool,
+    /// By their position, those that can never answer this call: they are not asked again.
+    unable: Vec<usize>,
+    /// The most tokens that one is known to read for which there were too many.
+    too_small: u64,
 }
 
 impl Tried {
@@ -80,6 +86,15 @@ impl Tried {
         self.last = Some(told);
         self.cause = Some(cause);
     }
+
+    /// It works, and can never answer this call. Who failed before may do so yet: that is what the
+    /// client is told.
+    fn is_unable(&mut self, told: Told, cause: Causes) {
+        match &self.last {
+            Some(last) if last.should_retry() => self.cause = Some(cause),
+            _ => self.fail(told, cause),
+        }
+    }
 }
 
 /// What to do after one failed.
@@ -87,6 +102,8 @@ enum Then {
     /// It was the provider's answer to this key alone.
     NextKey,
     NextTarget,
+    /// It works and cannot answer this call; another one may.
+    Unable,
     /// The client has an answer.
     Done(Next),
 }
@@ -105,14 +122,16 @@ pub async fn answered<'a>(
     let mut tried = Tried::default();
     let began = clock::now();
     let patience = patience_of_client(exchange);
+    let is_of_account = call.asking.passing.is_some_and(Passing::is_of_account);
     let mut round = 0;
     loop {
         tried.has_asked = false;
         let in_turn = candidates.iter().enumerate();
-        for (position, candidate) in in_turn {
+        'targets: for (position, candidate) in in_turn {
             let Candidate { provider, choice } = *candidate;
             let is_for = |cause| position == 0 || choice.is_for(cause);
-            if round > provider.conf.retries || !tried.cause.is_none_or(is_for) {
+            let is_out = round > provider.conf.retries || tried.unable.contains(&position);
+            if is_out || !tried.cause.is_none_or(is_for) || is_too_small(candidate, &tried) {
                 continue;
             }
             let now = clock::now();
@@ -162,7 +181,17 @@ pub async fn answered<'a>(
                 );
                 match then.await? {
                     Then::NextKey => {}
+                    // Files and the like are nowhere else.
+                    Then::NextTarget if tried.has_asked && is_of_account => break 'targets,
                     Then::NextTarget => break,
+                    Then::Unable => {
+                        tried.unable.push(position);
+                        if tried.cause == Some(Causes::CONTEXT) {
+                            let reads = most_read(candidate).unwrap_or_default();
+                            tried.too_small = tried.too_small.max(reads);
+                        }
+                        break;
+                    }
                     Then::Done(next) => return Ok(next),
                 }
             }
@@ -287,7 +316,11 @@ async fn once<'a>(
         let told = Told::provider(&error);
         let class = match error.class {
             // A path of the provider's account; its models have nothing to do with it.
-            Class::Forbidden if model.is_empty() => Class::BadRequest,
+            Class::Forbidden | Class::NotFound
+                if model.is_empty() || call.asking.passing.is_some_and(Passing::is_of_account) =>
+            {
+                Class::BadRequest
+            }
             class => class,
         };
         let then = judge(local, exchange, label, &mut trial, class, wait);
@@ -297,7 +330,10 @@ async fn once<'a>(
             end.outcome = told.code.clone().unwrap_or_default();
             return Ok(Then::Done(told::error(exchange, format, &told)));
         };
-        tried.fail(told, cause);
+        match then {
+            Then::Unable => tried.is_unable(told, cause),
+            _ => tried.fail(told, cause),
+        }
         return Ok(then);
     }
     let before = tried.attempts.len();
@@ -406,9 +442,25 @@ fn judge(
         | Class::Blocked => {
             let turn = trial.works(now);
             told::turn(local, exchange, label, turn);
-            None
+            match class {
+                Class::NotFound => Some((Causes::SERVER, Then::Unable)),
+                Class::ContextLength => Some((Causes::CONTEXT, Then::Unable)),
+                _ => None,
+            }
         }
     }
+}
+
+/// The most tokens that one is known to read.
+fn most_read(candidate: &Candidate<'_>) -> Option<u64> {
+    let Candidate { provider, choice } = candidate;
+    let written = choice.target.and_then(|target| target.max_context);
+    written.or_else(|| price::find(provider.conf.kind, choice.model)?.max_input)
+}
+
+/// Is it known to read no more than one for which the conversation was too long?
+fn is_too_small(candidate: &Candidate<'_>, tried: &Tried) -> bool {
+    tried.too_small > 0 && most_read(candidate).is_some_and(|most| most <= tried.too_small)
 }
 
 /// How long to wait for another round, if there is to be one.
@@ -423,8 +475,10 @@ fn pause(
     if !tried.has_asked || !tried.last.as_ref()?.should_retry() || tries_itself(exchange) {
         return None;
     }
-    let again = (candidates.iter()).filter(|candidate| round < candidate.provider.conf.retries);
-    let needed = soonest(again)?;
+    let again = (candidates.iter().enumerate()).filter(|(position, candidate)| {
+        round < candidate.provider.conf.retries && !tried.unable.contains(position)
+    });
+    let needed = soonest(again.map(|(_, candidate)| candidate))?;
     let most = FIRST_PAUSE
         .saturating_mul(1 << round.min(5))
         .min(LONGEST_PAUSE);

@@ -9,6 +9,7 @@
 //! | `json` | says `{"city":"Bern"}` if it was sent a schema, else `no schema` |
 //! | `embed` | makes vectors: of the length of each text, its half, and the position of the text |
 //! | `status-503` | answers with an error of this status; `status-429-after-30` asks to wait 30 seconds |
+//! | `too-long` | says that the conversation is longer than it reads |
 //! | `empty` | answers 200 without an answer in it |
 //! | `error-inside` | answers 200 with an error in it; a stream begins with one |
 //! | `cut` | begins to answer and closes the connection |
@@ -436,7 +437,11 @@ fn openai_other(exchange: &mut Exchange<'_>, path: &str, model: &str, call: &Val
         exchange.send(
             "HTTP/1.1 200 OK\r\nContent-Type: audio/mpeg\r\nTransfer-Encoding: chunked\r\n\r\n",
         );
-        let pieces = if model == "cut-sound" { 1 } else { 4 };
+        let pieces = match model {
+            "no-sound" => return Then::Close,
+            "cut-sound" => 1,
+            _ => 4,
+        };
         for piece in sound.chunks(25_000).take(pieces) {
             exchange.send(format!("{:x}\r\n", piece.len()));
             exchange.send(piece);
@@ -718,6 +723,11 @@ fn misbehave(exchange: &mut Exchange<'_>, model: &str, streams: bool) -> Option<
         return Some(Then::NextRequest);
     }
     match (model, streams) {
+        ("too-long", _) => {
+            let mut told = error(400);
+            told["error"]["code"] = json!("context_length_exceeded");
+            Some(whole(exchange, 400, &told))
+        }
         ("error-inside", false) => Some(whole(exchange, 200, &error(500))),
         ("error-inside", true) => {
             begin_stream(exchange);

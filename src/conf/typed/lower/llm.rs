@@ -477,8 +477,7 @@ fn target(line: &Node, providers: &[Arc<Provider>], cx: &mut Cx) -> Option<Targe
                 let causes = causes(value);
                 target.on = causes.unwrap_or(Causes::USUAL);
                 let text = format!("`{value}` names no cause for which a call fails");
-                let hint =
-                    "write some of `429`, `5xx`, `timeout`, `circuit` and `budget`, with commas";
+                let hint = "write some of `429`, `5xx`, `timeout`, `circuit`, `context` and `budget`, with commas";
                 causes.is_none().then_some((text, hint))
             }
             Some(("max_context", value)) => {
