@@ -251,9 +251,7 @@ impl Account {
             multipliers: &[],
         };
         let quote = self.generation.llm_tariff.quote(provider, model);
-        let version = quote
-            .as_ref()
-            .map_or_else(price::version, Quote::version);
+        let version = quote.as_ref().map_or_else(price::version, Quote::version);
         let cost = Cost {
             own: quote.and_then(|quote| quote.prices().cost(usage, terms)),
             billed: reported.and_then(|reported| Money::parse(reported.billed()?)),
