@@ -310,7 +310,12 @@ pub fn same(whose: &str, words: &[&str], format: Format, call: Value<'_>) -> Opt
         true => translate::read_request(format, call).ok(),
         false => None,
     };
-    match request.filter(|request| request.dropped.is_empty()) {
+    // What is left aside may be named among what has no place elsewhere, and nothing else.
+    let is_whole = |request: &Request<'_>| {
+        let mut dropped = request.dropped.iter();
+        dropped.all(|name| ASIDE.contains(&&**name) || name == "keep_alive")
+    };
+    match request.filter(is_whole) {
         Some(request) => plain(&mut hasher, &request),
         None => {
             let aside: &[&str] = match format {
