@@ -751,6 +751,18 @@ codes! {
         "",
         ""
     }
+    "E401" STORE_AND_CACHE "kept as a file and in a cache" {
+        "As in nginx an answer is kept by one of the two: as a file that is served from then on, until \
+         somebody removes it, or in a cache, for as long as it is good.",
+        "http { proxy_cache_path /var/cache/openclaw/one keys_zone=one:10m; server { location / { proxy_pass http://10.0.0.1; proxy_cache one; proxy_store on; } } }",
+        "http { server { location / { proxy_pass http://10.0.0.1; proxy_store on; } } }"
+    }
+    "E402" BAD_STORE_ACCESS "rights of nobody" {
+        "`proxy_store_access` says what the owner of a stored file, its group and all others may do: \
+         read it (`r`), or write it too (`rw`).",
+        "http { server { location / { proxy_pass http://10.0.0.1; proxy_store on; proxy_store_access user:rwx; } } }",
+        "http { server { location / { proxy_pass http://10.0.0.1; proxy_store on; proxy_store_access user:rw group:r; } } }"
+    }
     "E400" BAD_PROXY_LIST "a list of proxies that cannot be used" {
         "A list for `set_real_ip_from file:` has one address or network in a line. It is taken whole or \
          not at all: what is left of half a list would take proxies for clients.",

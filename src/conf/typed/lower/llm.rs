@@ -290,6 +290,7 @@ fn usual_proxy() -> Proxy {
         buffers: WAITING,
         request_buffering: true,
         cache: None,
+        store: None,
         intercept_errors: false,
         ignore_client_abort: false,
         force_ranges: false,
