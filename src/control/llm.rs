@@ -108,6 +108,10 @@ pub fn now(control: &Control) -> Option<Box<LlmNow>> {
             kind: provider.conf.kind.to_owned(),
             state: state.to_owned(),
             note,
+            under_way: provider.standing.under_way(),
+            waiting: provider.standing.waiting() as u32,
+            first_token: (provider.first_part(&standings))
+                .map_or(0, |time| time.as_micros() as u64),
         }
     });
     Some(Box::new(LlmNow {

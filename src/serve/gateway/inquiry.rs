@@ -145,7 +145,10 @@ fn told(provider: &Provider, status: u16, body: &[u8]) -> ProviderTest {
                 is_good: true,
                 status,
                 models: Some(models),
-                text: format!("answers and has {models} models"),
+                text: match models {
+                    1 => "answers and has 1 model".to_owned(),
+                    models => format!("answers and has {models} models"),
+                },
                 ..ProviderTest::default()
             },
             None => failed(
