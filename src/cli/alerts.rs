@@ -7,7 +7,7 @@ use super::print;
 use super::session::{Failure, Session, print_json};
 use super::table::{Side, Table};
 use super::words::AlertWord;
-use crate::protocol::{AlertList, AlertTest, Done};
+use crate::protocol::{AlertAction, AlertChange, AlertList, AlertTest, Done};
 use crate::unit::printable::escape;
 
 /// Does what the word says; without one they are listed.
@@ -16,14 +16,31 @@ pub fn run(session: &Session, word: Option<&AlertWord>) -> Result<(), Failure> {
         None | Some(AlertWord::List { .. }) => list(session),
         Some(AlertWord::Test { name, .. }) => {
             let test = AlertTest { name: name.clone() };
-            let done: Done = session.post("/v1/alerts/test", &test)?;
-            match session.json {
-                true => print_json(&done),
-                false => print(&format!("{}\n", escape(&done.text))),
-            }
-            Ok(())
+            done(session, &session.post("/v1/alerts/test", &test)?)
         }
+        Some(AlertWord::Ack { id, .. }) => change(session, id, AlertAction::Acknowledge),
+        Some(AlertWord::Retry { id, .. }) => change(session, id, AlertAction::Retry),
     }
+}
+
+fn change(session: &Session, id: &str, action: AlertAction) -> Result<(), Failure> {
+    let id = id.to_owned();
+    let change = AlertChange { id, action };
+    done(session, &session.post("/v1/alerts", &change)?)
+}
+
+fn done(session: &Session, done: &Done) -> Result<(), Failure> {
+    match session.json {
+        true => print_json(done),
+        false => print(&format!("{}\n", escape(&done.text))),
+    }
+    Ok(())
+}
+
+/// As much of an alert's number as tells it from others, for people to type.
+fn number(id: &str) -> &str {
+    let number = id.strip_prefix("msg_").unwrap_or(id);
+    number.get(..8).unwrap_or(number)
 }
 
 fn list(session: &Session) -> Result<(), Failure> {
@@ -41,6 +58,7 @@ fn list(session: &Session) -> Result<(), Failure> {
     }
     let zone = TimeZone::system();
     let mut table = Table::new(&[
+        ("NUMBER", Side::Left),
         ("AT", Side::Left),
         ("KIND", Side::Left),
         ("TOLD", Side::Left),
@@ -56,6 +74,7 @@ fn list(session: &Session) -> Result<(), Failure> {
             })
             .collect();
         table.row([
+            number(&alert.id).to_owned(),
             date_time(alert.at, &zone),
             alert.kind.clone(),
             sends.join(", "),

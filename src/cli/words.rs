@@ -482,13 +482,30 @@ pub enum AlertWord {
         #[command(flatten)]
         daemon: Daemon,
     },
+    /// Say that you have seen one
+    Ack {
+        /// Its number as listed, or the beginning of it
+        id: String,
+        #[command(flatten)]
+        daemon: Daemon,
+    },
+    /// Tell one again, now, to those who do not know of it
+    Retry {
+        /// Its number as listed, or the beginning of it
+        id: String,
+        #[command(flatten)]
+        daemon: Daemon,
+    },
 }
 
 impl AlertWord {
     /// The options of the daemon.
     pub const fn daemon(&self) -> &Daemon {
         match self {
-            Self::List { daemon } | Self::Test { daemon, .. } => daemon,
+            Self::List { daemon }
+            | Self::Test { daemon, .. }
+            | Self::Ack { daemon, .. }
+            | Self::Retry { daemon, .. } => daemon,
         }
     }
 }

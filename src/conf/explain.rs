@@ -793,6 +793,13 @@ codes! {
         "http { proxy_cache_path /var/cache/openclaw/one keys_zone=one:10m; server { location / { proxy_pass http://10.0.0.1; proxy_cache one; proxy_buffering off; } } }",
         "http { proxy_cache_path /var/cache/openclaw/one keys_zone=one:10m; server { location / { proxy_pass http://10.0.0.1; proxy_cache one; } } }"
     }
+    "W400" SLICES_NOT_STORED "slices that are not stored" {
+        "With `slice` an answer is asked for in parts: `$slice_range` tells which one, to the peer in \
+         the field `Range`, and to the cache in its key. If the key lacks it, parts could not be told \
+         apart, and none is stored; if the peer is not told, it sends the whole.",
+        "http { proxy_cache_path /var/cache/openclaw/one keys_zone=one:10m; server { location / { proxy_pass http://10.0.0.1; proxy_cache one; slice 1m; } } }",
+        "http { proxy_cache_path /var/cache/openclaw/one keys_zone=one:10m; server { location / { proxy_pass http://10.0.0.1; proxy_cache one; slice 1m; proxy_cache_key $uri$is_args$args$slice_range; proxy_set_header Range $slice_range; } } }"
+    }
     "W366" CACHE_PARAMETER_WITHOUT_EFFECT "a parameter of a cache without a meaning here" {
         "What is being stored stands in the directory of its cache from the start, never in \
          `proxy_temp_path`, from where it might have to be copied. Purging removes what it names at once \

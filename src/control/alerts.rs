@@ -25,12 +25,14 @@ use crate::http::variables;
 use crate::llm::account::Moment;
 use crate::llm::books::books;
 use crate::log::error_log;
+use crate::metrics;
 use crate::process::desk::refusal;
 use crate::protocol::{
-    AlertList, AlertReceiver, AlertSendState, AlertState, Done, Refusal, RefusalCode,
+    AlertAction, AlertChange, AlertList, AlertReceiver, AlertSendState, AlertState, Done, Refusal,
+    RefusalCode,
 };
 use crate::store::alerts::{AlertRow, AlertSend, SendState};
-use crate::store::{Kept, Level};
+use crate::store::{Kept, Level, StoreError};
 use crate::tls::fetch::{Fetcher, Limits, Trust};
 use crate::unit::clock;
 
@@ -70,6 +72,9 @@ const PULSE: Duration = Duration::from_secs(1);
 
 /// Causes that are remembered, so that the store is not asked.
 const REMEMBERED: usize = 4096;
+
+/// What the number of an alert begins with.
+const MESSAGE: &str = "msg_";
 
 /// There is something new to tell.
 static NEWS: Notify = Notify::const_new();
@@ -115,13 +120,16 @@ async fn keep(control: Arc<Control>) {
                 subject: alert.subject,
                 level: level(alert.severity),
                 text: alert.text,
+                seen: None,
             };
             let kept = control.desk.store.put_alert(row, targets, quiet);
-            if let Err(error) = kept.outcome().await {
-                error_log::report(
+            match kept.outcome().await {
+                Ok(true) => metrics::alerts::count_raised(alert.kind),
+                Ok(false) => {}
+                Err(error) => error_log::report(
                     LogLevel::Error,
                     format_args!("an alert of {} is lost: {error}", alert.kind),
-                );
+                ),
             }
         }
         NEWS.notify_one();
@@ -157,7 +165,7 @@ fn message_id() -> String {
     if aws_lc_rs::rand::fill(&mut bits).is_err() {
         bits[..8].copy_from_slice(&micros().to_be_bytes());
     }
-    format!("msg_{}", HEXLOWER.encode(&bits))
+    format!("{MESSAGE}{}", HEXLOWER.encode(&bits))
 }
 
 fn micros() -> u64 {
@@ -234,9 +242,11 @@ async fn deliver(control: Arc<Control>) {
     loop {
         let now = micros();
         let read = revisions::read(&control, move |reader| {
-            Ok((reader.due_alerts(now, AT_ONCE)?, reader.next_alert()?))
+            let due = reader.due_alerts(now, AT_ONCE)?;
+            Ok((due, reader.next_alert()?, reader.alert_backlog()?))
         });
-        let (due, next) = read.await.unwrap_or_default();
+        let (due, next, backlog) = read.await.unwrap_or_default();
+        metrics::alerts::set_backlog(backlog);
         if due.is_empty() {
             let wait = match next {
                 Some(next) => Duration::from_micros(next.saturating_sub(now)),
@@ -282,6 +292,8 @@ async fn tell(
     };
     let now = micros();
     send.attempts = send.attempts.saturating_add(1);
+    send.tried = now;
+    metrics::alerts::count_try(&send.target, told.is_ok());
     match told {
         Ok(()) => {
             send.state = SendState::Sent;
@@ -294,6 +306,7 @@ async fn tell(
             send.error = why;
             if is_over {
                 send.state = SendState::Parked;
+                metrics::alerts::count_parked(&send.target);
                 error_log::report(
                     LogLevel::Error,
                     format_args!(
@@ -331,7 +344,7 @@ async fn watch(control: Arc<Control>) {
     let mut looks = 0_u32;
     loop {
         tokio::time::sleep(LOOK).await;
-        if !books().are_open() || receivers(&control).is_empty() {
+        if !books().are_open() {
             continue;
         }
         let now = Moment::now();
@@ -534,19 +547,80 @@ async fn live(control: Arc<Control>) {
 
 /// What was told lately, and to whom.
 pub async fn list(control: &Control) -> Result<AlertList, Refusal> {
-    let kept = revisions::read(control, |reader| reader.alerts(LISTED)).await?;
     let receivers = receivers(control);
+    let names: Vec<Box<str>> = receivers.iter().map(|known| known.name.clone()).collect();
+    let read = revisions::read(control, move |reader| {
+        let standings: Result<Vec<_>, _> =
+            names.iter().map(|name| reader.alert_target(name)).collect();
+        Ok((reader.alerts(LISTED)?, standings?))
+    });
+    let (kept, standings) = read.await?;
+    let listed = receivers.iter().zip(standings).map(|(receiver, standing)| {
+        let (failed, error) = standing.failed.unzip();
+        AlertReceiver {
+            name: receiver.name.to_string(),
+            format: format_word(receiver).to_owned(),
+            events: receiver.events.iter().map(ToString::to_string).collect(),
+            waiting: standing.waiting,
+            parked: standing.parked,
+            sent: standing.sent.map(|at| at / 1000),
+            failed: failed.map(|at| at / 1000),
+            error: error.unwrap_or_default(),
+        }
+    });
     Ok(AlertList {
-        receivers: receivers
-            .iter()
-            .map(|receiver| AlertReceiver {
-                name: receiver.name.to_string(),
-                format: format_word(receiver).to_owned(),
-                events: receiver.events.iter().map(ToString::to_string).collect(),
-            })
-            .collect(),
+        receivers: listed.collect(),
         alerts: kept.into_iter().map(shown).collect(),
     })
+}
+
+/// As the audit calls it.
+pub const fn action(action: AlertAction) -> &'static str {
+    match action {
+        AlertAction::Acknowledge => "alerts ack",
+        AlertAction::Retry => "alerts retry",
+    }
+}
+
+/// Does something with an alert that is listed.
+pub async fn change(control: &Control, change: &AlertChange) -> Result<Done, Refusal> {
+    let kept = revisions::read(control, |reader| reader.alerts(LISTED)).await?;
+    let wanted = change.id.strip_prefix(MESSAGE).unwrap_or(&change.id);
+    let mut found = kept.into_iter().map(|(alert, _)| alert.row).filter(|row| {
+        let number = row.message.strip_prefix(MESSAGE).unwrap_or(&row.message);
+        !wanted.is_empty() && number.starts_with(wanted)
+    });
+    let (Some(alert), None) = (found.next(), found.next()) else {
+        let asked = change.id.escape_debug();
+        return Err(Refusal {
+            hint: Some("`openclaw alerts` lists them".to_owned()),
+            ..refusal(
+                RefusalCode::NotFound,
+                format!("`{asked}` is not one alert of those that are listed"),
+            )
+        });
+    };
+    let store = &control.desk.store;
+    let failed = |error: StoreError| refusal(RefusalCode::Failed, error.to_string());
+    let text = match change.action {
+        AlertAction::Acknowledge => {
+            let seen = store.see_alert(alert.message, micros()).outcome().await;
+            match seen.map_err(failed)? {
+                true => "it was seen".to_owned(),
+                false => "it had been seen before".to_owned(),
+            }
+        }
+        AlertAction::Retry => {
+            let retried = store.retry_alert(alert.message, micros()).outcome().await;
+            let retried = retried.map_err(failed)?;
+            NEWS.notify_one();
+            match retried {
+                0 => "all who are told of it know of it".to_owned(),
+                retried => format!("it is told again to {retried}"),
+            }
+        }
+    };
+    Ok(Done { text })
 }
 
 fn format_word(receiver: &Receiver) -> &'static str {
@@ -564,6 +638,7 @@ fn shown((alert, sends): (Kept<AlertRow>, Vec<AlertSend>)) -> AlertState {
         subject: alert.row.subject,
         severity: word(alert.row.level).to_owned(),
         text: alert.row.text,
+        seen: alert.row.seen.map(|at| at / 1000),
         sends: sends
             .into_iter()
             .map(|send| AlertSendState {
@@ -576,6 +651,7 @@ fn shown((alert, sends): (Kept<AlertRow>, Vec<AlertSend>)) -> AlertState {
                 .to_owned(),
                 attempts: send.attempts,
                 next: send.next / 1000,
+                tried: send.tried / 1000,
                 error: send.error,
             })
             .collect(),
@@ -605,6 +681,7 @@ pub async fn test(control: &Control, name: &str) -> Result<Done, Refusal> {
         subject: name.to_owned(),
         level: Level::Info,
         text: "this is a test: who reads it will be told of alerts".to_owned(),
+        seen: None,
     };
     let failed =
         |why: String| refusal(RefusalCode::Failed, format!("`{name}` was not told: {why}"));

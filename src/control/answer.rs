@@ -33,10 +33,10 @@ use crate::process;
 use crate::process::conf_files;
 use crate::process::desk::{self, InForce, Proposal, refusal};
 use crate::protocol::{
-    AlertTest, BanChange, Base, CacheName, CachePurge, CertificateName, Change, ConfState,
-    ConfigTexts, Done, FileName, FileText, Import, KeyChange, Lease, MAX_BODY, Millis, PeerAction,
-    PeerChange, ProviderName, Question, Refusal, RefusalCode, Revert, Review, Routes, Status,
-    TermsAgreement, Topic, Upstreams, VERSION,
+    AlertChange, AlertTest, BanChange, Base, CacheName, CachePurge, CertificateName, Change,
+    ConfState, ConfigTexts, Done, FileName, FileText, Import, KeyChange, Lease, MAX_BODY, Millis,
+    PeerAction, PeerChange, ProviderName, Question, Refusal, RefusalCode, Revert, Review, Routes,
+    Status, TermsAgreement, Topic, Upstreams, VERSION,
 };
 use crate::serve::metrics_page;
 use crate::upstream::group::{Mode, Override};
@@ -221,6 +221,12 @@ async fn tell(control: &Control, visitor: &Visitor, request: Request<Incoming>) 
         }
         ("GET", ["v1", "llm", "calls", id]) => json(&llm::call(control, number(id)?).await?),
         ("GET", ["v1", "alerts"]) => json(&alerts::list(control).await?),
+        ("POST", ["v1", "alerts"]) => {
+            let change: AlertChange = body(control, request).await?;
+            let done = alerts::change(control, &change).await?;
+            audit(control, visitor, alerts::action(change.action), &change.id);
+            json(&done)
+        }
         ("POST", ["v1", "alerts", "test"]) => {
             let test: AlertTest = body(control, request).await?;
             audit(control, visitor, "alerts test", &test.name);

@@ -5,6 +5,7 @@
 //! out by one reader that looks once a second ([`window`]). Single requests are told to those who
 //! watch ([`live`]), calls of language models are counted when they have ended ([`model_calls`]), all numbers to monitoring ([`prometheus`]).
 
+pub mod alerts;
 pub mod cache;
 pub mod histogram;
 pub mod live;

@@ -69,6 +69,12 @@
 //! | `gen_ai_client_operation_duration_seconds` | histogram | as above without the last, error_type | from a call's beginning to its end |
 //! | `gen_ai_client_operation_time_to_first_chunk_seconds` | histogram | as above without error_type | until the first piece of a stream |
 //! | `gen_ai_client_operation_time_per_output_chunk_seconds` | histogram | as above | between two pieces of a stream; the mean of each call, once for each piece |
+//! | `openclaw_alerts_raised_total` | counter | kind | alerts that were raised and kept |
+//! | `openclaw_alerts_delivered_total` | counter | receiver | alerts that a receiver took |
+//! | `openclaw_alerts_failed_total` | counter | receiver | tries to tell one that failed |
+//! | `openclaw_alerts_parked_total` | counter | receiver | alerts that were given up |
+//! | `openclaw_alerts_waiting` | gauge | | tellings that are still to be made |
+//! | `openclaw_alerts_parked` | gauge | | tellings that were given up and are kept |
 //! | `openclaw_llm_calls_total` | counter | operation, provider, model, outcome | calls of language models that ended |
 //! | `openclaw_llm_spend_dollars_total` | counter | operation, provider, model, outcome | what those cost that have a known price |
 //! | `openclaw_llm_unpriced_calls_total` | counter | operation, provider, model, outcome | those that have none |
@@ -93,6 +99,7 @@ use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::time::TimeValLike as _;
 use serde::Serialize;
 
+use super::alerts;
 use super::cache::{CacheResult, ListedCache};
 use super::histogram::Snapshot;
 use super::live;
@@ -258,6 +265,7 @@ struct Numbers {
     routes: Vec<Route>,
     upstream_peers: Vec<Peer>,
     upstreams: Vec<ListedGroup>,
+    alerts: alerts::Tallies,
     #[serde(skip_serializing_if = "Option::is_none")]
     model_calls: Option<ModelCalls>,
 }
@@ -520,6 +528,7 @@ impl Numbers {
             routes: routes.collect(),
             upstream_peers: upstream_peers.collect(),
             upstreams: Vec::new(),
+            alerts: alerts::tallies(),
             model_calls: None,
         }
     }
@@ -703,6 +712,7 @@ impl Numbers {
             "requests that those who watch were not told",
             self.live_dropped,
         );
+        self.write_alerts(&mut out);
         if let Some(calls) = &self.model_calls {
             calls.tallies.write(&calls.listed, &mut out);
         }
@@ -795,6 +805,43 @@ impl Numbers {
             "connections and requests of clients that are kept out",
             bans.turned_away,
         );
+    }
+
+    fn write_alerts(&self, out: &mut Exposition) {
+        let alerts = &self.alerts;
+        let help = "alerts that were raised and kept";
+        out.family("alerts_raised_total", "counter", help);
+        for (kind, count) in &alerts.raised {
+            out.sample("", &[("kind", kind)], *count);
+        }
+        type Value = fn(&alerts::Tally) -> u64;
+        let families: [(&str, &str, Value); 3] = [
+            (
+                "alerts_delivered_total",
+                "alerts that a receiver took",
+                |tally| tally.delivered,
+            ),
+            (
+                "alerts_failed_total",
+                "tries to tell one that failed",
+                |tally| tally.failed,
+            ),
+            (
+                "alerts_parked_total",
+                "alerts that were given up",
+                |tally| tally.parked,
+            ),
+        ];
+        for (name, help, value) in families {
+            out.family(name, "counter", help);
+            for (receiver, tally) in &alerts.receivers {
+                out.sample("", &[("receiver", receiver)], value(tally));
+            }
+        }
+        let help = "tellings that are still to be made";
+        out.single("alerts_waiting", "gauge", help, alerts.waiting);
+        let help = "tellings that were given up and are kept";
+        out.single("alerts_parked", "gauge", help, alerts.parked);
     }
 
     fn write_routes(&self, out: &mut Exposition) {

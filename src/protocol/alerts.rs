@@ -24,6 +24,16 @@ pub struct AlertReceiver {
     pub format: String,
     /// The kinds it is told of; none for all.
     pub events: Vec<String>,
+    /// Alerts that it is still to be told.
+    pub waiting: u64,
+    /// Alerts that it could not be told, and is not told any more.
+    pub parked: u64,
+    /// When it was last told.
+    pub sent: Option<Millis>,
+    /// When it could not be told something that it does not know yet.
+    pub failed: Option<Millis>,
+    /// Why that was; empty for nothing.
+    pub error: String,
 }
 
 /// An alert.
@@ -42,6 +52,8 @@ pub struct AlertState {
     pub severity: String,
     /// A sentence.
     pub text: String,
+    /// When a person said that they have seen it.
+    pub seen: Option<Millis>,
     /// Who was told.
     pub sends: Vec<AlertSendState>,
 }
@@ -58,6 +70,8 @@ pub struct AlertSendState {
     pub attempts: u32,
     /// When it is tried again, while it waits.
     pub next: Millis,
+    /// When it was last tried; 0 if it never was.
+    pub tried: Millis,
     /// What went wrong last; empty for nothing.
     pub error: String,
 }
@@ -68,4 +82,25 @@ pub struct AlertSendState {
 pub struct AlertTest {
     /// Its name in the configuration.
     pub name: String,
+}
+
+/// What is to be done with an alert.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct AlertChange {
+    /// [`AlertState::id`], or as much of it as no other of those that are listed begins with.
+    pub id: String,
+    /// What.
+    pub action: AlertAction,
+}
+
+/// What can be done with an alert.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AlertAction {
+    /// A person has seen it.
+    #[default]
+    Acknowledge,
+    /// Those who do not know of it are told, now, even if they had been given up.
+    Retry,
 }

@@ -37,6 +37,7 @@
 //! | `GET /v1/keys/NAME` | | [`KeyState`], with who uses its secrets |
 //! | `POST /v1/keys` | [`KeyChange`] | [`KeyChanged`] |
 //! | `GET /v1/alerts` | | [`AlertList`] |
+//! | `POST /v1/alerts` | [`AlertChange`] | [`Done`] |
 //! | `POST /v1/alerts/test` | [`AlertTest`] | [`Done`] |
 //! | `GET /v1/spend?by=WORD[&from=DAY][&to=DAY]` | | [`SpendReport`] |
 //! | `GET /v1/llm/calls?limit=N[&before=ID][&key=NAME]` | | [`ModelCalls`] |
@@ -83,7 +84,9 @@ pub use keys::{
     KeyState, KeyUse, SecretText, SpendReport, SpendRow,
 };
 
-pub use alerts::{AlertList, AlertReceiver, AlertSendState, AlertState, AlertTest};
+pub use alerts::{
+    AlertAction, AlertChange, AlertList, AlertReceiver, AlertSendState, AlertState, AlertTest,
+};
 pub use llm::{
     CallTokens, LlmNow, ModelCall, ModelCalls, ProviderName, ProviderNow, ProviderTest,
     ProviderTests, RunningCall,

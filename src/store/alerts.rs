@@ -30,6 +30,8 @@ pub struct AlertRow {
     pub level: Level,
     /// A sentence.
     pub text: String,
+    /// When a person said that they have seen it.
+    pub seen: Option<u64>,
 }
 
 /// One who has to be told of an alert.
@@ -43,8 +45,23 @@ pub struct AlertSend {
     pub attempts: u32,
     /// When it is tried again, in microseconds since 1970.
     pub next: u64,
+    /// When it was last tried; 0 if it never was.
+    pub tried: u64,
     /// What went wrong last.
     pub error: String,
+}
+
+/// How somebody who is told of alerts stands.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct TargetStanding {
+    /// Alerts that wait for them.
+    pub waiting: u64,
+    /// Alerts that they were not told, and will not be.
+    pub parked: u64,
+    /// When they were last told, in microseconds since 1970.
+    pub sent: Option<u64>,
+    /// When they could not be, of what they do not know yet, and why.
+    pub failed: Option<(u64, String)>,
 }
 
 /// An alert with all who were told, or have to be.
@@ -86,7 +103,8 @@ impl Store {
             writer.keep(|transaction| {
                 transaction
                     .execute(
-                        "UPDATE alert_sends SET state = ?3, attempts = ?4, next = ?5, error = ?6
+                        "UPDATE alert_sends SET state = ?3, attempts = ?4, next = ?5, error = ?6,
+                            tried = ?7
                          WHERE alert = ?1 AND target = ?2 AND state = 0",
                         params![
                             integer(alert),
@@ -95,9 +113,38 @@ impl Store {
                             send.attempts,
                             integer(send.next),
                             clipped(&send.error, SENTENCE),
+                            integer(send.tried),
                         ],
                     )
                     .map(drop)
+            })
+        })
+    }
+
+    /// Says that a person has seen an alert. Answers `false` if one had.
+    pub fn see_alert(&self, message: String, now: u64) -> Receipt<bool> {
+        self.command(move |writer| {
+            writer.keep(|transaction| {
+                let changed = transaction.execute(
+                    "UPDATE alerts SET seen = ?2 WHERE message = ?1 AND seen IS NULL",
+                    params![message, integer(now)],
+                )?;
+                Ok(changed > 0)
+            })
+        })
+    }
+
+    /// Tries again, now, to tell those of an alert of whom it was given up, and those that wait.
+    /// Answers how many those are.
+    pub fn retry_alert(&self, message: String, now: u64) -> Receipt<u64> {
+        self.command(move |writer| {
+            writer.keep(|transaction| {
+                let changed = transaction.execute(
+                    "UPDATE alert_sends SET state = 0, next = ?2
+                     WHERE alert = (SELECT id FROM alerts WHERE message = ?1) AND state <> 1",
+                    params![message, integer(now)],
+                )?;
+                Ok(changed as u64)
             })
         })
     }
@@ -108,7 +155,7 @@ impl Reader {
     pub fn alerts(&self, limit: u32) -> Result<Vec<ToldAlert>, StoreError> {
         self.ask(|connection| {
             let mut sends = connection.prepare(
-                "SELECT target, state, attempts, next, error FROM alert_sends
+                "SELECT target, state, attempts, next, error, tried FROM alert_sends
                  WHERE alert = ?1 ORDER BY target",
             )?;
             let alerts: Vec<Kept<AlertRow>> = connection
@@ -134,15 +181,68 @@ impl Reader {
         self.ask(|connection| {
             connection
                 .prepare(
-                    "SELECT id, message, at, kind, subject, level, text, target, state, attempts,
-                        next, error
+                    "SELECT id, message, at, kind, subject, level, text, seen, target, state,
+                        attempts, next, error, tried
                      FROM alert_sends JOIN alerts ON id = alert
                      WHERE state = 0 AND next <= ?1 ORDER BY next LIMIT ?2",
                 )?
                 .query_map(params![integer(now), limit], |row| {
-                    Ok((alert(row)?, send(row, 7)?))
+                    Ok((alert(row)?, send(row, 8)?))
                 })?
                 .collect()
+        })
+    }
+
+    /// How somebody stands.
+    pub fn alert_target(&self, target: &str) -> Result<TargetStanding, StoreError> {
+        self.ask(|connection| {
+            let of = |state: SendState| {
+                connection.query_row(
+                    "SELECT count(*), max(tried) FROM alert_sends WHERE state = ?1 AND target = ?2",
+                    params![state.number(), target],
+                    |row| Ok((natural(row.get(0)?), row.get::<_, Option<i64>>(1)?)),
+                )
+            };
+            let (waiting, _) = of(SendState::Waiting)?;
+            let (parked, _) = of(SendState::Parked)?;
+            // Not counted: there may be many.
+            let sent: Option<i64> = connection.query_row(
+                "SELECT max(tried) FROM alert_sends WHERE state = 1 AND target = ?1",
+                [target],
+                |row| row.get(0),
+            )?;
+            let failed = |state: SendState| {
+                connection
+                    .query_row(
+                        "SELECT tried, error FROM alert_sends
+                         WHERE state = ?1 AND target = ?2 AND tried > 0
+                         ORDER BY tried DESC LIMIT 1",
+                        params![state.number(), target],
+                        |row| Ok((natural(row.get(0)?), row.get::<_, String>(1)?)),
+                    )
+                    .optional()
+            };
+            let failed = [failed(SendState::Waiting)?, failed(SendState::Parked)?];
+            Ok(TargetStanding {
+                waiting,
+                parked,
+                sent: sent.map(natural).filter(|sent| *sent > 0),
+                failed: failed.into_iter().flatten().max(),
+            })
+        })
+    }
+
+    /// How many have to be told, and how many could not be.
+    pub fn alert_backlog(&self) -> Result<[u64; 2], StoreError> {
+        self.ask(|connection| {
+            let count = |state: SendState| {
+                connection.query_row(
+                    "SELECT count(*) FROM alert_sends WHERE state = ?1",
+                    [state.number()],
+                    |row| Ok(natural(row.get(0)?)),
+                )
+            };
+            Ok([count(SendState::Waiting)?, count(SendState::Parked)?])
         })
     }
 
@@ -158,7 +258,7 @@ impl Reader {
     }
 }
 
-const COLUMNS: &str = "id, message, at, kind, subject, level, text";
+const COLUMNS: &str = "id, message, at, kind, subject, level, text, seen";
 
 fn alert(row: &rusqlite::Row<'_>) -> Result<Kept<AlertRow>, rusqlite::Error> {
     Ok(Kept {
@@ -175,6 +275,7 @@ fn alert(row: &rusqlite::Row<'_>) -> Result<Kept<AlertRow>, rusqlite::Error> {
                 _ => Level::Info,
             },
             text: row.get(6)?,
+            seen: row.get::<_, Option<i64>>(7)?.map(natural),
         },
     })
 }
@@ -190,6 +291,7 @@ fn send(row: &rusqlite::Row<'_>, first: usize) -> Result<AlertSend, rusqlite::Er
         attempts: row.get(first + 2)?,
         next: natural(row.get(first + 3)?),
         error: row.get(first + 4)?,
+        tried: natural(row.get(first + 5)?),
     })
 }
 
@@ -265,6 +367,7 @@ mod tests {
             subject: "openai".into(),
             level: Level::Bad,
             text: "it is down".into(),
+            seen: None,
         };
         let put = |alert: AlertRow| {
             let targets = vec!["chat".to_owned(), "ops".to_owned()];
@@ -283,6 +386,7 @@ mod tests {
                 state,
                 attempts: 1,
                 next: 5000,
+                tried: 1200,
                 error: "refused".into(),
             };
             store.settle_alert(alert, send).wait()
@@ -299,5 +403,39 @@ mod tests {
         assert_eq!((all.len(), &*all[0].0.row.message), (2, "c"));
         assert_eq!(all[1].1[0].state, SendState::Sent);
         assert_eq!((all[1].1[1].attempts, &*all[1].1[1].error), (1, "refused"));
+        let chat = reader.alert_target("chat").expect("a standing");
+        assert_eq!((chat.waiting, chat.parked, chat.sent), (1, 0, Some(1200)));
+        let ops = reader.alert_target("ops").expect("a standing");
+        assert_eq!((ops.waiting, ops.sent), (2, None));
+        assert_eq!(ops.failed, Some((1200, "refused".to_owned())));
+        assert_eq!(reader.alert_backlog(), Ok([3, 0]));
+    }
+
+    #[test]
+    fn what_was_given_up_is_tried_again_when_a_person_says_so_and_is_seen_once() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let store = Store::start(directory.path().join("store.db"));
+        assert_eq!(store.wait_open(Duration::from_secs(60)), State::Open);
+        let alert = AlertRow {
+            message: "a".into(),
+            at: 1000,
+            ..AlertRow::default()
+        };
+        let targets = vec!["chat".to_owned(), "ops".to_owned()];
+        assert_eq!(store.put_alert(alert, targets, 0).wait(), Ok(true));
+        let reader = store.reader().expect("a reader");
+        let due = reader.due_alerts(1000, 10).expect("due");
+        for ((alert, send), state) in due.into_iter().zip([SendState::Sent, SendState::Parked]) {
+            let send = AlertSend { state, ..send };
+            assert_eq!(store.settle_alert(alert.id, send).wait(), Ok(()));
+        }
+        assert_eq!(reader.alert_backlog(), Ok([0, 1]));
+        assert_eq!(store.retry_alert("b".into(), 2000).wait(), Ok(0));
+        assert_eq!(store.retry_alert("a".into(), 2000).wait(), Ok(1));
+        let due = reader.due_alerts(2000, 10).expect("due");
+        assert_eq!((due.len(), &*due[0].1.target), (1, "ops"));
+        assert_eq!(store.see_alert("a".into(), 3000).wait(), Ok(true));
+        assert_eq!(store.see_alert("a".into(), 4000).wait(), Ok(false));
+        assert_eq!(reader.alerts(1).expect("alerts")[0].0.row.seen, Some(3000));
     }
 }

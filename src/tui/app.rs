@@ -902,7 +902,7 @@ impl App {
             Screen::Backends => topics.push(Topic::Peers),
             Screen::Logs => topics.push(Topic::Requests),
             Screen::Llm | Screen::Keys => topics.push(Topic::Llm),
-            Screen::Certificates | Screen::Config | Screen::Cache => {}
+            Screen::Certificates | Screen::Config | Screen::Cache | Screen::Alerts => {}
         }
         if self.topics != topics {
             self.topics.clone_from(&topics);

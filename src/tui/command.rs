@@ -29,7 +29,7 @@ pub enum Command {
 }
 
 /// Words and what may stand behind them.
-const WORDS: [(&str, &[&str]); 17] = [
+const WORDS: [(&str, &[&str]); 18] = [
     ("overview", &[]),
     ("routes", &[]),
     ("backends", &[]),
@@ -39,6 +39,7 @@ const WORDS: [(&str, &[&str]); 17] = [
     ("cache", &[]),
     ("llm", &[]),
     ("keys", &[]),
+    ("alerts", &[]),
     ("filter", &[]),
     ("window", &["5m", "1h", "1d"]),
     (

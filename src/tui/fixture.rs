@@ -612,6 +612,93 @@ pub fn key_changed() -> KeyChanged {
     }
 }
 
+/// Alerts: one that somebody saw, one that waits for a chat that is down, one that was given up.
+pub fn alerts() -> AlertList {
+    let send = |receiver: &str, state: &str, attempts: u32, error: &str| AlertSendState {
+        receiver: receiver.to_owned(),
+        state: state.to_owned(),
+        attempts,
+        next: NOW + 40_000,
+        tried: NOW - 40_000,
+        error: error.to_owned(),
+    };
+    let row =
+        |number: u8, ago: u64, kind: &str, subject: &str, severity: &str, text: &str| AlertState {
+            id: format!("msg_{}", format!("{number:02x}").repeat(16)),
+            at: NOW - ago * 60_000,
+            kind: kind.to_owned(),
+            subject: subject.to_owned(),
+            severity: severity.to_owned(),
+            text: text.to_owned(),
+            ..AlertState::default()
+        };
+    let busy = "it answered 503";
+    AlertList {
+        receivers: vec![
+            AlertReceiver {
+                name: "ops".to_owned(),
+                format: "json".to_owned(),
+                sent: Some(NOW - 40_000),
+                ..AlertReceiver::default()
+            },
+            AlertReceiver {
+                name: "chat".to_owned(),
+                format: "slack".to_owned(),
+                events: vec!["provider.*".to_owned(), "budget.*".to_owned()],
+                waiting: 1,
+                parked: 1,
+                sent: Some(NOW - 90_000_000),
+                failed: Some(NOW - 40_000),
+                error: busy.to_owned(),
+            },
+        ],
+        alerts: vec![
+            AlertState {
+                sends: vec![send("chat", "waiting", 3, busy), send("ops", "sent", 1, "")],
+                ..row(
+                    0x9d,
+                    2,
+                    "provider.down",
+                    "openai",
+                    "bad",
+                    "openai fails, and is not asked",
+                )
+            },
+            AlertState {
+                sends: vec![send("ops", "sent", 1, "")],
+                ..row(
+                    0x5c,
+                    31,
+                    "key.revoked_used",
+                    "old-laptop",
+                    "warn",
+                    "a revoked secret of the key `old-laptop` was used",
+                )
+            },
+            AlertState {
+                seen: Some(NOW - 80_000_000),
+                sends: vec![send("chat", "parked", 57, busy), send("ops", "sent", 2, "")],
+                ..row(
+                    0x17,
+                    1500,
+                    "budget.exceeded",
+                    "ci-bot 100 % day",
+                    "bad",
+                    "the key `ci-bot` has spent $5.02 of $5 today, 100 %",
+                )
+            },
+            row(
+                0x03,
+                2900,
+                "gateway.recovered",
+                "gw-1",
+                "warn",
+                "the program serves again; it had ended without a word at 2023-11-13T11:40:00Z, 71 s ago",
+            ),
+        ],
+    }
+}
+
 /// What names are served with, those that end soonest first.
 pub fn certificates() -> Certificates {
     const DAY: Millis = 86_400_000;
@@ -1200,6 +1287,7 @@ async fn answer(
         "/v1/keys" if line.starts_with("POST") => Answered::whole(&key_changed()),
         "/v1/keys" => Answered::whole(&keys()),
         _ if path.starts_with("/v1/keys/") => Answered::whole(&keys().keys[2]),
+        "/v1/alerts" if line.starts_with("GET") => Answered::whole(&alerts()),
         "/v1/spend" => Answered::whole(&spend("model", "2023-11-15", "2023-11-15")),
         "/v1/llm/calls" => Answered::whole(&model_calls()),
         "/v1/cache" => Answered::whole(&caches()),

@@ -123,6 +123,14 @@ pub enum Action {
     RevokeKey,
     /// Copies a new secret.
     CopySecret,
+    /// Says that an alert was seen.
+    Acknowledge,
+    /// Tells an alert again to those who do not know of it.
+    TellAgain,
+    /// Sends somebody an alert on trial.
+    TestReceiver,
+    /// Shows only what somebody was not told.
+    Undelivered,
     /// Tells spend by something else.
     SpendKind,
     /// Tells spend of another time.
@@ -192,6 +200,8 @@ pub enum Context {
     Llm,
     /// The screen.
     Keys,
+    /// The screen.
+    Alerts,
     /// A form, with the focus on something that is not text.
     Form,
     /// A form, with the focus on a field of text.
@@ -218,7 +228,7 @@ pub enum Context {
 
 impl Context {
     /// All of them.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 21] = [
         Self::Overview,
         Self::Routes,
         Self::Backends,
@@ -228,6 +238,7 @@ impl Context {
         Self::Cache,
         Self::Llm,
         Self::Keys,
+        Self::Alerts,
         Self::Form,
         Self::Field,
         Self::Review,
@@ -253,6 +264,7 @@ impl Context {
             Self::Cache => "Cache",
             Self::Llm => "LLM",
             Self::Keys => "Keys",
+            Self::Alerts => "Alerts",
             Self::Form | Self::Field => "Form",
             Self::Review => "Review",
             Self::Bans => "Banned",
@@ -284,8 +296,8 @@ pub struct Binding {
 }
 
 use Context::{
-    Backends, Bans, Cache, Certificates, Command, Config, Confirm, Field, Form, Keys, Llm, Logs,
-    Offline, OfflineConf, Overview, Prompt, Reader, Review, Routes, Secret,
+    Alerts, Backends, Bans, Cache, Certificates, Command, Config, Confirm, Field, Form, Keys, Llm,
+    Logs, Offline, OfflineConf, Overview, Prompt, Reader, Review, Routes, Secret,
 };
 
 const SCREENS: &[Context] = &[
@@ -298,6 +310,7 @@ const SCREENS: &[Context] = &[
     Cache,
     Llm,
     Keys,
+    Alerts,
 ];
 /// Where rows are listed or text is read.
 const LISTS: &[Context] = &[
@@ -310,6 +323,7 @@ const LISTS: &[Context] = &[
     Cache,
     Llm,
     Keys,
+    Alerts,
     Reader,
     Review,
     Bans,
@@ -351,7 +365,7 @@ const fn changing(
 /// The table.
 #[rustfmt::skip]
 pub const TABLE: &[Binding] = &[
-    row(Action::Help, &["?", "F1"], &[Overview, Routes, Backends, Certificates, Logs, Config, Cache, Llm, Keys, Review, Offline, OfflineConf], "help", "help for this screen"),
+    row(Action::Help, &["?", "F1"], &[Overview, Routes, Backends, Certificates, Logs, Config, Cache, Llm, Keys, Alerts, Review, Offline, OfflineConf], "help", "help for this screen"),
     // Own keys of screens.
     row(Action::Open, &["Enter", "l", "Right"], &[Overview], "open", "go to its screen"),
     row(Action::Open, &["Enter", "l", "Right"], &[Routes], "detail", "open the route"),
@@ -390,6 +404,11 @@ pub const TABLE: &[Binding] = &[
     row(Action::Copy, &["c"], &[Secret], "copy the snippet", "copy the snippet"),
     row(Action::NextField, &["Tab"], &[Secret], "another form", "another form"),
     row(Action::Close, &["Esc", "q"], &[Secret], "close", "close; it is gone then"),
+    row(Action::Open, &["Enter", "l", "Right"], &[Alerts], "detail", "all about it"),
+    changing(Action::Acknowledge, &["A"], &[Alerts], "seen", "say that you saw it"),
+    changing(Action::TestReceiver, &["t"], &[Alerts], "test", "send a test (asks first)"),
+    changing(Action::TellAgain, &["R"], &[Alerts], "tell again", "tell it again, now"),
+    row(Action::Undelivered, &["m"], &[Alerts], "not told", "what was not told, all"),
     row(Action::SpendKind, &["m"], &[Llm], "by", "by model, key, …"),
     row(Action::SpendPeriod, &["t"], &[Llm], "today/month", "of today, of the month"),
     row(Action::Open, &["Enter", "l", "Right"], &[Logs], "detail", "phases and timing"),
@@ -419,7 +438,7 @@ pub const TABLE: &[Binding] = &[
     row(Action::Close, &["Esc", "h", "Left"], SCREENS, "", "back, clear filter"),
     row(Action::Copy, &["y"], SCREENS, "", "copy the row"),
     // Everywhere.
-    row(Action::Filter, &["/"], &[Overview, Routes, Backends, Certificates, Logs, Config, Cache, Llm, Keys], "filter", "show only some rows"),
+    row(Action::Filter, &["/"], &[Overview, Routes, Backends, Certificates, Logs, Config, Cache, Llm, Keys, Alerts], "filter", "show only some rows"),
     row(Action::NextMatch, &["n"], SCREENS, "", "next, previous match"),
     row(Action::PreviousMatch, &["N"], SCREENS, "", "next, previous match"),
     row(Action::Pause, &["Space"], SCREENS, "pause", "pause the display"),
@@ -436,7 +455,8 @@ pub const TABLE: &[Binding] = &[
     row(Action::Go(Screen::Cache), &["7"], SCREENS, "", "go to a screen"),
     row(Action::Go(Screen::Llm), &["8"], SCREENS, "", "go to a screen"),
     row(Action::Go(Screen::Keys), &["9"], SCREENS, "", "go to a screen"),
-    row(Action::Command, &[":"], &[Overview, Routes, Backends, Certificates, Logs, Config, Cache, Llm, Keys, Offline, OfflineConf], "cmd", "command (Tab completes)"),
+    row(Action::Go(Screen::Alerts), &["0"], SCREENS, "", "go to a screen"),
+    row(Action::Command, &[":"], &[Overview, Routes, Backends, Certificates, Logs, Config, Cache, Llm, Keys, Alerts, Offline, OfflineConf], "cmd", "command (Tab completes)"),
     row(Action::Retry, &["r"], &[Overview, Routes, Backends, Logs, Offline, OfflineConf], "", "try to connect now"),
     // Forms, prompts, questions.
     row(Action::NextField, &["Tab"], FORMS, "next field", "next, previous field"),
@@ -470,8 +490,8 @@ pub const TABLE: &[Binding] = &[
     // Leaving.
     row(Action::Redraw, &["C-l"], &Context::ALL, "", "redraw"),
     row(Action::Suspend, &["C-z"], &Context::ALL, "", "suspend (fg comes back)"),
-    row(Action::Back, &["q"], &[Overview, Routes, Backends, Certificates, Logs, Config, Cache, Llm, Keys, Review, Offline, OfflineConf], "quit", "back, quit"),
-    row(Action::Quit, &["Q"], &[Overview, Routes, Backends, Certificates, Logs, Config, Cache, Llm, Keys, Offline, OfflineConf], "", "quit"),
+    row(Action::Back, &["q"], &[Overview, Routes, Backends, Certificates, Logs, Config, Cache, Llm, Keys, Alerts, Review, Offline, OfflineConf], "quit", "back, quit"),
+    row(Action::Quit, &["Q"], &[Overview, Routes, Backends, Certificates, Logs, Config, Cache, Llm, Keys, Alerts, Offline, OfflineConf], "", "quit"),
     row(Action::Quit, &["C-c"], &Context::ALL, "", "quit"),
 ];
 

@@ -315,6 +315,15 @@ async fn answer(client: &Client, call: Call) -> Result<Answer, Failure> {
             .post("/v1/keys", &change)
             .await
             .map(Answer::KeyChanged),
+        Call::Alerts => client.get("/v1/alerts").await.map(Answer::Alerts),
+        Call::ChangeAlert(change) => {
+            let path = "/v1/alerts";
+            client.post(path, &change).await.map(Answer::Done)
+        }
+        Call::TestAlert(test) => {
+            let path = "/v1/alerts/test";
+            client.post(path, &test).await.map(Answer::Done)
+        }
         Call::Spend { by, from, to } => {
             let path = format!("/v1/spend?by={by}&from={from}&to={to}");
             client.get(&path).await.map(Answer::Spend)

@@ -20,8 +20,8 @@ use super::model::{self, Link};
 use super::theme::{THEMES, Theme};
 use super::view::{Answer, Call, Failure, Screen};
 use crate::protocol::{
-    Done, Event as DaemonEvent, KeyAction, KeyChanged, Millis, Occurrence, Refusal, Review,
-    Revisions, Terms, TermsAgreement,
+    AlertAction, Done, Event as DaemonEvent, KeyAction, KeyChanged, Millis, Occurrence, Refusal,
+    Review, Revisions, Terms, TermsAgreement,
 };
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers, MouseButton, MouseEvent, MouseEventKind};
 
@@ -148,6 +148,10 @@ fn answer(call: &Call) -> Result<Answer, Failure> {
             },
             ..fixture::key_changed()
         })),
+        Call::Alerts => Answer::Alerts(fixture::alerts()),
+        Call::ChangeAlert(_) | Call::TestAlert(_) => Answer::Done(Done {
+            text: "it was seen".to_owned(),
+        }),
         Call::Spend { by, from, to } => Answer::Spend(fixture::spend(by, from, to)),
         Call::ModelCalls => Answer::ModelCalls(fixture::model_calls()),
         Call::Caches => Answer::Caches(fixture::caches()),
@@ -265,6 +269,7 @@ fn every_screen_looks_as_it_should_at_all_sizes() {
         (Screen::Cache, "7"),
         (Screen::Llm, "8"),
         (Screen::Keys, "9jj"),
+        (Screen::Alerts, "0"),
     ];
     for (screen, keys) in screens {
         for (width, height) in SIZES {
@@ -315,6 +320,11 @@ fn overlays_and_prompts_look_as_they_should() {
         ("key-remove", "9jjd"),
         ("key-detail", "9jj<Tab>"),
         ("key-open", "9jj<Enter>"),
+        ("alert-open", "0jj<Enter>"),
+        ("alert-not-told", "0m"),
+        ("alert-seen", "0A"),
+        ("alert-receiver", "0<Tab>j<Enter>"),
+        ("alert-test", "0<Tab>jt"),
         ("llm-by-key", "8mm"),
         ("llm-by-provider", "8mt"),
         ("llm-call", "8<Tab>jjj<Enter>"),
@@ -635,6 +645,7 @@ fn beginnings(context: Context) -> &'static [&'static str] {
         Context::Backends => &["3", "3jj", "3/app<Enter>", "3+", "3s"],
         Context::Certificates => &["4", "4jj", "4/example<Enter>", "4+", "4s"],
         Context::Keys => &["9", "9jj", "9/bot<Enter>", "9<Tab>", "9+"],
+        Context::Alerts => &["0", "0j", "0/budget<Enter>", "0<Tab>", "0m", "0+"],
         Context::Secret => &["9aci<Tab><C-s>"],
         Context::Llm => &["8", "8j", "8<Tab>j", "8<Tab>", "8/gpt<Enter>", "8+"],
         Context::Cache => &["7", "7j", "7<Tab>j", "7/example<Enter>", "7+"],
@@ -732,6 +743,7 @@ fn the_help_tells_every_key_of_its_screen() {
         (Context::Cache, "7"),
         (Context::Llm, "8"),
         (Context::Keys, "9"),
+        (Context::Alerts, "0"),
     ] {
         let mut stage = Stage::live();
         stage.keys(keys);
@@ -1409,4 +1421,44 @@ fn a_key_is_taken_back_only_after_a_yes_and_removed_only_by_its_name() {
         changed(&mut stage, "R<C-u>2h<Enter>y"),
         [(KeyAction::Rotate, 7200)]
     );
+}
+
+#[test]
+fn alerts_are_seen_told_again_and_tried_out_as_asked() {
+    let mut stage = Stage::live();
+    let mut calls = Vec::new();
+    for key in parse("0jjAR<Tab>jtn") {
+        for output in stage.app.update(Event::Key(key), 0) {
+            if let Output::Order(LinkOrder::Call(ticket, call)) = output {
+                let answer = LinkEvent::Answer(ticket, answer(&call));
+                stage.app.update(Event::Link(answer), 0);
+                calls.push(call);
+            }
+        }
+    }
+    let changed: Vec<_> = calls
+        .iter()
+        .filter_map(|call| match call {
+            Call::ChangeAlert(change) => Some((&*change.id, change.action)),
+            _ => None,
+        })
+        .collect();
+    let given_up = &*fixture::alerts().alerts[2].id;
+    let expected = [
+        (given_up, AlertAction::Acknowledge),
+        (given_up, AlertAction::Retry),
+    ];
+    assert_eq!(changed, expected);
+    // A no sends nothing, a yes one.
+    let is_test = |call: &&Call| matches!(call, Call::TestAlert(_));
+    assert_eq!(calls.iter().filter(is_test).count(), 0);
+    let mut tested = Vec::new();
+    for key in parse("ty") {
+        for output in stage.app.update(Event::Key(key), 0) {
+            if let Output::Order(LinkOrder::Call(_, Call::TestAlert(test))) = output {
+                tested.push(test.name);
+            }
+        }
+    }
+    assert_eq!(tested, ["chat"]);
 }

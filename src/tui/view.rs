@@ -15,11 +15,11 @@ use super::model::Model;
 use super::paint::Painter;
 use super::theme::Role;
 use crate::protocol::{
-    Applied, BanChange, Bans, CacheEntries, CacheName, CachePurge, CachePurged, Caches,
-    CertificateName, Certificates, Change, ConfigTexts, Done, Events, Explanation, History,
-    KeyChange, KeyChanged, KeyList, KeyState, ModelCalls, PeerChange, Preflight, Question, Refusal,
-    Revert, Review, RevisionDiff, RevisionTexts, Revisions, Routes, SpendReport, Status,
-    TermsAgreement, Upstreams,
+    AlertChange, AlertList, AlertTest, Applied, BanChange, Bans, CacheEntries, CacheName,
+    CachePurge, CachePurged, Caches, CertificateName, Certificates, Change, ConfigTexts, Done,
+    Events, Explanation, History, KeyChange, KeyChanged, KeyList, KeyState, ModelCalls, PeerChange,
+    Preflight, Question, Refusal, Revert, Review, RevisionDiff, RevisionTexts, Revisions, Routes,
+    SpendReport, Status, TermsAgreement, Upstreams,
 };
 
 /// A screen or an overlay.
@@ -211,11 +211,13 @@ pub enum Screen {
     Llm,
     /// Who may make them.
     Keys,
+    /// What needed a person, and who was told.
+    Alerts,
 }
 
 impl Screen {
     /// All of them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Overview,
         Self::Routes,
         Self::Backends,
@@ -225,6 +227,7 @@ impl Screen {
         Self::Cache,
         Self::Llm,
         Self::Keys,
+        Self::Alerts,
     ];
 
     /// Its name, as typed behind `:` in small letters.
@@ -239,6 +242,7 @@ impl Screen {
             Self::Cache => "Cache",
             Self::Llm => "LLM",
             Self::Keys => "Keys",
+            Self::Alerts => "Alerts",
         }
     }
 
@@ -254,6 +258,7 @@ impl Screen {
             Self::Cache => "Cache",
             Self::Llm => "LLM",
             Self::Keys => "Keys",
+            Self::Alerts => "Alert",
         }
     }
 }
@@ -339,6 +344,12 @@ pub enum Call {
     Key(String),
     /// `POST /v1/keys`
     ChangeKey(Box<KeyChange>),
+    /// `GET /v1/alerts`
+    Alerts,
+    /// `POST /v1/alerts`
+    ChangeAlert(AlertChange),
+    /// `POST /v1/alerts/test`
+    TestAlert(AlertTest),
     /// `GET /v1/spend`, of the days from one to another.
     Spend {
         /// See [`SpendReport::by`].
@@ -401,6 +412,8 @@ pub enum Answer {
     Key(Box<KeyState>),
     /// To [`Call::ChangeKey`].
     KeyChanged(Box<KeyChanged>),
+    /// To [`Call::Alerts`].
+    Alerts(AlertList),
     /// To [`Call::Spend`].
     Spend(SpendReport),
     /// To [`Call::ModelCalls`].
@@ -415,7 +428,7 @@ pub enum Answer {
     Certificates(Certificates),
     /// To [`Call::Why`].
     Preflight(Preflight),
-    /// To [`Call::Renew`] and [`Call::Agree`].
+    /// To [`Call::Renew`], [`Call::Agree`], [`Call::ChangeAlert`] and [`Call::TestAlert`].
     Done(Done),
 }
 

@@ -34,17 +34,23 @@ fn receiver(failures: usize) -> Backend {
 }
 
 fn server(one: &Backend, hook: &Backend, words: &str) -> Server {
-    Setup::http(&format!(
+    Setup::http(&conf("ops", words))
+        .set("ONE", one.address())
+        .set("HOOK", hook.address())
+        .file("new.key", format!("whsec_{}\n", SECRETS[0]))
+        .file("old.key", SECRETS[1])
+        .start()
+}
+
+/// The configuration of [`server`] with another name for who is told.
+fn conf(name: &str, words: &str) -> String {
+    format!(
         "llm_provider one {{ base_url http://%ONE%/v1; }} llm_price one/* in=0 out=1000;
-         alert ops http://%HOOK%/secret-path secret=file:%PREFIX%/new.key
+         alert {name} http://%HOOK%/secret-path secret=file:%PREFIX%/new.key
             secret=file:%PREFIX%/old.key private {words};
-         server {{ listen %LISTEN1%; location / {{ llm_gateway; }} }}"
-    ))
-    .set("ONE", one.address())
-    .set("HOOK", hook.address())
-    .file("new.key", format!("whsec_{}\n", SECRETS[0]))
-    .file("old.key", SECRETS[1])
-    .start()
+         server {{ listen %LISTEN1%; location / {{ llm_gateway; }}
+            location = /metrics {{ metrics; }} }}"
+    )
 }
 
 fn openclaw(server: &Server, words: &[&str]) -> (bool, String) {
@@ -161,6 +167,61 @@ fn an_alert_outlives_a_kill_and_comes_again_with_the_same_number() {
     key(&server, "other", &[]);
     let (_, listed) = openclaw(&server, &["alerts"]);
     assert_eq!(listed.matches("gateway.recovered").count(), 1, "{listed}");
+}
+
+#[test]
+fn what_was_given_up_is_kept_told_when_asked_and_counted() {
+    let (one, hook) = (model::openai(), receiver(1));
+    let mut server = server(&one, &hook, "");
+    let secret = key(&server, "kid", &[]);
+    openclaw(&server, &["key", "revoke", "kid"]);
+    assert_eq!(call(&server, &secret), 401);
+    let first = sent(&hook, "key.revoked_used", 1).remove(0);
+    // Who was to be told is gone: nobody waits a day for them.
+    let http = |conf: &str| format!("events {{}}\nhttp {{\n%COMMON%\n{conf}\n}}\n");
+    let reload = |server: &mut Server, name: &str| {
+        server.rewrite(&http(&conf(name, "")));
+        let (is_done, said) = openclaw(server, &["reload"]);
+        assert!(is_done, "{said}");
+    };
+    reload(&mut server, "others");
+    let listed = eventually("it is given up", || {
+        let (_, listed) = openclaw(&server, &["alerts", "--json"]);
+        let listed: Value = serde_json::from_str(&listed).ok()?;
+        (listed["alerts"][0]["sends"][0]["state"] == "parked").then_some(listed)
+    });
+    let id = listed["alerts"][0]["id"].as_str().expect("a number");
+    reload(&mut server, "ops");
+    let (is_done, said) = openclaw(&server, &["alerts", "ack", &id[..12]]);
+    assert!(is_done && said.contains("it was seen"), "{said}");
+    let (is_done, said) = openclaw(&server, &["alerts", "retry", "nothing"]);
+    assert!(!is_done && said.contains("is not one alert"), "{said}");
+    let (is_done, said) = openclaw(&server, &["alerts", "retry", id]);
+    assert!(is_done && said.contains("told again to 1"), "{said}");
+    let again = sent(&hook, "key.revoked_used", 2).remove(1);
+    assert_eq!(again.head.value("webhook-id"), Some(id));
+    assert_eq!(first.body, again.body);
+    let numbers = eventually("it is counted", || {
+        let answer = server
+            .connect(1)
+            .ask("GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n");
+        let numbers = String::from_utf8_lossy(&answer.body).into_owned();
+        let delivered = "openclaw_alerts_delivered_total{receiver=\"ops\"} 1";
+        numbers.contains(delivered).then_some(numbers)
+    });
+    for line in [
+        "openclaw_alerts_raised_total{kind=\"key.revoked_used\"} 1",
+        "openclaw_alerts_failed_total{receiver=\"ops\"} 2",
+        "openclaw_alerts_parked_total{receiver=\"ops\"} 1",
+    ] {
+        assert!(numbers.contains(line), "{numbers}");
+    }
+    let (_, listed) = openclaw(&server, &["alerts", "--json"]);
+    let listed: Value = serde_json::from_str(&listed).expect("JSON");
+    assert!(listed["alerts"][0]["seen"].is_u64(), "{listed}");
+    let ops = &listed["receivers"][0];
+    assert_eq!((&ops["parked"], &ops["waiting"]), (&json!(0), &json!(0)));
+    assert!(ops["sent"].is_u64() && ops["failed"].is_null(), "{listed}");
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! The screens: one file each, all of them views.
 
+pub mod alerts;
 pub mod backends;
 pub mod cache;
 pub mod certificates;
@@ -36,6 +37,7 @@ pub struct Screens {
     cache: cache::CacheScreen,
     llm: llm::LlmScreen,
     keys: keys::KeysScreen,
+    alerts: alerts::AlertsScreen,
 }
 
 impl Screens {
@@ -51,6 +53,7 @@ impl Screens {
             Screen::Cache => &self.cache,
             Screen::Llm => &self.llm,
             Screen::Keys => &self.keys,
+            Screen::Alerts => &self.alerts,
         }
     }
 
@@ -66,6 +69,7 @@ impl Screens {
             Screen::Cache => &mut self.cache,
             Screen::Llm => &mut self.llm,
             Screen::Keys => &mut self.keys,
+            Screen::Alerts => &mut self.alerts,
         }
     }
 

@@ -339,6 +339,7 @@ impl Maker<'_> {
                 "before" => IfModifiedSince::Before,
                 _ => IfModifiedSince::Exact,
             },
+            slice: std::num::NonZeroU64::new(scope.size("slice") as u64),
             max_ranges: scope
                 .nearest("max_ranges")
                 .and_then(|line| line.arguments.first()?.text.parse().ok()),
