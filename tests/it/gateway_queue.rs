@@ -287,6 +287,23 @@ fn calls_never_leave_the_region_that_they_are_to_stay_in() {
 }
 
 #[test]
+fn a_key_with_a_budget_may_have_texts_judged_for_free() {
+    let one = model::openai();
+    let server = start(&one, "llm_provider one { base_url http://%ONE%/v1; }");
+    let poor = key(&server, "poor", &["--budget", "0.01/total"]);
+    let ask = |path: &str, call: Value| {
+        let fields = format!("Authorization: Bearer {poor}\r\n");
+        post(&server, &format!("/keys/v1/{path}"), &fields, &call)
+    };
+    let answer = ask("moderations", json!({ "input": "Hello?" }));
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    assert_eq!(answer.value("x-openclaw-cost"), Some("0.00"));
+    // What a picture costs nobody knows.
+    let answer = ask("images/generations", json!({ "prompt": "A cat" }));
+    assert_ne!(answer.status, 200, "{}", answer.text());
+}
+
+#[test]
 fn a_budget_that_is_nearly_used_up_pays_for_cheaper_models() {
     let one = model::openai();
     // Twelve tokens come out each time: 12 cents.
