@@ -745,6 +745,18 @@ codes! {
         "",
         ""
     }
+    "W401" NO_PROXY_LIST "a list of proxies that is not there" {
+        "`set_real_ip_from file:` reads the networks of proxies when the configuration is read. This file \
+         could not be read, so no request is believed to come through them until a reload finds it.",
+        "",
+        ""
+    }
+    "E400" BAD_PROXY_LIST "a list of proxies that cannot be used" {
+        "A list for `set_real_ip_from file:` has one address or network in a line. It is taken whole or \
+         not at all: what is left of half a list would take proxies for clients.",
+        "http { server { set_real_ip_from file:cdn.txt; } }",
+        "http { server { set_real_ip_from 192.0.2.0/24; } }"
+    }
     "W261" MIXED_PROXY_PROTOCOL "the PROXY protocol for some servers of an address" {
         "The header comes before the first byte of a connection, so it cannot depend on the server: if \
          one `listen` line of an address has `proxy_protocol`, it is awaited for all of them, and who \

@@ -160,7 +160,10 @@ pub async fn test(control: &Control, name: Option<&str>) -> Result<ProviderTests
     let mut asking = JoinSet::new();
     for at in wanted {
         let generation = Arc::clone(&generation);
-        asking.spawn(async move { (at, inquire(&generation.llm_providers[at]).await) });
+        asking.spawn(async move {
+            let upstreams = &generation.http.upstreams;
+            (at, inquire(&generation.llm_providers[at], upstreams).await)
+        });
     }
     let mut tests = Vec::new();
     while let Some(asked) = asking.join_next().await {

@@ -330,3 +330,26 @@ fn a_budget_that_is_nearly_used_up_pays_for_cheaper_models() {
         assert_eq!(ask(&free), same("one/by-rule"));
     }
 }
+
+#[test]
+fn a_provider_behind_an_upstream_is_tested_at_the_address_of_its_server() {
+    let one = Backend::scripted(|exchange| {
+        let is_list = exchange.seen.head.line.starts_with("GET /v1/models ");
+        let body = match is_list {
+            true => "{\"data\":[{\"id\":\"a\"}]}",
+            false => "{}",
+        };
+        let length = body.len();
+        exchange.send(format!(
+            "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n{body}"
+        ));
+        Then::NextRequest
+    });
+    let server = start(
+        &one,
+        "upstream racks { server 127.0.0.1:1 down; server %ONE%; }
+         llm_provider one { base_url http://racks/v1; }",
+    );
+    let said = openclaw(&server, &["providers", "test"]);
+    assert!(said.contains("answers and has 1 model\n"), "{said}");
+}

@@ -20,6 +20,7 @@ use crate::llm::books::{Beginning, Cost, LiveCall, View, books};
 use crate::llm::key::{Caller, is_tag};
 use crate::llm::price::{self, Service, Terms};
 use crate::llm::refusal::Refusal;
+use crate::llm::tariff::Quote;
 use crate::llm::usage::Usage;
 use crate::llm::wire::error::Told;
 use crate::llm::wire::facts::Facts;
@@ -182,7 +183,7 @@ impl Account {
             let quote = generation.llm_tariff.quote(&provider.conf, choice.model);
             let is_free = passing.is_some_and(|passing| passing.is_free_at(&provider.conf));
             let dearest =
-                quote.and_then(|quote| quote.prices.most(facts.input_tokens, output, terms));
+                quote.and_then(|quote| quote.prices().most(facts.input_tokens, output, terms));
             let dearest = dearest.or(is_free.then_some(Money::ZERO));
             cost = cost.zip(dearest).map(|(one, other)| one.max(other));
         }
@@ -256,11 +257,9 @@ impl Account {
             multipliers: &[],
         };
         let quote = self.generation.llm_tariff.quote(provider, model);
-        let version = quote
-            .as_ref()
-            .map_or_else(price::version, |quote| quote.version);
+        let version = quote.as_ref().map_or_else(price::version, Quote::version);
         let cost = Cost {
-            own: quote.and_then(|quote| quote.prices.cost(usage, terms)),
+            own: quote.and_then(|quote| quote.prices().cost(usage, terms)),
             billed: reported.and_then(|reported| Money::parse(reported.billed()?)),
         };
         (cost, version)
