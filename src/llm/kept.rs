@@ -555,7 +555,8 @@ fn between<'a>(array: Value<'a>) -> impl Iterator<Item = String> + use<'a> {
         let span = item.span();
         span.start - start..span.end - start
     });
-    spans.chain([raw.len()..raw.len()]).map(move |item| {
+    let end = std::iter::once(raw.len()..raw.len());
+    spans.chain(end).map(move |item| {
         let between = &raw[at..item.start];
         at = item.end;
         between.split_ascii_whitespace().collect()

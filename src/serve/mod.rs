@@ -365,12 +365,12 @@ async fn enter_location(
         }
         Handler::Gateway {
             for_anybody,
-            routes,
+            choosing,
             cache,
         } => {
             let place = gateway::Place {
                 for_anybody: *for_anybody,
-                routes,
+                choosing,
                 cache: cache.as_ref(),
             };
             gateway::answer(local, exchange, downstream, place).await

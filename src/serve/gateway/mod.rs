@@ -20,7 +20,6 @@ mod sent;
 mod told;
 mod tries;
 
-use std::cell::Cell;
 use std::rc::Rc;
 
 use self::account::{Account, End};
@@ -51,8 +50,8 @@ const CLIENT_GONE: &str = "client_abort";
 pub(super) struct Place<'a> {
     /// Nobody needs a key.
     pub for_anybody: bool,
-    /// `llm_route`, in order.
-    pub routes: &'a [llm::Route],
+    /// Who answers.
+    pub choosing: &'a llm::Choosing,
     /// `llm_cache`
     pub cache: Option<&'a llm::Cache>,
 }
@@ -321,18 +320,22 @@ async fn called(
     route::note_shape(exchange, asking.caller, format, &facts, name);
     let routed = match nameless {
         Some(_) => None,
-        None => route::routed(asking.place.routes, exchange),
+        None => route::routed(asking.place.choosing, exchange),
     };
     let routed = routed.as_deref().unwrap_or(name);
+    let region = route::region(asking.place.choosing, exchange);
+    let region = region.as_deref();
     let found = match nameless {
-        Some(passing) => Some(passing.choices(llm, asking.front).map(|choices| {
+        Some(passing) => Some(passing.choices(llm, asking.front).and_then(|choices| {
             let candidates = choices.into_iter().filter_map(|choice| {
                 let provider = local.generation.llm_providers.get(choice.provider)?;
                 Some(Candidate { provider, choice })
             });
-            candidates.collect()
+            let mut candidates = candidates.collect();
+            route::stay_in(&mut candidates, region)?;
+            Ok(candidates)
         })),
-        None => route::candidates(local, exchange, asking.caller, &facts, routed, turn()),
+        None => route::candidates(local, exchange, asking.caller, &facts, routed, region),
     };
     route::forget_text(exchange);
     let mut candidates: Vec<Candidate<'_>> = match found {
@@ -360,6 +363,7 @@ async fn called(
         facts: &facts,
         operation: asking.front.operation,
         model: name,
+        passing: asking.passing,
         is_kept: false,
     };
     let mut call = Call {
@@ -424,16 +428,6 @@ struct Call<'a> {
     name: &'a str,
     /// Where the answer is written down, if it may be kept.
     record: Option<&'a Rc<kept::Record>>,
-}
-
-/// A number for the next call, evenly spread.
-fn turn() -> u64 {
-    thread_local! {
-        static TURN: Cell<u64> = const { Cell::new(0) };
-    }
-    let turn = TURN.get().wrapping_add(1);
-    TURN.set(turn);
-    turn
 }
 
 fn unknown_model(local: &Local, name: &str) -> Told {
