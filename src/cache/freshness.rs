@@ -48,6 +48,8 @@ pub struct Rules<'a> {
     pub ignored: Ignored,
     /// `proxy_cache_valid`
     pub valid: &'a [Valid],
+    /// The answer is the part that was asked for, and the key tells parts apart.
+    pub is_slice: bool,
 }
 
 /// Why an answer is not stored.
@@ -97,7 +99,10 @@ pub fn judge(answer: &Answer<'_>, rules: &Rules<'_>) -> Result<Head, Refusal> {
     let fields = answer.fields;
     // A part is not the whole, "not modified" is an answer to one who has it already, and a 416
     // answers a range that we did not ask for.
-    if answer.status < 200 || matches!(answer.status, 206 | 304 | 416) {
+    if answer.status < 200
+        || matches!(answer.status, 304 | 416)
+        || (answer.status == 206 && !rules.is_slice)
+    {
         return Err(Refusal::Status);
     }
     if fields.has(Known::SetCookie) && !rules.ignored.has(Ignored::SET_COOKIE) {
@@ -517,6 +522,7 @@ mod tests {
                 &Rules {
                     ignored: self.ignored,
                     valid: self.valid,
+                    is_slice: false,
                 },
             )
         }

@@ -1,6 +1,7 @@
 //! `openclaw models`: what this program knows of language models, without asking a daemon.
 
 use std::process::ExitCode;
+use std::rc::Rc;
 
 use serde::Serialize;
 
@@ -30,9 +31,10 @@ pub fn tell(name: Option<&str>, json: bool) -> ExitCode {
         price::find(provider, rest)
     });
     let wanted = name.unwrap_or_default().to_ascii_lowercase();
-    let models: Vec<Model> = match named {
+    let models: Vec<Rc<Model>> = match named {
         Some(model) => vec![model],
         None => price::models()
+            .map(Rc::new)
             .filter(|model| model.name.to_ascii_lowercase().contains(&wanted))
             .collect(),
     };
@@ -44,7 +46,7 @@ pub fn tell(name: Option<&str>, json: bool) -> ExitCode {
         return Exit::Failed.into();
     }
     if json {
-        let told: Vec<Told> = models.iter().map(told).collect();
+        let told: Vec<Told> = models.iter().map(|model| told(model)).collect();
         print_json(&told);
         return ExitCode::SUCCESS;
     }

@@ -745,6 +745,18 @@ codes! {
         "",
         ""
     }
+    "W401" NO_PROXY_LIST "a list of proxies that is not there" {
+        "`set_real_ip_from file:` reads the networks of proxies when the configuration is read. This file \
+         could not be read, so no request is believed to come through them until a reload finds it.",
+        "",
+        ""
+    }
+    "E400" BAD_PROXY_LIST "a list of proxies that cannot be used" {
+        "A list for `set_real_ip_from file:` has one address or network in a line. It is taken whole or \
+         not at all: what is left of half a list would take proxies for clients.",
+        "http { server { set_real_ip_from file:cdn.txt; } }",
+        "http { server { set_real_ip_from 192.0.2.0/24; } }"
+    }
     "W261" MIXED_PROXY_PROTOCOL "the PROXY protocol for some servers of an address" {
         "The header comes before the first byte of a connection, so it cannot depend on the server: if \
          one `listen` line of an address has `proxy_protocol`, it is awaited for all of them, and who \
@@ -792,6 +804,13 @@ codes! {
         "As in nginx an answer that is passed on without buffering is not stored.",
         "http { proxy_cache_path /var/cache/openclaw/one keys_zone=one:10m; server { location / { proxy_pass http://10.0.0.1; proxy_cache one; proxy_buffering off; } } }",
         "http { proxy_cache_path /var/cache/openclaw/one keys_zone=one:10m; server { location / { proxy_pass http://10.0.0.1; proxy_cache one; } } }"
+    }
+    "W400" SLICES_NOT_STORED "slices that are not stored" {
+        "With `slice` an answer is asked for in parts: `$slice_range` tells which one, to the peer in \
+         the field `Range`, and to the cache in its key. If the key lacks it, parts could not be told \
+         apart, and none is stored; if the peer is not told, it sends the whole.",
+        "http { proxy_cache_path /var/cache/openclaw/one keys_zone=one:10m; server { location / { proxy_pass http://10.0.0.1; proxy_cache one; slice 1m; } } }",
+        "http { proxy_cache_path /var/cache/openclaw/one keys_zone=one:10m; server { location / { proxy_pass http://10.0.0.1; proxy_cache one; slice 1m; proxy_cache_key $uri$is_args$args$slice_range; proxy_set_header Range $slice_range; } } }"
     }
     "W366" CACHE_PARAMETER_WITHOUT_EFFECT "a parameter of a cache without a meaning here" {
         "What is being stored stands in the directory of its cache from the start, never in \

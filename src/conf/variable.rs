@@ -178,6 +178,7 @@ core_variables! {
     "server_name" => ServerName,
     "server_port" => ServerPort,
     "server_protocol" => ServerProtocol,
+    "slice_range" => SliceRange,
     "ssl_alpn_protocol" => SslAlpnProtocol,
     "ssl_cipher" => SslCipher,
     "ssl_ciphers" => SslCiphers,

@@ -18,6 +18,7 @@ use smallvec::SmallVec;
 use super::claims::Claims;
 use super::coding::Compressed;
 use super::head::{Fields, Method, RequestHead, ResponseHead, Version};
+use super::slices::Slicing;
 use super::temporary_file::TemporaryFile;
 use crate::conf::regex::Groups;
 use crate::conf::typed::Http;
@@ -433,6 +434,8 @@ pub struct Exchange {
     pub upstream_trailers: Fields,
     /// What a cache did for it.
     pub caching: Caching,
+    /// What the request has to do with slices.
+    pub slicing: Slicing,
     /// What it is and came to as a call of a language model, if it is one.
     pub call: Option<Box<ModelCall>>,
     /// The scheme of the last `proxy_pass` entered.
@@ -578,6 +581,7 @@ impl Exchange {
             upstream_head: ResponseHead::default(),
             upstream_trailers: Fields::default(),
             caching: Caching::default(),
+            slicing: Slicing::default(),
             call: None,
             proxy_scheme: Scheme::default(),
             proxy_host: Vec::new(),
@@ -629,6 +633,16 @@ impl Exchange {
         }
     }
 
+    /// As [`derive`](Self::derive), for what this one asks for, at the place where it stands.
+    pub fn derive_same(&self) -> Self {
+        let mut own = self.derive(&self.path, &self.args);
+        own.enter(&self.settings);
+        own.path_is_original = self.path_is_original;
+        own.target_is_complex = self.target_is_complex;
+        own.rewrite_broken = self.rewrite_broken;
+        own
+    }
+
     /// Makes ready for the next request of the connection; buffers keep their room. The bytes of
     /// the request head stay: the next request may already stand behind it.
     pub fn reset(&mut self) {
@@ -678,6 +692,7 @@ impl Exchange {
         self.upstream_head.fields.bytes.clear();
         self.upstream_trailers.clear();
         self.caching.reset();
+        self.slicing.reset();
         self.call = None;
         self.proxy_host.clear();
         self.proxy_port.clear();

@@ -17,6 +17,7 @@ pub mod hop_by_hop;
 mod origin;
 pub mod places;
 pub mod range;
+pub mod slices;
 pub mod temporary_file;
 pub mod uri;
 pub mod variables;

@@ -19,6 +19,7 @@ use super::forwarded;
 use super::head::{Fields, Known, Method, Version};
 use super::origin;
 use super::places;
+use super::slices;
 use super::uri;
 use crate::conf::openssl;
 use crate::conf::regex::Groups;
@@ -692,6 +693,12 @@ fn write_core(core: Core, exchange: &Exchange, out: &mut Vec<u8>) -> bool {
         }),
         Core::UpstreamCacheAge => (exchange.caching.age).is_some_and(|age| decimal(out, age)),
         Core::UpstreamCacheEtag => append_some(out, &exchange.caching.etag),
+        Core::SliceRange => slices::range(exchange).is_some_and(|range| {
+            out.extend_from_slice(b"bytes=");
+            decimal(out, range.start);
+            out.push(b'-');
+            decimal(out, range.end - 1)
+        }),
         Core::UpstreamCacheKey => append_some(out, &exchange.caching.key),
         Core::UpstreamCacheLastModified => append_some(out, &exchange.caching.last_modified),
         Core::UpstreamCacheStatus => {

@@ -25,7 +25,10 @@
 //! and writes to a cache cost as much as input, thinking and audio as much as the text they stand for.
 //! The window is that of the start of the call. Multipliers come last, and round half up, once.
 
+use std::cell::RefCell;
 use std::cmp::Ordering;
+use std::collections::VecDeque;
+use std::rc::Rc;
 
 use super::usage::Usage;
 use crate::unit::money::{Money, scaled};
@@ -538,7 +541,43 @@ pub fn exact(name: &str) -> Option<Model> {
 /// not known has no models: what costs something at one place may cost something else, or nothing,
 /// at another.
 #[must_use]
-pub fn find(provider: &str, name: &str) -> Option<Model> {
+pub fn find(provider: &str, name: &str) -> Option<Rc<Model>> {
+    thread_local! {
+        static RECENT: RefCell<VecDeque<Found>> = const { RefCell::new(VecDeque::new()) };
+    }
+
+    RECENT.with_borrow_mut(|recent| {
+        let is_it = |found: &Found| &*found.provider == provider && &*found.name == name;
+        if let Some(found) = recent.iter().find(|found| is_it(found)) {
+            return found.model.clone();
+        }
+        let model = look_up(provider, name).map(Rc::new);
+        if name.len() <= LONGEST {
+            recent.truncate(RECENT_MOST - 1);
+            recent.push_front(Found {
+                provider: provider.into(),
+                name: name.into(),
+                model: model.clone(),
+            });
+        }
+        model
+    })
+}
+
+/// What [`find`] has found: a call asks several times for the same.
+struct Found {
+    provider: Box<str>,
+    name: Box<str>,
+    model: Option<Rc<Model>>,
+}
+
+/// So many a thread remembers,
+const RECENT_MOST: usize = 16;
+
+/// with names of so many bytes at most.
+const LONGEST: usize = 128;
+
+fn look_up(provider: &str, name: &str) -> Option<Model> {
     let family = family(provider)?;
     let undated = undated(name);
     let own = |name: &str| {
@@ -566,7 +605,7 @@ fn find_of_maker(maker: &str, name: &str) -> Option<Model> {
     let name = name.split_once(':').map_or(name, |(name, _)| name);
     // No maker in a maker: this ends.
     (!name.contains('/'))
-        .then(|| find(maker, name).or_else(|| find(maker, &name.replace('.', "-"))))?
+        .then(|| look_up(maker, name).or_else(|| look_up(maker, &name.replace('.', "-"))))?
 }
 
 /// How the table writes the models of a provider.

@@ -4,8 +4,9 @@
 //! is mixed into it, so that what a call costs can be read off one line.
 
 use std::collections::HashMap;
+use std::rc::Rc;
 
-use super::price::{self, Prices};
+use super::price::{self, Model, Prices};
 use crate::conf::typed::llm::Provider;
 use crate::conf::typed::llm_money::Price;
 
@@ -21,13 +22,33 @@ pub struct Tariff {
     beginnings: Vec<(Box<str>, Prices)>,
 }
 
-/// What a model costs, and by which version of prices.
+/// What a model costs.
 #[derive(Debug)]
-pub struct Quote {
+pub enum Quote<'a> {
+    /// By the configuration.
+    Own(&'a Prices),
+    /// By the built-in table.
+    Known(Rc<Model>),
+}
+
+impl Quote<'_> {
     /// The prices.
-    pub prices: Prices,
+    #[must_use]
+    pub fn prices(&self) -> &Prices {
+        match self {
+            Self::Own(prices) => prices,
+            Self::Known(model) => &model.prices,
+        }
+    }
+
     /// The day of the built-in table, or a word for the configuration.
-    pub version: &'static str,
+    #[must_use]
+    pub fn version(&self) -> &'static str {
+        match self {
+            Self::Own(_) => OWN,
+            Self::Known(_) => price::version(),
+        }
+    }
 }
 
 impl Tariff {
@@ -55,17 +76,9 @@ impl Tariff {
 
     /// What a model of a provider costs, by the provider's own name for it; `None` if nobody knows.
     #[must_use]
-    pub fn quote(&self, provider: &Provider, model: &str) -> Option<Quote> {
-        if let Some(prices) = self.own(&provider.name, model) {
-            return Some(Quote {
-                prices: prices.clone(),
-                version: OWN,
-            });
-        }
-        price::find(provider.kind, model).map(|model| Quote {
-            prices: model.prices,
-            version: price::version(),
-        })
+    pub fn quote(&self, provider: &Provider, model: &str) -> Option<Quote<'_>> {
+        let own = self.own(&provider.name, model).map(Quote::Own);
+        own.or_else(|| price::find(provider.kind, model).map(Quote::Known))
     }
 
     /// What the configuration says: of the model of this provider before that of any.
@@ -121,8 +134,8 @@ mod tests {
             ..Usage::default()
         };
         let quote = tariff.quote(&llm.providers[provider], model)?;
-        let cost = quote.prices.cost(&usage, Terms::default())?;
-        Some((cost.to_string(), quote.version))
+        let cost = quote.prices().cost(&usage, Terms::default())?;
+        Some((cost.to_string(), quote.version()))
     }
 
     #[test]

@@ -50,7 +50,7 @@ use crate::http::exchange::{CacheStatus, Exchange};
 use crate::http::h1::framing;
 use crate::http::h1::write::push_decimal;
 use crate::http::head::{Fields, Known, Method, Version};
-use crate::http::{buffer, date, range, uri, variables};
+use crate::http::{buffer, date, range, slices, uri, variables};
 use crate::net::deadline::Deadline;
 use crate::unit::clock;
 
@@ -117,6 +117,11 @@ impl Caching {
     /// Is the answer to be stored, as far as it is known?
     pub fn may_store(&self) -> bool {
         self.fill.is_some()
+    }
+
+    /// The answer is not one to store after all.
+    pub fn store_nothing(&mut self) {
+        self.fill = None;
     }
 
     /// Is HEAD asked as GET?
@@ -409,11 +414,8 @@ fn renew_behind(
     mut caching: Box<Caching>,
     fill: Fill,
 ) {
-    let mut own = exchange.derive(&exchange.path, &exchange.args);
-    own.enter(&exchange.settings);
-    own.path_is_original = exchange.path_is_original;
-    own.target_is_complex = exchange.target_is_complex;
-    own.rewrite_broken = exchange.rewrite_broken;
+    let mut own = exchange.derive_same();
+    own.slicing = exchange.slicing.again();
     own.caching.key.extend_from_slice(&exchange.caching.key);
     own.caching.status = Some(CacheStatus::Expired);
     caching.store_with(fill, &mut own, cache);
@@ -737,9 +739,39 @@ async fn send(
     proxy_fields::take_response(exchange, plan, None);
     exchange.status = head.status;
     exchange.has_peer_reason = false;
+    exchange.answer_length = length;
+    let part = match slices::begin(exchange, length) {
+        Ok(part) => part,
+        Err(problem) => {
+            local.log(
+                exchange,
+                Level::Error,
+                format_args!("{problem} while reading the cache"),
+            );
+            return Ok(Some(Outcome::Failed(502)));
+        }
+    };
+    if let Some(part) = part.as_ref().filter(|_| exchange.slicing.is_further) {
+        let range = slices::share(exchange, part, None);
+        let source = match (entry, flight) {
+            (_, Some(follower)) => Source::Flight(follower),
+            (Some(entry), None) => {
+                match source_of(local, exchange, downstream, &sending, &entry, &range).await? {
+                    Some(source) => source,
+                    None => return Ok(None),
+                }
+            }
+            (None, None) => return Ok(None),
+        };
+        return Ok(Some(
+            match send_body(exchange, downstream, source, &range).await? {
+                true => Outcome::Sent,
+                false => break_off(local, exchange, downstream).await,
+            },
+        ));
+    }
     let now = now();
     push_age(exchange, head, now);
-    exchange.answer_length = length;
     if let Some(name) = &sending.cache.status_name {
         let told = Told {
             forwarded: sending.forwarded,
@@ -769,7 +801,8 @@ async fn send(
         && head.flags & NO_RANGES == 0
         && exchange.settings.max_ranges != Some(0)
     {
-        let memory = entry.as_ref().and_then(|entry| entry.body());
+        // Several ranges are put together of what is there whole.
+        let memory = (entry.as_ref().filter(|_| part.is_none())).and_then(|entry| entry.body());
         let wants_several = exchange
             .head
             .fields
@@ -793,24 +826,18 @@ async fn send(
     let has_body = !is_head
         && !matches!(exchange.status, 204 | 304)
         && (length != Some(0) || exchange.answer_length.is_none());
-    let range = window.clone().unwrap_or(0..length.unwrap_or(u64::MAX));
+    let range = match &part {
+        Some(part) if has_body => slices::share(exchange, part, window),
+        _ => window.unwrap_or(0..length.unwrap_or(u64::MAX)),
+    };
     let source = match (&entry, flight) {
         _ if !has_body => None,
         (_, Some(follower)) => Some(Source::Flight(follower)),
-        (Some(entry), None) => match (body, entry.body()) {
-            (Some(Body::Bytes(bytes)), _) => Some(Source::Memory(bytes.into())),
-            (_, Some(body)) => Some(Source::Memory(body.slice(in_memory(&range, body.len())))),
-            (_, None) => match open(&sending, downstream, entry, range.clone()).await? {
-                Ok(reader) => Some(Source::Disk(reader)),
-                Err(error) => {
-                    local.log(
-                        exchange,
-                        Level::Warn,
-                        format_args!("{error} while reading the cache"),
-                    );
-                    exchange.answer.clear();
-                    return Ok(None);
-                }
+        (Some(entry), None) => match body {
+            Some(Body::Bytes(bytes)) => Some(Source::Memory(bytes.into())),
+            _ => match source_of(local, exchange, downstream, &sending, entry, &range).await? {
+                Some(source) => Some(source),
+                None => return Ok(None),
             },
         },
         (None, None) => None,
@@ -832,12 +859,43 @@ async fn send(
     if !sent {
         return Ok(Some(break_off(local, exchange, downstream).await));
     }
+    if exchange.slicing.rest.is_some() {
+        return Ok(Some(Outcome::Sent));
+    }
     answer::add_trailers(exchange);
     downstream.queue_end(&exchange.answer_trailers);
     exchange.bytes_sent += downstream.flush(exchange.settings.send_timeout).await?;
     answer::note_sent(exchange, downstream);
     exchange.is_complete = true;
     Ok(Some(Outcome::Sent))
+}
+
+/// Where the body of an entry is read from; `None` if it cannot be.
+async fn source_of(
+    local: &Local,
+    exchange: &mut Exchange,
+    downstream: &mut Downstream,
+    sending: &Sending<'_>,
+    entry: &Arc<Entry>,
+    range: &Range<u64>,
+) -> Result<Option<Source>, ClientError> {
+    if let Some(body) = entry.body() {
+        return Ok(Some(Source::Memory(
+            body.slice(in_memory(range, body.len())),
+        )));
+    }
+    match open(sending, downstream, entry, range.clone()).await? {
+        Ok(reader) => Ok(Some(Source::Disk(reader))),
+        Err(error) => {
+            local.log(
+                exchange,
+                Level::Warn,
+                format_args!("{error} while reading the cache"),
+            );
+            exchange.answer.clear();
+            Ok(None)
+        }
+    }
 }
 
 /// Opens a body that is on the disk, if that does not take too long.
@@ -868,8 +926,10 @@ pub async fn send_rest(
     if !send_body(exchange, downstream, Source::Flight(behind), &range).await? {
         return Ok(Some(break_off(local, exchange, downstream).await));
     }
-    answer::add_trailers(exchange);
-    downstream.queue_end(&exchange.answer_trailers);
+    if exchange.slicing.rest.is_none() && !exchange.slicing.is_further {
+        answer::add_trailers(exchange);
+        downstream.queue_end(&exchange.answer_trailers);
+    }
     exchange.bytes_sent += downstream.flush(exchange.settings.send_timeout).await?;
     Ok(None)
 }
@@ -1079,8 +1139,9 @@ fn url(exchange: &Exchange) -> Box<[u8]> {
     url.into()
 }
 
-fn rules(cache: &ProxyCache) -> Rules<'_> {
+fn rules<'a>(cache: &'a ProxyCache, exchange: &Exchange) -> Rules<'a> {
     Rules {
+        is_slice: cache.key_has_slice && exchange.slicing.is_active(),
         ignored: cache.ignored,
         valid: &cache.valid,
     }
@@ -1106,7 +1167,10 @@ pub fn store(
         exchange.caching.refusal = Some(hindrance);
         return None;
     }
-    let judged = freshness::judge(&received(exchange, caching.is_personal), &rules(cache));
+    let judged = freshness::judge(
+        &received(exchange, caching.is_personal),
+        &rules(cache, exchange),
+    );
     let mut head = match judged {
         Ok(head) => head,
         Err(refusal) => {
@@ -1258,7 +1322,7 @@ fn renewed(
         fields: &fields,
         ..received(exchange, caching.is_personal)
     };
-    let head = freshness::judge(&answer, &rules(cache))?;
+    let head = freshness::judge(&answer, &rules(cache, exchange))?;
     Ok(Head {
         vary: stored.head.vary.clone(),
         url: stored.head.url.clone(),

@@ -32,6 +32,7 @@ mod proxy_protocol;
 mod proxy_request;
 mod relay;
 mod request_body;
+mod slices;
 mod status_page;
 pub mod subrequest;
 mod tunnel;
@@ -153,6 +154,7 @@ pub async fn serve(
             },
             Next::Named(name) => {
                 exchange.redirects += 1;
+                exchange.slicing.reset();
                 let routes = &local.generation.routes;
                 let found = std::str::from_utf8(&name)
                     .ok()
@@ -577,6 +579,7 @@ fn redirect_inside(local: &Local, exchange: &mut Exchange, target: &[u8]) -> Nex
 /// The path became another one inside the server: the request begins anew with it.
 fn redirected_inside(local: &Local, exchange: &mut Exchange) -> Next {
     exchange.redirects += 1;
+    exchange.slicing.reset();
     if exchange.redirects > MOST_REDIRECTS {
         local.log(
             exchange,

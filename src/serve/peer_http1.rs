@@ -1,6 +1,7 @@
 //! A peer that speaks HTTP/1: a request goes out, the head of the answer comes in, then its body.
 
 use std::future::poll_fn;
+use std::io::IoSlice;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
@@ -125,46 +126,41 @@ pub async fn attempt(
         // Sending and reading run together: a peer may answer before it has read everything.
         let step = poll_fn(|context| {
             while !is_sent {
-                if sent < request.len() {
-                    match link.poll_timed(context, proxy.send_timeout, |stream, context| {
-                        Pin::new(stream).poll_write(context, &request[sent..])
-                    }) {
-                        Poll::Ready(Some(Ok(count))) => {
-                            sent += count;
-                            count_sent(exchange, count);
-                            continue;
+                let head = &request[sent..];
+                // A body that is all here goes with the head: one packet, which wakes the peer once.
+                if head.is_empty() || matches!(body, RequestBody::Memory(_)) {
+                    match sending.poll_next(body, context, exchange, downstream, body_timeout) {
+                        Poll::Ready(Ok(has_piece)) => {
+                            if !has_piece && head.is_empty() {
+                                is_sent = true;
+                                continue;
+                            }
                         }
-                        Poll::Ready(Some(Err(error))) => {
-                            return Poll::Ready(Err(Failure::Peer(PeerError::Send(error))));
-                        }
-                        Poll::Ready(None) => {
-                            return Poll::Ready(Err(Failure::Peer(PeerError::SendTimedOut)));
+                        Poll::Ready(Err(error)) => {
+                            return Poll::Ready(Err(Failure::Client(error)));
                         }
                         Poll::Pending => break,
                     }
                 }
-                match sending.poll_next(body, context, exchange, downstream, body_timeout) {
-                    Poll::Ready(Ok(false)) => {
-                        is_sent = true;
-                    }
-                    Poll::Ready(Ok(true)) => {
-                        match link.poll_timed(context, proxy.send_timeout, |stream, context| {
-                            Pin::new(stream).poll_write(context, sending.pending(body))
-                        }) {
-                            Poll::Ready(Some(Ok(count))) => {
-                                sending.advance(body, count);
-                                count_sent(exchange, count);
-                            }
-                            Poll::Ready(Some(Err(error))) => {
-                                return Poll::Ready(Err(Failure::Peer(PeerError::Send(error))));
-                            }
-                            Poll::Ready(None) => {
-                                return Poll::Ready(Err(Failure::Peer(PeerError::SendTimedOut)));
-                            }
-                            Poll::Pending => break,
+                let parts = [head, sending.pending(body)].map(IoSlice::new);
+                let written = link.poll_timed(context, proxy.send_timeout, |stream, context| {
+                    Pin::new(stream).poll_write_vectored(context, &parts)
+                });
+                match written {
+                    Poll::Ready(Some(Ok(count))) => {
+                        let of_head = count.min(head.len());
+                        sent += of_head;
+                        if count > of_head {
+                            sending.advance(body, count - of_head);
                         }
+                        count_sent(exchange, count);
                     }
-                    Poll::Ready(Err(error)) => return Poll::Ready(Err(Failure::Client(error))),
+                    Poll::Ready(Some(Err(error))) => {
+                        return Poll::Ready(Err(Failure::Peer(PeerError::Send(error))));
+                    }
+                    Poll::Ready(None) => {
+                        return Poll::Ready(Err(Failure::Peer(PeerError::SendTimedOut)));
+                    }
                     Poll::Pending => break,
                 }
             }

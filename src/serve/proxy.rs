@@ -21,7 +21,7 @@ use super::proxy_fields;
 use super::proxy_request::write_request_head;
 use super::relay::relay_answer;
 use super::request_body::RequestBody;
-use super::{peer_http1, peer_http2};
+use super::{peer_http1, peer_http2, slices};
 use crate::conf::typed::log::Level;
 use crate::conf::typed::proxy::{HttpVersion, NextUpstream, Proxy, Target};
 use crate::conf::typed::proxy_cache::ProxyCache;
@@ -108,6 +108,23 @@ pub enum Outcome {
 /// Proxies one request, or answers it from the cache. `Err` means that the client is gone or
 /// misbehaved before an answer began.
 pub async fn proxy(
+    local: &Rc<Local>,
+    exchange: &mut Exchange,
+    downstream: &mut Downstream,
+    plan: &Plan,
+) -> Result<Outcome, ClientError> {
+    let outcome = proxy_once(local, exchange, downstream, plan).await?;
+    match outcome {
+        // In a box of its own: few answers are made of slices.
+        Outcome::Sent if exchange.slicing.rest.is_some() => {
+            Box::pin(slices::follow(local, exchange, downstream, plan)).await
+        }
+        outcome => Ok(outcome),
+    }
+}
+
+/// As [`proxy`], for one slice where an answer is made of them.
+pub async fn proxy_once(
     local: &Rc<Local>,
     exchange: &mut Exchange,
     downstream: &mut Downstream,

@@ -30,6 +30,7 @@ use crate::http::exchange::Exchange;
 use crate::http::h1::framing::{self, BodyLength};
 use crate::http::head::{Method, Version};
 use crate::http::range;
+use crate::http::slices;
 use crate::unit::clock;
 use crate::upstream::group::Selected;
 use crate::upstream::pool::Idle;
@@ -82,7 +83,7 @@ pub async fn relay_answer(
         }
     };
     if status == 101 {
-        let is_wanted = downstream.wants_tunnel(exchange);
+        let is_wanted = downstream.wants_tunnel(exchange) && !exchange.slicing.is_further;
         let link = match answering {
             Answering::Http1(link) if is_wanted => link,
             _ => {
@@ -130,26 +131,51 @@ pub async fn relay_answer(
     }
 
     let buffering = proxy_fields::take_response(exchange, plan, Some(&selected)) && proxy.buffering;
+    let known = match length {
+        BodyLength::Length(length) => Some(length),
+        BodyLength::None => Some(0),
+        BodyLength::Chunked | BodyLength::UntilClose => None,
+    };
+    let part = match exchange.slicing.is_active() {
+        // A HEAD that is passed on has no body to compare.
+        true => slices::begin(exchange, known.filter(|_| method != Method::Head)),
+        false => Ok(None),
+    };
+    let part = match part {
+        Ok(part) => part,
+        Err(problem) => {
+            local.log(
+                exchange,
+                Level::Error,
+                format_args!("{problem} while reading response header from upstream"),
+            );
+            finish_attempt(exchange, status);
+            succeed(local, exchange, selected);
+            return Ok(Outcome::Failed(502));
+        }
+    };
+    let is_further = exchange.slicing.is_further;
     let mut fill = None;
     let mut asked_whole = false;
     if let (Some(caching), Some(cache)) = (&mut *caching, &proxy.cache) {
         asked_whole = caching.may_store();
         cache::freshen(caching, exchange, plan, cache).await;
-        let known = match length {
-            BodyLength::Length(length) => Some(length),
-            BodyLength::None => Some(0),
-            BodyLength::Chunked | BodyLength::UntilClose => None,
-        };
+        // A part is stored only if its length says that it is whole.
+        if part.is_some() && known.is_none() {
+            caching.store_nothing();
+        }
         fill = cache::store(caching, exchange, plan, cache, known, buffering);
         cache::tell(exchange, caching, cache);
     }
-    exchange.status = status;
-    exchange.has_peer_reason = true;
-    exchange.answer_length = match length {
-        BodyLength::Length(length) => Some(length),
-        BodyLength::None => proxy_fields::told_length(exchange, method),
-        BodyLength::Chunked | BodyLength::UntilClose => None,
-    };
+    exchange.has_peer_reason = part.is_none();
+    if part.is_none() {
+        exchange.status = status;
+        exchange.answer_length = match length {
+            BodyLength::Length(length) => Some(length),
+            BodyLength::None => proxy_fields::told_length(exchange, method),
+            BodyLength::Chunked | BodyLength::UntilClose => None,
+        };
+    }
     let has_body = match &answering {
         // Without a length in the fields it is the frames that tell.
         Answering::Http2(stream) if stream.is_complete => {
@@ -161,12 +187,12 @@ pub async fn relay_answer(
         _ => !matches!(length, BodyLength::None | BodyLength::Length(0)),
     };
     // What was asked for is the whole; the client gets of it what it wants.
-    if asked_whole && cache::is_known_to_client(exchange) {
+    if (asked_whole || part.is_some()) && !is_further && cache::is_known_to_client(exchange) {
         conditional::make_not_modified(exchange);
         exchange.has_peer_reason = false;
     }
-    let has_trailers = answer::complete(exchange, None);
-    let filters = match has_body || method == Method::Head || status == 304 {
+    let has_trailers = !is_further && answer::complete(exchange, None);
+    let filters = match (has_body || method == Method::Head || status == 304) && !is_further {
         true => begin::begin(exchange),
         false => None,
     };
@@ -174,11 +200,13 @@ pub async fn relay_answer(
         exchange.answer_length = None;
     }
     let mut window = None;
-    let wants_range = asked_whole && cache::wants_range(exchange);
+    let wants_range =
+        (asked_whole || part.is_some()) && !is_further && cache::wants_range(exchange);
     if (proxy.force_ranges || wants_range)
         && has_body
         && exchange.status == 200
         && filters.is_none()
+        && !is_further
     {
         match range::apply_to_stream(exchange) {
             Ok(found) => window = found,
@@ -201,9 +229,14 @@ pub async fn relay_answer(
     } else {
         Framing::Nothing
     };
-    answer::start(local, exchange, downstream, framing, is_sent);
+    if let Some(part) = part.as_ref().filter(|_| is_sent) {
+        window = Some(slices::share(exchange, part, window));
+    }
     let is_filtered = is_sent && filters.is_some();
-    downstream.set_filters(filters.filter(|_| is_sent));
+    if !is_further {
+        answer::start(local, exchange, downstream, framing, is_sent);
+        downstream.set_filters(filters.filter(|_| is_sent));
+    }
 
     let is_stored = fill.is_some();
     let sink = Sink {
@@ -225,6 +258,7 @@ pub async fn relay_answer(
             BodyLength::None | BodyLength::Chunked | BodyLength::UntilClose => None,
         },
         is_sent,
+        has_end: exchange.slicing.rest.is_none() && !is_further,
         waits_for_whole: buffering
             && is_filtered
             && matches!(length, BodyLength::Length(length) if length <= WHOLE as u64),
@@ -237,18 +271,27 @@ pub async fn relay_answer(
     match relayed {
         Ok(behind) => {
             let window = source.sink().window.take();
+            // Without a length of its own a part may end too early.
+            let is_short = part.is_some_and(|part| {
+                source.is_complete() && source.received() != part.range.end - part.range.start
+            });
             if let Source::Http1(link, body) = source {
                 keep(question.upstream, proxy, &selected, exchange, link, &body);
             }
             succeed(local, exchange, selected);
+            if is_short && is_sent {
+                return Ok(cache::break_off(local, exchange, downstream).await);
+            }
             if let Some(behind) = behind {
                 let sent = cache::send_rest(local, exchange, downstream, behind, window).await;
                 if let Some(outcome) = sent? {
                     return Ok(outcome);
                 }
             }
-            exchange.is_complete = true;
-            answer::note_sent(exchange, downstream);
+            if pacing.has_end {
+                exchange.is_complete = true;
+                answer::note_sent(exchange, downstream);
+            }
             Ok(Outcome::Sent)
         }
         Err(RelayError::Client(error)) => {
@@ -267,7 +310,8 @@ pub async fn relay_answer(
                 format_args!("{error} while reading upstream"),
             );
             // Nothing was sent yet: the client gets a whole answer that says so.
-            if exchange.bytes_sent == 0 && downstream.take_back() {
+            if exchange.bytes_sent == 0 && !is_further && downstream.take_back() {
+                exchange.slicing.take_back();
                 exchange.answer.clear();
                 exchange.answer_trailers.clear();
                 exchange.head_bytes_sent = 0;
@@ -392,6 +436,8 @@ struct Pacing {
     length: Option<u64>,
     /// Does the client get a body?
     is_sent: bool,
+    /// The end of the body is that of the answer; behind that of a slice comes another one.
+    has_end: bool,
     /// The body passes filters, which have it all before anything is written.
     waits_for_whole: bool,
 }
@@ -474,8 +520,10 @@ async fn relay(
                 if is_client_gone.is_none() && behind.is_some() {
                     return Poll::Ready(Ok(behind.take()));
                 }
-                answer::add_trailers(exchange);
-                downstream.queue_end(&exchange.answer_trailers);
+                if pacing.has_end {
+                    answer::add_trailers(exchange);
+                    downstream.queue_end(&exchange.answer_trailers);
+                }
             }
             // A body that comes whole is compressed whole, and goes out with its head.
             let queued = downstream.queued();

@@ -1,20 +1,20 @@
 //! The ledger: every call of a language model, from before it leaves until it is settled.
 //!
-//! The invariant: a call has one row. It is open, committed, before the call leaves
+//! The invariant: a call has one row. That it is there is certain before the call leaves
 //! ([`Store::open_call`]); it is settled once ([`Store::settle_call`]), and settling it again changes
 //! nothing. A row that is open when the program starts is that of a call whose end nobody saw: it is
 //! closed with what was reserved for it ([`Store::close_interrupted`]). The sums of a day change in
 //! the same transaction as the rows they are of.
 //!
-//! Commits are made in groups: while one is under way, what comes next gathers. They survive an end
-//! of the process at any moment, kill -9 too. A loss of power may cost the last of them, as
-//! SQLite's `synchronous = NORMAL` says, unless [`Store::sync_calls`] asks for a sync of the disk
-//! with each group.
+//! A call that leaves is in the journal ([`super::journal`]) first; its row is committed some
+//! milliseconds later, in a group with others. Both survive an end of the process at any moment, kill
+//! -9 too. A loss of power may cost the last of them, as SQLite's `synchronous = NORMAL` says, unless
+//! [`Store::sync_calls`] asks for a sync of the disk with each group.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use rusqlite::{Connection, OptionalExtension as _, Row, Statement, params};
+use rusqlite::{CachedStatement, Connection, OptionalExtension as _, Row, params};
 
 use super::writer::Store;
 use super::{Reader, Receipt, StoreError, clipped, integer, natural};
@@ -30,7 +30,7 @@ const KEPT: u64 = 400 * DAY;
 const STEP: usize = 500;
 
 /// The longest name in bytes. More is cut off.
-const NAME: usize = 256;
+pub(super) const NAME: usize = 256;
 
 /// The longest account of what was tried for a call, in bytes.
 const TRIED: usize = 1024;
@@ -637,6 +637,15 @@ pub(super) enum Entry {
     Settle(Arc<OpenCall>, Arc<Settlement>),
 }
 
+/// Puts calls that a process which was killed has left in its journal into the ledger.
+pub(super) fn recover(connection: &Connection, calls: &[OpenCall]) -> Result<(), rusqlite::Error> {
+    let mut statements = Statements {
+        connection,
+        prepared: Default::default(),
+    };
+    (calls.iter()).try_for_each(|call| insert(&mut statements, call))
+}
+
 /// Writes them. Runs within a transaction of the caller.
 pub(super) fn write<'a>(
     connection: &Connection,
@@ -646,49 +655,56 @@ pub(super) fn write<'a>(
         connection,
         prepared: Default::default(),
     };
+    let mut sums = HashMap::new();
     for entry in entries {
         match entry {
             Entry::Open(call) => insert(&mut statements, call)?,
-            Entry::Settle(call, end) => settle(&mut statements, call, end)?,
+            Entry::Settle(call, end) => {
+                if settle(&mut statements, call, end)? {
+                    let sum: &mut Spend = sums.entry(Day::of(call, end)).or_default();
+                    sum.add(&spent(end));
+                }
+            }
         }
     }
-    Ok(())
+    (sums.iter()).try_for_each(|(day, sum)| add_to_day(&mut statements, day, sum))
 }
 
-/// What is executed for many entries, prepared for the first of them: preparing costs more than
-/// executing.
+/// What is executed for many entries, prepared for the first of them and kept by the connection:
+/// preparing costs more than executing.
 struct Statements<'a> {
     connection: &'a Connection,
-    prepared: [Option<Statement<'a>>; 4],
+    prepared: [Option<CachedStatement<'a>>; 4],
 }
 
 impl<'a> Statements<'a> {
-    fn take(&mut self, which: usize) -> Result<&mut Statement<'a>, rusqlite::Error> {
+    fn take(&mut self, which: usize) -> Result<&mut CachedStatement<'a>, rusqlite::Error> {
         let place = &mut self.prepared[which];
         match place {
             Some(statement) => Ok(statement),
-            None => Ok(place.insert(self.connection.prepare(SQL[which])?)),
+            None => Ok(place.insert(self.connection.prepare_cached(SQL[which])?)),
         }
     }
 }
 
 // Places in `SQL`.
 const INSERT: usize = 0;
-const STATE: usize = 1;
+const IS_THERE: usize = 1;
 const SETTLE: usize = 2;
 const ADD: usize = 3;
 
 const SQL: [&str; 4] = [
-    "INSERT INTO llm_calls (id, state, key, secret, gateway, user, node, asked, reserved)
+    // It is there already where the journal has brought it.
+    "INSERT OR IGNORE INTO llm_calls (id, state, key, secret, gateway, user, node, asked, reserved)
      VALUES (?1, 0, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
-    "SELECT state FROM llm_calls WHERE id = ?1",
+    "SELECT 1 FROM llm_calls WHERE id = ?1",
     "UPDATE llm_calls SET state = 1, model = ?2, provider = ?3, outcome = ?4, status = ?5,
         estimated = ?6, attempts = ?7, input = ?8, cache_read = ?9, cache_write_5m = ?10,
         cache_write_1h = ?11, audio_input = ?12, output = ?13, reasoning = ?14,
         audio_output = ?15, web_searches = ?16, images = ?17, cost = ?18, billed = ?19,
         charged = ?20, price = ?21, first_us = ?22, upstream_us = ?23, total_us = ?24,
         operation = ?25, rule = ?26, tried = ?27, saved = ?28
-     WHERE id = ?1",
+     WHERE id = ?1 AND state = 0",
     // What overflows an integer becomes a fraction, which `min` puts back in its place.
     "INSERT INTO llm_days VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14,
         ?15)
@@ -720,24 +736,32 @@ fn insert(statements: &mut Statements<'_>, call: &OpenCall) -> Result<(), rusqli
         .map(drop)
 }
 
+/// Was it open until now?
 fn settle(
     statements: &mut Statements<'_>,
     call: &OpenCall,
     end: &Settlement,
-) -> Result<(), rusqlite::Error> {
-    let is_there: Option<i64> = statements
-        .take(STATE)?
-        .query_row([integer(call.id)], |row| row.get(0))
-        .optional()?;
-    match is_there {
-        Some(0) => {}
-        // It was settled before.
-        Some(_) => return Ok(()),
-        None => insert(statements, call)?,
+) -> Result<bool, rusqlite::Error> {
+    if update(statements, call, end)? {
+        return Ok(true);
     }
+    // It was settled before, or its row is gone with a file that was replaced.
+    let is_there = statements.take(IS_THERE)?.exists([integer(call.id)])?;
+    if !is_there {
+        insert(statements, call)?;
+        update(statements, call, end)?;
+    }
+    Ok(!is_there)
+}
+
+fn update(
+    statements: &mut Statements<'_>,
+    call: &OpenCall,
+    end: &Settlement,
+) -> Result<bool, rusqlite::Error> {
     let count = |count: u64| integer(count.min(LARGEST));
     let tokens = &end.tokens;
-    statements.take(SETTLE)?.execute(params![
+    let changed = statements.take(SETTLE)?.execute(params![
         integer(call.id),
         clipped(&end.model, NAME),
         clipped(&end.provider, NAME),
@@ -767,6 +791,12 @@ fn settle(
         clipped(&end.tried, TRIED),
         end.saved.pico(),
     ])?;
+    Ok(changed > 0)
+}
+
+/// What a call that was settled adds to the sums.
+fn spent(end: &Settlement) -> Spend {
+    let tokens = &end.tokens;
     let inputs = [
         tokens.input,
         tokens.cache_read,
@@ -776,39 +806,61 @@ fn settle(
     ];
     let outputs = [tokens.output, tokens.reasoning, tokens.audio_output];
     let total = |counts: &[u64]| counts.iter().map(|&count| count.min(LARGEST)).sum();
-    add_to_day(
-        statements,
-        call,
-        (&end.provider, &end.model),
-        &Spend {
-            calls: 1,
-            failed: u64::from(end.outcome != "ok"),
-            unpriced: u64::from(end.cost.is_none() && end.billed.is_none()),
-            estimated: u64::from(end.is_estimated),
-            input: total(&inputs),
-            cache_read: tokens.cache_read.min(LARGEST),
-            output: total(&outputs),
-            charged: end.charged(),
-            saved: end.saved,
-        },
-    )
+    Spend {
+        calls: 1,
+        failed: u64::from(end.outcome != "ok"),
+        unpriced: u64::from(end.cost.is_none() && end.billed.is_none()),
+        estimated: u64::from(end.is_estimated),
+        input: total(&inputs),
+        cache_read: tokens.cache_read.min(LARGEST),
+        output: total(&outputs),
+        charged: end.charged(),
+        saved: end.saved,
+    }
+}
+
+/// What the sums of a day are by.
+#[derive(PartialEq, Eq, Hash)]
+struct Day<'a> {
+    day: u64,
+    key: u64,
+    gateway: &'a str,
+    user: &'a str,
+    provider: &'a str,
+    model: &'a str,
+}
+
+impl<'a> Day<'a> {
+    fn new(call: &'a OpenCall, provider: &'a str, model: &'a str) -> Self {
+        Self {
+            day: call.id / DAY,
+            key: call.key,
+            gateway: clipped(&call.gateway, NAME),
+            user: clipped(&call.user, NAME),
+            provider: clipped(provider, NAME),
+            model: clipped(model, NAME),
+        }
+    }
+
+    fn of(call: &'a OpenCall, end: &'a Settlement) -> Self {
+        Self::new(call, &end.provider, &end.model)
+    }
 }
 
 fn add_to_day(
     statements: &mut Statements<'_>,
-    call: &OpenCall,
-    (provider, model): (&str, &str),
+    day: &Day<'_>,
     sums: &Spend,
 ) -> Result<(), rusqlite::Error> {
     statements
         .take(ADD)?
         .execute(params![
-            integer(call.id / DAY),
-            integer(call.key),
-            clipped(&call.gateway, NAME),
-            clipped(&call.user, NAME),
-            clipped(provider, NAME),
-            clipped(model, NAME),
+            integer(day.day),
+            integer(day.key),
+            day.gateway,
+            day.user,
+            day.provider,
+            day.model,
             integer(sums.calls),
             integer(sums.failed),
             integer(sums.unpriced),
@@ -842,8 +894,7 @@ fn close_interrupted(connection: &Connection, before: u64) -> Result<Interrupted
         close.execute([integer(call.id)])?;
         add_to_day(
             &mut statements,
-            &call,
-            ("", &call.asked),
+            &Day::new(&call, "", &call.asked),
             &Spend {
                 calls: 1,
                 failed: 1,
@@ -931,6 +982,7 @@ mod tests {
     fn a_call_is_one_row_from_open_to_settled_however_often_it_is_settled() {
         let (_directory, store) = started();
         assert_eq!(store.open_call(call(TODAY)).wait(), Ok(()));
+        assert_eq!(store.flush().wait(), Ok(()));
         let reader = store.reader().expect("a reader");
         let found = reader.call(TODAY).expect("asked").expect("a row");
         assert_eq!(
@@ -1157,6 +1209,7 @@ mod tests {
             };
             assert_eq!(store.open_call(Arc::new(call)).wait(), Ok(()));
         }
+        assert_eq!(store.flush().wait(), Ok(()));
         let uses = store.reader().expect("a reader").secret_uses(7, 0);
         let uses: Vec<_> = uses.expect("uses");
         let told = uses

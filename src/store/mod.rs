@@ -1,5 +1,6 @@
 //! What outlives the process: one SQLite file, one thread that writes its rows. Another brings the log of
-//! what was written into the file ([`mod@checkpoint`]).
+//! what was written into the file ([`mod@checkpoint`]), a third notes the calls that are about to leave
+//! ([`mod@journal`]).
 //!
 //! Owns the file, its form (`assets/schema`) and how long things are kept. Does not know what the
 //! rows mean to anybody, nor the control protocol.
@@ -7,8 +8,8 @@
 //! The invariant: a request never waits for the disk. [`Store::try_put`] puts a row into a bounded
 //! queue or counts it as dropped; the thread of [`writer`] writes in batches. What must not be lost
 //! (a revision, an audit line) is handed over with a [`Receipt`], which answers when the row would
-//! survive a loss of power. One kind of request does wait, for a commit of its own: a call of a
-//! language model is in the ledger ([`calls`]) before it leaves.
+//! survive a loss of power. One kind of request does wait, for a line in a file: a call of a
+//! language model is in the journal ([`mod@journal`]) before it leaves, and soon in the ledger ([`calls`]).
 //!
 //! # Writing
 //!
@@ -68,6 +69,7 @@ mod checkpoint;
 #[cfg(test)]
 mod crash;
 pub mod events;
+mod journal;
 pub mod keys;
 pub mod open;
 pub mod reader;

@@ -3,9 +3,9 @@
 //! Three lanes lead to the thread. Rows (what was counted, what happened) come in numbers, wait in a
 //! bounded queue and are written in batches; one that does not fit is counted and gone. Commands (a
 //! revision, an audit line, a restore) are few, are answered, and are refused rather than dropped.
-//! Entries of the ledger are written first and in groups: whoever opens a call waits for the group
-//! that is being gathered while the one before is written; an end waits a few milliseconds for
-//! others, and is tried again for as long as the disk fails. No lane blocks its caller.
+//! Entries of the ledger are written first and in groups: they wait a few milliseconds for others, and
+//! are tried again for as long as the disk fails. Whoever opens a call waits until it is in the journal
+//! ([`super::journal`]), which has a thread of its own. No lane blocks its caller.
 //!
 //! A command that keeps something commits with a sync of the disk: its answer means that the row
 //! survives a loss of power. Batches commit without, as SQLite's `synchronous = NORMAL`: a loss of
@@ -16,8 +16,8 @@ use std::collections::VecDeque;
 use std::mem;
 use std::panic::{self, AssertUnwindSafe};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -28,6 +28,7 @@ use tokio::sync::oneshot;
 use super::backup;
 use super::calls::{self, Entry, OpenCall, Settlement};
 use super::events::{self, Audit, Event};
+use super::journal::Journal;
 use super::open::{self, Lock, Opened, StoreError};
 use super::reader::Reader;
 use super::revisions::{self, Revision, RevisionFile};
@@ -47,8 +48,8 @@ const LEDGER: usize = 16_384;
 /// A group of the ledger has at most so many entries.
 const GROUP: usize = 1024;
 
-/// The end of a call waits for others at most so long.
-const ENDS: Duration = Duration::from_millis(20);
+/// An entry of the ledger waits for others at most so long.
+const LEDGER_GATHER: Duration = Duration::from_millis(20);
 
 /// A transaction has at most so many rows.
 const BATCH: usize = 256;
@@ -58,6 +59,10 @@ const GATHER: Duration = Duration::from_secs(1);
 
 /// What may pass by itself, such as a full disk, is tried again after this.
 const RETRY: Duration = Duration::from_secs(5);
+
+/// How often the writer looks whether the file is still in its place, at most: a ledger in use
+/// commits a thousand times a second.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// How often the writer looks for what is too old.
 const THIN: Duration = Duration::from_secs(60);
@@ -128,6 +133,8 @@ impl Store {
             path: path.into(),
             queue: Mutex::default(),
             woken: Condvar::new(),
+            journal: OnceLock::new(),
+            asked: Condvar::new(),
             state: Mutex::new(State::Opening),
             changed: Condvar::new(),
             ended: Condvar::new(),
@@ -137,13 +144,19 @@ impl Store {
             bytes: AtomicU64::new(0),
         });
         let writer = Writer::new(Arc::clone(&shared));
-        let thread = thread::Builder::new()
-            .name("store".to_owned())
-            .spawn(|| writer.run());
-        if let Err(error) = thread {
+        let journal = Arc::clone(&shared);
+        let threads = thread::Builder::new()
+            .name("journal".to_owned())
+            .spawn(move || journal.keep_journal())
+            .and_then(|_| {
+                let thread = thread::Builder::new().name("store".to_owned());
+                thread.spawn(|| writer.run())
+            });
+        if let Err(error) = threads {
             let failed = StoreError::of_system(&shared.path, "start the thread of", &error);
             shared.queue.lock().has_ended = true;
             shared.set_state(State::Failed(failed));
+            shared.asked.notify_one();
         }
         Self {
             handle: Arc::new(Handle { shared }),
@@ -236,25 +249,24 @@ impl Store {
         })
     }
 
-    /// Puts a call into the ledger before it leaves. The receipt comes when its row is committed: from
-    /// then on it survives an end of the process at any moment. An error means that there is no row,
-    /// and the call must not leave.
+    /// Puts a call into the journal before it leaves, and soon into the ledger. When the receipt comes
+    /// it survives an end of the process at any moment. An error means that nobody knows of it, and
+    /// the call must not leave.
     pub fn open_call(&self, call: Arc<OpenCall>) -> Receipt<()> {
         let shared = self.shared();
         let mut queue = shared.queue.lock();
         if queue.is_closing || queue.has_ended {
             return refused(StoreError::Closed);
         }
-        if queue.ledger.len() >= LEDGER {
+        if queue.ledger.len() + queue.openings.len() >= LEDGER {
             return refused(StoreError::Busy);
         }
         let (sender, receiver) = oneshot::channel();
-        queue.ledger.push_back((Entry::Open(call), Some(sender)));
-        queue.waiting += 1;
-        let is_news = queue.waiting == 1;
+        queue.openings.push((call, sender));
+        let is_news = queue.openings.len() == 1;
         drop(queue);
         if is_news {
-            shared.woken.notify_one();
+            shared.asked.notify_one();
         }
         Receipt(receiver)
     }
@@ -268,12 +280,7 @@ impl Store {
         if queue.has_ended {
             return false;
         }
-        let is_news = queue.ledger.is_empty();
-        if is_news {
-            queue.first_end = Some(Instant::now());
-        }
-        let entry = Entry::Settle(call, Arc::new(end));
-        queue.ledger.push_back((entry, None));
+        let is_news = queue.put_into_ledger([Entry::Settle(call, Arc::new(end))]);
         drop(queue);
         if is_news {
             shared.woken.notify_one();
@@ -383,6 +390,10 @@ struct Shared {
     queue: Mutex<Queue>,
     /// There is something for the thread.
     woken: Condvar,
+    /// There from the first time on that the file is open.
+    journal: OnceLock<Journal>,
+    /// There is something for the journal.
+    asked: Condvar,
     state: Mutex<State>,
     /// The state is another one.
     changed: Condvar,
@@ -403,17 +414,31 @@ struct Queue {
     /// When the first of the rows came.
     first_row: Option<Instant>,
     commands: VecDeque<Command>,
-    ledger: VecDeque<Waiting>,
-    /// How many of the ledger wait for an answer.
-    waiting: usize,
-    /// When the first of the ledger's ends came, if nothing else wakes the thread.
-    first_end: Option<Instant>,
+    /// Calls that want to leave.
+    openings: Vec<Opening>,
+    ledger: VecDeque<Entry>,
+    /// When the first of the ledger's entries came.
+    first_entry: Option<Instant>,
+    /// Was the file opened, or found not to open?
+    has_tried: bool,
     is_closing: bool,
     has_ended: bool,
 }
 
-/// An entry of the ledger, and who waits for it.
-type Waiting = (Entry, Option<oneshot::Sender<Result<(), StoreError>>>);
+/// A call that wants to leave, and who waits for it.
+type Opening = (Arc<OpenCall>, oneshot::Sender<Result<(), StoreError>>);
+
+impl Queue {
+    /// Is it the first that waits?
+    fn put_into_ledger(&mut self, entries: impl IntoIterator<Item = Entry>) -> bool {
+        let is_news = self.ledger.is_empty();
+        if is_news {
+            self.first_entry = Some(Instant::now());
+        }
+        self.ledger.extend(entries);
+        is_news
+    }
+}
 
 impl std::fmt::Debug for Queue {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -432,6 +457,43 @@ impl Shared {
     fn close(&self) {
         self.queue.lock().is_closing = true;
         self.woken.notify_one();
+        self.asked.notify_one();
+    }
+
+    /// The thread of the journal: lets calls leave.
+    fn keep_journal(&self) {
+        loop {
+            let mut queue = self.queue.lock();
+            self.asked.wait_while(&mut queue, |queue| {
+                let can_be_answered = queue.has_tried && !queue.openings.is_empty();
+                !can_be_answered && !queue.is_closing && !queue.has_ended
+            });
+            let openings = mem::take(&mut queue.openings);
+            drop(queue);
+            if openings.is_empty() {
+                break;
+            }
+            let written = self.put_into_journal(&openings);
+            for (_, sender) in openings {
+                // Who does not wait any more has not let the call leave.
+                let _ = sender.send(written.clone());
+            }
+        }
+    }
+
+    fn put_into_journal(&self, openings: &[Opening]) -> Result<(), StoreError> {
+        if let State::Failed(error) = &*self.state.lock() {
+            return Err(error.clone());
+        }
+        let journal = self.journal.get().ok_or(StoreError::Closed)?;
+        let calls = openings.iter().map(|(call, _)| call);
+        let is_synced = self.syncs_calls.load(Ordering::Relaxed);
+        journal.append(calls.clone(), is_synced, || {
+            let entries = calls.map(|call| Entry::Open(Arc::clone(call)));
+            if self.queue.lock().put_into_ledger(entries) {
+                self.woken.notify_one();
+            }
+        })
     }
 
     fn set_state(&self, state: State) {
@@ -442,7 +504,7 @@ impl Shared {
 
 /// What the thread takes at once.
 struct Turn {
-    ledger: VecDeque<Waiting>,
+    ledger: VecDeque<Entry>,
     rows: VecDeque<Row>,
     commands: VecDeque<Command>,
     is_closing: bool,
@@ -457,6 +519,8 @@ pub(super) struct Writer {
     retry: Option<Instant>,
     /// When to look for what is too old.
     thin: Instant,
+    /// When to see whether the file is still where it was, and how large.
+    look: Instant,
     /// Was the file never open yet?
     is_first: bool,
 }
@@ -469,6 +533,7 @@ impl Writer {
             opened: None,
             retry: Some(Instant::now()),
             thin: Instant::now() + THIN,
+            look: Instant::now(),
             is_first: true,
         }
     }
@@ -478,7 +543,11 @@ impl Writer {
         loop {
             self.guarded(Self::recover);
             let turn = self.next();
-            self.guarded(|writer| writer.begin_again_if_moved());
+            let is_time_to_look = Instant::now() >= self.look;
+            if is_time_to_look || !turn.commands.is_empty() {
+                self.look = Instant::now() + LOOK;
+                self.guarded(|writer| writer.begin_again_if_moved());
+            }
             self.write_ledger(turn.ledger);
             self.write(turn.rows);
             for command in turn.commands {
@@ -487,10 +556,15 @@ impl Writer {
             if Instant::now() >= self.thin {
                 self.guarded(Self::thin);
             }
-            self.measure();
+            if is_time_to_look {
+                self.measure();
+            }
             if turn.is_closing {
                 break;
             }
+        }
+        if let Some(journal) = self.shared.journal.get() {
+            journal.remove();
         }
         // The last connection that closes writes the log into the file and removes it.
         self.opened = None;
@@ -519,25 +593,37 @@ impl Writer {
                 (Some(_), Some(first)) => Some(first),
                 _ => None,
             };
-            // Ends wait for others; while the disk fails, for the next attempt.
-            let ends = queue
-                .first_end
+            // While the disk fails, entries wait for the next attempt.
+            let ledger = queue
+                .first_entry
                 .filter(|_| self.opened.is_some())
-                .map(|first| (first + ENDS).max(self.retry.unwrap_or(first)));
+                .map(|first| (first + LEDGER_GATHER).max(self.retry.unwrap_or(first)));
             let now = Instant::now();
-            let due = [gathered, ends, self.retry, Some(self.thin)]
+            let due = [gathered, ledger, self.retry, Some(self.thin)]
                 .into_iter()
                 .flatten()
                 .min()
                 .filter(|due| *due > now);
-            let is_asked = queue.waiting > 0 || !queue.commands.is_empty() || queue.is_closing;
+            let is_asked = !queue.commands.is_empty() || queue.is_closing;
             let Some(due) = due.filter(|_| !is_asked) else {
                 break;
             };
             self.shared.woken.wait_until(&mut queue, due);
         }
-        queue.waiting = 0;
-        queue.first_end = None;
+        drop(queue);
+        let take = || {
+            let turn = self.take(&mut self.shared.queue.lock());
+            let is_last = turn.is_closing;
+            (turn, is_last)
+        };
+        match self.shared.journal.get() {
+            Some(journal) => journal.turn(take),
+            None => take().0,
+        }
+    }
+
+    fn take(&self, queue: &mut Queue) -> Turn {
+        queue.first_entry = None;
         let takes_rows = self.opened.is_some();
         if takes_rows {
             queue.first_row = None;
@@ -587,7 +673,8 @@ impl Writer {
     fn open(&mut self) {
         let opened = self
             .lock()
-            .and_then(|lock| open::open(&self.shared.path, lock));
+            .and_then(|lock| open::open(&self.shared.path, lock))
+            .and_then(|mut opened| self.open_journal(&mut opened).map(|()| opened));
         match opened {
             Ok(opened) => {
                 if mem::take(&mut self.is_first) {
@@ -605,6 +692,27 @@ impl Writer {
                 self.fail(error);
             }
         }
+        self.shared.queue.lock().has_tried = true;
+        self.shared.asked.notify_one();
+    }
+
+    /// Opens the journal, the first time, and puts what a process that was killed has left in it into
+    /// the ledger.
+    fn open_journal(&self, opened: &mut Opened) -> Result<(), StoreError> {
+        if self.shared.journal.get().is_some() {
+            return Ok(());
+        }
+        let (journal, left) = Journal::open(&opened.path)?;
+        if !left.is_empty() {
+            let sqlite = |error| StoreError::of_sqlite(&opened.path, "write", &error);
+            let transaction = opened.connection.transaction().map_err(sqlite)?;
+            calls::recover(&transaction, &left).map_err(sqlite)?;
+            transaction.commit().map_err(sqlite)?;
+        }
+        journal.forget()?;
+        let is_first = self.shared.journal.set(journal).is_ok();
+        debug_assert!(is_first, "one thread opens it");
+        Ok(())
     }
 
     /// Remembers why the store cannot be used.
@@ -675,13 +783,12 @@ impl Writer {
         }
     }
 
-    /// Writes entries of the ledger in groups and answers who waits for them. Calls of a group that
-    /// fails are refused; ends are kept for another time.
-    fn write_ledger(&mut self, mut ledger: VecDeque<Waiting>) {
+    /// Writes entries of the ledger in groups. Those of a group that fails are kept for another time.
+    fn write_ledger(&mut self, mut ledger: VecDeque<Entry>) {
         let mut kept = VecDeque::new();
         while !ledger.is_empty() {
             let count = ledger.len().min(GROUP);
-            let group: Vec<Waiting> = ledger.drain(..count).collect();
+            let group: Vec<Entry> = ledger.drain(..count).collect();
             let is_synced = self.shared.syncs_calls.load(Ordering::Relaxed);
             let written = self.guarded(|writer| {
                 let synchronous = match is_synced {
@@ -689,25 +796,21 @@ impl Writer {
                     false => writer.usable()?.relaxed,
                 };
                 writer.transaction(synchronous, |transaction| {
-                    calls::write(transaction, group.iter().map(|(entry, _)| entry))
+                    calls::write(transaction, group.iter())
                 })
             });
-            let written = written.unwrap_or(Err(StoreError::Closed));
-            for (entry, sender) in group {
-                if written.is_err() && matches!(entry, Entry::Settle(..)) {
-                    kept.push_back((entry, None));
-                }
-                if let Some(sender) = sender {
-                    // Who does not wait any more has not let the call leave.
-                    let _ = sender.send(written.clone());
-                }
+            if written != Some(Ok(())) {
+                kept.extend(group);
             }
         }
         if kept.is_empty() {
+            if let Some(journal) = self.shared.journal.get() {
+                journal.committed();
+            }
             return;
         }
         let mut queue = self.shared.queue.lock();
-        queue.first_end = Some(Instant::now());
+        queue.first_entry = Some(Instant::now());
         kept.append(&mut queue.ledger);
         queue.ledger = kept;
     }
@@ -913,6 +1016,45 @@ mod tests {
         });
         begun.recv().expect("the thread is held");
         sender
+    }
+
+    #[test]
+    fn a_call_leaves_while_the_writer_is_busy_and_is_not_lost_if_it_never_writes_again() {
+        let (directory, store) = started();
+        let held = held(&store);
+        let call = Arc::new(OpenCall {
+            id: 7,
+            asked: "chat".into(),
+            ..OpenCall::default()
+        });
+        assert_eq!(store.open_call(Arc::clone(&call)).wait(), Ok(()));
+        // What a process that is killed now leaves behind.
+        let other = tempfile::tempdir().expect("a directory");
+        for part in ["", "-wal", "-calls-0", "-calls-1"] {
+            let name = format!("store.db{part}");
+            std::fs::copy(store.path().with_file_name(&name), other.path().join(&name))
+                .expect(&name);
+        }
+        for _ in 0..2 {
+            let next = Store::start(other.path().join("store.db"));
+            assert_eq!(next.wait_open(LONG), State::Open);
+            let found = next.reader().expect("a reader").calls(9, None, None);
+            let opened: Vec<_> = found
+                .expect("calls")
+                .into_iter()
+                .map(|call| call.open)
+                .collect();
+            assert_eq!(opened, [(*call).clone()]);
+            assert!(next.close(LONG));
+        }
+        drop(held);
+        assert!(store.close(LONG));
+        let left: Vec<_> = std::fs::read_dir(directory.path().join("state"))
+            .expect("a directory")
+            .map(|file| file.expect("a file").file_name())
+            .filter(|name| name.to_string_lossy().contains("-calls-"))
+            .collect();
+        assert!(left.is_empty(), "{left:?}");
     }
 
     #[test]

@@ -1,11 +1,12 @@
 //! What the gateway to language models adds to a call.
 //!
-//! `cargo bench --bench gateway` asks a provider made for this, directly and through the gateway, in
-//! rounds that alternate, and prints a Markdown table: how much later an answer comes at 1,000 calls a
-//! second, small and with a body of 400 KB; how much later the first piece of a stream comes, and each
-//! one after it; what a call and a piece cost in processor time; and memory with 1,000 open streams. The
-//! gateway asks for a key with a budget, and keeps its ledger, as in real life. Needs taskset.
-//! Everything stays on the loopback and is bounded: about two minutes, or twenty seconds with
+//! `cargo bench --bench gateway` asks a provider made for this, directly, through the gateway and
+//! through a plain `proxy_pass` of the same program, in rounds that alternate, and prints a Markdown
+//! table: how much later an answer comes at 1,000 calls a second, small and with a body of 400 KB; how
+//! much later the first piece of a stream comes, and each one after it; what a call and a piece cost in
+//! processor time; and memory with 1,000 open streams. The gateway asks for a key with a budget, and
+//! keeps its ledger, as in real life. Needs taskset. Everything stays on the loopback and is bounded:
+//! about two minutes, or twenty seconds with
 //! `-- --quick`. Other options:
 //! - `OPENCLAW_UNDER_TEST=/path`: another program in our place;
 //! - `OPENCLAW_BENCH_PEER=127.0.0.1:4000` and `OPENCLAW_BENCH_PEER_KEY`: another gateway beside ours,
@@ -80,6 +81,11 @@ fn main() {
             name: "openclaw",
             address: (Ipv4Addr::LOCALHOST, gateway.port).into(),
             key: gateway.key.clone(),
+        },
+        Way {
+            name: "plain proxy",
+            address: (Ipv4Addr::LOCALHOST, gateway.plain).into(),
+            key: String::new(),
         },
     ];
     if let Some(address) = std::env::var("OPENCLAW_BENCH_PEER")
@@ -541,6 +547,8 @@ async fn provide(mut stream: TcpStream) {
 struct Gateway {
     process: Child,
     port: u16,
+    /// Where the same provider is behind `proxy_pass`.
+    plain: u16,
     key: String,
     _directory: tempfile::TempDir,
 }
@@ -550,7 +558,7 @@ impl Gateway {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let prefix = directory.path();
         fs::create_dir(prefix.join("logs")).expect("a fresh directory");
-        let port = reserve();
+        let (port, plain) = (reserve(), reserve());
         let conf = format!(
             "worker_rlimit_nofile 16384;
             state_directory {prefix}/state;
@@ -561,10 +569,19 @@ impl Gateway {
                 keepalive_time 1d;
                 llm_provider openai {{ base_url http://127.0.0.1:{provider}/v1; }}
                 llm_model bench {{ target openai/gpt-4o-mini; }}
-                server {{ listen 127.0.0.1:{port}; location /v1/ {{ llm_gateway; }} }}
+                upstream provider {{ server 127.0.0.1:{provider}; keepalive 64; }}
+                server {{
+                    listen 127.0.0.1:{port};
+                    location /v1/ {{ llm_gateway; }}
+                }}
+                server {{
+                    listen 127.0.0.1:{plain};
+                    location /v1/ {{ proxy_pass http://provider; proxy_buffering off; }}
+                }}
             }}",
             prefix = prefix.display(),
             port = port.number,
+            plain = plain.number,
         );
         fs::write(prefix.join("conf"), conf).expect("a fresh file");
         let mut globals = "daemon off; worker_processes 1; pid pid;".to_owned();
@@ -588,6 +605,7 @@ impl Gateway {
         let mut gateway = Self {
             process,
             port: port.number,
+            plain: plain.number,
             key: String::new(),
             _directory: directory,
         };

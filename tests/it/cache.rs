@@ -7,7 +7,7 @@
 //! | --- | --- |
 //! | `case NAME \| WHERE \| WHAT` | begins a case: its name, the rule it is about, what it says |
 //! | `conf …` | one more line of its location |
-//! | `origin 200 \| Name: value \| …` | answers of the origin from here on; `:body text` is the body, else the number of the request |
+//! | `origin 200 \| Name: value \| …` | answers of the origin from here on; `:body text` is the body, else the number of the request; with `:ranges` one range of it is sent to who asks for that |
 //! | `then 304 \| …` | the answer after that one; the last one stays |
 //! | `down`, `up` | the origin closes connections without an answer; it answers again |
 //! | `ask GET /path \| Name: value \| …` | a request; `:body text` sends one |
@@ -56,8 +56,14 @@ struct Case {
     is_alone: bool,
 }
 
-/// An answer of the origin: status, fields, body.
-type Told = (u16, Vec<(String, String)>, Option<String>);
+/// An answer of the origin.
+#[derive(Clone, Default)]
+struct Told {
+    status: u16,
+    fields: Vec<(String, String)>,
+    body: Option<String>,
+    serves_ranges: bool,
+}
 
 #[derive(Default)]
 struct Origin {
@@ -165,15 +171,27 @@ fn field(part: &str) -> (String, String) {
 
 fn told(line: &str) -> Told {
     let (status, parts) = parts(line);
-    let mut body = None;
-    let mut fields = Vec::new();
+    let mut told = Told {
+        status: status.parse().expect("a status"),
+        ..Told::default()
+    };
     for part in parts {
         match part.strip_prefix(":body ") {
-            Some(text) => body = Some(text.to_owned()),
-            None => fields.push(field(&part)),
+            Some(text) => told.body = Some(text.to_owned()),
+            None if part == ":ranges" => told.serves_ranges = true,
+            None => told.fields.push(field(&part)),
         }
     }
-    (status.parse().expect("a status"), fields, body)
+    told
+}
+
+/// The first and the last byte of a range that a request asks for.
+fn asked_range(head: &Head) -> Option<(usize, usize)> {
+    let (first, last) = head
+        .value("Range")?
+        .strip_prefix("bytes=")?
+        .split_once('-')?;
+    Some((first.parse().ok()?, last.parse().ok()?))
 }
 
 /// Answers as the case whose name stands first in the path says.
@@ -197,14 +215,34 @@ fn answer(origins: &Origins, exchange: &mut Exchange<'_>) -> Then {
         all = (origins.released.wait_while(all, is_held)).expect("no writer panics");
         let origin = all.entry(name).or_default();
         let told = match origin.answers.len() {
-            0 => (200, Vec::new(), None),
+            0 => Told {
+                status: 200,
+                ..Told::default()
+            },
             1 => origin.answers[0].clone(),
             _ => origin.answers.pop_front().expect("there are some"),
         };
         (told, number)
     };
-    let (status, fields, body) = told;
-    let body = body.unwrap_or_else(|| number.to_string());
+    let Told {
+        mut status,
+        mut fields,
+        body,
+        serves_ranges,
+    } = told;
+    let mut body = body.unwrap_or_else(|| number.to_string());
+    if let Some((first, last)) = asked_range(&head).filter(|_| serves_ranges) {
+        let whole = body.len();
+        (status, body) = match body.get(first..whole.min(last + 1)) {
+            Some(part) if !part.is_empty() => (206, part.to_owned()),
+            _ => (416, String::new()),
+        };
+        let range = match status {
+            206 => format!("bytes {first}-{}/{whole}", first + body.len() - 1),
+            _ => format!("bytes */{whole}"),
+        };
+        fields.push(("Content-Range".to_owned(), range));
+    }
     let is_bare = head.line.starts_with("HEAD ") || matches!(status, 204 | 304);
     let mut bytes = format!("HTTP/1.1 {status} Told\r\n");
     if status != 304
@@ -332,7 +370,7 @@ fn run(case: &Case, program: &Path, port: u16, origins: &Origins) -> Result<(), 
                     Ok(answer) => answer,
                     Err(end) => return failed(format!("no answer, {end:?}")),
                 };
-                if answer.says_close() {
+                if answer.says_close() || answer.cut.is_some() {
                     client = Client::connect(port);
                 }
                 last = Some(answer);
@@ -446,6 +484,7 @@ fn play(file: &str, cases: &[Case], program: &Path) {
     .program(program)
     .set("BACKEND", backend.address())
     .tolerate("upstream prematurely closed connection")
+    .tolerate("slice")
     .start();
     let port = server.port(1);
     let queue = Mutex::new(cases.iter());
@@ -496,6 +535,17 @@ fn the_directives_do_what_they_say() {
 #[test]
 fn nginx_does_what_the_cases_of_its_directives_say() {
     let file = "directives.cases";
+    play(file, &read(file), &oracle());
+}
+
+#[test]
+fn an_answer_is_stored_in_slices_and_sent_as_the_whole() {
+    check("slices.cases");
+}
+
+#[test]
+fn nginx_does_what_the_cases_of_slices_say() {
+    let file = "slices.cases";
     play(file, &read(file), &oracle());
 }
 

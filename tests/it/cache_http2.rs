@@ -103,6 +103,53 @@ fn clients_of_both_protocols_share_what_is_stored() {
     assert!(backend.seen()[1].head.line.starts_with("GET "));
 }
 
+/// Parts on the way to a client that takes them by and by, and from the disk to one of HTTP/1.1.
+#[test]
+fn slices_are_one_answer_for_clients_of_both_protocols() {
+    const LENGTH: usize = 300_007;
+    let backend = Backend::scripted(|exchange| {
+        let head = &exchange.seen.head;
+        let range = head.value("Range").expect("a part is asked for");
+        let (first, last) = (range.strip_prefix("bytes="))
+            .and_then(|range| range.split_once('-'))
+            .expect("a range");
+        let first: usize = first.parse().expect("a number");
+        let end = LENGTH.min(last.parse::<usize>().expect("a number") + 1);
+        exchange.send(format!(
+            "HTTP/1.1 206 Partial Content\r\nContent-Length: {}\r\nETag: \"e\"\r\n\
+             Content-Range: bytes {first}-{}/{LENGTH}\r\n\r\n",
+            end - first,
+            end - 1
+        ));
+        exchange.send(&pattern(LENGTH)[first..end]);
+        Then::NextRequest
+    });
+    let server = Setup::http(
+        "proxy_cache_path %PREFIX%/cache levels=1:2 keys_zone=one:10m memory=0;
+         server { listen %LISTEN1%; http2 on;
+             location / { proxy_pass http://%BACKEND%; proxy_cache one; proxy_cache_lock on; slice 64k;
+                 proxy_cache_key $uri$slice_range; proxy_set_header Range $slice_range;
+                 proxy_cache_valid 206 1m; } }",
+    )
+    .set("BACKEND", backend.address())
+    .start();
+    let mut client = Frames::with_settings(server.port(1), &[(INITIAL_WINDOW_SIZE, 1000)]);
+    client.send(window_update(0, WIDE));
+    client.send(ask("GET", "/a", &[], 1));
+    client.send(window_update(1, WIDE));
+    let seen = client.until_end_of(1);
+    assert_eq!(seen.status(1), Some(200));
+    assert!(seen.body(1) == pattern(LENGTH));
+    assert_eq!(backend.seen().len(), 5);
+    let mut second = server.connect(1);
+    let answer = second.ask("GET /a HTTP/1.1\r\nHost: a\r\n\r\n");
+    assert!(answer.body == pattern(LENGTH));
+    let answer = second.ask("GET /a HTTP/1.1\r\nHost: a\r\nRange: bytes=131000-200000\r\n\r\n");
+    assert_eq!(answer.status, 206);
+    assert!(answer.body == pattern(LENGTH)[131_000..=200_000]);
+    assert_eq!(backend.seen().len(), 5);
+}
+
 /// What the origin is told and what the key holds is one host, whichever way it is said.
 #[test]
 fn a_host_that_is_said_twice_poisons_nothing() {

@@ -220,14 +220,20 @@ fn people_are_told_of_zones_and_entries_and_purge_them() {
 struct SmallDisk(tempfile::TempDir);
 
 impl SmallDisk {
-    /// `None` if this process may not mount anything.
-    fn mount(size: &str) -> Option<Self> {
+    /// A test that cannot have it fails: one that passes without it would hide what it is there for.
+    fn mount(size: &str) -> Self {
         let directory = tempfile::tempdir().expect("a directory");
         let mounted = Command::new("mount")
             .args(["-t", "tmpfs", "-o", &format!("size={size}"), "tmpfs"])
             .arg(directory.path())
             .output();
-        (mounted.is_ok_and(|output| output.status.success())).then(|| Self(directory))
+        let mounted = mounted.expect("`mount` must be there");
+        assert!(
+            mounted.status.success(),
+            "this test mounts a file system, for which it has to be run by root: {}",
+            String::from_utf8_lossy(&mounted.stderr)
+        );
+        Self(directory)
     }
 }
 
@@ -238,7 +244,7 @@ impl Drop for SmallDisk {
     }
 }
 
-/// Lets nobody else open a file of a mounted disk while it hangs: whoever does so waits.
+/// Lets nobody else open a file of a mounted disk, or read one, while it hangs: whoever does so waits.
 struct Hanging {
     watched: PathBuf,
     state: Arc<Mutex<Hang>>,
@@ -248,20 +254,27 @@ struct Hanging {
 #[derive(Default)]
 struct Hang {
     does_hang: bool,
+    /// So many wait.
+    waiting: usize,
     is_over: bool,
 }
 
 impl Hanging {
-    /// `None` if this process may not do that.
-    fn of(disk: &SmallDisk) -> Option<Self> {
-        let fanotify = Fanotify::init(InitFlags::FAN_CLASS_CONTENT, EventFFlags::O_RDONLY).ok()?;
+    fn of(disk: &SmallDisk, mask: MaskFlags) -> Self {
+        const RIGHTS: &str = "this test holds up a file system, for which it has to be run by root";
+        let fanotify =
+            Fanotify::init(InitFlags::FAN_CLASS_CONTENT, EventFFlags::O_RDONLY).expect(RIGHTS);
         let watched = disk.0.path().join("watched");
         fs::write(&watched, "").expect("written");
         let flags = MarkFlags::FAN_MARK_ADD | MarkFlags::FAN_MARK_MOUNT;
-        let mask = MaskFlags::FAN_OPEN_PERM;
         fanotify
-            .mark(flags, mask, AT_FDCWD, Some(disk.0.path()))
-            .ok()?;
+            .mark(
+                flags,
+                mask | MaskFlags::FAN_OPEN_PERM,
+                AT_FDCWD,
+                Some(disk.0.path()),
+            )
+            .expect(RIGHTS);
         let state = Arc::new(Mutex::new(Hang::default()));
         let its_state = Arc::clone(&state);
         let thread = thread::spawn(move || {
@@ -269,26 +282,29 @@ impl Hanging {
             let mut waiting: Vec<FanotifyEvent> = Vec::new();
             loop {
                 waiting.extend(fanotify.read_events().expect("readable"));
-                let state = its_state.lock().expect("no holder panics");
+                let mut state = its_state.lock().expect("no holder panics");
                 // Who opens a file does not see that another one waits.
                 waiting.retain(|event| {
-                    let waits = state.does_hang && event.pid() as u32 != own;
+                    let waits = state.does_hang
+                        && event.pid() as u32 != own
+                        && (mask.is_empty() || event.mask().intersects(mask));
                     if let Some(fd) = event.fd().filter(|_| !waits) {
                         let response = FanotifyResponse::new(fd, Response::FAN_ALLOW);
                         fanotify.write_response(response).expect("written");
                     }
                     waits
                 });
+                state.waiting = waiting.len();
                 if state.is_over {
                     return;
                 }
             }
         });
-        Some(Self {
+        Self {
             watched,
             state,
             thread: Some(thread),
-        })
+        }
     }
 
     fn change(&self, change: impl FnOnce(&mut Hang)) {
@@ -301,10 +317,8 @@ impl Hanging {
 impl Drop for Hanging {
     fn drop(&mut self) {
         self.change(|state| {
-            *state = Hang {
-                does_hang: false,
-                is_over: true,
-            }
+            state.does_hang = false;
+            state.is_over = true;
         });
         if let Some(thread) = self.thread.take() {
             // What it says is said by the test that failed.
@@ -320,12 +334,8 @@ fn long_ones(from: usize) -> impl Iterator<Item = usize> {
 
 #[test]
 fn a_disk_that_hangs_holds_up_neither_hits_nor_misses() {
-    let Some(disk) = SmallDisk::mount("200m") else {
-        return;
-    };
-    let Some(hanging) = Hanging::of(&disk) else {
-        return;
-    };
+    let disk = SmallDisk::mount("200m");
+    let hanging = Hanging::of(&disk, MaskFlags::FAN_OPEN_PERM);
     let origin = origin();
     let mut server = Setup::http(
         "proxy_cache_path %DISK%/cache levels=1:2 keys_zone=one:10m memory=32m;
@@ -374,6 +384,68 @@ fn a_disk_that_hangs_holds_up_neither_hits_nor_misses() {
     });
 }
 
+#[test]
+fn a_disk_that_hangs_in_the_middle_of_an_answer_holds_up_only_who_reads_it() {
+    // More than the sockets between hold.
+    const LENGTH: usize = 32 << 20;
+    let disk = SmallDisk::mount("200m");
+    let hanging = Hanging::of(&disk, MaskFlags::FAN_ACCESS_PERM);
+    let origin = Backend::scripted(|exchange| {
+        let line = exchange.seen.head.line.clone();
+        let length = match line.contains(" /long ") {
+            true => LENGTH,
+            false => {
+                let number = line.split(' ').nth(1).unwrap_or_default();
+                let number: usize = number.trim_start_matches("/p").parse().unwrap_or(0);
+                number * 1013 % 150_000
+            }
+        };
+        exchange.send(format!(
+            "HTTP/1.1 200 OK\r\nContent-Length: {length}\r\nCache-Control: max-age=3600\r\n\r\n"
+        ));
+        exchange.send(pattern(length));
+        Then::NextRequest
+    });
+    let server = Setup::http(
+        "proxy_cache_path %DISK%/cache levels=1:2 keys_zone=one:10m memory=4m;
+         server { listen %LISTEN1%; location / { proxy_pass http://%BACKEND%; proxy_cache one;
+             add_header X-Cache $upstream_cache_status always; } }",
+    )
+    .set("BACKEND", origin.address())
+    .set("DISK", disk.0.path().display())
+    .start();
+    let long = "GET /long HTTP/1.1\r\nHost: a.test\r\n\r\n";
+    let body = pattern(LENGTH);
+    assert!(server.connect(1).ask(long).body == body);
+    ask(&server, 1..10);
+    eventually("all is stored", || {
+        (files(&disk.0.path().join("cache")) == 10).then_some(())
+    });
+    assert_eq!(count(&ask(&server, 1..10), "HIT"), 9);
+
+    let mut reader = server.connect(1);
+    reader.send(long);
+    let begun = reader.bytes(100_000).expect("the answer begins");
+    hanging.change(|state| state.does_hang = true);
+    let head = (begun.windows(4).position(|four| four == b"\r\n\r\n")).expect("a head") + 4;
+    let got = begun.len() - head;
+    thread::scope(|scope| {
+        let rest = scope.spawn(|| reader.bytes(LENGTH - got).expect("the rest comes"));
+        eventually("the disk is waited for", || {
+            let state = hanging.state.lock().expect("no holder panics");
+            (state.waiting > 0).then_some(())
+        });
+        for _ in 0..5 {
+            assert_eq!(count(&ask(&server, 1..10), "HIT"), 9);
+        }
+        assert_eq!(count(&ask(&server, 20..30), "MISS"), 10);
+        assert!(!rest.is_finished());
+        hanging.change(|state| state.does_hang = false);
+        let rest = rest.join().expect("it reads");
+        assert!(begun[head..] == body[..got] && rest == body[got..]);
+    });
+}
+
 /// Stores until the zone says that it cannot, then makes room. How often did the error log say so?
 fn a_zone_that_cannot_store(directory: &Path, make_room: impl FnOnce(&Control)) -> usize {
     let origin = origin();
@@ -417,10 +489,7 @@ fn a_zone_that_cannot_store(directory: &Path, make_room: impl FnOnce(&Control)) 
 
 #[test]
 fn a_full_disk_costs_no_request() {
-    // Without the right to mount, the other test is all there is.
-    let Some(disk) = SmallDisk::mount("1m") else {
-        return;
-    };
+    let disk = SmallDisk::mount("1m");
     let told = a_zone_that_cannot_store(disk.0.path(), |control| {
         let everything = CachePurge {
             zone: None,

@@ -6,6 +6,8 @@ use std::os::unix::net::UnixStream;
 use std::process::Command;
 use std::thread;
 
+use nix::sys::signal::Signal;
+
 use crate::support::backend::{Backend, Record};
 use crate::support::certificate::Authority;
 use crate::support::client::Client;
@@ -186,6 +188,48 @@ fn a_proxy_that_is_not_found_is_not_trusted_and_harms_no_site() {
     let said = server.read("error.log");
     let told = "host not found in set_real_ip_from `no-such-name..invalid`";
     assert_eq!(said.matches(told).count(), 1, "{said}");
+}
+
+#[test]
+fn a_list_of_proxies_is_read_again_and_one_that_is_wrong_leaves_the_old_one_in_force() {
+    let server = Setup::http(
+        r#"set_real_ip_from file:%PREFIX%/proxies.txt; set_real_ip_from cloudflare;
+        server { listen %LISTEN1%; location / { return 200 $remote_addr; } }"#,
+    )
+    .file(
+        "proxies.txt",
+        "# ours\n192.0.2.0/24\n\n127.0.0.1 # this machine\n",
+    )
+    .tolerate("the list of proxies")
+    .tolerate("the new configuration is not applied")
+    .start();
+    let asked = || {
+        let request = "GET / HTTP/1.1\r\nHost: a\r\nX-Real-IP: 203.0.113.9\r\n\r\n";
+        server.connect(1).ask(request).text()
+    };
+    assert_eq!(asked(), "203.0.113.9");
+    let write = |text: &str| {
+        std::fs::write(server.site().prefix.join("proxies.txt"), text).expect("it is ours")
+    };
+    for (wrong, why) in [
+        ("127.0.0.1\n0.0.0.0/0\n", "line 2"),
+        ("127.0.0.1\n\n192.0.2.0/242001:db8::/32", "line 3"),
+        ("# nothing\n", "no network"),
+        (&"192.0.2.1\n".repeat(1001), "more than 1000"),
+        (&"# much\n".repeat(20_000), "longer than"),
+    ] {
+        write(wrong);
+        server.signal(Signal::SIGHUP);
+        eventually("the reload is refused", || {
+            server.read("error.log").contains(why).then_some(())
+        });
+        assert_eq!(asked(), "203.0.113.9", "{why}");
+    }
+    write("192.0.2.0/24\n");
+    server.signal(Signal::SIGHUP);
+    eventually("the list is in force", || {
+        (asked() == "127.0.0.1").then_some(())
+    });
 }
 
 #[test]

@@ -33,10 +33,6 @@ static COMING: &[Lack] = &[
         names: "ssl_ech_file",
     },
     Lack {
-        why: "caching in slices (nginx's http_slice) is not available in this version",
-        names: "slice",
-    },
-    Lack {
         why: "lookup of countries (nginx's http_geoip) is not available in this version",
         names: "geoip_country geoip_org geoip_city geoip_proxy geoip_proxy_recursive",
     },
@@ -440,7 +436,7 @@ mod tests {
 
     #[test]
     fn a_planned_feature_says_that_this_version_lacks_it() {
-        let why = foreign("slice").expect("known");
+        let why = foreign("geoip_country").expect("known");
         assert!(why.ends_with("not available in this version"), "{why}");
         assert!(
             foreign("fastcgi_pass")

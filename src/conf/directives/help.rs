@@ -395,8 +395,8 @@ values    a time is a number of seconds, or numbers with ms, s, m, h, d, w, M an
     #[test]
     fn a_foreign_directive_says_what_is_lacking() {
         assert_eq!(
-            help("slice"),
-            "slice: caching in slices (nginx's http_slice) is not available in this version\n"
+            help("geoip_country"),
+            "geoip_country: lookup of countries (nginx's http_geoip) is not available in this version\n"
         );
     }
 

@@ -156,4 +156,7 @@ pub(super) const ROWS: &[Directive] = &[
     row(PROXY, "proxy_cache_status", HTTP_SERVER_LOCATION, &[Text])
         .default("off")
         .help("name of this cache in the field `Cache-Status` of answers, which tells what it did"),
+    row("http_slice", "slice", HTTP_SERVER_LOCATION, &[Size])
+        .default("0")
+        .help("size of the parts that `$slice_range` asks a peer for, each stored by itself"),
 ];

@@ -27,7 +27,7 @@ pub(super) const ROWS: &[Directive] = &[
         .help("refuses an address, a network, `unix:` or `all` with 403; the first rule that fits decides"),
     row(REAL_IP, "set_real_ip_from", HTTP_SERVER_LOCATION, &[Free])
         .many()
-        .help("a proxy that is believed who the client is: an address, network, name or `unix:`"),
+        .help("proxies believed who the client is: a network, name, provider, `file:`, `unix:`"),
     row(REAL_IP, "real_ip_header", HTTP_SERVER_LOCATION, &[Free])
         .default("X-Real-IP")
         .help("the field that names the client, or `proxy_protocol`"),

@@ -1,5 +1,6 @@
 //! `server {}` and `location {}`: names, matching, and the settings in force in each place.
 
+use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -314,6 +315,8 @@ pub struct Settings {
     pub if_modified_since: IfModifiedSince,
     /// `max_ranges`; `None` is no limit, 0 switches ranges off.
     pub max_ranges: Option<usize>,
+    /// `slice`: the bytes of each part that an answer is asked for in; `None` asks for the whole.
+    pub slice: Option<NonZeroU64>,
     /// `client_max_body_size`; `None` is no limit.
     pub max_body_size: Option<u64>,
     /// `client_body_buffer_size`, bytes.

@@ -16,6 +16,8 @@ pub struct ProxyCache {
     pub key_host: Option<Template>,
     /// The key tells apart who asks: what was made for one of them goes to no other.
     pub key_is_personal: bool,
+    /// The key tells slices apart.
+    pub key_has_slice: bool,
     /// The key tells bodies of requests apart.
     pub key_has_body: bool,
     /// `proxy_cache_valid` in order.

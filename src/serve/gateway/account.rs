@@ -19,6 +19,7 @@ use crate::llm::books::{Beginning, Cost, LiveCall, View, books};
 use crate::llm::key::{Caller, is_tag};
 use crate::llm::price::{self, Service, Terms};
 use crate::llm::refusal::Refusal;
+use crate::llm::tariff::Quote;
 use crate::llm::usage::Usage;
 use crate::llm::wire::error::Told;
 use crate::llm::wire::facts::Facts;
@@ -177,7 +178,7 @@ impl Account {
             output_tokens = output_tokens.max(output);
             let quote = generation.llm_tariff.quote(&provider.conf, choice.model);
             let dearest =
-                quote.and_then(|quote| quote.prices.most(facts.input_tokens, output, terms));
+                quote.and_then(|quote| quote.prices().most(facts.input_tokens, output, terms));
             cost = cost.zip(dearest).map(|(one, other)| one.max(other));
         }
         let call = exchange.call.get_or_insert_default();
@@ -250,11 +251,9 @@ impl Account {
             multipliers: &[],
         };
         let quote = self.generation.llm_tariff.quote(provider, model);
-        let version = quote
-            .as_ref()
-            .map_or_else(price::version, |quote| quote.version);
+        let version = quote.as_ref().map_or_else(price::version, Quote::version);
         let cost = Cost {
-            own: quote.and_then(|quote| quote.prices.cost(usage, terms)),
+            own: quote.and_then(|quote| quote.prices().cost(usage, terms)),
             billed: reported.and_then(|reported| Money::parse(reported.billed()?)),
         };
         (cost, version)

@@ -89,6 +89,7 @@ pub fn settings() -> Settings {
         header_edits: None,
         if_modified_since: IfModifiedSince::Exact,
         max_ranges: None,
+        slice: None,
         max_body_size: None,
         body_buffer_size: 0,
         body_timeout: Duration::ZERO,

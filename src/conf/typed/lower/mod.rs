@@ -35,6 +35,7 @@ pub mod places;
 pub mod process;
 pub mod proxy;
 pub mod proxy_cache;
+mod proxy_networks;
 pub mod rewrite;
 pub mod scope;
 pub mod secret;

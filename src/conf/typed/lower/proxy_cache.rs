@@ -65,6 +65,36 @@ pub fn proxy_cache(
     let has = |test: &dyn Fn(&Variable) -> bool| {
         key.as_ref().is_some_and(|key| holds_variable(key, test))
     };
+    let key_has_slice = has(&|variable| *variable == Variable::Core(Core::SliceRange));
+    if let Some(slice) = scope.nearest("slice").filter(|_| scope.size("slice") > 0) {
+        let is_asked_for = set_fields.iter().any(|field| {
+            field.name.eq_ignore_ascii_case(b"range")
+                && holds_variable(&field.value, &|variable| {
+                    *variable == Variable::Core(Core::SliceRange)
+                })
+        });
+        let lacks = match (key_has_slice, is_asked_for) {
+            (true, true) => None,
+            (false, _) => Some((
+                "the key of the cache lacks `$slice_range`",
+                "proxy_cache_key $scheme$proxy_host$request_uri$slice_range;",
+            )),
+            (true, false) => Some((
+                "the peer is not asked for them",
+                "proxy_set_header Range $slice_range;",
+            )),
+        };
+        if let Some((why, remedy)) = lacks {
+            cx.report(
+                Diagnostic::warning(
+                    Code::SLICES_NOT_STORED,
+                    slice.span,
+                    format!("slices are not stored in `{}`: {why}", word.text),
+                )
+                .hint(format!("say `{remedy}`")),
+            );
+        }
+    }
     Some(Box::new(ProxyCache {
         zone,
         key_host: match &key {
@@ -76,6 +106,7 @@ pub fn proxy_cache(
             Variable::Http(name) => **name == *b"authorization",
             _ => false,
         }),
+        key_has_slice,
         key_has_body: has(&|variable| *variable == Variable::Core(Core::RequestBody)),
         checks_type: scope.flag("proxy_cache_check_type")
             && !has(&|variable| matches!(variable, Variable::Http(name) if **name == *b"cookie")),

@@ -13,8 +13,8 @@ use super::location::PlacedLocation;
 use super::log::{self, Formats};
 use super::scope::{Scope, parameter};
 use super::{
-    Cx, access, bans, cors, filters, header_edits, limits, llm as gateway, map, proxy, rewrite,
-    tls, upstream,
+    Cx, access, bans, cors, filters, header_edits, limits, llm as gateway, map, proxy,
+    proxy_networks, rewrite, tls, upstream,
 };
 use crate::conf::diagnostic::{Code, Diagnostic};
 use crate::conf::include::{self, Node};
@@ -339,6 +339,7 @@ impl Maker<'_> {
                 "before" => IfModifiedSince::Before,
                 _ => IfModifiedSince::Exact,
             },
+            slice: std::num::NonZeroU64::new(scope.size("slice") as u64),
             max_ranges: scope
                 .nearest("max_ranges")
                 .and_then(|line| line.arguments.first()?.text.parse().ok()),
@@ -410,6 +411,10 @@ impl Maker<'_> {
                 && text.bytes().any(|byte| byte.is_ascii_alphabetic());
             if text == "unix:" {
                 trusts_unix = true;
+            } else if let Some(path) = text.strip_prefix("file:") {
+                networks.extend(proxy_networks::of_file(word, path, cx));
+            } else if let Some(known) = proxy_networks::of_provider(text) {
+                networks.extend(known);
             } else if is_name {
                 networks.extend(self.addresses_of(word, cx).iter().copied().map(IpNet::from));
             } else {
@@ -446,9 +451,10 @@ impl Maker<'_> {
                         word.span,
                         format!("host not found in set_real_ip_from `{}`", word.text),
                     );
-                    cx.report(problem.hint(
-                        "no request is believed to come through it until a reload finds it; an address needs no look-up",
-                    ));
+                    cx.report(problem.hint(format!(
+                        "no request is believed to come through it until a reload finds it; an address needs no look-up; providers that are known are {}",
+                        proxy_networks::providers()
+                    )));
                     Vec::new()
                 }
             }
