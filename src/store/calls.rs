@@ -1097,6 +1097,7 @@ mod tests {
         }
         let open = store.open_call(call(TODAY + 3));
         assert_eq!(open.wait(), Ok(()));
+        assert_eq!(store.flush().wait(), Ok(()));
         let reader = store.reader().expect("a reader");
         let usage = |from, until, most| {
             let used = reader
