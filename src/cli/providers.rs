@@ -40,10 +40,24 @@ fn list(session: &Session) -> Result<(), Failure> {
         ("PROVIDER", Side::Left),
         ("KIND", Side::Left),
         ("STATE", Side::Left),
+        ("CALLS", Side::Right),
+        ("WAITING", Side::Right),
+        ("FIRST TOKEN", Side::Right),
         ("NOTE", Side::Left),
     ]);
     for provider in providers {
-        table.row([provider.name, provider.kind, provider.state, provider.note]);
+        table.row([
+            provider.name,
+            provider.kind,
+            provider.state,
+            count(provider.under_way.into()),
+            count(provider.waiting.into()),
+            match provider.first_token {
+                0 => "-".to_owned(),
+                time => micros(time),
+            },
+            provider.note,
+        ]);
     }
     print(&table.text());
     Ok(())

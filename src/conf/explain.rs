@@ -751,6 +751,18 @@ codes! {
         "",
         ""
     }
+    "E401" STORE_AND_CACHE "kept as a file and in a cache" {
+        "As in nginx an answer is kept by one of the two: as a file that is served from then on, until \
+         somebody removes it, or in a cache, for as long as it is good.",
+        "http { proxy_cache_path /var/cache/openclaw/one keys_zone=one:10m; server { location / { proxy_pass http://10.0.0.1; proxy_cache one; proxy_store on; } } }",
+        "http { server { location / { proxy_pass http://10.0.0.1; proxy_store on; } } }"
+    }
+    "E402" BAD_STORE_ACCESS "rights of nobody" {
+        "`proxy_store_access` says what the owner of a stored file, its group and all others may do: \
+         read it (`r`), or write it too (`rw`).",
+        "http { server { location / { proxy_pass http://10.0.0.1; proxy_store on; proxy_store_access user:rwx; } } }",
+        "http { server { location / { proxy_pass http://10.0.0.1; proxy_store on; proxy_store_access user:rw group:r; } } }"
+    }
     "E400" BAD_PROXY_LIST "a list of proxies that cannot be used" {
         "A list for `set_real_ip_from file:` has one address or network in a line. It is taken whole or \
          not at all: what is left of half a list would take proxies for clients.",
@@ -918,7 +930,7 @@ codes! {
     }
     "E375" BAD_LLM_TARGET "a target of a model that is not written as it has to be" {
         "`on=` takes the causes for which a target is asked when another one failed: `429`, `5xx`, `timeout`, \
-         `circuit`, `budget`. `max_context=` is a number of tokens. Only `strategy affinity` takes a second \
+         `circuit`, `context`, `budget`. `max_context=` is a number of tokens. Only `strategy affinity` takes a second \
          word: what the calls have in common that go to the same target.",
         "http { llm_provider ours { } llm_model chat { target ours/a; target ours/b on=500; } }",
         "http { llm_provider ours { } llm_model chat { target ours/a; target ours/b on=5xx,timeout; } }"
@@ -928,6 +940,24 @@ codes! {
          in the place of the one that a client asks for.",
         "http { llm_provider ours { } llm_route big; server { location / { llm_gateway; } } }",
         "http { llm_provider ours { } llm_route ours/big; server { location / { llm_gateway; } } }"
+    }
+    "E410" BAD_LLM_REGION "a region that cannot be one" {
+        "`region` of an `llm_provider` and `region=` of a `target` say in one word where is computed what \
+         `llm_region` keeps in that region; several regions are written there with commas.",
+        "http { llm_provider ours { region \"the EU\"; } }",
+        "http { llm_provider ours { region eu; } }"
+    }
+    "E411" BAD_LLM_DOWNGRADE "a share of a budget that is none" {
+        "`llm_downgrade` names how much of one of its budgets a key has used, in percent, and the model that \
+         answers from then on.",
+        "http { llm_provider ours { } llm_downgrade 0.8 ours/mini; server { location / { llm_gateway; } } }",
+        "http { llm_provider ours { } llm_downgrade 80% ours/mini; server { location / { llm_gateway; } } }"
+    }
+    "W410" LLM_REGION_WITHOUT_PROVIDER "a region in which no provider is" {
+        "`llm_region` lets nobody answer who is elsewhere or does not say where it is. Where no provider and no \
+         target is in the region, every call is refused (503 `region_unavailable`).",
+        "http { llm_provider ours { } server { location / { llm_gateway; llm_region eu; } } }",
+        "http { llm_provider ours { region eu; } server { location / { llm_gateway; llm_region eu; } } }"
     }
     "W375" LLM_WITHOUT_EFFECT "a word about a model that changes nothing" {
         "Backups are asked when the targets that are none cannot answer. Where all are backups they are asked \

@@ -108,6 +108,10 @@ pub fn now(control: &Control) -> Option<Box<LlmNow>> {
             kind: provider.conf.kind.to_owned(),
             state: state.to_owned(),
             note,
+            under_way: provider.standing.under_way(),
+            waiting: provider.standing.waiting() as u32,
+            first_token: (provider.first_part(&standings))
+                .map_or(0, |time| time.as_micros() as u64),
         }
     });
     Some(Box::new(LlmNow {
@@ -156,7 +160,10 @@ pub async fn test(control: &Control, name: Option<&str>) -> Result<ProviderTests
     let mut asking = JoinSet::new();
     for at in wanted {
         let generation = Arc::clone(&generation);
-        asking.spawn(async move { (at, inquire(&generation.llm_providers[at]).await) });
+        asking.spawn(async move {
+            let upstreams = &generation.http.upstreams;
+            (at, inquire(&generation.llm_providers[at], upstreams).await)
+        });
     }
     let mut tests = Vec::new();
     while let Some(asked) = asking.join_next().await {

@@ -9,3 +9,4 @@ pub mod mime;
 pub mod open;
 pub mod report;
 pub mod serve;
+pub mod store;

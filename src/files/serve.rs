@@ -5,8 +5,11 @@
 //! segment is `..`, whatever a rewrite, a variable or `alias` without a slash put together; nothing is
 //! allocated for a file that is there.
 
+use std::ffi::OsString;
 use std::fs::File;
 use std::io::Read as _;
+use std::os::unix::ffi::OsStringExt as _;
+use std::path::PathBuf;
 
 use nix::errno::Errno;
 use smallvec::SmallVec;
@@ -577,6 +580,30 @@ fn map(exchange: &Exchange, scratch: &mut Scratch) -> Result<usize, FileError> {
         scratch.report(Level::Error, Event::LeavesRoot, None);
         Err(FileError::NotFound)
     }
+}
+
+/// The file that an answer to this request becomes (`proxy_store`): that of `path`, or the one that is
+/// served for the request. `None` if it is none: a directory, or outside of what the configuration
+/// names.
+pub fn path_to_store(exchange: &Exchange, path: Option<&Template>) -> Option<PathBuf> {
+    let mut scratch = Scratch::default();
+    match path {
+        Some(path) => {
+            variables::expand(path, exchange, &mut scratch.path);
+            let is_file = scratch.path.starts_with(b"/")
+                && !scratch.path.contains(&0)
+                && !climbs(path, &scratch.path);
+            is_file.then_some(())?;
+        }
+        None => {
+            map(exchange, &mut scratch).ok()?;
+        }
+    }
+    let is_directory = matches!(
+        scratch.path.rsplit(|&byte| byte == b'/').next(),
+        Some(b"" | b"." | b"..")
+    );
+    (!is_directory).then(|| PathBuf::from(OsString::from_vec(scratch.path)))
 }
 
 /// Begins the path with `root` or `alias`; returned are its length and what goes behind it.

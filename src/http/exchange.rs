@@ -491,6 +491,8 @@ pub struct ModelCall {
     pub cost: String,
     /// The model that `llm_route` chose in the place of the one that was asked for.
     pub route: String,
+    /// How long it waited for room at a provider.
+    pub queued: Duration,
     /// What of it rules may look at.
     pub shape: CallShape,
 }
@@ -502,6 +504,8 @@ pub struct CallShape {
     pub group: String,
     /// The format in which the client speaks.
     pub format: &'static str,
+    /// How much the key has used of the budget that it has used most of, in percent.
+    pub budget_used: Option<u64>,
     /// About how many tokens go in.
     pub input_tokens: u64,
     /// Messages of the user.

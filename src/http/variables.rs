@@ -705,6 +705,9 @@ fn write_core(core: Core, exchange: &Exchange, out: &mut Vec<u8>) -> bool {
             (exchange.caching.status).is_some_and(|status| append(out, status.name().as_bytes()))
         }
         Core::LlmAttempts => of_call(exchange, |call| append_some(out, call.attempts.as_bytes())),
+        Core::LlmBudgetUsed => of_call(exchange, |call| {
+            (call.shape.budget_used).is_some_and(|percent| decimal(out, percent))
+        }),
         Core::LlmCachedTokens => of_call(exchange, |call| {
             call.tokens
                 .is_some_and(|tokens| decimal(out, tokens.cached))
@@ -727,6 +730,13 @@ fn write_core(core: Core, exchange: &Exchange, out: &mut Vec<u8>) -> bool {
         }),
         Core::LlmLang => of_call(exchange, |call| {
             append_some(out, call.shape.format.as_bytes())
+        }),
+        Core::LlmQueueTime => of_call(exchange, |call| {
+            if call.queued.is_zero() {
+                return false;
+            }
+            let queued = call.queued.as_millis();
+            write!(out, "{}.{:03}", queued / 1000, queued % 1000).is_ok()
         }),
         Core::LlmRoute => of_call(exchange, |call| append_some(out, call.route.as_bytes())),
         Core::LlmText => of_call(exchange, |call| {

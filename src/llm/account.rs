@@ -136,6 +136,25 @@ impl Account {
         self.state.lock().budgets.are_bounded()
     }
 
+    /// How much of the budget is spent that is spent most, in percent; `None` without budgets.
+    pub fn budget_used(&self, now: Moment) -> Option<u64> {
+        let standing = {
+            let mut state = self.state.lock();
+            if !state.budgets.are_bounded() {
+                return None;
+            }
+            state.budgets.standing(now.unix)
+        };
+        let used = standing.into_iter().filter_map(|budget| {
+            let limit = budget.limit?;
+            let spent = i128::from(budget.spent.pico().max(0)) * 100;
+            // Nothing of nothing is all of it.
+            let percent = spent.checked_div(i128::from(limit.pico())).unwrap_or(100);
+            Some(u64::try_from(percent).unwrap_or(100))
+        });
+        used.max()
+    }
+
     /// When the windows of its budgets begin: from there on the ledger tells what was spent.
     pub fn window_starts(&self, now: Moment) -> budget::Hold {
         self.state.lock().budgets.starts(now.unix)

@@ -594,7 +594,7 @@ impl LiveCall {
         &self.running
     }
 
-    /// Writes the open row and waits until it is committed. Only then may the call leave.
+    /// Puts the call into the ledger and waits until nothing can lose it. Only then may it leave.
     ///
     /// # Errors
     ///

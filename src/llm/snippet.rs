@@ -1,6 +1,8 @@
 //! What a client needs to use a key: an address, the secret, and the name of its gateway, in a form
 //! that can be pasted.
 
+use std::net::SocketAddr;
+
 use crate::protocol::Status;
 use crate::unit::printable::escape;
 
@@ -38,7 +40,14 @@ impl Form {
 pub fn address(status: &Status) -> String {
     let listens = || status.listens.iter();
     let port = |listen: &str| listen.rsplit(':').next()?.parse::<u16>().ok();
+    let addresses = listens().map(|listen| listen.parse::<SocketAddr>().ok());
+    let addresses: Option<Vec<SocketAddr>> = addresses.collect();
+    let addresses = addresses.unwrap_or_default();
+    let is_here = !addresses.is_empty() && addresses.iter().all(|it| it.ip().is_loopback());
     let host = match status.host.as_str() {
+        // Nobody reaches it under the name of the machine.
+        _ if is_here && addresses.iter().any(SocketAddr::is_ipv4) => "127.0.0.1",
+        _ if is_here => "[::1]",
         "" => "localhost",
         host => host,
     };
@@ -134,7 +143,15 @@ mod tests {
         };
         assert_eq!(of(&["0.0.0.0:80", "[::]:443"]), "https://hub");
         assert_eq!(of(&["0.0.0.0:80"]), "http://hub");
-        assert_eq!(of(&["127.0.0.1:4000"]), "http://hub:4000");
+        assert_eq!(of(&["192.168.1.2:4000"]), "http://hub:4000");
+        assert_eq!(of(&["127.0.0.1:4000"]), "http://127.0.0.1:4000");
+        assert_eq!(
+            of(&["127.0.0.1:4000", "[::1]:4000"]),
+            "http://127.0.0.1:4000"
+        );
+        assert_eq!(of(&["[::1]:4000"]), "http://[::1]:4000");
+        assert_eq!(of(&["127.0.0.1:81", "0.0.0.0:80"]), "http://hub:81");
+        assert_eq!(of(&["unix:/run/x.sock", "127.0.0.1:80"]), "http://hub");
         assert_eq!(of(&[]), "http://hub");
     }
 }

@@ -13,12 +13,14 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 use std::sync::{Arc, LazyLock, Mutex, PoisonError, RwLock, Weak};
 use std::time::{Duration, Instant};
 
 use crate::conf::typed::health::Limits;
+use crate::conf::typed::llm;
 use crate::upstream::circuit::{Circuit, LimitsById, Pass, Phase, Turn, Watched, Window};
+use crate::upstream::queue::{Class, Place, Queue};
 
 const RELAXED: Ordering = Ordering::Relaxed;
 
@@ -95,6 +97,9 @@ impl Standings {
         let provider = Arc::new(Provider {
             name: name.into(),
             under_way: AtomicU32::new(0),
+            queue: Arc::default(),
+            waiting_bytes: AtomicU64::new(0),
+            turned_away: AtomicU64::new(0),
             retries: Window::default(),
             keys: Mutex::default(),
         });
@@ -197,6 +202,10 @@ impl Fitness {
 pub struct Provider {
     name: Box<str>,
     under_way: AtomicU32,
+    /// Calls that wait until fewer are under way.
+    queue: Arc<Queue>,
+    waiting_bytes: AtomicU64,
+    turned_away: AtomicU64,
     retries: Window,
     keys: Mutex<Vec<Weak<Key>>>,
 }
@@ -227,6 +236,44 @@ impl Provider {
         key
     }
 
+    /// Calls under way, with all keys.
+    pub fn under_way(&self) -> u32 {
+        self.under_way.load(RELAXED)
+    }
+
+    /// Calls that wait.
+    pub fn waiting(&self) -> usize {
+        self.queue.len()
+    }
+
+    /// Calls that found no place in the queue, or waited in vain.
+    pub fn turned_away(&self) -> u64 {
+        self.turned_away.load(RELAXED)
+    }
+
+    /// A call found no place in the queue, or waited in vain.
+    pub fn note_turned_away(&self) {
+        self.turned_away.fetch_add(1, RELAXED);
+    }
+
+    /// Waits behind all who wait, with a call of so many bytes, if there is room.
+    pub fn join(self: &Arc<Self>, queue: &llm::Queue, bytes: u64) -> Option<Waiting> {
+        let more = |waiting: u64| {
+            let sum = waiting.saturating_add(bytes);
+            (sum <= queue.bytes).then_some(sum)
+        };
+        (self.waiting_bytes.fetch_update(RELAXED, RELAXED, more)).ok()?;
+        let Some(place) = self.queue.join(Class::Normal, queue.room) else {
+            self.waiting_bytes.fetch_sub(bytes, RELAXED);
+            return None;
+        };
+        Some(Waiting {
+            provider: Arc::clone(self),
+            place: Some(place),
+            bytes,
+        })
+    }
+
     /// A client's call comes to it, for the first time.
     pub fn note_call(&self, now: Instant) {
         self.retries.record(milliseconds(now), RETRY_WINDOW, false);
@@ -241,6 +288,47 @@ impl Provider {
             self.retries.record(time, RETRY_WINDOW, true);
         }
         may
+    }
+}
+
+/// A call that waits for its provider. Dropped, it leaves the queue; if it was its turn, it is that of
+/// the next one.
+#[derive(Debug)]
+pub struct Waiting {
+    provider: Arc<Provider>,
+    place: Option<Place>,
+    bytes: u64,
+}
+
+impl Waiting {
+    /// Until it may be its turn. Then it tries to begin, and calls this again if it cannot.
+    pub async fn called(&self) {
+        if let Some(place) = &self.place {
+            place.called().await;
+        }
+    }
+
+    /// It could not begin: it waits on at its place. It has to try once more before it waits, for an
+    /// end that came between.
+    pub fn wait_on(&self) {
+        if let Some(place) = &self.place {
+            place.wait_on();
+        }
+        fence(Ordering::SeqCst);
+    }
+
+    /// It began. There may be room for more than one.
+    pub fn begin(mut self) {
+        if let Some(place) = self.place.take() {
+            place.finish();
+        }
+        self.provider.queue.call();
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.provider.waiting_bytes.fetch_sub(self.bytes, RELAXED);
     }
 }
 
@@ -361,8 +449,20 @@ impl Standing {
         10 + 90 * since.as_millis() as u64 / RETURNING.as_millis() as u64
     }
 
-    /// A call begins, if it may; at most `most` are under way at its provider, unless that is 0.
+    /// A call begins, if it may; at most `most` are under way at its provider, unless that is 0. Nobody
+    /// overtakes those who wait.
     pub fn enter(self: &Arc<Self>, most: u32, now: Instant) -> Result<Trial, Unfit> {
+        match most > 0 && !self.provider.queue.is_empty() {
+            true => Err(match self.fitness(now) {
+                Fitness::Ready => Unfit::Busy,
+                fitness => Unfit::Fitness(fitness),
+            }),
+            false => self.enter_waited(most, now),
+        }
+    }
+
+    /// As [`Self::enter`], for one that has waited.
+    pub fn enter_waited(self: &Arc<Self>, most: u32, now: Instant) -> Result<Trial, Unfit> {
         let fitness = self.fitness(now);
         if fitness != Fitness::Ready {
             return Err(Unfit::Fitness(fitness));
@@ -471,7 +571,11 @@ impl Drop for Trial {
             (self.standing.watched).leave(pass, None, *ORIGIN, || Some(()));
         }
         self.standing.under_way.fetch_sub(1, RELAXED);
-        self.standing.provider.under_way.fetch_sub(1, RELAXED);
+        let provider = &self.standing.provider;
+        provider.under_way.fetch_sub(1, RELAXED);
+        // Who joins the queue at this moment either sees that there is room, or is seen here.
+        fence(Ordering::SeqCst);
+        provider.queue.call();
     }
 }
 
@@ -596,6 +700,45 @@ mod tests {
         assert!(standing.enter(2, now).is_ok());
         drop(held);
         assert_eq!(standing.under_way(), 0);
+    }
+
+    #[test]
+    fn nobody_overtakes_those_who_wait_and_each_end_calls_the_next() {
+        let (standings, key, now) = scene();
+        let provider = standings.provider("one");
+        let standing = key.model("m");
+        let queue = llm::Queue {
+            room: 2,
+            bytes: 10,
+            timeout: Duration::ZERO,
+        };
+        let is_called = |waiting: &Waiting| {
+            let called = std::pin::pin!(waiting.called());
+            let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+            Future::poll(called, &mut context).is_ready()
+        };
+        let held = standing.enter(1, now).expect("the first");
+        let first = provider.join(&queue, 4).expect("there is room");
+        assert!(provider.join(&queue, 7).is_none(), "too many bytes");
+        let second = provider.join(&queue, 6).expect("there is room");
+        assert!(provider.join(&queue, 0).is_none(), "too many calls");
+        assert_eq!((provider.waiting(), is_called(&first)), (2, false));
+        drop(held);
+        assert_eq!(standing.enter(1, now).err(), Some(Unfit::Busy));
+        assert!(is_called(&first));
+        let held = standing.enter_waited(1, now).expect("it has waited");
+        first.begin();
+        // There is no room for the next, which was called all the same: it waits on.
+        assert!(is_called(&second));
+        assert_eq!(standing.enter_waited(1, now).err(), Some(Unfit::Busy));
+        second.wait_on();
+        assert!(!is_called(&second));
+        drop(held);
+        assert!(is_called(&second));
+        drop(second);
+        assert_eq!(provider.waiting(), 0);
+        assert!(standing.enter(1, now).is_ok());
+        assert!(provider.join(&queue, 10).is_some());
     }
 
     #[test]

@@ -124,6 +124,14 @@ pub struct ListedProvider {
     pub provider: String,
     /// The state that holds, a word.
     pub state: String,
+    /// Calls under way.
+    pub in_flight: u32,
+    /// Calls that wait in its queue.
+    pub waiting: usize,
+    /// Calls that found no place in its queue, or waited in vain.
+    pub turned_away: u64,
+    /// How soon its answers begin, lately, in microseconds; `None` before the first.
+    pub first_token_us: Option<u64>,
 }
 
 /// A call has ended.
@@ -507,6 +515,42 @@ impl Tallies {
         for it in listed.providers.iter().take(MOST) {
             out.sample("", &[("provider", &it.provider), ("state", &it.state)], 1);
         }
+        let providers = || listed.providers.iter().take(MOST);
+        out.family(
+            "llm_provider_in_flight",
+            "gauge",
+            "calls under way at a provider",
+        );
+        for it in providers() {
+            out.sample("", &[("provider", &it.provider)], it.in_flight);
+        }
+        out.family(
+            "llm_provider_queue_length",
+            "gauge",
+            "calls that wait for a provider",
+        );
+        for it in providers() {
+            out.sample("", &[("provider", &it.provider)], it.waiting);
+        }
+        out.family(
+            "llm_provider_queue_refused_total",
+            "counter",
+            "calls that found no place in the queue of a provider, or waited in vain",
+        );
+        for it in providers() {
+            out.sample("", &[("provider", &it.provider)], it.turned_away);
+        }
+        out.family(
+            "llm_provider_first_token_seconds",
+            "gauge",
+            "how soon the answers of a provider begin, lately",
+        );
+        for it in providers() {
+            if let Some(time) = it.first_token_us {
+                let seconds = time as f64 / 1e6;
+                out.sample("", &[("provider", &it.provider)], seconds);
+            }
+        }
     }
 }
 
@@ -562,6 +606,10 @@ mod tests {
             providers: vec![ListedProvider {
                 provider: "openai".to_owned(),
                 state: "ready".to_owned(),
+                in_flight: 2,
+                waiting: 5,
+                turned_away: 7,
+                first_token_us: Some(250_000),
             }],
         };
         let text = text(&tallies, &listed);
@@ -594,6 +642,10 @@ mod tests {
             "openclaw_llm_reserved_dollars 0.03".to_owned(),
             r#"openclaw_llm_budget_remaining_dollars{key="laptop",period="day"} 0.40"#.to_owned(),
             r#"openclaw_llm_provider_state{provider="openai",state="ready"} 1"#.to_owned(),
+            r#"openclaw_llm_provider_in_flight{provider="openai"} 2"#.to_owned(),
+            r#"openclaw_llm_provider_queue_length{provider="openai"} 5"#.to_owned(),
+            r#"openclaw_llm_provider_queue_refused_total{provider="openai"} 7"#.to_owned(),
+            r#"openclaw_llm_provider_first_token_seconds{provider="openai"} 0.25"#.to_owned(),
         ] {
             assert!(text.lines().any(|told| told == line), "{line}\nin\n{text}");
         }

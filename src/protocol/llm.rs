@@ -67,6 +67,12 @@ pub struct ProviderNow {
     pub state: String,
     /// More about its state, for people; may be empty.
     pub note: String,
+    /// Calls under way.
+    pub under_way: u32,
+    /// Calls that wait until it has room.
+    pub waiting: u32,
+    /// How soon its answers begin, lately, in microseconds; 0 before the first.
+    pub first_token: u64,
 }
 
 /// Who is to be tested.

@@ -81,6 +81,10 @@ fn calls(generation: &Generation) -> Option<ListedCalls> {
         .map(|provider| ListedProvider {
             provider: provider.conf.name.to_string(),
             state: provider.state(&standings).0.to_owned(),
+            in_flight: provider.standing.under_way(),
+            waiting: provider.standing.waiting(),
+            turned_away: provider.standing.turned_away(),
+            first_token_us: (provider.first_part(&standings)).map(|time| time.as_micros() as u64),
         });
     Some(ListedCalls {
         in_flight: seen.count,

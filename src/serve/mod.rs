@@ -365,8 +365,8 @@ async fn enter_location(
         }
         Handler::Gateway {
             for_anybody,
-            routes,
-        } => gateway::answer(local, exchange, downstream, *for_anybody, routes).await,
+            choosing,
+        } => gateway::answer(local, exchange, downstream, *for_anybody, choosing).await,
         Handler::StubStatus => {
             if !matches!(exchange.method, Method::Get | Method::Head) {
                 return Next::Fail(405);

@@ -23,6 +23,7 @@ use super::proxy_fields;
 use crate::cache::flight::Fill;
 use crate::conf::typed::listen::Address;
 use crate::conf::typed::proxy::{NextUpstream, Proxy};
+use crate::files::store::Storing;
 use crate::http::exchange::Exchange;
 use crate::http::h1::chunked::ChunkError;
 use crate::http::h1::parse::ResponseError;
@@ -348,6 +349,8 @@ pub struct Sink {
     pub window: Option<Range<u64>>,
     /// The entry of a cache that all of it is written to.
     pub fill: Option<Fill>,
+    /// The file that it becomes.
+    pub store: Option<Storing>,
     /// The client gets none of it: it is gone.
     pub is_discarding: bool,
     /// All of it is collected here instead, for somebody who makes the client's answer of it.
@@ -357,13 +360,19 @@ pub struct Sink {
 impl Sink {
     /// May bytes be read to where the client's are written from?
     pub fn is_plain(&self) -> bool {
-        self.window.is_none() && !self.is_discarding && self.collected.is_none()
+        self.window.is_none()
+            && !self.is_discarding
+            && self.collected.is_none()
+            && self.store.is_none()
     }
 
     /// Takes bytes, of which `position` bytes came before them.
     pub fn take(&mut self, position: u64, bytes: &[u8], downstream: &mut Downstream) {
         if let Some(fill) = &mut self.fill {
             fill.append(bytes);
+        }
+        if let Some(store) = &mut self.store {
+            store.append(bytes);
         }
         if let Some(collected) = &mut self.collected {
             collected.extend_from_slice(bytes);

@@ -21,14 +21,17 @@ use super::request_body::RequestBody;
 use super::{answer, peer_http1, peer_http2, proxy_fields, tunnel};
 use crate::cache::flight::{Fill, Follower, Lost};
 use crate::conf::typed::log::Level;
-use crate::conf::typed::proxy::{HttpVersion, Proxy};
+use crate::conf::typed::proxy::{HttpVersion, Proxy, Store};
+use crate::files::serve as files;
+use crate::files::store::Storing;
 use crate::filter::begin;
 use crate::filter::compress::WHOLE;
 use crate::http::buffer;
 use crate::http::conditional;
+use crate::http::date;
 use crate::http::exchange::Exchange;
 use crate::http::h1::framing::{self, BodyLength};
-use crate::http::head::{Method, Version};
+use crate::http::head::{Known, Method, Version};
 use crate::http::range;
 use crate::http::slices;
 use crate::unit::clock;
@@ -238,10 +241,16 @@ pub async fn relay_answer(
         downstream.set_filters(filters.filter(|_| is_sent));
     }
 
+    let store = match &proxy.store {
+        Some(store) if has_file(exchange) => begin_file(local, exchange, store),
+        _ => None,
+    };
     let is_stored = fill.is_some();
+    let becomes_file = store.is_some();
     let sink = Sink {
         window,
         fill,
+        store,
         ..Sink::default()
     };
     let mut source = Source::new(answering, length, exchange.upstream_head.length);
@@ -252,7 +261,7 @@ pub async fn relay_answer(
             true => proxy.buffers.max(buffer::SMALL),
             false => 0,
         },
-        outlasts_client: proxy.ignore_client_abort || is_stored,
+        outlasts_client: proxy.ignore_client_abort || is_stored || becomes_file,
         length: match length {
             BodyLength::Length(length) => Some(length),
             BodyLength::None | BodyLength::Chunked | BodyLength::UntilClose => None,
@@ -264,6 +273,11 @@ pub async fn relay_answer(
             && matches!(length, BodyLength::Length(length) if length <= WHOLE as u64),
     };
     let relayed = relay(exchange, downstream, body, &mut source, &pacing, proxy).await;
+    if let Some(store) = source.sink().store.take()
+        && let Some(error) = store.failure()
+    {
+        log_no_file(local, exchange, error);
+    }
     if let Some(attempt) = exchange.attempts.last_mut() {
         attempt.response_length = source.received();
     }
@@ -331,6 +345,39 @@ pub async fn relay_answer(
             Ok(Outcome::Cut)
         }
     }
+}
+
+/// Is this an answer that becomes a file: a whole one to a GET?
+fn has_file(exchange: &Exchange) -> bool {
+    exchange.method == Method::Get
+        && exchange.head.method != Method::Head
+        && exchange.upstream_head.status == 200
+}
+
+/// Begins the file that an answer becomes. Without it the client gets its answer all the same.
+fn begin_file(local: &Rc<Local>, exchange: &Exchange, store: &Store) -> Option<Storing> {
+    let Some(path) = files::path_to_store(exchange, store.path.as_ref()) else {
+        log_no_file(local, exchange, &"its path is none of a file");
+        return None;
+    };
+    let modified = (exchange.upstream_head.fields.known(Known::LastModified))
+        .and_then(date::parse)
+        .and_then(|modified| u64::try_from(modified).ok());
+    match Storing::begin(&path, store.access, modified) {
+        Ok(storing) => Some(storing),
+        Err(error) => {
+            log_no_file(local, exchange, &error);
+            None
+        }
+    }
+}
+
+fn log_no_file(local: &Local, exchange: &Exchange, why: &dyn std::fmt::Display) {
+    local.log(
+        exchange,
+        Level::Crit,
+        format_args!("an answer does not become a file: {why} while reading upstream"),
+    );
 }
 
 /// Keeps the connection that an answer came over, if another one may come over it.
@@ -497,7 +544,7 @@ async fn relay(
             // Nobody is left who gets the rest, or stores it: it is not worth reading.
             let received = source.received();
             let sink = source.sink();
-            let is_wanted = sink.fill.as_ref().is_some_and(Fill::is_wanted);
+            let is_wanted = sink.store.is_some() || sink.fill.as_ref().is_some_and(Fill::is_wanted);
             if !is_wanted && !proxy.ignore_client_abort {
                 if let Some(error) = is_client_gone.take_if(|_| sink.fill.is_some() && !is_ended) {
                     return Poll::Ready(Err(RelayError::Client(error)));
@@ -516,6 +563,9 @@ async fn relay(
                     && !is_cut
                 {
                     fill.commit();
+                }
+                if let Some(store) = source.sink().store.as_mut().filter(|_| !is_cut) {
+                    store.commit();
                 }
                 if is_client_gone.is_none() && behind.is_some() {
                     return Poll::Ready(Ok(behind.take()));

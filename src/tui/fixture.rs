@@ -238,6 +238,9 @@ fn llm_now() -> LlmNow {
         kind: name.to_owned(),
         state: state.to_owned(),
         note: note.to_owned(),
+        under_way: u32::from(name == "openai") * 2,
+        waiting: u32::from(name == "openai"),
+        first_token: if state == "ready" { 430_000 } else { 0 },
     };
     LlmNow {
         today: "4.12".to_owned(),

@@ -4,11 +4,13 @@ use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::process::Command;
+use std::sync::Arc;
 use std::thread;
 
 use nix::sys::signal::Signal;
 
-use crate::support::backend::{Backend, Record};
+use crate::cache::Door;
+use crate::support::backend::{Backend, Record, Then};
 use crate::support::certificate::Authority;
 use crate::support::client::Client;
 use crate::support::server::{Server, Setup, eventually};
@@ -229,6 +231,69 @@ fn a_list_of_proxies_is_read_again_and_one_that_is_wrong_leaves_the_old_one_in_f
     server.signal(Signal::SIGHUP);
     eventually("the list is in force", || {
         (asked() == "127.0.0.1").then_some(())
+    });
+}
+
+#[test]
+fn an_answer_becomes_a_file_when_it_is_whole_and_only_where_it_may() {
+    let door = Arc::new(Door::default());
+    let waiting = Arc::clone(&door);
+    let backend = Backend::scripted(move |exchange| {
+        let line = exchange.seen.head.line.clone();
+        exchange.send("HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nabc");
+        if line.contains("/cut") {
+            return Then::Close;
+        }
+        if line.contains("/slow") {
+            waiting.pass();
+        }
+        exchange.send("def");
+        Then::NextRequest
+    });
+    let server = Setup::http(
+        "server { listen %LISTEN1%; location / {
+             proxy_pass http://%BACKEND%; proxy_store %PREFIX%/kept/$arg_name; } }",
+    )
+    .set("BACKEND", backend.address())
+    .tolerate("does not become a file")
+    .tolerate("upstream prematurely closed connection")
+    .start();
+    let prefix = &server.site().prefix;
+    let ask = |target: &str| {
+        let request = format!("GET {target} HTTP/1.1\r\nHost: a\r\n\r\n");
+        server.connect(1).ask(&request).text()
+    };
+    assert_eq!(ask("/?name=a/b"), "abcdef");
+    assert_eq!(server.read("kept/a/b"), "abcdef");
+    for escaping in [
+        "../out",
+        "a/../../out",
+        "a/..",
+        "a/",
+        "",
+        "b/%2e%2e/../../out",
+    ] {
+        assert_eq!(ask(&format!("/?name={escaping}")), "abcdef", "{escaping}");
+    }
+    assert!(!prefix.join("out").exists() && !prefix.parent().expect("one").join("out").exists());
+    assert_eq!(ask("/cut?name=c/cut"), "abc");
+    // Nobody is left who gets it, and it is kept all the same.
+    let mut client = server.connect(1);
+    client.send("GET /slow?name=d/slow HTTP/1.1\r\nHost: a\r\n\r\n");
+    let begun = client.bytes(20).expect("the answer begins");
+    assert!(begun.starts_with(b"HTTP/1.1 200"));
+    drop(client);
+    assert!(!prefix.join("kept/d/slow").exists());
+    door.open();
+    eventually("it is kept", || {
+        (server.read("kept/d/slow") == "abcdef").then_some(())
+    });
+    let names = |directory: &str| {
+        let entries = std::fs::read_dir(prefix.join(directory)).expect("a directory");
+        entries.count()
+    };
+    eventually("nothing is left of what broke off", || {
+        ([names("kept/a"), names("kept/c"), names("kept/d")] == [1, 0, 1]).then_some(())
     });
 }
 

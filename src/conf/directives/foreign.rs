@@ -171,10 +171,6 @@ static ABSENT: &[Lack] = &[
                 tunnel_next_upstream_tries tunnel_next_upstream_timeout",
     },
     Lack {
-        why: "keeping answers as files (part of nginx's http_proxy) is not supported",
-        names: "proxy_store proxy_store_access",
-    },
-    Lack {
         why: "server side includes (nginx's http_ssi) are not supported",
         names: "ssi ssi_silent_errors ssi_ignore_recycled_buffers ssi_min_file_chunk \
                 ssi_value_length ssi_types ssi_last_modified errmsg timefmt",

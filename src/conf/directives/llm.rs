@@ -26,6 +26,11 @@ pub(super) const ROWS: &[Directive] = &[
     .takes(1, 2)
     .many()
     .help("the model that answers instead of the one asked for, unless it is empty"),
+    row(LLM, "llm_region", HTTP_SERVER_LOCATION, &[Template])
+        .help("only providers of this region are asked, whatever becomes of the call"),
+    row(LLM, "llm_downgrade", HTTP_SERVER_LOCATION, &[Text, Text])
+        .many()
+        .help("the model that answers once a key has used so much of a budget, such as 80%"),
     row(LLM, "llm_provider", Contexts::HTTP, &[Text])
         .block(PROVIDER)
         .many()
@@ -65,6 +70,18 @@ pub(super) const ROWS: &[Directive] = &[
     )
     .default("0")
     .help("how many calls the provider gets at once; 0 for any number"),
+    row(
+        LLM,
+        "queue",
+        PROVIDER,
+        &[
+            Number { min: 1, max: 65535 },
+            Parameter(&["timeout=", "bytes="]),
+        ],
+    )
+    .takes(1, 3)
+    .help("how many calls may wait while the provider has `max_connections`, and how long"),
+    row(LLM, "region", PROVIDER, &[Text]).help("where the provider computes, for `llm_region`"),
     row(LLM, "retries", PROVIDER, &[Number { min: 0, max: 10 }])
         .default("2")
         .help("how often a call is made again when all targets failed"),
@@ -98,10 +115,10 @@ pub(super) const ROWS: &[Directive] = &[
         MODEL,
         &[
             Text,
-            Parameter(&["weight=", "backup", "on=", "max_context=", "if="]),
+            Parameter(&["weight=", "backup", "on=", "max_context=", "if=", "region="]),
         ],
     )
-    .takes(1, 6)
+    .takes(1, 7)
     .many()
     .help("a PROVIDER/MODEL that answers: `weight=`, `backup`, `on=`, `if=`, …"),
 ];

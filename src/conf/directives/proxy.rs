@@ -248,6 +248,15 @@ pub(super) const ROWS: &[Directive] = &[
     row(PROXY, "proxy_force_ranges", HTTP_SERVER_LOCATION, &[Flag])
         .default("off")
         .help("whether ranges are served from answers of peers that do not offer them"),
+    row(PROXY, "proxy_store", HTTP_SERVER_LOCATION, &[PathTemplate])
+        .default("off")
+        .help(
+            "whether answers become files below `root`, or the path of the file that each becomes",
+        ),
+    row(PROXY, "proxy_store_access", HTTP_SERVER_LOCATION, &[Free])
+        .takes(1, 3)
+        .default("user:rw")
+        .help("rights of these files: `user:`, `group:` and `all:` with `r` or `rw`"),
     // How the answer is held.
     row(PROXY, "proxy_buffering", HTTP_SERVER_LOCATION, &[Flag])
         .default("on")

@@ -129,6 +129,10 @@ pub struct Provider {
     pub keys: Vec<SecretSource>,
     /// `max_connections`: calls under way at once; 0 for any number.
     pub max_connections: u32,
+    /// `queue`: calls that wait while there are as many.
+    pub queue: Option<Queue>,
+    /// `region`: where it computes.
+    pub region: Option<Box<str>>,
     /// `retries`: how often a call that failed is made once more.
     pub retries: u32,
     /// `total_timeout`: until the last byte of its answer; zero for no limit.
@@ -141,6 +145,17 @@ pub struct Provider {
     pub passthrough: bool,
     /// Its name in the configuration.
     pub span: Span,
+}
+
+/// One `queue`: calls that wait for a provider.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Queue {
+    /// So many may wait,
+    pub room: usize,
+    /// with so many bytes all together,
+    pub bytes: u64,
+    /// and for so long.
+    pub timeout: Duration,
 }
 
 /// One `header`: a field that a provider gets with each call.
@@ -182,6 +197,8 @@ pub struct Target {
     pub max_context: Option<u64>,
     /// `if=`: asked only if this is neither empty nor `0`.
     pub condition: Option<Template>,
+    /// `region=`: where this model computes, if not where its provider does.
+    pub region: Option<Box<str>>,
 }
 
 /// `strategy`: which target is asked first among those that are no backups.
@@ -268,12 +285,32 @@ pub struct Route {
     pub condition: Option<Template>,
 }
 
+/// One `llm_downgrade`.
+#[derive(Debug)]
+pub struct Downgrade {
+    /// Once so much of a budget is used, in percent,
+    pub percent: u64,
+    /// this model answers.
+    pub model: Box<str>,
+}
+
+/// What a place says of who answers.
+#[derive(Debug, Default)]
+pub struct Choosing {
+    /// `llm_route`, in order.
+    pub routes: Vec<Route>,
+    /// `llm_region`: the regions that calls stay in, with commas; all if it is empty.
+    pub region: Option<Template>,
+    /// `llm_downgrade`, the highest share first.
+    pub downgrades: Vec<Downgrade>,
+}
+
 /// What pages in browsers may read of the gateway's answers where `cors` does not say.
 pub const EXPOSED: &str = "x-request-id, request-id, retry-after, x-should-retry, \
     x-ratelimit-limit-requests, x-ratelimit-remaining-requests, x-ratelimit-reset-requests, \
     x-ratelimit-limit-tokens, x-ratelimit-remaining-tokens, x-ratelimit-reset-tokens, \
     x-openclaw-model, x-openclaw-attempts, x-openclaw-cost, x-openclaw-cache, x-openclaw-saved, \
-    x-openclaw-overhead-us, x-openclaw-dropped, age";
+    x-openclaw-overhead-us, x-openclaw-queue-ms, x-openclaw-dropped, age";
 
 /// How large a call may be where `client_max_body_size` is not written: images travel in it.
 pub const USUAL_BODY: u64 = 32 << 20;

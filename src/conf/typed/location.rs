@@ -386,8 +386,8 @@ pub enum Handler {
     Gateway {
         /// Nobody needs a key.
         for_anybody: bool,
-        /// `llm_route`, in order.
-        routes: Arc<[llm::Route]>,
+        /// Who answers.
+        choosing: Arc<llm::Choosing>,
     },
 }
 

@@ -55,6 +55,8 @@ pub struct Proxy {
     pub request_buffering: bool,
     /// `proxy_cache`; `None` where it is off.
     pub cache: Option<Box<ProxyCache>>,
+    /// `proxy_store`; `None` where it is off.
+    pub store: Option<Box<Store>>,
     /// `proxy_intercept_errors`
     pub intercept_errors: bool,
     /// `proxy_ignore_client_abort`
@@ -233,6 +235,15 @@ pub enum CookieName {
     Text(Template),
     /// A pattern.
     Regex(Regex),
+}
+
+/// `proxy_store`: answers become files.
+#[derive(Debug)]
+pub struct Store {
+    /// The file; the one that `root` or `alias` lead to if it is not written.
+    pub path: Option<Template>,
+    /// `proxy_store_access`: the rights of a file.
+    pub access: u32,
 }
 
 /// `proxy_bind`

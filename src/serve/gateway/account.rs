@@ -9,6 +9,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::pass::Passing;
 use super::route::Candidate;
 use crate::conf::typed::listen::Address;
 use crate::conf::typed::llm;
@@ -105,6 +106,8 @@ pub struct Opening<'a> {
     pub operation: Operation,
     /// The model, as the client calls it.
     pub model: &'a str,
+    /// It goes on as it is.
+    pub passing: Option<&'a Passing<'a>>,
 }
 
 /// What was used for answers that were worth nothing. Their providers are paid all the same.
@@ -144,6 +147,7 @@ impl Account {
             facts,
             operation,
             model,
+            passing,
         } = *opening;
         let tag = |wanted: &[u8]| {
             let mut fields = exchange.head.fields.iter();
@@ -177,8 +181,10 @@ impl Account {
                 .saturating_mul(facts.answers);
             output_tokens = output_tokens.max(output);
             let quote = generation.llm_tariff.quote(&provider.conf, choice.model);
+            let is_free = passing.is_some_and(|passing| passing.is_free_at(&provider.conf));
             let dearest =
                 quote.and_then(|quote| quote.prices().most(facts.input_tokens, output, terms));
+            let dearest = dearest.or(is_free.then_some(Money::ZERO));
             cost = cost.zip(dearest).map(|(one, other)| one.max(other));
         }
         let call = exchange.call.get_or_insert_default();

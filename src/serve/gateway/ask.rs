@@ -11,6 +11,7 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::sync::{Arc, LazyLock};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use parking_lot::RwLock;
 
@@ -133,6 +134,16 @@ impl Provider {
             Fitness::Ready | Fitness::Probing | Fitness::Refused(None) => String::new(),
         };
         (standing.fitness.word(), format!("{}{left}", standing.model))
+    }
+
+    /// How soon its answers begin, lately: that of all its models, by how often they are asked.
+    pub fn first_part(&self, standings: &[standing::Report]) -> Option<Duration> {
+        let own = standings.iter().filter(|it| it.provider == self.conf.name);
+        let known = own.filter_map(|it| Some((it.first_part?.as_micros(), it.asked.max(1))));
+        let (sum, count) = known.fold((0, 0), |(sum, count), (time, asked)| {
+            (sum + time * u128::from(asked), count + u128::from(asked))
+        });
+        Some(Duration::from_micros(sum.checked_div(count)? as u64))
     }
 
     /// Its keys, or nothing where none is written; why there is none.

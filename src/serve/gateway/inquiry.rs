@@ -2,6 +2,7 @@
 //! whether it answers, how soon, and whether it takes the key.
 
 use std::fmt::Write as _;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ::http::{HeaderName, HeaderValue, Request};
@@ -11,6 +12,8 @@ use super::ask::{Provider, USUAL_VERSION};
 use super::sent::native;
 use crate::acme::secret::Secret;
 use crate::conf::typed::llm::{Api, Dialect};
+use crate::conf::typed::proxy as typed;
+use crate::conf::typed::upstream::{PeerAddress, Upstream};
 use crate::llm::wire::error::ProviderError;
 use crate::llm::wire::json::{Duplicates, Index};
 use crate::protocol::ProviderTest;
@@ -25,12 +28,13 @@ const LIMITS: Limits = Limits {
 /// The longest text of a provider that is told, in characters.
 const LONGEST: usize = 200;
 
-/// Asks a provider with each of its keys.
-pub async fn inquire(provider: &Provider) -> Vec<ProviderTest> {
+/// Asks a provider with each of its keys, at the first address of the `upstream` that it names, if it
+/// names one.
+pub async fn inquire(provider: &Provider, upstreams: &[Arc<Upstream>]) -> Vec<ProviderTest> {
     let mut tests = Vec::new();
     for (position, secret) in provider.secrets().enumerate() {
         let test = match secret {
-            Ok(secret) => ask(provider, secret.as_deref()).await,
+            Ok(secret) => ask(provider, secret.as_deref(), upstreams).await,
             Err(why) => ProviderTest {
                 text: format!("there is no key: {why}"),
                 ..ProviderTest::default()
@@ -46,8 +50,13 @@ pub async fn inquire(provider: &Provider) -> Vec<ProviderTest> {
     tests
 }
 
-async fn ask(provider: &Provider, secret: Option<&Secret>) -> ProviderTest {
-    let request = match request(provider, secret) {
+async fn ask(
+    provider: &Provider,
+    secret: Option<&Secret>,
+    upstreams: &[Arc<Upstream>],
+) -> ProviderTest {
+    let request = base(provider, upstreams).and_then(|base| request(provider, secret, &base));
+    let request = match request {
         Ok(request) => request,
         Err(why) => return failed(0, why),
     };
@@ -78,14 +87,44 @@ fn failed(status: u16, text: String) -> ProviderTest {
     }
 }
 
-fn request(provider: &Provider, secret: Option<&Secret>) -> Result<Request<Bytes>, String> {
+/// Where the API begins: `base_url`, with the address of a server in the place of an `upstream`.
+fn base(provider: &Provider, upstreams: &[Arc<Upstream>]) -> Result<String, String> {
+    let written = provider.conf.base_url.trim_end_matches('/');
+    let typed::Target::Group { upstream, .. } = &provider.conf.asking.target else {
+        return Ok(written.to_owned());
+    };
+    let group = upstreams.get(*upstream).filter(|group| !group.is_implicit);
+    let (Some(group), Some((scheme, rest))) = (group, written.split_once("://")) else {
+        return Ok(written.to_owned());
+    };
+    let path = rest.find('/').map_or("", |at| &rest[at..]);
+    let servers = group.servers.iter().filter(|server| !server.down);
+    let mut addresses = servers.map(|server| match &server.address {
+        PeerAddress::Ip(address) => Some(address.to_string()),
+        PeerAddress::Name { host, port } => Some(format!("{host}:{port}")),
+        PeerAddress::Unix(_) => None,
+    });
+    match addresses.find_map(|address| address) {
+        Some(address) => Ok(format!("{scheme}://{address}{path}")),
+        None => Err(format!(
+            "the upstream `{}` has no address that a test can ask",
+            group.name
+        )),
+    }
+}
+
+fn request(
+    provider: &Provider,
+    secret: Option<&Secret>,
+    base: &str,
+) -> Result<Request<Bytes>, String> {
     let path = match provider.conf.api {
         Api::OpenAi => "/models",
         Api::Anthropic => "/v1/models",
         Api::Gemini => "/v1beta/models",
         Api::Ollama => "/api/tags",
     };
-    let mut uri = format!("{}{path}", provider.conf.base_url.trim_end_matches('/'));
+    let mut uri = format!("{base}{path}");
     if let Dialect::Azure {
         version: Some(version),
         ..
@@ -145,7 +184,10 @@ fn told(provider: &Provider, status: u16, body: &[u8]) -> ProviderTest {
                 is_good: true,
                 status,
                 models: Some(models),
-                text: format!("answers and has {models} models"),
+                text: match models {
+                    1 => "answers and has 1 model".to_owned(),
+                    models => format!("answers and has {models} models"),
+                },
                 ..ProviderTest::default()
             },
             None => failed(

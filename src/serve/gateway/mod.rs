@@ -19,7 +19,6 @@ mod sent;
 mod told;
 mod tries;
 
-use std::cell::Cell;
 use std::rc::Rc;
 
 use self::account::{Account, End};
@@ -51,9 +50,9 @@ pub(super) async fn answer(
     exchange: &mut Exchange,
     downstream: &mut Downstream,
     for_anybody: bool,
-    routes: &[llm::Route],
+    choosing: &llm::Choosing,
 ) -> Next {
-    match received(local, exchange, downstream, for_anybody, routes).await {
+    match received(local, exchange, downstream, for_anybody, choosing).await {
         Ok(next) => next,
         Err(error) => super::client_failed(local, exchange, downstream, &error),
     }
@@ -65,7 +64,7 @@ async fn received(
     exchange: &mut Exchange,
     downstream: &mut Downstream,
     for_anybody: bool,
-    routes: &[llm::Route],
+    choosing: &llm::Choosing,
 ) -> Result<Next, ClientError> {
     let target = String::from_utf8_lossy(exchange.head.bytes(exchange.head.path_and_query));
     let target = target.into_owned();
@@ -148,7 +147,7 @@ async fn received(
                 root,
                 text: std::str::from_utf8(bytes).unwrap_or_default(),
                 passing: passing.as_ref(),
-                routes,
+                choosing,
             };
             called(local, exchange, downstream, &asking).await?
         }
@@ -279,7 +278,7 @@ struct Asking<'a> {
     text: &'a str,
     /// It goes on as it is.
     passing: Option<&'a Passing<'a>>,
-    routes: &'a [llm::Route],
+    choosing: &'a llm::Choosing,
 }
 
 /// Enters a call in the ledger, has it answered, and settles it.
@@ -311,18 +310,22 @@ async fn called(
     route::note_shape(exchange, asking.caller, format, &facts, name);
     let routed = match nameless {
         Some(_) => None,
-        None => route::routed(asking.routes, exchange),
+        None => route::routed(asking.choosing, exchange),
     };
     let routed = routed.as_deref().unwrap_or(name);
+    let region = route::region(asking.choosing, exchange);
+    let region = region.as_deref();
     let found = match nameless {
-        Some(passing) => Some(passing.choices(llm, asking.front).map(|choices| {
+        Some(passing) => Some(passing.choices(llm, asking.front).and_then(|choices| {
             let candidates = choices.into_iter().filter_map(|choice| {
                 let provider = local.generation.llm_providers.get(choice.provider)?;
                 Some(Candidate { provider, choice })
             });
-            candidates.collect()
+            let mut candidates = candidates.collect();
+            route::stay_in(&mut candidates, region)?;
+            Ok(candidates)
         })),
-        None => route::candidates(local, exchange, asking.caller, &facts, routed, turn()),
+        None => route::candidates(local, exchange, asking.caller, &facts, routed, region),
     };
     route::forget_text(exchange);
     let mut candidates: Vec<Candidate<'_>> = match found {
@@ -352,6 +355,7 @@ async fn called(
         facts: &facts,
         operation: asking.front.operation,
         model: name,
+        passing: asking.passing,
     };
     let generation = &local.generation;
     let mut opened = Account::open(&opening, exchange, generation, &candidates, has_other).await;
@@ -397,16 +401,6 @@ struct Call<'a> {
     facts: &'a Facts<'a>,
     /// The model, as the client calls it.
     name: &'a str,
-}
-
-/// A number for the next call, evenly spread.
-fn turn() -> u64 {
-    thread_local! {
-        static TURN: Cell<u64> = const { Cell::new(0) };
-    }
-    let turn = TURN.get().wrapping_add(1);
-    TURN.set(turn);
-    turn
 }
 
 fn unknown_model(local: &Local, name: &str) -> Told {

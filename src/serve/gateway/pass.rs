@@ -11,7 +11,7 @@ use super::Asking;
 use super::ask::{Provider, Sent};
 use super::relay::Way;
 use super::sent::speaks;
-use crate::conf::typed::llm::Llm;
+use crate::conf::typed::llm::{self, Llm};
 use crate::http::exchange::Exchange;
 use crate::http::head::{Known, Method};
 use crate::llm::models::Choice;
@@ -152,10 +152,20 @@ impl<'a> Passing<'a> {
         }
     }
 
+    /// How large it is, bytes.
+    pub const fn size(&self) -> usize {
+        self.body.len()
+    }
+
     /// What stands for its model where it has none.
     pub fn place(&self) -> &'a str {
         let inside = &self.path[1.min(self.path.len())..];
         inside.split(['/', ':']).next().unwrap_or_default()
+    }
+
+    /// Does a provider take nothing for it? OpenAI judges texts for free.
+    pub fn is_free_at(&self, provider: &llm::Provider) -> bool {
+        provider.kind == "openai" && self.place() == "moderations"
     }
 
     /// Is it about what one account has? Another provider knows nothing of that, and what changes
@@ -242,8 +252,8 @@ impl<'a> Passing<'a> {
             body,
             version: None,
         };
-        let reads = matches!(self.method, "GET" | "DELETE");
-        Ok((sent, Way::Passed { reads }))
+        let is_free = matches!(self.method, "GET" | "DELETE") || self.is_free_at(&provider.conf);
+        Ok((sent, Way::Passed { is_free }))
     }
 }
 
@@ -267,9 +277,9 @@ fn is_visible(text: &str) -> bool {
 }
 
 /// By what an answer is paid that was passed on.
-pub fn metered(reads: bool, seen: &Seen) -> Metered {
+pub fn metered(is_free: bool, seen: &Seen) -> Metered {
     let told = seen.reported.has_input() || seen.reported.has_output();
-    match (reads, told) {
+    match (is_free, told) {
         (true, _) => Metered::Free,
         (false, true) => Metered::ByTokens,
         (false, false) => Metered::Unknown,
@@ -309,8 +319,8 @@ pub fn head(exchange: &mut Exchange) -> Option<u64> {
 /// Looks at what passes as it comes: sound, a file, a stream of events.
 pub struct Listener {
     format: Format,
-    /// Nothing is made that could cost.
-    reads: bool,
+    /// It costs nothing.
+    is_free: bool,
     /// How long it is was said at its head.
     is_counted: bool,
     events: Option<(Events, Index)>,
@@ -319,14 +329,14 @@ pub struct Listener {
 
 impl Listener {
     /// Listens to the answer whose head was read.
-    pub fn new(exchange: &Exchange, format: Format, reads: bool) -> Self {
+    pub fn new(exchange: &Exchange, format: Format, is_free: bool) -> Self {
         let kind = exchange.upstream_head.fields.known(Known::ContentType);
         let streams = kind.is_some_and(|kind| begins(kind, b"text/event-stream"));
         let mut seen = Seen::default();
-        seen.metered = metered(reads, &seen);
+        seen.metered = metered(is_free, &seen);
         Self {
             format,
-            reads,
+            is_free,
             is_counted: (exchange.upstream_head.fields.known(Known::ContentLength)).is_some(),
             events: streams.then(|| (Events::new(Framing::Events), Index::new())),
             seen,
@@ -337,7 +347,7 @@ impl Listener {
     pub fn hear(&mut self, bytes: &[u8]) {
         let Self {
             format,
-            reads,
+            is_free,
             events,
             seen,
             ..
@@ -368,7 +378,7 @@ impl Listener {
             seen.content = true;
             *events = None;
         }
-        seen.metered = metered(*reads, seen);
+        seen.metered = metered(*is_free, seen);
     }
 
     /// All of it came.

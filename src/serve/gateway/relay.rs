@@ -120,8 +120,8 @@ pub enum Way {
     },
     /// It passes as it comes, whatever it is.
     Passed {
-        /// Nothing is made that could cost.
-        reads: bool,
+        /// It costs nothing: something is read, or removed.
+        is_free: bool,
     },
 }
 
@@ -136,8 +136,8 @@ impl Pipe {
     fn new(exchange: &Exchange, asked: &Asked<'_>) -> Self {
         let format = asked.front.format;
         match &asked.way {
-            Way::Passed { reads } => {
-                Self::Passed(Box::new(Listener::new(exchange, format, *reads)))
+            Way::Passed { is_free } => {
+                Self::Passed(Box::new(Listener::new(exchange, format, *is_free)))
             }
             // Vectors do not stream.
             Way::Same | Way::Vectors { .. } => {
@@ -278,12 +278,12 @@ async fn whole(
             ..
         } => embeddings::answer(*from, format, *wanted, client, &body, &mut seen)
             .map(String::into_bytes),
-        Way::Passed { reads } => {
+        Way::Passed { is_free } => {
             // Nothing at all is an answer here, too.
             if !body.is_empty() {
                 seen = Seen::of_answer(format, asked.front.operation, &body);
             }
-            seen.metered = pass::metered(*reads, &seen);
+            seen.metered = pass::metered(*is_free, &seen);
             match &seen.error {
                 Some(error) => Err(Failed::Error(error.clone())),
                 None => Ok(body),
@@ -611,12 +611,22 @@ fn begin(exchange: &mut Exchange, asked: &Asked<'_>, account: &Account) {
     {
         told::field(exchange, b"x-openclaw-dropped", dropped);
     }
+    tell_queue(exchange);
     told::field(
         exchange,
         b"x-openclaw-overhead-us",
         &overhead(exchange).as_micros().to_string(),
     );
     account.tell_limits(exchange);
+}
+
+/// Tells how long it waited for room at a provider, if it did.
+pub fn tell_queue(exchange: &mut Exchange) {
+    let queued = exchange.call.as_deref().map(|call| call.queued);
+    if let Some(queued) = queued.filter(|queued| !queued.is_zero()) {
+        let waited = queued.as_millis().max(1).to_string();
+        told::field(exchange, b"x-openclaw-queue-ms", &waited);
+    }
 }
 
 /// What passed since the first byte of the call without being waiting for a provider. Of a stream, as
@@ -630,5 +640,6 @@ fn overhead(exchange: &Exchange) -> Duration {
         attempt.response_time.unwrap_or_else(until_now)
     });
     let total = now.saturating_duration_since(exchange.started);
-    total.saturating_sub(waited.sum())
+    let queued = exchange.call.as_deref().map(|call| call.queued);
+    total.saturating_sub(waited.sum::<Duration>() + queued.unwrap_or_default())
 }

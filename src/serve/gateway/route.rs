@@ -1,5 +1,6 @@
 //! Who may answer a call, in the order in which they are asked.
 
+use std::cell::Cell;
 use std::hash::BuildHasher as _;
 
 use super::ask::Provider;
@@ -7,6 +8,7 @@ use crate::conf::template::Template;
 use crate::conf::typed::llm::{self, Common, Strategy};
 use crate::http::exchange::Exchange;
 use crate::http::variables;
+use crate::llm::account::Moment;
 use crate::llm::key::Caller;
 use crate::llm::models::{self, Choice, Load, Order};
 use crate::llm::price::{self, Capability};
@@ -43,6 +45,7 @@ pub fn note_shape(
     if let Some(caller) = caller {
         call.key.clone_from(&caller.key.row.name);
         call.shape.group.clone_from(&caller.key.row.group);
+        call.shape.budget_used = caller.key.account.budget_used(Moment::now());
     }
     let shape = &mut call.shape;
     shape.format = format.name();
@@ -61,9 +64,26 @@ pub fn forget_text(exchange: &mut Exchange) {
     }
 }
 
-/// The model that the rules of the place choose, if any of them does.
-pub fn routed(routes: &[llm::Route], exchange: &mut Exchange) -> Option<String> {
-    let chosen = routes.iter().find_map(|route| {
+/// The model that the rules of the place choose, if any of them does: the one for a budget that is
+/// nearly used up before all others.
+pub fn routed(choosing: &llm::Choosing, exchange: &mut Exchange) -> Option<String> {
+    let used = (exchange.call.as_deref()).and_then(|call| call.shape.budget_used);
+    let mut downgrades = choosing.downgrades.iter();
+    let cheaper = downgrades.find(|it| used.is_some_and(|used| used >= it.percent));
+    let chosen = match cheaper {
+        Some(downgrade) => Some(downgrade.model.to_string()),
+        None => by_rule(&choosing.routes, exchange),
+    }?;
+    exchange
+        .call
+        .get_or_insert_default()
+        .route
+        .clone_from(&chosen);
+    Some(chosen)
+}
+
+fn by_rule(routes: &[llm::Route], exchange: &Exchange) -> Option<String> {
+    routes.iter().find_map(|route| {
         let condition = route.condition.as_ref();
         if !condition.is_none_or(|condition| is_true(condition, exchange)) {
             return None;
@@ -72,13 +92,35 @@ pub fn routed(routes: &[llm::Route], exchange: &mut Exchange) -> Option<String> 
         let model = variables::value_of(&route.model, exchange, &mut scratch);
         let model = std::str::from_utf8(model).ok()?;
         (!model.is_empty()).then(|| model.to_owned())
-    })?;
-    exchange
-        .call
-        .get_or_insert_default()
-        .route
-        .clone_from(&chosen);
-    Some(chosen)
+    })
+}
+
+/// The regions that calls of the place stay in, with commas; `None` if they may go anywhere.
+pub fn region(choosing: &llm::Choosing, exchange: &Exchange) -> Option<String> {
+    let mut scratch = Vec::new();
+    let region = variables::value_of(choosing.region.as_ref()?, exchange, &mut scratch);
+    let region = String::from_utf8_lossy(region).trim().to_owned();
+    (!region.is_empty()).then_some(region)
+}
+
+/// Leaves those that are in one of the regions. Nothing is asked elsewhere, even if nobody is left.
+pub fn stay_in(candidates: &mut Vec<Candidate<'_>>, region: Option<&str>) -> Result<(), Told> {
+    let Some(region) = region else { return Ok(()) };
+    let had_any = !candidates.is_empty();
+    candidates.retain(|Candidate { provider, choice }| {
+        let own = choice.target.and_then(|target| target.region.as_deref());
+        own.or(provider.conf.region.as_deref()).is_some_and(|own| {
+            let mut names = region.split(',').map(str::trim);
+            names.any(|name| name.eq_ignore_ascii_case(own))
+        })
+    });
+    match had_any && candidates.is_empty() {
+        true => Err(Told::own(
+            Code::RegionUnavailable,
+            format!("nobody in the region `{region}` answers for this model"),
+        )),
+        false => Ok(()),
+    }
 }
 
 /// Is this neither empty nor `0`?
@@ -99,8 +141,9 @@ pub fn candidates<'a>(
     caller: Option<&Caller>,
     facts: &'a Facts<'_>,
     name: &'a str,
-    pick: u64,
+    region: Option<&str>,
 ) -> Option<Result<Vec<Candidate<'a>>, Told>> {
+    let pick = turn();
     let mut candidates = of_model(local, exchange, caller, facts, name, pick)?;
     for fallback in &facts.fallbacks {
         let may = caller.is_none_or(|caller| caller.key.allows_model(fallback));
@@ -118,7 +161,17 @@ pub fn candidates<'a>(
             }
         }
     }
-    Some(fit(candidates, facts, name))
+    Some(stay_in(&mut candidates, region).and_then(|()| fit(candidates, facts, name)))
+}
+
+/// A number for the next call, evenly spread.
+fn turn() -> u64 {
+    thread_local! {
+        static TURN: Cell<u64> = const { Cell::new(0) };
+    }
+    let turn = TURN.get().wrapping_add(1);
+    TURN.set(turn);
+    turn
 }
 
 fn of_model<'a>(

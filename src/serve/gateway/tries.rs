@@ -1,13 +1,14 @@
 //! One provider after the other is asked, until one answers.
 //!
 //! Those who can answer are asked at once, each with its keys, as they were put in order. Only when all
-//! of them have failed is there a pause, and another round: with full jitter, as long as a limit lasts
+//! of them have failed, a call waits in the queue of one that only has no room; then there is a pause, and another round: with full jitter, as long as a limit lasts
 //! if that is not long, and never more often than the providers' budgets of retries allow. A client
 //! whose own library tries again gets one round.
 
 use std::borrow::Cow;
 use std::cell::Cell;
-use std::future::poll_fn;
+use std::future::{Future as _, poll_fn};
+use std::pin::pin;
 use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
@@ -25,7 +26,7 @@ use crate::http::exchange::Exchange;
 use crate::llm::models::Choice;
 use crate::llm::patience;
 use crate::llm::price;
-use crate::llm::standing::{Fitness, Trial, Unfit};
+use crate::llm::standing::{Fitness, Trial, Unfit, Waiting};
 use crate::llm::wire::error::{Class, Code, ProviderError, Told};
 use crate::llm::wire::front::Front;
 use crate::llm::wire::watch::Failed;
@@ -55,6 +56,10 @@ struct Tried {
     cause: Option<Causes>,
     /// Why one was not even asked.
     unfit: Option<Unfit>,
+    /// By their position, those that had as many calls as they may, in this round.
+    busy: Vec<usize>,
+    /// It has waited in a queue in vain.
+    waited_in_vain: bool,
     /// Was anybody asked in this round?
     has_asked: bool,
     /// By their position, those that can never answer this call: they are not asked again.
@@ -126,6 +131,7 @@ pub async fn answered<'a>(
     let mut round = 0;
     loop {
         tried.has_asked = false;
+        tried.busy.clear();
         let in_turn = candidates.iter().enumerate();
         'targets: for (position, candidate) in in_turn {
             let Candidate { provider, choice } = *candidate;
@@ -155,6 +161,9 @@ pub async fn answered<'a>(
                             Unfit::Fitness(fitness) => fitness.word(),
                             Unfit::Busy => "busy",
                         });
+                        if unfit == Unfit::Busy && !tried.busy.contains(&position) {
+                            tried.busy.push(position);
+                        }
                         tried.unfit = Some(unfit);
                         tried.cause = Some(match unfit {
                             Unfit::Fitness(Fitness::Cooling(_)) => {
@@ -196,8 +205,65 @@ pub async fn answered<'a>(
                 }
             }
         }
-        let spent = clock::now().saturating_duration_since(began);
-        let left = patience.map(|patience| patience.saturating_sub(spent));
+        let left = || {
+            let spent = clock::now().saturating_duration_since(began);
+            patience.map(|patience| patience.saturating_sub(spent))
+        };
+        // Nobody answered, and one only had no room: that is worth waiting for.
+        let queued = match place(candidates, &tried.busy, call) {
+            Some((position, waiting)) => {
+                let candidate = &candidates[position];
+                let began = clock::now();
+                let turn = queued(downstream, candidate, &waiting, left()).await;
+                let call = exchange.call.get_or_insert_default();
+                call.queued += clock::now().saturating_duration_since(began);
+                turn.map(|turn| Some((position, candidate, waiting, turn)))
+            }
+            None => Ok(None),
+        };
+        let Ok(queued) = queued else {
+            // Nobody works for it: what failed so far is all that it pays.
+            note(exchange, tried.attempts);
+            end.outcome = CLIENT_GONE.into();
+            return Err(ClientError::Closed(None));
+        };
+        match queued {
+            Some((position, candidate, waiting, Turn::Begins(number, trial))) => {
+                waiting.begin();
+                let Candidate { provider, choice } = *candidate;
+                let label = format!("{}/{}", provider.conf.name, choice.model);
+                let label = label.trim_end_matches('/');
+                tried.begin(label, (provider.keys.len() > 1).then_some(number + 1));
+                let one = One {
+                    provider,
+                    key: &provider.keys[number],
+                    choice,
+                    label,
+                    trial,
+                };
+                let then = once(
+                    local, exchange, downstream, call, one, &mut tried, account, end,
+                );
+                match then.await? {
+                    Then::NextKey | Then::NextTarget => {}
+                    Then::Unable => tried.unable.push(position),
+                    Then::Done(next) => return Ok(next),
+                }
+            }
+            Some((_, candidate, waiting, Turn::Never(unfit))) => {
+                drop(waiting);
+                candidate.provider.standing.note_turned_away();
+                tried.waited_in_vain = unfit == Unfit::Busy;
+                tried.unfit = Some(unfit);
+            }
+            None => {
+                let full = tried.busy.iter().map(|position| &candidates[*position]);
+                for candidate in full.filter(|full| full.provider.conf.queue.is_some()) {
+                    candidate.provider.standing.note_turned_away();
+                }
+            }
+        }
+        let left = left();
         // What is passed on as it is may do something at each time.
         let pause = match call.asking.passing {
             Some(_) => None,
@@ -214,6 +280,10 @@ pub async fn answered<'a>(
     }
 
     let mut told = tried.last.unwrap_or_else(|| match tried.unfit {
+        Some(Unfit::Busy) if tried.waited_in_vain => Told::own(
+            Code::QueueTimeout,
+            "the provider had as many calls as it may for too long (queue)",
+        ),
         Some(unfit) => unfit_told(unfit),
         None => Told::own(
             Code::UnsupportedParameter,
@@ -223,6 +293,7 @@ pub async fn answered<'a>(
     told.message = format!("{} (tried {})", told.message, tried.attempts);
     told::field(exchange, b"x-openclaw-attempts", &tried.attempts);
     told.attempts = tried.attempts.as_str().into();
+    relay::tell_queue(exchange);
     note(exchange, tried.attempts);
     end.outcome = told.code.clone().unwrap_or_default();
     let wait = match tried.unfit {
@@ -230,6 +301,77 @@ pub async fn answered<'a>(
         _ => soonest(candidates).filter(|wait| !wait.is_zero()),
     };
     Ok(told::error_after(exchange, format, &told, wait))
+}
+
+/// A place in the queue of the first of these that has room in it.
+fn place(
+    candidates: &[Candidate<'_>],
+    busy: &[usize],
+    call: &Call<'_>,
+) -> Option<(usize, Waiting)> {
+    let bytes = match call.asking.passing {
+        Some(passing) => passing.size(),
+        None => call.asking.text.len(),
+    };
+    busy.iter().find_map(|position| {
+        let provider = candidates[*position].provider;
+        let queue = provider.conf.queue.as_ref()?;
+        Some((*position, provider.standing.join(queue, bytes as u64)?))
+    })
+}
+
+/// What came of waiting.
+enum Turn {
+    /// It may be made, with this key.
+    Begins(usize, Trial),
+    /// It may not, for this reason.
+    Never(Unfit),
+}
+
+/// Waits until a call may be made, if the client does.
+async fn queued(
+    downstream: &mut Downstream,
+    candidate: &Candidate<'_>,
+    waiting: &Waiting,
+    left: Option<Duration>,
+) -> Result<Turn, ClientError> {
+    let Candidate { provider, choice } = candidate;
+    let timeout = provider.conf.queue.map(|queue| queue.timeout);
+    let timeout = timeout.into_iter().chain(left).min();
+    let deadline = Deadline::new();
+    deadline.set(timeout.unwrap_or_default());
+    loop {
+        // Who waits says so before it looks: an end that nobody was called for is seen here.
+        waiting.wait_on();
+        let mut unfit = Unfit::Busy;
+        for (number, key) in provider.keys.iter().enumerate() {
+            let standing = key.model(choice.model);
+            match standing.enter_waited(provider.conf.max_connections, clock::now()) {
+                Ok(trial) => return Ok(Turn::Begins(number, trial)),
+                Err(Unfit::Busy) => {
+                    unfit = Unfit::Busy;
+                    break;
+                }
+                Err(other) => unfit = other,
+            }
+        }
+        if unfit != Unfit::Busy {
+            return Ok(Turn::Never(unfit));
+        }
+        let mut called = pin!(waiting.called());
+        let is_called = poll_fn(|context| {
+            if downstream.poll_gone(context).is_ready() {
+                return Poll::Ready(Err(ClientError::Closed(None)));
+            }
+            if called.as_mut().poll(context).is_ready() {
+                return Poll::Ready(Ok(true));
+            }
+            deadline.poll_expired(context).map(|()| Ok(false))
+        });
+        if !is_called.await? {
+            return Ok(Turn::Never(Unfit::Busy));
+        }
+    }
 }
 
 /// One provider with one of its keys.

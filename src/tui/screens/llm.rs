@@ -476,7 +476,7 @@ impl LlmScreen {
             let columns = inside.width.saturating_sub(15);
             let spans = [
                 Span::new(format!("{state:<12}"), role),
-                Span::new(&provider.note, Role::Muted),
+                Span::new(remark(provider, columns.saturating_sub(12)), Role::Muted),
             ];
             painter.put_spans(x, y, columns, &spans);
         }
@@ -489,6 +489,33 @@ fn budget_role(share: f64) -> Role {
         share if share >= 0.8 => Role::Warn,
         _ => Role::Text,
     }
+}
+
+/// What is wrong with a provider; if nothing is, how much it does and how soon its answers begin: in
+/// words if they fit, else as `2+1 430 ms`.
+fn remark(provider: &ProviderNow, columns: u16) -> String {
+    if !provider.note.is_empty() {
+        return provider.note.clone();
+    }
+    let mut words = vec![format!("{} under way", provider.under_way)];
+    if provider.waiting > 0 {
+        words.push(format!("{} wait", provider.waiting));
+    }
+    if provider.first_token > 0 {
+        words.push(format!("first {}", number::duration(provider.first_token)));
+    }
+    let words = words.join(", ");
+    if words.len() <= usize::from(columns) {
+        return words;
+    }
+    let mut short = provider.under_way.to_string();
+    if provider.waiting > 0 {
+        short.push_str(&format!("+{}", provider.waiting));
+    }
+    if provider.first_token > 0 {
+        short.push_str(&format!(" {}", number::duration(provider.first_token)));
+    }
+    short
 }
 
 fn provider_state(provider: &ProviderNow, up: &str, down: &str) -> (String, Role) {

@@ -110,6 +110,7 @@ cases! {
     proxy_request_fields
     proxy_response_fields
     proxy_set_header
+    proxy_store
     proxy_upstreams
     proxy_websocket
     ranges

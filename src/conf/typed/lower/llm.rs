@@ -12,17 +12,24 @@ use crate::conf::include::{Node, Word};
 use crate::conf::source::Span;
 use crate::conf::template::Template;
 use crate::conf::typed::llm::{
-    APIS, Api, Causes, Common, Dialect, Field, Llm, Model, Provider, Route, Strategy, Target,
-    WITHOUT_RESPONSES,
+    APIS, Api, Causes, Choosing, Common, Dialect, Downgrade, Field, Llm, Model, Provider, Queue,
+    Route, Strategy, Target, WITHOUT_RESPONSES,
 };
 use crate::conf::typed::proxy::{self as typed, HttpVersion, NextUpstream, Proxy, Scheme};
 use crate::conf::typed::secret::SecretSource;
 use crate::conf::typed::tls::{Group, PeerTls, Protocols, Suite};
 use crate::conf::typed::upstream::Upstream;
 use crate::conf::variable::{Core, Variable};
+use crate::unit;
 
 /// The most that the head of an answer may take, bytes.
 const HEAD: usize = 32 << 10;
+
+/// How long a call waits in a `queue` that does not say,
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// and how many bytes may wait there.
+const QUEUED: u64 = 64 << 20;
 
 /// What may wait for a slow client before the provider waits too, bytes.
 const WAITING: usize = 256 << 10;
@@ -158,6 +165,8 @@ fn provider(
         base_path,
         keys: keys(&scope, cx),
         max_connections: scope.number("max_connections") as u32,
+        queue: queue(&scope, cx),
+        region: word("region").and_then(|word| region(word, &word.text, cx)),
         retries: scope.number("retries") as u32,
         total_timeout: scope.time("total_timeout"),
         drains: word("client_gone").is_some_and(|word| &*word.text == "drain"),
@@ -165,6 +174,59 @@ fn provider(
         passthrough: word("passthrough").is_some_and(|word| &*word.text == "on"),
         span: name.span,
     })
+}
+
+/// The calls that may wait for a provider.
+fn queue(scope: &Scope<'_>, cx: &mut Cx) -> Option<Queue> {
+    let line = scope.own("queue").first()?;
+    if scope.number("max_connections") == 0 {
+        let problem = Diagnostic::warning(
+            Code::QUEUE_WITHOUT_LIMIT,
+            line.name.span,
+            "nobody ever waits in this `queue`",
+        );
+        cx.report(problem.hint("say with `max_connections` how many calls the provider takes"));
+    }
+    let mut queue = Queue {
+        room: line.arguments.first()?.text.parse().ok()?,
+        bytes: QUEUED,
+        timeout: PATIENCE,
+    };
+    for word in line.arguments.iter().skip(1) {
+        let read = match word.text.split_once('=') {
+            Some(("timeout", value)) => unit::time::milliseconds(value)
+                .filter(|time| !time.is_zero())
+                .map(|time| queue.timeout = time),
+            Some(("bytes", value)) => unit::size::size(value)
+                .filter(|bytes| *bytes > 0)
+                .map(|bytes| queue.bytes = bytes),
+            _ => None,
+        };
+        if read.is_none() {
+            let problem = Diagnostic::error(
+                Code::BAD_LLM_PROVIDER,
+                word.span,
+                format!("`{}` says nothing to this queue", word.text),
+            );
+            cx.report(problem.hint("write `queue 100 timeout=30s bytes=64m;`"));
+        }
+    }
+    Some(queue)
+}
+
+/// The name of a region: a word, since several are written with commas.
+fn region(word: &Word, name: &str, cx: &mut Cx) -> Option<Box<str>> {
+    let may_be = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+    if name.is_empty() || name.len() > 64 || !name.bytes().all(may_be) {
+        let problem = Diagnostic::error(
+            Code::BAD_LLM_REGION,
+            word.span,
+            format!("`{name}` is no name of a region"),
+        );
+        cx.report(problem.hint("write one word, such as `eu` or `us-east`"));
+        return None;
+    }
+    Some(name.into())
 }
 
 /// The keys for a provider, each of them once.
@@ -290,6 +352,7 @@ fn usual_proxy() -> Proxy {
         buffers: WAITING,
         request_buffering: true,
         cache: None,
+        store: None,
         intercept_errors: false,
         ignore_client_abort: false,
         force_ranges: false,
@@ -470,6 +533,7 @@ fn target(line: &Node, providers: &[Arc<Provider>], cx: &mut Cx) -> Option<Targe
         on: Causes::USUAL,
         max_context: None,
         condition: None,
+        region: None,
     };
     for word in line.arguments.iter().skip(1) {
         let wrong = match word.text.split_once('=') {
@@ -485,6 +549,10 @@ fn target(line: &Node, providers: &[Arc<Provider>], cx: &mut Cx) -> Option<Targe
                 let text = format!("`{value}` is no number of tokens");
                 let hint = "write it as `128000` or `128k`";
                 target.max_context.is_none().then_some((text, hint))
+            }
+            Some(("region", value)) => {
+                target.region = region(word, value, cx);
+                None
             }
             Some(("if", value)) => {
                 target.condition = Some(cx.template_of(word, value));
@@ -513,8 +581,37 @@ fn tokens(text: &str) -> Option<u64> {
     number.checked_mul(factor).filter(|tokens| *tokens > 0)
 }
 
+/// What a place says of who answers.
+pub fn choosing(scope: &Scope<'_>, cx: &mut Cx) -> Choosing {
+    let lines = scope.all("llm_downgrade").iter();
+    let mut downgrades: Vec<Downgrade> = lines
+        .filter_map(|line| {
+            let [share, model] = line.arguments.as_slice() else {
+                return None;
+            };
+            let percent = percent(&share.text)?;
+            let model = model.text.clone();
+            Some(Downgrade { percent, model })
+        })
+        .collect();
+    downgrades.sort_by_key(|downgrade| std::cmp::Reverse(downgrade.percent));
+    let region = scope.nearest("llm_region");
+    let region = region.and_then(|line| line.arguments.first());
+    Choosing {
+        routes: routes(scope, cx),
+        region: region.map(|word| cx.template(word)),
+        downgrades,
+    }
+}
+
+/// `80%`
+fn percent(text: &str) -> Option<u64> {
+    let number = text.strip_suffix('%')?.parse().ok()?;
+    (1..=100).contains(&number).then_some(number)
+}
+
 /// Every `llm_route` that holds in a place, in order.
-pub fn routes(scope: &Scope<'_>, cx: &mut Cx) -> Vec<Route> {
+fn routes(scope: &Scope<'_>, cx: &mut Cx) -> Vec<Route> {
     let lines = scope.all("llm_route").iter();
     let routes = lines.filter_map(|line| {
         let condition = line.arguments.get(1).and_then(|word| {
@@ -532,9 +629,23 @@ pub fn routes(scope: &Scope<'_>, cx: &mut Cx) -> Vec<Route> {
 /// Tells of gateways in a block that nobody stands behind, and of routes to models that are not there.
 pub fn warn_of_gateways(block: &[Node], llm: &Llm, cx: &mut Cx) {
     for line in block {
-        let route = line.arguments.first();
-        if let Some(word) = route.filter(|_| &*line.name.text == "llm_route")
-            && !word.text.contains('$')
+        let first = line.arguments.first();
+        let route = match &*line.name.text {
+            "llm_route" => first.filter(|word| !word.text.contains('$')),
+            "llm_downgrade" => {
+                if let Some(share) = first.filter(|word| percent(&word.text).is_none()) {
+                    let text = format!("`{}` is no share of a budget", share.text);
+                    let problem = Diagnostic::error(Code::BAD_LLM_DOWNGRADE, share.span, text);
+                    cx.report(problem.hint("write it as `80%`, from `1%` to `100%`"));
+                }
+                line.arguments.get(1)
+            }
+            _ => None,
+        };
+        if let Some(word) = first.filter(|_| &*line.name.text == "llm_region") {
+            warn_of_region(word, llm, cx);
+        }
+        if let Some(word) = route
             && !is_known(llm, &word.text)
         {
             let problem = Diagnostic::error(
@@ -560,6 +671,32 @@ pub fn warn_of_gateways(block: &[Node], llm: &Llm, cx: &mut Cx) {
         }
         warn_of_gateways(line.block.as_deref().unwrap_or_default(), llm, cx);
     }
+}
+
+/// Tells of a region in which nobody computes: all calls there fail.
+fn warn_of_region(word: &Word, llm: &Llm, cx: &mut Cx) {
+    let targets = llm.models.iter().flat_map(|model| &model.targets);
+    let named = (llm.providers.iter().map(|provider| &provider.region))
+        .chain(targets.map(|target| &target.region));
+    let mut known: Vec<&str> = named.flatten().map(|name| &**name).collect();
+    known.sort_unstable();
+    known.dedup();
+    let is_known = |name: &str| known.iter().any(|known| known.eq_ignore_ascii_case(name));
+    let text = &word.text;
+    if text.is_empty() || text.contains('$') || text.split(',').any(|it| is_known(it.trim())) {
+        return;
+    }
+    let problem = Diagnostic::warning(
+        Code::LLM_REGION_WITHOUT_PROVIDER,
+        word.span,
+        format!("no provider is in the region `{text}`: every call here is refused"),
+    );
+    cx.report(match known.is_empty() {
+        true => problem.hint(format!(
+            "say where one is: `region {text};` in `llm_provider`"
+        )),
+        false => problem.hint(format!("there are {}", known.join(", "))),
+    });
 }
 
 /// Does somebody answer for this name?

@@ -36,6 +36,7 @@ pub mod process;
 pub mod proxy;
 pub mod proxy_cache;
 mod proxy_networks;
+mod proxy_store;
 pub mod rewrite;
 pub mod scope;
 pub mod secret;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::Cx;
 use super::peer_tls;
 use super::proxy_cache::proxy_cache;
+use super::proxy_store::{hides_cache, proxy_store};
 use super::scope::Scope;
 use super::upstream;
 use crate::conf::diagnostic::{Code, Diagnostic};
@@ -79,7 +80,8 @@ pub fn proxy(
     Some(Proxy {
         schemes: Scheme::OF_PROXY,
         redirects: redirects(scope, &target, url, place, cx),
-        cache: proxy_cache(scope, place.caches, &set_fields, cx),
+        cache: proxy_cache(scope, place.caches, &set_fields, cx).filter(|_| !hides_cache(scope)),
+        store: proxy_store(scope, cx),
         target,
         tls,
         set_fields,
@@ -165,6 +167,7 @@ pub fn grpc(
         ignored: lower_case("grpc_ignore_headers", scope),
         redirects: Vec::new(),
         cache: None,
+        store: None,
         cookie_domains: Vec::new(),
         cookie_paths: Vec::new(),
         cookie_flags: Vec::new(),

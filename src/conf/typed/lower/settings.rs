@@ -245,7 +245,7 @@ impl Maker<'_> {
         if let Some(line) = gateway {
             return Some(Handler::Gateway {
                 for_anybody: !line.arguments.is_empty(),
-                routes: gateway::routes(scope, cx).into(),
+                choosing: Arc::new(gateway::choosing(scope, cx)),
             });
         }
         if let Some(line) = metrics {
