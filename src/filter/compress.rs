@@ -23,13 +23,14 @@ use crate::http::buffer;
 /// Compressors of a kind that a thread keeps.
 const SPARE: usize = 8;
 
-/// The level here that puts out no more bytes than zlib does at the level written: measured with
-/// HTML and JSON of 1 to 200 KiB. Ours are cut finer among the low levels, and the last one is no
-/// gain over the one before it.
-const LEVELS: [u8; 10] = [2, 2, 2, 4, 4, 5, 6, 7, 8, 8];
+/// The level here that puts out as many bytes as zlib does at the level written, to a hundredth in the
+/// mean: measured with 18 bodies of HTML, JSON, scripts and styles of 4 to 250 KiB, of which it takes
+/// 0.3 to 0.7 of the time. A level more costs up to half as much again for the next hundredth. Below
+/// the second one the output grows by a quarter.
+const LEVELS: [u8; 10] = [2, 2, 2, 3, 3, 4, 5, 6, 7, 7];
 
-/// As [`LEVELS`], for a body that is compressed whole.
-const WHOLE_LEVELS: [u8; 10] = [1, 1, 1, 2, 4, 6, 6, 7, 7, 8];
+/// As [`LEVELS`], for a body that is compressed whole: in 0.2 to 0.5 of the time.
+const WHOLE_LEVELS: [u8; 10] = [1, 1, 1, 2, 3, 4, 5, 6, 6, 7];
 
 /// A body up to this length is compressed whole if nothing of it is asked for before.
 pub const WHOLE: usize = buffer::LARGE;

@@ -241,7 +241,7 @@ pub fn share(exchange: &mut Exchange, part: &Part, window: Option<Range<u64>>) -
         true => part.range.end,
         false => window.start / size * size,
     };
-    slicing.rest = (next < window.end).then(|| next..window.end);
+    slicing.rest = (next < window.end).then_some(next..window.end);
     if next != part.range.end {
         return 0..0;
     }
