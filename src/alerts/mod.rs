@@ -5,7 +5,10 @@
 //!
 //! Invariant: to raise one costs a lock and never a wait; a flood of them is counted and not kept.
 
+pub mod failures;
+pub mod mail;
 pub mod message;
+pub mod spikes;
 
 use std::collections::VecDeque;
 use std::sync::LazyLock;

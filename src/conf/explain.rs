@@ -985,9 +985,18 @@ codes! {
     "E388" BAD_ALERT "an alert that cannot be told as it is written" {
         "`alert` names who is told and a URL, or where one is (`file:PATH`), then perhaps `format=json`, `slack`, \
          `discord` or `ntfy`, up to two `secret=` that sign it, the `events=` that it is for, and `private` for \
-         a receiver in a private network.",
+         a receiver in a private network. Letters go by `smtps://` or `smtp://` (STARTTLS; none with `plain`) \
+         `from=` and `to=` addresses, with `user=` and `password=` if the server wants them.",
         "http { alert ops hooks.example.com; }",
         "http { alert ops https://hooks.example.com/x secret=file:/etc/openclaw/hook.key; }"
+    }
+    "E398" BAD_ALERT_RULE "a rule of alerts that cannot be meant" {
+        "`alert_spike` takes dollars and perhaps `tokens=`: what is used in ten minutes without anybody being \
+         told, or `off`. `alert_errors` takes `all`, `provider`, `model` or `key`, then a number of failures or \
+         a part like `25%`, and perhaps `least=` calls, `within=` 10 s to 1 h, and `attempts`, which counts \
+         each provider that was asked and not what clients were told.",
+        "http { alert_errors provider many; }",
+        "http { alert_errors provider 25% least=20 within=5m attempts; }"
     }
     "W385" UNUSED_LLM_LIMIT "a limit of a model that nobody can ask for" {
         "`llm_limit model` takes the name that clients ask for: that of an `llm_model`, or of a provider and \

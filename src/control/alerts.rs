@@ -1,7 +1,9 @@
 //! Alerts on their way: what is raised is kept, and told until its receivers have it.
 //!
 //! Everything here runs beside requests, on the main thread. What is looked at from time to time
-//! (budgets, keys, failures) is raised as everything else.
+//! ([`watch`]) is raised as everything else.
+
+mod watch;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -16,14 +18,13 @@ use tokio::task::JoinSet;
 
 use super::{Control, revisions};
 use crate::acme::secret::Secret;
+use crate::alerts::mail;
 use crate::alerts::message::Message;
 use crate::alerts::{self, Alert, Severity};
 use crate::conf::typed::alerts::{FORMATS, Receiver};
 use crate::conf::typed::log::Level as LogLevel;
 use crate::conf::typed::secret::SecretSource;
 use crate::http::variables;
-use crate::llm::account::Moment;
-use crate::llm::books::books;
 use crate::log::error_log;
 use crate::metrics;
 use crate::process::desk::refusal;
@@ -48,24 +49,17 @@ const LIMITS: Limits = Limits {
     body: 64 << 10,
 };
 
+/// How long a letter may take.
+const LETTER: Duration = Duration::from_secs(30);
+
 /// So many are told at the same time.
 const AT_ONCE: u32 = 16;
 
 /// Alerts that are listed.
 const LISTED: u32 = 100;
 
-/// The parts of a budget, in hundredths, of which is told that they are spent.
-const MARKS: [i128; 4] = [50, 80, 95, 100];
-
-/// How often budgets are looked at, and keys and failures.
+/// How often is looked whether there is something to do.
 const LOOK: Duration = Duration::from_secs(2);
-const LOOKS_BETWEEN: u32 = 15;
-
-/// Of a key that ends is told so long before.
-const EXPIRES_SOON: u64 = 7 * 86_400_000_000;
-
-/// Failures are told of when so many hundredths of so many calls failed within so long.
-const FAILURES: (u64, u64, Duration) = (25, 20, Duration::from_secs(300));
 
 /// How often it is noted that the program is alive.
 const PULSE: Duration = Duration::from_secs(1);
@@ -83,7 +77,9 @@ static NEWS: Notify = Notify::const_new();
 pub fn attend(control: &Arc<Control>) {
     tokio::spawn(keep(Arc::clone(control)));
     tokio::spawn(deliver(Arc::clone(control)));
-    tokio::spawn(watch(Arc::clone(control)));
+    tokio::spawn(watch::budgets_and_keys());
+    tokio::spawn(watch::failures(Arc::clone(control)));
+    tokio::spawn(watch::spikes(Arc::clone(control)));
     tokio::spawn(beat(Arc::clone(control)));
     tokio::spawn(live(Arc::clone(control)));
 }
@@ -186,17 +182,58 @@ impl Senders {
         })
     }
 
-    /// Sends a request; an error is told in words that have no secret in them.
-    async fn send(&self, request: Request<Bytes>, allows_private: bool) -> Result<u16, String> {
-        let sender = match allows_private {
+    const fn of(&self, allows_private: bool) -> &Fetcher {
+        match allows_private {
             true => &self.any,
             false => &self.public,
+        }
+    }
+
+    /// Tells somebody; what they answered, or why they do not know.
+    async fn tell(&self, receiver: &Receiver, alert: &AlertRow) -> Result<u16, String> {
+        let Some(mail) = &receiver.mail else {
+            let request = request(receiver, alert)?;
+            return self.send(request, receiver.allows_private).await;
         };
-        match sender.send(request, LIMITS).await {
+        let password = mail
+            .login
+            .as_ref()
+            .map(|(_, password)| Secret::read(password));
+        let password = password.transpose().map_err(|error| error.to_string())?;
+        let host = String::from_utf8_lossy(variables::hostname());
+        let letter = message(alert, &host).letter(mail);
+        let sending = mail::send(
+            self.of(receiver.allows_private),
+            mail,
+            password.as_ref().map(Secret::expose),
+            &letter,
+            &host,
+        );
+        match tokio::time::timeout(LETTER, sending).await {
+            Ok(sent) => sent.map(|()| 250),
+            Err(_) => Err(format!("it took longer than {} s", LETTER.as_secs())),
+        }
+    }
+
+    /// Sends a request; an error is told in words that have no secret in them.
+    async fn send(&self, request: Request<Bytes>, allows_private: bool) -> Result<u16, String> {
+        match self.of(allows_private).send(request, LIMITS).await {
             Ok(answer) if answer.status().is_success() => Ok(answer.status().as_u16()),
             Ok(answer) => Err(format!("it answered {}", answer.status().as_u16())),
             Err(error) => Err(error.to_string()),
         }
+    }
+}
+
+fn message<'a>(alert: &'a AlertRow, host: &'a str) -> Message<'a> {
+    Message {
+        id: &alert.message,
+        at: alert.at / 1_000_000,
+        kind: &alert.kind,
+        subject: &alert.subject,
+        severity: word(alert.level),
+        text: &alert.text,
+        host,
     }
 }
 
@@ -210,17 +247,9 @@ fn request(receiver: &Receiver, alert: &AlertRow) -> Result<Request<Bytes>, Stri
         .map(read)
         .collect::<Result<_, _>>()?;
     let secrets: Vec<&str> = secrets.iter().map(Secret::expose).collect();
-    let message = Message {
-        id: &alert.message,
-        at: alert.at / 1_000_000,
-        kind: &alert.kind,
-        subject: &alert.subject,
-        severity: word(alert.level),
-        text: &alert.text,
-        host: &String::from_utf8_lossy(variables::hostname()),
-    };
+    let host = String::from_utf8_lossy(variables::hostname());
     let now = micros() / 1_000_000;
-    let request = message.request(url.expose(), receiver.format, &secrets, now);
+    let request = message(alert, &host).request(url.expose(), receiver.format, &secrets, now);
     let request = request.ok_or_else(|| "its URL is none".to_owned())?;
     // Where it is may stand in a file, of which nothing was checked before.
     let host = request.uri().host().unwrap_or_default();
@@ -282,13 +311,7 @@ async fn tell(
         .find(|receiver| *receiver.name == *send.target);
     let told = match receiver {
         None => Err("the configuration has it no more".to_owned()),
-        Some(receiver) => match request(receiver, &alert.row) {
-            Ok(request) => senders
-                .send(request, receiver.allows_private)
-                .await
-                .map(drop),
-            Err(why) => Err(why),
-        },
+        Some(receiver) => senders.tell(receiver, &alert.row).await.map(drop),
     };
     let now = micros();
     send.attempts = send.attempts.saturating_add(1);
@@ -335,117 +358,6 @@ fn pause(attempts: u32) -> Duration {
         .0
         .saturating_mul(1 << attempts.saturating_sub(1).min(12));
     doubled.min(PAUSES.1)
-}
-
-/// Looks at budgets, keys and failures.
-async fn watch(control: Arc<Control>) {
-    // The highest mark that was reached of a budget, by key, period and the start of its window.
-    let mut reached: HashMap<(u64, usize), (u64, i128)> = HashMap::new();
-    let mut looks = 0_u32;
-    loop {
-        tokio::time::sleep(LOOK).await;
-        if !books().are_open() {
-            continue;
-        }
-        let now = Moment::now();
-        look_at_budgets(&mut reached, now);
-        if looks.is_multiple_of(LOOKS_BETWEEN) {
-            look_at_keys(now);
-            look_at_failures(&control, now).await;
-        }
-        looks = looks.wrapping_add(1);
-    }
-}
-
-fn look_at_budgets(reached: &mut HashMap<(u64, usize), (u64, i128)>, now: Moment) {
-    for key in books().keys().all() {
-        if !key.account.has_budget() {
-            continue;
-        }
-        let starts = key.account.window_starts(now);
-        for (place, budget) in key.account.standing(now).budgets.iter().enumerate() {
-            let Some(limit) = budget.limit.filter(|limit| limit.pico() > 0) else {
-                continue;
-            };
-            let share = i128::from(budget.spent.pico()) * 100 / i128::from(limit.pico());
-            let mark = MARKS.into_iter().rev().find(|mark| share >= *mark);
-            let known = reached
-                .entry((key.row.id, place))
-                .or_insert((starts[place], 0));
-            if known.0 != starts[place] {
-                *known = (starts[place], 0);
-            }
-            let Some(mark) = mark.filter(|mark| *mark > known.1) else {
-                continue;
-            };
-            known.1 = mark;
-            let name = &key.row.name;
-            let phrase = budget.period.phrase();
-            alerts::raise(Alert {
-                kind: match mark {
-                    100 => "budget.exceeded",
-                    _ => "budget.threshold",
-                },
-                subject: format!("{name} {mark} % {}", budget.period.word()),
-                severity: if mark == 100 {
-                    Severity::Bad
-                } else {
-                    Severity::Warn
-                },
-                text: format!(
-                    "the key `{name}` has spent ${} of ${limit} {phrase}, {share} %",
-                    budget.spent
-                ),
-                // Once in its window, over a restart too.
-                quiet: Duration::from_micros(now.unix.saturating_sub(starts[place])),
-            });
-        }
-    }
-}
-
-fn look_at_keys(now: Moment) {
-    for key in books().keys().all() {
-        if key.row.is_revoked {
-            continue;
-        }
-        let usable = key.secrets.iter().filter(|secret| {
-            secret.revoked.is_none() && secret.expires.is_none_or(|expires| expires > now.unix)
-        });
-        // The one that lasts longest counts: the others are being replaced.
-        let last = usable
-            .map(|secret| secret.expires.unwrap_or(u64::MAX))
-            .max();
-        let Some(last) = last.filter(|last| *last < now.unix.saturating_add(EXPIRES_SOON)) else {
-            continue;
-        };
-        let hours = (last - now.unix) / 3_600_000_000;
-        alerts::raise(Alert {
-            kind: "key.expiring",
-            subject: key.row.name.clone(),
-            severity: Severity::Warn,
-            text: format!("the key `{}` ends in {hours} hours", key.row.name),
-            quiet: Duration::from_secs(2 * 86_400),
-        });
-    }
-}
-
-async fn look_at_failures(control: &Control, now: Moment) {
-    let (share, least, period) = FAILURES;
-    let since = now.unix.saturating_sub(period.as_micros() as u64);
-    let read = revisions::read(control, move |reader| reader.failures(since));
-    let Ok((calls, failed)) = read.await else {
-        return;
-    };
-    if calls < least || failed.saturating_mul(100) < calls.saturating_mul(share) {
-        return;
-    }
-    alerts::raise(Alert {
-        kind: "errors.threshold",
-        subject: "calls".to_owned(),
-        severity: Severity::Bad,
-        text: format!("{failed} of {calls} calls of language models failed in five minutes"),
-        quiet: Duration::from_secs(3600),
-    });
 }
 
 /// Asks for the heartbeat's URL all the time.
@@ -624,6 +536,9 @@ pub async fn change(control: &Control, change: &AlertChange) -> Result<Done, Ref
 }
 
 fn format_word(receiver: &Receiver) -> &'static str {
+    if receiver.mail.is_some() {
+        return "smtp";
+    }
     let known = FORMATS
         .iter()
         .find(|(_, format)| *format == receiver.format);
@@ -685,15 +600,14 @@ pub async fn test(control: &Control, name: &str) -> Result<Done, Refusal> {
     };
     let failed =
         |why: String| refusal(RefusalCode::Failed, format!("`{name}` was not told: {why}"));
-    let request = request(receiver, &alert).map_err(failed)?;
     let senders = Senders::new();
     let senders = senders.ok_or_else(|| failed("nothing can be sent".to_owned()))?;
-    let status = senders
-        .send(request, receiver.allows_private)
-        .await
-        .map_err(failed)?;
+    let status = senders.tell(receiver, &alert).await.map_err(failed)?;
     Ok(Done {
-        text: format!("`{name}` was told, and answered {status}"),
+        text: match receiver.mail {
+            Some(_) => format!("a letter for `{name}` was taken"),
+            None => format!("`{name}` was told, and answered {status}"),
+        },
     })
 }
 

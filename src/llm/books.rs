@@ -342,6 +342,15 @@ impl Books {
         }
     }
 
+    /// The accounts of groups, gateways and models that have a budget, with what they are and whose.
+    pub fn shared_budgets(&self) -> Vec<(Scope, Box<str>, Arc<Account>)> {
+        let shared = self.shared.read();
+        let with_budget = shared.iter().filter(|(_, account)| account.has_budget());
+        with_budget
+            .map(|((scope, name), account)| (*scope, name.clone(), Arc::clone(account)))
+            .collect()
+    }
+
     /// Is there a ledger to write to?
     pub fn are_open(&self) -> bool {
         self.is_open.load(Ordering::Acquire)

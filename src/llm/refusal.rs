@@ -85,7 +85,8 @@ pub enum Scope {
 }
 
 impl Scope {
-    const fn word(self) -> &'static str {
+    /// Its word.
+    pub const fn word(self) -> &'static str {
         match self {
             Self::Key => "key",
             Self::Group => "group",

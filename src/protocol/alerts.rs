@@ -20,7 +20,7 @@ pub struct AlertList {
 pub struct AlertReceiver {
     /// Its name in the configuration.
     pub name: String,
-    /// `json`, `slack`, `discord` or `ntfy`.
+    /// `json`, `slack`, `discord`, `ntfy` or `smtp`.
     pub format: String,
     /// The kinds it is told of; none for all.
     pub events: Vec<String>,

@@ -269,6 +269,38 @@ impl Store {
     }
 }
 
+/// A call that is over, for those who count failures.
+#[derive(Clone, Copy, Debug)]
+pub struct EndedCall<'a> {
+    /// When it began.
+    pub id: u64,
+    /// Whose it is; 0 for nobody's.
+    pub key: u64,
+    /// Who answered, or was paid without an answer; empty for nobody.
+    pub provider: &'a str,
+    /// The model that did, or what was asked for.
+    pub model: &'a str,
+    /// What became of it.
+    pub outcome: &'a str,
+    /// Who was asked, with what came of each.
+    pub tried: &'a str,
+}
+
+/// What calls of a key, a gateway and a user have used together.
+#[derive(Clone, PartialEq, Debug)]
+pub struct CallerUsage {
+    /// The key; 0 for none.
+    pub key: u64,
+    /// The gateway; empty for none.
+    pub gateway: String,
+    /// The user; empty for none.
+    pub user: String,
+    /// What they cost, in dollars.
+    pub dollars: f64,
+    /// Tokens in and out.
+    pub tokens: f64,
+}
+
 impl Reader {
     /// Is any call open?
     pub fn has_open_calls(&self) -> Result<bool, StoreError> {
@@ -440,16 +472,61 @@ impl Reader {
         })
     }
 
-    /// How many calls that began since a time in microseconds since 1970 were passed on and are over,
-    /// and how many of them failed by somebody else's fault than the client's.
-    pub fn failures(&self, since: u64) -> Result<(u64, u64), StoreError> {
+    /// Calls that began since a time in microseconds since 1970, were passed on and are over, the
+    /// newest first, so many at most.
+    pub fn ended_calls(
+        &self,
+        since: u64,
+        most: u32,
+        mut take: impl FnMut(EndedCall<'_>),
+    ) -> Result<(), StoreError> {
         self.ask(|connection| {
-            connection.query_row(
-                "SELECT count(*), coalesce(sum(outcome NOT IN ('ok', 'client_abort')), 0)
-                 FROM llm_calls WHERE id >= ?1 AND state = 1 AND attempts > 0",
-                [integer(since)],
-                |row| Ok((natural(row.get(0)?), natural(row.get(1)?))),
-            )
+            let mut statement = connection.prepare(
+                "SELECT id, key, provider, model, asked, outcome, tried FROM llm_calls
+                 WHERE id >= ?1 AND state = 1 AND attempts > 0 ORDER BY id DESC LIMIT ?2",
+            )?;
+            let mut rows = statement.query(params![integer(since), most])?;
+            while let Some(row) = rows.next()? {
+                let text = |column| row.get_ref(column)?.as_str().map_err(rusqlite::Error::from);
+                take(EndedCall {
+                    id: natural(row.get(0)?),
+                    key: natural(row.get(1)?),
+                    provider: text(2)?,
+                    model: match text(3)? {
+                        "" => text(4)?,
+                        model => model,
+                    },
+                    outcome: text(5)?,
+                    tried: text(6)?,
+                });
+            }
+            Ok(())
+        })
+    }
+
+    /// What each who calls has used in calls that began from one time on and before another, in
+    /// microseconds since 1970, and are not open; of so many of the newest at most.
+    pub fn usage(&self, from: u64, until: u64, most: u32) -> Result<Vec<CallerUsage>, StoreError> {
+        self.ask(|connection| {
+            connection
+                .prepare(
+                    "SELECT key, gateway, user, total(charged), total(tokens) FROM
+                        (SELECT key, gateway, user, charged, input + cache_read + cache_write_5m
+                            + cache_write_1h + audio_input + output + reasoning + audio_output AS tokens
+                         FROM llm_calls
+                         WHERE id >= ?1 AND id < ?2 AND state > 0 ORDER BY id DESC LIMIT ?3)
+                     GROUP BY key, gateway, user",
+                )?
+                .query_map(params![integer(from), integer(until), most], |row| {
+                    Ok(CallerUsage {
+                        key: natural(row.get(0)?),
+                        gateway: row.get(1)?,
+                        user: row.get(2)?,
+                        dollars: row.get::<_, f64>(3)? / 1e12,
+                        tokens: row.get(4)?,
+                    })
+                })?
+                .collect()
         })
     }
 
@@ -1010,6 +1087,36 @@ mod tests {
         assert_eq!(states, expected);
         let sums = reader.spend(SpendBy::User, 0, u64::MAX).expect("sums")["ann"];
         assert_eq!((sums.calls, sums.charged.pico()), (2, 1005));
+    }
+
+    #[test]
+    fn what_callers_used_and_how_calls_ended_is_told_of_the_newest() {
+        let (_directory, store) = started();
+        for id in 0..3 {
+            store.settle_call(call(TODAY + id), end(2_000_000_000_000));
+        }
+        let open = store.open_call(call(TODAY + 3));
+        assert_eq!(open.wait(), Ok(()));
+        assert_eq!(store.flush().wait(), Ok(()));
+        let reader = store.reader().expect("a reader");
+        let usage = |from, until, most| {
+            let used = reader
+                .usage(TODAY + from, TODAY + until, most)
+                .expect("sums");
+            let used = used.first().map(|used| (used.dollars, used.tokens));
+            used.unwrap_or_default()
+        };
+        assert_eq!(usage(0, 9, 10), (6.0, 54.0));
+        assert_eq!(usage(1, 2, 10), (2.0, 18.0));
+        assert_eq!(usage(0, 9, 2), (4.0, 36.0));
+        assert_eq!(usage(3, 9, 10), (0.0, 0.0));
+        let mut seen = Vec::new();
+        let taken = reader.ended_calls(TODAY + 1, 10, |call| {
+            seen.push((call.id - TODAY, call.key, call.tried.to_owned()));
+        });
+        assert_eq!(taken, Ok(()));
+        let tried = "one/gpt-4o:500,openai/gpt-4o:ok".to_owned();
+        assert_eq!(seen, [(2, 7, tried.clone()), (1, 7, tried)]);
     }
 
     #[test]

@@ -7,7 +7,7 @@
 //! a field or a body, because those carry tokens.
 
 use std::error::Error;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -27,6 +27,7 @@ use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, Server
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use tokio::net::TcpStream;
 use tokio::sync::OnceCell;
 use tower_service::Service;
 
@@ -176,6 +177,49 @@ impl Fetcher {
                 after: limits.timeout,
             }),
         }
+    }
+
+    /// Connects to a host for another protocol than HTTP, by the same rules: addresses that stand for
+    /// the host themselves are the caller's to judge.
+    pub async fn connect(&self, host: &str, port: u16) -> Result<TcpStream, FetchError> {
+        let name = |reason: &dyn fmt::Display| FetchError::Name {
+            host: host.into(),
+            source: io::Error::other(reason.to_string()),
+        };
+        let addresses: Vec<SocketAddr> = match host.parse::<IpAddr>() {
+            Ok(address) => vec![(address, port).into()],
+            Err(_) => {
+                let wanted = host.parse::<Name>().map_err(|error| name(&error))?;
+                let found = self.inner.names.clone().call(wanted).await;
+                let found = found.map_err(|error| name(&error))?;
+                found.map(|address| (address.ip(), port).into()).collect()
+            }
+        };
+        let mut last = io::Error::from(io::ErrorKind::AddrNotAvailable);
+        for address in addresses {
+            match tokio::time::timeout(CONNECT_TIMEOUT, TcpStream::connect(address)).await {
+                Ok(Ok(stream)) => return Ok(stream),
+                Ok(Err(error)) => last = error,
+                Err(_) => last = io::ErrorKind::TimedOut.into(),
+            }
+        }
+        Err(FetchError::Connect {
+            host: host.into(),
+            source: last,
+        })
+    }
+
+    /// What a client of TLS trusts that is connected by [`Fetcher::connect`].
+    pub async fn tls(&self) -> Result<Arc<ClientConfig>, FetchError> {
+        let config = match &self.inner.trust {
+            Trust::System => {
+                let roots = tokio::task::spawn_blocking(system_roots).await;
+                with_roots(roots.unwrap_or_else(|_| built_in_roots()))
+            }
+            Trust::Roots(roots) => trusting(roots)?,
+            Trust::Anything => trusting_anything(),
+        };
+        Ok(Arc::new(config))
     }
 
     async fn exchange(
