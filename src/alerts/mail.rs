@@ -1,6 +1,6 @@
 //! An alert as a letter, and the dialog with a mail server that takes it (RFC 5321).
 //!
-//! Owns what is said and what of the answers is believed. Invariants: no more than [`MOST`] bytes of a
+//! Owns what is said and what of the answers is believed. Invariants: no more than `MOST` bytes of a
 //! server are read; a password goes over TLS only; nothing of an alert can begin another field of the
 //! letter, or another command; what a server says after a password was sent is not told.
 

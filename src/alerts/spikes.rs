@@ -8,8 +8,8 @@
 //! - the mean of the windows of the same hour of the days before and four times their deviation,
 //! - three times what was usual lately (a moving average).
 //!
-//! Invariant: no more than [`MOST`] are remembered, and all together, however many names clients make up. All that is
-//! used counts for the sum of all.
+//! Invariant: no more than `MOST` are remembered, and all together, however many names clients make
+//! up. All that is used counts for the sum of all.
 
 use std::collections::HashMap;
 
