@@ -28,7 +28,7 @@ const KILLS: u64 = 200;
 /// Kills while stores are restored.
 const RESTORES: u64 = 60;
 
-/// Kills while calls are opened and settled.
+/// Kills while calls are opened and settled; another number is taken from `OPENCLAW_KILL_POINTS`.
 const CALLS: u64 = 100;
 
 const LONG: Duration = Duration::from_secs(60);
@@ -277,10 +277,12 @@ fn a_kill_at_any_moment_loses_no_call_that_may_have_left_and_counts_none_twice()
     let path = directory.path().join("store.db");
     let mut opened = Vec::new();
     let mut interrupted = 0;
-    for round in 0..CALLS {
+    let kills = std::env::var("OPENCLAW_KILL_POINTS");
+    let kills = kills.map_or(CALLS, |count| count.parse().expect("a number"));
+    for round in 0..kills {
         let (answers, more) = match round % 8 {
             0 => (0, chance(round) % 40_000),
-            _ => (1 + chance(round) % 40, chance(round + CALLS) % 6_000),
+            _ => (1 + chance(round) % 40, chance(round + kills) % 6_000),
         };
         let answers = killed(
             "store::crash::calls_until_it_is_killed",
@@ -305,7 +307,7 @@ fn a_kill_at_any_moment_loses_no_call_that_may_have_left_and_counts_none_twice()
     }
     let reader = Reader::open(&path).expect("a reader");
     let calls: Vec<Call> = reader.calls(u32::MAX, None, None).expect("calls");
-    assert!(opened.len() as u64 > CALLS && interrupted > 0);
+    assert!(opened.len() as u64 > kills && interrupted > 0);
     let mut charged = 0;
     for call in &calls {
         let expected = match call.state {
