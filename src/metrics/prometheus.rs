@@ -80,6 +80,10 @@
 //! | `openclaw_llm_unpriced_calls_total` | counter | operation, provider, model, outcome | those that have none |
 //! | `openclaw_llm_caller_calls_total` | counter | by, name | calls by `key`, `gateway`, `user`, `node`: the first hundred names of each, then `other` |
 //! | `openclaw_llm_caller_spend_dollars_total` | counter | by, name | what they cost |
+//! | `openclaw_llm_cache_requests_total` | counter | result | calls that `llm_cache` was looked through for |
+//! | `openclaw_llm_cache_saved_dollars_total` | counter | | what those that were answered from it would have cost |
+//! | `openclaw_llm_cache_entries` | gauge | | answers that are kept |
+//! | `openclaw_llm_cache_bytes` | gauge | | memory that they take |
 //! | `openclaw_llm_refusals_total` | counter | reason | calls that were refused |
 //! | `openclaw_llm_in_flight` | gauge | | calls under way |
 //! | `openclaw_llm_reserved_dollars` | gauge | | what is held for them |
