@@ -123,9 +123,9 @@ fn attempts(tried: &str) -> impl DoubleEndedIterator<Item = Attempt<'_>> {
 fn has_failed(word: &str) -> Option<bool> {
     match (word, word.parse::<u16>()) {
         ("ok", _) => Some(false),
-        // It was not its turn, or it cannot do what was asked.
+        // It was not its turn, it cannot do what was asked, or its answer was kept.
         ("ready" | "probing" | "open" | "cooling" | "refused" | "busy", _)
-        | ("no-retry" | "unsupported", _) => None,
+        | ("no-retry" | "unsupported" | "hit", _) => None,
         (_, Ok(401..=403 | 408 | 429)) => Some(true),
         (_, Ok(..500)) => None,
         _ => Some(true),
@@ -192,6 +192,19 @@ mod tests {
         let asked = [row("gpt", 3, 3), row("org/gpt:8b", 1, 0)];
         assert_eq!(of(Failing::Model, true), asked);
         assert_eq!(of(Failing::Key, false), [row("ci", 3, 1)]);
+    }
+
+    #[test]
+    fn an_answer_that_was_kept_is_nobody_s_failure() {
+        let kept = Ended {
+            provider: "one",
+            outcome: "ok",
+            tried: "cache:hit",
+            ..Ended::default()
+        };
+        assert_eq!(sums(&rule(Failing::All, true), &[kept]), []);
+        let told = [("one".to_owned(), 1, 0)];
+        assert_eq!(sums(&rule(Failing::Provider, false), &[kept]), told);
     }
 
     #[test]
