@@ -1,9 +1,10 @@
 //! One provider after the other is asked, until one answers.
 //!
 //! Those who can answer are asked at once, each with its keys, as they were put in order. Only when all
-//! of them have failed, a call waits in the queue of one that only has no room; then there is a pause, and another round: with full jitter, as long as a limit lasts
-//! if that is not long, and never more often than the providers' budgets of retries allow. A client
-//! whose own library tries again gets one round.
+//! of them have failed, a call waits in the queue of one that only has no room; then there is a pause,
+//! and another round: with full jitter, as long as a limit lasts if that is not long, and never more
+//! often than the providers' budgets of retries allow. A client whose own library tries again gets one
+//! round.
 
 use std::borrow::Cow;
 use std::cell::Cell;
@@ -90,6 +91,15 @@ impl Tried {
     fn fail(&mut self, told: Told, cause: Causes) {
         self.last = Some(told);
         self.cause = Some(cause);
+    }
+
+    /// One that can never answer this call is not asked again, nor is one that reads no more.
+    fn leave_out(&mut self, position: usize, candidate: &Candidate<'_>) {
+        self.unable.push(position);
+        if self.cause == Some(Causes::CONTEXT) {
+            let reads = most_read(candidate).unwrap_or_default();
+            self.too_small = self.too_small.max(reads);
+        }
     }
 
     /// It works, and can never answer this call. Who failed before may do so yet: that is what the
@@ -194,11 +204,7 @@ pub async fn answered<'a>(
                     Then::NextTarget if tried.has_asked && is_of_account => break 'targets,
                     Then::NextTarget => break,
                     Then::Unable => {
-                        tried.unable.push(position);
-                        if tried.cause == Some(Causes::CONTEXT) {
-                            let reads = most_read(candidate).unwrap_or_default();
-                            tried.too_small = tried.too_small.max(reads);
-                        }
+                        tried.leave_out(position, candidate);
                         break;
                     }
                     Then::Done(next) => return Ok(next),
@@ -246,7 +252,7 @@ pub async fn answered<'a>(
                 );
                 match then.await? {
                     Then::NextKey | Then::NextTarget => {}
-                    Then::Unable => tried.unable.push(position),
+                    Then::Unable => tried.leave_out(position, candidate),
                     Then::Done(next) => return Ok(next),
                 }
             }
