@@ -11,7 +11,7 @@
 //! | 0 | [`mod@unit`] | sizes and times as nginx writes them, money, text safe to show, the clock |
 //! | 1 | [`conf`] | the configuration language: text → tree → typed value; no sockets, no runtime |
 //! | 1 | [`metrics`] | numbers that a worker writes without a lock and anybody reads |
-//! | 1 | [`store`] | what outlives the process: one SQLite file, one thread that writes it |
+//! | 1 | [`store`] | what outlives the process: one SQLite file that one thread writes, and a journal of calls |
 //! | 2 | [`protocol`] | the control protocol: its types and its client |
 //! | 2 | [`net`] | bytes: listening sockets, streams, deadlines, names of hosts |
 //! | 3 | [`tls`] | TLS towards clients and peers, certificates as things that are held |
@@ -54,8 +54,9 @@
 //!
 //! A location with `llm_gateway` reads the whole call ([`serve::gateway`]), looks at it without taking it
 //! apart ([`llm::wire`]), finds who may answer ([`llm::models`]) and whose key it is, reserves what it may
-//! cost by the prices that hold here ([`llm::tariff`]) and writes its row ([`llm::books`]). Then providers are
-//! asked one after the other, those left out that fail or have reached a limit ([`llm::standing`]); the
+//! cost by the prices that hold here ([`llm::tariff`]) and notes it ([`llm::books`]; in the store's journal
+//! first, in its ledger soon after), unless an answer to the same call was kept ([`llm::kept`]). Then
+//! providers are asked one after the other, those left out that fail or have reached a limit ([`llm::standing`]); the
 //! answer passes as it came or is said in the client's words, and what it told of its usage settles the row.
 //! What needs a person on the way goes to [`alerts`].
 //!
