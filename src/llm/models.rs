@@ -246,22 +246,8 @@ pub fn nearest<'a>(llm: &'a Llm, name: &str) -> Vec<&'a str> {
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
-
     use super::*;
-    use crate::conf::typed::lower;
-    use crate::conf::{check, include};
-
-    fn llm(text: &str) -> Llm {
-        let text = format!("http {{ {text} }}\n");
-        let mut loaded = include::load_text(Path::new("test.conf"), text, Path::new("/"));
-        check::check(&mut loaded);
-        let config = lower::config::lower(&mut loaded, Path::new("/"), &[]);
-        config
-            .unwrap_or_else(|| panic!("{:?}", loaded.diagnostics))
-            .http
-            .llm
-    }
+    use crate::conf::typed::lower::fixture::llm;
 
     fn usual() -> Llm {
         llm("llm_provider one { } llm_provider two { api anthropic; } \

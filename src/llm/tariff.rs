@@ -104,26 +104,12 @@ impl Tariff {
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
-
     use super::*;
     use crate::conf::typed::llm::Llm;
     use crate::conf::typed::llm_money::PRICE_WORDS;
-    use crate::conf::typed::lower;
-    use crate::conf::{check, include};
+    use crate::conf::typed::lower::fixture::llm;
     use crate::llm::price::Terms;
     use crate::llm::usage::Usage;
-
-    fn llm(text: &str) -> Llm {
-        let text = format!("http {{ {text} }}\n");
-        let mut loaded = include::load_text(Path::new("test.conf"), text, Path::new("/"));
-        check::check(&mut loaded);
-        let config = lower::config::lower(&mut loaded, Path::new("/"), &[]);
-        config
-            .unwrap_or_else(|| panic!("{:?}", loaded.diagnostics))
-            .http
-            .llm
-    }
 
     /// What a million tokens in and a million out cost.
     fn cost(llm: &Llm, provider: usize, model: &str) -> Option<(String, &'static str)> {

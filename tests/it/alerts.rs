@@ -55,12 +55,7 @@ fn conf(name: &str, words: &str) -> String {
 }
 
 fn openclaw(server: &Server, words: &[&str]) -> (bool, String) {
-    let output = std::process::Command::new(env!("CARGO_BIN_EXE_openclaw"))
-        .args(words)
-        .arg("--socket")
-        .arg(server.site().prefix.join("state/control.sock"))
-        .output()
-        .expect("the program runs");
+    let output = server.openclaw(words).output().expect("the program runs");
     let said = [output.stdout, output.stderr].concat();
     (
         output.status.success(),

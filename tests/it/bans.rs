@@ -2,7 +2,7 @@
 //! they are let in.
 
 use std::net::Ipv4Addr;
-use std::process::{Command, Output};
+use std::process::Output;
 
 use nix::sys::signal::Signal;
 use openclaw::protocol::{BanChange, Bans, Events};
@@ -28,12 +28,7 @@ const CONF: &str = "
 const GET: &str = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
 
 fn openclaw(server: &Server, words: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_openclaw"))
-        .args(words)
-        .arg("--socket")
-        .arg(server.site().prefix.join("state/control.sock"))
-        .output()
-        .expect("the program must be there")
+    server.openclaw(words).output().expect("the program runs")
 }
 
 fn said(output: &Output) -> String {

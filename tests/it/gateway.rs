@@ -1,7 +1,5 @@
 //! `llm_gateway`: calls of language models, to providers that do what the model's name says.
 
-use std::process::{Command, Output};
-
 use serde_json::{Value, json};
 
 use crate::support::backend::{Backend, Then};
@@ -395,7 +393,7 @@ fn calls_are_said_in_the_words_of_the_provider_and_answered_in_the_clients() {
 pub fn openclaw(server: &Server, words: &[&str]) -> String {
     // The daemon begins to answer before its store is open, and its socket is there before that.
     let output = eventually("the store is open", || {
-        let output = ask_openclaw(server, words);
+        let output = server.openclaw(words).output().expect("the program runs");
         let said = String::from_utf8_lossy(&output.stderr);
         let is_early = said.contains("being opened") || said.contains("its daemon is gone");
         (!is_early).then_some(output)
@@ -407,15 +405,6 @@ pub fn openclaw(server: &Server, words: &[&str]) -> String {
         String::from_utf8_lossy(&output.stderr)
     );
     said
-}
-
-fn ask_openclaw(server: &Server, words: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_openclaw"))
-        .args(words)
-        .arg("--socket")
-        .arg(server.site().prefix.join("state/control.sock"))
-        .output()
-        .expect("the program must be there")
 }
 
 /// A new key, as `key add` with these words prints it.

@@ -1,9 +1,8 @@
 //! `llm_gateway`: what cannot be answered is told in the words of each client's format, and accounted.
 
-use std::process::Command;
-
 use serde_json::{Value, json};
 
+use crate::gateway::openclaw;
 use crate::support::client::Answer;
 use crate::support::model;
 use crate::support::server::{Server, Setup, eventually};
@@ -121,23 +120,6 @@ impl Door {
             kind.as_str().unwrap_or_default().to_owned(),
         )
     }
-}
-
-fn openclaw(server: &Server, words: &[&str]) -> String {
-    eventually("the store is open", || {
-        let output = Command::new(env!("CARGO_BIN_EXE_openclaw"))
-            .args(words)
-            .arg("--socket")
-            .arg(server.site().prefix.join("state/control.sock"))
-            .output()
-            .expect("the program must be there");
-        let said = String::from_utf8_lossy(&output.stderr).into_owned();
-        if said.contains("being opened") || said.contains("its daemon is gone") {
-            return None;
-        }
-        assert!(output.status.success(), "{words:?}: {said}");
-        Some(String::from_utf8_lossy(&output.stdout).into_owned())
-    })
 }
 
 fn key(server: &Server, name: &str, words: &[&str]) -> String {

@@ -1,6 +1,5 @@
 //! `llm_cache`: answers that are kept, for whom, and how often a provider is asked.
 
-use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
@@ -57,10 +56,7 @@ fn ask(server: &Server, fields: &str, call: &Value) -> Answer {
 }
 
 fn openclaw(server: &Server, words: &[&str]) -> Option<String> {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_openclaw"));
-    let socket = server.site().prefix.join("state/control.sock");
-    let output = command.args(words).arg("--socket").arg(socket).output();
-    let output = output.expect("the program runs");
+    let output = server.openclaw(words).output().expect("the program runs");
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
     output.status.success().then_some(said)
 }

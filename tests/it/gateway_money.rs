@@ -27,12 +27,7 @@ fn gateway(one: &Backend) -> Server {
 }
 
 fn openclaw(server: &Server, words: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_openclaw"));
-    command
-        .args(words)
-        .arg("--socket")
-        .arg(server.site().prefix.join("state/control.sock"));
-    command
+    server.openclaw(words)
 }
 
 fn said(mut command: Command) -> Option<String> {

@@ -1,7 +1,7 @@
 //! What people see of the gateway to language models: fields of answers, lines of logs, metrics, and
 //! whether providers answer.
 
-use std::process::{Command, Output};
+use std::process::Output;
 
 use openclaw::protocol::{LlmNow, ModelCall, ModelCalls, ProviderTests, Summary};
 use serde_json::{Value, json};
@@ -39,12 +39,7 @@ fn chat(server: &Server, model: &str, more: Value) -> Answer {
 }
 
 fn openclaw(server: &Server, words: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_openclaw"))
-        .args(words)
-        .arg("--socket")
-        .arg(server.site().prefix.join("state/control.sock"))
-        .output()
-        .expect("the program runs")
+    server.openclaw(words).output().expect("the program runs")
 }
 
 #[test]

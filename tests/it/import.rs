@@ -166,12 +166,7 @@ fn database(path: &Path) {
 }
 
 fn openclaw(server: &Server, words: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_openclaw"))
-        .args(words)
-        .arg("--socket")
-        .arg(server.site().prefix.join("state/control.sock"))
-        .output()
-        .expect("the program runs")
+    server.openclaw(words).output().expect("the program runs")
 }
 
 #[test]

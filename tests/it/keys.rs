@@ -29,17 +29,8 @@ fn wait_for_books(server: &Server) {
     });
 }
 
-fn command(server: &Server, words: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_openclaw"));
-    command
-        .args(words)
-        .arg("--socket")
-        .arg(server.site().prefix.join("state/control.sock"));
-    command
-}
-
 fn openclaw(server: &Server, words: &[&str]) -> Output {
-    command(server, words).output().expect("the program runs")
+    server.openclaw(words).output().expect("the program runs")
 }
 
 fn text(bytes: &[u8]) -> String {
@@ -203,7 +194,8 @@ fn a_secret_from_elsewhere_comes_on_standard_input_and_belongs_to_one_key() {
     let server = started(Setup::http(CONF));
     let secret = "sk-0123456789abcdefghijklmnopqrstuvwxyz0123456789abcd";
     let import = |name: &str| {
-        let mut child = command(&server, &["key", "add", name, "--import"])
+        let mut child = server
+            .openclaw(&["key", "add", name, "--import"])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

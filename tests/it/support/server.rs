@@ -452,6 +452,14 @@ impl Server {
         self.read("error.log") + &self.read("stderr")
     }
 
+    /// The program's own words, said to this daemon.
+    pub fn openclaw(&self, words: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_openclaw"));
+        command.args(words).arg("--socket");
+        command.arg(self.site().prefix.join("state/control.sock"));
+        command
+    }
+
     /// What the process and its descendants use.
     pub fn usage(&self) -> ProcessTree {
         process_tree(self.child.id())

@@ -7,9 +7,11 @@ use std::time::Duration;
 
 use super::Cx;
 use super::location::PlacedLocation;
+use crate::conf::check;
 use crate::conf::include::{self, Node};
 use crate::conf::template::Template;
 use crate::conf::typed::filters::{Beside, Filters, GzipClients, Proxied};
+use crate::conf::typed::llm::Llm;
 use crate::conf::typed::location::*;
 
 /// The directives of a text without mistakes of writing.
@@ -17,6 +19,18 @@ pub fn nodes(text: &str) -> Vec<Node> {
     let loaded = include::load_text(Path::new("test.conf"), text.to_owned(), Path::new("/"));
     assert_eq!(loaded.diagnostics, [], "{text}");
     loaded.nodes
+}
+
+/// What directives of `http` without mistakes say of language models.
+pub fn llm(text: &str) -> Llm {
+    let text = format!("http {{ {text} }}\n");
+    let mut loaded = include::load_text(Path::new("test.conf"), text, Path::new("/"));
+    check::check(&mut loaded);
+    let config = super::config::lower(&mut loaded, Path::new("/"), &[]);
+    config
+        .unwrap_or_else(|| panic!("{:?}", loaded.diagnostics))
+        .http
+        .llm
 }
 
 /// The code and message of each problem, a line each.
