@@ -486,8 +486,8 @@ async fn once<'a>(
     }
     if let Some(record) = call.record {
         let format = match &way {
-            Way::Translated { from, .. } => *from,
-            Way::Same | Way::Vectors { .. } | Way::Passed { .. } => format,
+            Way::Translated { from, .. } | Way::Vectors { from, .. } => *from,
+            Way::Same | Way::Passed { .. } => format,
         };
         record.begin(format, call.facts.stream);
         incoming.write_down(Rc::clone(record));
