@@ -1016,6 +1016,19 @@ codes! {
         "http { llm_provider ours { } server { location /v1/ { llm_gateway; llm_cache key max_age=soon; } } }",
         "http { llm_provider ours { } server { location /v1/ { llm_gateway; llm_cache key max_age=1h; } } }"
     }
+    "E403" BAD_LLM_LOG "a log of bodies that cannot be written as it is said" {
+        "`llm_log body` takes `off` alone, or how what was asked and answered is written down (`hash`, \
+         `redacted` or `full`), then perhaps `retention=`, after how many days it is removed.",
+        "http { llm_provider ours { } server { location /v1/ { llm_gateway; llm_log body hash retention=1h; } } }",
+        "http { llm_provider ours { } server { location /v1/ { llm_gateway; llm_log body hash retention=7d; } } }"
+    }
+    "W403" BODIES_IN_CLEAR "what people ask is written down as it is" {
+        "`llm_log body full` keeps every prompt and every answer on the disk: passwords, letters, illnesses. \
+         `redacted` leaves out what looks like keys, addresses and numbers of people; `hash` says only \
+         whether two calls were the same.",
+        "",
+        ""
+    }
     "W396" UNUSED_LLM_CACHE "answers that are kept for keys where nobody has one" {
         "`llm_cache key` keeps answers for each key. Where `llm_gateway anybody` asks for none, nothing is \
          kept; `llm_cache global` gives everybody's answers to everybody.",

@@ -55,6 +55,7 @@ pub fn lint(loaded: &mut Loaded) {
     for http in main.own("http") {
         let scope = main.inside(block(http));
         unvarying(&scope, &mut found);
+        bodies_in_clear(&scope, &mut found);
         counted_apart(&main, &scope, &mut found);
         for name in ["limit_req_zone", "limit_conn_zone"] {
             let inside = scope.own("server").iter().flat_map(|server| block(server));
@@ -252,9 +253,25 @@ fn lost_fields(scope: &Scope<'_>, found: &mut Vec<Diagnostic>) {
     });
 }
 
+/// Bodies of calls that are written down as they are.
+fn bodies_in_clear(scope: &Scope<'_>, found: &mut Vec<Diagnostic>) {
+    let line = scope.own("llm_log").first();
+    let word = line.and_then(|line| line.arguments.get(1));
+    if let Some(word) = word.filter(|word| &*word.text == "full") {
+        warn(
+            found,
+            Code::BODIES_IN_CLEAR,
+            word.span,
+            "all that people ask and are answered is written down as it is",
+            "write `llm_log body redacted;` unless everybody who asks knows of it",
+        );
+    }
+}
+
 /// What is true of a server as of a location.
 fn place(scope: &Scope<'_>, location: Option<&Node>, found: &mut Vec<Diagnostic>) {
     let own = |name: &str| scope.own(name).to_vec();
+    bodies_in_clear(scope, found);
     for name in ["return", "rewrite"] {
         for line in own(name) {
             decoded_target(line, found);

@@ -542,11 +542,26 @@ pub fn same(
     for word in words {
         text(&mut hasher, b'w', word);
     }
+    said(&mut hasher, format, operation, call);
+    Some(hasher.finalize().into())
+}
+
+/// The digest of what a call says alone.
+#[must_use]
+pub fn canonical(format: Format, operation: Operation, call: Value<'_>) -> Same {
+    let mut hasher = Sha256::new();
+    said(&mut hasher, format, operation, call);
+    hasher.finalize().into()
+}
+
+fn said(hasher: &mut Sha256, format: Format, operation: Operation, call: Value<'_>) {
+    let is_embedding = matches!(operation, Operation::Embeddings | Operation::Embedding);
     if is_embedding {
         // One vector is not told as a list of one is.
         hasher.update([b'e', u8::from(operation == Operation::Embedding)]);
     }
-    let request = match !is_embedding && is_plain(format, call) {
+    let is_chat = operation == Operation::Chat;
+    let request = match is_chat && is_plain(format, call) {
         true => translate::read_request(format, call).ok(),
         false => None,
     };
@@ -556,22 +571,21 @@ pub fn same(
         dropped.all(|name| ASIDE.contains(&&**name) || name == "keep_alive")
     };
     match request.filter(is_whole) {
-        Some(request) => plain(&mut hasher, &request),
+        Some(request) => plain(hasher, &request),
         None => {
             let aside: &[&str] = match format {
                 Format::Responses => &ASIDE_REPEATED,
                 _ => &ASIDE,
             };
-            text(&mut hasher, b'f', format.name());
+            text(hasher, b'f', format.name());
             let mut members: Vec<_> = call.members().collect();
             members.retain(|(name, _)| {
                 let is_aside = aside.iter().any(|aside| name.is(aside));
                 !is_aside && !(is_embedding && name.is("keep_alive"))
             });
-            object(&mut hasher, members);
+            object(hasher, members);
         }
     }
-    Some(hasher.finalize().into())
 }
 
 /// Does its answer depend on what a provider keeps?

@@ -11,6 +11,7 @@
 //! and once after [`reopen_all`] and after a generation ended, [`finish_thread`] when it ends.
 
 pub mod access_log;
+pub mod dated;
 pub mod error_log;
 mod sink;
 mod syslog;

@@ -106,6 +106,8 @@ pub struct ListedCalls {
     pub kept_evicted: u64,
     /// How many were purged.
     pub kept_purged: u64,
+    /// Calls whose bodies were written down, and those whose were lost.
+    pub bodies: (u64, u64),
     /// Budgets of keys.
     pub budgets: Vec<ListedBudget>,
     /// Providers.
@@ -534,6 +536,11 @@ impl Tallies {
         let help = "kept answers that were purged";
         let purged = listed.kept_purged;
         out.single("llm_cache_purged_total", "counter", help, purged);
+        let help = "calls whose bodies were written down, or lost on the way";
+        out.family("llm_log_lines_total", "counter", help);
+        for (result, count) in [("written", listed.bodies.0), ("lost", listed.bodies.1)] {
+            out.sample("", &[("result", result)], count);
+        }
         out.single(
             "llm_in_flight",
             "gauge",
@@ -653,6 +660,7 @@ mod tests {
             kept_bytes: 4096,
             kept_evicted: 6,
             kept_purged: 2,
+            bodies: (8, 1),
             budgets: vec![ListedBudget {
                 key: "laptop".to_owned(),
                 period: "day",
@@ -697,6 +705,7 @@ mod tests {
             r#"openclaw_llm_refusals_total{reason="budget_exceeded"} 1"#.to_owned(),
             "openclaw_llm_cache_evicted_total 6".to_owned(),
             "openclaw_llm_cache_purged_total 2".to_owned(),
+            r#"openclaw_llm_log_lines_total{result="lost"} 1"#.to_owned(),
             "openclaw_llm_in_flight 2".to_owned(),
             "openclaw_llm_reserved_dollars 0.03".to_owned(),
             r#"openclaw_llm_budget_remaining_dollars{key="laptop",period="day"} 0.40"#.to_owned(),

@@ -348,6 +348,7 @@ pub fn run(setup: Setup, attend: impl FnOnce(&Desk, Option<ControlSocket>)) -> R
     };
     let ended = runtime.block_on(program.serve(signals, started));
     store.close(STORE_PATIENCE);
+    log::dated::finish(STORE_PATIENCE);
     log::finish_thread();
     ended.map_err(|error| fail(format_args!("{error}")))
 }

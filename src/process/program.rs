@@ -161,6 +161,7 @@ impl Program {
         started();
         self.generation.attend();
         set_llm_limits(&self.generation).await;
+        self.start_llm_log(self.generation.llm_log_days).await;
         let generation = Arc::clone(&self.generation);
         self.attend_staples(&generation);
         self.attend_checks(&generation);
@@ -237,6 +238,18 @@ impl Program {
         }
         error_log::report(Level::Notice, format_args!("exit"));
         Ok(())
+    }
+
+    /// Bodies of calls are kept for at most so many days from here on.
+    async fn start_llm_log(&self, days: Option<u32>) {
+        let directory = self.desk.places.state.join("llm-log");
+        let starting = tokio::task::spawn_blocking(move || log::dated::start(&directory, days));
+        if let Ok(Err(error)) = starting.await {
+            error_log::report(
+                Level::Error,
+                format_args!("bodies of calls are not written down: {error}"),
+            );
+        }
     }
 
     /// Lets the workers finish what runs, as long as that may take.
@@ -624,6 +637,7 @@ impl Program {
         next.start_caches(privileges::renounce);
         next.attend();
         set_llm_limits(&next).await;
+        self.start_llm_log(next.llm_log_days).await;
         self.attend_staples(&next);
         self.attend_checks(&next);
         Ok(next)

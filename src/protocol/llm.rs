@@ -169,6 +169,12 @@ pub struct ModelCall {
     pub billed: Option<String>,
     /// What counts.
     pub charged: String,
+    /// What an answer that was kept has saved; `None` if a provider was asked.
+    pub saved: Option<String>,
+    /// The call to which that was the answer.
+    pub kept_from: Option<u64>,
+    /// How old it was.
+    pub kept_age: Option<Millis>,
     /// The version of our prices.
     pub price: String,
     /// Until the first part of the answer.

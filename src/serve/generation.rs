@@ -97,6 +97,8 @@ pub struct Generation {
     pub llm_providers: Vec<gateway::ask::Provider>,
     /// What calls of language models cost.
     pub llm_tariff: Tariff,
+    /// For how many days bodies of calls are kept at most, if any are (`llm_log`).
+    pub llm_log_days: Option<u32>,
     /// By position in [`Http::caches`].
     caches: Vec<Arc<Zone>>,
     /// By position in [`Http::servers`]: what servers with TLS offer.
@@ -162,6 +164,13 @@ impl Generation {
         }
         all.sort_by_key(|(_, settings)| settings.id);
         all.dedup_by_key(|(_, settings)| settings.id);
+        let llm_log_days = all
+            .iter()
+            .filter_map(|(_, settings)| match &settings.handler {
+                Handler::Gateway { log: Some(log), .. } => Some(log.days),
+                _ => None,
+            });
+        let llm_log_days = llm_log_days.max();
         let mut opened = Vec::new();
         let mut connectors = Connectors::default();
         let mut places = Vec::with_capacity(all.len());
@@ -316,6 +325,7 @@ impl Generation {
             routes: RouteTable::new(&http),
             llm_providers,
             llm_tariff: Tariff::new(&http.llm.rules.prices),
+            llm_log_days,
             caches: caches.collect(),
             zones: Zones::new(&http.limit_zones, previous.map(|previous| &previous.zones)),
             http,

@@ -11,6 +11,7 @@ use crate::llm::account;
 use crate::llm::books::books;
 use crate::llm::kept::answers;
 use crate::llm::standing::standings;
+use crate::log::dated;
 use crate::metrics::model_calls::{ListedBudget, ListedCalls, ListedProvider};
 use crate::metrics::prometheus::{self, Besides};
 use crate::metrics::window::Moment;
@@ -94,6 +95,7 @@ fn calls(generation: &Generation) -> Option<ListedCalls> {
         kept_bytes: kept.bytes as u64,
         kept_evicted: kept.evicted,
         kept_purged: kept.purged,
+        bodies: dated::counts(),
         in_flight: seen.count,
         held_dollars: seen.held.to_string(),
         budgets: budgets.take(MOST_BUDGETS).collect(),

@@ -367,11 +367,13 @@ async fn enter_location(
             for_anybody,
             choosing,
             cache,
+            log,
         } => {
             let place = gateway::Place {
                 for_anybody: *for_anybody,
                 choosing,
                 cache: cache.as_ref(),
+                log: log.as_ref(),
             };
             gateway::answer(local, exchange, downstream, place).await
         }

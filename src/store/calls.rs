@@ -127,6 +127,10 @@ pub struct Settlement {
     pub billed: Option<Money>,
     /// What it would have cost, had the answer not been kept.
     pub saved: Money,
+    /// The call whose answer was kept and is given again; 0 if a provider was asked.
+    pub kept_from: u64,
+    /// How old that answer was, in milliseconds.
+    pub kept_age: u64,
     /// The version of our prices.
     pub price: String,
     /// Microseconds until the first part of the answer.
@@ -557,7 +561,8 @@ impl Reader {
 const COLUMNS: &str = "id, state, key, secret, gateway, user, node, asked, reserved, model,
     provider, outcome, status, estimated, attempts, input, cache_read, cache_write_5m,
     cache_write_1h, audio_input, output, reasoning, audio_output, web_searches, images, cost, billed,
-    charged, price, first_us, upstream_us, total_us, operation, rule, tried, saved";
+    charged, price, first_us, upstream_us, total_us, operation, rule, tried, saved,
+    kept_from, kept_age";
 
 fn call(row: &Row<'_>) -> Result<Call, rusqlite::Error> {
     let count = |column: usize| row.get(column).map(natural);
@@ -608,6 +613,8 @@ fn call(row: &Row<'_>) -> Result<Call, rusqlite::Error> {
             rule: row.get(33)?,
             tried: row.get(34)?,
             saved: money(35)?,
+            kept_from: count(36)?,
+            kept_age: count(37)?,
         },
         charged: money(27)?,
     })
@@ -703,7 +710,7 @@ const SQL: [&str; 4] = [
         cache_write_1h = ?11, audio_input = ?12, output = ?13, reasoning = ?14,
         audio_output = ?15, web_searches = ?16, images = ?17, cost = ?18, billed = ?19,
         charged = ?20, price = ?21, first_us = ?22, upstream_us = ?23, total_us = ?24,
-        operation = ?25, rule = ?26, tried = ?27, saved = ?28
+        operation = ?25, rule = ?26, tried = ?27, saved = ?28, kept_from = ?29, kept_age = ?30
      WHERE id = ?1 AND state = 0",
     // What overflows an integer becomes a fraction, which `min` puts back in its place.
     "INSERT INTO llm_days VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14,
@@ -790,6 +797,8 @@ fn update(
         clipped(&end.rule, NAME),
         clipped(&end.tried, TRIED),
         end.saved.pico(),
+        integer(end.kept_from),
+        count(end.kept_age),
     ])?;
     Ok(changed > 0)
 }

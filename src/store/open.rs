@@ -32,6 +32,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../../assets/schema/0004_llm_trace.sql"),
     include_str!("../../assets/schema/0005_llm_money.sql"),
     include_str!("../../assets/schema/0006_alerts.sql"),
+    include_str!("../../assets/schema/0007_llm_kept.sql"),
 ];
 
 /// The form that this program reads and writes.

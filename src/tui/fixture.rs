@@ -347,6 +347,7 @@ pub fn model_calls() -> ModelCalls {
         call(9_000, "ci-bot", "openai", "house-model", "ok"),
         call(13_000, "ci-bot", "", "", "budget_exceeded"),
         call(92_000_000, "alice", "openai", "gpt-4o", "interrupted"),
+        call(93_000_000, "alice", "openai", "gpt-4o-mini", "ok"),
     ];
     calls[1].rule = "cheap-first".to_owned();
     calls[1].tried =
@@ -371,6 +372,15 @@ pub fn model_calls() -> ModelCalls {
     };
     calls[4].state = "interrupted".to_owned();
     calls[4].status = 0;
+    calls[5].tried = "cache:hit".to_owned();
+    calls[5].attempts = 0;
+    calls[5].cost = Some("0.00".to_owned());
+    calls[5].charged = "0.00".to_owned();
+    calls[5].saved = Some("0.0031425".to_owned());
+    calls[5].kept_from = Some(calls[5].id - 74_000_000);
+    calls[5].kept_age = Some(72_000);
+    calls[5].upstream = 0;
+    calls[5].total = 900;
     ModelCalls { calls }
 }
 

@@ -332,6 +332,7 @@ fn overlays_and_prompts_look_as_they_should() {
         ("llm-by-key", "8mm"),
         ("llm-by-provider", "8mt"),
         ("llm-call", "8<Tab>jjj<Enter>"),
+        ("llm-call-kept", "8<Tab>G<Enter>"),
         ("llm-running", "8<Tab><Enter>"),
         ("llm-refused", "8<Tab>jjjjj<Enter>"),
         ("banned", "2b"),

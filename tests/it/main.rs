@@ -25,6 +25,7 @@ mod dashboard;
 mod floors;
 mod gateway;
 mod gateway_bad_input;
+mod gateway_bodies;
 mod gateway_cache;
 mod gateway_doors;
 mod gateway_failover;

@@ -41,6 +41,19 @@ pub(super) const ROWS: &[Directive] = &[
     row(LLM, "llm_cache_size", Contexts::HTTP, &[Size])
         .default("64m")
         .help("how much memory the answers that are kept may take"),
+    row(
+        LLM,
+        "llm_log",
+        HTTP_SERVER_LOCATION,
+        &[
+            OneOf(&["body"]),
+            OneOf(&["off", "hash", "redacted", "full"]),
+            Parameter(&["retention="]),
+        ],
+    )
+    .takes(2, 3)
+    .default("body off")
+    .help("what is written down of calls and their answers, and for how many days"),
     row(LLM, "llm_region", HTTP_SERVER_LOCATION, &[Template])
         .help("only providers of this region are asked, whatever becomes of the call"),
     row(LLM, "llm_downgrade", HTTP_SERVER_LOCATION, &[Text, Text])

@@ -10,6 +10,7 @@ use super::filters::Filters;
 use super::hostnames::Pattern;
 use super::listen::Address;
 use super::llm;
+use super::llm_log::LlmLog;
 use super::log::{AccessLog, ErrorLog};
 use super::proxy::Proxy;
 use super::tls::ServerTls;
@@ -390,6 +391,8 @@ pub enum Handler {
         choosing: Arc<llm::Choosing>,
         /// `llm_cache`
         cache: Option<llm::Cache>,
+        /// `llm_log`
+        log: Option<LlmLog>,
     },
 }
 

@@ -18,6 +18,7 @@ pub mod hostnames;
 pub mod limits;
 pub mod listen;
 pub mod llm;
+pub mod llm_log;
 pub mod llm_money;
 pub mod location;
 pub mod log;

@@ -203,6 +203,58 @@ pub fn read_texts<'a>(
     }))
 }
 
+/// All that an answer says, for people: texts, thoughts, refusals, and which tools it calls with what. Of
+/// one that broke off, what there is of it.
+#[must_use]
+pub fn said(format: Format, bytes: &[u8], is_stream: bool) -> String {
+    let mut said = String::new();
+    let mut index = Index::new();
+    if !is_stream {
+        let Ok(root) = index.read(bytes, Duplicates::LastCounts) else {
+            return said;
+        };
+        for block in read_answer(format, root).blocks {
+            match block {
+                Block::Text { text, .. } | Block::Thinking { text, .. } => {
+                    said.push_str(&text.decoded());
+                }
+                Block::Call {
+                    name, arguments, ..
+                } => {
+                    let arguments = match &arguments {
+                        Arguments::String(text) => text.decoded(),
+                        Arguments::Object(json) => json.clone(),
+                    };
+                    said.push_str(&format!("\n{}({arguments})", name.decoded()));
+                }
+                _ => {}
+            }
+        }
+        return said;
+    }
+    let mut reader = Reader::new(format);
+    let mut take = |frame: Frame<'_>| {
+        let Some(data) = &frame.data else { return };
+        let Ok(root) = index.read(data, Duplicates::LastCounts) else {
+            return;
+        };
+        reader.read(root, &mut |event: Event<'_>| match event {
+            Event::Text(more) | Event::Thinking(more) | Event::Refusal(more) => {
+                said.push_str(&more.decoded());
+            }
+            Event::Call { name, .. } => said.push_str(&format!("\n{} ", name.decoded())),
+            Event::Arguments { part, .. } => said.push_str(&part.decoded()),
+            Event::Start { .. } | Event::Signature(_) | Event::Redacted(_) | Event::Ping => {}
+        });
+    };
+    let mut events = Events::new(framing(format));
+    // What came before an event that is too long is said.
+    if events.push(bytes, &mut take).is_ok() {
+        events.finish(&mut take);
+    }
+    said
+}
+
 /// What all of a stream says, if that is texts and thoughts.
 fn read_stream(
     format: Format,

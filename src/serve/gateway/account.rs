@@ -404,6 +404,8 @@ impl Account {
         row.tried.clone_from(&call.attempts);
         row.rule.clone_from(&call.route);
         row.is_estimated = kept.is_estimated;
+        row.kept_from = kept.call;
+        row.kept_age = clock::milliseconds().saturating_sub(kept.at);
         self.live.kept(&kept.usage, saved);
         self.live.finish(OK, exchange.status);
     }

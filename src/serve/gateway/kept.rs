@@ -7,7 +7,7 @@
 //! Invariant: a key that may not use a model is not looked up for, and every call that is answered from
 //! here has its row in the ledger and counts for limits of calls.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::fmt::Write as _;
 use std::future::{Future as _, poll_fn};
 use std::pin::pin;
@@ -50,7 +50,11 @@ const TRIED: &str = "cache:hit";
 
 /// What a provider sends, while it may have to be kept.
 #[derive(Default)]
-pub struct Record(RefCell<Recorded>);
+pub struct Record {
+    recorded: RefCell<Recorded>,
+    /// So many bytes are held, whatever may be kept.
+    least: Cell<usize>,
+}
 
 #[derive(Default)]
 struct Recorded {
@@ -59,6 +63,8 @@ struct Recorded {
     is_whole: bool,
     /// Bytes that may still come.
     room: usize,
+    /// The first bytes of one that is too long are wanted all the same.
+    is_head_wanted: bool,
     is_too_long: bool,
     bytes: Vec<u8>,
 }
@@ -66,32 +72,61 @@ struct Recorded {
 impl Record {
     /// An answer begins; one before it was none.
     pub fn begin(&self, format: Format, is_stream: bool) {
-        *self.0.borrow_mut() = Recorded {
+        let least = self.least.get();
+        *self.recorded.borrow_mut() = Recorded {
             format: Some(format),
             is_stream,
-            room: answers().most_of_one(),
+            room: answers().most_of_one().max(least),
+            is_head_wanted: least > 0,
             ..Recorded::default()
         };
     }
 
+    /// Holds so many bytes, also if they are not to be kept.
+    pub fn hold(&self, least: usize) {
+        self.least.set(least);
+    }
+
+    /// Shows what there is: in which format, whether it is a stream, whether there was more.
+    pub fn read<T>(&self, see: impl FnOnce(Format, bool, bool, &[u8]) -> T) -> Option<T> {
+        let recorded = self.recorded.borrow();
+        let Recorded {
+            is_stream,
+            is_whole,
+            is_too_long,
+            ref bytes,
+            ..
+        } = *recorded;
+        Some(see(
+            recorded.format?,
+            is_stream,
+            is_too_long || !is_whole,
+            bytes,
+        ))
+    }
+
     /// More of it.
     pub fn push(&self, bytes: &[u8]) {
-        let mut recorded = self.0.borrow_mut();
+        let mut recorded = self.recorded.borrow_mut();
         match recorded.room.checked_sub(bytes.len()) {
             Some(room) => {
                 recorded.room = room;
                 recorded.bytes.extend_from_slice(bytes);
             }
             None => {
-                (recorded.room, recorded.is_too_long) = (0, true);
-                recorded.bytes = Vec::new();
+                let room = std::mem::take(&mut recorded.room);
+                recorded.is_too_long = true;
+                match recorded.is_head_wanted {
+                    true => recorded.bytes.extend_from_slice(&bytes[..room]),
+                    false => recorded.bytes = Vec::new(),
+                }
             }
         }
     }
 
     /// That was all.
     pub fn end(&self) {
-        self.0.borrow_mut().is_whole = true;
+        self.recorded.borrow_mut().is_whole = true;
     }
 }
 
@@ -277,7 +312,7 @@ fn digest(
 impl Miss {
     /// Keeps the answer that the call got, if it may be kept.
     pub fn keep(self, call: &Call<'_>, end: &End<'_>, account: &Account) {
-        let recorded = self.record.0.take();
+        let recorded = self.record.recorded.take();
         match (kept(recorded, self.whose, call, end, account), self.lead) {
             (Some(kept), Some(lead)) => lead.keep(kept),
             (Some(kept), None) => answers().keep(self.same, kept),
@@ -367,14 +402,15 @@ fn is_good(seen: &Seen, worth: &Worth) -> bool {
         && usage.total_output() > 0
 }
 
-/// Answers a call with an answer that was kept.
+/// Answers a call with an answer that was kept. The number of the call in the ledger is given back, if it was
+/// let through.
 pub async fn answer(
     local: &Rc<Local>,
     exchange: &mut Exchange,
     call: &Call<'_>,
     opening: &Opening<'_>,
     kept: &Kept,
-) -> Next {
+) -> (Next, Option<u64>) {
     let front = call.asking.front;
     let format = front.format;
     let opening = Opening {
@@ -384,8 +420,9 @@ pub async fn answer(
     let opened = Account::open(&opening, exchange, &local.generation, &[], false).await;
     let account = match opened {
         Ok(account) => account,
-        Err(refusal) => return told::refusal(local, exchange, format, &refusal),
+        Err(refusal) => return (told::refusal(local, exchange, format, &refusal), None),
     };
+    let id = Some(account.id());
     let label = format!("{}/{}", kept.provider, kept.model);
     TRIED.clone_into(&mut exchange.call.get_or_insert_default().attempts);
     let asked = Asked {
@@ -409,7 +446,7 @@ pub async fn answer(
     exchange.status = 200;
     account.settle_kept(exchange, kept);
     if !call.facts.stream {
-        return told::json(exchange, body);
+        return (told::json(exchange, body), id);
     }
     exchange.has_peer_reason = false;
     exchange.answer_length = Some(body.len() as u64);
@@ -422,7 +459,7 @@ pub async fn answer(
     exchange.answer.remove(content_type);
     (exchange.answer).push_known(Some(content_type), b"Content-Type", stream_type);
     exchange.answer.push(b"Cache-Control", b"no-cache");
-    Next::Send(plain(Body::Bytes(body)))
+    (Next::Send(plain(Body::Bytes(body))), id)
 }
 
 /// A kept answer as the client wants it: as it came where that is the same, else said anew.

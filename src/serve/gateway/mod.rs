@@ -10,6 +10,7 @@
 
 mod account;
 pub mod ask;
+mod bodies;
 pub mod inquiry;
 mod kept;
 mod pass;
@@ -31,6 +32,7 @@ use super::downstream::{ClientError, Downstream};
 use super::generation::Local;
 use super::request_body::RequestBody;
 use crate::conf::typed::llm::{self, Causes};
+use crate::conf::typed::llm_log::LlmLog;
 use crate::http::exchange::Exchange;
 use crate::llm::key::Caller;
 use crate::llm::models;
@@ -54,6 +56,8 @@ pub(super) struct Place<'a> {
     pub choosing: &'a llm::Choosing,
     /// `llm_cache`
     pub cache: Option<&'a llm::Cache>,
+    /// `llm_log`
+    pub log: Option<&'a LlmLog>,
 }
 
 /// Answers a call.
@@ -376,12 +380,24 @@ async fn called(
         None => None,
         Some(rules) => match kept::look(exchange, downstream, rules, &call, &candidates).await? {
             kept::Looked::Answer(kept) => {
-                return Ok(kept::answer(local, exchange, &call, &opening, &kept).await);
+                let (next, id) = kept::answer(local, exchange, &call, &opening, &kept).await;
+                if let (Some(log), Some(id)) = (asking.place.log, id) {
+                    let said = bodies::said_again(asking, &kept);
+                    bodies::note(exchange, asking, log, id, said.as_ref());
+                }
+                return Ok(next);
             }
             kept::Looked::Miss(miss) => miss,
         },
     };
+    let own;
     call.record = miss.as_ref().map(|miss| &miss.record);
+    if asking.place.log.is_some() {
+        own = Rc::<kept::Record>::default();
+        let record = call.record.unwrap_or(&own);
+        record.hold(bodies::MOST_RECEIVED);
+        call.record = Some(record);
+    }
     let is_for_little = |candidate: &Candidate<'_>| candidate.choice.is_for(Causes::BUDGET);
     let has_other = candidates.iter().any(is_for_little);
     let generation = &local.generation;
@@ -408,10 +424,17 @@ async fn called(
     if answered.is_err() && end.outcome.is_empty() {
         // It left before there was an answer. What the provider did for it meanwhile nobody told:
         // it pays what was reserved, or leaving early would be a way to pay nothing.
+        let id = account.id();
         account.abandon(exchange, CLIENT_GONE);
+        if let Some(log) = asking.place.log {
+            let said = bodies::said(asking, call.record);
+            bodies::note(exchange, asking, log, id, said.as_ref());
+        }
         return answered;
     }
     end.status = exchange.status;
+    let id = account.id();
+    let said = asking.place.log.map(|_| bodies::said(asking, call.record));
     if let Some(miss) = miss {
         // What was written down goes with it.
         let call = Call {
@@ -423,6 +446,9 @@ async fn called(
         miss.keep(&call, &end, &account);
     }
     account.settle(exchange, &end);
+    if let Some(log) = asking.place.log {
+        bodies::note(exchange, asking, log, id, said.flatten().as_ref());
+    }
     answered
 }
 

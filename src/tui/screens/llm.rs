@@ -709,7 +709,10 @@ fn over(call: &ModelCall, model: &Model) -> Reader {
     plain("rule", &call.rule);
     for (position, tried) in call.tried.split(',').enumerate() {
         let (label, came) = tried.rsplit_once(':').unwrap_or((tried, ""));
-        let role = if came == "ok" { Role::Ok } else { Role::Warn };
+        let role = match came {
+            "ok" | "hit" => Role::Ok,
+            _ => Role::Warn,
+        };
         let heading = if position == 0 { "tried" } else { "" };
         let words = match came {
             "" => label.to_owned(),
@@ -718,6 +721,12 @@ fn over(call: &ModelCall, model: &Model) -> Reader {
         facts.add(heading, &words, role);
     }
     let mut plain = |label: &str, value: &str| facts.add(label, value, Role::Text);
+    if let (Some(from), Some(age)) = (call.kept_from, call.kept_age) {
+        plain(
+            "kept",
+            &format!("{} before, of call {from}", number::age(age)),
+        );
+    }
     if call.tried.is_empty() && call.attempts > 0 {
         plain("attempts", &call.attempts.to_string());
     }
@@ -737,6 +746,9 @@ fn over(call: &ModelCall, model: &Model) -> Reader {
         plain("billed", &format!("${billed} by the provider"));
     }
     plain("charged", &format!("${}", call.charged));
+    if let Some(saved) = &call.saved {
+        plain("saved", &format!("${saved}"));
+    }
     if let Some(first) = call.first {
         plain("first part", &number::duration(first));
     }

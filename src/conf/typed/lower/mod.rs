@@ -23,6 +23,7 @@ pub mod http3;
 pub mod limits;
 pub mod listen;
 pub mod llm;
+pub mod llm_log;
 pub mod llm_money;
 pub mod location;
 pub mod log;

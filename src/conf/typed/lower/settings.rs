@@ -9,6 +9,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use super::health::Checks;
+use super::llm_log::llm_log;
 use super::location::PlacedLocation;
 use super::log::{self, Formats};
 use super::scope::{Scope, parameter};
@@ -247,6 +248,7 @@ impl Maker<'_> {
                 for_anybody: !line.arguments.is_empty(),
                 choosing: Arc::new(gateway::choosing(scope, cx)),
                 cache: gateway::cache(scope, !line.arguments.is_empty(), cx),
+                log: llm_log(scope, cx),
             });
         }
         if let Some(line) = metrics {
