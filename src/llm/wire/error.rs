@@ -598,24 +598,31 @@ impl Told {
         out.close_array();
     }
 
+    /// The member `error` as OpenAI writes it.
+    fn write_openai(&self, out: &mut Writer) {
+        out.key("error").open();
+        out.key("message").string(&self.message);
+        out.key("type").string(&self.kind);
+        out.key("param");
+        match &self.param {
+            Some(param) => out.string(param),
+            None => out.null(),
+        };
+        out.key("code");
+        match &self.code {
+            Some(code) => out.string(code),
+            None => out.null(),
+        };
+        self.write_attempts(out);
+        out.close();
+    }
+
     fn write(&self, format: Format, request_id: &str, out: &mut Writer) {
         match format {
             Format::OpenAi | Format::Responses => {
-                out.open().key("error").open();
-                out.key("message").string(&self.message);
-                out.key("type").string(&self.kind);
-                out.key("param");
-                match &self.param {
-                    Some(param) => out.string(param),
-                    None => out.null(),
-                };
-                out.key("code");
-                match &self.code {
-                    Some(code) => out.string(code),
-                    None => out.null(),
-                };
-                self.write_attempts(out);
-                out.close().close();
+                out.open();
+                self.write_openai(out);
+                out.close();
             }
             Format::Anthropic => {
                 let kind = match self.class {
@@ -696,6 +703,9 @@ impl Told {
                     Some(param) => out.string(param),
                     None => out.null(),
                 };
+                // The official library for Python raises an error only for a member `error`; without one
+                // a stream that broke off looks like one that ended.
+                self.write_openai(&mut out);
                 out.close().plain("\n\n");
             }
             Format::Anthropic => {

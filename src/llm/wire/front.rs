@@ -183,7 +183,8 @@ pub fn recognise<'a>(
     let models = rest
         .strip_prefix("models/")
         .or_else(|| rest.strip_prefix("tunedModels/"));
-    if let Some((name, verb)) = models.and_then(|rest| rest.rsplit_once(':')) {
+    if let Some((name, verb)) = models.unwrap_or(rest).rsplit_once(':') {
+        // A library that sees a slash in the name of a model (`provider/model`) leaves out `models/`.
         let gemini = match verb {
             "generateContent" => Some((Operation::Chat, Streaming::Never)),
             "streamGenerateContent" => {
@@ -198,7 +199,7 @@ pub fn recognise<'a>(
             "embedContent" => Some((Operation::Embedding, Streaming::Never)),
             "batchEmbedContents" => Some((Operation::Embeddings, Streaming::Never)),
             "countTokens" => Some((Operation::CountTokens, Streaming::Never)),
-            _ if version != "v1" => Some((Operation::Other, Streaming::Never)),
+            _ if version != "v1" && models.is_some() => Some((Operation::Other, Streaming::Never)),
             // `/v1/models/llama3:8b` is a model of OpenAI's list.
             _ => None,
         };
@@ -524,6 +525,16 @@ mod tests {
                 "POST /v1beta/models/llama3:8b:generateContent",
                 &[],
                 "gemini chat Never llama3:8b",
+            ),
+            (
+                "POST /v1beta/openai/gpt-5:generateContent",
+                &[],
+                "gemini chat Never openai/gpt-5",
+            ),
+            (
+                "POST /v1beta/cachedContents/a:expire",
+                &[],
+                "gemini other Never ",
             ),
             ("POST /v1beta/models/%00:generateContent", &[], "nothing"),
             ("POST /api/chat", &[], "ollama chat AskedNot "),

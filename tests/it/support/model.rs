@@ -4,9 +4,12 @@
 //! | model | the provider |
 //! | --- | --- |
 //! | `say` | answers [`WORDS`], in three pieces if it streams |
-//! | `tool` | calls the tool `weather` |
+//! | `tool` | calls the tool `weather` for one city |
+//! | `tools` | calls it for two cities at once |
+//! | `recite` | tells what it was sent: `system: …`, `user: …`, `call: …`, `result: …`, a line each |
+//! | `think` | thinks [`THOUGHT`] before it answers [`WORDS`], signed where the API has signatures |
 //! | `see` | says `saw ` and the base64 text of the picture that it was sent |
-//! | `json` | says `{"city":"Bern"}` if it was sent a schema, else `no schema` |
+//! | `json` | says `{"city":"Bern"}` if it was sent a schema, to the tool if it must call one, else `no schema` |
 //! | `embed` | makes vectors: of the length of each text, its half, and the position of the text |
 //! | `status-503` | answers with an error of this status; `status-429-after-30` asks to wait 30 seconds |
 //! | `too-long` | says that the conversation is longer than it reads |
@@ -28,6 +31,62 @@ use super::backend::{Backend, Exchange, Then};
 
 /// What the model `say` says.
 pub const WORDS: [&str; 3] = ["Hel", "lo, ", "world"];
+
+/// What the model `think` thinks.
+pub const THOUGHT: &str = "They greet.";
+
+/// What the thought is signed with.
+const SIGNATURE: &str = "c2lnbmVkIGJ5IHRoZSBtb2NrCg==";
+
+/// What a model does, and with which tool, when it must call this one, or any and this is the first.
+fn forced(model: String, tool: &Value, must: bool, first: &Value) -> (String, String) {
+    let tool = tool.as_str().or(first.as_str().filter(|_| must));
+    match (model.as_str(), tool) {
+        ("json", Some(tool)) => ("tool".to_owned(), tool.to_owned()),
+        _ => (model, "weather".to_owned()),
+    }
+}
+
+/// The cities for which a model calls the tool.
+fn cities(model: &str) -> &'static [&'static str] {
+    match model {
+        "tool" => &["Bern"],
+        "tools" => &["Bern", "Rome"],
+        _ => &[],
+    }
+}
+
+/// What was said, a line each.
+#[derive(Default)]
+struct Recital(Vec<String>);
+
+impl Recital {
+    /// Text, or a list of parts with text.
+    fn say(&mut self, who: &str, content: &Value) {
+        let text: String = match content {
+            Value::String(text) => text.clone(),
+            Value::Array(parts) => parts
+                .iter()
+                .filter_map(|part| part["text"].as_str())
+                .collect(),
+            Value::Null => String::new(),
+            other => other.to_string(),
+        };
+        if !text.is_empty() {
+            self.0.push(format!("{who}: {text}"));
+        }
+    }
+
+    /// A call of a tool; its arguments are an object or the text of one.
+    fn call(&mut self, name: &Value, arguments: &Value) {
+        let parsed = arguments
+            .as_str()
+            .and_then(|text| serde_json::from_str::<Value>(text).ok());
+        let arguments = parsed.as_ref().unwrap_or(arguments);
+        let name = name.as_str().unwrap_or_default();
+        self.0.push(format!("call: {name} {arguments}"));
+    }
+}
 
 /// A provider of each kind, by the name that tests give it.
 pub fn one_of_each() -> [(&'static str, Backend); 4] {
@@ -70,21 +129,54 @@ pub fn openai() -> Backend {
             .find_map(|part| part["image_url"]["url"].as_str());
         let image = image.and_then(|url| url.strip_prefix("data:image/png;base64,"));
         let has_schema = call["response_format"]["type"] == "json_schema";
-        let words = words(&model, image, has_schema);
+        let (model, tool) = {
+            let choice = &call["tool_choice"];
+            let first = &call["tools"][0]["function"]["name"];
+            forced(
+                model,
+                &choice["function"]["name"],
+                choice == "required",
+                first,
+            )
+        };
+        let mut recital = Recital::default();
+        for message in call["messages"].as_array().into_iter().flatten() {
+            match message["role"].as_str() {
+                Some("tool") => recital.say("result", &message["content"]),
+                role => recital.say(role.unwrap_or_default(), &message["content"]),
+            }
+            for call in message["tool_calls"].as_array().into_iter().flatten() {
+                recital.call(&call["function"]["name"], &call["function"]["arguments"]);
+            }
+        }
+        let words = words(&model, image, has_schema, recital);
         let chunk = |delta: Value, finish: Value| {
             json!({ "id": "chatcmpl-1", "object": "chat.completion.chunk", "created": 1, "model": model,
                 "choices": [{ "index": 0, "delta": delta, "finish_reason": finish }] })
         };
-        let call_of_tool = json!([{ "index": 0, "id": "call_1", "type": "function",
-            "function": { "name": "weather", "arguments": "{\"city\":\"Bern\"}" } }]);
-        let is_tool = model == "tool";
-        if !streams {
-            let message = match is_tool {
-                true => {
-                    json!({ "role": "assistant", "content": null, "tool_calls": call_of_tool })
-                }
-                false => json!({ "role": "assistant", "content": words.concat() }),
+        let call_of_tool = |index: usize, city: &str, is_begin: bool| {
+            let arguments = match is_begin {
+                true => String::new(),
+                false => format!("{{\"city\":\"{city}\"}}"),
             };
+            json!({ "index": index, "id": format!("call_{index}"), "type": "function",
+                "function": { "name": tool, "arguments": arguments } })
+        };
+        let cities = cities(&model);
+        let is_tool = !cities.is_empty();
+        if !streams {
+            let calls = cities.iter().enumerate();
+            let calls: Vec<Value> = calls
+                .map(|(index, city)| call_of_tool(index, city, false))
+                .collect();
+            let mut message = json!({ "role": "assistant", "content": words.concat() });
+            if is_tool {
+                message["content"] = Value::Null;
+                message["tool_calls"] = json!(calls);
+            }
+            if model == "think" {
+                message["reasoning_content"] = json!(THOUGHT);
+            }
             let finish = if is_tool { "tool_calls" } else { "stop" };
             let choices = match model.as_str() {
                 "empty" => json!([]),
@@ -107,11 +199,21 @@ pub fn openai() -> Backend {
                 );
                 return wait_for_the_end(exchange);
             }
-            "tool" => {
-                let delta = json!({ "tool_calls": call_of_tool });
-                event(exchange, &chunk(delta, Value::Null).to_string());
+            "tool" | "tools" => {
+                for (index, city) in cities.iter().enumerate() {
+                    let begun = json!({ "tool_calls": [call_of_tool(index, city, true)] });
+                    event(exchange, &chunk(begun, Value::Null).to_string());
+                    for piece in ["{\"city\":\"", city, "\"}"] {
+                        let delta = json!({ "tool_calls": [{ "index": index, "function": { "arguments": piece } }] });
+                        event(exchange, &chunk(delta, Value::Null).to_string());
+                    }
+                }
             }
             _ => {
+                if model == "think" {
+                    let thought = chunk(json!({ "reasoning_content": THOUGHT }), Value::Null);
+                    event(exchange, &thought.to_string());
+                }
                 for word in &words {
                     let piece = chunk(json!({ "content": word }), Value::Null);
                     event(exchange, &piece.to_string());
@@ -152,23 +254,54 @@ pub fn anthropic() -> Backend {
             .flatten()
             .find_map(|block| block["source"]["data"].as_str());
         let has_schema = call["output_config"]["format"]["type"] == "json_schema";
-        let words = words(&model, image, has_schema);
-        let is_tool = model == "tool";
+        let (model, called) = {
+            let choice = &call["tool_choice"];
+            let first = &call["tools"][0]["name"];
+            forced(model, &choice["name"], choice["type"] == "any", first)
+        };
+        let mut recital = Recital::default();
+        recital.say("system", &call["system"]);
+        for message in call["messages"].as_array().into_iter().flatten() {
+            recital.say(
+                message["role"].as_str().unwrap_or_default(),
+                &message["content"],
+            );
+            for block in message["content"].as_array().into_iter().flatten() {
+                match block["type"].as_str() {
+                    Some("tool_use") => recital.call(&block["name"], &block["input"]),
+                    Some("tool_result") => recital.say("result", &block["content"]),
+                    _ => {}
+                }
+            }
+        }
+        let words = words(&model, image, has_schema, recital);
+        let cities = cities(&model);
+        let is_tool = !cities.is_empty();
         let stop = if is_tool { "tool_use" } else { "end_turn" };
         let mut message = json!({ "id": "msg_1", "type": "message", "role": "assistant", "model": model,
             "content": [], "stop_reason": null, "stop_sequence": null, "usage": usage });
-        let tool = json!({ "type": "tool_use", "id": "toolu_1", "name": "weather", "input": { "city": "Bern" } });
+        let tool = |index: usize, input: Value| json!({ "type": "tool_use", "id": format!("toolu_{index}"), "name": called, "input": input });
         if !streams {
             message["stop_reason"] = json!(stop);
             message["content"] = match model.as_str() {
                 "empty" => json!([]),
-                "tool" => json!([tool]),
+                "tool" | "tools" => {
+                    let calls = cities.iter().enumerate();
+                    calls
+                        .map(|(index, city)| tool(index, json!({ "city": city })))
+                        .collect()
+                }
+                "think" => {
+                    json!([{ "type": "thinking", "thinking": THOUGHT, "signature": SIGNATURE },
+                    { "type": "text", "text": words.concat() }])
+                }
                 _ => json!([{ "type": "text", "text": words.concat() }]),
             };
             return whole(exchange, 200, &message);
         }
         begin_stream(exchange);
         message["usage"]["output_tokens"] = json!(1);
+        // What came in is told again at the end, in all.
         named(
             exchange,
             &json!({ "type": "message_start", "message": message }),
@@ -176,36 +309,36 @@ pub fn anthropic() -> Backend {
         match model.as_str() {
             "cut-before" => return Then::Close,
             "empty" => {}
-            "tool" => {
-                let block =
-                    json!({ "type": "tool_use", "id": "toolu_1", "name": "weather", "input": {} });
-                named(
-                    exchange,
-                    &json!({ "type": "content_block_start", "index": 0, "content_block": block }),
-                );
-                let delta =
-                    json!({ "type": "input_json_delta", "partial_json": "{\"city\":\"Bern\"}" });
-                named(
-                    exchange,
-                    &json!({ "type": "content_block_delta", "index": 0, "delta": delta }),
-                );
-                named(
-                    exchange,
-                    &json!({ "type": "content_block_stop", "index": 0 }),
-                );
+            "tool" | "tools" => {
+                for (index, city) in cities.iter().enumerate() {
+                    let block = tool(index, json!({}));
+                    let pieces = ["{\"city\":\"", city, "\"}"];
+                    let pieces = pieces
+                        .map(|piece| json!({ "type": "input_json_delta", "partial_json": piece }));
+                    anthropic_block(exchange, index, &block, &pieces);
+                }
             }
             _ => {
+                let index = usize::from(model == "think");
+                if model == "think" {
+                    let block = json!({ "type": "thinking", "thinking": "", "signature": "" });
+                    let pieces = [
+                        json!({ "type": "thinking_delta", "thinking": THOUGHT }),
+                        json!({ "type": "signature_delta", "signature": SIGNATURE }),
+                    ];
+                    anthropic_block(exchange, 0, &block, &pieces);
+                }
                 let block = json!({ "type": "text", "text": "" });
                 named(
                     exchange,
-                    &json!({ "type": "content_block_start", "index": 0, "content_block": block }),
+                    &json!({ "type": "content_block_start", "index": index, "content_block": block }),
                 );
                 named(exchange, &json!({ "type": "ping" }));
                 for word in &words {
                     let delta = json!({ "type": "text_delta", "text": word });
                     named(
                         exchange,
-                        &json!({ "type": "content_block_delta", "index": 0, "delta": delta }),
+                        &json!({ "type": "content_block_delta", "index": index, "delta": delta }),
                     );
                     match model.as_str() {
                         "cut" => return Then::Close,
@@ -215,14 +348,14 @@ pub fn anthropic() -> Backend {
                 }
                 named(
                     exchange,
-                    &json!({ "type": "content_block_stop", "index": 0 }),
+                    &json!({ "type": "content_block_stop", "index": index }),
                 );
             }
         }
         named(
             exchange,
             &json!({ "type": "message_delta",
-            "delta": { "stop_reason": stop, "stop_sequence": null }, "usage": { "output_tokens": 12 } }),
+            "delta": { "stop_reason": stop, "stop_sequence": null }, "usage": usage }),
         );
         named(exchange, &json!({ "type": "message_stop" }));
         exchange.send("0\r\n\r\n");
@@ -230,9 +363,24 @@ pub fn anthropic() -> Backend {
     })
 }
 
+/// A whole block of a stream.
+fn anthropic_block(exchange: &mut Exchange<'_>, index: usize, block: &Value, pieces: &[Value]) {
+    let begun = json!({ "type": "content_block_start", "index": index, "content_block": block });
+    named(exchange, &begun);
+    for piece in pieces {
+        let delta = json!({ "type": "content_block_delta", "index": index, "delta": piece });
+        named(exchange, &delta);
+    }
+    named(
+        exchange,
+        &json!({ "type": "content_block_stop", "index": index }),
+    );
+}
+
 /// What a model says to a call with this picture, or with a schema.
-fn words(model: &str, image: Option<&str>, has_schema: bool) -> Vec<String> {
+fn words(model: &str, image: Option<&str>, has_schema: bool, recital: Recital) -> Vec<String> {
     match (model, has_schema) {
+        ("recite", _) => vec![recital.0.join("\n")],
         ("see", _) => vec!["saw ".to_owned(), image.unwrap_or("nothing").to_owned()],
         ("json", true) => vec!["{\"city\":".to_owned(), "\"Bern\"}".to_owned()],
         ("json", false) => vec!["no schema".to_owned()],
@@ -260,23 +408,48 @@ fn responses(exchange: &mut Exchange<'_>, model: &str, call: &Value, streams: bo
         .flatten()
         .find_map(|part| part["image_url"].as_str());
     let image = image.and_then(|url| url.strip_prefix("data:image/png;base64,"));
-    let words = words(
-        model,
-        image,
-        call["text"]["format"]["type"] == "json_schema",
-    );
-    let item = match model {
-        "tool" => {
-            json!({ "type": "function_call", "id": "fc_1", "call_id": "call_1", "status": "completed",
-            "name": "weather", "arguments": "{\"city\":\"Bern\"}" })
-        }
-        _ => json!({ "type": "message", "id": "msg_1", "role": "assistant", "status": "completed",
-            "content": [{ "type": "output_text", "text": words.concat(), "annotations": [] }] }),
+    let (model, tool) = {
+        let choice = &call["tool_choice"];
+        let first = &call["tools"][0]["name"];
+        forced(
+            model.to_owned(),
+            &choice["name"],
+            choice == "required",
+            first,
+        )
     };
-    let output = if model == "empty" {
-        json!([])
-    } else {
-        json!([item])
+    let model = model.as_str();
+    let mut recital = Recital::default();
+    recital.say("system", &call["instructions"]);
+    if call["input"].is_string() {
+        recital.say("user", &call["input"]);
+    }
+    for item in call["input"].as_array().into_iter().flatten() {
+        match item["type"].as_str() {
+            Some("function_call") => recital.call(&item["name"], &item["arguments"]),
+            Some("function_call_output") => recital.say("result", &item["output"]),
+            _ => recital.say(item["role"].as_str().unwrap_or_default(), &item["content"]),
+        }
+    }
+    let has_schema = call["text"]["format"]["type"] == "json_schema";
+    let words = words(model, image, has_schema, recital);
+    let cities = cities(model);
+    let called = |index: usize, city: &str| {
+        json!({ "type": "function_call", "id": format!("fc_{index}"), "call_id": format!("call_{index}"),
+            "status": "completed", "name": tool, "arguments": format!("{{\"city\":\"{city}\"}}") })
+    };
+    let thought = json!({ "type": "reasoning", "id": "rs_1", "status": "completed",
+        "summary": [{ "type": "summary_text", "text": THOUGHT }] });
+    let item = json!({ "type": "message", "id": "msg_1", "role": "assistant", "status": "completed",
+        "content": [{ "type": "output_text", "text": words.concat(), "annotations": [] }] });
+    let output = match model {
+        "empty" => json!([]),
+        "tool" | "tools" => {
+            let calls = cities.iter().enumerate();
+            calls.map(|(index, city)| called(index, city)).collect()
+        }
+        "think" => json!([thought, item]),
+        _ => json!([item]),
     };
     let mut response = json!({ "id": "resp_1", "object": "response", "created_at": 1, "model": model,
         "status": "completed", "error": null, "incomplete_details": null, "output": output,
@@ -306,37 +479,69 @@ fn responses(exchange: &mut Exchange<'_>, model: &str, call: &Value, streams: bo
     match model {
         "cut-before" => return Then::Close,
         "empty" => {}
-        "tool" => {
-            let mut begun = item.clone();
-            begun["arguments"] = json!("");
-            let place = json!({ "output_index": 0, "item_id": "fc_1" });
-            say(
-                exchange,
-                "response.output_item.added",
-                json!({ "output_index": 0, "item": begun }),
-            );
-            let mut delta = place.clone();
-            delta["delta"] = item["arguments"].clone();
-            say(exchange, "response.function_call_arguments.delta", delta);
-            let mut done = place;
-            done["arguments"] = item["arguments"].clone();
-            say(exchange, "response.function_call_arguments.done", done);
+        "tool" | "tools" => {
+            for (index, city) in cities.iter().enumerate() {
+                let item = called(index, city);
+                let place = json!({ "output_index": index, "item_id": item["id"] });
+                let mut begun = item.clone();
+                begun["arguments"] = json!("");
+                let added = json!({ "output_index": index, "item": begun });
+                say(exchange, "response.output_item.added", added);
+                let mut delta = place.clone();
+                delta["delta"] = item["arguments"].clone();
+                say(exchange, "response.function_call_arguments.delta", delta);
+                let mut done = place;
+                done["arguments"] = item["arguments"].clone();
+                say(exchange, "response.function_call_arguments.done", done);
+                let done = json!({ "output_index": index, "item": item });
+                say(exchange, "response.output_item.done", done);
+            }
         }
         _ => {
+            let index = usize::from(model == "think");
+            if model == "think" {
+                let mut begun = thought.clone();
+                begun["summary"] = json!([]);
+                let added = json!({ "output_index": 0, "item": begun });
+                say(exchange, "response.output_item.added", added);
+                let place = |mut event: Value| {
+                    event["output_index"] = json!(0);
+                    event["summary_index"] = json!(0);
+                    event["item_id"] = thought["id"].clone();
+                    event
+                };
+                let part = |text: &str| json!({ "part": { "type": "summary_text", "text": text } });
+                say(
+                    exchange,
+                    "response.reasoning_summary_part.added",
+                    place(part("")),
+                );
+                let delta = place(json!({ "delta": THOUGHT }));
+                say(exchange, "response.reasoning_summary_text.delta", delta);
+                let done = place(json!({ "text": THOUGHT }));
+                say(exchange, "response.reasoning_summary_text.done", done);
+                say(
+                    exchange,
+                    "response.reasoning_summary_part.done",
+                    place(part(THOUGHT)),
+                );
+                let done = json!({ "output_index": 0, "item": thought });
+                say(exchange, "response.output_item.done", done);
+            }
             let mut begun = item.clone();
             begun["content"] = json!([]);
             say(
                 exchange,
                 "response.output_item.added",
-                json!({ "output_index": 0, "item": begun }),
+                json!({ "output_index": index, "item": begun }),
             );
             let part = |text: &str| {
-                json!({ "output_index": 0, "content_index": 0, "item_id": "msg_1",
+                json!({ "output_index": index, "content_index": 0, "item_id": "msg_1",
                     "part": { "type": "output_text", "text": text, "annotations": [] } })
             };
             say(exchange, "response.content_part.added", part(""));
             for word in &words {
-                let delta = json!({ "output_index": 0, "content_index": 0, "item_id": "msg_1",
+                let delta = json!({ "output_index": index, "content_index": 0, "item_id": "msg_1",
                     "delta": word, "logprobs": [] });
                 say(exchange, "response.output_text.delta", delta);
                 match model {
@@ -346,18 +551,13 @@ fn responses(exchange: &mut Exchange<'_>, model: &str, call: &Value, streams: bo
                 }
             }
             let text = words.concat();
-            let done = json!({ "output_index": 0, "content_index": 0, "item_id": "msg_1", "text": text,
+            let done = json!({ "output_index": index, "content_index": 0, "item_id": "msg_1", "text": text,
                 "logprobs": [] });
             say(exchange, "response.output_text.done", done);
             say(exchange, "response.content_part.done", part(&text));
+            let done = json!({ "output_index": index, "item": item });
+            say(exchange, "response.output_item.done", done);
         }
-    }
-    if model != "empty" {
-        say(
-            exchange,
-            "response.output_item.done",
-            json!({ "output_index": 0, "item": item }),
-        );
     }
     say(exchange, "response.completed", json!({ "response": last }));
     exchange.send("0\r\n\r\n");
@@ -522,24 +722,59 @@ pub fn gemini() -> Backend {
         let config = &call["generationConfig"];
         let has_schema =
             config["responseJsonSchema"].is_object() || config["responseSchema"].is_object();
-        let words = words(model, image, has_schema);
+        let (model, tool) = {
+            let choice = &call["toolConfig"]["functionCallingConfig"];
+            let first = &call["tools"][0]["functionDeclarations"][0]["name"];
+            let named = &choice["allowedFunctionNames"][0];
+            forced(model.to_owned(), named, choice["mode"] == "ANY", first)
+        };
+        let model = model.as_str();
+        let mut recital = Recital::default();
+        recital.say("system", &call["systemInstruction"]["parts"]);
+        for content in call["contents"].as_array().into_iter().flatten() {
+            recital.say(
+                content["role"].as_str().unwrap_or("user"),
+                &content["parts"],
+            );
+            for part in content["parts"].as_array().into_iter().flatten() {
+                let (called, told) = (&part["functionCall"], &part["functionResponse"]);
+                if called.is_object() {
+                    recital.call(&called["name"], &called["args"]);
+                }
+                recital.say("result", &told["response"]);
+            }
+        }
+        let words = words(model, image, has_schema, recital);
         let chunk = |part: Value, finish: Option<&str>| {
+            let parts = match part {
+                Value::Array(parts) => parts,
+                part => vec![part],
+            };
             let mut candidate =
-                json!({ "content": { "role": "model", "parts": [part] }, "index": 0 });
+                json!({ "content": { "role": "model", "parts": parts }, "index": 0 });
             if let Some(finish) = finish {
                 candidate["finishReason"] = json!(finish);
             }
             json!({ "candidates": [candidate], "usageMetadata": usage, "modelVersion": model,
                 "responseId": "resp-1" })
         };
-        let tool = json!({ "functionCall": { "name": "weather", "args": { "city": "Bern" } } });
+        let calls = cities(model).iter();
+        let calls: Value = calls
+            .map(|city| json!({ "functionCall": { "name": tool, "args": { "city": city } } }))
+            .collect();
+        let thought = json!({ "text": THOUGHT, "thought": true });
         if !streams {
             return match model {
                 "error-inside" => whole(exchange, 200, &gemini_error(500)),
                 "cut" | "cut-before" => cut(exchange),
                 "hang" => wait_for_the_end(exchange),
                 "empty" => whole(exchange, 200, &json!({ "usageMetadata": usage })),
-                "tool" => whole(exchange, 200, &chunk(tool, Some("STOP"))),
+                "tool" | "tools" => whole(exchange, 200, &chunk(calls, Some("STOP"))),
+                "think" => {
+                    let parts =
+                        json!([thought, { "text": words.concat(), "thoughtSignature": SIGNATURE }]);
+                    whole(exchange, 200, &chunk(parts, Some("STOP")))
+                }
                 _ => whole(
                     exchange,
                     200,
@@ -556,8 +791,11 @@ pub fn gemini() -> Backend {
         match model {
             "cut-before" => return Then::Close,
             "empty" => {}
-            "tool" => event(exchange, &chunk(tool, Some("STOP")).to_string()),
+            "tool" | "tools" => event(exchange, &chunk(calls, Some("STOP")).to_string()),
             _ => {
+                if model == "think" {
+                    event(exchange, &chunk(thought, None).to_string());
+                }
                 for (position, word) in words.iter().enumerate() {
                     let finish = (position + 1 == words.len()).then_some("STOP");
                     event(
@@ -581,6 +819,7 @@ fn gemini_error(status: u16) -> Value {
     let word = match status {
         400 => "INVALID_ARGUMENT",
         401 => "UNAUTHENTICATED",
+        404 => "NOT_FOUND",
         429 => "RESOURCE_EXHAUSTED",
         503 => "UNAVAILABLE",
         _ => "INTERNAL",
@@ -622,7 +861,23 @@ pub fn ollama() -> Backend {
         }
         let is_old = path_of(&line) == "/api/generate";
         let image = call["messages"][0]["images"][0].as_str();
-        let words = words(&model, image, call["format"].is_object());
+        let mut recital = Recital::default();
+        for message in call["messages"].as_array().into_iter().flatten() {
+            match message["role"].as_str() {
+                Some("tool") => recital.say("result", &message["content"]),
+                role => recital.say(role.unwrap_or_default(), &message["content"]),
+            }
+            for call in message["tool_calls"].as_array().into_iter().flatten() {
+                recital.call(&call["function"]["name"], &call["function"]["arguments"]);
+            }
+        }
+        // It has no word for a tool that must be called.
+        let only = match call["format"].is_object() {
+            true => &Value::Null,
+            false => &call["tools"][0]["function"]["name"],
+        };
+        let (model, called) = forced(model, only, false, only);
+        let words = words(&model, image, call["format"].is_object(), recital);
         let piece = |message: Value, is_last: bool| {
             let mut piece =
                 json!({ "model": model, "created_at": "2026-11-01T00:00:00Z", "done": is_last });
@@ -639,15 +894,23 @@ pub fn ollama() -> Backend {
         };
         let text = |text: &str| json!({ "role": "assistant", "content": text });
         let mut tool = text("");
-        tool["tool_calls"] =
-            json!([{ "function": { "name": "weather", "arguments": { "city": "Bern" } } }]);
+        let calls = cities(&model).iter();
+        tool["tool_calls"] = calls
+            .map(|city| json!({ "function": { "name": called, "arguments": { "city": city } } }))
+            .collect();
+        let mut thought = text("");
+        thought["thinking"] = json!(THOUGHT);
         if !streams {
             return match model.as_str() {
                 "error-inside" => whole(exchange, 200, &error),
                 "cut" | "cut-before" => cut(exchange),
                 "hang" => wait_for_the_end(exchange),
                 "empty" => whole(exchange, 200, &json!({ "model": model, "done": true })),
-                "tool" => whole(exchange, 200, &piece(tool, true)),
+                "tool" | "tools" => whole(exchange, 200, &piece(tool, true)),
+                "think" => {
+                    thought["content"] = json!(words.concat());
+                    whole(exchange, 200, &piece(thought, true))
+                }
                 _ => whole(exchange, 200, &piece(text(&words.concat()), true)),
             };
         }
@@ -661,11 +924,14 @@ pub fn ollama() -> Backend {
             "cut-before" => return Then::Close,
             "error-inside" => line(exchange, &error),
             "empty" => line(exchange, &piece(text(""), true)),
-            "tool" => {
+            "tool" | "tools" => {
                 line(exchange, &piece(tool, false));
                 line(exchange, &piece(text(""), true));
             }
             _ => {
+                if model == "think" {
+                    line(exchange, &piece(thought, false));
+                }
                 for word in &words {
                     line(exchange, &piece(text(word), false));
                     match model.as_str() {
