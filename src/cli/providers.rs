@@ -41,6 +41,7 @@ fn list(session: &Session) -> Result<(), Failure> {
         ("KIND", Side::Left),
         ("STATE", Side::Left),
         ("CALLS", Side::Right),
+        ("LIMIT", Side::Right),
         ("WAITING", Side::Right),
         ("FIRST TOKEN", Side::Right),
         ("NOTE", Side::Left),
@@ -51,6 +52,11 @@ fn list(session: &Session) -> Result<(), Failure> {
             provider.kind,
             provider.state,
             count(provider.under_way.into()),
+            match (provider.most, provider.is_adaptive) {
+                (0, _) => "-".to_owned(),
+                (most, false) => count(most.into()),
+                (most, true) => format!("auto {}", count(most.into())),
+            },
             count(provider.waiting.into()),
             match provider.first_token {
                 0 => "-".to_owned(),

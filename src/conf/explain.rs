@@ -953,6 +953,12 @@ codes! {
         "http { llm_provider ours { } llm_downgrade 0.8 ours/mini; server { location / { llm_gateway; } } }",
         "http { llm_provider ours { } llm_downgrade 80% ours/mini; server { location / { llm_gateway; } } }"
     }
+    "E412" BAD_LLM_MOST_CALLS "a number of calls at once that is none" {
+        "`max_connections` of an `llm_provider` says how many calls it gets at once: a number, 0 for any number, or \
+         `auto`. Then the number follows how soon the answers begin, from `min=` (4) to `max=` (1000).",
+        "http { llm_provider ours { max_connections auto min=9 max=3; } }",
+        "http { llm_provider ours { max_connections auto min=3 max=9; } }"
+    }
     "W410" LLM_REGION_WITHOUT_PROVIDER "a region in which no provider is" {
         "`llm_region` lets nobody answer who is elsewhere or does not say where it is. Where no provider and no \
          target is in the region, every call is refused (503 `region_unavailable`).",

@@ -9,6 +9,7 @@ use parking_lot::Mutex;
 use tokio::task::JoinSet;
 
 use super::{Control, keys, revisions};
+use crate::conf::typed::llm::MostCalls;
 use crate::llm::account::Moment;
 use crate::llm::books::books;
 use crate::llm::standing::standings;
@@ -109,6 +110,8 @@ pub fn now(control: &Control) -> Option<Box<LlmNow>> {
             state: state.to_owned(),
             note,
             under_way: provider.standing.under_way(),
+            most: provider.standing.most(provider.conf.max_connections),
+            is_adaptive: matches!(provider.conf.max_connections, MostCalls::Adaptive(_)),
             waiting: provider.standing.waiting() as u32,
             first_token: (provider.first_part(&standings))
                 .map_or(0, |time| time.as_micros() as u64),

@@ -2,11 +2,12 @@
 //!
 //! Owns what a call means: in which words it is said ([`wire`]), who answers for a model ([`models`]),
 //! what a call used ([`usage`]), what it costs ([`price`]), who pays ([`key`], [`account`]), that
-//! nothing of it is lost ([`books`]), which answers are kept ([`kept`]) and what of it is under way
-//! ([`running`]). Does not know the phases of a request; it neither reads nor writes
-//! a socket.
+//! nothing of it is lost ([`books`]), which answers are kept ([`kept`]), what of it is under way
+//! ([`running`]), who may be asked now ([`standing`]) and with how many calls at once ([`adaptive`]).
+//! Does not know the phases of a request; it neither reads nor writes a socket.
 
 pub mod account;
+pub mod adaptive;
 pub mod books;
 pub mod budget;
 pub mod kept;

@@ -17,8 +17,9 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 use std::sync::{Arc, LazyLock, Mutex, PoisonError, RwLock, Weak};
 use std::time::{Duration, Instant};
 
+use super::adaptive::{Adaptive, Kind, Sample, Usual};
 use crate::conf::typed::health::Limits;
-use crate::conf::typed::llm;
+use crate::conf::typed::llm::{self, Bounds, MostCalls};
 use crate::upstream::circuit::{Circuit, LimitsById, Pass, Phase, Turn, Watched, Window};
 use crate::upstream::queue::{Class, Place, Queue};
 
@@ -97,6 +98,7 @@ impl Standings {
         let provider = Arc::new(Provider {
             name: name.into(),
             under_way: AtomicU32::new(0),
+            most: Adaptive::default(),
             queue: Arc::default(),
             waiting_bytes: AtomicU64::new(0),
             turned_away: AtomicU64::new(0),
@@ -202,6 +204,8 @@ impl Fitness {
 pub struct Provider {
     name: Box<str>,
     under_way: AtomicU32,
+    /// How many there may be, where that is to be learned.
+    most: Adaptive,
     /// Calls that wait until fewer are under way.
     queue: Arc<Queue>,
     waiting_bytes: AtomicU64,
@@ -239,6 +243,14 @@ impl Provider {
     /// Calls under way, with all keys.
     pub fn under_way(&self) -> u32 {
         self.under_way.load(RELAXED)
+    }
+
+    /// How many calls there may be now; 0 for any number.
+    pub fn most(&self, most: MostCalls) -> u32 {
+        match most {
+            MostCalls::Fixed(most) => most,
+            MostCalls::Adaptive(bounds) => self.most.limit(bounds),
+        }
     }
 
     /// Calls that wait.
@@ -376,6 +388,8 @@ pub struct Standing {
     under_way: AtomicU32,
     /// How soon answers begin, microseconds, as an average that forgets; 0 before the first.
     first_part: AtomicU64,
+    /// How soon they usually begin, where the number of calls adapts to it.
+    usual: Usual,
     asked: AtomicU64,
     failed: AtomicU64,
     limited: AtomicU64,
@@ -392,6 +406,7 @@ impl Standing {
             refused: AtomicU64::new(0),
             under_way: AtomicU32::new(0),
             first_part: AtomicU64::new(0),
+            usual: Usual::default(),
             asked: AtomicU64::new(0),
             failed: AtomicU64::new(0),
             limited: AtomicU64::new(0),
@@ -482,6 +497,7 @@ impl Standing {
             standing: Arc::clone(self),
             pass: Some(pass),
             began: now,
+            measured: None,
         })
     }
 }
@@ -501,12 +517,34 @@ pub struct Trial {
     standing: Arc<Standing>,
     pass: Option<Pass>,
     began: Instant,
+    /// Where the number of calls adapts: its bounds, what this call is compared with, and how many are
+    /// under way with it.
+    measured: Option<(Bounds, Kind, u32)>,
 }
 
 impl Trial {
+    /// Its provider's number of calls adapts to what comes of it.
+    pub fn measure(&mut self, bounds: Bounds, kind: Kind) {
+        let under_way = self.standing.provider.under_way();
+        self.measured = Some((bounds, kind, under_way));
+    }
+
     /// Something of worth came.
     pub fn answers(&mut self, now: Instant) -> Option<Turn> {
-        let time = now.saturating_duration_since(self.began).as_micros() as u64;
+        let first_part = now.saturating_duration_since(self.began);
+        let time = first_part.as_micros() as u64;
+        if let Some((bounds, kind, under_way)) = self.measured {
+            let sample = Sample {
+                kind,
+                began: self.began,
+                first_part,
+                under_way,
+            };
+            let provider = &self.standing.provider;
+            if (provider.most).answered(bounds, &self.standing.usual, sample) {
+                provider.queue.call();
+            }
+        }
         let before = self.standing.first_part.load(RELAXED);
         let average = match before {
             0 => time,
@@ -530,9 +568,18 @@ impl Trial {
         }
     }
 
+    /// It was too much for the provider, which said so or did not answer in time.
+    pub fn is_too_much(&self, now: Instant) {
+        if let Some((bounds, ..)) = self.measured {
+            let most = &self.standing.provider.most;
+            most.is_overloaded(bounds, self.began, now);
+        }
+    }
+
     /// A limit of the provider's was reached; it may say for how long.
     pub fn is_limited(&mut self, wait: Option<Duration>, now: Instant) {
         self.standing.limited.fetch_add(1, RELAXED);
+        self.is_too_much(now);
         self.cools(Some(wait.unwrap_or(USUAL_COOLING)), now);
         self.tell(None, now);
     }

@@ -130,6 +130,8 @@ pub struct ListedProvider {
     pub state: String,
     /// Calls under way.
     pub in_flight: u32,
+    /// How many there may be now; 0 for any number.
+    pub most: u32,
     /// Calls that wait in its queue.
     pub waiting: usize,
     /// Calls that found no place in its queue, or waited in vain.
@@ -550,6 +552,11 @@ impl Tallies {
         for it in providers() {
             out.sample("", &[("provider", &it.provider)], it.in_flight);
         }
+        let help = "how many calls may be under way at a provider now";
+        out.family("llm_provider_in_flight_limit", "gauge", help);
+        for it in providers().filter(|it| it.most > 0) {
+            out.sample("", &[("provider", &it.provider)], it.most);
+        }
         out.family(
             "llm_provider_queue_length",
             "gauge",
@@ -635,6 +642,7 @@ mod tests {
                 provider: "openai".to_owned(),
                 state: "ready".to_owned(),
                 in_flight: 2,
+                most: 16,
                 waiting: 5,
                 turned_away: 7,
                 first_token_us: Some(250_000),
@@ -671,6 +679,7 @@ mod tests {
             r#"openclaw_llm_budget_remaining_dollars{key="laptop",period="day"} 0.40"#.to_owned(),
             r#"openclaw_llm_provider_state{provider="openai",state="ready"} 1"#.to_owned(),
             r#"openclaw_llm_provider_in_flight{provider="openai"} 2"#.to_owned(),
+            r#"openclaw_llm_provider_in_flight_limit{provider="openai"} 16"#.to_owned(),
             r#"openclaw_llm_provider_queue_length{provider="openai"} 5"#.to_owned(),
             r#"openclaw_llm_provider_queue_refused_total{provider="openai"} 7"#.to_owned(),
             r#"openclaw_llm_provider_first_token_seconds{provider="openai"} 0.25"#.to_owned(),

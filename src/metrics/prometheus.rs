@@ -91,6 +91,7 @@
 //! | `openclaw_llm_budget_remaining_dollars` | gauge | key, period | what is left of it, with what is held taken off |
 //! | `openclaw_llm_provider_state` | gauge | provider, state | 1 for the state that holds |
 //! | `openclaw_llm_provider_in_flight` | gauge | provider | calls under way |
+//! | `openclaw_llm_provider_in_flight_limit` | gauge | provider | how many there may be now, where that is limited |
 //! | `openclaw_llm_provider_queue_length` | gauge | provider | calls that wait for it |
 //! | `openclaw_llm_provider_queue_refused_total` | counter | provider | calls that found no place in its queue, or waited in vain |
 //! | `openclaw_llm_provider_first_token_seconds` | gauge | provider | how soon its answers begin, lately |

@@ -69,6 +69,10 @@ pub struct ProviderNow {
     pub note: String,
     /// Calls under way.
     pub under_way: u32,
+    /// How many there may be now; 0 for any number.
+    pub most: u32,
+    /// That number is learned.
+    pub is_adaptive: bool,
     /// Calls that wait until it has room.
     pub waiting: u32,
     /// How soon its answers begin, lately, in microseconds; 0 before the first.

@@ -83,6 +83,7 @@ fn calls(generation: &Generation) -> Option<ListedCalls> {
             provider: provider.conf.name.to_string(),
             state: provider.state(&standings).0.to_owned(),
             in_flight: provider.standing.under_way(),
+            most: provider.standing.most(provider.conf.max_connections),
             waiting: provider.standing.waiting(),
             turned_away: provider.standing.turned_away(),
             first_token_us: (provider.first_part(&standings)).map(|time| time.as_micros() as u64),

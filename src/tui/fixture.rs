@@ -239,6 +239,8 @@ fn llm_now() -> LlmNow {
         state: state.to_owned(),
         note: note.to_owned(),
         under_way: u32::from(name == "openai") * 2,
+        most: u32::from(name == "openai") * 16,
+        is_adaptive: name == "openai",
         waiting: u32::from(name == "openai"),
         first_token: if state == "ready" { 430_000 } else { 0 },
     };

@@ -1,9 +1,13 @@
 //! Calls that wait for a provider that has as many as it may; regions that calls stay in; and the cheaper
 //! model for a budget that is nearly used up.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
 
+use nix::sys::signal::Signal;
+use parking_lot::{Mutex, MutexGuard};
 use serde_json::{Value, json};
 
 use crate::gateway::{chat, key, logged, openclaw, post, read};
@@ -218,6 +222,149 @@ fn whoever_has_room_is_asked_before_anybody_waits() {
         attempts(&answer),
         "one/say:busy,bad/status-500:500,one/say:ok"
     );
+}
+
+#[test]
+fn a_call_waits_for_all_that_have_no_room_and_whoever_has_some_first_answers() {
+    let (allowed_one, allowed_two) = (Arc::default(), Arc::default());
+    let (one, two) = (slow(&allowed_one), slow(&allowed_two));
+    let server = start(
+        &one,
+        &format!(
+            "llm_provider one {{ base_url http://%ONE%/v1; max_connections 1; queue 9 timeout=1h; }}
+             llm_provider two {{ base_url http://{}/v1; max_connections 1; queue 9 timeout=1h; }}
+             llm_provider hasty {{ base_url http://%ONE%/v1; max_connections 1; queue 9 timeout=20ms; }}
+             llm_model chat {{ strategy ordered; target one/a; target one/b; target two/c; }}
+             llm_model hasty {{ strategy ordered; target hasty/a; target two/c; }}",
+            two.address()
+        ),
+    );
+    let wait_there = |counts: [u64; 3]| {
+        eventually("so many wait", || {
+            let told = openclaw(&server, &["providers", "--json"]);
+            let told: Value = serde_json::from_str(&told).expect("JSON");
+            let found = [0, 1, 2].map(|at| told[at]["waiting"].as_u64());
+            (found == counts.map(Some)).then_some(())
+        });
+    };
+    let _held = ["one/held", "hasty/held", "two/held"].map(|model| begin(&server, model));
+    eventually("they are under way", || {
+        (one.seen().len() + two.seen().len() == 3).then_some(())
+    });
+    let mut waiting = begin(&server, "chat");
+    wait_there([1, 1, 0]);
+    allowed_two.store(2, Ordering::SeqCst);
+    let answer = waiting.answer("POST");
+    assert_eq!(
+        attempts(&answer),
+        "one/a:busy,one/b:busy,two/c:busy,two/c:ok"
+    );
+    wait_there([0, 0, 0]);
+    // Where the time of one queue is over, it waits on in the other.
+    let _held = begin(&server, "two/held");
+    eventually("it is under way", || (two.seen().len() == 3).then_some(()));
+    let mut waiting = begin(&server, "hasty");
+    wait_there([0, 1, 0]);
+    allowed_two.store(9, Ordering::SeqCst);
+    let answer = waiting.answer("POST");
+    assert_eq!(attempts(&answer), "hasty/a:busy,two/c:busy,two/c:ok");
+    // Who leaves gives up all its places.
+    let _held = begin(&server, "two/held");
+    allowed_one.store(9, Ordering::SeqCst);
+    wait_there([0, 0, 0]);
+}
+
+fn limit(server: &Server) -> u64 {
+    let told: Value =
+        serde_json::from_str(&openclaw(server, &["providers", "--json"])).expect("JSON");
+    assert_eq!(told[0]["is_adaptive"], true);
+    told[0]["most"].as_u64().expect("a number")
+}
+
+#[test]
+fn a_provider_that_says_it_is_too_much_gets_fewer_calls_and_a_reload_forgets_nothing() {
+    let one = model::openai();
+    let server = start(
+        &one,
+        "llm_provider one { base_url http://%ONE%/v1; max_connections auto min=2 max=99; retries 0; }
+         llm_provider two { base_url http://%ONE%/v1; max_connections 7; }",
+    );
+    assert_eq!(limit(&server), 8);
+    for (model, expected) in [("status-429", 6), ("status-503", 4), ("status-500", 4)] {
+        chat(&server, &format!("one/{model}"), json!({}));
+        assert_eq!(limit(&server), expected, "{model}");
+    }
+    let generation = || {
+        let status: Value =
+            serde_json::from_str(&openclaw(&server, &["status", "--json"])).expect("JSON");
+        status["status"]["generation"].as_u64()
+    };
+    let before = generation();
+    server.signal(Signal::SIGHUP);
+    eventually("it is reloaded", || (generation() > before).then_some(()));
+    assert_eq!(limit(&server), 4);
+    let listed = openclaw(&server, &["providers"]);
+    for (name, expected) in [("one ", "auto 4"), ("two ", " 7 ")] {
+        let line = listed.lines().find(|line| line.starts_with(name));
+        assert!(line.is_some_and(|line| line.contains(expected)), "{listed}");
+    }
+    let metrics = server
+        .connect(1)
+        .ask("GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n");
+    for line in [
+        "openclaw_llm_provider_in_flight_limit{provider=\"one\"} 4",
+        "openclaw_llm_provider_in_flight_limit{provider=\"two\"} 7",
+    ] {
+        assert!(metrics.text().lines().any(|told| told == line), "{line}");
+    }
+}
+
+#[test]
+fn a_provider_that_gets_slower_with_each_call_gets_fewer_of_them() {
+    /// It works on one call at a time, and that takes a while.
+    static WORK: Mutex<()> = Mutex::new(());
+    let one = Backend::scripted(|exchange| {
+        if exchange.read_body().is_err() {
+            return Then::Close;
+        }
+        {
+            let alone = WORK.lock();
+            std::thread::sleep(Duration::from_millis(10));
+            // In the order in which they came.
+            MutexGuard::unlock_fair(alone);
+        }
+        let body = json!({ "choices": [{ "index": 0, "finish_reason": "stop",
+            "message": { "role": "assistant", "content": "Hello" } }] })
+        .to_string();
+        let length = body.len();
+        exchange.send(format!(
+            "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n{body}"
+        ));
+        Then::NextRequest
+    });
+    let server = start(
+        &one,
+        "llm_provider one { base_url http://%ONE%/v1; max_connections auto min=1; queue 100 timeout=1h; }",
+    );
+    let is_over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for _ in 0..24 {
+            scope.spawn(|| {
+                while !is_over.load(Ordering::SeqCst) {
+                    let answer = chat(&server, "one/say", json!({}));
+                    assert_eq!(answer.status, 200, "{}", answer.text());
+                }
+            });
+        }
+        scope.spawn(|| {
+            let found = std::panic::catch_unwind(AssertUnwindSafe(|| {
+                eventually("it gets fewer", || (limit(&server) < 8).then_some(()));
+            }));
+            is_over.store(true, Ordering::SeqCst);
+            assert!(found.is_ok());
+        });
+    });
+    waits(&server, 0);
 }
 
 #[test]

@@ -81,10 +81,11 @@ pub(super) const ROWS: &[Directive] = &[
         LLM,
         "max_connections",
         PROVIDER,
-        &[Number { min: 0, max: 65535 }],
+        &[Free, Parameter(&["min=", "max="])],
     )
+    .takes(1, 3)
     .default("0")
-    .help("how many calls the provider gets at once; 0 for any number"),
+    .help("how many calls the provider gets at once; 0 for any, `auto` to learn it"),
     row(
         LLM,
         "queue",

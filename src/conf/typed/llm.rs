@@ -129,8 +129,8 @@ pub struct Provider {
     pub base_path: Box<[u8]>,
     /// `api_key`; several share the calls.
     pub keys: Vec<SecretSource>,
-    /// `max_connections`: calls under way at once; 0 for any number.
-    pub max_connections: u32,
+    /// `max_connections`: calls under way at once.
+    pub max_connections: MostCalls,
     /// `queue`: calls that wait while there are as many.
     pub queue: Option<Queue>,
     /// `region`: where it computes.
@@ -147,6 +147,29 @@ pub struct Provider {
     pub passthrough: bool,
     /// Its name in the configuration.
     pub span: Span,
+}
+
+/// `max_connections`: how many calls a provider gets at once.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum MostCalls {
+    /// So many; 0 for any number.
+    Fixed(u32),
+    /// `auto`: as many as it answers well.
+    Adaptive(Bounds),
+}
+
+/// Between which a number that adapts is, both included. The least is never 0.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Bounds {
+    /// `min=`
+    pub min: u32,
+    /// `max=`
+    pub max: u32,
+}
+
+impl Bounds {
+    /// Where nothing else is said.
+    pub const USUAL: Self = Self { min: 4, max: 1000 };
 }
 
 /// One `queue`: calls that wait for a provider.

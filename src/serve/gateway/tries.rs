@@ -1,7 +1,7 @@
 //! One provider after the other is asked, until one answers.
 //!
 //! Those who can answer are asked at once, each with its keys, as they were put in order. Only when all
-//! of them have failed, a call waits in the queue of one that only has no room; then there is a pause,
+//! of them have failed, a call waits in the queues of those that only have no room, until one has; then there is a pause,
 //! and another round: with full jitter, as long as a limit lasts if that is not long, and never more
 //! often than the providers' budgets of retries allow. A client whose own library tries again gets one
 //! round.
@@ -9,7 +9,6 @@
 use std::borrow::Cow;
 use std::cell::Cell;
 use std::future::{Future as _, poll_fn};
-use std::pin::pin;
 use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
@@ -21,9 +20,10 @@ use super::relay::{self, Asked, Outcome, Watching, Way};
 use super::route::Candidate;
 use super::sent::{format_of, sent};
 use super::{CLIENT_GONE, Call, told};
-use crate::conf::typed::llm::Causes;
+use crate::conf::typed::llm::{Causes, MostCalls};
 use crate::conf::typed::log::Level;
 use crate::http::exchange::Exchange;
+use crate::llm::adaptive;
 use crate::llm::models::Choice;
 use crate::llm::patience;
 use crate::llm::price;
@@ -40,6 +40,9 @@ use crate::unit::clock;
 
 /// The most of an error's body that is looked at, bytes.
 const MOST_OF_ERROR: usize = 64 << 10;
+
+/// A call waits in at most so many queues at once.
+const MOST_LINES: usize = 8;
 
 /// The first pause between two rounds is at most so long, each further one twice that,
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
@@ -165,7 +168,8 @@ pub async fn answered<'a>(
                 let label = label.trim_end_matches('/');
                 tried.begin(label, (count > 1).then_some(number + 1));
                 let standing = key.model(choice.model);
-                let trial = match standing.enter(provider.conf.max_connections, clock::now()) {
+                let most = provider.standing.most(provider.conf.max_connections);
+                let trial = match standing.enter(most, clock::now()) {
                     Ok(trial) => trial,
                     Err(unfit) => {
                         tried.end(match unfit {
@@ -216,57 +220,56 @@ pub async fn answered<'a>(
             let spent = clock::now().saturating_duration_since(began);
             patience.map(|patience| patience.saturating_sub(spent))
         };
-        // Nobody answered, and one only had no room: that is worth waiting for.
-        let queued = match place(candidates, &tried.busy, call) {
-            Some((position, waiting)) => {
-                let candidate = &candidates[position];
-                let began = clock::now();
-                let turn = queued(downstream, candidate, &waiting, left()).await;
-                let call = exchange.call.get_or_insert_default();
-                call.queued += clock::now().saturating_duration_since(began);
-                turn.map(|turn| Some((position, candidate, waiting, turn)))
-            }
-            None => Ok(None),
-        };
-        let Ok(queued) = queued else {
-            // Nobody works for it: what failed so far is all that it pays.
-            note(exchange, tried.attempts);
-            end.outcome = CLIENT_GONE.into();
-            return Err(ClientError::Closed(None));
-        };
-        match queued {
-            Some((position, candidate, waiting, Turn::Begins(number, trial))) => {
-                waiting.begin();
-                let Candidate { provider, choice } = *candidate;
-                let label = format!("{}/{}", provider.conf.name, choice.model);
-                let label = label.trim_end_matches('/');
-                tried.begin(label, (provider.keys.len() > 1).then_some(number + 1));
-                let one = One {
-                    provider,
-                    key: &provider.keys[number],
-                    choice,
-                    label,
-                    trial,
-                };
-                let then = once(
-                    local, exchange, downstream, call, one, &mut tried, account, end,
-                );
-                match then.await? {
-                    Then::NextKey | Then::NextTarget => {}
-                    Then::Unable => tried.leave_out(position, candidate),
-                    Then::Done(next) => return Ok(next),
-                }
-            }
-            Some((_, candidate, waiting, Turn::Never(unfit))) => {
-                drop(waiting);
+        // Nobody answered, and some only had no room: that is worth waiting for.
+        let mut lines = lines(candidates, &tried.busy, call);
+        if lines.is_empty() {
+            let full = tried.busy.iter().map(|position| &candidates[*position]);
+            for candidate in full.filter(|full| full.provider.conf.queue.is_some()) {
                 candidate.provider.standing.note_turned_away();
-                tried.waited_in_vain = unfit == Unfit::Busy;
-                tried.unfit = Some(unfit);
             }
-            None => {
-                let full = tried.busy.iter().map(|position| &candidates[*position]);
-                for candidate in full.filter(|full| full.provider.conf.queue.is_some()) {
-                    candidate.provider.standing.note_turned_away();
+        } else {
+            let began = clock::now();
+            let turn = queued(downstream, candidates, &mut lines, left()).await;
+            let waited = clock::now().saturating_duration_since(began);
+            exchange.call.get_or_insert_default().queued += waited;
+            let Ok(turn) = turn else {
+                // Nobody works for it: what failed so far is all that it pays.
+                note(exchange, tried.attempts);
+                end.outcome = CLIENT_GONE.into();
+                return Err(ClientError::Closed(None));
+            };
+            match turn {
+                Turn::Begins {
+                    position,
+                    number,
+                    trial,
+                } => {
+                    // Its places in other queues are for others.
+                    drop(lines);
+                    let candidate = &candidates[position];
+                    let Candidate { provider, choice } = *candidate;
+                    let label = format!("{}/{}", provider.conf.name, choice.model);
+                    let label = label.trim_end_matches('/');
+                    tried.begin(label, (provider.keys.len() > 1).then_some(number + 1));
+                    let one = One {
+                        provider,
+                        key: &provider.keys[number],
+                        choice,
+                        label,
+                        trial,
+                    };
+                    let then = once(
+                        local, exchange, downstream, call, one, &mut tried, account, end,
+                    );
+                    match then.await? {
+                        Then::NextKey | Then::NextTarget => {}
+                        Then::Unable => tried.leave_out(position, candidate),
+                        Then::Done(next) => return Ok(next),
+                    }
+                }
+                Turn::Never(unfit) => {
+                    tried.waited_in_vain = unfit == Unfit::Busy;
+                    tried.unfit = Some(unfit);
                 }
             }
         }
@@ -310,75 +313,157 @@ pub async fn answered<'a>(
     Ok(told::error_after(exchange, format, &told, wait))
 }
 
-/// A place in the queue of the first of these that has room in it.
-fn place(
-    candidates: &[Candidate<'_>],
-    busy: &[usize],
-    call: &Call<'_>,
-) -> Option<(usize, Waiting)> {
+/// A place in the queue of one that had no room.
+struct Line {
+    /// Whose, by its position among those who may answer.
+    position: usize,
+    waiting: Waiting,
+    /// When it is given up.
+    deadline: Deadline,
+    /// It may be its turn.
+    is_called: bool,
+}
+
+/// Places in the queues of all of these that have room in it: whoever has room first answers.
+fn lines(candidates: &[Candidate<'_>], busy: &[usize], call: &Call<'_>) -> Vec<Line> {
     let bytes = match call.asking.passing {
         Some(passing) => passing.size(),
         None => call.asking.text.len(),
     };
-    busy.iter().find_map(|position| {
-        let provider = candidates[*position].provider;
-        let queue = provider.conf.queue.as_ref()?;
-        Some((*position, provider.standing.join(queue, bytes as u64)?))
-    })
+    let mut lines: Vec<Line> = Vec::new();
+    for position in busy.iter().copied() {
+        let provider = candidates[position].provider;
+        // Two targets may be of the same provider.
+        let is_known = |line: &Line| std::ptr::eq(candidates[line.position].provider, provider);
+        if lines.len() >= MOST_LINES || lines.iter().any(is_known) {
+            continue;
+        }
+        let Some(queue) = &provider.conf.queue else {
+            continue;
+        };
+        if let Some(waiting) = provider.standing.join(queue, bytes as u64) {
+            lines.push(Line {
+                position,
+                waiting,
+                deadline: Deadline::new(),
+                // Who waits looks once for an end that nobody was called for.
+                is_called: true,
+            });
+        }
+    }
+    lines
 }
 
 /// What came of waiting.
 enum Turn {
-    /// It may be made, with this key.
-    Begins(usize, Trial),
+    /// It may be made, with this key of the one at this position.
+    Begins {
+        position: usize,
+        number: usize,
+        trial: Trial,
+    },
     /// It may not, for this reason.
     Never(Unfit),
 }
 
-/// Waits until a call may be made, if the client does.
+/// Waits until a call may be made by one of those in whose queues it is, if the client does.
 async fn queued(
     downstream: &mut Downstream,
-    candidate: &Candidate<'_>,
-    waiting: &Waiting,
+    candidates: &[Candidate<'_>],
+    lines: &mut Vec<Line>,
     left: Option<Duration>,
 ) -> Result<Turn, ClientError> {
-    let Candidate { provider, choice } = candidate;
-    let timeout = provider.conf.queue.map(|queue| queue.timeout);
-    let timeout = timeout.into_iter().chain(left).min();
-    let deadline = Deadline::new();
-    deadline.set(timeout.unwrap_or_default());
+    for line in lines.iter() {
+        let timeout = candidates[line.position].provider.conf.queue;
+        let timeout = timeout.map(|queue| queue.timeout).into_iter();
+        line.deadline
+            .set(timeout.chain(left).min().unwrap_or_default());
+    }
+    let mut last = Unfit::Busy;
     loop {
-        // Who waits says so before it looks: an end that nobody was called for is seen here.
-        waiting.wait_on();
-        let mut unfit = Unfit::Busy;
-        for (number, key) in provider.keys.iter().enumerate() {
-            let standing = key.model(choice.model);
-            match standing.enter_waited(provider.conf.max_connections, clock::now()) {
-                Ok(trial) => return Ok(Turn::Begins(number, trial)),
-                Err(Unfit::Busy) => {
-                    unfit = Unfit::Busy;
-                    break;
+        let mut at = 0;
+        while let Some(line) = lines.get_mut(at) {
+            let unfit = match std::mem::take(&mut line.is_called) {
+                true => turn_of(&candidates[line.position], &line.waiting),
+                false => Err(Unfit::Busy),
+            };
+            match unfit {
+                Ok((number, trial)) => {
+                    let Line {
+                        position, waiting, ..
+                    } = lines.swap_remove(at);
+                    waiting.begin();
+                    return Ok(Turn::Begins {
+                        position,
+                        number,
+                        trial,
+                    });
                 }
-                Err(other) => unfit = other,
+                Err(Unfit::Busy) => at += 1,
+                Err(unfit) => {
+                    last = unfit;
+                    leave(lines.remove(at), candidates);
+                }
             }
         }
-        if unfit != Unfit::Busy {
-            return Ok(Turn::Never(unfit));
+        if lines.is_empty() {
+            return Ok(Turn::Never(last));
         }
-        let mut called = pin!(waiting.called());
-        let is_called = poll_fn(|context| {
+        let mut calls: Vec<_> = (lines.iter())
+            .map(|line| Box::pin(line.waiting.called()))
+            .collect();
+        let next = poll_fn(|context| {
             if downstream.poll_gone(context).is_ready() {
                 return Poll::Ready(Err(ClientError::Closed(None)));
             }
-            if called.as_mut().poll(context).is_ready() {
-                return Poll::Ready(Ok(true));
+            for (at, called) in calls.iter_mut().enumerate() {
+                if called.as_mut().poll(context).is_ready() {
+                    return Poll::Ready(Ok((at, true)));
+                }
             }
-            deadline.poll_expired(context).map(|()| Ok(false))
+            for (at, line) in lines.iter().enumerate() {
+                if line.deadline.poll_expired(context).is_ready() {
+                    return Poll::Ready(Ok((at, false)));
+                }
+            }
+            Poll::Pending
         });
-        if !is_called.await? {
-            return Ok(Turn::Never(Unfit::Busy));
+        let (at, is_called) = next.await?;
+        drop(calls);
+        match is_called {
+            true => lines[at].is_called = true,
+            false => {
+                last = Unfit::Busy;
+                leave(lines.remove(at), candidates);
+            }
         }
     }
+}
+
+/// It waited there in vain.
+fn leave(line: Line, candidates: &[Candidate<'_>]) {
+    let Line {
+        position, waiting, ..
+    } = line;
+    drop(waiting);
+    candidates[position].provider.standing.note_turned_away();
+}
+
+/// It may be its turn: with which key it may be made, if it may.
+fn turn_of(candidate: &Candidate<'_>, waiting: &Waiting) -> Result<(usize, Trial), Unfit> {
+    let Candidate { provider, choice } = candidate;
+    // Who waits says so before it looks: an end that nobody was called for is seen here.
+    waiting.wait_on();
+    let most = provider.standing.most(provider.conf.max_connections);
+    let mut unfit = Unfit::Busy;
+    for (number, key) in provider.keys.iter().enumerate() {
+        match key.model(choice.model).enter_waited(most, clock::now()) {
+            Ok(trial) => return Ok((number, trial)),
+            Err(Unfit::Busy) => return Err(Unfit::Busy),
+            Err(other) => unfit = other,
+        }
+    }
+    Err(unfit)
 }
 
 /// One provider with one of its keys.
@@ -412,6 +497,13 @@ async fn once<'a>(
     let model = choice.model;
     let front = call.asking.front;
     let format = front.format;
+    // What becomes of an account's files says nothing about how long a model takes.
+    if let MostCalls::Adaptive(bounds) = provider.conf.max_connections
+        && call.asking.passing.is_none()
+    {
+        let kind = adaptive::Kind::of(call.facts.input_tokens, call.facts.stream);
+        trial.measure(bounds, kind);
+    }
     let is_elsewhere = !choice.is_home || !exchange.attempts.is_empty();
     let (said, mut way) = match sent(call, exchange, provider, model, is_elsewhere) {
         Ok(said) => said,
@@ -445,6 +537,9 @@ async fn once<'a>(
             tried.fail(fault.told(), cause);
             if matches!(fault, Fault::NoKey) {
                 return Ok(Then::NextKey);
+            }
+            if matches!(fault, Fault::TimedOut) {
+                trial.is_too_much(clock::now());
             }
             let turn = trial.fails(clock::now());
             told::turn(local, exchange, label, turn);
@@ -636,6 +731,9 @@ fn judge(
             Some((Causes::SERVER, Then::NextKey))
         }
         Class::Server | Class::Overloaded | Class::Timeout => {
+            if class != Class::Server {
+                trial.is_too_much(now);
+            }
             trial.cools(wait, now);
             let turn = trial.fails(now);
             told::turn(local, exchange, label, turn);

@@ -497,7 +497,11 @@ fn remark(provider: &ProviderNow, columns: u16) -> String {
     if !provider.note.is_empty() {
         return provider.note.clone();
     }
-    let mut words = vec![format!("{} under way", provider.under_way)];
+    let of_most = match provider.most {
+        0 => provider.under_way.to_string(),
+        most => format!("{}/{most}", provider.under_way),
+    };
+    let mut words = vec![format!("{of_most} under way")];
     if provider.waiting > 0 {
         words.push(format!("{} wait", provider.waiting));
     }

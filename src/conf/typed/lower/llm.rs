@@ -12,8 +12,8 @@ use crate::conf::include::{Node, Word};
 use crate::conf::source::Span;
 use crate::conf::template::Template;
 use crate::conf::typed::llm::{
-    APIS, Api, Cache, CacheScope, Causes, Choosing, Common, Dialect, Downgrade, Field, Llm, Model,
-    Provider, Queue, Route, Strategy, Target, WITHOUT_RESPONSES,
+    APIS, Api, Bounds, Cache, CacheScope, Causes, Choosing, Common, Dialect, Downgrade, Field, Llm,
+    Model, MostCalls, Provider, Queue, Route, Strategy, Target, WITHOUT_RESPONSES,
 };
 use crate::conf::typed::proxy::{self as typed, HttpVersion, NextUpstream, Proxy, Scheme};
 use crate::conf::typed::secret::SecretSource;
@@ -30,6 +30,9 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 /// and how many bytes may wait there.
 const QUEUED: u64 = 64 << 20;
+
+/// The most calls that a provider can be said to get at once.
+const MOST_CALLS: u32 = 65_535;
 
 /// What may wait for a slow client before the provider waits too, bytes.
 const WAITING: usize = 256 << 10;
@@ -167,7 +170,7 @@ fn provider(
         reading: Arc::new(reading),
         base_path,
         keys: keys(&scope, cx),
-        max_connections: scope.number("max_connections") as u32,
+        max_connections: most_calls(&scope, cx),
         queue: queue(&scope, cx),
         region: word("region").and_then(|word| region(word, &word.text, cx)),
         retries: scope.number("retries") as u32,
@@ -179,10 +182,67 @@ fn provider(
     })
 }
 
+/// How many calls a provider gets at once.
+fn most_calls(scope: &Scope<'_>, cx: &mut Cx) -> MostCalls {
+    let any = MostCalls::Fixed(0);
+    let Some(line) = scope.own("max_connections").first() else {
+        return any;
+    };
+    let Some((first, others)) = line.arguments.split_first() else {
+        return any;
+    };
+    let number = |text: &str, least| {
+        let number: u32 = text.parse().ok()?;
+        (least..=MOST_CALLS).contains(&number).then_some(number)
+    };
+    let is_adaptive = &*first.text == "auto";
+    let mut wrong = |span, text: String, hint: &str| {
+        cx.report(Diagnostic::error(Code::BAD_LLM_MOST_CALLS, span, text).hint(hint));
+    };
+    let fixed = number(&first.text, 0);
+    if !is_adaptive && fixed.is_none() {
+        let text = format!("`{}` is no number of calls", first.text);
+        let hint = "write a number from 0 (any number) to 65535, or `auto`";
+        wrong(first.span, text, hint);
+        return any;
+    }
+    let mut bounds = Bounds::USUAL;
+    let mut written = None;
+    for word in others {
+        let read = match word.text.split_once('=') {
+            Some(("min", value)) => number(value, 1).map(|least| bounds.min = least),
+            Some(("max", value)) => number(value, 1).map(|most| bounds.max = most),
+            _ => None,
+        };
+        if read.is_none() {
+            let text = format!("`{}` is no bound of `max_connections auto`", word.text);
+            let hint = "write it as `min=4` or `max=1000`, from 1 to 65535";
+            wrong(word.span, text, hint);
+        }
+        written = Some(word);
+    }
+    match (fixed, written) {
+        (Some(_), Some(word)) => {
+            let text = "only a number of calls that adapts has bounds".to_owned();
+            let hint = "write `max_connections auto min=4 max=100;`, or the number alone";
+            wrong(word.span, text, hint);
+        }
+        (None, Some(word)) if bounds.min > bounds.max => {
+            let Bounds { min, max } = bounds;
+            let text = format!("`max={max}` is less than `min={min}`");
+            let hint = "without `min=` it is 4, without `max=` 1000";
+            wrong(word.span, text, hint);
+            bounds.max = bounds.min;
+        }
+        _ => {}
+    }
+    fixed.map_or(MostCalls::Adaptive(bounds), MostCalls::Fixed)
+}
+
 /// The calls that may wait for a provider.
 fn queue(scope: &Scope<'_>, cx: &mut Cx) -> Option<Queue> {
     let line = scope.own("queue").first()?;
-    if scope.number("max_connections") == 0 {
+    if scope.text("max_connections") == "0" {
         let problem = Diagnostic::warning(
             Code::QUEUE_WITHOUT_LIMIT,
             line.name.span,
