@@ -592,8 +592,8 @@ async fn once<'a>(
     let is_in_parts = matches!(&way, Way::Vectors { before, .. } if !before.is_empty());
     if let Some(record) = call.record.filter(|_| !is_in_parts) {
         let format = match &way {
-            Way::Translated { from, .. } => *from,
-            Way::Same | Way::Vectors { .. } | Way::Passed { .. } => format,
+            Way::Translated { from, .. } | Way::Vectors { from, .. } => *from,
+            Way::Same | Way::Passed { .. } => format,
         };
         record.begin(format, call.facts.stream);
         incoming.write_down(Rc::clone(record));
