@@ -1,4 +1,5 @@
-//! `openclaw cache`: the zones of the cache, what is stored, and its purging.
+//! `openclaw cache`: the zones of the cache, what is stored, the kept answers of language models, and
+//! their purging.
 
 use std::fmt::Write as _;
 
@@ -10,6 +11,7 @@ use super::table::{Side, Table};
 use super::words::{CacheWord, Daemon};
 use crate::protocol::{
     CacheEntries, CacheEntry, CacheName, CachePurge, CachePurged, CacheTarget, CacheZone, Caches,
+    KeptAnswers, KeptPurge, KeptPurged,
 };
 use crate::unit::printable::escape;
 
@@ -25,6 +27,33 @@ pub fn run(session: &Session, word: Option<&CacheWord>) -> Result<(), Failure> {
             show(session, &name)
         }
         Some(CacheWord::Keys { zone, .. }) => keys(session, zone.as_deref()),
+        Some(CacheWord::Llm { .. }) => kept(session),
+        Some(CacheWord::Purge {
+            llm: true,
+            model,
+            key,
+            group,
+            agreement,
+            ..
+        }) => {
+            let purge = KeptPurge {
+                key: key.clone(),
+                group: group.clone(),
+                everybody: false,
+                model: model.clone(),
+            };
+            agree(*agreement, &format!("remove {}?", escape(&purge.words())))?;
+            let purged: KeptPurged = session.post("/v1/llm/cache/purge", &purge)?;
+            match session.json {
+                true => print_json(&purged),
+                false => print(&format!(
+                    "purged {} kept answers, {}\n",
+                    count(purged.answers),
+                    bytes(purged.bytes)
+                )),
+            }
+            Ok(())
+        }
         Some(CacheWord::Purge {
             name,
             tag,
@@ -85,6 +114,7 @@ pub fn daemon(word: Option<&CacheWord>, outer: &Daemon) -> Daemon {
         Some(
             CacheWord::Show { daemon, .. }
             | CacheWord::Keys { daemon, .. }
+            | CacheWord::Llm { daemon }
             | CacheWord::Purge { daemon, .. },
         ) => daemon.or(outer),
     }
@@ -96,8 +126,12 @@ fn list(session: &Session) -> Result<(), Failure> {
         print_json(&caches);
         return Ok(());
     }
+    let sum = caches.llm.as_ref().map(sum_of_kept).unwrap_or_default();
     if caches.zones.is_empty() {
-        print("there is no cache: `proxy_cache_path` makes one\n");
+        match sum.as_str() {
+            "" => print("there is no cache: `proxy_cache_path` makes one\n"),
+            sum => print(sum),
+        }
         return Ok(());
     }
     let mut table = Table::new(&[
@@ -144,6 +178,69 @@ fn list(session: &Session) -> Result<(), Failure> {
         results.row([zone.name.clone()].into_iter().chain(numbers).chain(more));
     }
     print(&format!("{}\n{}", table.text(), results.text()));
+    if !sum.is_empty() {
+        print(&format!("\n{sum}"));
+    }
+    Ok(())
+}
+
+/// The kept answers of language models in a line.
+fn sum_of_kept(kept: &KeptAnswers) -> String {
+    format!(
+        "answers of models: {} kept, {} of {}; hit {}, saved ${} (`openclaw cache llm`)\n",
+        count(kept.answers),
+        bytes(kept.bytes),
+        bytes(kept.most_bytes),
+        part(kept.results.from_cache(), kept.results.all()),
+        kept.saved
+    )
+}
+
+/// Whose kept answers of which model there are.
+fn kept(session: &Session) -> Result<(), Failure> {
+    let caches: Caches = session.get("/v1/cache")?;
+    let kept = caches.llm.unwrap_or_default();
+    if session.json {
+        print_json(&kept);
+        return Ok(());
+    }
+    if kept.results.all() == 0 {
+        print("no answer was looked for yet: `llm_cache` keeps them\n");
+        return Ok(());
+    }
+    let mut table = Table::new(&[
+        ("WHOSE", Side::Left),
+        ("MODEL", Side::Left),
+        ("FOR", Side::Left),
+        ("ANSWERS", Side::Right),
+        ("SIZE", Side::Right),
+        ("HITS", Side::Right),
+        ("SAVED", Side::Right),
+        ("OLDEST", Side::Right),
+        ("NEWEST", Side::Right),
+    ]);
+    for share in &kept.shares {
+        table.row([
+            share.whose(),
+            share.model.clone(),
+            share.operation.clone(),
+            count(share.answers),
+            bytes(share.bytes),
+            count(share.hits),
+            format!("${}", share.saved),
+            age(share.oldest),
+            age(share.newest),
+        ]);
+    }
+    if !table.is_empty() {
+        print(&format!("{}\n", table.text()));
+    }
+    print(&format!(
+        "{}{} gave way to others, {} purged\n",
+        sum_of_kept(&kept).replace(" (`openclaw cache llm`)", ""),
+        count(kept.evicted),
+        count(kept.purged)
+    ));
     Ok(())
 }
 

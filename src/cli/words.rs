@@ -652,20 +652,37 @@ pub enum CacheWord {
         #[command(flatten)]
         daemon: Daemon,
     },
+    /// List the kept answers of language models (`llm_cache`): whose, of which model
+    Llm {
+        #[command(flatten)]
+        daemon: Daemon,
+    },
     /// Remove what is stored; it cannot be brought back
     Purge {
         /// The URL or the key; with `*` at its end, all that begin so
-        #[arg(value_name = "URL|KEY|PREFIX*", conflicts_with_all = ["tag", "all"])]
+        #[arg(value_name = "URL|KEY|PREFIX*", conflicts_with_all = ["tag", "all", "llm"])]
         name: Option<String>,
         /// All with this tag (the fields Cache-Tag and Surrogate-Key of answers)
-        #[arg(long, value_name = "TAG", conflicts_with = "all")]
+        #[arg(long, value_name = "TAG", conflicts_with_all = ["all", "llm"])]
         tag: Option<String>,
         /// Everything from all zones
-        #[arg(long, conflicts_with = "zone")]
+        #[arg(long, conflicts_with_all = ["zone", "llm"])]
         all: bool,
         /// Only from this zone; alone, everything from it
-        #[arg(long, value_name = "ZONE")]
+        #[arg(long, value_name = "ZONE", conflicts_with = "llm")]
         zone: Option<String>,
+        /// Kept answers of language models; alone, all of them
+        #[arg(long)]
+        llm: bool,
+        /// Only those of this model
+        #[arg(long, value_name = "MODEL", requires = "llm")]
+        model: Option<String>,
+        /// Only those of this key of a client
+        #[arg(long, value_name = "NAME", requires = "llm", conflicts_with = "group")]
+        key: Option<String>,
+        /// Only those of this group of keys
+        #[arg(long, value_name = "NAME", requires = "llm")]
+        group: Option<String>,
         #[command(flatten)]
         agreement: Agreement,
         #[command(flatten)]
@@ -1021,10 +1038,22 @@ mod tests {
             "--zone z",
             "--all",
             "a --zone z",
+            "--llm",
+            "--llm --model gpt-4o --key laptop",
+            "--llm --group family",
         ] {
             assert!(word(&format!("cache purge {good}")).is_ok(), "{good}");
         }
-        for bad in ["a --tag t", "a --all", "--all --zone z", "--tag t --all"] {
+        for bad in [
+            "a --tag t",
+            "a --all",
+            "--all --zone z",
+            "--tag t --all",
+            "a --llm",
+            "--llm --zone z",
+            "--model gpt-4o",
+            "--llm --key a --group b",
+        ] {
             assert!(word(&format!("cache purge {bad}")).is_err(), "{bad}");
         }
         assert!(word("cache").is_ok());

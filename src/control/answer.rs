@@ -20,7 +20,7 @@ use serde::de::DeserializeOwned;
 use tokio::sync::mpsc;
 
 use super::{
-    Control, Visitor, alerts, bans, cache, certificates, explain, import, keys, limits, llm,
+    Control, Visitor, alerts, bans, cache, certificates, explain, import, kept, keys, limits, llm,
     numbers, preflight, revisions, routes,
 };
 use crate::conf::typed::listen::Address;
@@ -34,9 +34,9 @@ use crate::process::conf_files;
 use crate::process::desk::{self, InForce, Proposal, refusal};
 use crate::protocol::{
     AlertChange, AlertTest, BanChange, Base, CacheName, CachePurge, CertificateName, Change,
-    ConfState, ConfigTexts, Done, FileName, FileText, Import, KeyChange, Lease, MAX_BODY, Millis,
-    PeerAction, PeerChange, ProviderName, Question, Refusal, RefusalCode, Revert, Review, Routes,
-    Status, TermsAgreement, Topic, Upstreams, VERSION,
+    ConfState, ConfigTexts, Done, FileName, FileText, Import, KeptPurge, KeyChange, Lease,
+    MAX_BODY, Millis, PeerAction, PeerChange, ProviderName, Question, Refusal, RefusalCode, Revert,
+    Review, Routes, Status, TermsAgreement, Topic, Upstreams, VERSION,
 };
 use crate::serve::metrics_page;
 use crate::upstream::group::{Mode, Override};
@@ -212,6 +212,11 @@ async fn tell(control: &Control, visitor: &Visitor, request: Request<Incoming>) 
         ("GET", ["v1", "llm", "calls"]) => {
             let (limit, before) = (query.number("limit")?, query.number("before")?);
             json(&llm::calls(control, limit, before, query.text("key")).await?)
+        }
+        ("POST", ["v1", "llm", "cache", "purge"]) => {
+            let wanted: KeptPurge = body(control, request).await?;
+            audit(control, visitor, "cache purge", &wanted.words());
+            json(&kept::purge(&wanted)?)
         }
         ("POST", ["v1", "llm", "test"]) => {
             let wanted: ProviderName = body(control, request).await?;

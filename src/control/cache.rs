@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
-use super::{Control, now};
+use super::{Control, kept, now};
 use crate::cache::entry::{Entry, Head};
 use crate::cache::key::Key;
 use crate::cache::purge::Target;
@@ -27,6 +27,7 @@ pub fn list(control: &Control) -> Caches {
     let generation = &control.desk.in_force().generation;
     Caches {
         zones: generation.caches().iter().map(told).collect(),
+        llm: kept::list(),
     }
 }
 

@@ -17,6 +17,7 @@ pub mod command;
 mod explain;
 pub mod firewall;
 mod import;
+mod kept;
 mod keys;
 mod limits;
 mod llm;

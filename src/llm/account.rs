@@ -59,6 +59,8 @@ pub struct Demand {
     pub cost: Money,
     /// Tokens in and out.
     pub tokens: u64,
+    /// Its answer is kept: whoever has spent all may have it, for it costs nothing.
+    pub is_kept: bool,
 }
 
 /// What is used, held and allowed.
@@ -223,7 +225,10 @@ impl State {
                 });
             }
         }
-        self.budgets.check(now.unix, demand.cost)
+        match demand.is_kept {
+            true => Ok(()),
+            false => self.budgets.check(now.unix, demand.cost),
+        }
     }
 
     fn standing(&mut self, now: Moment) -> AccountStanding {
@@ -409,13 +414,16 @@ mod tests {
     }
 
     fn costs(cost: Money) -> Demand {
-        Demand { cost, tokens: 0 }
+        Demand {
+            cost,
+            ..Demand::default()
+        }
     }
 
     fn uses(tokens: u64) -> Demand {
         Demand {
-            cost: Money::ZERO,
             tokens,
+            ..Demand::default()
         }
     }
 

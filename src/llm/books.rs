@@ -190,6 +190,8 @@ pub struct Beginning<'a> {
     pub cost: Option<Money>,
     /// May a key with a budget make calls whose price is not known?
     pub allows_unpriced: bool,
+    /// Is its answer kept? Then nothing has to be left of a budget.
+    pub is_kept: bool,
 }
 
 /// What a call costs.
@@ -452,6 +454,7 @@ impl Books {
         let demand = Demand {
             cost: beginning.cost.unwrap_or_default(),
             tokens: beginning.tokens,
+            is_kept: beginning.is_kept,
         };
         let hold = Hold::take(accounts, demand, now)?;
         let open = Arc::new(self.open_call(caller, beginning, now));
@@ -675,6 +678,7 @@ impl LiveCall {
             Some(tokens) => Demand {
                 cost: end.charged(),
                 tokens,
+                ..Demand::default()
             },
             None if end.attempts == 0 => {
                 end.cost = Some(Money::ZERO);

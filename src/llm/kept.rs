@@ -18,12 +18,15 @@
 //!
 //! Left out are `stream`, `stream_options`, `user`, `metadata`, `safety_identifier` and
 //! `prompt_cache_key`, and the model's name, for which those stand who may answer. Of calls of
-//! `/v1/responses` only what makes them streams is left out: their answers repeat all the rest.
+//! `/v1/responses` only what makes them streams is left out: their answers repeat all the rest. A call for
+//! vectors is taken member by member too; nothing but a call for vectors is the same.
 //!
 //! The invariant: what is kept never takes more memory than is allowed, and nobody gets an answer that
 //! is not theirs.
 
 use std::collections::{BTreeMap, HashMap};
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, LazyLock};
 
 use parking_lot::Mutex;
@@ -31,7 +34,7 @@ use sha2::{Digest as _, Sha256};
 use tokio::sync::watch;
 
 use super::usage::Usage;
-use super::wire::front::Format;
+use super::wire::front::{Format, Operation};
 use super::wire::json::{Kind, Value};
 use super::wire::neutral::{Block, Request, Role};
 use super::wire::translate;
@@ -42,6 +45,9 @@ const BESIDE: usize = 512;
 
 /// Of the whole memory one answer takes at most this part.
 const PART: usize = 8;
+
+/// So many answers are looked at without letting others in between.
+const STEP: usize = 512;
 
 /// Members that do not change what is answered.
 const ASIDE: [&str; 9] = [
@@ -65,8 +71,29 @@ const ASIDE_REPEATED: [&str; 5] = ["stream", "stream_options", "model", "models"
 /// What is the same call.
 pub type Same = [u8; 32];
 
+/// Who has an answer in common.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Whose {
+    /// All that call.
+    Everybody,
+    /// The keys of a group.
+    Group(String),
+    /// The key with this number.
+    Key(u64),
+}
+
+impl fmt::Display for Whose {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Everybody => formatter.write_str("all"),
+            Self::Group(name) => write!(formatter, "group {name}"),
+            Self::Key(id) => write!(formatter, "key {id}"),
+        }
+    }
+}
+
 /// An answer.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Debug)]
 pub struct Kept {
     /// As the provider gave it.
     pub body: Vec<u8>,
@@ -76,14 +103,99 @@ pub struct Kept {
     pub is_stream: bool,
     /// When, in milliseconds of the clock of streams and deadlines.
     pub at: u64,
+    /// Who may have it.
+    pub whose: Whose,
+    /// What was wanted.
+    pub operation: Operation,
+    /// The model, as the client called it that made the call.
+    pub asked: String,
+    /// The number of that call in the ledger.
+    pub call: u64,
     /// Who has answered.
     pub provider: String,
     /// The provider's name for the model.
     pub model: String,
     /// What was used.
     pub usage: Usage,
+    /// Is that an estimate?
+    pub is_estimated: bool,
     /// What it has cost, if that is known.
     pub cost: Option<Money>,
+    /// How often it was given again.
+    pub hits: AtomicU64,
+}
+
+impl Kept {
+    /// It was given again.
+    pub fn note_hit(&self) {
+        self.hits.fetch_add(1, Relaxed);
+    }
+}
+
+/// Which answers are meant: those of which all holds that is said.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct Which {
+    /// Who may have them.
+    pub whose: Option<Whose>,
+    /// Their model: as it was asked for, as its provider calls it, or that behind the provider's name and
+    /// a slash. Upper and lower case are the same.
+    pub model: Option<String>,
+}
+
+impl Which {
+    fn is_meant(&self, kept: &Kept) -> bool {
+        let is_named = |name: &String| {
+            let of_provider = |name: &str| {
+                let (provider, model) = name.split_once('/')?;
+                let is_it = provider.eq_ignore_ascii_case(&kept.provider)
+                    && model.eq_ignore_ascii_case(&kept.model);
+                Some(is_it)
+            };
+            name.eq_ignore_ascii_case(&kept.asked)
+                || name.eq_ignore_ascii_case(&kept.model)
+                || of_provider(name) == Some(true)
+        };
+        self.whose.as_ref().is_none_or(|whose| *whose == kept.whose)
+            && self.model.as_ref().is_none_or(is_named)
+    }
+}
+
+/// What is kept, in all.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Standing {
+    /// Answers.
+    pub answers: usize,
+    /// What they take, bytes.
+    pub bytes: usize,
+    /// What they may take, bytes.
+    pub most: usize,
+    /// How many have given way to others since the start.
+    pub evicted: u64,
+    /// How many were removed because somebody wanted that.
+    pub purged: u64,
+}
+
+/// The answers that somebody has to calls of one model.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Share {
+    /// Who may have them.
+    pub whose: Whose,
+    /// The model, as it was asked for.
+    pub asked: String,
+    /// What was wanted.
+    pub operation: Operation,
+    /// How many.
+    pub answers: u64,
+    /// What they take, bytes.
+    pub bytes: u64,
+    /// How often they were given again.
+    pub hits: u64,
+    /// What that has saved.
+    pub saved: Money,
+    /// When the first of them was kept, in milliseconds of the clock of streams and deadlines.
+    pub oldest: u64,
+    /// When the last was.
+    pub newest: u64,
 }
 
 /// How a call that others wait for has ended.
@@ -122,6 +234,8 @@ pub enum Waited {
 #[derive(Default, Debug)]
 pub struct Answers {
     inner: Mutex<Inner>,
+    /// Held by whoever looks at all of them.
+    walking: Mutex<()>,
 }
 
 #[derive(Default, Debug)]
@@ -129,10 +243,23 @@ struct Inner {
     most: usize,
     held: usize,
     turn: u64,
-    answers: HashMap<Same, (u64, Arc<Kept>)>,
+    /// How often somebody looked at all of them.
+    walks: u64,
+    evicted: u64,
+    purged: u64,
+    answers: HashMap<Same, Entry>,
     /// By when they were used last.
     order: BTreeMap<u64, Same>,
     under_way: HashMap<Same, watch::Receiver<Ended>>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    /// When it was used last; see [`Inner::order`].
+    turn: u64,
+    /// The last walk that has come by.
+    walk: u64,
+    kept: Arc<Kept>,
 }
 
 /// The answers of the process; they outlive a reload.
@@ -149,14 +276,95 @@ impl Answers {
         inner.make_room(0);
     }
 
-    /// Forgets everything; returns how many answers that were.
-    pub fn purge(&self) -> usize {
-        let mut inner = self.inner.lock();
-        let count = inner.answers.len();
-        inner.answers.clear();
-        inner.order.clear();
-        inner.held = 0;
-        count
+    /// Removes what is meant; returns how many answers that were, and their bytes. Calls under way keep
+    /// what they get.
+    pub fn purge(&self, which: &Which) -> (usize, usize) {
+        if *which == Which::default() {
+            let mut inner = self.inner.lock();
+            let bytes = std::mem::take(&mut inner.held);
+            let answers = std::mem::take(&mut inner.answers);
+            let order = std::mem::take(&mut inner.order);
+            inner.purged += answers.len() as u64;
+            // To give back what many of them take is long; calls need not wait for it.
+            drop(inner);
+            drop(order);
+            return (answers.len(), bytes);
+        }
+        let (mut count, mut bytes) = (0, 0);
+        self.walk(|inner, same, kept| {
+            if which.is_meant(kept) {
+                inner.remove(same);
+                inner.purged += 1;
+                count += 1;
+                bytes += size(kept);
+            }
+        });
+        (count, bytes)
+    }
+
+    /// What is kept for whom and of which model, in order.
+    pub fn shares(&self) -> Vec<Share> {
+        let mut shares: BTreeMap<(Whose, String, &'static str), Share> = BTreeMap::new();
+        self.walk(|_, _, kept| {
+            let operation = kept.operation;
+            let of = (kept.whose.clone(), kept.asked.clone(), operation.name());
+            let share = shares.entry(of).or_insert_with(|| Share {
+                whose: kept.whose.clone(),
+                asked: kept.asked.clone(),
+                operation,
+                answers: 0,
+                bytes: 0,
+                hits: 0,
+                saved: Money::ZERO,
+                oldest: kept.at,
+                newest: kept.at,
+            });
+            let hits = kept.hits.load(Relaxed);
+            let cost = i128::from(kept.cost.unwrap_or_default().pico());
+            share.answers += 1;
+            share.bytes += size(kept) as u64;
+            share.hits += hits;
+            let saved = Money::saturated(cost.saturating_mul(i128::from(hits)));
+            share.saved = share.saved.plus(saved);
+            share.oldest = share.oldest.min(kept.at);
+            share.newest = share.newest.max(kept.at);
+        });
+        shares.into_values().collect()
+    }
+
+    /// Shows every answer once that was there at the beginning and still is when it is its turn. Calls are
+    /// let in between.
+    fn walk(&self, mut see: impl FnMut(&mut Inner, &Same, &Kept)) {
+        let _alone = self.walking.lock();
+        let (walk, last) = {
+            let mut inner = self.inner.lock();
+            inner.walks += 1;
+            (inner.walks, inner.turn)
+        };
+        // First those that nobody uses meanwhile, then those that have got another place: few.
+        let mut from = 0;
+        for (until, most) in [(last, STEP), (u64::MAX, usize::MAX)] {
+            while from <= until {
+                let mut inner = self.inner.lock();
+                let order = inner.order.range(from..=until).take(most);
+                let step: Vec<(u64, Same)> = order.map(|(turn, same)| (*turn, *same)).collect();
+                let Some((turn, _)) = step.last() else { break };
+                from = turn.saturating_add(1);
+                for (_, same) in &step {
+                    let Some(entry) = inner.answers.get_mut(same) else {
+                        continue;
+                    };
+                    if std::mem::replace(&mut entry.walk, walk) != walk {
+                        let kept = Arc::clone(&entry.kept);
+                        see(&mut inner, same, &kept);
+                    }
+                }
+                if until == u64::MAX {
+                    return;
+                }
+            }
+            from = last.saturating_add(1);
+        }
     }
 
     /// How large one answer may be that is kept, bytes.
@@ -169,10 +377,16 @@ impl Answers {
         self.inner.lock().keep(same, kept);
     }
 
-    /// How many are kept, and in how many bytes.
-    pub fn standing(&self) -> (usize, usize) {
+    /// How they stand.
+    pub fn standing(&self) -> Standing {
         let inner = self.inner.lock();
-        (inner.answers.len(), inner.held)
+        Standing {
+            answers: inner.answers.len(),
+            bytes: inner.held,
+            most: inner.most,
+            evicted: inner.evicted,
+            purged: inner.purged,
+        }
     }
 
     /// Looks for an answer that is not older than `most_age` milliseconds.
@@ -196,21 +410,21 @@ impl Answers {
 
 impl Inner {
     fn find(&mut self, same: &Same, most_age: u64, now: u64) -> Option<Arc<Kept>> {
-        let (turn, kept) = self.answers.get_mut(same)?;
-        if now.saturating_sub(kept.at) > most_age {
+        let entry = self.answers.get_mut(same)?;
+        if now.saturating_sub(entry.kept.at) > most_age {
             return None;
         }
         self.turn += 1;
-        self.order.remove(turn);
-        *turn = self.turn;
+        self.order.remove(&entry.turn);
+        entry.turn = self.turn;
         self.order.insert(self.turn, *same);
-        Some(Arc::clone(kept))
+        Some(Arc::clone(&entry.kept))
     }
 
     fn remove(&mut self, same: &Same) {
-        if let Some((turn, kept)) = self.answers.remove(same) {
-            self.order.remove(&turn);
-            self.held -= size(&kept);
+        if let Some(entry) = self.answers.remove(same) {
+            self.order.remove(&entry.turn);
+            self.held -= size(&entry.kept);
         }
     }
 
@@ -221,6 +435,7 @@ impl Inner {
                 return;
             };
             self.remove(&same);
+            self.evicted += 1;
         }
     }
 
@@ -234,13 +449,23 @@ impl Inner {
         self.turn += 1;
         self.held += size;
         self.order.insert(self.turn, same);
-        self.answers.insert(same, (self.turn, Arc::new(kept)));
+        let entry = Entry {
+            turn: self.turn,
+            walk: 0,
+            kept: Arc::new(kept),
+        };
+        self.answers.insert(same, entry);
         true
     }
 }
 
 fn size(kept: &Kept) -> usize {
-    kept.body.len() + kept.provider.len() + kept.model.len() + BESIDE
+    let whose = match &kept.whose {
+        Whose::Group(name) => name.len(),
+        Whose::Everybody | Whose::Key(_) => 0,
+    };
+    let names = kept.provider.len() + kept.model.len() + kept.asked.len() + whose;
+    kept.body.len() + names + BESIDE
 }
 
 /// A call that others may wait for. Dropped, it says that its client has gone.
@@ -294,19 +519,34 @@ impl Wait {
 }
 
 /// The digest of a call; see the top of this module. `None` for one whose answer depends on what its
-/// provider keeps for it, or that is no conversation.
+/// provider keeps for it, or that is neither a conversation nor a call for vectors.
 #[must_use]
-pub fn same(whose: &str, words: &[&str], format: Format, call: Value<'_>) -> Option<Same> {
-    if call.kind() != Kind::Object || depends_on_more(call) {
+pub fn same(
+    whose: &Whose,
+    words: &[&str],
+    format: Format,
+    operation: Operation,
+    call: Value<'_>,
+) -> Option<Same> {
+    let is_embedding = match operation {
+        Operation::Chat => false,
+        Operation::Embeddings | Operation::Embedding => true,
+        _ => return None,
+    };
+    if call.kind() != Kind::Object || (!is_embedding && depends_on_more(call)) {
         return None;
     }
     let mut hasher = Sha256::new();
-    text(&mut hasher, b'w', whose);
+    text(&mut hasher, b'w', &whose.to_string());
     hasher.update((words.len() as u64).to_le_bytes());
     for word in words {
         text(&mut hasher, b'w', word);
     }
-    let request = match is_plain(format, call) {
+    if is_embedding {
+        // One vector is not told as a list of one is.
+        hasher.update([b'e', u8::from(operation == Operation::Embedding)]);
+    }
+    let request = match !is_embedding && is_plain(format, call) {
         true => translate::read_request(format, call).ok(),
         false => None,
     };
@@ -324,7 +564,10 @@ pub fn same(whose: &str, words: &[&str], format: Format, call: Value<'_>) -> Opt
             };
             text(&mut hasher, b'f', format.name());
             let mut members: Vec<_> = call.members().collect();
-            members.retain(|(name, _)| !aside.iter().any(|aside| name.is(aside)));
+            members.retain(|(name, _)| {
+                let is_aside = aside.iter().any(|aside| name.is(aside));
+                !is_aside && !(is_embedding && name.is("keep_alive"))
+            });
             object(&mut hasher, members);
         }
     }
@@ -593,7 +836,12 @@ mod tests {
     fn digest_of(format: Format, text: &str) -> Option<Same> {
         let mut index = Index::new();
         let root = index.read(text.as_bytes(), Duplicates::Refuse);
-        same("key 1", &["one/say"], format, root.expect("JSON"))
+        let root = root.expect("JSON");
+        same(&Whose::Key(1), &["one/say"], format, Operation::Chat, root)
+    }
+
+    fn group(name: &str) -> Whose {
+        Whose::Group(name.to_owned())
     }
 
     fn digest(format: Format, call: &Json) -> Same {
@@ -606,10 +854,16 @@ mod tests {
             format: Format::OpenAi,
             is_stream: false,
             at,
+            whose: Whose::Everybody,
+            operation: Operation::Chat,
+            asked: "chat".to_owned(),
+            call: 1,
             provider: "one".to_owned(),
             model: "say".to_owned(),
             usage: Usage::default(),
+            is_estimated: false,
             cost: None,
+            hits: AtomicU64::new(0),
         }
     }
 
@@ -731,13 +985,15 @@ mod tests {
             .read(text.as_bytes(), Duplicates::Refuse)
             .expect("JSON");
         for (whose, words) in [
-            ("key 2", &["one/say"][..]),
-            ("group 1", &["one/say"]),
-            ("key 1", &["two/say"]),
-            ("key 1", &["one/say", "two/say"]),
-            ("key 1", &[]),
+            (Whose::Key(2), &["one/say"][..]),
+            (Whose::Everybody, &["one/say"]),
+            (group("1"), &["one/say"]),
+            (Whose::Key(1), &["two/say"]),
+            (Whose::Key(1), &["one/say", "two/say"]),
+            (Whose::Key(1), &[]),
         ] {
-            let digest = same(whose, words, Format::OpenAi, root).expect("a digest");
+            let digest = same(&whose, words, Format::OpenAi, Operation::Chat, root);
+            let digest = digest.expect("a digest");
             assert!(!seen.contains(&digest), "{whose} {words:?}");
             seen.push(digest);
         }
@@ -866,27 +1122,168 @@ mod tests {
 
     #[test]
     fn answers_are_bounded_and_the_one_that_was_used_last_stays() {
-        let answers = empty(8 * (1000 + BESIDE + 6));
+        let answers = empty(8 * (1000 + BESIDE + 10));
         for number in 0..8 {
             answers.keep([number; 32], kept(1000, 5));
         }
-        assert_eq!(answers.standing(), (8, 8 * (1000 + BESIDE + 6)));
+        let standing = answers.standing();
+        assert_eq!(
+            (standing.answers, standing.bytes),
+            (8, 8 * (1000 + BESIDE + 10))
+        );
         assert!(matches!(answers.look([0; 32], 10, 15), Found::Answer(_)));
         answers.keep([8; 32], kept(1000, 5));
         assert!(matches!(answers.look([0; 32], 10, 15), Found::Answer(_)));
         assert!(matches!(answers.look([1; 32], 10, 15), Found::Nothing(_)));
         // One that is too large takes nothing away.
-        answers.keep([9; 32], kept(1007, 5));
-        assert_eq!(answers.standing().0, 8);
+        answers.keep([9; 32], kept(1017, 5));
+        assert_eq!(answers.standing().answers, 8);
         assert!(matches!(answers.look([8; 32], 10, 16), Found::Nothing(_)));
         // In the place of one that is kept.
         answers.keep([8; 32], kept(10, 16));
-        assert_eq!(answers.standing().0, 8);
+        assert_eq!(answers.standing().answers, 8);
         assert!(matches!(answers.look([8; 32], 10, 16), Found::Answer(_)));
         answers.set_most(0);
-        assert_eq!(answers.standing(), (0, 0));
+        let standing = answers.standing();
+        assert_eq!((standing.answers, standing.bytes), (0, 0));
+        assert_eq!(standing.evicted, 1 + 8);
         answers.keep([8; 32], kept(10, 16));
-        assert_eq!(answers.purge(), 0);
+        assert_eq!(answers.purge(&Which::default()), (0, 0));
+    }
+
+    #[test]
+    fn what_is_kept_is_told_by_whose_and_model_and_purged_so() {
+        let answers = empty(64 << 20);
+        let mut number: u32 = 0;
+        let mut keep = |whose: Whose, asked: &str, model: &str, at| {
+            number += 1;
+            let mut same = [0; 32];
+            same[..4].copy_from_slice(&number.to_le_bytes());
+            let kept = Kept {
+                whose,
+                asked: asked.to_owned(),
+                model: model.to_owned(),
+                cost: Some(Money::from_pico(50)),
+                ..kept(100, at)
+            };
+            answers.keep(same, kept);
+            same
+        };
+        // More than one step has.
+        for at in 0..STEP as u64 + 10 {
+            keep(Whose::Key(7), "chat", "say", at);
+        }
+        let first = keep(group("home"), "chat", "say", 3);
+        keep(group("home"), "Other", "say-2", 5);
+        for _ in 0..3 {
+            let Found::Answer(found) = answers.look(first, 100, 3) else {
+                panic!("it is kept");
+            };
+            found.note_hit();
+        }
+        let shares = answers.shares();
+        let told: Vec<_> = (shares.iter())
+            .map(|share| {
+                (
+                    share.whose.to_string(),
+                    &*share.asked,
+                    share.answers,
+                    share.hits,
+                )
+            })
+            .collect();
+        let count = STEP as u64 + 10;
+        assert_eq!(
+            told,
+            [
+                ("group home".to_owned(), "Other", 1, 0),
+                ("group home".to_owned(), "chat", 1, 3),
+                ("key 7".to_owned(), "chat", count, 0),
+            ]
+        );
+        assert_eq!(shares[1].saved, Money::from_pico(150));
+        assert_eq!((shares[2].oldest, shares[2].newest), (0, count - 1));
+        let bytes: u64 = shares.iter().map(|share| share.bytes).sum();
+        assert_eq!(bytes, answers.standing().bytes as u64);
+
+        let which = |whose: Option<Whose>, model: Option<&str>| Which {
+            whose,
+            model: model.map(str::to_owned),
+        };
+        assert_eq!(answers.purge(&which(Some(Whose::Key(8)), None)), (0, 0));
+        assert_eq!(answers.purge(&which(None, Some("say-3"))), (0, 0));
+        assert_eq!(answers.purge(&which(None, Some("one/SAY-2"))).0, 1);
+        assert_eq!(
+            answers.purge(&which(Some(group("home")), Some("CHAT"))).0,
+            1
+        );
+        assert_eq!(answers.standing().answers, STEP + 10);
+        assert_eq!(
+            answers.purge(&which(Some(Whose::Key(7)), None)).0,
+            STEP + 10
+        );
+        let standing = answers.standing();
+        assert_eq!((standing.answers, standing.bytes), (0, 0));
+        assert_eq!(standing.purged, count + 2);
+        assert_eq!(answers.shares(), []);
+    }
+
+    #[test]
+    fn vectors_are_the_same_for_the_same_call_for_them_alone() {
+        let digest = |format, operation, call: Json| {
+            let text = call.to_string();
+            let mut index = Index::new();
+            let root = index.read(text.as_bytes(), Duplicates::Refuse);
+            same(
+                &Whose::Key(1),
+                &["one/v"],
+                format,
+                operation,
+                root.expect("JSON"),
+            )
+        };
+        let many = Operation::Embeddings;
+        let first = digest(
+            Format::OpenAi,
+            many,
+            json!({ "model": "a", "input": ["x", "y"] }),
+        );
+        assert!(first.is_some());
+        let other_user = json!({ "input": ["x", "y"], "user": "robin", "model": "b" });
+        assert_eq!(digest(Format::OpenAi, many, other_user), first);
+        for (format, operation, call) in [
+            (Format::OpenAi, many, json!({ "input": ["y", "x"] })),
+            (Format::OpenAi, many, json!({ "input": ["x"] })),
+            (
+                Format::OpenAi,
+                many,
+                json!({ "input": ["x", "y"], "dimensions": 5 }),
+            ),
+            (
+                Format::OpenAi,
+                many,
+                json!({ "input": ["x", "y"], "encoding_format": "base64" }),
+            ),
+            (
+                Format::OpenAi,
+                Operation::Chat,
+                json!({ "input": ["x", "y"] }),
+            ),
+            (Format::Ollama, many, json!({ "input": ["x", "y"] })),
+            (
+                Format::Ollama,
+                Operation::Embedding,
+                json!({ "input": ["x", "y"] }),
+            ),
+        ] {
+            let digest = digest(format, operation, call.clone());
+            assert!(digest.is_some() && digest != first, "{call}");
+        }
+        // Its text is a text, and nothing that a provider keeps.
+        let one = json!({ "model": "a", "prompt": "x" });
+        let digest_of_one = digest(Format::Ollama, Operation::Embedding, one.clone());
+        assert!(digest_of_one.is_some());
+        assert_eq!(digest(Format::Ollama, Operation::Completion, one), None);
     }
 
     #[tokio::test]

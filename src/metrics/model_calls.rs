@@ -102,6 +102,10 @@ pub struct ListedCalls {
     pub kept_answers: u64,
     /// What they take, bytes.
     pub kept_bytes: u64,
+    /// How many have given way to others.
+    pub kept_evicted: u64,
+    /// How many were purged.
+    pub kept_purged: u64,
     /// Budgets of keys.
     pub budgets: Vec<ListedBudget>,
     /// Providers.
@@ -155,6 +159,15 @@ pub fn count_cache(result: &'static str, saved: Money) {
     let mut tallies = TALLIES.lock();
     *tallies.kept.entry(result).or_default() += 1;
     tallies.saved = tallies.saved.plus(saved);
+}
+
+/// How often each came of looking for a kept answer: it was there, it was not, it was not looked for; and
+/// what those that were there have saved.
+#[must_use]
+pub fn cache_results() -> ([u64; 3], Money) {
+    let tallies = TALLIES.lock();
+    let of = |result| tallies.kept.get(result).copied().unwrap_or_default();
+    ([of("HIT"), of("MISS"), of("BYPASS")], tallies.saved)
 }
 
 /// All that was counted so far.
@@ -515,6 +528,12 @@ impl Tallies {
         out.single("llm_cache_entries", "gauge", help, listed.kept_answers);
         let help = "what kept answers take";
         out.single("llm_cache_bytes", "gauge", help, listed.kept_bytes);
+        let help = "kept answers that have given way to others";
+        let evicted = listed.kept_evicted;
+        out.single("llm_cache_evicted_total", "counter", help, evicted);
+        let help = "kept answers that were purged";
+        let purged = listed.kept_purged;
+        out.single("llm_cache_purged_total", "counter", help, purged);
         out.single(
             "llm_in_flight",
             "gauge",
@@ -632,6 +651,8 @@ mod tests {
             held_dollars: "0.03".to_owned(),
             kept_answers: 3,
             kept_bytes: 4096,
+            kept_evicted: 6,
+            kept_purged: 2,
             budgets: vec![ListedBudget {
                 key: "laptop".to_owned(),
                 period: "day",
@@ -674,6 +695,8 @@ mod tests {
             r#"openclaw_llm_caller_spend_dollars_total{by="gateway",name="hub"} 0.0001375"#
                 .to_owned(),
             r#"openclaw_llm_refusals_total{reason="budget_exceeded"} 1"#.to_owned(),
+            "openclaw_llm_cache_evicted_total 6".to_owned(),
+            "openclaw_llm_cache_purged_total 2".to_owned(),
             "openclaw_llm_in_flight 2".to_owned(),
             "openclaw_llm_reserved_dollars 0.03".to_owned(),
             r#"openclaw_llm_budget_remaining_dollars{key="laptop",period="day"} 0.40"#.to_owned(),

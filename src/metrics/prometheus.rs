@@ -84,6 +84,8 @@
 //! | `openclaw_llm_cache_saved_dollars_total` | counter | | what those that were answered from it would have cost |
 //! | `openclaw_llm_cache_entries` | gauge | | answers that are kept |
 //! | `openclaw_llm_cache_bytes` | gauge | | memory that they take |
+//! | `openclaw_llm_cache_evicted_total` | counter | | those that have given way to others |
+//! | `openclaw_llm_cache_purged_total` | counter | | those that were purged |
 //! | `openclaw_llm_refusals_total` | counter | reason | calls that were refused |
 //! | `openclaw_llm_in_flight` | gauge | | calls under way |
 //! | `openclaw_llm_reserved_dollars` | gauge | | what is held for them |

@@ -10,6 +10,110 @@ use super::Millis;
 pub struct Caches {
     /// Every `proxy_cache_path`, in the order of the configuration.
     pub zones: Vec<CacheZone>,
+    /// The answers of language models that are kept (`llm_cache`), if any were looked for since the
+    /// process started.
+    pub llm: Option<KeptAnswers>,
+}
+
+/// Answers of language models that are kept. What was asked and what was answered is told nowhere.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct KeptAnswers {
+    /// How many.
+    pub answers: u64,
+    /// What they take in memory.
+    pub bytes: u64,
+    /// `llm_cache_size`
+    pub most_bytes: u64,
+    /// What came of looking for one, since the process started.
+    pub results: CacheResults,
+    /// What those that were there have saved since, in dollars.
+    pub saved: String,
+    /// How many have given way to others.
+    pub evicted: u64,
+    /// How many were purged.
+    pub purged: u64,
+    /// By whose they are and by model, those that take most first; no more than five hundred.
+    pub shares: Vec<KeptShare>,
+}
+
+/// Kept answers that somebody has of one model.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct KeptShare {
+    /// The name of the key whose they are; `#7` for one that is gone.
+    pub key: Option<String>,
+    /// The name of the group whose they are. Without a key and a group they are everybody's.
+    pub group: Option<String>,
+    /// The model, as it was asked for.
+    pub model: String,
+    /// What was wanted: `chat`, `embeddings`.
+    pub operation: String,
+    /// How many.
+    pub answers: u64,
+    /// What they take.
+    pub bytes: u64,
+    /// How often they were given again.
+    pub hits: u64,
+    /// What that has saved, in dollars.
+    pub saved: String,
+    /// For how many seconds the oldest of them is kept.
+    pub oldest: u64,
+    /// The same of the newest.
+    pub newest: u64,
+}
+
+impl KeptShare {
+    /// Whose they are, in words.
+    pub fn whose(&self) -> String {
+        match (&self.key, &self.group) {
+            (Some(key), _) => format!("key {key}"),
+            (None, Some(group)) => format!("group {group}"),
+            (None, None) => "everybody".to_owned(),
+        }
+    }
+}
+
+/// Which kept answers of language models are to be removed: those of which all holds that is said, and all
+/// if nothing is.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct KeptPurge {
+    /// Those of the key with this name, or `#7` for one that is gone.
+    pub key: Option<String>,
+    /// Those of this group.
+    pub group: Option<String>,
+    /// Those that everybody has.
+    pub everybody: bool,
+    /// Those of this model: as clients call it, as its provider does, or `PROVIDER/MODEL`.
+    pub model: Option<String>,
+}
+
+impl KeptPurge {
+    /// What is meant, in words.
+    pub fn words(&self) -> String {
+        let mut words = match &self.model {
+            Some(model) => format!("kept answers of {model}"),
+            None => "all kept answers".to_owned(),
+        };
+        match (&self.key, &self.group) {
+            (Some(key), _) => words.push_str(&format!(" for the key {key}")),
+            (None, Some(group)) => words.push_str(&format!(" for the group {group}")),
+            (None, None) if self.everybody => words.push_str(" for everybody"),
+            (None, None) => {}
+        }
+        words
+    }
+}
+
+/// What was removed of them.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct KeptPurged {
+    /// How many.
+    pub answers: u64,
+    /// What they took.
+    pub bytes: u64,
 }
 
 /// A zone of the cache. What is counted is counted since the process started.

@@ -42,6 +42,7 @@
 //! | `GET /v1/spend?by=WORD[&from=DAY][&to=DAY]` | | [`SpendReport`] |
 //! | `GET /v1/llm/calls?limit=N[&before=ID][&key=NAME]` | | [`ModelCalls`] |
 //! | `GET /v1/llm/calls/ID` | | [`ModelCall`] |
+//! | `POST /v1/llm/cache/purge` | [`KeptPurge`] | [`KeptPurged`] |
 //! | `POST /v1/llm/test` | [`ProviderName`] | [`ProviderTests`] |
 //! | `GET /v1/certificates` | | [`Certificates`] |
 //! | `POST /v1/certificates/renew` | [`CertificateName`] | [`Done`] |
@@ -88,7 +89,7 @@ pub use alerts::{
 };
 pub use cache::{
     CacheEntries, CacheEntry, CacheKey, CacheName, CachePurge, CachePurged, CacheResults,
-    CacheTarget, CacheZone, Caches,
+    CacheTarget, CacheZone, Caches, KeptAnswers, KeptPurge, KeptPurged, KeptShare,
 };
 pub use certificates::{
     CLOSE_DAYS, Certificate, CertificateName, CertificateSource, CertificateState,

@@ -88,10 +88,12 @@ fn calls(generation: &Generation) -> Option<ListedCalls> {
             turned_away: provider.standing.turned_away(),
             first_token_us: (provider.first_part(&standings)).map(|time| time.as_micros() as u64),
         });
-    let (kept_answers, kept_bytes) = answers().standing();
+    let kept = answers().standing();
     Some(ListedCalls {
-        kept_answers: kept_answers as u64,
-        kept_bytes: kept_bytes as u64,
+        kept_answers: kept.answers as u64,
+        kept_bytes: kept.bytes as u64,
+        kept_evicted: kept.evicted,
+        kept_purged: kept.purged,
         in_flight: seen.count,
         held_dollars: seen.held.to_string(),
         budgets: budgets.take(MOST_BUDGETS).collect(),

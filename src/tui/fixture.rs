@@ -908,6 +908,54 @@ pub fn caches() -> Caches {
     pages.is_loading = true;
     Caches {
         zones: vec![zone("static", 18_204, 71_000, hottest), pages],
+        llm: Some(kept_answers()),
+    }
+}
+
+/// Kept answers of language models.
+fn kept_answers() -> KeptAnswers {
+    let share = |key: Option<&str>, model: &str, answers, hits: u64| KeptShare {
+        key: key.map(str::to_owned),
+        group: (key.is_none() && model != "embed").then(|| "family".to_owned()),
+        model: model.to_owned(),
+        operation: match model {
+            "embed" => "embeddings",
+            _ => "chat",
+        }
+        .to_owned(),
+        answers,
+        bytes: answers * 2_900,
+        hits,
+        saved: format!("{}.{:02}", hits / 1000, hits / 10 % 100),
+        oldest: 3_300,
+        newest: 12,
+    };
+    KeptAnswers {
+        answers: 2_514,
+        bytes: 7_290_600,
+        most_bytes: 64 << 20,
+        results: CacheResults {
+            hit: 4_812,
+            miss: 3_020,
+            bypass: 77,
+            ..CacheResults::default()
+        },
+        saved: "6.21".to_owned(),
+        evicted: 12,
+        purged: 3,
+        shares: vec![
+            share(Some("laptop"), "gpt-4o", 1_800, 3_300),
+            share(None, "claude-haiku", 510, 1_400),
+            share(None, "embed", 204, 112),
+        ],
+    }
+}
+
+/// Kept answers that were purged.
+pub fn kept_purged() -> KeptPurged {
+    KeptPurged {
+        answers: 510,
+        bytes: 1_479_000,
     }
 }
 

@@ -341,6 +341,10 @@ async fn answer(client: &Client, call: Call) -> Result<Answer, Failure> {
             let path = "/v1/cache/purge";
             client.post(path, &purge).await.map(Answer::CachePurged)
         }
+        Call::KeptPurge(purge) => {
+            let path = "/v1/llm/cache/purge";
+            client.post(path, &purge).await.map(Answer::KeptPurged)
+        }
         Call::Certificates => {
             let path = "/v1/certificates";
             client.get(path).await.map(Answer::Certificates)

@@ -157,6 +157,7 @@ fn answer(call: &Call) -> Result<Answer, Failure> {
         Call::Caches => Answer::Caches(fixture::caches()),
         Call::CacheShow(_) => Answer::CacheEntries(fixture::cache_entries()),
         Call::CachePurge(_) => Answer::CachePurged(fixture::cache_purged()),
+        Call::KeptPurge(_) => Answer::KeptPurged(fixture::kept_purged()),
         Call::Certificates => Answer::Certificates(fixture::certificates()),
         Call::Why(_) => Answer::Preflight(fixture::preflight()),
         Call::Renew(_) | Call::Agree(_) => Answer::Done(Done {
@@ -308,6 +309,9 @@ fn overlays_and_prompts_look_as_they_should() {
         ("cache-keys", "7<Tab>j"),
         ("cache-inspect", "7<Tab><Enter>"),
         ("cache-purge", "7<Tab>p"),
+        ("cache-kept", "7jj<Tab>j"),
+        ("cache-kept-purge", "7jj<Tab>jp"),
+        ("cache-kept-purge-all", "7jjP"),
         ("key-add", "9aci<Tab>ops<Tab><Tab>gpt-4o, claude-*"),
         (
             "key-add-wrong",
@@ -649,7 +653,7 @@ fn beginnings(context: Context) -> &'static [&'static str] {
         Context::Alerts => &["0", "0j", "0/budget<Enter>", "0<Tab>", "0m", "0+"],
         Context::Secret => &["9aci<Tab><C-s>"],
         Context::Llm => &["8", "8j", "8<Tab>j", "8<Tab>", "8/gpt<Enter>", "8+"],
-        Context::Cache => &["7", "7j", "7<Tab>j", "7/example<Enter>", "7+"],
+        Context::Cache => &["7", "7j", "7<Tab>j", "7jj<Tab>j", "7/example<Enter>", "7+"],
         Context::Logs => &["5", "5jj", "5/example<Enter>", "5+"],
         Context::Prompt => &["2/ap", "2/ap<Left>", "3wx", "2t<Enter><Esc>jt"],
         Context::Command => &[":rou", ":rou<Left>", ":logs<Enter>:"],

@@ -17,9 +17,9 @@ use super::theme::Role;
 use crate::protocol::{
     AlertChange, AlertList, AlertTest, Applied, BanChange, Bans, CacheEntries, CacheName,
     CachePurge, CachePurged, Caches, CertificateName, Certificates, Change, ConfigTexts, Done,
-    Events, Explanation, History, KeyChange, KeyChanged, KeyList, KeyState, ModelCalls, PeerChange,
-    Preflight, Question, Refusal, Revert, Review, RevisionDiff, RevisionTexts, Revisions, Routes,
-    SpendReport, Status, TermsAgreement, Upstreams,
+    Events, Explanation, History, KeptPurge, KeptPurged, KeyChange, KeyChanged, KeyList, KeyState,
+    ModelCalls, PeerChange, Preflight, Question, Refusal, Revert, Review, RevisionDiff,
+    RevisionTexts, Revisions, Routes, SpendReport, Status, TermsAgreement, Upstreams,
 };
 
 /// A screen or an overlay.
@@ -367,6 +367,8 @@ pub enum Call {
     CacheShow(CacheName),
     /// `POST /v1/cache/purge`
     CachePurge(CachePurge),
+    /// `POST /v1/llm/cache/purge`
+    KeptPurge(KeptPurge),
     /// `GET /v1/certificates`
     Certificates,
     /// `POST /v1/certificates/renew`
@@ -424,6 +426,8 @@ pub enum Answer {
     CacheEntries(CacheEntries),
     /// To [`Call::CachePurge`].
     CachePurged(CachePurged),
+    /// To [`Call::KeptPurge`].
+    KeptPurged(KeptPurged),
     /// To [`Call::Certificates`].
     Certificates(Certificates),
     /// To [`Call::Why`].

@@ -396,6 +396,229 @@ fn kept_answers_count_for_the_limits_of_calls_and_not_for_money() {
 }
 
 #[test]
+fn who_has_spent_all_still_gets_what_is_kept_and_nothing_else() {
+    let one = model::openai();
+    let server = gateway(&one);
+    // The first call takes all of it.
+    let words = ["--budget", "0.000012/total", "--rpm", "5"];
+    let poor = key(&server, "poor", &words);
+    let ask = |call: &Value| post(&server, "/keys/v1/chat/completions", &poor, call);
+    let kept = chat("Hello?", json!({ "max_tokens": 12 }));
+    let first = ask(&kept);
+    assert_eq!(
+        (first.status, result(&first)),
+        (200, "MISS"),
+        "{}",
+        first.text()
+    );
+    let other = chat("Bye?", json!({ "max_tokens": 12 }));
+    let refused = eventually("the budget is spent", || {
+        let refused = ask(&other);
+        (refused.status != 200).then_some(refused)
+    });
+    assert_eq!(refused.status, 402, "{}", refused.text());
+    let second = ask(&kept);
+    assert_eq!(
+        (second.status, result(&second)),
+        (200, "HIT"),
+        "{}",
+        second.text()
+    );
+    assert_eq!(second.value("x-openclaw-cost"), Some("0.00"));
+    // Limits of calls hold all the same, and a key that was taken back gets nothing.
+    eventually("the limit of calls is reached", || {
+        (ask(&kept).status == 429).then_some(())
+    });
+    openclaw(&server, &["key", "revoke", "poor"]).expect("revoked");
+    assert_eq!(ask(&kept).status, 401);
+    assert_eq!(one.seen().len(), 1);
+}
+
+#[test]
+fn vectors_are_kept_at_every_door_with_what_they_cost() {
+    for (provider, api) in [
+        (model::openai(), ""),
+        (model::gemini(), "api gemini;"),
+        (model::ollama(), "api ollama;"),
+    ] {
+        let conf = format!(
+            "llm_provider one {{ base_url http://%ONE%{}; {api} retries 0; }}
+             llm_price one/* in=1 out=0; llm_model embed {{ target one/embed; }} {LOG}
+             server {{ listen %LISTEN1%; access_log calls.log calls; llm_cache global;
+                location / {{ llm_gateway anybody; }} }}",
+            if api.is_empty() { "/v1" } else { "" }
+        );
+        let server = Setup::http(&conf).set("ONE", provider.address()).start();
+        let calls = [
+            (
+                "/v1/embeddings",
+                json!({ "model": "embed", "input": ["a", "four"] }),
+            ),
+            (
+                "/v1/embeddings",
+                json!({ "model": "embed", "input": "four", "encoding_format": "base64" }),
+            ),
+            (
+                "/api/embed",
+                json!({ "model": "embed", "input": ["a", "four"] }),
+            ),
+            (
+                "/api/embeddings",
+                json!({ "model": "embed", "prompt": "four" }),
+            ),
+            (
+                "/v1beta/models/embed:embedContent",
+                json!({ "content": { "parts": [{ "text": "four" }] } }),
+            ),
+            (
+                "/v1beta/models/embed:batchEmbedContents",
+                json!({ "requests": [{ "model": "models/embed",
+                    "content": { "parts": [{ "text": "four" }] } }] }),
+            ),
+        ];
+        for (number, (path, call)) in calls.iter().enumerate() {
+            let what = format!("{api} {path}");
+            let first = post(&server, path, "", call);
+            let (status, told) = (first.status, result(&first));
+            assert_eq!((status, told), (200, "MISS"), "{what}: {}", first.text());
+            let second = post(&server, path, "", call);
+            let (status, told) = (second.status, result(&second));
+            assert_eq!((status, told), (200, "HIT"), "{what}: {}", second.text());
+            assert_eq!(read(&second), read(&first), "{what}");
+            assert_eq!(
+                second.value("x-openclaw-saved"),
+                first.value("x-openclaw-cost")
+            );
+            assert_eq!(provider.seen().len(), number + 1, "{what}");
+        }
+        let lines = logged(&server, 2 * calls.len());
+        for pair in lines.chunks(2) {
+            let [miss, hit] = pair else {
+                panic!("{lines:?}")
+            };
+            let miss: Vec<&str> = miss.split('|').collect();
+            let hit: Vec<&str> = hit.split('|').collect();
+            // Tokens in and out are those of the call that was made; its cost is saved.
+            assert_eq!((miss[0], hit[0]), ("MISS", "HIT"));
+            assert_eq!(hit[3..5], miss[3..5], "{lines:?}");
+            assert_eq!((hit[5], hit[6]), ("0.00", miss[5]), "{lines:?}");
+            assert_ne!(miss[3], "0", "{lines:?}");
+        }
+        // Another order, another call; a call for an answer in texts is none for vectors.
+        let other = json!({ "model": "embed", "input": ["four", "a"] });
+        let answer = post(&server, "/v1/embeddings", "", &other);
+        assert_eq!(result(&answer), "MISS", "{api}");
+    }
+}
+
+#[test]
+fn another_number_of_vectors_than_was_asked_for_is_not_kept() {
+    let one = Backend::scripted(|exchange| {
+        exchange.read_body().expect("a call");
+        let body = json!({ "object": "list", "model": "embed",
+            "data": [{ "object": "embedding", "index": 0, "embedding": [0.5] }],
+            "usage": { "prompt_tokens": 9, "total_tokens": 9 } })
+        .to_string();
+        exchange.send(format!(
+            "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        ));
+        Then::NextRequest
+    });
+    let server = gateway(&one);
+    for (input, second) in [(json!(["a", "b"]), "MISS"), (json!(["a"]), "HIT")] {
+        let call = json!({ "model": "one/embed", "input": input });
+        let first = post(&server, "/v1/embeddings", "", &call);
+        assert_eq!((first.status, result(&first)), (200, "MISS"), "{call}");
+        let again = post(&server, "/v1/embeddings", "", &call);
+        assert_eq!((again.status, result(&again)), (200, second), "{call}");
+    }
+}
+
+#[test]
+fn kept_answers_are_listed_without_what_was_said_and_purged() {
+    let one = model::openai();
+    let server = gateway(&one);
+    let laptop = key(&server, "laptop", &["--group", "family"]);
+    let phone = key(&server, "phone", &[]);
+    let asked = |place: &str, fields: &str, text: &str| {
+        let path = format!("/{place}/v1/chat/completions");
+        let answer = post(&server, &path, fields, &chat(text, json!({})));
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        result(&answer).to_owned()
+    };
+    let said = openclaw(&server, &["cache"]).expect("told");
+    assert!(said.contains("there is no cache"), "{said}");
+    let said = openclaw(&server, &["cache", "llm"]).expect("told");
+    assert!(said.contains("no answer was looked for yet"), "{said}");
+    for text in ["swordfish", "swordfish", "marlin"] {
+        asked("keys", &laptop, text);
+    }
+    asked("keys", &phone, "swordfish");
+    asked("groups", &laptop, "swordfish");
+    asked("all", &laptop, "swordfish");
+    let told = || -> Value {
+        let said = openclaw(&server, &["cache", "llm", "--json"]).expect("told");
+        assert!(
+            !said.contains("swordfish") && !said.contains("Hel"),
+            "{said}"
+        );
+        serde_json::from_str(&said).expect("JSON")
+    };
+    let kept = told();
+    assert_eq!(kept["answers"], 5, "{kept}");
+    assert_eq!(kept["most_bytes"], 64 << 20, "{kept}");
+    assert_eq!(
+        (&kept["results"]["hit"], &kept["results"]["miss"]),
+        (&json!(1), &json!(5))
+    );
+    assert_eq!(kept["saved"], "0.000012");
+    let share = |kept: &Value, name: &str, value: &str| {
+        let shares = kept["shares"].as_array().expect("shares");
+        shares.iter().find(|share| share[name] == value).cloned()
+    };
+    let of_laptop = share(&kept, "key", "laptop").expect("a share");
+    assert_eq!(
+        (
+            &of_laptop["answers"],
+            &of_laptop["hits"],
+            &of_laptop["saved"]
+        ),
+        (&json!(2), &json!(1), &json!("0.000012"))
+    );
+    assert_eq!(of_laptop["model"], "chat");
+    assert_eq!(
+        share(&kept, "group", "family").expect("a share")["answers"],
+        1
+    );
+    let said = openclaw(&server, &["cache", "llm"]).expect("told");
+    for words in ["key laptop", "group family", "everybody", "$0.000012"] {
+        assert!(said.contains(words), "{words}\n{said}");
+    }
+    let said = openclaw(&server, &["cache"]).expect("told");
+    assert!(said.starts_with("answers of models: 5 kept"), "{said}");
+
+    let purge = |words: &[&str]| {
+        let words = [&["cache", "purge", "--llm", "--yes", "--json"], words].concat();
+        let said = openclaw(&server, &words)?;
+        let purged: Value = serde_json::from_str(&said).expect("JSON");
+        purged["answers"].as_u64()
+    };
+    // Nobody has agreed.
+    assert_eq!(openclaw(&server, &["cache", "purge", "--llm"]), None);
+    assert_eq!(purge(&["--key", "nobody"]), None);
+    assert_eq!(purge(&["--model", "other"]), Some(0));
+    assert_eq!(purge(&["--key", "laptop", "--model", "one/say"]), Some(2));
+    assert_eq!(asked("keys", &laptop, "marlin"), "MISS");
+    assert_eq!(asked("keys", &phone, "swordfish"), "HIT");
+    assert_eq!(purge(&["--group", "family"]), Some(1));
+    assert_eq!(asked("groups", &laptop, "swordfish"), "MISS");
+    assert_eq!(purge(&[]), Some(4));
+    assert_eq!(asked("keys", &phone, "swordfish"), "MISS");
+    assert_eq!(told()["purged"], 7);
+}
+
+#[test]
 fn what_is_kept_survives_a_reload() {
     let one = model::openai();
     let mut server = gateway(&one);

@@ -1,8 +1,9 @@
 //! The short form of a site: a name, where its requests go, a path; and what that is in a
 //! configuration ([`mod@addition`]).
 //!
-//! Owns what may be typed there. It reads no file. Invariant: what is typed becomes whole words of the configuration with that very
-//! meaning; what could mean anything else there (`;`, quotes, `$`, blanks) is refused.
+//! Owns what may be typed there. It reads no file. Invariant: what is typed becomes whole words of the
+//! configuration with that very meaning; what could mean anything else there (`;`, quotes, `$`, blanks)
+//! is refused.
 
 mod addition;
 

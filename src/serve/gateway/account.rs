@@ -125,6 +125,16 @@ struct Wasted {
     cost: Cost,
 }
 
+/// What an answer is worth to who gets it again.
+pub struct Worth {
+    /// What was used for it.
+    pub usage: Usage,
+    /// Is that an estimate of ours?
+    pub is_estimated: bool,
+    /// What it cost, if that is known.
+    pub cost: Option<Money>,
+}
+
 /// What a call came to.
 #[derive(Default)]
 pub struct End<'a> {
@@ -210,6 +220,7 @@ impl Account {
             },
             cost,
             allows_unpriced: generation.http.llm.rules.allows_unpriced,
+            is_kept,
         };
         let mut live = match books().begin(caller, &beginning, now) {
             Ok(live) => live,
@@ -356,16 +367,26 @@ impl Account {
     }
 
     /// What an answer used, and what that costs if it is known: for who gets it again.
-    pub fn worth(&self, end: &End<'_>) -> Option<(Usage, Option<Money>)> {
+    pub fn worth(&self, end: &End<'_>) -> Option<Worth> {
         let ((provider, model), seen) = (end.answered?, end.seen.as_deref()?);
         let (usage, is_estimated) = estimated(seen, self.input_tokens);
         let (cost, _) = self.answered(provider, model, &usage, seen);
-        (!is_estimated).then_some((usage, cost.billed.or(cost.own)))
+        Some(Worth {
+            usage,
+            is_estimated,
+            cost: cost.billed.or(cost.own),
+        })
+    }
+
+    /// The call's number in the ledger.
+    pub fn id(&self) -> u64 {
+        self.live.id()
     }
 
     /// Settles a call to which an answer was kept.
     pub fn settle_kept(mut self, exchange: &mut Exchange, kept: &Kept) {
         let saved = kept.cost.unwrap_or_default();
+        kept.note_hit();
         let call = exchange.call.get_or_insert_default();
         OK.clone_into(&mut call.outcome);
         call.shape.input_tokens = 0;
@@ -382,6 +403,7 @@ impl Account {
         row.model.clone_from(&kept.model);
         row.tried.clone_from(&call.attempts);
         row.rule.clone_from(&call.route);
+        row.is_estimated = kept.is_estimated;
         self.live.kept(&kept.usage, saved);
         self.live.finish(OK, exchange.status);
     }

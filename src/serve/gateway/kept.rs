@@ -1,7 +1,8 @@
 //! `llm_cache`: an answer that was kept is given again, and of equal calls at the same time one is made.
 //!
 //! What may be kept: an answer of texts and thoughts that came to its own end, with its usage told, to a
-//! call for one answer. Nothing that failed, broke off, ran out of room, was refused, or calls tools.
+//! call for one answer; and vectors of texts, as many as were asked for. Nothing that failed, broke off, ran
+//! out of room, was refused, or calls tools.
 //!
 //! Invariant: a key that may not use a model is not looked up for, and every call that is answered from
 //! here has its row in the ledger and counts for limits of calls.
@@ -12,10 +13,11 @@ use std::future::{Future as _, poll_fn};
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::task::Poll;
 use std::time::Duration;
 
-use super::account::{Account, End, Opening};
+use super::account::{Account, End, Opening, Worth};
 use super::relay::{self, Asked, Way, renamed};
 use super::route::Candidate;
 use super::{Call, told};
@@ -23,8 +25,9 @@ use crate::conf::typed::llm::{Cache, CacheScope};
 use crate::http::body::Body;
 use crate::http::exchange::Exchange;
 use crate::http::head::Known;
-use crate::llm::kept::{Found, Kept, Lead, Same, Waited, answers, same};
+use crate::llm::kept::{Found, Kept, Lead, Same, Waited, Whose, answers, same};
 use crate::llm::usage::Usage;
+use crate::llm::wire::embeddings;
 use crate::llm::wire::front::{Format, Operation, Streaming};
 use crate::llm::wire::json::Index;
 use crate::llm::wire::neutral::{Client, Finish};
@@ -95,6 +98,7 @@ impl Record {
 /// A call to which no answer is kept.
 pub struct Miss {
     same: Same,
+    whose: Whose,
     /// Others may wait for it.
     lead: Option<Lead>,
     pub record: Rc<Record>,
@@ -126,13 +130,14 @@ pub async fn look(
 ) -> Result<Looked, ClientError> {
     let wish = wish(exchange);
     let same = digest(exchange, rules, call, candidates).filter(|_| !wish.is_secret);
-    let Some(same) = same else {
+    let Some((same, whose)) = same else {
         note(exchange, BYPASS);
         return Ok(Looked::Miss(None));
     };
     let miss = |lead: Option<Lead>| {
         Ok(Looked::Miss(Some(Miss {
             same,
+            whose: whose.clone(),
             lead,
             record: Rc::default(),
         })))
@@ -221,18 +226,17 @@ fn wish(exchange: &Exchange) -> Wish {
     wish
 }
 
-/// What the call is the same as; nothing if its answer is not kept.
+/// What the call is the same as, and whose its answer is; nothing if that is not kept.
 fn digest(
     exchange: &Exchange,
     rules: &Cache,
     call: &Call<'_>,
     candidates: &[Candidate<'_>],
-) -> Option<Same> {
+) -> Option<(Same, Whose)> {
     let asking = call.asking;
-    let is_one_chat = asking.front.operation == Operation::Chat
-        && asking.passing.is_none()
-        && call.facts.answers == 1;
-    if !is_one_chat {
+    let operation = asking.front.operation;
+    let is_fit = operation == Operation::Chat || is_vectors(operation);
+    if !is_fit || asking.passing.is_some() || call.facts.answers != 1 {
         return None;
     }
     let key = asking.caller.map(|caller| &caller.key);
@@ -240,11 +244,11 @@ fn digest(
         return None;
     }
     let whose = match (rules.scope, key) {
-        (CacheScope::Global, _) => "all".to_owned(),
+        (CacheScope::Global, _) => Whose::Everybody,
         (CacheScope::Group, Some(key)) if !key.row.group.is_empty() => {
-            format!("group {}", key.row.group)
+            Whose::Group(key.row.group.clone())
         }
-        (CacheScope::Key | CacheScope::Group, Some(key)) => format!("key {}", key.row.id),
+        (CacheScope::Key | CacheScope::Group, Some(key)) => Whose::Key(key.row.id),
         (CacheScope::Key | CacheScope::Group, None) => return None,
     };
     // Whoever of them answers: in which order they are asked says nothing of the answer.
@@ -265,14 +269,16 @@ fn digest(
         }
     }
     let words: Vec<&str> = who.iter().map(String::as_str).collect();
-    same(&whose, &words, asking.front.format, asking.root)
+    let front = asking.front;
+    let same = same(&whose, &words, front.format, operation, asking.root)?;
+    Some((same, whose))
 }
 
 impl Miss {
     /// Keeps the answer that the call got, if it may be kept.
-    pub fn keep(self, end: &End<'_>, account: &Account) {
+    pub fn keep(self, call: &Call<'_>, end: &End<'_>, account: &Account) {
         let recorded = self.record.0.take();
-        match (kept(recorded, end, account), self.lead) {
+        match (kept(recorded, self.whose, call, end, account), self.lead) {
             (Some(kept), Some(lead)) => lead.keep(kept),
             (Some(kept), None) => answers().keep(self.same, kept),
             // Others may have more luck, one after the other.
@@ -284,42 +290,79 @@ impl Miss {
 }
 
 /// What is kept of an answer.
-fn kept(recorded: Recorded, end: &End<'_>, account: &Account) -> Option<Kept> {
+fn kept(
+    recorded: Recorded,
+    whose: Whose,
+    call: &Call<'_>,
+    end: &End<'_>,
+    account: &Account,
+) -> Option<Kept> {
     let seen = end.seen.as_deref()?;
     let (provider, model) = end.answered?;
-    let (usage, cost) = account.worth(end)?;
+    let worth = account.worth(end)?;
     let is_whole = recorded.is_whole && !recorded.is_too_long && seen.ended;
-    if !is_whole || seen.verdict().is_err() || !is_good(seen, &usage) {
+    if !is_whole || seen.verdict().is_err() || seen.metered != Metered::ByTokens {
         return None;
     }
     let format = recorded.format?;
-    let mut index = Index::new();
-    let mut again = Seen::default();
-    let (bytes, is_stream) = (&*recorded.bytes, recorded.is_stream);
-    let read = translate::read_texts(format, bytes, is_stream, &mut index, &mut again);
-    if read.ok()??.blocks.is_empty() || !is_good(&again, &usage) {
-        return None;
+    let operation = call.asking.front.operation;
+    match is_vectors(operation) {
+        true => _ = vectors(call, format, &recorded.bytes, &Client::default())?,
+        false => {
+            if !is_good(seen, &worth) {
+                return None;
+            }
+            let mut index = Index::new();
+            let mut again = Seen::default();
+            let (bytes, is_stream) = (&*recorded.bytes, recorded.is_stream);
+            let read = translate::read_texts(format, bytes, is_stream, &mut index, &mut again);
+            if read.ok()??.blocks.is_empty() || !is_good(&again, &worth) {
+                return None;
+            }
+        }
     }
     Some(Kept {
         format,
-        is_stream,
+        is_stream: recorded.is_stream,
         at: clock::milliseconds(),
+        whose,
+        operation,
+        asked: call.name.to_owned(),
+        call: account.id(),
         provider: provider.name.to_string(),
         model: model.to_owned(),
-        usage,
-        cost,
+        usage: worth.usage,
+        is_estimated: worth.is_estimated,
+        cost: worth.cost,
+        hits: AtomicU64::new(0),
         body: recorded.bytes,
     })
 }
 
+const fn is_vectors(operation: Operation) -> bool {
+    matches!(operation, Operation::Embeddings | Operation::Embedding)
+}
+
+/// A provider's answer to a call for vectors, in the words of the client; nothing if they are not those
+/// that were asked for.
+fn vectors(call: &Call<'_>, from: Format, body: &[u8], client: &Client) -> Option<Vec<u8>> {
+    let front = call.asking.front;
+    let wanted = embeddings::read(front.format, call.asking.root).ok()?;
+    let wanted = wanted.wanted(front.operation);
+    let mut seen = Seen::default();
+    let said = embeddings::answer(from, front.format, wanted, client, &[body], &mut seen);
+    Some(said.ok()?.into_bytes())
+}
+
 /// Did an answer come to its own end, with something in it that everybody may have?
-fn is_good(seen: &Seen, usage: &Usage) -> bool {
+fn is_good(seen: &Seen, worth: &Worth) -> bool {
+    let usage: &Usage = &worth.usage;
     let is_at_end = matches!(seen.finish, Some(Finish::Stop | Finish::StopSequence(_)));
     let is_text = seen.tool_calls == 0 && usage.images == 0 && usage.audio_output == 0;
     is_at_end
         && is_text
         && seen.content
-        && seen.metered == Metered::ByTokens
+        && !worth.is_estimated
         && usage.total_input() > 0
         && usage.total_output() > 0
 }
@@ -413,6 +456,9 @@ fn said(exchange: &Exchange, call: &Call<'_>, kept: &Kept) -> Vec<u8> {
         input_tokens: facts.input_tokens,
         ..Client::default()
     };
+    if is_vectors(front.operation) {
+        return vectors(call, kept.format, &kept.body, &client).unwrap_or_default();
+    }
     let (mut index, mut seen) = (Index::new(), Seen::default());
     let read = translate::read_texts(
         kept.format,

@@ -413,7 +413,14 @@ async fn called(
     }
     end.status = exchange.status;
     if let Some(miss) = miss {
-        miss.keep(&end, &account);
+        // What was written down goes with it.
+        let call = Call {
+            asking,
+            facts: &facts,
+            name,
+            record: None,
+        };
+        miss.keep(&call, &end, &account);
     }
     account.settle(exchange, &end);
     answered

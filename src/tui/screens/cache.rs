@@ -1,4 +1,5 @@
-//! Cache: its zones, what comes of looking into them, what is wanted most, and purging.
+//! Cache: its zones and the kept answers of language models, what comes of looking into them, what is wanted
+//! most, and purging.
 
 use std::collections::{HashMap, VecDeque};
 use std::rc::Rc;
@@ -15,7 +16,10 @@ use super::super::view::{Answer, Ask, Call, Effect, Input, Notice, Prompt, Targe
 use super::super::widgets::sparkline;
 use super::super::widgets::table::{Cell, Column, Table, matches};
 use super::render_state;
-use crate::protocol::{CacheKey, CachePurge, CacheResults, CacheTarget, CacheZone, Caches};
+use crate::protocol::{
+    CacheKey, CachePurge, CacheResults, CacheTarget, CacheZone, Caches, KeptAnswers, KeptPurge,
+    KeptShare,
+};
 
 const COLUMNS: [Column; 8] = [
     Column::text("ZONE", 10, 2, 0),
@@ -35,6 +39,19 @@ const KEY_COLUMNS: [Column; 5] = [
     Column::number("FRESH", 6, 1),
     Column::text("KEY", 20, 1, 0),
 ];
+
+const SHARE_COLUMNS: [Column; 7] = [
+    Column::number("HITS", 6, 0),
+    Column::number("ANSWERS", 7, 2),
+    Column::number("SIZE", 9, 3),
+    Column::number("SAVED", 9, 0),
+    Column::number("OLDEST", 6, 4),
+    Column::text("WHOSE", 14, 1, 0),
+    Column::text("MODEL", 14, 1, 0),
+];
+
+/// What stands for kept answers among the zones.
+const KEPT: &str = "llm_cache";
 
 const ZONES: u8 = 0;
 const KEYS: u8 = 1;
@@ -56,8 +73,8 @@ pub struct CacheScreen {
     known: Option<Rc<Caches>>,
     /// For each zone what came of it between two looks, the oldest first.
     past: HashMap<String, VecDeque<CacheResults>>,
-    /// What was asked whether it should be purged.
-    pending: Option<CachePurge>,
+    /// What was asked whether it should be done.
+    pending: Option<Call>,
 }
 
 impl CacheScreen {
@@ -68,14 +85,14 @@ impl CacheScreen {
         };
         let is_new = (self.known.as_ref()).is_none_or(|known| !Rc::ptr_eq(known, caches));
         if is_new {
-            for zone in &caches.zones {
-                let before = self
-                    .known
-                    .as_ref()
-                    .and_then(|known| (known.zones.iter()).find(|known| known.name == zone.name));
-                if let Some(before) = before {
-                    let past = self.past.entry(zone.name.clone()).or_default();
-                    past.push_back(between(&before.results, &zone.results));
+            for (name, results) in looked_into(caches) {
+                let before = self.known.as_ref().and_then(|known| {
+                    let mut known = looked_into(known);
+                    known.find(|(known, _)| *known == name)
+                });
+                if let Some((_, before)) = before {
+                    let past = self.past.entry(name.to_owned()).or_default();
+                    past.push_back(between(before, results));
                     if past.len() > POINTS {
                         past.pop_front();
                     }
@@ -83,9 +100,17 @@ impl CacheScreen {
             }
             self.known = Some(Rc::clone(caches));
         }
-        self.zones.set_rows(caches.zones.len());
+        self.zones.set_rows(looked_into(caches).count());
         self.shown.clear();
-        if let Some(zone) = caches.zones.get(self.zones.selected) {
+        if let Some(kept) = self.kept(model) {
+            let filter = &self.filter;
+            let wanted = |share: &KeptShare| {
+                filter.is_empty() || matches(filter, &[&share.whose(), &share.model])
+            };
+            let shares = kept.shares.iter().enumerate();
+            let positions = shares.filter(|(_, share)| wanted(share)).map(|(at, _)| at);
+            self.shown.extend(positions);
+        } else if let Some(zone) = caches.zones.get(self.zones.selected) {
             let wanted = |key: &CacheKey| {
                 self.filter.is_empty() || matches(&self.filter, &[&key.key, &key.url])
             };
@@ -104,13 +129,31 @@ impl CacheScreen {
         caches.zones.get(self.zones.selected)
     }
 
+    /// The kept answers of language models, if they are selected.
+    fn kept<'m>(&self, model: &'m Model) -> Option<&'m KeptAnswers> {
+        let caches = model.caches.value.as_deref()?;
+        (caches.llm.as_ref()).filter(|_| self.zones.selected == caches.zones.len())
+    }
+
+    /// Those of them that are selected.
+    fn share<'m>(&self, model: &'m Model) -> Option<&'m KeptShare> {
+        let &position = self.shown.get(self.keys.selected)?;
+        self.kept(model)?.shares.get(position)
+    }
+
+    /// What is selected, and what came of looking into it.
+    fn selected<'m>(&self, model: &'m Model) -> Option<(&'m str, &'m CacheResults)> {
+        let caches = model.caches.value.as_deref()?;
+        looked_into(caches).nth(self.zones.selected)
+    }
+
     /// The key that is selected.
     fn key<'m>(&self, model: &'m Model) -> Option<&'m CacheKey> {
         let &position = self.shown.get(self.keys.selected)?;
         self.zone(model)?.hottest.get(position)
     }
 
-    fn ask(&mut self, purge: CachePurge, what: String, why: &str) -> Vec<Effect> {
+    fn ask(&mut self, purge: Call, what: String, why: &str) -> Vec<Effect> {
         self.pending = Some(purge);
         vec![Effect::Ask(Ask {
             title: "Purge?".to_owned(),
@@ -142,6 +185,11 @@ impl CacheScreen {
                     None => Vec::new(),
                 };
             }
+            Action::Inspect if self.kept(model).is_some() => {
+                return vec![Notice::plain(
+                    "what was asked and answered is shown nowhere",
+                )];
+            }
             Action::Inspect => {
                 let url = self.key(model).filter(|_| self.is_in_keys);
                 return vec![Effect::Prompt(Prompt {
@@ -150,6 +198,20 @@ impl CacheScreen {
                     text: url.map(|key| key.key.clone()).unwrap_or_default(),
                     history: Vec::new(),
                 })];
+            }
+            Action::PurgeKey if self.kept(model).is_some() => {
+                let Some(share) = self.share(model) else {
+                    return vec![Notice::plain("nothing is selected")];
+                };
+                let purge = KeptPurge {
+                    key: share.key.clone(),
+                    group: share.group.clone(),
+                    everybody: share.key.is_none() && share.group.is_none(),
+                    model: Some(share.model.clone()),
+                };
+                let what = purge.words();
+                let why = "The next calls for them go to the providers.";
+                return self.ask(Call::KeptPurge(purge), what, why);
             }
             Action::PurgeKey => {
                 let (Some(zone), Some(key)) = (self.zone(model), self.key(model)) else {
@@ -160,9 +222,15 @@ impl CacheScreen {
                     target: CacheTarget::Name(key.key.clone()),
                 };
                 let why = "The next request for it goes to the origin.";
-                return self.ask(purge, key.key.clone(), why);
+                return self.ask(Call::CachePurge(purge), key.key.clone(), why);
             }
             Action::PurgeZone => {
+                if let Some(kept) = self.kept(model) {
+                    let count = number::count(kept.answers);
+                    let what = format!("all {count} kept answers of language models");
+                    let why = "All calls go to the providers until their answers are kept again.";
+                    return self.ask(Call::KeptPurge(KeptPurge::default()), what, why);
+                }
                 let Some(zone) = self.zone(model) else {
                     return vec![Notice::plain("there is no cache")];
                 };
@@ -176,16 +244,16 @@ impl CacheScreen {
                     zone.name
                 );
                 let why = "All requests go to the origins until they are stored again.";
-                return self.ask(purge, what, why);
+                return self.ask(Call::CachePurge(purge), what, why);
             }
             Action::NextMatch | Action::PreviousMatch => {
                 return vec![Notice::plain("/ shows only the keys that match")];
             }
             Action::Copy => {
-                let key = self.key(model).filter(|_| self.is_in_keys);
-                let zone = self.zone(model);
-                let copied =
-                    (key.map(|key| key.key.clone())).or_else(|| zone.map(|zone| zone.name.clone()));
+                let key = self.key(model).map(|key| key.key.clone());
+                let key = key.or_else(|| self.share(model).map(|share| share.model.clone()));
+                let zone = self.selected(model).map(|(name, _)| name.to_owned());
+                let copied = key.filter(|_| self.is_in_keys).or(zone);
                 return copied.map(Effect::Copy).into_iter().collect();
             }
             action if self.is_in_keys => {
@@ -203,25 +271,34 @@ impl CacheScreen {
     fn render_zones(&mut self, painter: &mut Painter<'_>, area: Rect, model: &Model) {
         let inside = painter.frame(area, "Zones", "", !self.is_in_keys);
         let caches = model.caches.value.as_deref();
-        let Some(caches) = caches.filter(|caches| !caches.zones.is_empty()) else {
+        let Some(caches) = caches.filter(|caches| looked_into(caches).count() > 0) else {
             let empty = "no cache: proxy_cache_path makes one";
             return render_state(painter, inside, &model.caches, model, empty);
         };
         let none = painter.glyphs().none;
         self.zones
             .render(painter, inside, ZONES, &COLUMNS, None, |row| {
-                zone_cells(&caches.zones[row], none)
+                match (caches.zones.get(row), &caches.llm) {
+                    (Some(zone), _) => zone_cells(zone, none),
+                    (None, Some(kept)) => kept_cells(kept, none),
+                    (None, None) => Vec::new(),
+                }
             });
     }
 
     fn render_results(&self, painter: &mut Painter<'_>, area: Rect, model: &Model) {
-        let zone = self.zone(model);
-        let name = zone.map_or("", |zone| zone.name.as_str());
+        let selected = self.selected(model);
+        let name = selected.map_or("", |(name, _)| name);
         let inside = painter.frame(area, "Results", name, false);
-        let Some(zone) = zone else { return };
-        let all = zone.results.all();
+        let Some((_, results)) = selected else { return };
+        let all = results.all();
         let none = painter.glyphs().none;
-        for ((name, count), y) in zone.results.named().iter().zip(inside.y..inside.bottom()) {
+        let mut named = results.named().to_vec();
+        if self.kept(model).is_some() {
+            // Nothing else comes of them.
+            named.retain(|(name, _)| matches!(*name, "HIT" | "MISS" | "BYPASS"));
+        }
+        for ((name, count), y) in named.iter().zip(inside.y..inside.bottom()) {
             let role = match *name {
                 "HIT" | "REVALIDATED" => Role::Ok,
                 "STALE" | "UPDATING" => Role::Warn,
@@ -246,8 +323,8 @@ impl CacheScreen {
     }
 
     fn render_curve(&self, painter: &mut Painter<'_>, area: Rect, model: &Model) {
-        let zone = self.zone(model);
-        let past = zone.and_then(|zone| self.past.get(&zone.name));
+        let past = self.selected(model);
+        let past = past.and_then(|(name, _)| self.past.get(name));
         let shares: Vec<f64> = past.into_iter().flatten().map(share).collect();
         let recent = past
             .into_iter()
@@ -260,7 +337,32 @@ impl CacheScreen {
         sparkline::render(painter, inside, &shares, Role::Ok);
     }
 
+    fn render_shares(
+        &mut self,
+        painter: &mut Painter<'_>,
+        area: Rect,
+        model: &Model,
+        kept: &KeptAnswers,
+    ) {
+        let inside = painter.frame(area, "Kept answers", "by whose and model", self.is_in_keys);
+        if self.shown.is_empty() {
+            let empty = match self.filter.as_str() {
+                "" => "nothing is kept".to_owned(),
+                filter => format!("none matches \"{filter}\" (Esc clears)"),
+            };
+            return render_state(painter, inside, &model.caches, model, &empty);
+        }
+        let shown = &self.shown;
+        self.keys
+            .render(painter, inside, KEYS, &SHARE_COLUMNS, None, |row| {
+                share_cells(&kept.shares[shown[row]])
+            });
+    }
+
     fn render_keys(&mut self, painter: &mut Painter<'_>, area: Rect, model: &Model) {
+        if let Some(kept) = self.kept(model) {
+            return self.render_shares(painter, area, model, kept);
+        }
         let inside = painter.frame(area, "Hottest keys", "in memory", self.is_in_keys);
         let Some(zone) = self.zone(model).filter(|_| !self.shown.is_empty()) else {
             let empty = match self.filter.as_str() {
@@ -295,11 +397,19 @@ impl View for CacheScreen {
                 vec![Effect::Open(Box::new(Cached::new(name, None)))]
             }
             Input::Confirmed => match self.pending.take() {
-                Some(purge) => vec![Effect::Call(Call::CachePurge(purge))],
+                Some(purge) => vec![Effect::Call(purge)],
                 None => Vec::new(),
             },
             Input::Answer(Ok(Answer::CachePurged(purged))) => vec![
                 Notice::good(format!("purged in {}", purged.zones.join(", "))),
+                Effect::Call(Call::Caches),
+            ],
+            Input::Answer(Ok(Answer::KeptPurged(purged))) => vec![
+                Notice::good(format!(
+                    "purged {} kept answers, {}",
+                    number::count(purged.answers),
+                    number::bytes(purged.bytes)
+                )),
                 Effect::Call(Call::Caches),
             ],
             Input::Answer(Err(failure)) => vec![Notice::bad(failure.to_string())],
@@ -327,7 +437,7 @@ impl View for CacheScreen {
             .caches
             .value
             .as_ref()
-            .map_or(0, |caches| caches.zones.len());
+            .map_or(0, |caches| looked_into(caches).count());
         let height = (count as u16 + 3).clamp(4, area.height / 3);
         let zones = Rect::new(area.x, area.y, area.width, height);
         let middle = 9.min(area.height - height);
@@ -349,6 +459,14 @@ impl View for CacheScreen {
     }
 
     fn remark(&self, model: &Model) -> Option<String> {
+        if let Some(kept) = self.kept(model) {
+            return Some(format!(
+                "in memory: {} gave way to others, {} purged, saved ${}",
+                number::count(kept.evicted),
+                number::count(kept.purged),
+                kept.saved
+            ));
+        }
         let zone = self.zone(model)?;
         let removed = zone.evicted + zone.inactive_removed;
         Some(format!(
@@ -360,6 +478,42 @@ impl View for CacheScreen {
             zone.disk_errors
         ))
     }
+}
+
+/// All that was looked into: the zones, and behind them the kept answers of language models.
+fn looked_into(caches: &Caches) -> impl Iterator<Item = (&str, &CacheResults)> {
+    let zones = caches.zones.iter();
+    let zones = zones.map(|zone| (zone.name.as_str(), &zone.results));
+    zones.chain(caches.llm.iter().map(|kept| (KEPT, &kept.results)))
+}
+
+fn kept_cells(kept: &KeptAnswers, none: &str) -> Vec<Cell> {
+    let results = &kept.results;
+    vec![
+        (KEPT.to_owned(), Role::Text),
+        (number::bytes(kept.bytes), Role::Text),
+        (number::bytes(kept.most_bytes), Role::Text),
+        (number::count(kept.answers), Role::Text),
+        (number::bytes(kept.bytes), Role::Text),
+        (
+            number::share(results.from_cache(), results.all(), none),
+            Role::Text,
+        ),
+        (number::dollars(&kept.saved), Role::Text),
+        ("ok".to_owned(), Role::Ok),
+    ]
+}
+
+fn share_cells(share: &KeptShare) -> Vec<Cell> {
+    vec![
+        (number::count(share.hits), Role::Text),
+        (number::count(share.answers), Role::Text),
+        (number::bytes(share.bytes), Role::Text),
+        (number::dollars(&share.saved), Role::Text),
+        (number::age(share.oldest * 1000), Role::Text),
+        (share.whose(), Role::Text),
+        (share.model.clone(), Role::Text),
+    ]
 }
 
 fn zone_cells(zone: &CacheZone, none: &str) -> Vec<Cell> {
