@@ -3,14 +3,14 @@
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, TcpStream};
 use std::process::Command;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread;
 
 use openclaw::unit::money::Money;
 use serde_json::{Value, json};
 
-use crate::support::backend::Backend;
+use crate::support::backend::{Backend, Exchange, Then};
 use crate::support::model;
 use crate::support::server::{Server, Setup, eventually};
 
@@ -156,11 +156,195 @@ fn no_call_fails_while_a_key_is_replaced() {
     });
 }
 
+/// How many clients of each kind leave; more where there is time: 1000.
+fn disconnects() -> usize {
+    let count = std::env::var("OPENCLAW_TEST_DISCONNECTS");
+    count.ok().and_then(|text| text.parse().ok()).unwrap_or(25)
+}
+
+/// How many pieces a [`Hose`] has in all.
+const PIECES: usize = 60;
+
+/// A provider that sends one piece after the other as it is let, each of which it bills as ten tokens, and counts
+/// what it sent itself.
+#[derive(Default)]
+struct Hose {
+    state: Mutex<HoseState>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct HoseState {
+    /// So many pieces may be sent.
+    allowed: usize,
+    sent: usize,
+    /// The client is gone.
+    has_left: bool,
+    /// It sends nothing more.
+    is_done: bool,
+}
+
+impl Hose {
+    fn state(&self) -> MutexGuard<'_, HoseState> {
+        self.state.lock().expect("no holder panics")
+    }
+
+    fn change(&self, change: impl FnOnce(&mut HoseState)) {
+        change(&mut self.state());
+        self.changed.notify_all();
+    }
+
+    /// Sends what it may; all of it when the client is gone and `drains` it.
+    fn play(&self, exchange: &mut Exchange<'_>, drains: bool) -> Then {
+        if exchange.read_body().is_err() {
+            return Then::Close;
+        }
+        let is_gemini = exchange.seen.head.line.contains(":streamGenerateContent");
+        let event = |data: &Value| {
+            let event = format!("data: {data}\n\n");
+            format!("{:x}\r\n{event}\r\n", event.len())
+        };
+        let piece = |text: &str, sent: usize, finish: Option<&str>| match is_gemini {
+            true => json!({ "candidates": [{ "index": 0, "finishReason": finish,
+                    "content": { "role": "model", "parts": [{ "text": text }] } }],
+                "usageMetadata": { "promptTokenCount": 100, "candidatesTokenCount": 10 * sent } }),
+            false => json!({ "choices": [{ "index": 0, "delta": { "content": text },
+                "finish_reason": finish.map(str::to_ascii_lowercase) }] }),
+        };
+        exchange.send(
+            "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n",
+        );
+        for sent in 1..=PIECES {
+            let state = self.changed.wait_while(self.state(), |state| {
+                state.allowed < sent && !state.has_left
+            });
+            let mut state = state.expect("no holder panics");
+            if state.has_left && !drains {
+                state.is_done = true;
+                drop(state);
+                // Until the gateway closes.
+                let _ = exchange.reader.head();
+                return Then::Close;
+            }
+            state.sent = sent;
+            drop(state);
+            exchange.send(event(&piece("tok ", sent, None)));
+        }
+        exchange.send(event(&piece("", PIECES, Some("STOP"))));
+        if !is_gemini {
+            let usage = json!({ "prompt_tokens": 100, "completion_tokens": 10 * PIECES });
+            exchange.send(event(&json!({ "choices": [], "usage": usage })));
+            exchange.send("e\r\ndata: [DONE]\n\n\r\n");
+        }
+        exchange.send("0\r\n\r\n");
+        self.change(|state| state.is_done = true);
+        Then::NextRequest
+    }
+}
+
+#[test]
+fn who_leaves_pays_what_the_provider_counted() {
+    let count = disconnects().div_ceil(4);
+    let hose = Arc::new(Hose::default());
+    let provider = |drains: bool| {
+        let hose = Arc::clone(&hose);
+        Backend::scripted(move |exchange| hose.play(exchange, drains))
+    };
+    let (abort, drain) = (provider(false), provider(true));
+    let server = Setup::http(
+        "llm_provider counting { api gemini; base_url http://%ABORT%; }
+         llm_provider silent { base_url http://%ABORT%/v1; }
+         llm_provider drained { api gemini; base_url http://%DRAIN%; client_gone drain; }
+         llm_provider late { base_url http://%DRAIN%/v1; client_gone drain; }
+         server { listen %LISTEN1%; location / { llm_gateway; } }",
+    )
+    .set("ABORT", abort.address())
+    .set("DRAIN", drain.address())
+    .tolerate("client closed connection")
+    .start();
+    let mut random = 0x2545_f491_4f6c_dd1d_u64;
+    for provider in ["counting", "silent", "drained", "late"] {
+        let say = json!([{ "role": "user", "content": "Hello?" }]);
+        let model = format!("{provider}/x");
+        let fronts = [
+            (
+                "/v1/chat/completions".to_owned(),
+                json!({ "model": model, "stream": true, "messages": say }),
+            ),
+            (
+                "/v1/messages".to_owned(),
+                json!({ "model": model, "stream": true, "max_tokens": 20, "messages": say }),
+            ),
+            (
+                "/api/chat".to_owned(),
+                json!({ "model": model, "messages": say }),
+            ),
+            (
+                format!("/v1beta/models/{provider}%2Fx:streamGenerateContent?alt=sse"),
+                json!({ "contents": [{ "role": "user", "parts": [{ "text": "Hello?" }] }] }),
+            ),
+        ];
+        let name = format!("leaves-{provider}");
+        let secret = key(&server, &name, &[]);
+        let mut sent = 0;
+        for (path, call) in &fronts {
+            let body = call.to_string();
+            for _ in 0..count {
+                random ^= random << 13;
+                random ^= random >> 7;
+                random ^= random << 17;
+                let pieces = 1 + random as usize % (PIECES - 20);
+                *hose.state() = HoseState {
+                    allowed: 1,
+                    ..HoseState::default()
+                };
+                let mut client =
+                    TcpStream::connect((Ipv4Addr::LOCALHOST, server.port(1))).expect("connected");
+                let request = format!(
+                    "POST {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\
+                     anthropic-version: 2023-06-01\r\nAuthorization: Bearer {secret}\r\n\
+                     Content-Length: {}\r\n\r\n{body}",
+                    body.len()
+                );
+                client.write_all(request.as_bytes()).expect("sent");
+                let mut seen = Vec::new();
+                let mut buffer = [0; 512];
+                loop {
+                    let length = client.read(&mut buffer).expect("an answer");
+                    assert!(length > 0, "{}", String::from_utf8_lossy(&seen));
+                    seen.extend_from_slice(&buffer[..length]);
+                    let known = seen.windows(4).filter(|word| word == b"tok ").count();
+                    if known >= pieces {
+                        break;
+                    }
+                    hose.change(|state| state.allowed = known + 1);
+                }
+                // What is there of the rest of this piece, up to any byte.
+                client.set_nonblocking(true).expect("a socket");
+                let _ = client.read(&mut buffer[..(random >> 32) as usize % 80]);
+                drop(client);
+                hose.change(|state| state.has_left = true);
+                eventually("the provider ends", || hose.state().is_done.then_some(()));
+                sent += hose.state().sent;
+            }
+        }
+        let calls = (count * fronts.len()) as u64;
+        let row = spent(&server, &name, calls);
+        assert_eq!(row["calls"], calls, "{row}");
+        if provider == "silent" {
+            // Nobody told it anything: what it cost is a guess, and said to be one.
+            assert_eq!(row["estimated"], calls, "{row}");
+        } else {
+            assert_eq!(row["estimated"], 0, "{provider}: {row}");
+            assert_eq!(row["input"], 100 * calls, "{provider}: {row}");
+            assert_eq!(row["output"], 10 * sent, "{provider}: {row}");
+        }
+    }
+}
+
 #[test]
 fn every_call_has_one_row_wherever_its_client_leaves() {
-    // More where there is time: 1000 of each.
-    let count = std::env::var("OPENCLAW_TEST_DISCONNECTS");
-    let count: usize = count.ok().and_then(|text| text.parse().ok()).unwrap_or(25);
+    let count = disconnects();
     let one = model::openai();
     let server = gateway(&one);
     let secret = key(&server, "hasty", &[]);
@@ -179,6 +363,10 @@ fn every_call_has_one_row_wherever_its_client_leaves() {
             json!({ "model": "one/say", "stream": true, "prompt": "Hello?" }),
         ),
         ("/api/chat", json!({ "model": "one/say", "messages": say })),
+        (
+            "/v1beta/models/one%2Fsay:streamGenerateContent?alt=sse",
+            json!({ "contents": [{ "role": "user", "parts": [{ "text": "Hello?" }] }] }),
+        ),
     ];
     let mut random = 0x9e37_79b9_7f4a_7c15_u64;
     for (path, call) in &fronts {

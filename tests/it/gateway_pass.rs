@@ -122,6 +122,52 @@ fn vectors_are_made_by_every_provider_for_every_format() {
 }
 
 #[test]
+fn more_texts_than_a_provider_takes_at_once_are_asked_for_in_parts() {
+    let providers = Providers::start();
+    let server = providers.gateway("");
+    let texts = |count: usize| {
+        (1..=count)
+            .map(|length| "a".repeat(length))
+            .collect::<Vec<_>>()
+    };
+    let ask = |texts: &[String]| {
+        let call = json!({ "model": "g/embed", "input": texts });
+        post(&server, "/v1/embeddings", &call)
+    };
+    let answer = ask(&texts(250));
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    let told = read(&answer);
+    let vectors = told["data"].as_array().expect("vectors").iter();
+    let firsts = vectors.map(|one| one["embedding"][0].as_f64().unwrap_or_default() as usize);
+    assert_eq!(firsts.collect::<Vec<_>>(), (1..=250).collect::<Vec<_>>());
+    assert_eq!(told["usage"]["prompt_tokens"], 250);
+    assert_eq!(answer.value("x-openclaw-attempts"), Some("g/embed:ok"));
+    assert_eq!(logged(&server, 1), "g/embed|g/embed|ok|250|0|-");
+    assert_eq!(providers.gemini.seen().len(), 3);
+
+    // What was answered before one part fails is paid, and told.
+    let mut bad = texts(250);
+    bad[170] = "bad".to_owned();
+    let answer = ask(&bad);
+    assert_eq!(answer.status, 400, "{}", answer.text());
+    assert_eq!(read(&answer)["error"]["message"], "no luck: 400");
+    assert_eq!(logged(&server, 2), "g/embed|-|invalid_value|100|0|-");
+    assert_eq!(providers.gemini.seen().len(), 5);
+
+    let answer = ask(&vec!["a".to_owned(); 2049]);
+    assert_eq!(answer.status, 400);
+    let error = &read(&answer)["error"];
+    assert!(
+        error["message"]
+            .as_str()
+            .is_some_and(|told| told.contains("at most 2048")),
+        "{error}"
+    );
+    assert_eq!(error["param"], "input");
+    assert_eq!(providers.gemini.seen().len(), 5);
+}
+
+#[test]
 fn vectors_cost_their_input_alone_and_stand_under_the_name_that_was_asked() {
     let providers = Providers::start();
     let server = providers.gateway("");

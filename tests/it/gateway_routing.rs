@@ -1,7 +1,7 @@
 //! Which provider a call goes to, and what becomes of it when providers and clients fail.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
@@ -260,6 +260,44 @@ fn in_a_total_outage_providers_get_hardly_more_calls_than_there_are() {
     assert_eq!(
         read(&last)["error"]["attempts"],
         json!(["one/status-500:open", "two/status-503:open"])
+    );
+}
+
+#[test]
+fn in_a_total_outage_many_clients_at_once_do_not_multiply_calls() {
+    let one = model::openai();
+    let server = start(
+        &one,
+        &format!(
+            "{ONE} llm_provider two {{ base_url http://%ONE%/v1; }}
+             llm_model chat {{ target one/status-500; target two/status-503 backup; }}"
+        ),
+    );
+    const CALLS: usize = 3_000;
+    const AT_ONCE: usize = 64;
+    let left = AtomicUsize::new(CALLS);
+    std::thread::scope(|scope| {
+        for _ in 0..AT_ONCE {
+            scope.spawn(|| {
+                let take = || {
+                    left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| {
+                        left.checked_sub(1)
+                    })
+                };
+                while take().is_ok() {
+                    let answer = chat(&server, "chat", json!({}));
+                    assert!(answer.status >= 500, "{}", answer.text());
+                    if let Some(wait) = answer.value("Retry-After") {
+                        assert!((1..=60).contains(&wait.parse().expect("seconds")), "{wait}");
+                    }
+                }
+            });
+        }
+    });
+    let asked = one.seen().len();
+    assert!(
+        asked * 10 <= CALLS * 12,
+        "{asked} calls of providers for {CALLS}"
     );
 }
 

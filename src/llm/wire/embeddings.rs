@@ -6,7 +6,7 @@ use data_encoding::BASE64;
 
 use super::front::{Format, Operation};
 use super::json::{Duplicates, Index, Kind, Text, Value, Writer, encode};
-use super::neutral::{Client, Unsupported, Written};
+use super::neutral::{Client, Unsupported};
 use super::watch::{Failed, Seen};
 
 /// A request for vectors.
@@ -55,8 +55,16 @@ pub enum Input<'a> {
     Tokens(&'a str),
 }
 
-/// The most inputs in one request that Gemini takes.
-const GEMINI_MOST: usize = 100;
+/// The most inputs of one call that is said in another format: as many as OpenAI takes.
+const MOST_INPUTS: usize = 2048;
+
+/// The most inputs in one request that a format takes.
+const fn most(format: Format) -> usize {
+    match format {
+        Format::Gemini => 100,
+        _ => MOST_INPUTS,
+    }
+}
 
 /// Reads a request of any of the formats, for one vector or for many.
 ///
@@ -149,16 +157,44 @@ pub fn read(format: Format, root: Value<'_>) -> Result<Embed<'_>, Unsupported> {
 }
 
 /// Writes a request: for `/v1/embeddings`, `:batchEmbedContents` or `/api/embed`. Numbers are asked for as
-/// they are; whoever wants them packed is served by [`answer`].
+/// they are; whoever wants them packed is served by [`answer`]. There are several bodies, to be sent in this
+/// order, where the provider does not take so many inputs at once.
 ///
 /// # Errors
 /// What of it cannot be said in this format, and where.
-pub fn write(format: Format, embed: &Embed<'_>, model: &str) -> Result<Written, Unsupported> {
+pub fn write(
+    format: Format,
+    embed: &Embed<'_>,
+    model: &str,
+) -> Result<(Vec<String>, Vec<String>), Unsupported> {
+    if embed.inputs.len() > MOST_INPUTS {
+        return Err(Unsupported::new(
+            "input",
+            format!("a call takes at most {MOST_INPUTS} inputs at once"),
+        ));
+    }
+    let is_tokens = |input: &Input<'_>| matches!(input, Input::Tokens(_));
+    if let Format::Gemini | Format::Ollama = format
+        && let Some(place) = embed.inputs.iter().position(is_tokens)
+    {
+        return Err(Unsupported::new(
+            format!("input[{place}]"),
+            "tokens of one model mean nothing to another: send the text",
+        ));
+    }
+    let batches = embed.inputs.chunks(most(format));
+    let bodies = batches.map(|inputs| batch(format, embed, inputs, model));
+    Ok((bodies.collect::<Result<_, _>>()?, embed.dropped.clone()))
+}
+
+/// Writes a request for some of the inputs.
+fn batch(
+    format: Format,
+    embed: &Embed<'_>,
+    inputs: &[Input<'_>],
+    model: &str,
+) -> Result<String, Unsupported> {
     let mut out = Writer::new();
-    let tokens = embed
-        .inputs
-        .iter()
-        .position(|input| matches!(input, Input::Tokens(_)));
     match format {
         Format::OpenAi => {
             out.open()
@@ -166,7 +202,7 @@ pub fn write(format: Format, embed: &Embed<'_>, model: &str) -> Result<Written, 
                 .string(model)
                 .key("input")
                 .open_array();
-            for input in &embed.inputs {
+            for input in inputs {
                 match input {
                     Input::Text(text) => out.text(text),
                     Input::Tokens(tokens) => out.raw(tokens),
@@ -178,22 +214,9 @@ pub fn write(format: Format, embed: &Embed<'_>, model: &str) -> Result<Written, 
             }
             out.key("encoding_format").string("float").close();
         }
-        Format::Gemini | Format::Ollama if tokens.is_some() => {
-            let place = tokens.unwrap_or_default();
-            return Err(Unsupported::new(
-                format!("input[{place}]"),
-                "tokens of one model mean nothing to another: send the text",
-            ));
-        }
         Format::Gemini => {
-            if embed.inputs.len() > GEMINI_MOST {
-                return Err(Unsupported::new(
-                    "input",
-                    format!("this model's provider takes at most {GEMINI_MOST} texts at once"),
-                ));
-            }
             out.open().key("requests").open_array();
-            for input in &embed.inputs {
+            for input in inputs {
                 let Input::Text(text) = input else { continue };
                 out.open().key("model").string(&format!("models/{model}"));
                 out.key("content").open().key("parts").open_array();
@@ -216,7 +239,7 @@ pub fn write(format: Format, embed: &Embed<'_>, model: &str) -> Result<Written, 
                 .string(model)
                 .key("input")
                 .open_array();
-            for input in &embed.inputs {
+            for input in inputs {
                 if let Input::Text(text) = input {
                     out.text(text);
                 }
@@ -231,11 +254,7 @@ pub fn write(format: Format, embed: &Embed<'_>, model: &str) -> Result<Written, 
             return Err(Unsupported::new("model", "its provider makes no vectors"));
         }
     }
-    Ok(Written {
-        body: out.finish(),
-        dropped: embed.dropped.clone(),
-        version: None,
-    })
+    Ok(out.finish())
 }
 
 /// A request of Gemini's with another name of the model wherever it stands in its body, and every other
@@ -258,7 +277,17 @@ pub fn naming(root: Value<'_>, whole: &str, model: &str) -> String {
     out
 }
 
-/// Translates an answer. What it tells is put into `seen`, whatever it is.
+/// What is seen of the answers to some of the bodies of [`write`]: their usage is that of all of them.
+#[must_use]
+pub fn seen_of(from: Format, bodies: &[Vec<u8>]) -> Seen {
+    let each = bodies
+        .iter()
+        .map(|body| Seen::of_answer(from, Operation::Embeddings, body));
+    each.reduce(Seen::and_part).unwrap_or_default()
+}
+
+/// Translates an answer: those to all the bodies of [`write`], in their order. What they tell is put into `seen`,
+/// whatever it is.
 ///
 /// # Errors
 /// Why it is none: an error, no JSON, or another number of vectors than were asked for.
@@ -267,16 +296,40 @@ pub fn answer(
     to: Format,
     wanted: Wanted,
     client: &Client,
-    body: &[u8],
+    bodies: &[&[u8]],
     seen: &mut Seen,
 ) -> Result<String, Failed> {
-    let mut index = Index::new();
-    let root = index
-        .read(body, Duplicates::LastCounts)
-        .map_err(|_| Failed::NotJson)?;
-    seen.answer(from, Operation::Embeddings, root);
-    seen.verdict()?;
-    let mut vectors: Vec<(u64, Cow<'_, str>)> = Vec::with_capacity(wanted.vectors);
+    let mut indexes: Vec<Index> = bodies.iter().map(|_| Index::new()).collect();
+    let mut all: Vec<Cow<'_, str>> = Vec::with_capacity(wanted.vectors);
+    for (number, (index, body)) in indexes.iter_mut().zip(bodies).enumerate() {
+        let root = index
+            .read(body, Duplicates::LastCounts)
+            .map_err(|_| Failed::NotJson)?;
+        let mut part = Seen::default();
+        part.answer(from, Operation::Embeddings, root);
+        *seen = match number {
+            0 => part,
+            _ => std::mem::take(seen).and_part(part),
+        };
+        seen.verdict()?;
+        let expected = wanted.vectors.saturating_sub(all.len()).min(most(from));
+        let vectors = vectors_of(from, root)?;
+        // One too many here and one too few there would give each text behind them another's vector.
+        if vectors.len() != expected || vectors.is_empty() {
+            return Err(Failed::NoChoices);
+        }
+        all.extend(vectors);
+    }
+    if all.len() != wanted.vectors || all.is_empty() {
+        return Err(Failed::NoChoices);
+    }
+    let tokens = client.usage(seen).total_input();
+    written(to, wanted, client, &all, tokens)
+}
+
+/// The vectors of an answer, in order.
+fn vectors_of(from: Format, root: Value<'_>) -> Result<Vec<Cow<'_, str>>, Failed> {
+    let mut vectors: Vec<(u64, Cow<'_, str>)> = Vec::new();
     match from {
         Format::OpenAi => {
             for (position, item) in root.items_of("data").enumerate() {
@@ -307,11 +360,18 @@ pub fn answer(
             }
         }
     }
-    if vectors.len() != wanted.vectors || vectors.is_empty() {
-        return Err(Failed::NoChoices);
-    }
+    Ok(vectors.into_iter().map(|(_, vector)| vector).collect())
+}
+
+/// An answer in the client's format.
+fn written(
+    to: Format,
+    wanted: Wanted,
+    client: &Client,
+    vectors: &[Cow<'_, str>],
+    tokens: u64,
+) -> Result<String, Failed> {
     let one = wanted.single;
-    let tokens = client.usage(seen).total_input();
     let mut out = Writer::new();
     match to {
         Format::Gemini => {
@@ -320,11 +380,11 @@ pub fn answer(
                 out.key("embedding")
                     .open()
                     .key("values")
-                    .raw(&vectors[0].1)
+                    .raw(&vectors[0])
                     .close();
             } else {
                 out.key("embeddings").open_array();
-                for (_, vector) in &vectors {
+                for vector in vectors {
                     out.open().key("values").raw(vector).close();
                 }
                 out.close_array();
@@ -332,7 +392,7 @@ pub fn answer(
             out.close();
         }
         Format::Ollama if one => {
-            out.open().key("embedding").raw(&vectors[0].1).close();
+            out.open().key("embedding").raw(&vectors[0]).close();
         }
         Format::Ollama => {
             out.open()
@@ -340,7 +400,7 @@ pub fn answer(
                 .string(&client.model)
                 .key("embeddings")
                 .open_array();
-            for (_, vector) in &vectors {
+            for vector in vectors {
                 out.raw(vector);
             }
             out.close_array()
@@ -354,7 +414,7 @@ pub fn answer(
                 .string("list")
                 .key("data")
                 .open_array();
-            for (position, (_, vector)) in vectors.iter().enumerate() {
+            for (position, vector) in vectors.iter().enumerate() {
                 out.open()
                     .key("object")
                     .string("embedding")
@@ -421,8 +481,8 @@ mod tests {
             .read(body.as_bytes(), Duplicates::Refuse)
             .expect("JSON");
         let embed = read(format, root).map_err(|error| error.to_string())?;
-        let written = write(to, &embed, "m").map_err(|error| error.to_string())?;
-        Ok(written.body)
+        let (bodies, _) = write(to, &embed, "m").map_err(|error| error.to_string())?;
+        Ok(bodies.join("\n"))
     }
 
     #[test]
@@ -498,7 +558,7 @@ mod tests {
                 to,
                 embed.wanted(operation),
                 &client,
-                body.as_bytes(),
+                &[body.as_bytes()],
                 &mut seen,
             )
             .map_err(|failed| failed.to_string())
@@ -533,6 +593,77 @@ mod tests {
             "one vector is missing"
         );
         assert!(said(OpenAi, Gemini, many, &embed, r#"{"error":{"message":"m"}}"#).is_err());
+    }
+
+    #[test]
+    fn what_is_too_much_for_one_request_is_asked_in_parts_and_put_together_in_order() {
+        let texts: Vec<String> = (0..250).map(|number| format!("\"t{number}\"")).collect();
+        let call = |count: usize| {
+            let texts = (0..count)
+                .map(|number| format!("\"t{number}\""))
+                .collect::<Vec<_>>();
+            format!(r#"{{"input":[{}]}}"#, texts.join(","))
+        };
+        let bodies = translated(Format::OpenAi, &call(250), Format::Gemini).expect("bodies");
+        let sizes = bodies.lines().map(|body| body.matches("\"text\"").count());
+        assert_eq!(sizes.collect::<Vec<_>>(), [100, 100, 50]);
+        let at = texts.iter().map(|text| bodies.find(text.as_str()));
+        assert!(at.is_sorted_by(|one, other| one.is_some() && one < other));
+        for to in [Format::OpenAi, Format::Ollama] {
+            let bodies = translated(Format::OpenAi, &call(2048), to).expect("a body");
+            assert_eq!(bodies.lines().count(), 1);
+        }
+        for to in [Format::OpenAi, Format::Ollama, Format::Gemini] {
+            let refused = translated(Format::OpenAi, &call(2049), to).expect_err("too many");
+            assert!(refused.contains("at most 2048"), "{refused}");
+        }
+
+        let part = |first: usize, count: usize, tokens: &str| {
+            let vectors =
+                (first..first + count).map(|number| format!(r#"{{"values":[{number}]}}"#));
+            let vectors = vectors.collect::<Vec<_>>().join(",");
+            format!(r#"{{"embeddings":[{vectors}]{tokens}}}"#)
+        };
+        let told = r#","usageMetadata":{"promptTokenCount":7}"#;
+        let wanted = Wanted {
+            vectors: 250,
+            packed: false,
+            single: false,
+        };
+        let put = |parts: &[String]| {
+            let bodies: Vec<&[u8]> = parts.iter().map(String::as_bytes).collect();
+            let mut seen = Seen::default();
+            let client = Client {
+                input_tokens: 1000,
+                ..Client::default()
+            };
+            let made = answer(
+                Format::Gemini,
+                Format::Ollama,
+                wanted,
+                &client,
+                &bodies,
+                &mut seen,
+            );
+            made.map_err(|failed| failed.to_string())
+        };
+        let vectors: Vec<String> = (0..250).map(|number| format!("[{number}]")).collect();
+        let vectors = vectors.join(",");
+        let whole = [
+            part(0, 100, told),
+            part(100, 100, told),
+            part(200, 50, told),
+        ];
+        let expected = format!(r#"{{"model":"","embeddings":[{vectors}],"prompt_eval_count":21}}"#);
+        assert_eq!(put(&whole), Ok(expected));
+        // One that tells nothing makes the sum unknown.
+        let whole = [part(0, 100, told), part(100, 100, ""), part(200, 50, told)];
+        assert!(put(&whole).is_ok_and(|told| told.ends_with("\"prompt_eval_count\":1000}")));
+        let shifted = [part(0, 99, told), part(99, 101, told), part(200, 50, told)];
+        assert!(put(&shifted).is_err());
+        assert!(put(&whole[..2]).is_err());
+        let error = r#"{"error":{"code":500,"message":"m","status":"INTERNAL"}}"#.to_owned();
+        assert!(put(&[part(0, 100, told), error, part(200, 50, told)]).is_err());
     }
 
     #[test]

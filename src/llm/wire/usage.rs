@@ -1,7 +1,7 @@
 //! What providers tell of tokens, in each of their spellings, and how clients want to read it.
 //!
-//! The last word counts and nothing is ever added up: usage comes twice in many streams. A zero that was
-//! told is a fact; only what was not told at all may be estimated by somebody else.
+//! The last word of an answer counts and nothing in it is ever added up: usage comes twice in many streams. A
+//! zero that was told is a fact; only what was not told at all may be estimated by somebody else.
 
 use super::front::Format;
 use super::json::{Value, Writer};
@@ -49,6 +49,32 @@ impl Reported {
     /// Takes note that there is no output that could be told: vectors cost their input alone.
     pub fn no_output(&mut self) {
         self.total_output.get_or_insert(0);
+    }
+
+    /// Adds what another answer told, where one call took several. What one of them did not tell is not known
+    /// of all.
+    pub fn add(&mut self, other: &Self) {
+        let sum = |one: &mut Option<u64>, other: Option<u64>| {
+            *one = one.zip(other).map(|(one, other)| one.saturating_add(other));
+        };
+        sum(&mut self.total_input, other.total_input);
+        sum(&mut self.plain_input, other.plain_input);
+        sum(&mut self.cache_read, other.cache_read);
+        sum(&mut self.cache_write, other.cache_write);
+        sum(&mut self.cache_write_5m, other.cache_write_5m);
+        sum(&mut self.cache_write_1h, other.cache_write_1h);
+        sum(&mut self.audio_input, other.audio_input);
+        sum(&mut self.total_output, other.total_output);
+        sum(&mut self.reasoning, other.reasoning);
+        sum(&mut self.audio_output, other.audio_output);
+        sum(&mut self.web_searches, other.web_searches);
+        sum(&mut self.images, other.images);
+        self.tier = self
+            .tier
+            .take()
+            .filter(|tier| other.tier.as_ref() == Some(tier));
+        // A decimal text, which only formats tell that take all inputs at once.
+        self.billed = None;
     }
 
     /// The service tier that the provider says it used, in its own word.

@@ -85,6 +85,18 @@ impl Seen {
         seen
     }
 
+    /// This and another part of one answer, which came in parts.
+    #[must_use]
+    pub fn and_part(mut self, part: Self) -> Self {
+        self.reported.add(&part.reported);
+        self.ended &= part.ended;
+        self.answered &= part.answered;
+        self.content &= part.content;
+        self.garbled |= part.garbled;
+        self.error = self.error.or(part.error);
+        self
+    }
+
     /// Looks at a whole answer that is read already.
     pub fn answer(&mut self, format: Format, operation: Operation, root: Value<'_>) {
         self.ended = true;

@@ -4,6 +4,7 @@
 //! that a client ever saw, and another provider can be asked.
 
 use std::borrow::Cow;
+use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::Poll;
@@ -32,7 +33,7 @@ use crate::serve::{Next, answer, log_client_error};
 use crate::unit::clock;
 
 /// The largest answer that is held whole, bytes: vectors and pictures are large.
-const MOST_WHOLE: usize = 64 << 20;
+pub const MOST_WHOLE: usize = 64 << 20;
 
 /// So much of a stream is held back at most until something of worth is in it, in bytes and events.
 const MOST_HELD: (usize, u64) = (256 << 10, 64);
@@ -117,6 +118,10 @@ pub enum Way {
         client: Box<Client>,
         /// See [`Way::Translated`].
         dropped: String,
+        /// Answers that came before: the provider does not take so many inputs at once.
+        before: Vec<Vec<u8>>,
+        /// Bodies that are still to be sent.
+        rest: VecDeque<String>,
     },
     /// It passes as it comes, whatever it is.
     Passed {
@@ -275,9 +280,14 @@ async fn whole(
             from,
             wanted,
             client,
+            before,
             ..
-        } => embeddings::answer(*from, format, *wanted, client, &body, &mut seen)
-            .map(String::into_bytes),
+        } => {
+            let bodies = before.iter().chain([&body]).map(Vec::as_slice);
+            let bodies: Vec<&[u8]> = bodies.collect();
+            embeddings::answer(*from, format, *wanted, client, &bodies, &mut seen)
+                .map(String::into_bytes)
+        }
         Way::Passed { is_free } => {
             // Nothing at all is an answer here, too.
             if !body.is_empty() {
@@ -582,7 +592,7 @@ async fn drain(
 }
 
 /// The provider's connection failed, or there was too much.
-fn broke_off(local: &Local, exchange: &Exchange, error: Option<PeerError>) -> Failed {
+pub fn broke_off(local: &Local, exchange: &Exchange, error: Option<PeerError>) -> Failed {
     match error {
         Some(error) => {
             local.log(

@@ -1,5 +1,7 @@
 //! What a provider is sent: the call as it came but for what must change, or said in its words.
 
+use std::collections::VecDeque;
+
 use super::ask::{Provider, Sent};
 use super::relay::Way;
 use super::{Call, told};
@@ -185,7 +187,9 @@ fn vectors(
 ) -> Result<(Sent, Way), Unsupported> {
     let front = call.asking.front;
     let embed = embeddings::read(front.format, call.asking.root)?;
-    let written = embeddings::write(format, &embed, model)?;
+    let (bodies, dropped) = embeddings::write(format, &embed, model)?;
+    let mut rest = VecDeque::from(bodies);
+    let body = rest.pop_front().unwrap_or_default();
     let path = match format {
         Format::Gemini => gemini::path_of(model, "batchEmbedContents").into(),
         Format::Ollama => "/api/embed".into(),
@@ -202,9 +206,11 @@ fn vectors(
         from: format,
         wanted: embed.wanted(front.operation),
         client: Box::new(client),
-        dropped: written.dropped.join(","),
+        dropped: dropped.join(","),
+        before: Vec::new(),
+        rest,
     };
-    Ok((Sent::json(path, written.body), way))
+    Ok((Sent::json(path, body), way))
 }
 
 /// The format in which a provider is asked: the client's own, if it speaks that.

@@ -14,7 +14,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use super::account::{Account, End};
-use super::ask::{Fault, Incoming, Key, Provider, ask};
+use super::ask::{Fault, Incoming, Key, Provider, Sent, ask};
 use super::pass::Passing;
 use super::relay::{self, Asked, Outcome, Watching, Way};
 use super::route::Candidate;
@@ -28,6 +28,7 @@ use crate::llm::models::Choice;
 use crate::llm::patience;
 use crate::llm::price;
 use crate::llm::standing::{Fitness, Trial, Unfit, Waiting};
+use crate::llm::wire::embeddings;
 use crate::llm::wire::error::{Class, Code, ProviderError, Told};
 use crate::llm::wire::front::Front;
 use crate::llm::wire::watch::Failed;
@@ -504,7 +505,7 @@ async fn once<'a>(
         trial.measure(bounds, kind);
     }
     let is_elsewhere = !choice.is_home || !exchange.attempts.is_empty();
-    let (said, way) = match sent(call, exchange, provider, model, is_elsewhere) {
+    let (said, mut way) = match sent(call, exchange, provider, model, is_elsewhere) {
         Ok(said) => said,
         Err(unsupported) => {
             tried.end("unsupported");
@@ -513,11 +514,19 @@ async fn once<'a>(
             return Ok(Then::NextTarget);
         }
     };
-    account.note_attempt();
     tried.has_asked = true;
     // If the client leaves, this is how far it came.
     note(exchange, tried.attempts.clone());
-    let mut incoming = match ask(local, exchange, downstream, provider, key, said).await? {
+    let asked = ask_in_parts(
+        local, exchange, downstream, provider, key, said, &mut way, account,
+    );
+    let asked = asked.await?;
+    if let Way::Vectors { from, before, .. } = &way
+        && (asked.is_err() || exchange.upstream_head.status >= 300)
+    {
+        account.note_wasted(&provider.conf, model, &embeddings::seen_of(*from, before));
+    }
+    let mut incoming = match asked {
         Ok(incoming) => incoming,
         Err(fault) => {
             tried.end(fault.word());
@@ -579,7 +588,9 @@ async fn once<'a>(
         }
         return Ok(then);
     }
-    if let Some(record) = call.record {
+    // Of an answer in parts only the last would be written down.
+    let is_in_parts = matches!(&way, Way::Vectors { before, .. } if !before.is_empty());
+    if let Some(record) = call.record.filter(|_| !is_in_parts) {
         let format = match &way {
             Way::Translated { from, .. } | Way::Vectors { from, .. } => *from,
             Way::Same | Way::Passed { .. } => format,
@@ -643,6 +654,49 @@ async fn once<'a>(
             tried.fail(failed.told(), cause);
             Ok(then)
         }
+    }
+}
+
+/// Asks a provider; more than once where a call has more inputs than it takes. What it answered to all parts
+/// but the last is in `way` then.
+#[expect(clippy::too_many_arguments, reason = "it is the inside of `once`")]
+async fn ask_in_parts(
+    local: &Rc<Local>,
+    exchange: &mut Exchange,
+    downstream: &mut Downstream,
+    provider: &Provider,
+    key: &Key,
+    mut said: Sent,
+    way: &mut Way,
+    account: &mut Account,
+) -> Result<Result<Incoming, Fault>, ClientError> {
+    loop {
+        account.note_attempt();
+        let path = said.path.clone();
+        let mut incoming = match ask(local, exchange, downstream, provider, key, said).await? {
+            Ok(incoming) if exchange.upstream_head.status < 300 => incoming,
+            last => return Ok(last),
+        };
+        let Way::Vectors { before, rest, .. } = way else {
+            return Ok(Ok(incoming));
+        };
+        let Some(next) = rest.pop_front() else {
+            return Ok(Ok(incoming));
+        };
+        let held: usize = before.iter().map(Vec::len).sum();
+        let most = relay::MOST_WHOLE.saturating_sub(held);
+        match incoming.whole(exchange, downstream, most).await? {
+            Ok(body) => {
+                incoming.succeed(local, exchange);
+                before.push(body);
+            }
+            Err(error) => {
+                relay::broke_off(local, exchange, error);
+                incoming.fail(local, exchange);
+                return Ok(Err(Fault::Unreachable));
+            }
+        }
+        said = Sent::json(path, next);
     }
 }
 
@@ -751,10 +805,7 @@ fn soonest<'a, 'b: 'a>(
         keys.filter_map(|key| match key.model(candidate.choice.model).fitness(now) {
             Fitness::Ready => Some(Duration::ZERO),
             Fitness::Probing => Some(Duration::from_secs(1)),
-            Fitness::Open(left) | Fitness::Cooling(left) | Fitness::Refused(Some(left)) => {
-                Some(left)
-            }
-            Fitness::Refused(None) => None,
+            unfit => unfit.left(),
         })
     });
     waits.min()

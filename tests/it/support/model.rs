@@ -10,7 +10,7 @@
 //! | `think` | thinks [`THOUGHT`] before it answers [`WORDS`], signed where the API has signatures |
 //! | `see` | says `saw ` and the base64 text of the picture that it was sent |
 //! | `json` | says `{"city":"Bern"}` if it was sent a schema, to the tool if it must call one, else `no schema` |
-//! | `embed` | makes vectors: of the length of each text, its half, and the position of the text |
+//! | `embed` | makes vectors: of the length of each text, its half, and the position of the text (Gemini: 100 at most, no `bad`) |
 //! | `status-503` | answers with an error of this status; `status-429-after-30` asks to wait 30 seconds |
 //! | `too-long` | says that the conversation is longer than it reads |
 //! | `empty` | answers 200 without an answer in it |
@@ -699,13 +699,19 @@ pub fn gemini() -> Backend {
         }
         match verb {
             "batchEmbedContents" => {
-                let requests = call["requests"].as_array().into_iter().flatten();
-                let vectors = requests.enumerate().map(|(position, request)| {
+                let requests = call["requests"].as_array().map_or(&[][..], Vec::as_slice);
+                let is_bad = |request: &Value| request["content"]["parts"][0]["text"] == "bad";
+                if requests.len() > 100 || requests.iter().any(is_bad) {
+                    return whole(exchange, 400, &gemini_error(400));
+                }
+                let usage = json!({ "promptTokenCount": requests.len() });
+                let vectors = requests.iter().enumerate().map(|(position, request)| {
                     assert_eq!(request["model"], format!("models/{model}"));
                     let text = &request["content"]["parts"][0]["text"];
                     json!({ "values": vector(text, position) })
                 });
-                let answer = json!({ "embeddings": vectors.collect::<Vec<_>>() });
+                let answer =
+                    json!({ "embeddings": vectors.collect::<Vec<_>>(), "usageMetadata": usage });
                 return whole(exchange, 200, &answer);
             }
             "embedContent" => {
