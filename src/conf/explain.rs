@@ -47,7 +47,7 @@ impl Code {
 
     /// Is it told by `openclaw lint` only?
     pub fn is_of_lint(self) -> bool {
-        ((290..310).chain(367..369))
+        ((290..310).chain(367..369).chain(403..404))
             .any(|number| self.0.strip_prefix("OC-W") == Some(&number.to_string()))
     }
 
@@ -1026,8 +1026,8 @@ codes! {
         "`llm_log body full` keeps every prompt and every answer on the disk: passwords, letters, illnesses. \
          `redacted` leaves out what looks like keys, addresses and numbers of people; `hash` says only \
          whether two calls were the same.",
-        "",
-        ""
+        "http { llm_provider ours { } server { location /v1/ { llm_gateway; llm_log body full; } } }",
+        "http { llm_provider ours { } server { location /v1/ { llm_gateway; llm_log body redacted; } } }"
     }
     "W396" UNUSED_LLM_CACHE "answers that are kept for keys where nobody has one" {
         "`llm_cache key` keeps answers for each key. Where `llm_gateway anybody` asks for none, nothing is \

@@ -37,7 +37,7 @@ fn gateway(one: &Backend) -> Server {
 
 /// The files in which bodies are.
 fn files(server: &Server) -> Vec<PathBuf> {
-    let directory = server.conf_file().with_file_name("state").join("llm-log");
+    let directory = server.site().prefix.join("state/llm-log");
     let entries = fs::read_dir(directory).into_iter().flatten().flatten();
     let mut paths: Vec<PathBuf> = entries.map(|entry| entry.path()).collect();
     paths.retain(|path| path.extension().is_some_and(|end| end == "jsonl"));

@@ -37,8 +37,10 @@ pub fn llm_log(scope: &Scope<'_>, cx: &mut Cx) -> Option<LlmLog> {
         }
     };
     let mut days = USUAL_DAYS;
-    if let Some(word) = line.arguments.get(2) {
-        let text = word.text.strip_prefix("retention=").unwrap_or_default();
+    // Another parameter was told of before.
+    if let Some(word) = line.arguments.get(2)
+        && let Some(text) = word.text.strip_prefix("retention=")
+    {
         let time = unit::time::seconds(text);
         let whole = time.filter(|time| time.as_secs() % DAY.as_secs() == 0);
         let whole = whole.map(|time| time.as_secs() / DAY.as_secs());
