@@ -516,7 +516,7 @@ impl Reader {
             connection
                 .prepare(
                     "SELECT key, gateway, user, total(charged), total(tokens) FROM
-                        (SELECT key, gateway, user, charged, CASE attempts WHEN 0 THEN 0 ELSE
+                        (SELECT key, gateway, user, charged, CASE WHEN kept_from > 0 THEN 0 ELSE
                             input + cache_read + cache_write_5m + cache_write_1h + audio_input
                             + output + reasoning + audio_output END AS tokens
                          FROM llm_calls
@@ -817,7 +817,7 @@ fn spent(end: &Settlement) -> Spend {
     ];
     let outputs = [tokens.output, tokens.reasoning, tokens.audio_output];
     // Those of an answer that was kept were used before.
-    let is_kept = end.attempts == 0;
+    let is_kept = end.kept_from > 0;
     let total = |counts: &[u64]| match is_kept {
         true => 0,
         false => counts.iter().map(|&count| count.min(LARGEST)).sum(),
