@@ -840,7 +840,7 @@ mod tests {
             assert_eq!(told(row.right), [] as [&str; 0], "{name}");
             count += 1;
         }
-        assert_eq!(count, 21, "and one that text alone cannot show");
+        assert_eq!(count, 22, "and one that text alone cannot show");
     }
 
     #[test]
