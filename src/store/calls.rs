@@ -299,6 +299,10 @@ pub struct CallerUsage {
     pub dollars: f64,
     /// Tokens in and out.
     pub tokens: f64,
+    /// What the call cost that cost most.
+    pub largest_dollars: f64,
+    /// Tokens of the call with most of them.
+    pub largest_tokens: f64,
 }
 
 impl Reader {
@@ -511,7 +515,8 @@ impl Reader {
         self.ask(|connection| {
             connection
                 .prepare(
-                    "SELECT key, gateway, user, total(charged), total(tokens) FROM
+                    "SELECT key, gateway, user, total(charged), total(tokens),
+                        1.0 * max(charged), 1.0 * max(tokens) FROM
                         (SELECT key, gateway, user, charged, CASE attempts WHEN 0 THEN 0 ELSE
                             input + cache_read + cache_write_5m + cache_write_1h + audio_input
                             + output + reasoning + audio_output END AS tokens
@@ -526,6 +531,8 @@ impl Reader {
                         user: row.get(2)?,
                         dollars: row.get::<_, f64>(3)? / 1e12,
                         tokens: row.get(4)?,
+                        largest_dollars: row.get::<_, f64>(5)? / 1e12,
+                        largest_tokens: row.get(6)?,
                     })
                 })?
                 .collect()

@@ -251,6 +251,11 @@ pub(super) async fn spikes(control: Arc<Control>) {
             known = None;
             continue;
         };
+        let floors = Used {
+            dollars: floor.money.pico() as f64 / 1e12,
+            tokens: floor.tokens as f64,
+            ..Used::default()
+        };
         let now = Moment::now().unix;
         // Windows from this one on may have calls that still run.
         let open = now.saturating_sub(LATE) / WINDOW;
@@ -271,7 +276,7 @@ pub(super) async fn spikes(control: Arc<Control>) {
             });
             let Ok(windows) = read.await else { break };
             for (window, used) in (first..).zip(&windows) {
-                spikes.close(window, used);
+                spikes.close(window, used, floors);
             }
             next = end;
         }
@@ -281,10 +286,6 @@ pub(super) async fn spikes(control: Arc<Control>) {
                 used(reader, now.saturating_sub(WINDOW), u64::MAX, &names)
             });
             if let Ok(used) = read.await {
-                let floors = Used {
-                    dollars: floor.money.pico() as f64 / 1e12,
-                    tokens: floor.tokens as f64,
-                };
                 for finding in spikes.look(now / WINDOW, &used, floors) {
                     tell_spike(&mut told, &finding, floor, now);
                 }
@@ -313,9 +314,12 @@ fn used(
             is_gateway.then(|| Cause::Gateway(escape(&usage.gateway).into())),
         ];
         for cause in causes.into_iter().flatten() {
-            let sum = sums.entry(cause).or_default();
-            sum.dollars += usage.dollars;
-            sum.tokens += usage.tokens;
+            sums.entry(cause).or_default().add(&Used {
+                dollars: usage.dollars,
+                tokens: usage.tokens,
+                largest_dollars: usage.largest_dollars,
+                largest_tokens: usage.largest_tokens,
+            });
         }
     }
     Ok(sums)
