@@ -305,6 +305,21 @@ pub struct CallerUsage {
     pub largest_tokens: f64,
 }
 
+/// Calls of a model of which the provider said what they cost.
+#[derive(Clone, PartialEq, Debug)]
+pub struct BilledCalls {
+    /// The provider.
+    pub provider: String,
+    /// Its name for the model.
+    pub model: String,
+    /// How many.
+    pub calls: u64,
+    /// What they cost by our prices, in dollars.
+    pub cost: f64,
+    /// What the provider says, in dollars.
+    pub billed: f64,
+}
+
 impl Reader {
     /// Is any call open?
     pub fn has_open_calls(&self) -> Result<bool, StoreError> {
@@ -533,6 +548,32 @@ impl Reader {
                         tokens: row.get(4)?,
                         largest_dollars: row.get::<_, f64>(5)? / 1e12,
                         largest_tokens: row.get(6)?,
+                    })
+                })?
+                .collect()
+        })
+    }
+
+    /// Calls that began since a time in microseconds since 1970 and of which both our prices and the
+    /// provider say what they cost, by provider and model; of so many of the newest at most.
+    pub fn billed_calls(&self, since: u64, most: u32) -> Result<Vec<BilledCalls>, StoreError> {
+        self.ask(|connection| {
+            connection
+                .prepare(
+                    "SELECT provider, model, count(*), total(cost), total(billed) FROM
+                        (SELECT provider, model, cost, billed FROM llm_calls
+                         WHERE id >= ?1 AND state = 1 AND attempts > 0 AND cost IS NOT NULL
+                            AND billed IS NOT NULL
+                         ORDER BY id DESC LIMIT ?2)
+                     GROUP BY provider, model",
+                )?
+                .query_map(params![integer(since), most], |row| {
+                    Ok(BilledCalls {
+                        provider: row.get(0)?,
+                        model: row.get(1)?,
+                        calls: natural(row.get(2)?),
+                        cost: row.get::<_, f64>(3)? / 1e12,
+                        billed: row.get::<_, f64>(4)? / 1e12,
                     })
                 })?
                 .collect()
