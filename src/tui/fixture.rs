@@ -214,7 +214,7 @@ pub fn summary() -> Summary {
         warning: Some("app 10.0.0.12:8080 failed since 12:01:40".to_owned()),
         troubles: vec!["backend app/10.0.0.12:8080 fails its checks: status 503".to_owned()],
         groups: vec![group()],
-        unseen_alerts: 2,
+        unseen_alerts: 3,
         spent_today: Some("4.12".to_owned()),
         llm: Some(Box::new(llm_now())),
         ..Summary::default()
