@@ -423,7 +423,9 @@ impl Authority {
         let trust = match (&self.issuer.trusted, self.issuer.verify) {
             (_, false) => Trust::Anything,
             (None, true) => Trust::System,
-            (Some(path), true) => Trust::roots(path).map_err(Failure::new)?,
+            (Some(path), true) => {
+                Trust::roots("ssl_trusted_certificate", path).map_err(Failure::new)?
+            }
         };
         let made = match &self.issuer.resolver {
             None => Fetcher::new(trust),

@@ -5,11 +5,12 @@
 //! letter, or another command; what a server says after a password was sent is not told.
 
 use std::fmt::Write as _;
+use std::io;
 use std::sync::Arc;
 
 use data_encoding::BASE64;
-use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
+use rustls::{CertificateError, ClientConfig};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio_rustls::TlsConnector;
 
@@ -49,7 +50,7 @@ pub async fn send(
         let config: Arc<ClientConfig> = fetcher.tls().await.map_err(|error| error.to_string())?;
         let connector = TlsConnector::from(config);
         let secured = connector.connect(name, stream).await;
-        secured.map_err(|error| format!("no TLS with `{}`: {error}", mail.host))
+        secured.map_err(|error| format!("no TLS with `{}`: {}", mail.host, reason(&error)))
     };
     let hello = format!("EHLO {}", hello(host));
     match mail.security {
@@ -81,6 +82,17 @@ pub async fn send(
             let mut dialog = Dialog::new(tls(dialog.stream).await?);
             dialog.deliver(mail, password, letter, &hello).await
         }
+    }
+}
+
+/// Why there is no TLS, with the way out where there is one.
+fn reason(error: &io::Error) -> String {
+    let inner = error.get_ref().and_then(|inner| inner.downcast_ref());
+    match inner {
+        Some(rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer)) => {
+            "its certificate is signed by nobody who is trusted; `ca=` names who is".to_owned()
+        }
+        _ => error.to_string(),
     }
 }
 
@@ -184,7 +196,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Dialog<S> {
     }
 
     async fn say(&mut self, line: &str) -> Result<(), String> {
-        let broken = |error: std::io::Error| format!("the connection broke off: {}", error.kind());
+        let broken = |error: io::Error| format!("the connection broke off: {}", error.kind());
         let line = format!("{line}\r\n");
         self.stream
             .write_all(line.as_bytes())
@@ -329,6 +341,7 @@ mod tests {
             from: "proxy@example.com".into(),
             to: vec!["ann@example.com".into(), "bob@example.com".into()],
             login: Some(("ann".into(), SecretSource::Literal("pass word".into()))),
+            authorities: None,
         }
     }
 

@@ -202,8 +202,23 @@ impl Senders {
         let password = password.transpose().map_err(|error| error.to_string())?;
         let host = String::from_utf8_lossy(variables::hostname());
         let letter = message(alert, &host).letter(mail);
+        // Read for each letter: they are few, and the file may change.
+        let own = match &mail.authorities {
+            None => None,
+            Some(path) => {
+                let path = path.clone();
+                let reading = move || Trust::roots("ca=", &path);
+                let trust = tokio::task::spawn_blocking(reading).await;
+                let trust = trust.map_err(|_| "`ca=` could not be read".to_owned())??;
+                let fetcher = match receiver.allows_private {
+                    true => Fetcher::new(trust),
+                    false => Fetcher::public(trust),
+                };
+                Some(fetcher.map_err(|error| error.to_string())?)
+            }
+        };
         let sending = mail::send(
-            self.of(receiver.allows_private),
+            own.as_ref().unwrap_or(self.of(receiver.allows_private)),
             mail,
             password.as_ref().map(Secret::expose),
             &letter,

@@ -10,6 +10,7 @@ use jiff::civil::Date;
 use parking_lot::Mutex;
 
 use super::{Control, revisions};
+use crate::alerts::{self, Alert, Severity};
 use crate::conf::typed::log::Level;
 use crate::llm::account::Moment;
 use crate::llm::books::books;
@@ -23,6 +24,7 @@ use crate::protocol::{
 };
 use crate::store::calls::DAY;
 use crate::store::{KeyRow, SecretRow, SecretUse, Spend, SpendBy, StoreError};
+use crate::unit;
 use crate::unit::money::Money;
 
 /// How often it is looked whether the store has opened.
@@ -253,6 +255,7 @@ pub async fn change(control: &Control, change: &KeyChange) -> Result<KeyChanged,
     let store = &control.desk.store;
     let now = Moment::now();
     let mut secret = None;
+    let mut rotated_until = None;
     let (mut row, mut secrets) = match change.action {
         KeyAction::Add => {
             if books().keys().named(&change.name).is_some() {
@@ -313,6 +316,7 @@ pub async fn change(control: &Control, change: &KeyChange) -> Result<KeyChanged,
             if change.secret.is_none() {
                 secret = Some(SecretText(made.reveal().to_owned()));
             }
+            rotated_until = (change.action == KeyAction::Rotate).then_some(ends);
         }
         KeyAction::Revoke => match (&change.prefix, change.unused) {
             (None, None) => row.is_revoked = true,
@@ -364,10 +368,31 @@ pub async fn change(control: &Control, change: &KeyChange) -> Result<KeyChanged,
     if change.unused.is_some() {
         ENDING.notify_one();
     }
+    if let Some(until) = rotated_until {
+        tell_rotated(&name, until.saturating_sub(now.unix));
+    }
     Ok(KeyChanged {
         key: Some(told(&*named(&name)?, &[], now)),
         secret,
     })
+}
+
+/// A key has a new secret: who uses it has so many microseconds to move.
+fn tell_rotated(name: &str, overlap: u64) {
+    let old = match overlap / 1_000_000 {
+        0 => "the one before works no more".to_owned(),
+        seconds => {
+            let overlap = unit::time::print(Duration::from_secs(seconds));
+            format!("the one before works for {overlap} more")
+        }
+    };
+    alerts::raise(Alert {
+        kind: "key.rotated",
+        subject: name.to_owned(),
+        severity: Severity::Info,
+        text: format!("the key `{name}` has a new secret; {old}"),
+        quiet: Duration::ZERO,
+    });
 }
 
 /// Whose calendar the budgets of a new key follow.

@@ -505,14 +505,16 @@ impl Reader {
     }
 
     /// What each who calls has used in calls that began from one time on and before another, in
-    /// microseconds since 1970, and are not open; of so many of the newest at most.
+    /// microseconds since 1970, and are not open; of so many of the newest at most. The tokens of an
+    /// answer that was kept were used before.
     pub fn usage(&self, from: u64, until: u64, most: u32) -> Result<Vec<CallerUsage>, StoreError> {
         self.ask(|connection| {
             connection
                 .prepare(
                     "SELECT key, gateway, user, total(charged), total(tokens) FROM
-                        (SELECT key, gateway, user, charged, input + cache_read + cache_write_5m
-                            + cache_write_1h + audio_input + output + reasoning + audio_output AS tokens
+                        (SELECT key, gateway, user, charged, CASE attempts WHEN 0 THEN 0 ELSE
+                            input + cache_read + cache_write_5m + cache_write_1h + audio_input
+                            + output + reasoning + audio_output END AS tokens
                          FROM llm_calls
                          WHERE id >= ?1 AND id < ?2 AND state > 0 ORDER BY id DESC LIMIT ?3)
                      GROUP BY key, gateway, user",
@@ -805,14 +807,19 @@ fn spent(end: &Settlement) -> Spend {
         tokens.audio_input,
     ];
     let outputs = [tokens.output, tokens.reasoning, tokens.audio_output];
-    let total = |counts: &[u64]| counts.iter().map(|&count| count.min(LARGEST)).sum();
+    // Those of an answer that was kept were used before.
+    let is_kept = end.attempts == 0;
+    let total = |counts: &[u64]| match is_kept {
+        true => 0,
+        false => counts.iter().map(|&count| count.min(LARGEST)).sum(),
+    };
     Spend {
         calls: 1,
         failed: u64::from(end.outcome != "ok"),
         unpriced: u64::from(end.cost.is_none() && end.billed.is_none()),
         estimated: u64::from(end.is_estimated),
         input: total(&inputs),
-        cache_read: tokens.cache_read.min(LARGEST),
+        cache_read: total(&[tokens.cache_read]),
         output: total(&outputs),
         charged: end.charged(),
         saved: end.saved,

@@ -60,13 +60,11 @@ pub enum Trust {
 }
 
 impl Trust {
-    /// The roots of an `ssl_trusted_certificate`; the error says why they cannot be used.
-    pub fn roots(path: &Path) -> Result<Self, String> {
+    /// The roots in the file of an `ssl_trusted_certificate`, or of another word for that; the error
+    /// says why they cannot be used.
+    pub fn roots(word: &str, path: &Path) -> Result<Self, String> {
         let wrong = |reason: &dyn fmt::Display| {
-            format!(
-                "cannot use `ssl_trusted_certificate` `{}`: {reason}",
-                path.display()
-            )
+            format!("cannot use `{word}` `{}`: {reason}", path.display())
         };
         let (text, _) = file::read(path).map_err(|problem| wrong(&problem))?;
         let roots = CertificateDer::pem_slice_iter(&text).collect::<Result<Vec<_>, _>>();
@@ -123,8 +121,18 @@ impl Fetcher {
     /// Addresses that stand in a URL themselves are the caller's to judge.
     pub fn public(trust: Trust) -> Result<Self, FetchError> {
         let names = Names {
-            resolver: None,
             only_public: true,
+            ..Names::default()
+        };
+        Self::build(trust, names)
+    }
+
+    /// A fetcher that asks at one place, whatever the name in the URL, which stays what is sent and
+    /// what the certificate must say. A port in the URL comes before that of the place.
+    pub fn at(trust: Trust, host: &str, port: u16) -> Result<Self, FetchError> {
+        let names = Names {
+            place: Some((host.into(), port)),
+            ..Names::default()
         };
         Self::build(trust, names)
     }
@@ -133,7 +141,7 @@ impl Fetcher {
     pub fn with_resolver(trust: Trust, resolver: Resolver) -> Result<Self, FetchError> {
         let names = Names {
             resolver: Some(resolver),
-            only_public: false,
+            ..Names::default()
         };
         Self::build(trust, names)
     }
@@ -519,6 +527,8 @@ struct Names {
     resolver: Option<Resolver>,
     /// Are addresses in private networks left out?
     only_public: bool,
+    /// Where every name is, if it is said.
+    place: Option<(Box<str>, u16)>,
 }
 
 /// A name without addresses; a type of its own, so that it can be told from other failures.
@@ -546,14 +556,19 @@ impl Service<Name> for Names {
         let Self {
             resolver,
             only_public,
+            place,
         } = self.clone();
         Box::pin(async move {
+            let (name, port) = match &place {
+                Some((host, port)) => (&**host, *port),
+                None => (name.as_str(), 0),
+            };
             let mut addresses: Vec<SocketAddr> = match resolver {
-                Some(resolver) => match resolver.addresses(name.as_str()).await {
+                Some(resolver) => match resolver.addresses(name).await {
                     Ok(answer) => answer.addresses.iter().map(|it| it.address).collect(),
                     Err(error) => return Err(UnknownName(error.to_string())),
                 },
-                None => match tokio::net::lookup_host((name.as_str(), 0)).await {
+                None => match tokio::net::lookup_host((name, port)).await {
                     Ok(addresses) => addresses.collect(),
                     Err(error) => return Err(UnknownName(error.to_string())),
                 },

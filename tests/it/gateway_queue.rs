@@ -1,6 +1,7 @@
 //! Calls that wait for a provider that has as many as it may; regions that calls stay in; and the cheaper
 //! model for a budget that is nearly used up.
 
+use std::io::{Read as _, Write as _};
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -12,8 +13,10 @@ use serde_json::{Value, json};
 
 use crate::gateway::{chat, key, logged, openclaw, post, read};
 use crate::support::backend::{Backend, Then};
+use crate::support::certificate::Authority;
 use crate::support::client::{Answer, Client};
 use crate::support::model;
+use crate::support::secure_backend::SecureBackend;
 use crate::support::server::{Server, Setup, eventually};
 
 const LOG: &str = "log_format calls '$llm_model|$llm_outcome|$llm_queue_time|$llm_attempts';";
@@ -499,4 +502,41 @@ fn a_provider_behind_an_upstream_is_tested_at_the_address_of_its_server() {
     );
     let said = openclaw(&server, &["providers", "test"]);
     assert!(said.contains("answers and has 1 model\n"), "{said}");
+}
+
+#[test]
+fn a_test_wants_the_name_of_the_provider_in_a_certificate_as_calls_do() {
+    let authority = Authority::new();
+    let said = |names: &[&str]| {
+        let peer = SecureBackend::start(&authority.issue(names), &[b"http/1.1"], |stream| {
+            let mut head = [0; 4096];
+            let _ = stream.read(&mut head);
+            let body = "{\"data\":[{\"id\":\"a\"}]}";
+            let length = body.len();
+            let _ = write!(
+                stream,
+                "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n{body}"
+            );
+            let _ = stream.flush();
+        });
+        let server = Setup::http(
+            "upstream racks { server %PEER%; }
+             llm_provider one { base_url https://racks/v1; ssl_trusted_certificate ca.pem; }
+             server { listen %LISTEN1%; location / { llm_gateway; } }",
+        )
+        .set("PEER", peer.address())
+        .file("conf/ca.pem", authority.pem())
+        .start();
+        let _ready = eventually("the daemon answers", || {
+            let output = server.openclaw(&["providers"]).output().expect("it runs");
+            output.status.success().then_some(())
+        });
+        let output = server.openclaw(&["providers", "test"]).output();
+        let output = output.expect("it runs");
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    let good = said(&["racks"]);
+    assert!(good.contains("answers and has 1 model\n"), "{good}");
+    let wrong = said(&["127.0.0.1", "other"]);
+    assert!(wrong.contains("not valid for name"), "{wrong}");
 }

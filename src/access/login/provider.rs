@@ -93,7 +93,7 @@ impl Provider {
     pub fn new(login: Arc<Login>, resolver: Resolver) -> Result<Self, String> {
         let trust = match (&login.trusted, login.verify) {
             (_, false) => Trust::Anything,
-            (Some(path), true) => Trust::roots(path)?,
+            (Some(path), true) => Trust::roots("ssl_trusted_certificate", path)?,
             (None, true) => Trust::System,
         };
         let fetcher = Fetcher::with_resolver(trust, resolver).map_err(|error| error.to_string())?;

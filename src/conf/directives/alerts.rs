@@ -19,6 +19,7 @@ pub(super) const ROWS: &[Directive] = &[
                 "private",
                 "to=",
                 "from=",
+                "ca=",
                 "user=",
                 "password=",
                 "plain",

@@ -1,5 +1,6 @@
 //! Who is told when something needs a person.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -119,6 +120,9 @@ pub struct Mail {
     pub to: Vec<Box<str>>,
     /// The user and the password.
     pub login: Option<(Box<str>, SecretSource)>,
+    /// Whose certificates the server may have, in a file; those whom the system trusts if there is
+    /// none.
+    pub authorities: Option<PathBuf>,
 }
 
 /// How the way to a mail server is kept secret.

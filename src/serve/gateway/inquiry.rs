@@ -1,6 +1,7 @@
 //! A question to a provider that costs nothing: which models it has. For people who want to know
 //! whether it answers, how soon, and whether it takes the key.
 
+use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -55,13 +56,12 @@ async fn ask(
     secret: Option<&Secret>,
     upstreams: &[Arc<Upstream>],
 ) -> ProviderTest {
-    let request = base(provider, upstreams).and_then(|base| request(provider, secret, &base));
-    let request = match request {
-        Ok(request) => request,
-        Err(why) => return failed(0, why),
-    };
-    let fetcher = match fetcher(provider) {
-        Ok(fetcher) => fetcher,
+    let asking = place(provider, upstreams).and_then(|place| {
+        let request = request(provider, secret)?;
+        Ok((request, fetcher(provider, place)?))
+    });
+    let (request, fetcher) = match asking {
+        Ok(asking) => asking,
         Err(why) => return failed(0, why),
     };
     let began = Instant::now();
@@ -87,25 +87,26 @@ fn failed(status: u16, text: String) -> ProviderTest {
     }
 }
 
-/// Where the API begins: `base_url`, with the address of a server in the place of an `upstream`.
-fn base(provider: &Provider, upstreams: &[Arc<Upstream>]) -> Result<String, String> {
-    let written = provider.conf.base_url.trim_end_matches('/');
+/// The first server of the `upstream` that `base_url` names, if it names one: its host and its port.
+fn place<'a>(
+    provider: &Provider,
+    upstreams: &'a [Arc<Upstream>],
+) -> Result<Option<(Cow<'a, str>, u16)>, String> {
     let typed::Target::Group { upstream, .. } = &provider.conf.asking.target else {
-        return Ok(written.to_owned());
+        return Ok(None);
     };
     let group = upstreams.get(*upstream).filter(|group| !group.is_implicit);
-    let (Some(group), Some((scheme, rest))) = (group, written.split_once("://")) else {
-        return Ok(written.to_owned());
+    let Some(group) = group else {
+        return Ok(None);
     };
-    let path = rest.find('/').map_or("", |at| &rest[at..]);
     let servers = group.servers.iter().filter(|server| !server.down);
-    let mut addresses = servers.map(|server| match &server.address {
-        PeerAddress::Ip(address) => Some(address.to_string()),
-        PeerAddress::Name { host, port } => Some(format!("{host}:{port}")),
+    let mut places = servers.filter_map(|server| match &server.address {
+        PeerAddress::Ip(address) => Some((Cow::from(address.ip().to_string()), address.port())),
+        PeerAddress::Name { host, port } => Some((Cow::from(&**host), *port)),
         PeerAddress::Unix(_) => None,
     });
-    match addresses.find_map(|address| address) {
-        Some(address) => Ok(format!("{scheme}://{address}{path}")),
+    match places.next() {
+        Some(place) => Ok(Some(place)),
         None => Err(format!(
             "the upstream `{}` has no address that a test can ask",
             group.name
@@ -113,11 +114,8 @@ fn base(provider: &Provider, upstreams: &[Arc<Upstream>]) -> Result<String, Stri
     }
 }
 
-fn request(
-    provider: &Provider,
-    secret: Option<&Secret>,
-    base: &str,
-) -> Result<Request<Bytes>, String> {
+fn request(provider: &Provider, secret: Option<&Secret>) -> Result<Request<Bytes>, String> {
+    let base = provider.conf.base_url.trim_end_matches('/');
     let path = match provider.conf.api {
         Api::OpenAi => "/models",
         Api::Anthropic => "/v1/models",
@@ -163,17 +161,22 @@ fn request(
     made.map_err(|_| format!("`{}` is no address of an API", provider.conf.base_url))
 }
 
-/// Who trusts as the provider's own connections do.
-fn fetcher(provider: &Provider) -> Result<Fetcher, String> {
+/// Who trusts as the provider's own connections do, asks at the same place, and wants the same name
+/// of a certificate: that of `base_url`, not that of a server of the `upstream`.
+fn fetcher(provider: &Provider, place: Option<(Cow<'_, str>, u16)>) -> Result<Fetcher, String> {
     let trust = match &provider.conf.asking.tls {
         Some(tls) if !tls.verify => Trust::Anything,
         Some(tls) => match &tls.trusted {
-            Some((path, _)) => Trust::roots(path)?,
+            Some((path, _)) => Trust::roots("ssl_trusted_certificate", path)?,
             None => Trust::System,
         },
         None => Trust::System,
     };
-    Fetcher::new(trust).map_err(|error| error.to_string())
+    let fetcher = match place {
+        Some((host, port)) => Fetcher::at(trust, &host, port),
+        None => Fetcher::new(trust),
+    };
+    fetcher.map_err(|error| error.to_string())
 }
 
 /// What an answer means, in plain words.

@@ -350,7 +350,7 @@ fn vectors(call: &Call<'_>, from: Format, body: &[u8], client: &Client) -> Optio
     let wanted = embeddings::read(front.format, call.asking.root).ok()?;
     let wanted = wanted.wanted(front.operation);
     let mut seen = Seen::default();
-    let said = embeddings::answer(from, front.format, wanted, client, body, &mut seen);
+    let said = embeddings::answer(from, front.format, wanted, client, &[body], &mut seen);
     Some(said.ok()?.into_bytes())
 }
 

@@ -187,6 +187,7 @@ fn mail(
         from: Box::default(),
         to: Vec::new(),
         login: None,
+        authorities: None,
     };
     let (mut user, mut password) = (None, None);
     for word in words {
@@ -200,6 +201,14 @@ fn mail(
             mail.from = text.into();
             if !is_mailbox(text) {
                 refuse_mail(word, format!("`{text}` is not an address of mail"), cx);
+            }
+        } else if let Some(text) = value("ca=") {
+            mail.authorities = Some(http.path_beside_conf(text));
+            if text.is_empty() {
+                refuse_mail(word, "`ca=` names no file".to_owned(), cx);
+            } else if is_plain {
+                let message = "`ca=` is for a server with TLS, not for one that is `plain`";
+                refuse_mail(word, message.to_owned(), cx);
             }
         } else if let Some(text) = value("user=") {
             user = Some(text);
