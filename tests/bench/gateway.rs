@@ -140,6 +140,7 @@ fn main() {
     println!("| measure | openclaw |");
     println!("| --- | --- |");
     saturated(&runtime, &ways[1], &gateway, &small, seconds);
+    overhead(&runtime, &ways, &small, rounds, seconds);
     let pieces = stream_cost(&runtime, &ways[1], &gateway, &stream, seconds);
     println!("| CPU µs per piece of a stream | {pieces:.2} |");
     let (idle, full) = runtime.block_on(open_streams(&ways[1], &gateway));
@@ -249,6 +250,15 @@ impl Client {
         took.as_secs_f64() * 1e6
     }
 
+    /// What the gateway says that it took itself, microseconds.
+    fn overhead(&self) -> f64 {
+        let head = String::from_utf8_lossy(&self.read);
+        let mut fields = head.lines().filter_map(|line| line.split_once(": "));
+        let found = fields.find(|(name, _)| name.eq_ignore_ascii_case("x-openclaw-overhead-us"));
+        let (_, value) = found.expect("the gateway tells it");
+        value.trim().parse().expect("a number")
+    }
+
     async fn send(&mut self) {
         self.read.clear();
         self.stream
@@ -354,6 +364,32 @@ async fn one_by_one(way: &Way, body: &str, calls: usize) -> Vec<f64> {
         times.push(client.ask().await);
     }
     times
+}
+
+/// What the gateway says of itself beside what is measured from outside: one call after the other, so that
+/// nothing but the gateway stands between. What the loopback adds by itself is in the second alone.
+fn overhead(runtime: &Runtime, ways: &[Way], body: &str, rounds: usize, seconds: u64) {
+    let (mut told, mut added) = (Vec::new(), Vec::new());
+    for _ in 0..rounds {
+        let calls = 500 * seconds as usize;
+        let mut direct = runtime.block_on(one_by_one(&ways[0], body, calls));
+        let (mut through, mut here) = runtime.block_on(async {
+            let mut client = Client::new(&ways[1], body).await;
+            let (mut through, mut here) = (Vec::new(), Vec::new());
+            for _ in 0..calls {
+                through.push(client.ask().await);
+                here.push(client.overhead());
+            }
+            (through, here)
+        });
+        told.push(quantiles(&mut here)[0]);
+        added.push(quantiles(&mut through)[0] - quantiles(&mut direct)[0]);
+    }
+    let [told, ..] = quantiles(&mut told);
+    let [added, ..] = quantiles(&mut added);
+    println!("| µs that x-openclaw-overhead-us tells, p50 | {told:.0} |");
+    println!("| µs that a call takes longer than without the gateway, p50 | {added:.0} |");
+    println!("| µs between these two | {:.0} |", added - told);
 }
 
 /// Streams, four at a time.
