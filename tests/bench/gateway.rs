@@ -9,8 +9,12 @@
 //! about two minutes, or twenty seconds with
 //! `-- --quick`. Other options:
 //! - `OPENCLAW_UNDER_TEST=/path`: another program in our place;
-//! - `OPENCLAW_BENCH_PEER=127.0.0.1:4000` and `OPENCLAW_BENCH_PEER_KEY`: another gateway beside ours,
-//!   which asks `http://127.0.0.1:9099/v1` for its model `bench`.
+//! - `OPENCLAW_BENCH_PEER=127.0.0.1:4000`: another gateway beside ours, which asks
+//!   `http://127.0.0.1:9099/v1` when it is asked for its model `bench`; with
+//!   `OPENCLAW_BENCH_PEER_FIELDS="Authorization: Bearer sk-1|X-Other: 2"`, and the number of its process
+//!   in `OPENCLAW_BENCH_PEER_PROCESS`. It should have the first core for itself as ours has. It is not
+//!   asked at a fixed rate, which it may not reach, but as fast as it answers; and for no streams with
+//!   `OPENCLAW_BENCH_PEER_STREAMS=no`.
 //!
 //! The gateway has the first core for itself; the provider and the clients share the second one.
 
@@ -75,29 +79,26 @@ fn main() {
         Way {
             name: "direct",
             address: provider,
-            key: String::new(),
+            fields: String::new(),
         },
         Way {
             name: "openclaw",
             address: (Ipv4Addr::LOCALHOST, gateway.port).into(),
-            key: gateway.key.clone(),
+            fields: format!("Authorization: Bearer {}\r\n", gateway.key),
         },
         Way {
             name: "plain proxy",
             address: (Ipv4Addr::LOCALHOST, gateway.plain).into(),
-            key: String::new(),
+            fields: String::new(),
         },
     ];
-    if let Some(address) = std::env::var("OPENCLAW_BENCH_PEER")
-        .ok()
-        .and_then(|text| text.parse().ok())
-    {
-        ways.push(Way {
-            name: "peer",
-            address,
-            key: std::env::var("OPENCLAW_BENCH_PEER_KEY").unwrap_or_default(),
-        });
-    }
+    let ours = ways.len();
+    let peer = Peer::from_environment();
+    ways.extend(peer.iter().map(|peer| Way {
+        name: "peer",
+        address: peer.address,
+        fields: peer.fields.clone(),
+    }));
     println!("| measure | way | p50 | p99 | p99.9 | added p50 | added p99 |");
     println!("| --- | --- | --- | --- | --- | --- | --- |");
     let small = call(1000, false);
@@ -105,20 +106,27 @@ fn main() {
     let stream = call(1000, true);
     compare(
         "µs of a call of 1 KB, 1,000 a second",
-        &ways,
+        &ways[..ours],
         rounds,
         |way| {
             let calls = RATE * seconds;
             runtime.block_on(open_loop(way, &small, calls))
         },
     );
+    compare("µs of a call of 1 KB, one by one", &ways, rounds, |way| {
+        runtime.block_on(one_by_one(way, &small, 100 * seconds as usize))
+    });
     compare("µs of a call of 400 KB, one by one", &ways, rounds, |way| {
         runtime.block_on(one_by_one(way, &large, 50 * seconds as usize))
     });
-    let mut later = vec![Vec::new(); ways.len()];
+    let with_streams = match &peer {
+        Some(peer) if !peer.streams => &ways[..ours],
+        _ => &ways[..],
+    };
+    let mut later = vec![Vec::new(); with_streams.len()];
     compare(
         "µs until the first piece of a stream",
-        &ways,
+        with_streams,
         rounds,
         |way| {
             let place = ways.iter().position(|other| other.name == way.name);
@@ -137,22 +145,59 @@ fn main() {
         );
     }
     println!();
-    println!("| measure | openclaw |");
-    println!("| --- | --- |");
-    saturated(&runtime, &ways[1], &gateway, &small, seconds);
-    overhead(&runtime, &ways, &small, rounds, seconds);
-    let pieces = stream_cost(&runtime, &ways[1], &gateway, &stream, seconds);
-    println!("| CPU µs per piece of a stream | {pieces:.2} |");
-    let (idle, full) = runtime.block_on(open_streams(&ways[1], &gateway));
-    println!("| MiB, idle after the load | {idle:.1} |");
-    println!("| MiB with 1,000 open streams | {full:.1} |");
+    println!("| measure | way | |");
+    println!("| --- | --- | --- |");
+    let measured = [(&ways[1], gateway.process.id())].into_iter();
+    let measured = measured.chain(peer.iter().map(|peer| (&ways[ours], peer.process)));
+    for (way, process) in measured {
+        let figure =
+            |measure: &str, value: String| println!("| {measure} | {} | {value} |", way.name);
+        let (rate, cost) = saturated(&runtime, way, process, &small, seconds);
+        figure("calls of 1 KB a second", format!("{rate:.0}"));
+        figure("CPU µs per call of 1 KB", format!("{cost:.1}"));
+        if !with_streams.iter().any(|other| other.name == way.name) {
+            continue;
+        }
+        let pieces = stream_cost(&runtime, way, process, &stream, seconds);
+        figure("CPU µs per piece of a stream", format!("{pieces:.2}"));
+        let (idle, full) = runtime.block_on(open_streams(way, process));
+        figure("MiB, idle after the load", format!("{idle:.1}"));
+        figure("MiB with 1,000 open streams", format!("{full:.1}"));
+    }
+    overhead(&runtime, &ways[0], &ways[ours], &small, rounds, seconds);
+}
+
+/// Another gateway, that runs already.
+struct Peer {
+    address: SocketAddr,
+    /// What of the head of a request it wants beside what all get.
+    fields: String,
+    process: u32,
+    streams: bool,
+}
+
+impl Peer {
+    fn from_environment() -> Option<Self> {
+        let variable = |name: &str| std::env::var(format!("OPENCLAW_BENCH_PEER{name}")).ok();
+        let address = variable("")?.parse().expect("an address with a port");
+        let fields = variable("_FIELDS").unwrap_or_default();
+        let lines = fields.split('|').filter(|line| !line.is_empty());
+        let process = variable("_PROCESS").expect("the number of its process");
+        Some(Self {
+            address,
+            fields: lines.map(|line| format!("{}\r\n", line.trim())).collect(),
+            process: process.parse().expect("a number"),
+            streams: variable("_STREAMS").is_none_or(|word| word != "no"),
+        })
+    }
 }
 
 /// One way to the provider.
 struct Way {
     name: &'static str,
     address: SocketAddr,
-    key: String,
+    /// Lines of the head of a request.
+    fields: String,
 }
 
 /// Measures the ways in turn and prints a row for each.
@@ -218,9 +263,9 @@ impl Client {
         let stream = TcpStream::connect(way.address).await.expect("it listens");
         stream.set_nodelay(true).expect("an open socket");
         let head = format!(
-            "POST /v1/chat/completions HTTP/1.1\r\nHost: bench\r\nAuthorization: Bearer {}\r\n\
+            "POST /v1/chat/completions HTTP/1.1\r\nHost: bench\r\n{}\
              Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
-            way.key,
+            way.fields,
             body.len()
         );
         Self {
@@ -310,11 +355,13 @@ impl Client {
     }
 }
 
-/// Where an answer with a length ends, if all of it is there.
+/// Where an answer ends, if all of it is there. One without a length comes in chunks.
 fn end_of_answer(bytes: &[u8]) -> Option<usize> {
     let end = memchr::memmem::find(bytes, b"\r\n\r\n")? + 4;
-    let length = length(&bytes[..end]).expect("an answer with a length");
-    (bytes.len() >= end + length).then_some(end + length)
+    match length(&bytes[..end]) {
+        Some(length) => (bytes.len() >= end + length).then_some(end + length),
+        None => bytes[end..].ends_with(b"0\r\n\r\n").then_some(bytes.len()),
+    }
 }
 
 fn length(head: &[u8]) -> Option<usize> {
@@ -368,13 +415,20 @@ async fn one_by_one(way: &Way, body: &str, calls: usize) -> Vec<f64> {
 
 /// What the gateway says of itself beside what is measured from outside: one call after the other, so that
 /// nothing but the gateway stands between. What the loopback adds by itself is in the second alone.
-fn overhead(runtime: &Runtime, ways: &[Way], body: &str, rounds: usize, seconds: u64) {
+fn overhead(
+    runtime: &Runtime,
+    direct: &Way,
+    gateway: &Way,
+    body: &str,
+    rounds: usize,
+    seconds: u64,
+) {
     let (mut told, mut added) = (Vec::new(), Vec::new());
     for _ in 0..rounds {
         let calls = 500 * seconds as usize;
-        let mut direct = runtime.block_on(one_by_one(&ways[0], body, calls));
+        let mut without = runtime.block_on(one_by_one(direct, body, calls));
         let (mut through, mut here) = runtime.block_on(async {
-            let mut client = Client::new(&ways[1], body).await;
+            let mut client = Client::new(gateway, body).await;
             let (mut through, mut here) = (Vec::new(), Vec::new());
             for _ in 0..calls {
                 through.push(client.ask().await);
@@ -383,13 +437,16 @@ fn overhead(runtime: &Runtime, ways: &[Way], body: &str, rounds: usize, seconds:
             (through, here)
         });
         told.push(quantiles(&mut here)[0]);
-        added.push(quantiles(&mut through)[0] - quantiles(&mut direct)[0]);
+        added.push(quantiles(&mut through)[0] - quantiles(&mut without)[0]);
     }
     let [told, ..] = quantiles(&mut told);
     let [added, ..] = quantiles(&mut added);
-    println!("| µs that x-openclaw-overhead-us tells, p50 | {told:.0} |");
-    println!("| µs that a call takes longer than without the gateway, p50 | {added:.0} |");
-    println!("| µs between these two | {:.0} |", added - told);
+    let figure = |measure: &str, value: f64| {
+        println!("| {measure} | {} | {value:.0} |", gateway.name);
+    };
+    figure("µs that x-openclaw-overhead-us tells, p50", told);
+    figure("µs longer than without the gateway, p50", added);
+    figure("µs between these two", added - told);
 }
 
 /// Streams, four at a time.
@@ -416,8 +473,8 @@ async fn streams(way: &Way, body: &str, count: usize) -> (Vec<f64>, Vec<f64>) {
 }
 
 /// As many calls as it can: how many a second, and what one costs.
-fn saturated(runtime: &Runtime, way: &Way, gateway: &Gateway, body: &str, seconds: u64) {
-    let before = gateway.ticks();
+fn saturated(runtime: &Runtime, way: &Way, process: u32, body: &str, seconds: u64) -> (f64, f64) {
+    let before = process_tree(process).cpu_ticks;
     let begun = Instant::now();
     let calls: usize = runtime.block_on(async {
         let mut running = Vec::new();
@@ -439,14 +496,14 @@ fn saturated(runtime: &Runtime, way: &Way, gateway: &Gateway, body: &str, second
         calls
     });
     let took = begun.elapsed().as_secs_f64();
-    let micros = (gateway.ticks() - before) as f64 / TICKS_PER_SECOND * 1e6;
-    println!("| calls of 1 KB a second | {:.0} |", calls as f64 / took);
-    println!("| CPU µs per call of 1 KB | {:.1} |", micros / calls as f64);
+    let ticks = process_tree(process).cpu_ticks - before;
+    let micros = ticks as f64 / TICKS_PER_SECOND * 1e6;
+    (calls as f64 / took, micros / calls as f64)
 }
 
 /// What a piece of a stream costs, its share of the call in it.
-fn stream_cost(runtime: &Runtime, way: &Way, gateway: &Gateway, body: &str, seconds: u64) -> f64 {
-    let before = gateway.ticks();
+fn stream_cost(runtime: &Runtime, way: &Way, process: u32, body: &str, seconds: u64) -> f64 {
+    let before = process_tree(process).cpu_ticks;
     let count = 32 * seconds as usize;
     let pieces: usize = runtime.block_on(async {
         let mut running = Vec::new();
@@ -465,12 +522,13 @@ fn stream_cost(runtime: &Runtime, way: &Way, gateway: &Gateway, body: &str, seco
         }
         pieces
     });
-    (gateway.ticks() - before) as f64 / TICKS_PER_SECOND * 1e6 / pieces as f64
+    let ticks = process_tree(process).cpu_ticks - before;
+    ticks as f64 / TICKS_PER_SECOND * 1e6 / pieces as f64
 }
 
 /// Memory before and while many streams are open, each after its first piece.
-async fn open_streams(way: &Way, gateway: &Gateway) -> (f64, f64) {
-    let mib = || process_tree(gateway.process.id()).resident_kib as f64 / 1024.0;
+async fn open_streams(way: &Way, process: u32) -> (f64, f64) {
+    let mib = || process_tree(process).resident_kib as f64 / 1024.0;
     let idle = mib();
     let body = call(1000, true).replace("\"stream\":true", "\"stream\":true,\"user\":\"hold\"");
     let mut clients = Vec::with_capacity(STREAMS);
@@ -665,10 +723,6 @@ impl Gateway {
             );
             thread::sleep(Duration::from_millis(20));
         }
-    }
-
-    fn ticks(&self) -> u64 {
-        process_tree(self.process.id()).cpu_ticks
     }
 }
 
