@@ -1,18 +1,26 @@
-//! `openclaw backends`: the peers of the upstreams, and what may be done with them by hand.
+//! `openclaw backends`: the peers of the upstreams, and what may be done with them by hand; and the providers
+//! of language models.
 
 use super::exit::Exit;
 use super::figures::{count, micros, part, rate};
-use super::print;
 use super::session::{Failure, Session, print_json};
 use super::table::{Side, Table};
 use super::words::{PeerName, PeerWord};
+use super::{print, providers};
 use crate::conf::check::closest;
-use crate::protocol::{Group, Peer, PeerAction, PeerChange, PeerState, Upstreams};
+use crate::protocol::{Group, Peer, PeerAction, PeerChange, PeerState, Summary, Upstreams};
 
 /// Lists the peers.
 pub fn list(session: &Session) -> Result<(), Failure> {
     let upstreams: Upstreams = session.get("/v1/upstreams")?;
     show(session, &upstreams);
+    if session.json {
+        return Ok(());
+    }
+    let summary: Summary = session.get("/v1/summary")?;
+    if let Some(llm) = summary.llm {
+        print(&format!("\n{}", providers::listed(llm.providers)));
+    }
     Ok(())
 }
 

@@ -6,7 +6,7 @@ use super::print;
 use super::session::{Failure, Session, print_json};
 use super::table::{Side, Table};
 use super::words::{Daemon, ProviderWord};
-use crate::protocol::{ProviderName, ProviderTests, Summary};
+use crate::protocol::{ProviderName, ProviderNow, ProviderTests, Summary};
 use crate::unit::printable::escape;
 
 /// Does what the word says; without one providers are listed.
@@ -36,6 +36,12 @@ fn list(session: &Session) -> Result<(), Failure> {
         print("no provider: `llm_provider` makes one\n");
         return Ok(());
     }
+    print(&listed(providers));
+    Ok(())
+}
+
+/// A table of providers.
+pub fn listed(providers: Vec<ProviderNow>) -> String {
     let mut table = Table::new(&[
         ("PROVIDER", Side::Left),
         ("KIND", Side::Left),
@@ -65,8 +71,7 @@ fn list(session: &Session) -> Result<(), Failure> {
             provider.note,
         ]);
     }
-    print(&table.text());
-    Ok(())
+    table.text()
 }
 
 fn test(session: &Session, name: Option<&str>) -> Result<(), Failure> {

@@ -3,6 +3,7 @@
 //! Everything here runs beside requests, on the main thread. What is looked at from time to time
 //! ([`watch`]) is raised as everything else.
 
+mod pressure;
 mod watch;
 
 use std::collections::HashMap;
@@ -80,6 +81,7 @@ pub fn attend(control: &Arc<Control>) {
     tokio::spawn(watch::budgets_and_keys());
     tokio::spawn(watch::failures(Arc::clone(control)));
     tokio::spawn(watch::spikes(Arc::clone(control)));
+    tokio::spawn(pressure::watch(Arc::clone(control)));
     tokio::spawn(beat(Arc::clone(control)));
     tokio::spawn(live(Arc::clone(control)));
 }

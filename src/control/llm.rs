@@ -1,6 +1,7 @@
 //! Calls of language models as the protocol tells them: those under way, how much passes, and those
 //! that the ledger has.
 
+use std::cmp::Reverse;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -12,12 +13,12 @@ use super::{Control, keys, revisions};
 use crate::conf::typed::llm::MostCalls;
 use crate::llm::account::Moment;
 use crate::llm::books::books;
-use crate::llm::standing::standings;
+use crate::llm::standing::{Fitness, Report, standings};
 use crate::metrics::registry;
 use crate::process::desk::refusal;
 use crate::protocol::{
-    CallTokens, LlmNow, ModelCall, ModelCalls, ProviderNow, ProviderTests, Refusal, RefusalCode,
-    RunningCall,
+    CallTokens, LlmNow, ModelCall, ModelCalls, ModelNow, ProviderNow, ProviderTests, Refusal,
+    RefusalCode, RunningCall,
 };
 use crate::serve::gateway::inquiry::inquire;
 use crate::store::{Call, CallState};
@@ -25,6 +26,9 @@ use crate::unit::clock;
 
 /// So many calls under way are told.
 const MOST_RUNNING: usize = 100;
+
+/// So many models of a provider are told.
+const MOST_MODELS: usize = 12;
 
 /// So many calls of the ledger are told at once.
 const MOST_CALLS: u32 = 500;
@@ -104,6 +108,13 @@ pub fn now(control: &Control) -> Option<Box<LlmNow>> {
     let standings = standings().report(clock::now());
     let providers = providers.iter().map(|provider| {
         let (state, note) = provider.state(&standings);
+        let of_it = || {
+            standings
+                .iter()
+                .filter(|it| it.provider == provider.conf.name)
+        };
+        let mut worst: Vec<&Report> = of_it().collect();
+        worst.sort_by_key(|it| (it.fitness == Fitness::Ready, Reverse(it.asked)));
         ProviderNow {
             name: provider.conf.name.to_string(),
             kind: provider.conf.kind.to_owned(),
@@ -115,6 +126,13 @@ pub fn now(control: &Control) -> Option<Box<LlmNow>> {
             waiting: provider.standing.waiting() as u32,
             first_token: (provider.first_part(&standings))
                 .map_or(0, |time| time.as_micros() as u64),
+            address: provider.conf.base_url.to_string(),
+            room: provider.conf.queue.map_or(0, |queue| queue.room as u32),
+            turned_away: provider.standing.turned_away(),
+            asked: of_it().map(|it| it.asked).sum(),
+            failed: of_it().map(|it| it.failed).sum(),
+            limited: of_it().map(|it| it.limited).sum(),
+            models: worst.into_iter().take(MOST_MODELS).map(model_now).collect(),
         }
     });
     Some(Box::new(LlmNow {
@@ -131,6 +149,25 @@ pub fn now(control: &Control) -> Option<Box<LlmNow>> {
         ended: seen.ended,
         providers: providers.collect(),
     }))
+}
+
+fn model_now(report: &Report) -> ModelNow {
+    ModelNow {
+        model: report.model.to_string(),
+        key: report.key.to_string(),
+        state: report.fitness.word().to_owned(),
+        left_ms: report
+            .fitness
+            .left()
+            .map_or(0, |left| left.as_millis() as u64),
+        reason: report
+            .reason
+            .map_or_else(String::new, |reason| reason.to_string()),
+        share: report.share,
+        under_way: report.under_way,
+        first_token: report.first_part.map_or(0, |time| time.as_micros() as u64),
+        failed: report.failed,
+    }
 }
 
 /// What was spent since midnight in UTC; nothing if the configuration has no provider.

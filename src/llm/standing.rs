@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 use super::adaptive::{Adaptive, Kind, Sample, Usual};
 use crate::conf::typed::health::Limits;
 use crate::conf::typed::llm::{self, Bounds, MostCalls};
-use crate::upstream::circuit::{Circuit, LimitsById, Pass, Phase, Turn, Watched, Window};
+use crate::upstream::circuit::{Circuit, LimitsById, Pass, Phase, Reason, Turn, Watched, Window};
 use crate::upstream::queue::{Class, Place, Queue};
 
 const RELAXED: Ordering = Ordering::Relaxed;
@@ -130,6 +130,11 @@ impl Standings {
                     key: key.name.clone(),
                     model: standing.model.clone(),
                     fitness: standing.fitness(now),
+                    reason: standing.reason(),
+                    share: match standing.watched.circuit().is_closed() {
+                        true => standing.share(now),
+                        false => 0,
+                    },
                     under_way: standing.under_way.load(RELAXED),
                     first_part: standing.first_part(),
                     asked: standing.asked.load(RELAXED),
@@ -157,6 +162,10 @@ pub struct Report {
     pub model: Box<str>,
     /// May it be asked?
     pub fitness: Fitness,
+    /// Why its circuit opened last, if it ever did.
+    pub reason: Option<Reason>,
+    /// Of a hundred calls that could go elsewhere, how many it gets; 0 until its circuit has closed.
+    pub share: u64,
     /// Calls under way.
     pub under_way: u32,
     /// How soon its answers begin, lately; `None` before the first.
@@ -187,6 +196,16 @@ pub enum Fitness {
 }
 
 impl Fitness {
+    /// For how long it stays so, if that is known.
+    #[must_use]
+    pub const fn left(self) -> Option<Duration> {
+        match self {
+            Self::Open(left) | Self::Cooling(left) => Some(left),
+            Self::Refused(left) => left,
+            Self::Ready | Self::Probing => None,
+        }
+    }
+
     /// A word for it: `ready`, `probing`, `open`, `cooling`, `refused`.
     #[must_use]
     pub const fn word(self) -> &'static str {
@@ -381,6 +400,8 @@ pub struct Standing {
     model: Box<str>,
     provider: Arc<Provider>,
     watched: Watched,
+    /// Why its circuit opened last.
+    reason: Mutex<Option<Reason>>,
     /// Until when a limit is waited for, in milliseconds; 0 if there is none.
     cooling: AtomicU64,
     /// Until when the key is not tried because it was refused; 0 if it was not.
@@ -402,6 +423,7 @@ impl Standing {
             model: model.into(),
             provider,
             watched: Watched::new(Arc::new(Circuit::new(*ORIGIN)), Arc::clone(&USUAL)),
+            reason: Mutex::default(),
             cooling: AtomicU64::new(0),
             refused: AtomicU64::new(0),
             under_way: AtomicU32::new(0),
@@ -440,6 +462,16 @@ impl Standing {
             Phase::Open => Fitness::Open(report.left),
             Phase::HalfOpen if self.watched.admits(now) => Fitness::Ready,
             Phase::HalfOpen => Fitness::Probing,
+        }
+    }
+
+    fn reason(&self) -> Option<Reason> {
+        *self.reason.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn note_turn(&self, turn: Option<&Turn>) {
+        if let Some(Turn::Opened(reason)) = turn {
+            *self.reason.lock().unwrap_or_else(PoisonError::into_inner) = Some(*reason);
         }
     }
 
@@ -562,10 +594,12 @@ impl Trial {
     /// It failed, be it after a part of its answer.
     pub fn fails(&mut self, now: Instant) -> Option<Turn> {
         self.standing.failed.fetch_add(1, RELAXED);
-        match self.pass {
+        let turn = match self.pass {
             Some(_) => self.tell(Some(true), now),
             None => (self.standing.watched).leave(Pass::Free, Some(true), now, || Some(())),
-        }
+        };
+        self.standing.note_turn(turn.as_ref());
+        turn
     }
 
     /// It was too much for the provider, which said so or did not answer in time.
@@ -643,7 +677,7 @@ mod tests {
 
     #[test]
     fn five_failures_in_a_row_open_the_circuit_and_a_probe_closes_it() {
-        let (_standings, key, now) = scene();
+        let (standings, key, now) = scene();
         let standing = key.model("m");
         for failures in 0..5 {
             assert_eq!(standing.fitness(now), Fitness::Ready, "{failures}");
@@ -651,6 +685,7 @@ mod tests {
             assert_eq!(turn.is_some(), failures == 4);
         }
         assert_eq!(standing.fitness(now), Fitness::Open(LIMITS.open));
+        assert_eq!(standings.report(now)[0].share, 0);
         let later = now + LIMITS.open;
         let mut probe = enter(&standing, later);
         assert_eq!(
@@ -660,9 +695,44 @@ mod tests {
         assert_eq!(probe.answers(later), Some(Turn::Closed));
         assert_eq!(standing.fitness(later), Fitness::Ready);
         assert_eq!(standing.share(later), 10);
+        assert_eq!(standing.share(later + RETURNING / 2), 55);
         assert_eq!(standing.share(later + RETURNING), 100);
+        let report = standings.report(later);
+        assert_eq!(
+            (report[0].share, report[0].reason),
+            (10, Some(Reason::InARow(5)))
+        );
         // Another model of the same key was never touched.
         assert_eq!(key.model("other").fitness(now), Fitness::Ready);
+    }
+
+    #[test]
+    fn after_an_outage_calls_come_back_little_by_little_behind_one_probe() {
+        let (_standings, key, now) = scene();
+        let standing = key.model("m");
+        for _ in 0..5 {
+            enter(&standing, now).fails(now);
+        }
+        // Nobody is let in for a while, however many come.
+        let soon = now + LIMITS.open - Duration::from_millis(1);
+        assert!((0..1000).all(|_| standing.enter(0, soon).is_err()));
+        // It still fails: one call finds that out, and it is left alone for as long again.
+        let mut back = now + LIMITS.open;
+        let mut probe = enter(&standing, back);
+        assert!((0..1000).all(|_| standing.enter(0, back).is_err()));
+        probe.fails(back);
+        drop(probe);
+        assert!(matches!(standing.fitness(back), Fitness::Open(_)));
+        back += LIMITS.open;
+        enter(&standing, back).answers(back);
+        let shares = [0, 10, 20, 30, 40].map(|seconds| {
+            let now = back + Duration::from_secs(seconds);
+            // As calls are drawn among those who may answer.
+            (0..1000)
+                .filter(|pick| pick % 100 < standing.share(now))
+                .count()
+        });
+        assert_eq!(shares, [100, 400, 700, 1000, 1000]);
     }
 
     #[test]

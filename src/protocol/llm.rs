@@ -76,7 +76,46 @@ pub struct ProviderNow {
     /// Calls that wait until it has room.
     pub waiting: u32,
     /// How soon its answers begin, lately, in microseconds; 0 before the first.
-    pub first_token: u64,
+    pub first_token: Micros,
+    /// Where it is: its `base_url`.
+    pub address: String,
+    /// So many calls may wait; 0 without a queue.
+    pub room: u32,
+    /// Calls that found no place in the queue, or waited in vain, since the start.
+    pub turned_away: u64,
+    /// Calls since the start.
+    pub asked: u64,
+    /// Of these, those that failed by its fault.
+    pub failed: u64,
+    /// Of these, those that reached a limit of its.
+    pub limited: u64,
+    /// Its models by its keys: those that may not be asked first, then those that are asked most; not
+    /// all of very many.
+    pub models: Vec<ModelNow>,
+}
+
+/// How a provider stands with one key and one model.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ModelNow {
+    /// The provider's own name for the model.
+    pub model: String,
+    /// Where the key is written down, never the key; empty if it has none.
+    pub key: String,
+    /// `ready`, `probing`, `open`, `cooling`, `refused`.
+    pub state: String,
+    /// For how long it stays so; 0 if nobody knows.
+    pub left_ms: Millis,
+    /// Why its circuit opened last; empty if it never did.
+    pub reason: String,
+    /// Of a hundred calls that could go elsewhere, how many it gets; 0 until its circuit has closed.
+    pub share: u64,
+    /// Calls under way.
+    pub under_way: u32,
+    /// See [`ProviderNow::first_token`].
+    pub first_token: Micros,
+    /// See [`ProviderNow::failed`].
+    pub failed: u64,
 }
 
 /// Who is to be tested.

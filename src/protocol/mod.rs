@@ -108,7 +108,7 @@ pub use limits::{
     BanChange, BanState, Bans, LimitKind, LimitTraffic, LimitZone, LimitedKey, Limits, RouteLimit,
 };
 pub use llm::{
-    CallTokens, LlmNow, ModelCall, ModelCalls, ProviderName, ProviderNow, ProviderTest,
+    CallTokens, LlmNow, ModelCall, ModelCalls, ModelNow, ProviderName, ProviderNow, ProviderTest,
     ProviderTests, RunningCall,
 };
 pub use routes::{Explanation, Question, Route, RouteTraffic, Routes, Step};

@@ -243,6 +243,36 @@ fn llm_now() -> LlmNow {
         is_adaptive: name == "openai",
         waiting: u32::from(name == "openai"),
         first_token: if state == "ready" { 430_000 } else { 0 },
+        address: format!("https://api.{name}.com/v1"),
+        room: u32::from(name == "openai") * 100,
+        turned_away: 3,
+        asked: if state == "ready" { 9_314 } else { 0 },
+        failed: if name == "openai" { 17 } else { 0 },
+        limited: 2,
+        models: match name {
+            "openai" => vec![
+                ModelNow {
+                    model: "gpt-4o".to_owned(),
+                    key: "env:OPENAI_KEY".to_owned(),
+                    state: "ready".to_owned(),
+                    reason: "5 failures in a row".to_owned(),
+                    share: 64,
+                    first_token: 610_000,
+                    failed: 17,
+                    ..ModelNow::default()
+                },
+                ModelNow {
+                    model: "gpt-4o-mini".to_owned(),
+                    key: "env:OPENAI_KEY".to_owned(),
+                    state: "ready".to_owned(),
+                    share: 100,
+                    under_way: 2,
+                    first_token: 430_000,
+                    ..ModelNow::default()
+                },
+            ],
+            _ => Vec::new(),
+        },
     };
     LlmNow {
         today: "4.12".to_owned(),

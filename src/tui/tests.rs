@@ -288,9 +288,9 @@ fn overlays_and_prompts_look_as_they_should() {
     for (name, keys) in [
         ("help", "2?"),
         ("help-search", "2?/sort"),
-        ("confirm", "3jjjD"),
-        ("confirm-other-button", "3jjjD<Tab>"),
-        ("prompt", "3jjjw"),
+        ("confirm", "3jjjjD"),
+        ("confirm-other-button", "3jjjjD<Tab>"),
+        ("prompt", "3jjjjw"),
         ("explain", "2jt<Enter>"),
         ("filter", "2/api"),
         ("filter-nothing", "2/nothing<Enter>"),
@@ -299,6 +299,7 @@ fn overlays_and_prompts_look_as_they_should() {
         ("paused", "5<Space>"),
         ("route-open", "2j<Enter>"),
         ("peer-open", "3<Enter>"),
+        ("provider-open", "3/openai<Enter><Enter>"),
         ("request-open", "5jj<Enter>"),
         ("certificate-open", "4j<Tab>"),
         ("certificate-chain", "4j<Enter>"),
@@ -1033,7 +1034,7 @@ impl Play {
 #[tokio::test]
 async fn a_peer_is_drained_only_after_a_yes() {
     let mut play = Play::start(look(BLOCK, THEMES[0])).await;
-    play.keys("3jjjD<Enter>");
+    play.keys("3jjjjD<Enter>");
     play.keys("D<Esc>Dn");
     play.keys("Djkq<Space>y");
     play.until("the call", |play| play.daemon.was_asked("POST /v1/peers"))

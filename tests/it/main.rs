@@ -33,6 +33,7 @@ mod gateway_libraries;
 mod gateway_money;
 mod gateway_pass;
 mod gateway_people;
+mod gateway_pressure;
 mod gateway_providers;
 mod gateway_queue;
 mod gateway_routing;

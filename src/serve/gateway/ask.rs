@@ -128,12 +128,10 @@ impl Provider {
         let Some(standing) = unfit else {
             return ("ready", String::new());
         };
-        let left = match standing.fitness {
-            Fitness::Open(left) | Fitness::Cooling(left) | Fitness::Refused(Some(left)) => {
-                format!(" for {} s", left.as_secs().max(1))
-            }
-            Fitness::Ready | Fitness::Probing | Fitness::Refused(None) => String::new(),
-        };
+        let left = standing.fitness.left();
+        let left = left.map_or_else(String::new, |left| {
+            format!(" for {} s", left.as_secs().max(1))
+        });
         (standing.fitness.word(), format!("{}{left}", standing.model))
     }
 

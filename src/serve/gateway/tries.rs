@@ -805,10 +805,7 @@ fn soonest<'a, 'b: 'a>(
         keys.filter_map(|key| match key.model(candidate.choice.model).fitness(now) {
             Fitness::Ready => Some(Duration::ZERO),
             Fitness::Probing => Some(Duration::from_secs(1)),
-            Fitness::Open(left) | Fitness::Cooling(left) | Fitness::Refused(Some(left)) => {
-                Some(left)
-            }
-            Fitness::Refused(None) => None,
+            unfit => unfit.left(),
         })
     });
     waits.min()

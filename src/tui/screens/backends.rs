@@ -1,4 +1,7 @@
-//! Backends: the peers of all upstreams, the worst first, and what can be done with one by hand.
+//! Backends: the peers of all upstreams and the providers of language models, the worst first, and what can
+//! be done with a peer by hand.
+
+use std::cmp::Ordering;
 
 use ratatui::layout::Rect;
 
@@ -13,15 +16,17 @@ use super::super::theme::Role;
 use super::super::view::{Answer, Ask, Call, Effect, Input, Notice, Prompt, Target, View};
 use super::super::widgets::sparkline;
 use super::super::widgets::table::{Cell, Column, Table, matches};
-use super::{WIDE, render_state, short_path};
-use crate::protocol::{Circuit, Peer, PeerAction, PeerChange, PeerState, PeerTraffic, Upstream};
+use super::{WIDE, providers, render_state, short_path};
+use crate::protocol::{
+    Circuit, Peer, PeerAction, PeerChange, PeerState, PeerTraffic, ProviderNow, Upstream,
+};
 
 const COLUMNS: [Column; 8] = [
     Column::text("UPSTREAM", 9, 1, 0),
     Column::text("PEER", 17, 2, 0),
     Column::text("STATE", 16, 0, 0),
     Column::number("W", 3, 4),
-    Column::number("CONN", 4, 3),
+    Column::number("CONN", 5, 3),
     Column::number("REQ/S", 5, 1),
     Column::number("P99", 7, 2),
     Column::number("FAIL", 4, 5),
@@ -42,14 +47,44 @@ pub struct Backends {
     sort: Option<usize>,
     is_reversed: bool,
     is_open: bool,
-    /// Positions of upstream and peer in the model's list, as they are shown.
-    shown: Vec<(usize, usize)>,
-    /// The number of the selected peer, to find it again when the order changes.
-    selected: Option<u32>,
+    /// What is shown, in order.
+    shown: Vec<Row>,
+    /// What is selected, to find it again when the order changes.
+    selected: Option<Chosen>,
     /// What was asked whether it should be done.
     pending: Option<PeerChange>,
     /// The answer that is awaited is to a check, which goes on when it has come.
     is_checking: bool,
+}
+
+/// A line of the table.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Row {
+    /// Positions of upstream and peer in the model's list.
+    Peer(usize, usize),
+    /// The position of a provider among those of the summary.
+    Provider(usize),
+}
+
+/// What a row is about.
+#[derive(Clone, PartialEq, Eq, Debug)]
+enum Chosen {
+    /// The number of a peer.
+    Peer(u32),
+    /// The name of a provider.
+    Provider(String),
+}
+
+/// What lines are put in order by.
+struct Sorted<'m> {
+    group: &'m str,
+    peer: String,
+    state: PeerState,
+    weight: u32,
+    active: u64,
+    rate: f64,
+    p99: u64,
+    failed: u64,
 }
 
 /// An upstream in a line.
@@ -233,65 +268,71 @@ impl Backends {
             return self.table.set_rows(0);
         };
         for (group, upstream) in list.upstreams.iter().enumerate() {
-            for (position, peer) in upstream.peers.iter().enumerate() {
-                if self.filter.is_empty() || is_match(upstream, peer, &self.filter, model) {
-                    self.shown.push((group, position));
-                }
-            }
+            let peers = 0..upstream.peers.len();
+            self.shown.extend(peers.map(|at| Row::Peer(group, at)));
         }
-        let of = |(group, position): (usize, usize)| {
-            let upstream = &list.upstreams[group];
-            (upstream, &upstream.peers[position])
-        };
+        let providers = 0..providers::all(model).len();
+        self.shown.extend(providers.map(Row::Provider));
+        if !self.filter.is_empty() {
+            self.shown.retain(|row| is_match(*row, &self.filter, model));
+        }
         let sort = self.sort;
         self.shown.sort_by(|&left, &right| {
-            let ((left_group, left), (right_group, right)) = (of(left), of(right));
-            let (left_now, right_now) = (numbers(left, model), numbers(right, model));
+            let (Some(left), Some(right)) = (sorted(left, model), sorted(right, model)) else {
+                return Ordering::Equal;
+            };
             match sort {
-                None | Some(2) => left_now.state.cmp(&right_now.state),
-                Some(0) => left_group.name.cmp(&right_group.name),
-                Some(1) => peer_name(left).cmp(&peer_name(right)),
+                None | Some(2) => left.state.cmp(&right.state),
+                Some(0) => left.group.cmp(right.group),
+                Some(1) => left.peer.cmp(&right.peer),
                 Some(3) => right.weight.cmp(&left.weight),
-                Some(4) => right_now.active.cmp(&left_now.active),
-                Some(5) => right_now.traffic.rate.total_cmp(&left_now.traffic.rate),
-                Some(6) => right_now.traffic.p99.cmp(&left_now.traffic.p99),
-                Some(_) => right_now.failed.cmp(&left_now.failed),
+                Some(4) => right.active.cmp(&left.active),
+                Some(5) => right.rate.total_cmp(&left.rate),
+                Some(6) => right.p99.cmp(&left.p99),
+                Some(_) => right.failed.cmp(&left.failed),
             }
         });
         if self.is_reversed {
             self.shown.reverse();
         }
         self.table.set_rows(self.shown.len());
-        let same = self.selected.and_then(|id| {
+        let same = self.selected.as_ref().and_then(|chosen| {
             let mut rows = self.shown.iter();
-            rows.position(|&(group, position)| list.upstreams[group].peers[position].id == id)
+            rows.position(|&row| chosen_of(row, model).as_ref() == Some(chosen))
         });
         if let Some(row) = same {
             self.table.selected = row;
         }
-        self.selected = self.peer(model).map(|(_, peer)| peer.id);
+        self.selected = self.chosen(model);
     }
 
-    /// What is selected.
+    fn chosen(&self, model: &Model) -> Option<Chosen> {
+        chosen_of(*self.shown.get(self.table.selected)?, model)
+    }
+
+    /// The peer that is selected.
     fn peer<'m>(&self, model: &'m Model) -> Option<(&'m Upstream, &'m Peer)> {
-        let list = model.upstreams.value.as_deref()?;
-        let &(group, position) = self.shown.get(self.table.selected)?;
-        let upstream = list.upstreams.get(group)?;
-        Some((upstream, upstream.peers.get(position)?))
+        peer_of(*self.shown.get(self.table.selected)?, model)
+    }
+
+    /// The provider that is selected.
+    fn provider<'m>(&self, model: &'m Model) -> Option<&'m ProviderNow> {
+        provider_of(*self.shown.get(self.table.selected)?, model)
+    }
+
+    /// Why nothing can be done with what is selected.
+    fn no_peer(&self, model: &Model) -> Effect {
+        Notice::plain(match self.provider(model) {
+            Some(_) => "this is for peers: a provider is changed in the configuration",
+            None => "no peer is selected",
+        })
     }
 
     fn find(&mut self, model: &Model, is_backwards: bool) -> Vec<Effect> {
         if self.search.is_empty() {
             return vec![Notice::plain("nothing was searched for yet (/ does)")];
         }
-        let Some(list) = &model.upstreams.value else {
-            return Vec::new();
-        };
-        let is_meant = |row: usize| {
-            let (group, position) = self.shown[row];
-            let upstream = &list.upstreams[group];
-            is_match(upstream, &upstream.peers[position], &self.search, model)
-        };
+        let is_meant = |row: usize| is_match(self.shown[row], &self.search, model);
         match self.table.next(is_backwards, is_meant) {
             Some(row) => {
                 self.table.selected = row;
@@ -304,7 +345,7 @@ impl Backends {
     /// Asks whether this should be done, with what it touches in numbers.
     fn ask(&mut self, action: PeerAction, weight: Option<u32>, model: &Model) -> Vec<Effect> {
         let Some((upstream, peer)) = self.peer(model) else {
-            return vec![Notice::plain("no peer is selected")];
+            return vec![self.no_peer(model)];
         };
         let now = numbers(peer, model);
         let group = Group::of(upstream, model);
@@ -386,9 +427,9 @@ impl Backends {
 
     fn act(&mut self, action: Action, model: &Model) -> Vec<Effect> {
         match action {
-            Action::Open => self.is_open = self.peer(model).is_some(),
+            Action::Open => self.is_open = self.chosen(model).is_some(),
             Action::NextPane | Action::PreviousPane => {
-                self.is_open = !self.is_open && self.peer(model).is_some();
+                self.is_open = !self.is_open && self.chosen(model).is_some();
             }
             Action::Close if self.is_open => self.is_open = false,
             Action::Close => self.filter.clear(),
@@ -403,16 +444,14 @@ impl Backends {
             Action::NextMatch => return self.find(model, false),
             Action::PreviousMatch => return self.find(model, true),
             Action::Copy => {
-                let peer = self.peer(model);
-                return peer
-                    .map(|(_, peer)| Effect::Copy(peer_name(peer)))
-                    .into_iter()
-                    .collect();
+                let peer = self.peer(model).map(|(_, peer)| peer_name(peer));
+                let name = peer.or_else(|| Some(self.provider(model)?.name.clone()));
+                return name.map(Effect::Copy).into_iter().collect();
             }
             Action::Edit => {
                 return match self.peer(model) {
                     Some((upstream, _)) => edit::on_upstream(upstream),
-                    None => Vec::new(),
+                    None => vec![self.no_peer(model)],
                 };
             }
             Action::Drain => return self.ask(PeerAction::Drain, None, model),
@@ -420,7 +459,7 @@ impl Backends {
             Action::ResetPeer => return self.ask(PeerAction::Reset, None, model),
             Action::CheckPeer => {
                 let Some((upstream, peer)) = self.peer(model) else {
-                    return vec![Notice::plain("no peer is selected")];
+                    return vec![self.no_peer(model)];
                 };
                 self.is_checking = true;
                 return vec![Effect::Call(Call::Peers(PeerChange {
@@ -432,7 +471,7 @@ impl Backends {
             }
             Action::Weight => {
                 let Some((upstream, peer)) = self.peer(model) else {
-                    return vec![Notice::plain("no peer is selected")];
+                    return vec![self.no_peer(model)];
                 };
                 return vec![Effect::Prompt(Prompt {
                     title: "Weight".to_owned(),
@@ -460,29 +499,32 @@ impl Backends {
         let reversed = if self.is_reversed { " reversed" } else { "" };
         let remark = format!("sort: {sort}{reversed}");
         let inside = painter.frame(area, "Backends", &remark, !self.is_open);
-        let Some(list) = model
-            .upstreams
-            .value
-            .as_deref()
-            .filter(|_| !self.shown.is_empty())
-        else {
+        if self.shown.is_empty() {
             let empty = match all(model) {
                 0 => "no upstreams: nothing is passed on".to_owned(),
                 all => format!("0 of {all} match \"{}\" (Esc clears)", self.filter),
             };
             return render_state(painter, inside, &model.upstreams, model, &empty);
-        };
+        }
         let glyphs = *painter.glyphs();
         let shown = &self.shown;
         self.table
             .render(painter, inside, TABLE, &COLUMNS, self.sort, |row| {
-                let (group, position) = shown[row];
-                let upstream = &list.upstreams[group];
-                cells(upstream, &upstream.peers[position], model, &glyphs)
+                let provider = provider_of(shown[row], model);
+                let provider = provider.map(|it| providers::cells(it, &glyphs));
+                let peer = || {
+                    let (upstream, peer) = peer_of(shown[row], model)?;
+                    Some(cells(upstream, peer, model, &glyphs))
+                };
+                provider.or_else(peer).unwrap_or_default()
             });
     }
 
     fn render_detail(&self, painter: &mut Painter<'_>, area: Rect, model: &Model) {
+        if let Some(provider) = self.provider(model) {
+            painter.hit(area, Target::Pane(DETAIL));
+            return providers::render(painter, area, provider, self.is_open);
+        }
         let Some((upstream, peer)) = self.peer(model) else {
             painter.frame(area, "", "", false);
             return;
@@ -695,7 +737,7 @@ impl View for Backends {
                 Vec::new()
             }
         };
-        self.selected = self.peer(model).map(|(_, peer)| peer.id);
+        self.selected = self.chosen(model);
         self.arrange(model);
         effects
     }
@@ -718,14 +760,18 @@ impl View for Backends {
     fn remark(&self, model: &Model) -> Option<String> {
         model.upstreams.value.as_ref()?;
         let all = all(model);
+        let mut remark = match self.filter.as_str() {
+            "" => format!("{all} backends"),
+            filter => format!("{} of {all} match \"{filter}\"", self.shown.len()),
+        };
+        if let Some(provider) = self.provider(model) {
+            let (name, state) = (&provider.name, providers::state_words(provider));
+            remark.push_str(&format!("   {name} {state}"));
+            return Some(remark);
+        }
         let (upstream, peer) = self.peer(model)?;
         let now = numbers(peer, model);
         let place = format!("{} {}", upstream.name, peer_name(peer));
-        let mut remark = if self.filter.is_empty() {
-            format!("{all} peers")
-        } else {
-            format!("{} of {all} match \"{}\"", self.shown.len(), self.filter)
-        };
         remark.push_str(&format!("   {place} {}", state(now, model)));
         if peer.is_overridden {
             remark.push_str(", set by hand (x resets)");
@@ -738,15 +784,72 @@ impl View for Backends {
     }
 }
 
-fn is_match(upstream: &Upstream, peer: &Peer, wanted: &str, model: &Model) -> bool {
-    let state = state(numbers(peer, model), model);
-    matches(wanted, &[&upstream.name, &peer.address, &peer.name, &state])
+fn peer_of(row: Row, model: &Model) -> Option<(&Upstream, &Peer)> {
+    let Row::Peer(group, position) = row else {
+        return None;
+    };
+    let list = model.upstreams.value.as_deref()?;
+    let upstream = list.upstreams.get(group)?;
+    Some((upstream, upstream.peers.get(position)?))
 }
 
-/// How many peers there are.
+fn provider_of(row: Row, model: &Model) -> Option<&ProviderNow> {
+    match row {
+        Row::Peer(..) => None,
+        Row::Provider(position) => providers::all(model).get(position),
+    }
+}
+
+fn chosen_of(row: Row, model: &Model) -> Option<Chosen> {
+    let peer = peer_of(row, model).map(|(_, peer)| Chosen::Peer(peer.id));
+    peer.or_else(|| Some(Chosen::Provider(provider_of(row, model)?.name.clone())))
+}
+
+fn sorted(row: Row, model: &Model) -> Option<Sorted<'_>> {
+    if let Some(provider) = provider_of(row, model) {
+        return Some(Sorted {
+            group: &provider.name,
+            peer: providers::host(provider).to_owned(),
+            state: providers::state(provider),
+            weight: 0,
+            active: provider.under_way.into(),
+            rate: 0.0,
+            p99: provider.first_token,
+            failed: provider.failed,
+        });
+    }
+    let (upstream, peer) = peer_of(row, model)?;
+    let now = numbers(peer, model);
+    Some(Sorted {
+        group: &upstream.name,
+        peer: peer_name(peer),
+        state: now.state,
+        weight: peer.weight,
+        active: now.active,
+        rate: now.traffic.rate,
+        p99: now.traffic.p99,
+        failed: now.failed,
+    })
+}
+
+fn is_match(row: Row, wanted: &str, model: &Model) -> bool {
+    if let Some(provider) = provider_of(row, model) {
+        let host = providers::host(provider);
+        let state = providers::state_words(provider);
+        let kind = &provider.kind;
+        return matches(wanted, &[&provider.name, host, &state, kind, "llm"]);
+    }
+    peer_of(row, model).is_some_and(|(upstream, peer)| {
+        let state = state(numbers(peer, model), model);
+        matches(wanted, &[&upstream.name, &peer.address, &peer.name, &state])
+    })
+}
+
+/// How many peers and providers there are.
 fn all(model: &Model) -> usize {
     let list = model.upstreams.value.as_deref();
-    list.map_or(0, |list| {
+    let peers: usize = list.map_or(0, |list| {
         list.upstreams.iter().map(|it| it.peers.len()).sum()
-    })
+    });
+    peers + providers::all(model).len()
 }

@@ -9,6 +9,7 @@ pub mod keys;
 pub mod llm;
 pub mod logs;
 pub mod overview;
+mod providers;
 pub mod routes;
 
 use std::path::Path;
