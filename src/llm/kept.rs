@@ -566,7 +566,7 @@ pub fn same(
             let mut members: Vec<_> = call.members().collect();
             members.retain(|(name, _)| {
                 let is_aside = aside.iter().any(|aside| name.is(aside));
-                !is_aside && !(is_embedding && name.is("keep_alive"))
+                !(is_aside || is_embedding && name.is("keep_alive"))
             });
             object(&mut hasher, members);
         }
