@@ -148,6 +148,13 @@ fn text(overview: &Overview, paint: Paint, zone: &TimeZone) -> String {
             }
         ),
     );
+    if summary.unseen_alerts > 0 {
+        let unseen = format!("{} that nobody has acknowledged", summary.unseen_alerts);
+        line(
+            "alerts",
+            &paint.warn(&format!("{unseen} (`openclaw alerts`)")),
+        );
+    }
     let states = summary.peer_states;
     line(
         "backends",

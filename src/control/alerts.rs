@@ -6,6 +6,8 @@
 mod pressure;
 mod watch;
 
+pub use watch::fullest_budget;
+
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -74,6 +76,11 @@ const MESSAGE: &str = "msg_";
 /// There is something new to tell.
 static NEWS: Notify = Notify::const_new();
 
+/// The store has others than before.
+pub fn reread() {
+    NEWS.notify_one();
+}
+
 /// Starts to keep and to tell alerts.
 pub fn attend(control: &Arc<Control>) {
     tokio::spawn(keep(Arc::clone(control)));
@@ -81,6 +88,7 @@ pub fn attend(control: &Arc<Control>) {
     tokio::spawn(watch::budgets_and_keys());
     tokio::spawn(watch::failures(Arc::clone(control)));
     tokio::spawn(watch::spikes(Arc::clone(control)));
+    tokio::spawn(watch::bills(Arc::clone(control)));
     tokio::spawn(pressure::watch(Arc::clone(control)));
     tokio::spawn(beat(Arc::clone(control)));
     tokio::spawn(live(Arc::clone(control)));
@@ -289,10 +297,12 @@ async fn deliver(control: Arc<Control>) {
         let now = micros();
         let read = revisions::read(&control, move |reader| {
             let due = reader.due_alerts(now, AT_ONCE)?;
-            Ok((due, reader.next_alert()?, reader.alert_backlog()?))
+            let unseen = reader.unseen_alerts(LISTED)?;
+            Ok((due, reader.next_alert()?, reader.alert_backlog()?, unseen))
         });
-        let (due, next, backlog) = read.await.unwrap_or_default();
+        let (due, next, backlog, unseen) = read.await.unwrap_or_default();
         metrics::alerts::set_backlog(backlog);
+        metrics::alerts::set_unseen(unseen);
         if due.is_empty() {
             let wait = match next {
                 Some(next) => Duration::from_micros(next.saturating_sub(now)),
@@ -534,6 +544,7 @@ pub async fn change(control: &Control, change: &AlertChange) -> Result<Done, Ref
     let text = match change.action {
         AlertAction::Acknowledge => {
             let seen = store.see_alert(alert.message, micros()).outcome().await;
+            NEWS.notify_one();
             match seen.map_err(failed)? {
                 true => "it was seen".to_owned(),
                 false => "it had been seen before".to_owned(),

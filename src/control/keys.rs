@@ -81,6 +81,21 @@ pub async fn open_books(control: Arc<Control>) {
                 opened.interrupted.calls, opened.interrupted.charged
             ),
         );
+        let under_way = match opened.interrupted.calls {
+            1 => "1 call was under way".to_owned(),
+            calls => format!("{calls} calls were under way"),
+        };
+        alerts::raise(Alert {
+            kind: "ledger.reconcile_gap",
+            subject: "interrupted".to_owned(),
+            severity: Severity::Warn,
+            text: format!(
+                "{} when the process before ended; ${} that was reserved for \
+                 them counts as spent, whatever they cost",
+                under_way, opened.interrupted.charged
+            ),
+            quiet: Duration::ZERO,
+        });
     }
     tell_unusable(opened.unusable);
     revoke_unused(&control).await;

@@ -9,12 +9,12 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use tokio::task::JoinSet;
 
-use super::{Control, keys, revisions};
+use super::{Control, alerts, keys, revisions};
 use crate::conf::typed::llm::MostCalls;
 use crate::llm::account::Moment;
 use crate::llm::books::books;
 use crate::llm::standing::{Fitness, Report, standings};
-use crate::metrics::registry;
+use crate::metrics::{model_calls, registry};
 use crate::process::desk::refusal;
 use crate::protocol::{
     CallTokens, LlmNow, ModelCall, ModelCalls, ModelNow, ProviderNow, ProviderTests, Refusal,
@@ -49,15 +49,31 @@ struct Sample {
     begun: u64,
     input: u64,
     output: u64,
+    failed: u64,
+    /// Of calls for which a kept answer was looked for, those to which there was one, and all.
+    kept: (u64, u64),
+}
+
+/// What happened in the last minute, and in each second of the last ten.
+#[derive(Clone, Copy, PartialEq, Default, Debug)]
+struct Rates {
+    calls: u64,
+    failed: u64,
+    kept: (u64, u64),
+    input: f64,
+    output: f64,
 }
 
 /// A second has passed.
 pub fn tick(control: &Control) {
+    let ([hits, misses, _], _) = model_calls::cache_results();
     let sample = Sample {
         at: Instant::now(),
         begun: books().running().seen(0).begun,
         input: registry::total(|counters| &counters.model_input),
         output: registry::total(|counters| &counters.model_output),
+        failed: model_calls::failed(),
+        kept: (hits, hits.saturating_add(misses)),
     };
     let mut samples = control.llm.0.lock();
     samples.push_back(sample);
@@ -66,10 +82,9 @@ pub fn tick(control: &Control) {
     }
 }
 
-/// Calls in the last minute, and tokens in and out for each second of the last ten.
-fn rates(samples: &VecDeque<Sample>) -> (u64, f64, f64) {
+fn rates(samples: &VecDeque<Sample>) -> Rates {
     let (Some(first), Some(last)) = (samples.front(), samples.back()) else {
-        return (0, 0.0, 0.0);
+        return Rates::default();
     };
     let recent = |sample: &&Sample| last.at - sample.at <= RECENT;
     let since = samples.iter().find(recent).unwrap_or(last);
@@ -78,11 +93,16 @@ fn rates(samples: &VecDeque<Sample>) -> (u64, f64, f64) {
         true => count as f64 / seconds,
         false => 0.0,
     };
-    (
-        last.begun.saturating_sub(first.begun),
-        rate(last.input.saturating_sub(since.input)),
-        rate(last.output.saturating_sub(since.output)),
-    )
+    Rates {
+        calls: last.begun.saturating_sub(first.begun),
+        failed: last.failed.saturating_sub(first.failed),
+        kept: (
+            last.kept.0.saturating_sub(first.kept.0),
+            last.kept.1.saturating_sub(first.kept.1),
+        ),
+        input: rate(last.input.saturating_sub(since.input)),
+        output: rate(last.output.saturating_sub(since.output)),
+    }
 }
 
 /// What happens now; nothing if the configuration has no provider.
@@ -93,7 +113,7 @@ pub fn now(control: &Control) -> Option<Box<LlmNow>> {
         return None;
     }
     let seen = books().running().seen(MOST_RUNNING);
-    let (calls_per_minute, input_rate, output_rate) = rates(&control.llm.0.lock());
+    let rates = rates(&control.llm.0.lock());
     let calls = seen.oldest.iter().map(|call| RunningCall {
         id: call.id,
         key: call.key.to_string(),
@@ -143,9 +163,12 @@ pub fn now(control: &Control) -> Option<Box<LlmNow>> {
         held: seen.held.to_string(),
         running: seen.count,
         calls: calls.collect(),
-        calls_per_minute,
-        input_rate,
-        output_rate,
+        calls_per_minute: rates.calls,
+        failed_per_minute: rates.failed,
+        kept_per_minute: rates.kept,
+        input_rate: rates.input,
+        output_rate: rates.output,
+        budget: alerts::fullest_budget(),
         ended: seen.ended,
         providers: providers.collect(),
     }))
@@ -317,10 +340,17 @@ mod tests {
             begun,
             input: output * 2,
             output,
+            failed: begun / 2,
+            kept: (begun / 3, begun),
         };
         let samples = VecDeque::from([sample(0, 5, 0), sample(20, 8, 1000), sample(30, 9, 1500)]);
-        assert_eq!(rates(&samples), (4, 100.0, 50.0));
-        assert_eq!(rates(&VecDeque::from([sample(0, 5, 70)])), (0, 0.0, 0.0));
-        assert_eq!(rates(&VecDeque::new()), (0, 0.0, 0.0));
+        let told = rates(&samples);
+        assert_eq!((told.calls, told.input, told.output), (4, 100.0, 50.0));
+        let (first, last) = (&samples[0], &samples[samples.len() - 1]);
+        assert_eq!(told.failed, last.failed - first.failed);
+        assert_eq!(told.kept.1, 4);
+        let one = VecDeque::from([sample(0, 5, 70)]);
+        assert_eq!(rates(&one), Rates::default());
+        assert_eq!(rates(&VecDeque::new()), Rates::default());
     }
 }

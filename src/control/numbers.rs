@@ -8,9 +8,9 @@ use parking_lot::Mutex;
 use super::answer::millis;
 use super::{Control, bans, certificates, limits, llm, revisions};
 use crate::metrics::live::RequestSummary;
-use crate::metrics::registry;
 use crate::metrics::traffic::{PeerId, RouteId, RouteKey, ledger};
 use crate::metrics::window::{self, Aggregator, Moment, Window};
+use crate::metrics::{self, registry};
 use crate::process::desk::{InForce, refusal};
 use crate::protocol::{
     Attempt, Circuit, Explanation, Group, HealthChange, History, Level, Millis, Occurrence,
@@ -407,6 +407,7 @@ pub fn summary(control: &Control, routes: bool, peers: bool, calls: bool) -> Sum
         },
         peer_states: known.states,
         limits,
+        unseen_alerts: metrics::alerts::unseen(),
         spent_today: llm::spent_today(control),
         llm: match calls {
             true => llm::now(control),

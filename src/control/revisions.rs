@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use super::answer::{file_texts, millis};
-use super::{Control, Visitor, keys};
+use super::{Control, Visitor, alerts, keys};
 use crate::conf::diff;
 use crate::process::conf_files;
 use crate::process::desk::{Proposal, refusal};
@@ -318,6 +318,7 @@ pub async fn restore(control: &Control, path: PathBuf) -> Result<Done, Refusal> 
     match made {
         Ok(Ok(())) => {
             keys::reread().await?;
+            alerts::reread();
             control.desk.record_again().await?;
             Ok(Done {
                 text: format!("restored from {shown}; the configuration in force stays as it is"),

@@ -518,6 +518,12 @@ pub struct CallShape {
     pub has_tools: bool,
     /// Are pictures in it?
     pub has_image: bool,
+    /// Is an answer of a given form asked for?
+    pub has_schema: bool,
+    /// The most tokens that an answer may have, if the client says so.
+    pub max_tokens: Option<u64>,
+    /// The same for all turns of a conversation.
+    pub conversation: u64,
     /// What the user said last, cut short. Taken away before anything is logged.
     pub text: String,
 }

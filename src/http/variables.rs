@@ -718,6 +718,20 @@ fn write_core(core: Core, exchange: &Exchange, out: &mut Vec<u8>) -> bool {
         Core::LlmGroup => of_call(exchange, |call| {
             append_some(out, call.shape.group.as_bytes())
         }),
+        Core::LlmCode => of_call(exchange, |call| {
+            let text = &call.shape.text;
+            !text.is_empty() && decimal(out, code_share(text))
+        }),
+        Core::LlmConversation => of_call(exchange, |call| {
+            let conversation = call.shape.conversation;
+            conversation != 0 && write!(out, "{conversation:016x}").is_ok()
+        }),
+        Core::LlmHasSchema => of_call(exchange, |call| {
+            append_some(out, if call.shape.has_schema { b"1" } else { b"" })
+        }),
+        Core::LlmMaxTokens => of_call(exchange, |call| {
+            (call.shape.max_tokens).is_some_and(|most| decimal(out, most))
+        }),
         Core::LlmHasImage => of_call(exchange, |call| {
             append_some(out, if call.shape.has_image { b"1" } else { b"" })
         }),
@@ -836,6 +850,25 @@ fn call_as_json(exchange: &Exchange, call: &ModelCall, out: &mut Vec<u8>) {
 /// What is told of a call of a language model; nothing for another request.
 fn of_call(exchange: &Exchange, tell: impl FnOnce(&ModelCall) -> bool) -> bool {
     exchange.call.as_deref().is_some_and(tell)
+}
+
+/// How much of a text looks like code, in percent of its letters: what stands between fences, and lines that
+/// begin as code is set or end as statements do.
+fn code_share(text: &str) -> u64 {
+    let (mut code, mut all, mut is_fenced) = (0, 0, false);
+    for line in text.lines() {
+        let word = line.trim();
+        if word.starts_with("```") {
+            is_fenced = !is_fenced;
+            continue;
+        }
+        all += word.len() as u64;
+        let is_set_in = line.starts_with("    ") || line.starts_with('\t');
+        if is_fenced || is_set_in || word.ends_with([';', '{', '}']) {
+            code += word.len() as u64;
+        }
+    }
+    (code * 100).checked_div(all).unwrap_or(0)
 }
 
 fn limit_status(status: Option<LimitStatus>, out: &mut Vec<u8>) -> bool {

@@ -581,7 +581,7 @@ fn said(hasher: &mut Sha256, format: Format, operation: Operation, call: Value<'
             let mut members: Vec<_> = call.members().collect();
             members.retain(|(name, _)| {
                 let is_aside = aside.iter().any(|aside| name.is(aside));
-                !is_aside && !(is_embedding && name.is("keep_alive"))
+                !(is_aside || is_embedding && name.is("keep_alive"))
             });
             object(hasher, members);
         }

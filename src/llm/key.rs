@@ -282,6 +282,18 @@ pub fn is_tag(text: &str) -> bool {
     (1..=LONGEST_TAG).contains(&text.len()) && text.bytes().all(is_fit)
 }
 
+/// What somebody says who it is, as it is noted: cut off, with `_` in the place of what no name has. Nothing
+/// if it says nothing.
+#[must_use]
+pub fn tag_of(said: &[u8]) -> Option<String> {
+    let said = String::from_utf8_lossy(said.trim_ascii());
+    let fit = |letter: char| match is_tag(letter.encode_utf8(&mut [0; 4])) {
+        true => letter,
+        false => '_',
+    };
+    (!said.is_empty()).then(|| said.chars().take(LONGEST_TAG).map(fit).collect())
+}
+
 /// Does a name match a pattern with `*`, without regard to case? Takes time in proportion to the
 /// product of their lengths at worst.
 fn matches(pattern: &str, name: &str) -> bool {

@@ -431,6 +431,75 @@ mod tests {
     }
 
     #[test]
+    fn misspelt_names_are_answered_with_the_right_one() {
+        const NAMES: [&str; 20] = [
+            "gpt-4o",
+            "gpt-4o-mini",
+            "gpt-4.1",
+            "gpt-4.1-nano",
+            "gpt-5",
+            "gpt-5-codex",
+            "o3",
+            "o4-mini",
+            "claude-opus-4-1",
+            "claude-sonnet-4-5",
+            "claude-haiku-4-5",
+            "gemini-2.5-pro",
+            "gemini-2.5-flash",
+            "gemini-2.5-flash-lite",
+            "llama3.3:70b",
+            "mistral-large",
+            "qwen3-coder",
+            "deepseek-chat",
+            "deepseek-reasoner",
+            "text-embedding-3-small",
+        ];
+        let lines = NAMES.map(|name| format!("llm_model {name} {{ target one/x; }}"));
+        let llm = llm(&format!("llm_provider one {{ }} {}", lines.concat()));
+        let without = |name: &str, at: usize| {
+            let letters = name.chars().enumerate();
+            letters
+                .filter(|(place, _)| *place != at)
+                .map(|(_, letter)| letter)
+                .collect::<String>()
+        };
+        let swapped = |name: &str, at: usize| {
+            let mut letters: Vec<char> = name.chars().collect();
+            letters.swap(at, at + 1);
+            letters.into_iter().collect::<String>()
+        };
+        let mut wrong = Vec::new();
+        let mut count = 0;
+        for name in NAMES {
+            let middle = name.len() / 2;
+            let misspelt = [
+                without(name, middle),
+                without(name, 0),
+                swapped(name, 0),
+                swapped(name, middle - 1),
+                format!("{}{name}", &name[..1]),
+                format!("{name}-latest"),
+                format!("openai/{name}"),
+                name.replace(['-', '.', ':'], "_"),
+                name.replace(['-', '.', ':'], ""),
+                name.replace('-', " ").to_uppercase(),
+            ];
+            for misspelt in misspelt {
+                count += 1;
+                if !nearest(&llm, &misspelt).contains(&name) {
+                    wrong.push(misspelt);
+                }
+            }
+        }
+        assert_eq!(count, 200);
+        assert!(
+            wrong.len() * 10 <= count,
+            "{} of {count}: {wrong:?}",
+            wrong.len()
+        );
+    }
+
+    #[test]
     fn an_unknown_name_is_answered_with_the_nearest() {
         let llm = usual();
         assert_eq!(nearest(&llm, "gpt4o"), ["gpt-4o", "GPT-4o-mini"]);

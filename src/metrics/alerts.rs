@@ -38,6 +38,17 @@ pub fn set_backlog([waiting, parked]: [u64; 2]) {
     (tallies.waiting, tallies.parked) = (waiting, parked);
 }
 
+/// How many that are no good news nobody has seen, of those that are listed.
+pub fn set_unseen(unseen: u64) {
+    TALLIES.lock().unseen = unseen;
+}
+
+/// What [`set_unseen`] was told last.
+#[must_use]
+pub fn unseen() -> u64 {
+    TALLIES.lock().unseen
+}
+
 /// All that was counted so far.
 pub(super) fn tallies() -> Tallies {
     TALLIES.lock().clone()
@@ -56,6 +67,8 @@ pub(super) struct Tallies {
     pub waiting: u64,
     /// Tellings that were given up.
     pub parked: u64,
+    /// Alerts that nobody has seen, of those that are no good news.
+    pub unseen: u64,
 }
 
 /// What somebody was told.

@@ -172,6 +172,18 @@ pub fn cache_results() -> ([u64; 3], Money) {
     ([of("HIT"), of("MISS"), of("BYPASS")], tallies.saved)
 }
 
+/// Calls that failed so far: neither did they end well, nor did their client leave.
+#[must_use]
+pub fn failed() -> u64 {
+    let tallies = TALLIES.lock();
+    let has_failed = |series: &Series| !matches!(&*series.outcome, "ok" | "client_abort");
+    let failed = tallies
+        .series
+        .iter()
+        .filter(|(series, _)| has_failed(series));
+    failed.map(|(_, tally)| tally.calls).sum()
+}
+
 /// All that was counted so far.
 pub(super) fn tallies() -> Tallies {
     TALLIES.lock().clone()

@@ -75,6 +75,7 @@
 //! | `openclaw_alerts_parked_total` | counter | receiver | alerts that were given up |
 //! | `openclaw_alerts_waiting` | gauge | | tellings that are still to be made |
 //! | `openclaw_alerts_parked` | gauge | | tellings that were given up and are kept |
+//! | `openclaw_alerts_unseen` | gauge | | alerts that are no good news and that nobody has acknowledged |
 //! | `openclaw_llm_calls_total` | counter | operation, provider, model, outcome | calls of language models that ended |
 //! | `openclaw_llm_spend_dollars_total` | counter | operation, provider, model, outcome | what those cost that have a known price |
 //! | `openclaw_llm_unpriced_calls_total` | counter | operation, provider, model, outcome | those that have none |
@@ -850,6 +851,8 @@ impl Numbers {
         out.single("alerts_waiting", "gauge", help, alerts.waiting);
         let help = "tellings that were given up and are kept";
         out.single("alerts_parked", "gauge", help, alerts.parked);
+        let help = "alerts that are no good news and that nobody has acknowledged";
+        out.single("alerts_unseen", "gauge", help, alerts.unseen);
     }
 
     fn write_routes(&self, out: &mut Exposition) {

@@ -23,11 +23,31 @@ pub struct LlmNow {
     pub input_rate: f64,
     /// Tokens that came out, each second of the last ten.
     pub output_rate: f64,
+    /// Calls that failed in the last minute.
+    pub failed_per_minute: u64,
+    /// Calls in the last minute to which an answer was kept, and all for which one was looked for.
+    pub kept_per_minute: (u64, u64),
+    /// The budget of which the greatest part is spent, with a limit; `None` without any.
+    pub budget: Option<FullestBudget>,
     /// Calls that ended or were refused since the start: if it is another number, the ledger has more
     /// to tell.
     pub ended: u64,
     /// Those that can be asked, as the configuration has them.
     pub providers: Vec<ProviderNow>,
+}
+
+/// A budget.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct FullestBudget {
+    /// Whose: `key kid`, `gateway hub`.
+    pub whose: String,
+    /// `day`, `week`, `month` or `total`.
+    pub period: String,
+    /// What was spent of it.
+    pub spent: String,
+    /// What it allows.
+    pub limit: String,
 }
 
 /// A call under way.

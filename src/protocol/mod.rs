@@ -108,8 +108,8 @@ pub use limits::{
     BanChange, BanState, Bans, LimitKind, LimitTraffic, LimitZone, LimitedKey, Limits, RouteLimit,
 };
 pub use llm::{
-    CallTokens, LlmNow, ModelCall, ModelCalls, ModelNow, ProviderName, ProviderNow, ProviderTest,
-    ProviderTests, RunningCall,
+    CallTokens, FullestBudget, LlmNow, ModelCall, ModelCalls, ModelNow, ProviderName, ProviderNow,
+    ProviderTest, ProviderTests, RunningCall,
 };
 pub use routes::{Explanation, Question, Route, RouteTraffic, Routes, Step};
 pub use upstreams::{
@@ -252,6 +252,8 @@ pub struct Summary {
     pub troubles: Vec<String>,
     /// Groups with a circuit or a queue; only with the topic `peers`.
     pub groups: Vec<Group>,
+    /// Alerts that say what is wrong and that nobody has acknowledged, of the hundred that are listed.
+    pub unseen_alerts: u64,
     /// What calls of language models cost since midnight in UTC, in dollars; `None` without a provider.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub spent_today: Option<String>,

@@ -246,6 +246,19 @@ impl Reader {
         })
     }
 
+    /// How many of the newest, so many at most, say what is wrong and were seen by nobody.
+    pub fn unseen_alerts(&self, newest: u32) -> Result<u64, StoreError> {
+        self.ask(|connection| {
+            connection.query_row(
+                "SELECT count(*) FROM
+                    (SELECT seen, level FROM alerts ORDER BY id DESC LIMIT ?1)
+                 WHERE seen IS NULL AND level >= ?2",
+                params![newest, WRONG],
+                |row| Ok(natural(row.get(0)?)),
+            )
+        })
+    }
+
     /// When the next has to be told; `None` if nothing waits.
     pub fn next_alert(&self) -> Result<Option<u64>, StoreError> {
         self.ask(|connection| {
@@ -257,6 +270,9 @@ impl Reader {
         })
     }
 }
+
+/// The levels from here on say that something is wrong.
+const WRONG: i64 = 2;
 
 const COLUMNS: &str = "id, message, at, kind, subject, level, text, seen";
 

@@ -303,6 +303,25 @@ pub struct CallerUsage {
     pub dollars: f64,
     /// Tokens in and out.
     pub tokens: f64,
+    /// What the call cost that cost most.
+    pub largest_dollars: f64,
+    /// Tokens of the call with most of them.
+    pub largest_tokens: f64,
+}
+
+/// Calls of a model of which the provider said what they cost.
+#[derive(Clone, PartialEq, Debug)]
+pub struct BilledCalls {
+    /// The provider.
+    pub provider: String,
+    /// Its name for the model.
+    pub model: String,
+    /// How many.
+    pub calls: u64,
+    /// What they cost by our prices, in dollars.
+    pub cost: f64,
+    /// What the provider says, in dollars.
+    pub billed: f64,
 }
 
 impl Reader {
@@ -515,7 +534,8 @@ impl Reader {
         self.ask(|connection| {
             connection
                 .prepare(
-                    "SELECT key, gateway, user, total(charged), total(tokens) FROM
+                    "SELECT key, gateway, user, total(charged), total(tokens),
+                        1.0 * max(charged), 1.0 * max(tokens) FROM
                         (SELECT key, gateway, user, charged, CASE WHEN kept_from > 0 THEN 0 ELSE
                             input + cache_read + cache_write_5m + cache_write_1h + audio_input
                             + output + reasoning + audio_output END AS tokens
@@ -530,6 +550,34 @@ impl Reader {
                         user: row.get(2)?,
                         dollars: row.get::<_, f64>(3)? / 1e12,
                         tokens: row.get(4)?,
+                        largest_dollars: row.get::<_, f64>(5)? / 1e12,
+                        largest_tokens: row.get(6)?,
+                    })
+                })?
+                .collect()
+        })
+    }
+
+    /// Calls that began since a time in microseconds since 1970 and of which both our prices and the
+    /// provider say what they cost, by provider and model; of so many of the newest at most.
+    pub fn billed_calls(&self, since: u64, most: u32) -> Result<Vec<BilledCalls>, StoreError> {
+        self.ask(|connection| {
+            connection
+                .prepare(
+                    "SELECT provider, model, count(*), total(cost), total(billed) FROM
+                        (SELECT provider, model, cost, billed FROM llm_calls
+                         WHERE id >= ?1 AND state = 1 AND attempts > 0 AND cost IS NOT NULL
+                            AND billed IS NOT NULL
+                         ORDER BY id DESC LIMIT ?2)
+                     GROUP BY provider, model",
+                )?
+                .query_map(params![integer(since), most], |row| {
+                    Ok(BilledCalls {
+                        provider: row.get(0)?,
+                        model: row.get(1)?,
+                        calls: natural(row.get(2)?),
+                        cost: row.get::<_, f64>(3)? / 1e12,
+                        billed: row.get::<_, f64>(4)? / 1e12,
                     })
                 })?
                 .collect()

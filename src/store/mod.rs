@@ -78,8 +78,8 @@ pub mod traffic;
 pub mod writer;
 
 pub use calls::{
-    Call, CallState, CallerUsage, EndedCall, Interrupted, OpenCall, Payer, SecretUse, Settlement,
-    Spend, SpendBy, Tokens,
+    BilledCalls, Call, CallState, CallerUsage, EndedCall, Interrupted, OpenCall, Payer, SecretUse,
+    Settlement, Spend, SpendBy, Tokens,
 };
 pub use events::{Audit, Event, Level};
 pub use keys::{KeyRow, SecretRow};

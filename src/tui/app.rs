@@ -897,7 +897,7 @@ impl App {
         }
         let mut topics = vec![Topic::Summary, Topic::Events];
         match self.screen {
-            Screen::Overview => topics.extend([Topic::Routes, Topic::Peers]),
+            Screen::Overview => topics.extend([Topic::Routes, Topic::Peers, Topic::Llm]),
             Screen::Routes => topics.push(Topic::Routes),
             Screen::Backends => topics.push(Topic::Peers),
             Screen::Logs => topics.push(Topic::Requests),

@@ -214,6 +214,7 @@ pub fn summary() -> Summary {
         warning: Some("app 10.0.0.12:8080 failed since 12:01:40".to_owned()),
         troubles: vec!["backend app/10.0.0.12:8080 fails its checks: status 503".to_owned()],
         groups: vec![group()],
+        unseen_alerts: 3,
         spent_today: Some("4.12".to_owned()),
         llm: Some(Box::new(llm_now())),
         ..Summary::default()
@@ -283,6 +284,14 @@ fn llm_now() -> LlmNow {
             running(1_200, "chat-ui", "claude-haiku", "", 0),
         ],
         calls_per_minute: 22,
+        failed_per_minute: 1,
+        kept_per_minute: (6, 19),
+        budget: Some(FullestBudget {
+            whose: "key alice".to_owned(),
+            period: "day".to_owned(),
+            spent: "4.1".to_owned(),
+            limit: "10".to_owned(),
+        }),
         input_rate: 1_830.0,
         output_rate: 71.4,
         ended: 98,

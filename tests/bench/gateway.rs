@@ -164,6 +164,7 @@ fn main() {
         figure("MiB, idle after the load", format!("{idle:.1}"));
         figure("MiB with 1,000 open streams", format!("{full:.1}"));
     }
+    overhead(&runtime, &ways[0], &ways[ours], &small, rounds, seconds);
 }
 
 /// Another gateway, that runs already.
@@ -294,6 +295,15 @@ impl Client {
         took.as_secs_f64() * 1e6
     }
 
+    /// What the gateway says that it took itself, microseconds.
+    fn overhead(&self) -> f64 {
+        let head = String::from_utf8_lossy(&self.read);
+        let mut fields = head.lines().filter_map(|line| line.split_once(": "));
+        let found = fields.find(|(name, _)| name.eq_ignore_ascii_case("x-openclaw-overhead-us"));
+        let (_, value) = found.expect("the gateway tells it");
+        value.trim().parse().expect("a number")
+    }
+
     async fn send(&mut self) {
         self.read.clear();
         self.stream
@@ -401,6 +411,42 @@ async fn one_by_one(way: &Way, body: &str, calls: usize) -> Vec<f64> {
         times.push(client.ask().await);
     }
     times
+}
+
+/// What the gateway says of itself beside what is measured from outside: one call after the other, so that
+/// nothing but the gateway stands between. What the loopback adds by itself is in the second alone.
+fn overhead(
+    runtime: &Runtime,
+    direct: &Way,
+    gateway: &Way,
+    body: &str,
+    rounds: usize,
+    seconds: u64,
+) {
+    let (mut told, mut added) = (Vec::new(), Vec::new());
+    for _ in 0..rounds {
+        let calls = 500 * seconds as usize;
+        let mut without = runtime.block_on(one_by_one(direct, body, calls));
+        let (mut through, mut here) = runtime.block_on(async {
+            let mut client = Client::new(gateway, body).await;
+            let (mut through, mut here) = (Vec::new(), Vec::new());
+            for _ in 0..calls {
+                through.push(client.ask().await);
+                here.push(client.overhead());
+            }
+            (through, here)
+        });
+        told.push(quantiles(&mut here)[0]);
+        added.push(quantiles(&mut through)[0] - quantiles(&mut without)[0]);
+    }
+    let [told, ..] = quantiles(&mut told);
+    let [added, ..] = quantiles(&mut added);
+    let figure = |measure: &str, value: f64| {
+        println!("| {measure} | {} | {value:.0} |", gateway.name);
+    };
+    figure("µs that x-openclaw-overhead-us tells, p50", told);
+    figure("µs longer than without the gateway, p50", added);
+    figure("µs between these two", added - told);
 }
 
 /// Streams, four at a time.

@@ -751,3 +751,66 @@ fn a_restored_backup_says_which_keys_there_are() {
         "{listed}"
     );
 }
+
+#[test]
+fn a_bill_that_differs_from_our_prices_is_told_and_counted_until_it_was_seen() {
+    let provider = Backend::scripted(|exchange| {
+        if exchange.read_body().is_err() {
+            return Then::Close;
+        }
+        let body = "{\"choices\":[{\"message\":{\"content\":\"a\"},\"finish_reason\":\"stop\"}],\
+             \"usage\":{\"prompt_tokens\":1,\"completion_tokens\":12,\"cost\":0.05}}";
+        exchange.send(format!(
+            "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        ));
+        Then::NextRequest
+    });
+    let hook = receiver(0);
+    let server = server(&provider, &hook, "events=ledger.*");
+    let secret = key(&server, "kid", &[]);
+    assert_eq!(call(&server, &secret), 200);
+    let (subject, text) = told(&hook, "ledger.reconcile_gap", 1).remove(0);
+    assert_eq!(subject, "one/say");
+    assert!(
+        text.contains("billed $0.0500 within the last hour for what costs $0.0120"),
+        "{text}"
+    );
+    // It is counted where people look, until somebody saw it.
+    let status = |words: &str| {
+        eventually("the status says how many", || {
+            let (_, said) = openclaw(&server, &["status"]);
+            (said.contains("that nobody has acknowledged") == !words.is_empty()
+                && said.contains(words))
+            .then_some(())
+        });
+    };
+    status("1 that nobody has acknowledged");
+    let (_, listed) = openclaw(&server, &["alerts", "--json"]);
+    let listed: Value = serde_json::from_str(&listed).expect("JSON");
+    let id = listed["alerts"][0]["id"].as_str().expect("a number");
+    openclaw(&server, &["alerts", "ack", id]);
+    status("");
+}
+
+#[test]
+fn calls_that_a_kill_cut_off_are_told() {
+    let (one, hook) = (model::openai(), receiver(0));
+    let mut server = server(&one, &hook, "events=ledger.*");
+    let secret = key(&server, "kid", &[]);
+    let body = json!({ "model": "one/hang", "max_tokens": 12, "messages": [] }).to_string();
+    let mut client = server.connect(1);
+    client.send(format!(
+        "POST /v1/chat/completions HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {secret}\r\n\
+         Content-Length: {}\r\n\r\n{body}",
+        body.len()
+    ));
+    eventually("the provider is asked", || {
+        (!one.seen().is_empty()).then_some(())
+    });
+    server.kill();
+    server.start_again();
+    let (subject, text) = told(&hook, "ledger.reconcile_gap", 1).remove(0);
+    assert_eq!(subject, "interrupted");
+    assert!(text.starts_with("1 call was under way when"), "{text}");
+}

@@ -3,7 +3,7 @@
 
 use std::process::Output;
 
-use openclaw::protocol::{LlmNow, ModelCall, ModelCalls, ProviderTests, Summary};
+use openclaw::protocol::{LlmNow, ModelCall, ModelCalls, ProviderTests, SpendReport, Summary};
 use serde_json::{Value, json};
 
 use crate::control::Control;
@@ -97,6 +97,110 @@ fn an_answer_tells_what_it_costs_and_each_call_is_a_line_of_json() {
         assert_eq!(line.get("key"), None);
     }
     assert_eq!(lines[2].get("cost_dollars"), None);
+}
+
+#[test]
+fn who_calls_is_read_where_the_configuration_says() {
+    let one = model::openai();
+    let server = Setup::http(
+        "llm_provider one { base_url http://%ONE%/v1; }
+         llm_tag gateway $http_x_team;
+         server { listen %LISTEN1%; access_log who.log who;
+            location /v1/ { llm_gateway anybody; }
+            location /a/v1/ { llm_gateway anybody;
+                llm_tag gateway $arg_of; llm_tag user $http_x_person; llm_tag node fixed; } }
+         log_format who '$llm_gateway|$llm_user|$llm_target';",
+    )
+    .set("ONE", one.address())
+    .start();
+    let ask = |path: &str, fields: &str| {
+        let body =
+            r#"{"model":"one/gpt-4o","messages":[{"role":"user","content":"?"}],"user":"carl"}"#;
+        let length = body.len();
+        let answer = server.connect(1).ask(&format!(
+            "POST {path} HTTP/1.1\r\nHost: ai.example\r\n{fields}Content-Length: {length}\r\n\r\n{body}"
+        ));
+        assert_eq!(answer.status, 200, "{}", answer.text());
+    };
+    let long = format!("X-Team: {}\r\n", "x".repeat(200));
+    ask(
+        "/v1/chat/completions",
+        "X-Team: blue\r\nX-Gateway-Id: pi\r\n",
+    );
+    ask(
+        "/v1/chat/completions",
+        "X-Gateway-Id: pi\r\nX-User: anna\r\n",
+    );
+    ask("/v1/chat/completions", "X-Team: a b/\u{e4}\r\n");
+    ask("/v1/chat/completions", &long);
+    ask(
+        "/a/v1/chat/completions?of=hub",
+        "X-Team: blue\r\nX-Person: berta\r\nX-User: anna\r\nX-Node-Id: n1\r\n",
+    );
+    let control = Control::of(&server);
+    let spent = |by: &str| -> Vec<String> {
+        eventually("the calls are over", || {
+            let report: SpendReport = control.get(&format!("/v1/spend?by={by}")).ok()?;
+            let calls: u64 = report.rows.iter().map(|row| row.calls).sum();
+            let mut names: Vec<String> = report.rows.into_iter().map(|row| row.name).collect();
+            names.sort();
+            (calls == 5).then_some(names)
+        })
+    };
+    let cut = "x".repeat(128);
+    assert_eq!(spent("gateway"), ["", "a_b__", "blue", "hub", &cut]);
+    assert_eq!(spent("user"), ["anna", "berta", "carl"]);
+    let lines: Vec<String> = eventually("the log", || {
+        let log = std::fs::read_to_string(server.site().prefix.join("who.log")).ok()?;
+        let lines: Vec<String> = log.lines().map(str::to_owned).collect();
+        (lines.len() == 5).then_some(lines)
+    });
+    let first = [
+        "blue|carl|one/gpt-4o",
+        "-|anna|one/gpt-4o",
+        "a_b__|carl|one/gpt-4o",
+    ];
+    assert_eq!(lines[..3], first);
+    assert_eq!(lines[4], "hub|berta|one/gpt-4o");
+}
+
+#[test]
+fn a_place_may_have_the_version_of_the_api_in_its_path() {
+    let one = model::openai();
+    let server = Setup::http(
+        "llm_provider one { base_url http://%ONE%/v1; }
+         server { listen %LISTEN1%;
+            location /v1/ { llm_gateway anybody; }
+            location /v1/legal/ { llm_gateway anybody; llm_route one/gpt-4o-mini; } }",
+    )
+    .set("ONE", one.address())
+    .start();
+    let body =
+        r#"{"model":"one/gpt-4o","max_tokens":9,"messages":[{"role":"user","content":"?"}]}"#;
+    let ask = |path: &str| {
+        let length = body.len();
+        server.connect(1).ask(&format!(
+            "POST {path} HTTP/1.1\r\nHost: ai.example\r\nContent-Length: {length}\r\n\r\n{body}"
+        ))
+    };
+    for (path, model) in [
+        ("/v1/chat/completions", "one/gpt-4o"),
+        // Libraries of OpenAI add no version to an address, those of Anthropic do.
+        ("/v1/legal/chat/completions", "one/gpt-4o-mini"),
+        ("/v1/legal/v1/messages", "one/gpt-4o-mini"),
+        ("/v1/legal/v1/chat/completions", "one/gpt-4o-mini"),
+        ("/v1/v1/messages", "one/gpt-4o"),
+    ] {
+        let answer = ask(path);
+        assert_eq!(answer.status, 200, "{path}: {}", answer.text());
+        assert_eq!(answer.value("x-openclaw-model"), Some(model), "{path}");
+        let is_message = path.ends_with("messages");
+        assert_eq!(
+            answer.text().contains("\"type\":\"message\""),
+            is_message,
+            "{path}"
+        );
+    }
 }
 
 #[test]

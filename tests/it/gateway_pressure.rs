@@ -1,9 +1,14 @@
 //! Providers that cannot take what comes: who fails is left out, who has no room is told of.
 
+use std::io::{ErrorKind, Write as _};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
 use crate::gateway::{chat, openclaw};
-use crate::support::backend::Backend;
+use crate::support::backend::{Backend, Stream, Then};
 use crate::support::model;
 use crate::support::server::{Server, Setup, eventually};
 
@@ -86,4 +91,95 @@ fn a_queue_that_turns_calls_away_is_told() {
         text.contains("the provider `one` has no room for"),
         "{text}"
     );
+}
+
+/// The memory of a process that is in use, in bytes.
+fn memory(process: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).expect("it runs");
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let number = line.and_then(|line| line.split_whitespace().next());
+    number.expect("a number").parse::<u64>().expect("kB") << 10
+}
+
+#[test]
+fn a_client_that_does_not_read_makes_its_provider_wait() {
+    /// More than what the system keeps of a connection in all its buffers.
+    const ALL: usize = 96 << 20;
+    const PIECES: usize = ALL / PIECE;
+    const PIECE: usize = 64 << 10;
+    let sent = Arc::new(AtomicUsize::new(0));
+    let stalls = Arc::new(AtomicUsize::new(0));
+    let is_gone = Arc::new(AtomicBool::new(false));
+    let one = {
+        let (sent, stalls, is_gone) = (sent.clone(), stalls.clone(), is_gone.clone());
+        Backend::scripted(move |exchange| {
+            if exchange.read_body().is_err() {
+                return Then::Close;
+            }
+            exchange.send("HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n");
+            let Stream::Tcp(stream) = &mut exchange.reader.stream else {
+                return Then::Close;
+            };
+            // Nobody who reads lets a provider wait so long.
+            let patience = Some(Duration::from_millis(700));
+            stream.set_write_timeout(patience).expect("a socket");
+            let piece =
+                json!({ "choices": [{ "index": 0, "delta": { "content": "x".repeat(PIECE) } }] });
+            let event = format!("data: {piece}\n\n");
+            for _ in 0..PIECES {
+                let mut left = event.as_bytes();
+                while !left.is_empty() {
+                    match stream.write(left) {
+                        Ok(count) => {
+                            sent.fetch_add(count, Ordering::SeqCst);
+                            left = &left[count..];
+                        }
+                        Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                            stalls.fetch_add(1, Ordering::SeqCst);
+                        }
+                        Err(_) => {
+                            is_gone.store(true, Ordering::SeqCst);
+                            return Then::Close;
+                        }
+                    }
+                }
+            }
+            Then::Close
+        })
+    };
+    let server = start(
+        &one,
+        "llm_provider one { base_url http://%ONE%/v1; retries 0; }",
+    );
+    let before = memory(server.pid());
+    // As it comes, and said in another format.
+    for path in ["/v1/chat/completions", "/v1/messages"] {
+        sent.store(0, Ordering::SeqCst);
+        stalls.store(0, Ordering::SeqCst);
+        is_gone.store(false, Ordering::SeqCst);
+        let call = json!({ "model": "one/say", "stream": true, "max_tokens": 9,
+            "messages": [{ "role": "user", "content": "Hello?" }] })
+        .to_string();
+        let mut client = server.connect(1);
+        client.send(format!(
+            "POST {path} HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n\r\n{call}",
+            call.len()
+        ));
+        let stalled = eventually("the provider waits", || {
+            let stalls = stalls.load(Ordering::SeqCst);
+            (stalls > 0).then(|| sent.load(Ordering::SeqCst))
+        });
+        assert!(stalled < ALL / 2, "{path}: {stalled} bytes were taken");
+        let more = memory(server.pid()).saturating_sub(before);
+        assert!(more < 24 << 20, "{path}: {more} bytes more");
+        // It goes on when the client does.
+        client.bytes(24 << 20).expect("more of the stream");
+        eventually("the provider goes on", || {
+            (sent.load(Ordering::SeqCst) > stalled).then_some(())
+        });
+        drop(client);
+        eventually("the provider is left", || {
+            is_gone.load(Ordering::SeqCst).then_some(())
+        });
+    }
 }

@@ -349,6 +349,11 @@ fn a_provider_that_gets_slower_with_each_call_gets_fewer_of_them() {
         &one,
         "llm_provider one { base_url http://%ONE%/v1; max_connections auto min=1; queue 100 timeout=1h; }",
     );
+    // One after the other: that is how soon it usually answers.
+    for _ in 0..20 {
+        assert_eq!(chat(&server, "one/say", json!({})).status, 200);
+    }
+    assert_eq!(limit(&server), 8);
     let is_over = AtomicBool::new(false);
     std::thread::scope(|scope| {
         for _ in 0..24 {
@@ -527,7 +532,7 @@ fn a_test_wants_the_name_of_the_provider_in_a_certificate_as_calls_do() {
         .set("PEER", peer.address())
         .file("conf/ca.pem", authority.pem())
         .start();
-        let _ready = eventually("the daemon answers", || {
+        eventually("the daemon answers", || {
             let output = server.openclaw(&["providers"]).output().expect("it runs");
             output.status.success().then_some(())
         });

@@ -572,9 +572,11 @@ fn rules_choose_the_model_by_what_is_known_of_the_call() {
          map $llm_input_tokens $by_length { ~^[0-9][0-9][0-9] long; default ''; }
          map $llm_text $by_words { ~*(contract|clause) legal; default ''; }
          map $llm_lang:$llm_turns $by_format { anthropic:2 one/second; default ''; }
+         map $llm_code $by_code { ~^[5-9][0-9]$ one/coder; default ''; }
+         map $llm_has_schema:$llm_max_tokens $by_form { 1:9 one/strict; default ''; }
          map $http_x_openclaw_class $by_class { batch one/cheap; broken nowhere; default ''; }
          llm_route tools if=$llm_has_tools; llm_route eyes if=$llm_has_image;
-         llm_route $by_words; llm_route $by_class; llm_route $by_format; llm_route $by_length;",
+         llm_route $by_words; llm_route $by_code; llm_route $by_form; llm_route $by_class; llm_route $by_format; llm_route $by_length;",
     )
     .start();
     let ask = |path: &str, fields: &str, more: Value| {
@@ -603,6 +605,19 @@ fn rules_choose_the_model_by_what_is_known_of_the_call() {
         ),
         (said("Read this Contract!"), "", "legal", "legal"),
         (said(&"word ".repeat(300)), "", "long", "long"),
+        (
+            said("What is wrong?\n```\nlet a = b\nreturn a + 1\n```\n"),
+            "",
+            "coder",
+            "one/coder",
+        ),
+        (
+            json!({ "response_format": { "type": "json_schema",
+                "json_schema": { "name": "n", "schema": { "type": "object" } } } }),
+            "",
+            "strict",
+            "one/strict",
+        ),
         (
             json!({}),
             "x-openclaw-class: batch\r\n",
@@ -633,6 +648,72 @@ fn rules_choose_the_model_by_what_is_known_of_the_call() {
         (nowhere.status, &read(&nowhere)["error"]["code"]),
         (404, &json!("model_not_found"))
     );
+}
+
+#[test]
+fn a_conversation_that_is_split_stays_with_its_model() {
+    let one = model::openai();
+    let server = start(
+        &one,
+        "llm_provider one { base_url http://%ONE%/v1; }
+         split_clients $llm_conversation $arm { 50% one/new; * one/old; } llm_route $arm;",
+    );
+    let mut arms = [0, 0];
+    for number in 0..40 {
+        let mut said = vec![json!({ "role": "user", "content": format!("Question {number}?") })];
+        let mut seen = Vec::new();
+        for _ in 0..3 {
+            let answer = chat(&server, "any", json!({ "messages": said }));
+            seen.push(
+                answer
+                    .value("x-openclaw-route")
+                    .unwrap_or_default()
+                    .to_owned(),
+            );
+            said.push(json!({ "role": "assistant", "content": "Yes." }));
+            said.push(json!({ "role": "user", "content": "Are you sure?" }));
+        }
+        assert!(seen.iter().all(|arm| *arm == seen[0]), "{seen:?}");
+        arms[usize::from(seen[0] == "one/new")] += 1;
+    }
+    assert!(arms.iter().all(|count| *count >= 5), "{arms:?}");
+}
+
+#[test]
+fn urgent_calls_stay_here_and_go_away_when_nobody_is_here() {
+    let (local, remote) = (model::ollama(), model::openai());
+    let server = gateway(
+        &remote,
+        "llm_provider local { api ollama; base_url http://%LOCAL%; retries 0; }
+         llm_provider remote { base_url http://%ONE%/v1; }
+         map $http_x_openclaw_class $is_urgent { realtime 1; default ''; }
+         llm_model near { target local/say; target remote/say backup; }
+         llm_model far { target remote/say; }
+         llm_route near if=$is_urgent; llm_route far;",
+    )
+    .set("LOCAL", local.address())
+    .start();
+    let ask = |number: usize| {
+        let class = ["realtime", "batch"][number % 2];
+        let call = json!({ "model": "any", "messages": [{ "role": "user", "content": "Hello?" }],
+            "stream": number % 4 < 2 });
+        let fields = format!("x-openclaw-class: {class}\r\n");
+        let answer = post(&server, "/v1/chat/completions", &fields, &call);
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        answer
+            .value("x-openclaw-model")
+            .unwrap_or_default()
+            .to_owned()
+    };
+    for number in 0..100 {
+        let expected = ["local/say", "remote/say"][number % 2];
+        assert_eq!(ask(number), expected, "{number}");
+    }
+    assert_eq!((local.seen().len(), remote.seen().len()), (50, 50));
+    drop(local);
+    for number in 0..20 {
+        assert_eq!(ask(number), "remote/say", "{number}");
+    }
 }
 
 #[test]

@@ -56,6 +56,14 @@ pub(super) const ROWS: &[Directive] = &[
     .help("what is written down of calls and their answers, and for how many days"),
     row(LLM, "llm_region", HTTP_SERVER_LOCATION, &[Template])
         .help("only providers of this region are asked, whatever becomes of the call"),
+    row(
+        LLM,
+        "llm_tag",
+        HTTP_SERVER_LOCATION,
+        &[OneOf(&["gateway", "user", "node"]), Template],
+    )
+    .many()
+    .help("where it is read which gateway, user or node calls"),
     row(LLM, "llm_downgrade", HTTP_SERVER_LOCATION, &[Text, Text])
         .many()
         .help("the model that answers once a key has used so much of a budget, such as 80%"),

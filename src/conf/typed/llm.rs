@@ -341,9 +341,22 @@ pub struct Downgrade {
     pub model: Box<str>,
 }
 
-/// What a place says of who answers.
+/// `llm_tag`: where it is read who calls, beside the key.
+#[derive(Debug, Default)]
+pub struct Tags {
+    /// `gateway`; the field `X-Gateway-Id` otherwise.
+    pub gateway: Option<Template>,
+    /// `user`; the field `X-User`, or else what the call itself names.
+    pub user: Option<Template>,
+    /// `node`; the field `X-Node-Id` otherwise.
+    pub node: Option<Template>,
+}
+
+/// What a place says of who answers, and who asks.
 #[derive(Debug, Default)]
 pub struct Choosing {
+    /// `llm_tag`
+    pub tags: Tags,
     /// `llm_route`, in order.
     pub routes: Vec<Route>,
     /// `llm_region`: the regions that calls stay in, with commas; all if it is empty.

@@ -7,6 +7,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
+
 use super::{Control, revisions};
 use crate::alerts::failures::{Ended, Tally};
 use crate::alerts::spikes::{self, Cause, Finding, Spikes, Used};
@@ -14,7 +16,8 @@ use crate::alerts::{self, Alert, Severity};
 use crate::conf::typed::alerts::{ErrorRule, Failing, SpikeFloor};
 use crate::llm::account::{Account, Moment};
 use crate::llm::books::books;
-use crate::store::{Reader, StoreError};
+use crate::protocol::FullestBudget;
+use crate::store::{BilledCalls, Reader, StoreError};
 use crate::unit;
 use crate::unit::printable::escape;
 
@@ -41,12 +44,26 @@ const QUIET: Duration = Duration::from_secs(3600);
 const WINDOW: u64 = spikes::WINDOW * 1_000_000;
 const LATE: u64 = 60_000_000;
 
+/// Of so long, in microseconds, the bills of providers are compared with our prices; by what part of
+/// the larger sum they may differ, and by how many dollars in any case.
+const BILLS: u64 = 3_600_000_000;
+const TOLERANCE: f64 = 0.05;
+const LEAST_GAP: f64 = 0.01;
+
 /// So many windows that are over are read at a time.
 const AT_ONCE: u64 = 144;
 
 /// Budgets of which a mark was reached: by whose they are and which, the start of the window and the
 /// mark.
 type Reached = HashMap<(String, usize), (u64, i128)>;
+
+/// The budget of which the greatest part is spent, as it was at the last look.
+static FULLEST: Mutex<Option<FullestBudget>> = Mutex::new(None);
+
+/// The budget of which the greatest part was spent a moment ago; `None` if there is none with a limit.
+pub fn fullest_budget() -> Option<FullestBudget> {
+    FULLEST.lock().clone()
+}
 
 /// Looks at budgets and keys, for ever.
 pub(super) async fn budgets_and_keys() {
@@ -67,19 +84,31 @@ pub(super) async fn budgets_and_keys() {
 }
 
 fn look_at_budgets(reached: &mut Reached, now: Moment) {
+    let mut fullest = None;
     for key in books().keys().all() {
         let name = key.row.name.as_str();
-        look_at_budget(reached, name.to_owned(), ("key", name), &key.account, now);
+        let whose = ("key", name);
+        look_at_budget(
+            reached,
+            &mut fullest,
+            name.to_owned(),
+            whose,
+            &key.account,
+            now,
+        );
     }
     for (scope, name, account) in books().shared_budgets() {
         // No key has a blank in its name.
         let whose = format!("{} {name}", scope.word());
-        look_at_budget(reached, whose, (scope.word(), &name), &account, now);
+        let known = (scope.word(), &*name);
+        look_at_budget(reached, &mut fullest, whose, known, &account, now);
     }
+    *FULLEST.lock() = fullest.map(|(_, budget)| budget);
 }
 
 fn look_at_budget(
     reached: &mut Reached,
+    fullest: &mut Option<(i128, FullestBudget)>,
     whose: String,
     (scope, name): (&str, &str),
     account: &Account,
@@ -94,6 +123,17 @@ fn look_at_budget(
             continue;
         };
         let share = i128::from(budget.spent.pico()) * 100 / i128::from(limit.pico());
+        // In hundredths of hundredths: small parts differ, too.
+        let part = i128::from(budget.spent.pico()) * 10_000 / i128::from(limit.pico());
+        if fullest.as_ref().is_none_or(|(most, _)| part > *most) {
+            let budget = FullestBudget {
+                whose: format!("{scope} {name}"),
+                period: budget.period.word().to_owned(),
+                spent: budget.spent.to_string(),
+                limit: limit.to_string(),
+            };
+            *fullest = Some((part, budget));
+        }
         let mark = MARKS.into_iter().rev().find(|mark| share >= *mark);
         let known = reached
             .entry((whose.clone(), place))
@@ -226,6 +266,44 @@ fn tell_failures(rule: &ErrorRule, name: &str, failed: u64, all: u64) {
     });
 }
 
+/// Compares what providers say that calls cost with what they cost by our prices, for ever.
+pub(super) async fn bills(control: Arc<Control>) {
+    loop {
+        tokio::time::sleep(COUNT).await;
+        // Who tells nobody needs not look.
+        let has_receivers = !super::receivers(&control).is_empty();
+        if !has_receivers || !books().are_open() {
+            continue;
+        }
+        let since = Moment::now().unix.saturating_sub(BILLS);
+        let read = revisions::read(&control, move |reader| reader.billed_calls(since, MOST));
+        for calls in read.await.unwrap_or_default() {
+            if let Some(text) = gap(&calls) {
+                alerts::raise(Alert {
+                    kind: "ledger.reconcile_gap",
+                    subject: format!("{}/{}", calls.provider, calls.model),
+                    severity: Severity::Warn,
+                    text,
+                    quiet: Duration::from_secs(24 * 3600),
+                });
+            }
+        }
+    }
+}
+
+/// What is to be told of a difference between a provider's bill and our prices, if it is one.
+fn gap(calls: &BilledCalls) -> Option<String> {
+    let difference = (calls.billed - calls.cost).abs();
+    if difference < LEAST_GAP || difference < calls.billed.max(calls.cost) * TOLERANCE {
+        return None;
+    }
+    Some(format!(
+        "`{}/{}` billed ${:.4} within the last hour for what costs ${:.4} by our prices; what is \
+         billed counts, `llm_price` corrects ours",
+        calls.provider, calls.model, calls.billed, calls.cost
+    ))
+}
+
 /// The names of keys by their numbers.
 fn key_names() -> HashMap<u64, String> {
     let keys = books().keys();
@@ -251,6 +329,11 @@ pub(super) async fn spikes(control: Arc<Control>) {
             known = None;
             continue;
         };
+        let floors = Used {
+            dollars: floor.money.pico() as f64 / 1e12,
+            tokens: floor.tokens as f64,
+            ..Used::default()
+        };
         let now = Moment::now().unix;
         // Windows from this one on may have calls that still run.
         let open = now.saturating_sub(LATE) / WINDOW;
@@ -271,7 +354,7 @@ pub(super) async fn spikes(control: Arc<Control>) {
             });
             let Ok(windows) = read.await else { break };
             for (window, used) in (first..).zip(&windows) {
-                spikes.close(window, used);
+                spikes.close(window, used, floors);
             }
             next = end;
         }
@@ -281,10 +364,6 @@ pub(super) async fn spikes(control: Arc<Control>) {
                 used(reader, now.saturating_sub(WINDOW), u64::MAX, &names)
             });
             if let Ok(used) = read.await {
-                let floors = Used {
-                    dollars: floor.money.pico() as f64 / 1e12,
-                    tokens: floor.tokens as f64,
-                };
                 for finding in spikes.look(now / WINDOW, &used, floors) {
                     tell_spike(&mut told, &finding, floor, now);
                 }
@@ -313,9 +392,12 @@ fn used(
             is_gateway.then(|| Cause::Gateway(escape(&usage.gateway).into())),
         ];
         for cause in causes.into_iter().flatten() {
-            let sum = sums.entry(cause).or_default();
-            sum.dollars += usage.dollars;
-            sum.tokens += usage.tokens;
+            sums.entry(cause).or_default().add(&Used {
+                dollars: usage.dollars,
+                tokens: usage.tokens,
+                largest_dollars: usage.largest_dollars,
+                largest_tokens: usage.largest_tokens,
+            });
         }
     }
     Ok(sums)
@@ -379,4 +461,34 @@ fn tell_spike(
         }
     };
     alerts::raise(alert);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bill_may_differ_by_a_cent_or_a_twentieth() {
+        let told = |cost: f64, billed: f64| {
+            let calls = BilledCalls {
+                provider: "one".to_owned(),
+                model: "say".to_owned(),
+                calls: 3,
+                cost,
+                billed,
+            };
+            gap(&calls).is_some()
+        };
+        let cases = [
+            (1.0, 1.0, false),
+            (1.0, 1.04, false),
+            (1.0, 1.06, true),
+            (1.06, 1.0, true),
+            (0.0, 0.009, false),
+            (0.0, 0.02, true),
+        ];
+        for (cost, billed, is_gap) in cases {
+            assert_eq!(told(cost, billed), is_gap, "{cost} {billed}");
+        }
+    }
 }

@@ -5,8 +5,8 @@ use std::borrow::Cow;
 use super::front::{Format, Operation};
 use super::json::{Kind, Text, Value, Writer};
 use super::neutral::{
-    Answer, Arguments, Block, Client, Effort, Event, Finish, Output, Request, Role, Source, Target,
-    Thinking, Tool, Turn, Unsupported, Written, joined, object_of, reason,
+    Answer, Arguments, Block, Choice, Client, Effort, Event, Finish, Output, Request, Role, Source,
+    Target, Thinking, Tool, Turn, Unsupported, Written, joined, object_of, reason,
 };
 use super::usage;
 use super::watch::Seen;
@@ -313,9 +313,18 @@ pub fn write_request(request: &Request<'_>, target: &Target<'_>) -> Result<Writt
             };
         }
     }
-    if !request.tools.is_empty() {
+    // It has no word for which tool may be called. One that is not there is not called.
+    let tools: Vec<_> = match &request.choice {
+        Some(Choice::None) => Vec::new(),
+        Some(Choice::Tool(name)) => {
+            let named = request.tools.iter();
+            named.filter(|tool| tool.name == *name).collect()
+        }
+        Some(Choice::Auto | Choice::Any) | None => request.tools.iter().collect(),
+    };
+    if !tools.is_empty() {
         out.key("tools").open_array();
-        for tool in &request.tools {
+        for tool in tools {
             out.open()
                 .key("type")
                 .string("function")
@@ -332,7 +341,10 @@ pub fn write_request(request: &Request<'_>, target: &Target<'_>) -> Result<Writt
         out.close_array();
     }
     for (name, there) in [
-        ("tool_choice", request.choice.is_some()),
+        (
+            "tool_choice",
+            !matches!(request.choice, None | Some(Choice::None)),
+        ),
         ("parallel_tool_calls", request.parallel.is_some()),
         ("user", request.user.is_some()),
         ("service_tier", request.tier.is_some()),

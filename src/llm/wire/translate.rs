@@ -669,6 +669,143 @@ mod tests {
         out + "data: [DONE]\n\n"
     }
 
+    /// What a model of Anthropic's says in a block of a stream.
+    #[derive(Clone, PartialEq, Debug)]
+    enum Spoken {
+        Thought { text: String, signature: String },
+        Hidden(String),
+        Text(String),
+        Call { name: String, input: String },
+    }
+
+    fn spoken() -> impl Strategy<Value = Spoken> {
+        let input = proptest::collection::btree_map("[a-c]", "[ -~\\n\\PC]{0,8}", 0..3);
+        prop_oneof![
+            ("[ -~äß😀]{1,12}", "[A-Za-z0-9+/=]{1,60}")
+                .prop_map(|(text, signature)| Spoken::Thought { text, signature }),
+            "[A-Za-z0-9+/=]{1,60}".prop_map(Spoken::Hidden),
+            "[ -~\\n\\PC]{1,12}".prop_map(Spoken::Text),
+            ("[a-z]{1,6}", input).prop_map(|(name, input)| Spoken::Call {
+                name,
+                input: serde_json::to_string(&input).expect("JSON"),
+            }),
+        ]
+    }
+
+    /// A stream in which each block comes in pieces of so many letters.
+    fn said_by_anthropic(blocks: &[Spoken], cuts: &[usize]) -> String {
+        let mut out = String::new();
+        let mut say = |event: serde_json::Value| {
+            let name = event["type"].as_str().expect("a name");
+            out.push_str(&format!("event: {name}\ndata: {event}\n\n"));
+        };
+        let usage = serde_json::json!({"input_tokens": 1, "output_tokens": 1});
+        say(
+            serde_json::json!({"type": "message_start", "message": {"id": "msg_1", "type": "message",
+            "role": "assistant", "model": "m", "content": [], "stop_reason": null, "usage": usage}}),
+        );
+        let mut cuts = cuts.iter().cycle();
+        for (index, block) in blocks.iter().enumerate() {
+            let (begin, kind, member, text) = match block {
+                Spoken::Thought { text, .. } => (
+                    serde_json::json!({"type": "thinking", "thinking": "", "signature": ""}),
+                    "thinking_delta",
+                    "thinking",
+                    text.as_str(),
+                ),
+                Spoken::Hidden(data) => (
+                    serde_json::json!({"type": "redacted_thinking", "data": data}),
+                    "",
+                    "",
+                    "",
+                ),
+                Spoken::Text(text) => (
+                    serde_json::json!({"type": "text", "text": ""}),
+                    "text_delta",
+                    "text",
+                    text.as_str(),
+                ),
+                Spoken::Call { name, input } => (
+                    serde_json::json!({"type": "tool_use", "id": format!("toolu_{index}"), "name": name, "input": {}}),
+                    "input_json_delta",
+                    "partial_json",
+                    input.as_str(),
+                ),
+            };
+            say(
+                serde_json::json!({"type": "content_block_start", "index": index, "content_block": begin}),
+            );
+            let letters: Vec<char> = text.chars().collect();
+            let mut rest = &letters[..];
+            while !rest.is_empty() {
+                let length = cuts.next().map_or(1, |cut| *cut).min(rest.len());
+                let piece: String = rest[..length].iter().collect();
+                rest = &rest[length..];
+                let delta = serde_json::json!({"type": kind, member: piece});
+                say(
+                    serde_json::json!({"type": "content_block_delta", "index": index, "delta": delta}),
+                );
+            }
+            if let Spoken::Thought { signature, .. } = block {
+                let delta = serde_json::json!({"type": "signature_delta", "signature": signature});
+                say(
+                    serde_json::json!({"type": "content_block_delta", "index": index, "delta": delta}),
+                );
+            }
+            say(serde_json::json!({"type": "content_block_stop", "index": index}));
+        }
+        say(
+            serde_json::json!({"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": {"output_tokens": 9}}),
+        );
+        say(serde_json::json!({"type": "message_stop"}));
+        out
+    }
+
+    /// What a client of Anthropic's puts together from a stream.
+    fn heard_of_anthropic(stream: &str) -> Vec<Spoken> {
+        let mut blocks: Vec<Spoken> = Vec::new();
+        let datas = stream
+            .lines()
+            .filter_map(|line| line.strip_prefix("data: "));
+        for data in datas {
+            let event: serde_json::Value = serde_json::from_str(data).expect("JSON");
+            let word = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();
+            let begin = &event["content_block"];
+            match begin["type"].as_str() {
+                Some("thinking") => blocks.push(Spoken::Thought {
+                    text: word(&begin["thinking"]),
+                    signature: word(&begin["signature"]),
+                }),
+                Some("redacted_thinking") => blocks.push(Spoken::Hidden(word(&begin["data"]))),
+                Some("text") => blocks.push(Spoken::Text(word(&begin["text"]))),
+                Some("tool_use") => blocks.push(Spoken::Call {
+                    name: word(&begin["name"]),
+                    input: String::new(),
+                }),
+                Some(other) => panic!("a block `{other}`"),
+                None => {}
+            }
+            if event["type"] == "content_block_delta" {
+                assert_eq!(
+                    event["index"],
+                    blocks.len() - 1,
+                    "only the last block goes on"
+                );
+            }
+            let delta = &event["delta"];
+            match blocks.last_mut() {
+                Some(Spoken::Thought { text, signature }) => {
+                    *text += &word(&delta["thinking"]);
+                    *signature += &word(&delta["signature"]);
+                }
+                Some(Spoken::Text(text)) => *text += &word(&delta["text"]),
+                Some(Spoken::Call { input, .. }) => *input += &word(&delta["partial_json"]),
+                Some(Spoken::Hidden(_)) | None => {}
+            }
+        }
+        blocks
+    }
+
     proptest! {
         #[test]
         fn any_interleaving_of_calls_survives_every_format_and_back(
@@ -694,6 +831,65 @@ mod tests {
                     }
                 }
                 prop_assert_eq!(&told, &expected, "{:?}: {}", format, there);
+            }
+        }
+
+        #[test]
+        fn a_stream_of_thoughts_and_calls_goes_to_another_gateway_and_back_byte_for_byte(
+            blocks in proptest::collection::vec(spoken(), 1..6),
+            cuts in proptest::collection::vec(1_usize..9, 1..12),
+            size in 1_usize..64,
+        ) {
+            let stream = said_by_anthropic(&blocks, &cuts);
+            let there = translated(Format::Anthropic, Format::OpenAi, &stream, size);
+            let back = translated(Format::OpenAi, Format::Anthropic, &there, size);
+            // A text that goes on in a second block goes on.
+            let mut expected: Vec<Spoken> = Vec::new();
+            for block in blocks {
+                match (expected.last_mut(), block) {
+                    (Some(Spoken::Text(text)), Spoken::Text(more)) => *text += &more,
+                    (_, block) => expected.push(block),
+                }
+            }
+            prop_assert_eq!(heard_of_anthropic(&back), expected, "{}", there);
+        }
+
+        #[test]
+        fn pictures_go_to_every_format_and_back(
+            parts in proptest::collection::vec(prop_oneof![
+                "[a-z][ -!#-\\[\\]-~]{0,11}".prop_map(|text| (text, None)),
+                proptest::collection::vec(any::<u8>(), 0..40).prop_map(|bytes| {
+                    let bytes = [b"\x89PNG\r\n\x1a\n", &bytes[..]].concat();
+                    (String::new(), Some(data_encoding::BASE64.encode(&bytes)))
+                }),
+            ], 1..8),
+        ) {
+            let content: Vec<serde_json::Value> = parts.iter().map(|(text, picture)| match picture {
+                Some(data) => serde_json::json!({"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": data}}),
+                None => serde_json::json!({"type": "text", "text": text}),
+            }).collect();
+            let body = serde_json::json!({"max_tokens": 9, "messages": [{"role": "user", "content": content}]}).to_string();
+            let said = |from, to, body: &str| {
+                let mut index = Index::new();
+                let root = index.read(body.as_bytes(), Duplicates::Refuse).expect("JSON");
+                let request = read_request(from, root).expect("a request");
+                write_request(to, &request, &Target::new("m")).expect("a request").body
+            };
+            let expected: Vec<&String> = parts.iter().filter_map(|(_, picture)| picture.as_ref()).collect();
+            for format in Format::ALL {
+                let back = said(format, Format::Anthropic, &said(Format::Anthropic, format, &body));
+                let back: serde_json::Value = serde_json::from_str(&back).expect("JSON");
+                let blocks = back["messages"][0]["content"].as_array().expect("blocks");
+                let pictures: Vec<&str> = blocks.iter().filter_map(|block| block["source"]["data"].as_str()).collect();
+                let has_type = |block: &serde_json::Value| block["type"] == "text" || block["source"]["media_type"] == "image/png";
+                prop_assert!(blocks.iter().all(has_type), "{:?}: {}", format, back);
+                prop_assert_eq!(&pictures, &expected, "{:?}", format);
+                let words = |blocks: &[serde_json::Value]| {
+                    let texts = blocks.iter().filter_map(|block| block["text"].as_str());
+                    // Ollama has one text for all: its parts stand in lines.
+                    texts.collect::<Vec<_>>().join("\n")
+                };
+                prop_assert_eq!(words(blocks), words(&content), "{:?}", format);
             }
         }
 

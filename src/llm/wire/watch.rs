@@ -266,6 +266,9 @@ impl Seen {
             content => self.text(content),
         }
         self.text(message.member("refusal"));
+        if message.items_of("thinking_blocks").next().is_some() {
+            self.content = true;
+        }
         match message.some("reasoning_content") {
             Some(text) => self.thinking(Some(text)),
             None => self.thinking(message.member("reasoning")),

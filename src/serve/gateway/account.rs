@@ -11,14 +11,16 @@ use std::time::Duration;
 
 use super::pass::Passing;
 use super::route::Candidate;
+use crate::conf::template::Template;
 use crate::conf::typed::listen::Address;
 use crate::conf::typed::llm;
 use crate::conf::typed::llm_money::Rules;
 use crate::http::exchange::{CallTokens, Exchange};
+use crate::http::variables;
 use crate::llm::account::Moment;
 use crate::llm::books::{Beginning, Cost, LiveCall, View, books};
 use crate::llm::kept::Kept;
-use crate::llm::key::{Caller, is_tag};
+use crate::llm::key::{Caller, tag_of};
 use crate::llm::price::{self, Service, Terms};
 use crate::llm::refusal::Refusal;
 use crate::llm::tariff::Quote;
@@ -114,6 +116,8 @@ pub struct Opening<'a> {
     pub is_kept: bool,
     /// It goes on as it is.
     pub passing: Option<&'a Passing<'a>>,
+    /// Where it is read who calls.
+    pub tags: &'a llm::Tags,
 }
 
 /// What was used for answers that were worth nothing. Their providers are paid all the same.
@@ -165,18 +169,20 @@ impl Account {
             model,
             is_kept,
             passing,
+            tags,
         } = *opening;
-        let tag = |wanted: &[u8]| {
-            let mut fields = exchange.head.fields.iter();
-            let found = fields.find(|(_, name, _)| name.eq_ignore_ascii_case(wanted));
-            let text = std::str::from_utf8(found?.2).ok()?.trim();
-            is_tag(text).then(|| text.to_owned())
+        let tag = |place: &Option<Template>, usual: &[u8]| match place {
+            Some(place) => tag_of(variables::value_of(place, exchange, &mut Vec::new())),
+            None => {
+                let mut fields = exchange.head.fields.iter();
+                let found = fields.find(|(_, name, _)| name.eq_ignore_ascii_case(usual));
+                tag_of(found?.2)
+            }
         };
-        let (said, node) = (tag(b"x-gateway-id"), tag(b"x-node-id"));
-        let user = tag(b"x-user").or_else(|| {
-            let user = facts.user.as_deref()?;
-            is_tag(user).then(|| user.to_owned())
-        });
+        let said = tag(&tags.gateway, b"x-gateway-id");
+        let node = tag(&tags.node, b"x-node-id");
+        let user = tag(&tags.user, b"x-user");
+        let user = user.or_else(|| tag_of(facts.user.as_deref()?.as_bytes()));
         let gateway = match &caller {
             Some(caller) => caller.key.gateway(said.as_deref())?.to_owned(),
             None => said.unwrap_or_default(),

@@ -83,7 +83,8 @@ async fn received(
     let target = String::from_utf8_lossy(exchange.head.bytes(exchange.head.path_and_query));
     let target = target.into_owned();
     hide_key(exchange);
-    let Some((front, path)) = front(exchange, &target) else {
+    let versioned = versioned(exchange, &target);
+    let Some((front, path)) = front(exchange, &target, versioned.as_deref()) else {
         let told = Told {
             status: 404,
             class: Class::NotFound,
@@ -261,26 +262,50 @@ fn tagless(format: Format, name: &str) -> &str {
     tagless.filter(|_| format == Format::Ollama).unwrap_or(name)
 }
 
+/// The path of the location, without a `/` at its end.
+fn place_of(exchange: &Exchange) -> &str {
+    let place = std::str::from_utf8(&exchange.settings.name).unwrap_or_default();
+    place.trim_end_matches('/')
+}
+
+/// The target as it is below a location with the version of the API in its path, `/v1/legal/` or
+/// `/team/v1/`, whose clients have that for the beginning of the API.
+fn versioned(exchange: &Exchange, target: &str) -> Option<String> {
+    let place = place_of(exchange);
+    let is_versioned = place != "/v1" && place.split('/').any(|part| part == "v1");
+    let rest = target.strip_prefix(place).filter(|_| is_versioned)?;
+    rest.starts_with('/').then(|| format!("/v1{rest}"))
+}
+
 /// Which door a request came in by. What stands before the API's own path, if the location is below one,
-/// is left out; also of the target that is given back.
-fn front<'a>(exchange: &Exchange, target: &'a str) -> Option<(Front<'a>, &'a str)> {
-    let (path, query) = match target.split_once('?') {
-        Some((path, query)) => (path, Some(query)),
-        None => (target, None),
-    };
+/// is left out; also of the target that is given back. What the API has no word for comes last.
+fn front<'a>(
+    exchange: &Exchange,
+    target: &'a str,
+    versioned: Option<&'a str>,
+) -> Option<(Front<'a>, &'a str)> {
     let method = exchange.head.bytes(exchange.head.method_token);
     let method = std::str::from_utf8(method).ok()?;
     let has = |wanted: &str| {
         let mut fields = exchange.head.fields.iter();
         fields.any(|(_, name, _)| name.eq_ignore_ascii_case(wanted.as_bytes()))
     };
-    let place = std::str::from_utf8(&exchange.settings.name).unwrap_or_default();
-    let place = place.trim_end_matches('/');
-    if let Some(front) = recognise(method, path, query, has) {
-        return Some((front, target));
+    let door = |target: &'a str| {
+        let (path, query) = match target.split_once('?') {
+            Some((path, query)) => (path, Some(query)),
+            None => (target, None),
+        };
+        Some((recognise(method, path, query, has)?, target))
+    };
+    let is_known = |(front, _): &(Front<'_>, &str)| front.operation != Operation::Other;
+    let whole = door(target);
+    if whole.as_ref().is_some_and(is_known) {
+        return whole;
     }
-    let front = recognise(method, path.strip_prefix(place)?, query, has)?;
-    Some((front, &target[place.len()..]))
+    let below = target.strip_prefix(place_of(exchange)).and_then(door);
+    let versioned = versioned.and_then(door);
+    let known = [below, versioned].into_iter().flatten();
+    known.max_by_key(is_known).or(whole)
 }
 
 /// A call whose body was read.
@@ -369,6 +394,7 @@ async fn called(
         model: name,
         passing: asking.passing,
         is_kept: false,
+        tags: &asking.place.choosing.tags,
     };
     let mut call = Call {
         asking,

@@ -53,6 +53,9 @@ pub fn note_shape(
     shape.turns = facts.turns;
     shape.has_tools = facts.tools > 0;
     shape.has_image = facts.images > 0;
+    shape.has_schema = facts.json_schema;
+    shape.max_tokens = facts.max_output;
+    shape.conversation = facts.conversation;
     let last = facts.last_text;
     shape.text = decode(&last[..last.floor_char_boundary(TEXT)]).into_owned();
 }

@@ -160,9 +160,13 @@ impl App {
         let certificates = summary.map(|summary| &summary.certificate_states);
         let troubles = certificates.map_or(0, |states| states.warn + states.bad);
         let is_bad = certificates.is_some_and(|states| states.bad > 0);
+        let unseen = summary.map_or(0, |summary| summary.unseen_alerts);
         let label = |position: usize, screen: Screen, name: &str| match screen {
             Screen::Certificates if troubles > 0 => {
                 format!("{} {name}({troubles})", (position + 1) % 10)
+            }
+            Screen::Alerts if unseen > 0 => {
+                format!("{} {name}({unseen})", (position + 1) % 10)
             }
             _ => format!("{} {name}", (position + 1) % 10),
         };
@@ -185,6 +189,7 @@ impl App {
                 (true, _) => Role::Accent,
                 (false, Screen::Certificates) if is_bad => Role::Bad,
                 (false, Screen::Certificates) if troubles > 0 => Role::Warn,
+                (false, Screen::Alerts) if unseen > 0 => Role::Warn,
                 (false, _) => Role::Muted,
             };
             if is_shown {

@@ -160,6 +160,9 @@ impl AlertsScreen {
 
     fn render_alerts(&mut self, painter: &mut Painter<'_>, area: Rect, model: &Model) {
         let unseen = self.list.value.iter().flat_map(|list| &list.alerts);
+        // Of good news nobody has to say that they saw it.
+        let is_wrong = |alert: &&AlertState| matches!(&*alert.severity, "bad" | "warn");
+        let unseen = unseen.filter(is_wrong);
         let unseen = unseen.filter(|alert| alert.seen.is_none()).count();
         let remark = match self.is_undelivered {
             true => "not told".to_owned(),

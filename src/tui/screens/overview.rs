@@ -13,7 +13,7 @@ use super::super::view::{Effect, Input, Notice, Screen, Target, View};
 use super::super::widgets::sparkline;
 use super::super::widgets::table::{Table, render_empty};
 use super::{WIDE, backends, error_role, render_state, routes, short_path};
-use crate::protocol::{CertificateStates, Level, Micros, Occurrence, Point};
+use crate::protocol::{CertificateStates, Level, LlmNow, Micros, Occurrence, Point};
 
 /// A pane, by the order in which the focus goes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -26,9 +26,10 @@ enum Pane {
     Status,
     Backends,
     Process,
+    Llm,
 }
 
-const PANES: [Pane; 7] = [
+const PANES: [Pane; 8] = [
     Pane::Routes,
     Pane::Events,
     Pane::Requests,
@@ -36,6 +37,7 @@ const PANES: [Pane; 7] = [
     Pane::Status,
     Pane::Backends,
     Pane::Process,
+    Pane::Llm,
 ];
 
 /// The screen.
@@ -87,6 +89,7 @@ impl Overview {
                 (Screen::Routes, id)
             }
             Pane::Backends => (Screen::Backends, None),
+            Pane::Llm => (Screen::Llm, None),
             Pane::Requests | Pane::Latency | Pane::Status => (Screen::Logs, None),
             Pane::Events | Pane::Process => (Screen::Config, None),
         };
@@ -392,6 +395,59 @@ impl Overview {
         }
     }
 
+    /// What the gateway to language models does.
+    fn llm(&mut self, painter: &mut Painter<'_>, area: Rect, now: &LlmNow) {
+        let inside = self.pane(painter, area, Pane::Llm, "LLM", "today in UTC");
+        let none = painter.glyphs().none;
+        let failed = match now.failed_per_minute {
+            0 => Role::Text,
+            _ => Role::Bad,
+        };
+        let (hits, looked) = now.kept_per_minute;
+        let budget = now.budget.as_ref().and_then(|budget| {
+            let share = number::share_of_dollars(&budget.spent, &budget.limit)?;
+            Some((share, budget))
+        });
+        let spent = Span::new(
+            format!("{} spent", number::dollars(&now.today)),
+            Role::Accent,
+        );
+        let calls = Span::plain(format!("{} calls/min", now.calls_per_minute));
+        let errors = Span::new(format!("{} failed", now.failed_per_minute), failed);
+        let hits = match looked {
+            0 => None,
+            _ => Some(Span::plain(format!(
+                "{} kept",
+                number::share(hits, looked, none)
+            ))),
+        };
+        let tokens = vec![
+            Span::plain(format!("{} tok/s in", number::rate(now.input_rate))),
+            Span::plain(format!("{} out", number::rate(now.output_rate))),
+        ];
+        let budget_line = budget.map(|(share, budget)| {
+            let role = match share {
+                share if share >= 1.0 => Role::Bad,
+                share if share >= 0.8 => Role::Warn,
+                _ => Role::Text,
+            };
+            let limit = number::dollars(&budget.limit);
+            vec![
+                Span::new(number::percent(share), role),
+                Span::new(format!("of {limit}/{}", budget.period), role),
+                Span::plain(budget.whose.clone()),
+            ]
+        });
+        let first = vec![spent, Span::plain(format!("{} under way", now.running))];
+        let mut second = vec![calls, errors];
+        second.extend(hits);
+        let lines = [Some(first), budget_line, Some(second), Some(tokens)];
+        let lines = lines.into_iter().flatten();
+        for (line, y) in lines.zip(inside.y..inside.bottom()) {
+            painter.put_facts(inside.x, y, inside.width, &line);
+        }
+    }
+
     fn process(&mut self, painter: &mut Painter<'_>, area: Rect, model: &Model) {
         let inside = self.pane(painter, area, Pane::Process, "Process", "");
         let Some(status) = &model.status else {
@@ -572,6 +628,8 @@ impl View for Overview {
         let thirds = [1, 1, 1];
         let halves = [1, 1];
         let split = [2, 1];
+        let summary = model.live().summary.clone();
+        let llm = summary.as_ref().and_then(|summary| summary.llm.as_deref());
         let mut y = area.y;
         if area.width >= WIDE {
             let height = if area.height >= 30 {
@@ -585,8 +643,17 @@ impl View for Overview {
             y += height;
             if area.height >= 16 {
                 let height = if area.height >= 30 { 9 } else { 6 };
-                self.backends(painter, row(y, height, &split, 0), model);
-                self.process(painter, row(y, height, &split, 1), model);
+                match llm {
+                    Some(now) => {
+                        self.backends(painter, row(y, height, &thirds, 0), model);
+                        self.llm(painter, row(y, height, &thirds, 1), now);
+                        self.process(painter, row(y, height, &thirds, 2), model);
+                    }
+                    None => {
+                        self.backends(painter, row(y, height, &split, 0), model);
+                        self.process(painter, row(y, height, &split, 1), model);
+                    }
+                }
                 y += height;
             }
             let rest = area.bottom() - y;
@@ -597,8 +664,17 @@ impl View for Overview {
             self.latency(painter, row(y, 5, &halves, 1), model);
             y += 5;
             if area.height >= 18 {
-                self.statuses(painter, row(y, 6, &halves, 0), model);
-                self.backends(painter, row(y, 6, &halves, 1), model);
+                match llm {
+                    Some(now) => {
+                        self.statuses(painter, row(y, 6, &thirds, 0), model);
+                        self.llm(painter, row(y, 6, &thirds, 1), now);
+                        self.backends(painter, row(y, 6, &thirds, 2), model);
+                    }
+                    None => {
+                        self.statuses(painter, row(y, 6, &halves, 0), model);
+                        self.backends(painter, row(y, 6, &halves, 1), model);
+                    }
+                }
                 y += 6;
             }
             let rest = area.bottom() - y;

@@ -13,7 +13,7 @@ use crate::conf::source::Span;
 use crate::conf::template::Template;
 use crate::conf::typed::llm::{
     APIS, Api, Bounds, Cache, CacheScope, Causes, Choosing, Common, Dialect, Downgrade, Field, Llm,
-    Model, MostCalls, Provider, Queue, Route, Strategy, Target, WITHOUT_RESPONSES,
+    Model, MostCalls, Provider, Queue, Route, Strategy, Tags, Target, WITHOUT_RESPONSES,
 };
 use crate::conf::typed::proxy::{self as typed, HttpVersion, NextUpstream, Proxy, Scheme};
 use crate::conf::typed::secret::SecretSource;
@@ -644,7 +644,7 @@ fn tokens(text: &str) -> Option<u64> {
     number.checked_mul(factor).filter(|tokens| *tokens > 0)
 }
 
-/// What a place says of who answers.
+/// What a place says of who answers, and who asks.
 pub fn choosing(scope: &Scope<'_>, cx: &mut Cx) -> Choosing {
     let lines = scope.all("llm_downgrade").iter();
     let mut downgrades: Vec<Downgrade> = lines
@@ -661,10 +661,32 @@ pub fn choosing(scope: &Scope<'_>, cx: &mut Cx) -> Choosing {
     let region = scope.nearest("llm_region");
     let region = region.and_then(|line| line.arguments.first());
     Choosing {
+        tags: tags(scope, cx),
         routes: routes(scope, cx),
         region: region.map(|word| cx.template(word)),
         downgrades,
     }
+}
+
+/// Every `llm_tag` that holds in a place, each once.
+fn tags(scope: &Scope<'_>, cx: &mut Cx) -> Tags {
+    let mut tags = Tags::default();
+    for line in scope.all("llm_tag") {
+        let [which, value] = line.arguments.as_slice() else {
+            continue;
+        };
+        let tag = match &*which.text {
+            "gateway" => &mut tags.gateway,
+            "user" => &mut tags.user,
+            _ => &mut tags.node,
+        };
+        if tag.replace(cx.template(value)).is_some() {
+            let text = format!("`llm_tag {}` stands twice", which.text);
+            let problem = Diagnostic::error(Code::DUPLICATE, which.span, text);
+            cx.report(problem.hint("leave one of them out"));
+        }
+    }
+    tags
 }
 
 /// `80%`
