@@ -340,7 +340,7 @@ pub struct Import {
     /// Say what would be done, and do nothing.
     #[serde(default)]
     pub dry_run: bool,
-    /// As [`Change::client`].
+    /// As [`super::Change::client`].
     #[serde(default)]
     pub client: String,
 }

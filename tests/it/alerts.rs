@@ -780,7 +780,7 @@ fn a_bill_that_differs_from_our_prices_is_told_and_counted_until_it_was_seen() {
     let status = |words: &str| {
         eventually("the status says how many", || {
             let (_, said) = openclaw(&server, &["status"]);
-            (said.contains("that nobody has acknowledged") == !words.is_empty()
+            (said.contains("that nobody has acknowledged") != words.is_empty()
                 && said.contains(words))
             .then_some(())
         });

@@ -277,7 +277,7 @@ pub fn naming(root: Value<'_>, whole: &str, model: &str) -> String {
     out
 }
 
-/// What is seen of the answers to some of the bodies of [`write`]: their usage is that of all of them.
+/// What is seen of the answers to some of the bodies of [`write()`]: their usage is that of all of them.
 #[must_use]
 pub fn seen_of(from: Format, bodies: &[Vec<u8>]) -> Seen {
     let each = bodies
@@ -286,7 +286,7 @@ pub fn seen_of(from: Format, bodies: &[Vec<u8>]) -> Seen {
     each.reduce(Seen::and_part).unwrap_or_default()
 }
 
-/// Translates an answer: those to all the bodies of [`write`], in their order. What they tell is put into `seen`,
+/// Translates an answer: those to all the bodies of [`write()`], in their order. What they tell is put into `seen`,
 /// whatever it is.
 ///
 /// # Errors
