@@ -35,7 +35,7 @@ pub struct Said {
 /// What an answer says that a provider gave; nothing of one that is no text.
 pub fn said(asking: &Asking<'_>, record: Option<&Rc<kept::Record>>) -> Option<Said> {
     let record = record.filter(|_| is_text(asking))?;
-    record.read(|format, is_stream, is_cut, bytes| of_bytes(format, is_stream, is_cut, bytes))
+    record.read(of_bytes)
 }
 
 /// What an answer says that was kept.
