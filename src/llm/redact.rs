@@ -126,9 +126,10 @@ pub fn redacted(text: &str) -> String {
                 .or_else(|| account(rest)),
             _ => None,
         };
+        // Only where a token begins: within it each place would go through the rest of it again.
         let found = found.or_else(|| {
             let begins = is_of_token(next) && !before.ends_with(is_of_token);
-            random(rest).filter(|_| begins)
+            if begins { random(rest) } else { None }
         });
         match found {
             Some(found) => {
@@ -165,9 +166,13 @@ fn starts_with(text: &str, start: &str) -> bool {
 
 /// How long the token is that a text begins with.
 fn token(text: &str) -> usize {
-    let end = text.find(|c: char| !is_of_token(c)).unwrap_or(text.len());
-    // What begins there is found there.
-    text[..end].find("-----BEGIN").unwrap_or(end)
+    // A block of PEM is found where it begins. Nothing behind that is looked at: many short tokens may
+    // follow each other so.
+    let is_end = |(at, byte): &(usize, u8)| {
+        !is_of_token(char::from(*byte)) || (*byte == b'-' && text[*at..].starts_with("-----BEGIN"))
+    };
+    let end = text.bytes().enumerate().find(is_end);
+    end.map_or(text.len(), |(at, _)| at)
 }
 
 /// A block of PEM, to its end or that of the text.
@@ -665,6 +670,7 @@ mod tests {
             "-----",
             "sk-",
             "sk-a ",
+            "sk------BEGIN-",
             "bearer ",
             "password",
             "password:",
