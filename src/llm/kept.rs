@@ -206,9 +206,13 @@ enum Ended {
     Kept,
     /// Its answer is not one to be kept: each makes the call of its own.
     Unfit,
-    /// Its client has gone: another may make it.
+    /// Its client has gone, or its answer was purged before it was there: another may make it.
     Left,
 }
+
+/// When a call began: its answer is kept if nothing was purged since.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Begun(u64);
 
 /// What is known of a call.
 #[derive(Debug)]
@@ -247,6 +251,8 @@ struct Inner {
     walks: u64,
     evicted: u64,
     purged: u64,
+    /// How often somebody wanted something removed.
+    purges: u64,
     answers: HashMap<Same, Entry>,
     /// By when they were used last.
     order: BTreeMap<u64, Same>,
@@ -276,11 +282,12 @@ impl Answers {
         inner.make_room(0);
     }
 
-    /// Removes what is meant; returns how many answers that were, and their bytes. Calls under way keep
-    /// what they get.
+    /// Removes what is meant; returns how many answers that were, and their bytes. What calls that are under
+    /// way get is not kept, whichever was meant: it may be as old as what was removed.
     pub fn purge(&self, which: &Which) -> (usize, usize) {
+        let mut inner = self.inner.lock();
+        inner.purges += 1;
         if *which == Which::default() {
-            let mut inner = self.inner.lock();
             let bytes = std::mem::take(&mut inner.held);
             let answers = std::mem::take(&mut inner.answers);
             let order = std::mem::take(&mut inner.order);
@@ -290,6 +297,7 @@ impl Answers {
             drop(order);
             return (answers.len(), bytes);
         }
+        drop(inner);
         let (mut count, mut bytes) = (0, 0);
         self.walk(|inner, same, kept| {
             if which.is_meant(kept) {
@@ -372,9 +380,14 @@ impl Answers {
         self.inner.lock().most / PART
     }
 
+    /// What a call begins with whose answer is kept without anybody waiting for it.
+    pub fn begin(&self) -> Begun {
+        Begun(self.inner.lock().purges)
+    }
+
     /// Keeps an answer that nobody waits for.
-    pub fn keep(&self, same: Same, kept: Kept) {
-        self.inner.lock().keep(same, kept);
+    pub fn keep(&self, same: Same, begun: Begun, kept: Kept) {
+        self.inner.lock().keep(same, begun, kept);
     }
 
     /// How they stand.
@@ -403,6 +416,7 @@ impl Answers {
         Found::Nothing(Lead {
             answers: self,
             same,
+            begun: Begun(inner.purges),
             ended,
         })
     }
@@ -439,10 +453,14 @@ impl Inner {
         }
     }
 
-    fn keep(&mut self, same: Same, kept: Kept) -> bool {
+    /// Keeps an answer; tells those who wait for it what came of that.
+    fn keep(&mut self, same: Same, begun: Begun, kept: Kept) -> Ended {
         let size = size(&kept);
         if size > self.most / PART {
-            return false;
+            return Ended::Unfit;
+        }
+        if begun.0 != self.purges {
+            return Ended::Left;
         }
         self.remove(&same);
         self.make_room(size);
@@ -455,7 +473,7 @@ impl Inner {
             kept: Arc::new(kept),
         };
         self.answers.insert(same, entry);
-        true
+        Ended::Kept
     }
 }
 
@@ -473,14 +491,15 @@ fn size(kept: &Kept) -> usize {
 pub struct Lead {
     answers: &'static Answers,
     same: Same,
+    begun: Begun,
     ended: watch::Sender<Ended>,
 }
 
 impl Lead {
     /// Keeps its answer.
     pub fn keep(self, kept: Kept) {
-        let is_kept = self.answers.inner.lock().keep(self.same, kept);
-        self.end(if is_kept { Ended::Kept } else { Ended::Unfit });
+        let ended = (self.answers.inner.lock()).keep(self.same, self.begun, kept);
+        self.end(ended);
     }
 
     /// Its answer is for nobody else.
@@ -1138,7 +1157,7 @@ mod tests {
     fn answers_are_bounded_and_the_one_that_was_used_last_stays() {
         let answers = empty(8 * (1000 + BESIDE + 10));
         for number in 0..8 {
-            answers.keep([number; 32], kept(1000, 5));
+            answers.keep([number; 32], answers.begin(), kept(1000, 5));
         }
         let standing = answers.standing();
         assert_eq!(
@@ -1146,23 +1165,49 @@ mod tests {
             (8, 8 * (1000 + BESIDE + 10))
         );
         assert!(matches!(answers.look([0; 32], 10, 15), Found::Answer(_)));
-        answers.keep([8; 32], kept(1000, 5));
+        answers.keep([8; 32], answers.begin(), kept(1000, 5));
         assert!(matches!(answers.look([0; 32], 10, 15), Found::Answer(_)));
         assert!(matches!(answers.look([1; 32], 10, 15), Found::Nothing(_)));
         // One that is too large takes nothing away.
-        answers.keep([9; 32], kept(1017, 5));
+        answers.keep([9; 32], answers.begin(), kept(1017, 5));
         assert_eq!(answers.standing().answers, 8);
         assert!(matches!(answers.look([8; 32], 10, 16), Found::Nothing(_)));
         // In the place of one that is kept.
-        answers.keep([8; 32], kept(10, 16));
+        answers.keep([8; 32], answers.begin(), kept(10, 16));
         assert_eq!(answers.standing().answers, 8);
         assert!(matches!(answers.look([8; 32], 10, 16), Found::Answer(_)));
         answers.set_most(0);
         let standing = answers.standing();
         assert_eq!((standing.answers, standing.bytes), (0, 0));
         assert_eq!(standing.evicted, 1 + 8);
-        answers.keep([8; 32], kept(10, 16));
+        answers.keep([8; 32], answers.begin(), kept(10, 16));
         assert_eq!(answers.purge(&Which::default()), (0, 0));
+    }
+
+    #[test]
+    fn what_was_asked_before_a_purge_is_not_kept_after_it() {
+        let answers = empty(100_000);
+        let none = Which {
+            model: Some("other".to_owned()),
+            ..Which::default()
+        };
+        for which in [Which::default(), none] {
+            let begun = answers.begin();
+            let Found::Nothing(lead) = answers.look([1; 32], 10, 0) else {
+                panic!("nothing is kept");
+            };
+            assert_eq!(answers.purge(&which), (0, 0));
+            lead.keep(kept(10, 0));
+            answers.keep([2; 32], begun, kept(10, 0));
+            assert_eq!(answers.standing().answers, 0, "{which:?}");
+            // Who has waited may make it.
+            let Found::Nothing(lead) = answers.look([1; 32], 10, 0) else {
+                panic!("nobody makes it");
+            };
+            drop(lead);
+        }
+        answers.keep([2; 32], answers.begin(), kept(10, 0));
+        assert_eq!(answers.standing().answers, 1);
     }
 
     #[test]
@@ -1180,7 +1225,7 @@ mod tests {
                 cost: Some(Money::from_pico(50)),
                 ..kept(100, at)
             };
-            answers.keep(same, kept);
+            answers.keep(same, answers.begin(), kept);
             same
         };
         // More than one step has.

@@ -1,6 +1,7 @@
 //! `llm_cache`: answers that are kept, for whom, and how often a provider is asked.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::process::Command;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
 use std::time::Duration;
@@ -10,7 +11,7 @@ use serde_json::{Value, json};
 
 use crate::gateway::{events, logged, post, read, said};
 use crate::gateway_doors::Door;
-use crate::support::backend::{Backend, Then};
+use crate::support::backend::{Backend, Exchange, Then};
 use crate::support::client::Answer;
 use crate::support::model::{self, WORDS};
 use crate::support::server::{Server, Setup, eventually};
@@ -29,6 +30,7 @@ fn conf(cache: &str) -> String {
             location /groups/ {{ llm_gateway; llm_cache group; }}
             location /all/ {{ llm_gateway; llm_cache global; }}
             location /off/ {{ llm_gateway anybody; llm_cache off; }}
+            location /soon/ {{ llm_gateway anybody; llm_cache global wait=1s; }}
             location = /metrics {{ metrics; }} }}"
     )
 }
@@ -668,27 +670,51 @@ fn behind(gate: &Arc<Gate>, failing: usize) -> Backend {
             exchange.send("HTTP/1.1 500 X\r\nContent-Length: 0\r\n\r\n");
             return Then::NextRequest;
         }
-        let mut events = String::new();
-        for word in WORDS {
-            let chunk = json!({ "choices": [{ "index": 0, "delta": { "content": word } }] });
-            events.push_str(&format!("data: {chunk}\n\n"));
-        }
-        let last = json!({ "choices": [{ "index": 0, "delta": {}, "finish_reason": "stop" }],
-            "usage": { "prompt_tokens": 9, "completion_tokens": 12 } });
-        events.push_str(&format!("data: {last}\n\ndata: [DONE]\n\n"));
-        exchange.send(format!(
-            "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nContent-Length: {}\r\n\r\n{events}",
-            events.len()
-        ));
+        send_words(exchange);
         Then::NextRequest
     })
 }
 
+/// A provider that holds its first call back until the gate opens, and streams.
+fn slow_at_first(gate: &Arc<Gate>) -> Backend {
+    let gate = Arc::clone(gate);
+    let count = AtomicUsize::new(0);
+    Backend::scripted(move |exchange| {
+        if exchange.read_body().is_err() {
+            return Then::Close;
+        }
+        if count.fetch_add(1, Ordering::SeqCst) == 0 {
+            gate.pass();
+        }
+        send_words(exchange);
+        Then::NextRequest
+    })
+}
+
+fn send_words(exchange: &mut Exchange<'_>) {
+    let mut events = String::new();
+    for word in WORDS {
+        let chunk = json!({ "choices": [{ "index": 0, "delta": { "content": word } }] });
+        events.push_str(&format!("data: {chunk}\n\n"));
+    }
+    let last = json!({ "choices": [{ "index": 0, "delta": {}, "finish_reason": "stop" }],
+        "usage": { "prompt_tokens": 9, "completion_tokens": 12 } });
+    events.push_str(&format!("data: {last}\n\ndata: [DONE]\n\n"));
+    exchange.send(format!(
+        "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nContent-Length: {}\r\n\r\n{events}",
+        events.len()
+    ));
+}
+
 /// A request whose answer is read later.
 fn request(call: &Value) -> String {
+    request_at("/v1/chat/completions", call)
+}
+
+fn request_at(path: &str, call: &Value) -> String {
     let body = call.to_string();
     format!(
-        "POST /v1/chat/completions HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n\r\n{body}",
+        "POST {path} HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n\r\n{body}",
         body.len()
     )
 }
@@ -760,4 +786,256 @@ fn when_the_first_of_equal_calls_fails_or_leaves_the_next_one_is_made() {
         read(&whole)["choices"][0]["message"]["content"],
         WORDS.concat()
     );
+}
+
+#[test]
+fn who_has_waited_long_enough_asks_without_the_first() {
+    let gate = Arc::new(Gate::default());
+    let one = slow_at_first(&gate);
+    let server = gateway(&one);
+    let path = "/soon/v1/chat/completions";
+    let call = chat("Hello?", json!({ "stream": true }));
+    let mut first = server.connect(1);
+    first.send(request_at(path, &call));
+    eventually("it is asked", || (one.seen().len() == 1).then_some(()));
+    // The first is held back all the while.
+    let second = post(&server, path, "", &call);
+    assert_eq!((second.status, result(&second)), (200, "MISS"));
+    assert_eq!(said(&second), WORDS.concat());
+    assert_eq!(one.seen().len(), 2);
+    // Who comes now need not wait at all.
+    assert_eq!(result(&post(&server, path, "", &call)), "HIT");
+    gate.open();
+    let first = first.answer("POST");
+    assert_eq!((first.status, result(&first)), (200, "MISS"));
+    assert_eq!(said(&first), WORDS.concat());
+    assert_eq!(one.seen().len(), 2);
+}
+
+#[test]
+fn equal_calls_for_vectors_at_once_are_one_call() {
+    let gate = Arc::new(Gate::default());
+    let one = {
+        let gate = Arc::clone(&gate);
+        Backend::scripted(move |exchange| {
+            if exchange.read_body().is_err() {
+                return Then::Close;
+            }
+            gate.pass();
+            let body = json!({ "object": "list", "model": "embed",
+                "data": [{ "object": "embedding", "index": 0, "embedding": [0.5, 0.25] }],
+                "usage": { "prompt_tokens": 9, "total_tokens": 9 } })
+            .to_string();
+            exchange.send(format!(
+                "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+                body.len()
+            ));
+            Then::NextRequest
+        })
+    };
+    let server = gateway(&one);
+    let call = json!({ "model": "one/embed", "input": ["a"] });
+    let request = request_at("/v1/embeddings", &call);
+    let mut clients: Vec<_> = (0..20).map(|_| server.connect(1)).collect();
+    for client in &mut clients {
+        client.send(&request);
+    }
+    eventually("one is asked", || (one.seen().len() == 1).then_some(()));
+    gate.open();
+    let answers: Vec<Answer> = clients
+        .iter_mut()
+        .map(|client| client.answer("POST"))
+        .collect();
+    for answer in &answers {
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        let vector = &read(answer)["data"][0]["embedding"];
+        assert_eq!(*vector, json!([0.5, 0.25]));
+    }
+    let hits = answers.iter().filter(|answer| result(answer) == "HIT");
+    assert_eq!(hits.count(), 19);
+    assert_eq!(one.seen().len(), 1);
+}
+
+#[test]
+fn kept_answers_stay_within_their_memory_and_the_least_used_gives_way() {
+    const MOST: u64 = 16 << 10;
+    let one = model::openai();
+    let with = format!("llm_cache_size {MOST}; {}", conf(""));
+    let server = Setup::http(&with).set("ONE", one.address()).start();
+    let number = |name: &str| -> u64 {
+        let metrics = server
+            .connect(1)
+            .ask("GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n")
+            .text();
+        let value = metrics
+            .lines()
+            .find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        let value = value.unwrap_or_else(|| panic!("{name}\n{metrics}"));
+        value.parse().expect("a number")
+    };
+    let used = chat("used", json!({}));
+    assert_eq!(result(&ask(&server, "", &used)), "MISS");
+    for round in 0..60 {
+        let answer = ask(&server, "", &chat(&round.to_string(), json!({})));
+        assert_eq!((answer.status, result(&answer)), (200, "MISS"), "{round}");
+        assert_eq!(result(&ask(&server, "", &used)), "HIT", "{round}");
+        let bytes = number("openclaw_llm_cache_bytes");
+        assert!(bytes > 0 && bytes <= MOST, "{round}: {bytes}");
+    }
+    assert_eq!(one.seen().len(), 61);
+    let (entries, evicted) = (
+        number("openclaw_llm_cache_entries"),
+        number("openclaw_llm_cache_evicted_total"),
+    );
+    assert!(entries > 2 && evicted > 0, "{entries} {evicted}");
+    assert_eq!(entries + evicted, 61);
+    assert_eq!(
+        result(&ask(&server, "", &chat("59", json!({})))),
+        "HIT",
+        "the newest"
+    );
+    assert_eq!(result(&ask(&server, "", &chat("0", json!({})))), "MISS");
+    assert_eq!(one.seen().len(), 62);
+    let told = openclaw(&server, &["cache", "llm", "--json"]).expect("told");
+    let told: Value = serde_json::from_str(&told).expect("JSON");
+    assert_eq!(told["most_bytes"], MOST, "{told}");
+    assert_eq!(told["evicted"], evicted + 1, "{told}");
+}
+
+#[test]
+fn a_client_of_http_2_gets_what_is_kept_whole_and_as_a_stream() {
+    let one = model::openai();
+    let with = format!("http2 on; {}", conf(""));
+    let server = Setup::http(&with).set("ONE", one.address()).start();
+    let url = format!("http://127.0.0.1:{}/v1/chat/completions", server.port(1));
+    // Its fields, and its body.
+    let ask_2 = |call: &Value| -> (String, String) {
+        let output = Command::new("curl")
+            .args(["--http2-prior-knowledge", "-sSi", "--max-time", "60"])
+            .args(["-H", "Content-Type: application/json", "-d"])
+            .args([&call.to_string(), &url])
+            .output()
+            .expect("`curl` must be installed");
+        let told = String::from_utf8(output.stdout).expect("text");
+        let (fields, body) = told.split_once("\r\n\r\n").expect("an answer");
+        (fields.to_ascii_lowercase(), body.to_owned())
+    };
+    for (text, stream) in [("whole", false), ("stream", true)] {
+        let call = chat(text, json!({ "stream": stream }));
+        // Kept of a client of HTTP/1.1.
+        let first = ask(&server, "", &call);
+        assert_eq!((first.status, result(&first)), (200, "MISS"));
+        let asked = one.seen().len();
+        for stream in [stream, !stream] {
+            let what = format!("{text}, then {stream}");
+            let (fields, body) = ask_2(&chat(text, json!({ "stream": stream })));
+            assert!(fields.starts_with("http/2 200"), "{what}: {fields}");
+            let hit = fields.contains("\r\nx-openclaw-cache: hit;age=");
+            assert!(hit, "{what}: {fields}");
+            let data: Vec<&str> = body
+                .lines()
+                .filter_map(|line| line.strip_prefix("data: "))
+                .collect();
+            let said: String = match stream {
+                true => {
+                    assert!(fields.contains("text/event-stream"), "{what}: {fields}");
+                    assert_eq!(data.last(), Some(&"[DONE]"), "{what}: {body}");
+                    let (_, events) = data.split_last().expect("an end");
+                    let text = |event: &&str| {
+                        let event: Value = serde_json::from_str(event).expect("JSON");
+                        let text = event["choices"][0]["delta"]["content"].as_str();
+                        text.unwrap_or_default().to_owned()
+                    };
+                    events.iter().map(text).collect()
+                }
+                false => {
+                    let body: Value = serde_json::from_str(&body).expect("JSON");
+                    let text = body["choices"][0]["message"]["content"].as_str();
+                    text.unwrap_or_default().to_owned()
+                }
+            };
+            assert_eq!(said, WORDS.concat(), "{what}: {body}");
+        }
+        assert_eq!(one.seen().len(), asked, "{text}");
+    }
+    // What such a client has asked for is kept as well.
+    let call = chat("other", json!({}));
+    let (fields, _) = ask_2(&call);
+    assert!(fields.contains("x-openclaw-cache: miss"), "{fields}");
+    assert_eq!(result(&ask(&server, "", &call)), "HIT");
+}
+
+/// Removes all that is kept; how many answers that were.
+fn purge_all(server: &Server) -> u64 {
+    let words = ["cache", "purge", "--llm", "--yes", "--json"];
+    let told = eventually("it is purged", || openclaw(server, &words));
+    let told: Value = serde_json::from_str(&told).expect("JSON");
+    told["answers"].as_u64().expect("a number")
+}
+
+#[test]
+fn answers_are_right_while_all_is_purged_again_and_again() {
+    let one = model::openai();
+    let server = gateway(&one);
+    let is_done = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let clients: Vec<_> = (0..8)
+            .map(|client| {
+                let server = &server;
+                scope.spawn(move || {
+                    for round in 0..40 {
+                        let text = ((client + round) % 3).to_string();
+                        let answer = ask(server, "", &chat(&text, json!({})));
+                        let told = result(&answer).to_owned();
+                        assert_eq!(answer.status, 200, "{}", answer.text());
+                        assert!(["HIT", "MISS"].contains(&&*told), "{told}");
+                        assert_eq!(
+                            read(&answer)["choices"][0]["message"]["content"],
+                            WORDS.concat()
+                        );
+                    }
+                })
+            })
+            .collect();
+        let purger = scope.spawn(|| {
+            while !is_done.load(Ordering::SeqCst) {
+                purge_all(&server);
+            }
+        });
+        let ends: Vec<_> = clients.into_iter().map(|it| it.join()).collect();
+        is_done.store(true, Ordering::SeqCst);
+        purger.join().expect("purged");
+        assert!(ends.iter().all(Result::is_ok));
+    });
+    purge_all(&server);
+    let told = openclaw(&server, &["cache", "llm", "--json"]).expect("told");
+    let told: Value = serde_json::from_str(&told).expect("JSON");
+    assert_eq!(
+        (&told["answers"], &told["bytes"]),
+        (&json!(0), &json!(0)),
+        "{told}"
+    );
+}
+
+#[test]
+fn what_was_under_way_during_a_purge_is_not_kept_after_it() {
+    let gate = Arc::new(Gate::default());
+    let one = slow_at_first(&gate);
+    let server = gateway(&one);
+    let call = chat("Hello?", json!({ "stream": true }));
+    let mut clients: Vec<_> = (0..2).map(|_| server.connect(1)).collect();
+    clients[0].send(request(&call));
+    eventually("it is asked", || (one.seen().len() == 1).then_some(()));
+    assert_eq!(purge_all(&server), 0);
+    // This one waits for the first perhaps, and must not get what is older than the purge.
+    clients[1].send(request(&call));
+    gate.open();
+    for client in &mut clients {
+        let answer = client.answer("POST");
+        assert_eq!((answer.status, result(&answer)), (200, "MISS"));
+        assert_eq!(said(&answer), WORDS.concat());
+    }
+    assert_eq!(one.seen().len(), 2);
+    assert_eq!(result(&ask(&server, "", &call)), "HIT");
+    assert_eq!(one.seen().len(), 2);
 }

@@ -25,7 +25,7 @@ use crate::conf::typed::llm::{Cache, CacheScope};
 use crate::http::body::Body;
 use crate::http::exchange::Exchange;
 use crate::http::head::Known;
-use crate::llm::kept::{Found, Kept, Lead, Same, Waited, Whose, answers, same};
+use crate::llm::kept::{Begun, Found, Kept, Lead, Same, Waited, Whose, answers, same};
 use crate::llm::usage::Usage;
 use crate::llm::wire::embeddings;
 use crate::llm::wire::front::{Format, Operation, Streaming};
@@ -134,6 +134,8 @@ impl Record {
 pub struct Miss {
     same: Same,
     whose: Whose,
+    /// When it began.
+    begun: Begun,
     /// Others may wait for it.
     lead: Option<Lead>,
     pub record: Rc<Record>,
@@ -173,6 +175,7 @@ pub async fn look(
         Ok(Looked::Miss(Some(Miss {
             same,
             whose: whose.clone(),
+            begun: answers().begin(),
             lead,
             record: Rc::default(),
         })))
@@ -315,7 +318,7 @@ impl Miss {
         let recorded = self.record.recorded.take();
         match (kept(recorded, self.whose, call, end, account), self.lead) {
             (Some(kept), Some(lead)) => lead.keep(kept),
-            (Some(kept), None) => answers().keep(self.same, kept),
+            (Some(kept), None) => answers().keep(self.same, self.begun, kept),
             // Others may have more luck, one after the other.
             (None, Some(lead)) if end.answered.is_none() => drop(lead),
             (None, Some(lead)) => lead.pass(),
