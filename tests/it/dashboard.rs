@@ -332,6 +332,8 @@ fn providers_of_models_stand_among_the_backends_and_what_is_wrong_with_one() {
     let screen = terminal.shows("▼ open");
     let line = screen.lines().find(|line| line.contains("lost"));
     assert!(line.is_some_and(|line| line.contains("open")), "{screen}");
+    terminal.keys(&["1"]);
+    terminal.shows("! lost/gpt-4o is not asked");
     terminal.keys(&["q"]);
     terminal.shows("ended with 0");
 }
