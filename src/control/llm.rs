@@ -23,6 +23,7 @@ use crate::protocol::{
 use crate::serve::gateway::inquiry::inquire;
 use crate::store::{Call, CallState};
 use crate::unit::clock;
+use crate::unit::printable::escape;
 
 /// So many calls under way are told.
 const MOST_RUNNING: usize = 100;
@@ -172,6 +173,28 @@ pub fn now(control: &Control) -> Option<Box<LlmNow>> {
         ended: seen.ended,
         providers: providers.collect(),
     }))
+}
+
+/// What is wrong with providers now: who is not asked, and why.
+pub fn troubles(control: &Control) -> Vec<String> {
+    let in_force = control.desk.in_force();
+    let providers = &in_force.generation.llm_providers;
+    if providers.is_empty() {
+        return Vec::new();
+    }
+    let standings = standings().report(clock::now());
+    let troubles = standings.iter().filter_map(|report| {
+        let mut known = providers.iter();
+        known.find(|provider| provider.conf.name == report.provider)?;
+        let name = format!("{}/{}", report.provider, escape(&report.model));
+        match (report.fitness, report.reason) {
+            (Fitness::Open(_), Some(reason)) => Some(format!("{name} is not asked: {reason}")),
+            (Fitness::Open(_), None) => Some(format!("{name} is not asked: it failed too often")),
+            (Fitness::Refused(_), _) => Some(format!("{name} is not asked: it refuses our key")),
+            _ => None,
+        }
+    });
+    troubles.collect()
 }
 
 fn model_now(report: &Report) -> ModelNow {

@@ -104,6 +104,7 @@ pub fn watch_peers(control: &Control) {
     let now = millis(SystemTime::now());
     let mut news: Vec<(Level, String, String)> = Vec::new();
     let limited = limits::troubles(control);
+    let unasked = llm::troubles(control);
     {
         let mut known = control.numbers.0.lock();
         let known = &mut *known;
@@ -232,6 +233,7 @@ pub fn watch_peers(control: &Control) {
             }
             known.groups.push(group);
         }
+        troubles.extend(unasked.into_iter().map(|text| (3, text)));
         troubles.extend(limited.into_iter().map(|text| (6, text)));
         troubles.sort_by_key(|(rank, _)| *rank);
         troubles.truncate(MOST_TROUBLES);

@@ -899,7 +899,7 @@ impl App {
         match self.screen {
             Screen::Overview => topics.extend([Topic::Routes, Topic::Peers, Topic::Llm]),
             Screen::Routes => topics.push(Topic::Routes),
-            Screen::Backends => topics.push(Topic::Peers),
+            Screen::Backends => topics.extend([Topic::Peers, Topic::Llm]),
             Screen::Logs => topics.push(Topic::Requests),
             Screen::Llm | Screen::Keys => topics.push(Topic::Llm),
             Screen::Certificates | Screen::Config | Screen::Cache | Screen::Alerts => {}

@@ -307,6 +307,38 @@ fn the_spend_ticks_after_a_call_and_the_call_is_traced() {
 }
 
 #[test]
+fn providers_of_models_stand_among_the_backends_and_what_is_wrong_with_one() {
+    let provider = model::openai();
+    let server = Setup::http(
+        "llm_provider one { base_url http://%ONE%/v1; }
+         llm_provider lost { base_url http://127.0.0.1:1/v1; retries 0; }
+         server { listen %LISTEN1%; location /v1/ { llm_gateway anybody; } }",
+    )
+    .set("ONE", provider.address())
+    .start();
+    let _ready = Control::of(&server);
+    let terminal = dashboard(&server, 120, 40, "");
+    terminal.shows("● live");
+    terminal.keys(&["3"]);
+    terminal.shows("one ");
+    let body = r#"{"model":"lost/gpt-4o","messages":[]}"#;
+    for _ in 0..5 {
+        let answer = server.connect(1).ask(&format!(
+            "POST /v1/chat/completions HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        ));
+        assert_eq!(answer.status, 502, "{}", answer.text());
+    }
+    let screen = terminal.shows("▼ open");
+    let line = screen.lines().find(|line| line.contains("lost"));
+    assert!(line.is_some_and(|line| line.contains("open")), "{screen}");
+    terminal.keys(&["1"]);
+    terminal.shows("! lost/gpt-4o is not asked");
+    terminal.keys(&["q"]);
+    terminal.shows("ended with 0");
+}
+
+#[test]
 fn a_broken_edit_shows_its_place_and_nothing_changes() {
     let server = Setup::http(SITE).start();
     let _ready = Control::of(&server);

@@ -7,9 +7,11 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::super::numbers;
 use super::Control;
 use crate::alerts::{self, Alert, Severity};
 use crate::llm::standing::{Fitness, Report, standings};
+use crate::protocol::Level;
 use crate::unit::clock;
 use crate::unit::printable::escape;
 
@@ -49,6 +51,11 @@ pub(super) async fn watch(control: Arc<Control>) {
         let mut told = watched.look_at_circuits(&standings().report(now));
         told.extend(watched.look_at_queues(queues, now));
         for alert in told {
+            let level = match alert.severity {
+                Severity::Good => Level::Good,
+                _ => Level::Warn,
+            };
+            numbers::occur(&control, level, "provider", &alert.subject, &alert.text);
             alerts::raise(alert);
         }
     }
