@@ -375,7 +375,8 @@ async fn enter_location(
                 cache: cache.as_ref(),
                 log: log.as_ref(),
             };
-            gateway::answer(local, exchange, downstream, place).await
+            // Apart: a connection that waits for a request would carry the room that a call takes.
+            Box::pin(gateway::answer(local, exchange, downstream, place)).await
         }
         Handler::StubStatus => {
             if !matches!(exchange.method, Method::Get | Method::Head) {
