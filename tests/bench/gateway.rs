@@ -92,7 +92,7 @@ fn main() {
             fields: String::new(),
         },
     ];
-    let ours = ways.len();
+    let without_peer = ways.len();
     let peer = Peer::from_environment();
     ways.extend(peer.iter().map(|peer| Way {
         name: "peer",
@@ -106,7 +106,7 @@ fn main() {
     let stream = call(1000, true);
     compare(
         "µs of a call of 1 KB, 1,000 a second",
-        &ways[..ours],
+        &ways[..without_peer],
         rounds,
         |way| {
             let calls = RATE * seconds;
@@ -120,7 +120,7 @@ fn main() {
         runtime.block_on(one_by_one(way, &large, 50 * seconds as usize))
     });
     let with_streams = match &peer {
-        Some(peer) if !peer.streams => &ways[..ours],
+        Some(peer) if !peer.streams => &ways[..without_peer],
         _ => &ways[..],
     };
     let mut later = vec![Vec::new(); with_streams.len()];
@@ -148,7 +148,7 @@ fn main() {
     println!("| measure | way | |");
     println!("| --- | --- | --- |");
     let measured = [(&ways[1], gateway.process.id())].into_iter();
-    let measured = measured.chain(peer.iter().map(|peer| (&ways[ours], peer.process)));
+    let measured = measured.chain(peer.iter().map(|peer| (&ways[without_peer], peer.process)));
     for (way, process) in measured {
         let figure =
             |measure: &str, value: String| println!("| {measure} | {} | {value} |", way.name);
@@ -164,7 +164,7 @@ fn main() {
         figure("MiB, idle after the load", format!("{idle:.1}"));
         figure("MiB with 1,000 open streams", format!("{full:.1}"));
     }
-    overhead(&runtime, &ways[0], &ways[ours], &small, rounds, seconds);
+    overhead(&runtime, &ways[0], &ways[1], &small, rounds, seconds);
 }
 
 /// Another gateway, that runs already.
