@@ -20,18 +20,10 @@ use super::account::{Account, Limits, Moment};
 use super::refusal::{Refusal, Scope};
 use crate::alerts::{self, Alert, Severity};
 use crate::store::{KeyRow, SecretRow};
-
-/// What secrets that we make begin with.
-const MARK: &str = "oc-";
+use crate::unit::secret::{LENGTH, MARK, SHOWN};
 
 /// Letters and digits, in the order of their values.
 const LETTERS: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
-
-/// So many of them hold 256 bits.
-const LENGTH: usize = 43;
-
-/// Characters of a secret that people are shown to tell it from others.
-const SHOWN: usize = 9;
 
 /// Secrets are between so many characters. Shorter ones can be guessed.
 const SHORTEST: usize = 16;

@@ -28,7 +28,7 @@ use crate::conf::variable::{Core, Variable};
 use crate::http::exchange::{Attempt, Exchange};
 use crate::http::head::Known;
 use crate::http::{uri, variables};
-use crate::unit::clock;
+use crate::unit::{clock, secret};
 
 /// The longest line, its end included (nginx `NGX_MAX_ERROR_STR`).
 const LINE: usize = 2048;
@@ -359,6 +359,7 @@ impl Line {
 
     /// The whole line with its end.
     fn end(&mut self) -> &[u8] {
+        secret::hide(&mut self.bytes[..self.length]);
         self.bytes[self.length] = b'\n';
         &self.bytes[..=self.length]
     }

@@ -64,7 +64,7 @@ use crate::tls::standing::{self, Standings};
 use crate::tls::stapling::Staple;
 use crate::tls::stream::Stream;
 use crate::tls::terminator::Terminator;
-use crate::unit::clock;
+use crate::unit::{clock, secret};
 use crate::upstream::group::{Group, Peers, Selected};
 use crate::upstream::health::Condition;
 use crate::upstream::multiplexed::Multiplexed;
@@ -933,6 +933,11 @@ impl Local {
                 );
             }
         }
+        // The request is over: from here on it is only told of. What follows its head is the next one's.
+        let head = &mut exchange.head;
+        let length = head.length.min(head.fields.bytes.len());
+        secret::hide(&mut head.fields.bytes[..length]);
+        secret::hide(&mut exchange.args);
         if let Some(place) = self.generation.places.get(exchange.settings.id) {
             log::access_log::write(&place.access, exchange);
             account::count(place.route, exchange);

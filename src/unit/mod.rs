@@ -1,5 +1,5 @@
 //! Words and numbers that everyone uses: sizes, durations, money, text that is safe
-//! to show, and the clock.
+//! to show, the shape of our secrets, and the clock.
 //!
 //! Owns the spelling (parse and print), not the meaning of any setting. What is printed parses back
 //! to the same value.
@@ -8,6 +8,7 @@ pub mod address;
 pub mod clock;
 pub mod money;
 pub mod printable;
+pub mod secret;
 pub mod size;
 pub mod time;
 

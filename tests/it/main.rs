@@ -24,6 +24,7 @@ mod control;
 mod dashboard;
 mod floors;
 mod gateway;
+mod gateway_attacks;
 mod gateway_bad_input;
 mod gateway_bodies;
 mod gateway_cache;
