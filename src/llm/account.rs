@@ -314,6 +314,12 @@ impl Hold {
         self.demand
     }
 
+    /// Does any of its accounts have a budget?
+    #[must_use]
+    pub fn is_of_budget(&self) -> bool {
+        self.parts.iter().any(|part| part.account.has_budget())
+    }
+
     /// The call has ended and has used this.
     pub fn settle(mut self, used: Demand, now: Moment) {
         self.give_back(used, 1, now);

@@ -669,7 +669,14 @@ impl LiveCall {
         let mut end = std::mem::take(&mut self.end);
         end.total_us = self.started.elapsed().as_micros() as u64;
         if self.used.is_some() && end.cost.is_none() && end.billed.is_none() {
-            tell_unpriced(&end.provider, &end.model);
+            match self.is_priced && hold.is_of_budget() {
+                // Its answer did not tell what it used: who may spend only so much has used all of it.
+                true => {
+                    end.cost = Some(demand.cost);
+                    end.is_estimated = true;
+                }
+                false => tell_unpriced(&end.provider, &end.model, self.is_priced),
+            }
         }
         if end.outcome.is_empty() {
             DROPPED.clone_into(&mut end.outcome);
@@ -723,14 +730,16 @@ impl LiveCall {
 }
 
 /// Nobody knows what a call has cost.
-fn tell_unpriced(provider: &str, model: &str) {
+fn tell_unpriced(provider: &str, model: &str, is_priced: bool) {
     let name = format!("{provider}/{model}");
+    let why = match is_priced {
+        true => "its answers do not tell what they used",
+        false => "no price is known; `llm_price` sets one",
+    };
     alerts::raise(Alert {
         kind: "ledger.unpriced_model",
         severity: Severity::Warn,
-        text: format!(
-            "calls of `{name}` are accounted without a cost: no price is known; `llm_price` sets one"
-        ),
+        text: format!("calls of `{name}` are accounted without a cost: {why}"),
         subject: name,
         quiet: Duration::from_secs(24 * 3600),
     });

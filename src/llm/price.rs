@@ -63,12 +63,14 @@ impl Service {
     /// Reads what a provider calls it in its answer; what is not known is as usual.
     #[must_use]
     pub fn of(text: &str) -> Self {
-        match text {
-            "batch" => Self::Batch,
-            "priority" => Self::Priority,
-            "flex" => Self::Flex,
-            _ => Self::Standard,
-        }
+        [
+            ("batch", Self::Batch),
+            ("priority", Self::Priority),
+            ("flex", Self::Flex),
+        ]
+        .into_iter()
+        .find(|(name, _)| text.eq_ignore_ascii_case(name))
+        .map_or(Self::Standard, |(_, service)| service)
     }
 }
 
@@ -351,9 +353,10 @@ impl Prices {
         let mut place = Place::Base;
         for word in words {
             match (word.as_bytes().first()?, word.get(1..)?) {
-                (b'S', amount) => prices.search = Some(unit_price(amount)?),
-                (b'G', amount) => prices.image = Some(unit_price(amount)?),
-                (b'Q', amount) => prices.fee = unit_price(amount)?,
+                // Some are quotients, with more decimals than there are pico-dollars.
+                (b'S', amount) => prices.search = Some(Money::rounded(amount)?),
+                (b'G', amount) => prices.image = Some(Money::rounded(amount)?),
+                (b'Q', amount) => prices.fee = Money::rounded(amount)?,
                 (b'?', _) => prices.has_other_units = true,
                 (b'*', multiplier) => {
                     let (name, ratio) = multiplier.split_once('=')?;
@@ -402,17 +405,6 @@ fn price(rows: &[Option<&Row>; 3], mut bucket: usize, service: Service) -> Optio
         }
         bucket = instead(bucket)?;
     }
-}
-
-/// A price of one unit, rounded half up to a pico-dollar, once: some are quotients.
-fn unit_price(text: &str) -> Option<Money> {
-    let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
-    let Some((kept, next)) = fraction.split_at_checked(12) else {
-        return Money::parse(text);
-    };
-    let money = Money::parse(&format!("{whole}.{kept}"))?;
-    let rounds_up = next.bytes().next().is_some_and(|digit| digit >= b'5');
-    Some(money.plus(Money::from_pico(rounds_up.into())))
 }
 
 /// A model as the table has it.

@@ -60,6 +60,37 @@ impl Money {
         let pico = scaled(text.strip_prefix('$').unwrap_or(text), DECIMALS)?;
         i64::try_from(pico).ok().map(Self)
     }
+
+    /// Reads an amount of dollars as programs write numbers, with an exponent (`1.2e-05`) or with more
+    /// decimals than there are pico-dollars; rounds half up, once. Negative amounts are none.
+    #[must_use]
+    pub fn rounded(text: &str) -> Option<Self> {
+        let (mantissa, exponent) = match text.split_once(['e', 'E']) {
+            Some((mantissa, exponent)) => (mantissa, exponent.parse::<i32>().ok()?),
+            None => (text, 0),
+        };
+        let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, "0"));
+        if whole.is_empty() || fraction.is_empty() {
+            return None;
+        }
+        let mut digits: u128 = 0;
+        for byte in whole.bytes().chain(fraction.bytes()) {
+            let digit = byte.is_ascii_digit().then(|| u128::from(byte - b'0'))?;
+            digits = digits.checked_mul(10)?.checked_add(digit)?;
+        }
+        let shift = exponent
+            .checked_add(DECIMALS as i32)?
+            .checked_sub(i32::try_from(fraction.len()).ok()?)?;
+        let power = 10_u128.checked_pow(shift.unsigned_abs());
+        let pico = match (shift < 0, power) {
+            (_, _) if digits == 0 => 0,
+            (false, power) => digits.checked_mul(power?)?,
+            // Less than can be written is nothing.
+            (true, None) => 0,
+            (true, Some(power)) => digits / power + u128::from(digits % power >= power.div_ceil(2)),
+        };
+        i64::try_from(pico).ok().map(Self)
+    }
 }
 
 impl Sum for Money {
@@ -112,6 +143,31 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn amounts_that_programs_write_are_rounded_to_a_pico_dollar() {
+        let pico = |text| Money::rounded(text).map(Money::pico);
+        assert_eq!(pico("1.2e-05"), Some(12_000_000));
+        assert_eq!(pico("2E+1"), Some(20_000_000_000_000));
+        assert_eq!(pico("0.00014000000000000001"), Some(140_000_000));
+        assert_eq!(pico("0.0000000000005"), Some(1));
+        assert_eq!(pico("0.00000000000049"), Some(0));
+        assert_eq!(pico("1e-400"), Some(0));
+        assert_eq!(pico("0e400"), Some(0));
+        assert_eq!(pico("9223372.036854775807"), Some(i64::MAX));
+        for refused in [
+            "",
+            "-1",
+            "1e400",
+            "1e",
+            ".5",
+            "5.",
+            "1e99999999999",
+            "9223372.036854775808",
+        ] {
+            assert_eq!(pico(refused), None, "{refused}");
+        }
+    }
 
     #[test]
     fn dollars_are_read_to_the_last_decimal() {

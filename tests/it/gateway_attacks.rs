@@ -108,3 +108,170 @@ fn a_key_in_a_query_stands_in_no_log_where_nobody_asked_for_it() {
     // Whose it was is still told.
     assert!(logs.contains(&format!("key={}***", &key[..9])), "{logs}");
 }
+
+#[test]
+fn an_answer_that_tells_no_usage_costs_who_has_a_budget_all_that_was_held() {
+    let one = saying(whole("audio/mpeg", "ID3"));
+    let server = gateway(&one, "");
+    let key = key(&server, "bounded", &["--budget", "0.05/total"]);
+    let call = json!({ "model": "one/voice", "input": "Hello", "voice": "alloy" });
+    let status = || post(&server, "/v1/audio/speech", &bearer(&key), &call).status;
+    assert_eq!(status(), 200);
+    // Ten dollars for a million tokens, of which 4096 were held.
+    let row = row(&server, 1);
+    assert!(
+        row["cost"].as_str().expect("dollars").starts_with("0.0409"),
+        "{row}"
+    );
+    assert_eq!(status(), 402);
+    assert_eq!(one.seen().len(), 1);
+}
+
+#[test]
+fn a_call_in_the_background_is_answered_once_and_paid() {
+    let queued = json!({ "id": "resp_1", "object": "response", "created_at": 1, "model": "m",
+        "status": "queued", "error": null, "output": [], "usage": null });
+    let (one, two) = (saying(ok(&queued)), saying(ok(&queued)));
+    let server = Setup::http(
+        "llm_provider one { api openai; base_url http://%ONE%/v1; } llm_price * in=1 out=10;
+         llm_provider two { api openai; base_url http://%TWO%/v1; }
+         llm_model chat { target one/m; target two/m backup; }
+         server { listen %LISTEN1%; location / { llm_gateway; } }",
+    )
+    .set("ONE", one.address())
+    .set("TWO", two.address())
+    .start();
+    let key = key(&server, "bounded", &["--budget", "0.015/total"]);
+    let call = json!({ "model": "chat", "input": "Hello", "background": true,
+        "max_output_tokens": 1000 });
+    let answer = post(&server, "/v1/responses", &bearer(&key), &call);
+    assert_eq!(
+        (answer.status, &read(&answer)["id"]),
+        (200, &json!("resp_1"))
+    );
+    assert_eq!((one.seen().len(), two.seen().len()), (1, 0));
+    // What it will use nobody is told: all that was held for it counts.
+    let row = row(&server, 1);
+    assert!(
+        row["cost"].as_str().expect("dollars").starts_with("0.0100"),
+        "{row}"
+    );
+    assert_eq!(
+        post(&server, "/v1/responses", &bearer(&key), &call).status,
+        402
+    );
+}
+
+#[test]
+fn more_is_held_for_a_call_that_asks_for_more() {
+    let one = saying(completion(
+        &json!({ "prompt_tokens": 1, "completion_tokens": 1 }),
+    ));
+    let server = gateway(
+        &one,
+        "llm_price one/tiers in=0 out=10 priority_out=20;
+         llm_provider google { api gemini; base_url http://%ONE%; } llm_price google/* in=0 out=10;",
+    );
+    let key = key(&server, "bounded", &["--budget", "0.0199/total"]);
+    let says = |path: &str, call: Value| post(&server, path, &bearer(&key), &call).status;
+    let texts: Vec<_> = (0..4).map(|_| "Hello").collect();
+    // Each of these may have more than two thousand tokens in its answers, at ten dollars a million.
+    for (path, call) in [
+        (
+            "/v1/completions",
+            json!({ "model": "one/m", "prompt": texts, "max_tokens": 500 }),
+        ),
+        (
+            "/v1/completions",
+            json!({ "model": "one/m", "prompt": [[1, 2], [3]], "n": 2, "max_tokens": 500 }),
+        ),
+        (
+            "/v1/chat/completions",
+            json!({ "model": "one/m", "messages": [], "max_tokens": "2000" }),
+        ),
+        (
+            "/v1/chat/completions",
+            json!({ "model": "one/m", "messages": [], "max_tokens": 500, "n": "4" }),
+        ),
+        (
+            "/v1beta/models/google/m:generateContent",
+            json!({ "contents": [], "generationConfig":
+                { "maxOutputTokens": "500", "candidateCount": "4" } }),
+        ),
+        (
+            "/v1/chat/completions",
+            json!({ "model": "one/tiers", "messages": [], "max_tokens": 1000,
+                "service_tier": "priority" }),
+        ),
+    ] {
+        assert_eq!(says(path, call.clone()), 402, "{path} {call}");
+    }
+    assert_eq!(one.seen().len(), 0);
+    for call in [
+        json!({ "model": "one/m", "prompt": [1, 2, 3, 4, 5], "max_tokens": 500 }),
+        json!({ "model": "one/m", "prompt": "Hello", "max_tokens": 500 }),
+    ] {
+        assert_eq!(says("/v1/completions", call.clone()), 200, "{call}");
+    }
+}
+
+#[test]
+fn a_call_that_was_answered_faster_costs_more() {
+    let answer = |more: Value| {
+        let mut usage = json!({ "input_tokens": 1000, "output_tokens": 0 });
+        for (name, value) in more.as_object().expect("members") {
+            usage[name] = value.clone();
+        }
+        ok(
+            &json!({ "id": "msg_1", "type": "message", "role": "assistant", "model": "claude-opus-5",
+            "content": [{ "type": "text", "text": "Hi" }], "stop_reason": "end_turn",
+            "stop_sequence": null, "usage": usage }),
+        )
+    };
+    // What the provider says it did counts, and what was asked for where it says nothing.
+    for (told, cost) in [
+        (json!({}), "0.01"),
+        (json!({ "speed": "standard" }), "0.005"),
+        (json!({ "speed": "fast", "inference_geo": "us" }), "0.011"),
+        (
+            json!({ "speed": "standard", "inference_geo": "us" }),
+            "0.0055",
+        ),
+    ] {
+        let one = saying(answer(told.clone()));
+        let server = Setup::http(
+            "llm_provider claude { api anthropic; base_url http://%ONE%; }
+             server { listen %LISTEN1%; location / { llm_gateway anybody; } }",
+        )
+        .set("ONE", one.address())
+        .start();
+        let call = json!({ "model": "claude/claude-opus-5", "max_tokens": 10, "speed": "fast",
+            "messages": [{ "role": "user", "content": "Hello" }] });
+        let answer = post(&server, "/v1/messages", "", &call);
+        assert_eq!(answer.value("x-openclaw-cost"), Some(cost), "{told}");
+    }
+}
+
+#[test]
+fn what_a_provider_bills_is_read_however_it_writes_the_number() {
+    for (billed, cost) in [
+        ("1.2e-05", "0.000012"),
+        ("0.00014000000000000001", "0.00014"),
+        // Nobody is paid for being asked.
+        ("-5", "0.000011"),
+        ("1e400", "0.000011"),
+    ] {
+        let usage = format!("{{\"prompt_tokens\":1,\"completion_tokens\":1,\"cost\":{billed}}}");
+        let body = completion(&json!("USAGE"));
+        let (_, body) = body.split_once("\r\n\r\n").expect("a body");
+        let one = saying(whole(
+            "application/json",
+            &body.replace("\"USAGE\"", &usage),
+        ));
+        let server = gateway(&one, "");
+        let key = key(&server, "k", &[]);
+        let call = json!({ "model": "one/m", "messages": [] });
+        let answer = post(&server, "/v1/chat/completions", &bearer(&key), &call);
+        assert_eq!(answer.value("x-openclaw-cost"), Some(cost), "{billed}");
+    }
+}

@@ -8,6 +8,7 @@ use std::hash::{BuildHasher, Hasher};
 
 use super::front::{Format, Front, Operation, Streaming, is_model};
 use super::json::{Kind, Value};
+use super::usage::{FAST, IN_US, Multipliers};
 
 /// Facts of one request.
 #[derive(Clone, PartialEq, Debug, Default)]
@@ -22,8 +23,14 @@ pub struct Facts<'a> {
     /// The most tokens it wants per answer: the largest number under any of the names for it, so that
     /// the one that a provider ignores cannot hide the one that it heeds.
     pub max_output: Option<u64>,
-    /// How many answers it wants, at least one.
+    /// How many answers it wants, at least one; the older completions may ask for several texts at once.
     pub answers: u64,
+    /// The service tier that it asks for, in the word of its format.
+    pub service: Option<Cow<'a, str>>,
+    /// What it asks for that multiplies a price.
+    pub multipliers: Multipliers,
+    /// Whether the provider is to work on it although nobody waits (OpenAI's `background`).
+    pub background: bool,
     /// About how many tokens go in: see [`Estimate`].
     pub input_tokens: u64,
     /// Messages of the user.
@@ -83,8 +90,9 @@ impl<'a> Facts<'a> {
         let mut walk = Walk::default();
         let mut hasher = foldhash::quality::FixedState::default().build_hasher();
         let most = |facts: &mut Self, value: Value<'_>| {
-            facts.max_output = facts.max_output.max(value.integer());
+            facts.max_output = facts.max_output.max(count(value));
         };
+        let mut prompts = 1;
         for (key, value) in root.members() {
             let key = key.string().unwrap_or_default();
             match &*key {
@@ -110,7 +118,7 @@ impl<'a> Facts<'a> {
                         match &*key.string().unwrap_or_default() {
                             "maxOutputTokens" | "max_output_tokens" => most(&mut facts, value),
                             "candidateCount" | "candidate_count" => {
-                                facts.answers = value.integer().unwrap_or(1).max(1);
+                                facts.answers = count(value).unwrap_or(1).max(1);
                             }
                             "responseSchema"
                             | "response_schema"
@@ -132,8 +140,12 @@ impl<'a> Facts<'a> {
                     }
                 }
                 "n" | "best_of" => {
-                    facts.answers = facts.answers.max(value.integer().unwrap_or(1));
+                    facts.answers = facts.answers.max(count(value).unwrap_or(1));
                 }
+                "service_tier" | "serviceTier" => facts.service = value.string(),
+                "speed" if value.is(FAST) => facts.multipliers.push(FAST),
+                "inference_geo" if value.is(IN_US) => facts.multipliers.push(IN_US),
+                "background" => facts.background = value.boolean() == Some(true),
                 "tools" | "functions" => {
                     let declared: usize = value
                         .items()
@@ -195,6 +207,11 @@ impl<'a> Facts<'a> {
                     }
                 }
                 "messages" | "contents" | "input" | "prompt" | "images" | "suffix" => {
+                    if &*key == "prompt" && front.operation == Operation::Completion {
+                        // Each text has its answers; numbers are the tokens of one.
+                        let is_text = |item: &Value<'_>| item.kind() != Kind::Number;
+                        prompts = value.items().filter(is_text).count().max(1) as u64;
+                    }
                     let last = walk.conversation(value, &mut hasher);
                     facts.last_text = last.unwrap_or(facts.last_text);
                 }
@@ -227,6 +244,7 @@ impl<'a> Facts<'a> {
             // Vectors are no tokens; nothing is to be reserved for them.
             facts.max_output = Some(0);
         }
+        facts.answers = facts.answers.saturating_mul(prompts);
         facts.input_tokens = walk.estimate.tokens();
         facts.turns = walk.turns;
         facts.images = walk.images;
@@ -235,6 +253,13 @@ impl<'a> Facts<'a> {
         facts.conversation = hasher.finish();
         Ok(facts)
     }
+}
+
+/// A number of things. Some providers take one that stands in a string too.
+fn count(value: Value<'_>) -> Option<u64> {
+    value
+        .integer()
+        .or_else(|| value.string()?.trim().parse().ok())
 }
 
 /// The last text of a turn, as JSON writes it without its quotation marks.

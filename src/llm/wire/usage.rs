@@ -3,6 +3,8 @@
 //! The last word of an answer counts and nothing in it is ever added up: usage comes twice in many streams. A
 //! zero that was told is a fact; only what was not told at all may be estimated by somebody else.
 
+use smallvec::SmallVec;
+
 use super::front::Format;
 use super::json::{Value, Writer};
 use crate::llm::usage::Usage;
@@ -27,8 +29,20 @@ pub struct Reported {
     web_searches: Option<u64>,
     images: Option<u64>,
     tier: Option<String>,
+    /// The words for what multiplies a price, each with whether it did (Anthropic).
+    fast: Option<bool>,
+    us: Option<bool>,
     billed: Option<String>,
 }
+
+/// Words of the table of prices for what multiplies a price.
+pub type Multipliers = SmallVec<[&'static str; 2]>;
+
+/// Faster than others, and dearer.
+pub const FAST: &str = "fast";
+
+/// Answered in the United States alone.
+pub const IN_US: &str = "us";
 
 /// The longest name of a tier, and the most digits of a cost, that are kept.
 const MAX_WORD: usize = 32;
@@ -73,6 +87,8 @@ impl Reported {
             .tier
             .take()
             .filter(|tier| other.tier.as_ref() == Some(tier));
+        self.fast = self.fast.max(other.fast);
+        self.us = self.us.max(other.us);
         // A decimal text, which only formats tell that take all inputs at once.
         self.billed = None;
     }
@@ -83,7 +99,17 @@ impl Reported {
         self.tier.as_deref()
     }
 
-    /// What the provider says it billed, in dollars, as the decimal text that it sent.
+    /// What multiplies the price, in the words of the table of prices: what the provider says that it has
+    /// done, and of what it does not tell what was asked for.
+    pub fn multipliers(&self, asked: &[&'static str]) -> Multipliers {
+        let told = [(FAST, self.fast), (IN_US, self.us)];
+        let told = told
+            .into_iter()
+            .filter(|(word, told)| told.unwrap_or(asked.contains(word)));
+        told.map(|(word, _)| word).collect()
+    }
+
+    /// What the provider says it billed, in dollars, as the number that it sent.
     #[must_use]
     pub fn billed(&self) -> Option<&str> {
         self.billed.as_deref()
@@ -278,9 +304,9 @@ impl Reported {
             .and_then(|value| value.integer())
             .or(self.web_searches);
         self.tier_of(usage.member("service_tier"));
-        if usage.member("speed").is_some_and(|speed| speed.is("fast")) {
-            self.tier = Some("fast".to_owned());
-        }
+        let is = |name: &str, word: &str| usage.some(name).map(|value| value.is(word));
+        self.fast = is("speed", "fast").or(self.fast);
+        self.us = is("inference_geo", "us").or(self.us);
     }
 
     fn gemini(&mut self, usage: Value<'_>) {

@@ -357,6 +357,8 @@ impl Seen {
                 self.finish = Some(Finish::Length);
                 self.finish_of(response.path(&["incomplete_details", "reason"]));
             }
+            // It works in the background: its number is the answer, and nobody else is to be asked.
+            Some("queued" | "in_progress") => self.content = true,
             _ => {}
         }
         for item in response

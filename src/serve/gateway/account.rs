@@ -28,7 +28,7 @@ use crate::llm::usage::Usage;
 use crate::llm::wire::error::Told;
 use crate::llm::wire::facts::Facts;
 use crate::llm::wire::front::{Operation, credentials};
-use crate::llm::wire::usage::Reported;
+use crate::llm::wire::usage::{Multipliers, Reported};
 use crate::llm::wire::watch::{Metered, Seen};
 use crate::serve::generation::Generation;
 use crate::unit::clock;
@@ -99,6 +99,10 @@ pub struct Account {
     /// Seconds since 1970 when it began: prices depend on it.
     start: u64,
     input_tokens: u64,
+    /// What was asked for that multiplies prices.
+    multipliers: Multipliers,
+    /// Its provider goes on with it when nobody waits any more.
+    is_background: bool,
     wasted: Option<Box<Wasted>>,
 }
 
@@ -191,7 +195,8 @@ impl Account {
         let start = now.unix / 1_000_000;
         let terms = Terms {
             start,
-            ..Terms::default()
+            service: Service::of(facts.service.as_deref().unwrap_or_default()),
+            multipliers: &facts.multipliers,
         };
         // Whoever answers in the end: the dearest of them has to fit.
         let mut cost = Some(Money::ZERO);
@@ -246,6 +251,8 @@ impl Account {
             generation: Arc::clone(generation),
             start,
             input_tokens: facts.input_tokens,
+            multipliers: facts.multipliers.clone(),
+            is_background: facts.background,
             wasted: None,
         })
     }
@@ -278,16 +285,20 @@ impl Account {
         reported: Option<&Reported>,
     ) -> (Cost, &'static str) {
         let service = reported.and_then(|reported| reported.tier());
+        let multipliers = match reported {
+            Some(reported) => reported.multipliers(&self.multipliers),
+            None => self.multipliers.clone(),
+        };
         let terms = Terms {
             service: service.map_or_else(Service::default, Service::of),
             start: self.start,
-            multipliers: &[],
+            multipliers: &multipliers,
         };
         let quote = self.generation.llm_tariff.quote(provider, model);
         let version = quote.as_ref().map_or_else(price::version, Quote::version);
         let cost = Cost {
             own: quote.and_then(|quote| quote.prices().cost(usage, terms)),
-            billed: reported.and_then(|reported| Money::parse(reported.billed()?)),
+            billed: reported.and_then(|reported| Money::rounded(reported.billed()?)),
         };
         (cost, version)
     }
@@ -301,7 +312,10 @@ impl Account {
         seen: &Seen,
     ) -> (Cost, &'static str) {
         let (mut cost, version) = self.cost(provider, model, usage, Some(&seen.reported));
+        let is_under_way = self.is_background && !(seen.ended && seen.reported.has_output());
         match seen.metered {
+            // What it will use nobody tells here.
+            Metered::ByTokens if is_under_way => cost.own = None,
             Metered::ByTokens => {}
             Metered::Free => cost.own = Some(Money::ZERO),
             Metered::Unknown => cost.own = None,
