@@ -206,6 +206,8 @@ pub struct Way {
     /// The request goes on when its client is gone: `proxy_ignore_client_abort`, or others wait for
     /// the answer.
     pub outlasts_client: bool,
+    /// Interim answers (1xx) are passed on.
+    pub passes_interim: bool,
 }
 
 /// TLS with a peer, as a request needs it.
@@ -252,6 +254,7 @@ impl Way {
             secure,
             kind,
             outlasts_client: proxy.ignore_client_abort,
+            passes_interim: true,
         }
     }
 }

@@ -225,7 +225,8 @@ pub async fn attempt(
             if (100..200).contains(&status) && status != 101 {
                 // Interim answers are passed on (RFC 9110 section 15.2), but for 100, which is ours to
                 // say and was said; a client of HTTP/1.0 knows none.
-                if status != 100 && exchange.head.version >= Version::Http11 {
+                let is_passed = question.way.passes_interim && status != 100;
+                if is_passed && exchange.head.version >= Version::Http11 {
                     downstream.queue_interim(head);
                     downstream
                         .flush(exchange.settings.send_timeout)

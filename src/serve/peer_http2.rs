@@ -347,7 +347,9 @@ pub async fn attempt(
         .await?;
         let (parts, receiving) = step.into_parts();
         let Some(receiving) = receiving else {
-            pass_interim(&parts, exchange, downstream).await?;
+            if question.way.passes_interim {
+                pass_interim(&parts, exchange, downstream).await?;
+            }
             continue;
         };
         break http::Response::from_parts(parts, receiving);

@@ -275,3 +275,16 @@ fn what_a_provider_bills_is_read_however_it_writes_the_number() {
         assert_eq!(answer.value("x-openclaw-cost"), Some(cost), "{billed}");
     }
 }
+
+#[test]
+fn interim_answers_of_a_provider_reach_no_client() {
+    let interim = "HTTP/1.1 103 Early Hints\r\nLink: </x>; rel=preload\r\n\r\n".repeat(200);
+    let end = completion(&json!({ "prompt_tokens": 1, "completion_tokens": 1 }));
+    let one = saying(interim + &end);
+    let server = gateway(&one, "");
+    let key = key(&server, "k", &[]);
+    let call = json!({ "model": "one/m", "messages": [] });
+    let answer = post(&server, "/v1/chat/completions", &bearer(&key), &call);
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    assert_eq!(answer.value("Link"), None);
+}

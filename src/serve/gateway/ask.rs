@@ -353,6 +353,8 @@ pub async fn ask(
     provider.write_head(exchange, key, &sent, &mut request);
     let mut way = Way::of(&plan.proxy, secure, exchange);
     way.outlasts_client = provider.conf.drains;
+    // Another one may have to be asked: until an answer is worth something the client hears nothing.
+    way.passes_interim = false;
     let question = Question {
         upstream: &upstream,
         plan,
