@@ -153,8 +153,8 @@ impl fmt::Display for Refusal {
                 .write_str("this key is bound to another gateway than `X-Gateway-Id` says"),
             Self::Unpriced { model } => write!(
                 formatter,
-                "the price of the model `{}` is not known, and this key has a budget; hint: set a \
-                 price for it in the configuration",
+                "the price of the model `{}` is not known, and this key has a budget; hint: who runs \
+                 this gateway sets one with `llm_price`",
                 model.escape_debug()
             ),
             Self::Budget {

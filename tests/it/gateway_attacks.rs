@@ -288,3 +288,21 @@ fn interim_answers_of_a_provider_reach_no_client() {
     assert_eq!(answer.status, 200, "{}", answer.text());
     assert_eq!(answer.value("Link"), None);
 }
+
+#[test]
+fn a_model_that_nobody_would_see_has_no_name() {
+    let one = model::openai();
+    let server = gateway(&one, "");
+    let key = key(&server, "k", &[]);
+    for name in [
+        "one/\u{202e}yas",
+        "one/s\u{200b}ay",
+        "one/say\u{feff}",
+        "one/\u{1b}[31m",
+    ] {
+        let call = json!({ "model": name, "messages": [] });
+        let answer = post(&server, "/v1/chat/completions", &bearer(&key), &call);
+        assert_eq!(answer.status, 400, "{name:?}");
+    }
+    assert_eq!(one.seen().len(), 0);
+}

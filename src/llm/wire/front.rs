@@ -6,6 +6,8 @@
 use std::borrow::Cow;
 use std::fmt;
 
+use crate::unit::printable::is_unsafe;
+
 /// The words in which a call is said.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Format {
@@ -264,12 +266,12 @@ fn model_of(name: &str) -> Option<Cow<'_, str>> {
     is_model(&name).then_some(name)
 }
 
-/// Whether a text may be the name of a model: short, not empty, without spaces and control characters.
+/// Whether a text may be the name of a model: short, not empty, without spaces and what nobody would see.
 #[must_use]
 pub fn is_model(name: &str) -> bool {
     !name.is_empty()
         && name.len() <= MAX_MODEL
-        && !name.chars().any(|c| c.is_control() || c.is_whitespace())
+        && !name.chars().any(|c| is_unsafe(c) || c.is_whitespace())
 }
 
 /// Where a client put its secret.
