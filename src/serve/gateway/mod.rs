@@ -406,7 +406,7 @@ async fn called(
         None => None,
         Some(rules) => match kept::look(exchange, downstream, rules, &call, &candidates).await? {
             kept::Looked::Answer(kept) => {
-                let (next, id) = kept::answer(local, exchange, &call, &opening, &kept).await;
+                let (next, id) = kept::answer(local, exchange, &call, &opening, &kept);
                 if let (Some(log), Some(id)) = (asking.place.log, id) {
                     let said = bodies::said_again(asking, &kept);
                     bodies::note(exchange, asking, log, id, said.as_ref());
@@ -427,10 +427,10 @@ async fn called(
     let is_for_little = |candidate: &Candidate<'_>| candidate.choice.is_for(Causes::BUDGET);
     let has_other = candidates.iter().any(is_for_little);
     let generation = &local.generation;
-    let mut opened = Account::open(&opening, exchange, generation, &candidates, has_other).await;
+    let mut opened = Account::open(&opening, exchange, generation, &candidates, has_other);
     if has_other && matches!(opened, Err(Refusal::Budget { .. })) {
         candidates.retain(is_for_little);
-        opened = Account::open(&opening, exchange, generation, &candidates, false).await;
+        opened = Account::open(&opening, exchange, generation, &candidates, false);
     }
     let mut account = match opened {
         Ok(account) => account,
