@@ -436,6 +436,7 @@ pub fn answer(
         attempts: TRIED,
         label: &label,
         way: Way::Same,
+        own_time: call.asking.place.own_time,
     };
     let body = said(exchange, call, kept);
     relay::begin(exchange, &asked, &account);

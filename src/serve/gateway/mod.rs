@@ -13,6 +13,7 @@ pub mod ask;
 mod bodies;
 pub mod inquiry;
 mod kept;
+mod own_time;
 mod pass;
 mod provider_key;
 mod relay;
@@ -24,6 +25,7 @@ mod tries;
 use std::rc::Rc;
 
 use self::account::{Account, End};
+pub use self::own_time::OwnTime;
 use self::pass::Passing;
 use self::route::Candidate;
 use self::sent::native;
@@ -58,6 +60,8 @@ pub(super) struct Place<'a> {
     pub cache: Option<&'a llm::Cache>,
     /// `llm_log`
     pub log: Option<&'a LlmLog>,
+    /// What of the call's time is ours.
+    pub own_time: &'a OwnTime,
 }
 
 /// Answers a call.
