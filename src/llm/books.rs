@@ -27,7 +27,7 @@
 //!     ..Beginning::default()
 //! };
 //! let mut call = books().begin(Some(&caller), &beginning, now)?;
-//! call.commit().await?;
+//! call.commit()?;
 //! // From here on the call may leave. However this function ends, it is accounted.
 //! call.end.attempts += 1;
 //! call.end.provider = "openai".into();
@@ -600,19 +600,15 @@ impl LiveCall {
         &self.running
     }
 
-    /// Puts the call into the ledger and waits until nothing can lose it. Only then may it leave.
+    /// Puts the call where nothing can lose it. Only then may it leave.
     ///
     /// # Errors
     ///
-    /// [`Refusal::Ledger`] if there is no row: the call must not leave.
-    pub async fn commit(&mut self) -> Result<(), Refusal> {
-        // Before the wait: if nobody waits any more the row may be there all the same.
-        self.is_in_ledger = true;
-        let receipt = self.store.open_call(Arc::clone(&self.open));
-        receipt.outcome().await.map_err(|_| {
-            self.is_in_ledger = false;
-            Refusal::Ledger
-        })
+    /// [`Refusal::Ledger`] if nobody will know of it: the call must not leave.
+    pub fn commit(&mut self) -> Result<(), Refusal> {
+        let opened = self.store.open_call(Arc::clone(&self.open));
+        self.is_in_ledger = opened.is_ok();
+        opened.map_err(|_| Refusal::Ledger)
     }
 
     /// Says what the call has used so far; the last word counts.
@@ -753,7 +749,6 @@ impl Drop for LiveCall {
 
 #[cfg(test)]
 mod tests {
-    use tokio::runtime::{Builder, Runtime};
 
     use super::*;
     use crate::llm::key::Secret;
@@ -763,7 +758,6 @@ mod tests {
         _directory: tempfile::TempDir,
         store: Store,
         books: Books,
-        runtime: Runtime,
         secret: Secret,
     }
 
@@ -788,7 +782,6 @@ mod tests {
             _directory: directory,
             store,
             books,
-            runtime: Builder::new_current_thread().build().expect("a runtime"),
             secret,
         }
     }
@@ -826,7 +819,7 @@ mod tests {
 
         fn committed(&self, cost: Money) -> LiveCall {
             let mut call = self.begin(cost).expect("room");
-            self.runtime.block_on(call.commit()).expect("committed");
+            call.commit().expect("committed");
             call
         }
 
@@ -924,25 +917,6 @@ mod tests {
     }
 
     #[test]
-    fn a_client_that_leaves_while_the_row_is_written_leaves_no_open_row() {
-        let scene = scene(row());
-        let mut call = scene.begin(cents(1)).expect("room");
-        let polled = {
-            let commit = std::pin::pin!(call.commit());
-            let mut context = std::task::Context::from_waker(std::task::Waker::noop());
-            commit.poll(&mut context)
-        };
-        // Whether the answer was there already is luck; what is left behind is not.
-        drop((polled, call));
-        let calls = scene.calls();
-        assert_eq!((calls.len(), calls[0].state), (1, CallState::Settled));
-        assert_eq!(
-            (calls[0].charged, scene.spent()),
-            (Money::ZERO, (Money::ZERO, Money::ZERO))
-        );
-    }
-
-    #[test]
     fn what_was_spent_is_known_again_after_a_restart() {
         let scene = scene(row());
         let mut call = scene.committed(cents(60));
@@ -1012,7 +986,7 @@ mod tests {
             .books
             .begin(Some(&caller), &beginning, NOW)
             .expect("room");
-        scene.runtime.block_on(call.commit()).expect("committed");
+        call.commit().expect("committed");
         call.end.attempts = 1;
         drop(call);
         let calls = scene.calls();
@@ -1149,7 +1123,7 @@ mod tests {
         let scene = scene(row());
         let mut call = scene.begin(cents(1)).expect("room");
         assert!(scene.store.close(Duration::from_secs(60)));
-        let committed = scene.runtime.block_on(call.commit());
+        let committed = call.commit();
         assert_eq!(committed, Err(Refusal::Ledger));
         drop(call);
         assert_eq!(scene.spent(), (Money::ZERO, Money::ZERO));

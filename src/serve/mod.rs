@@ -38,6 +38,7 @@ pub mod subrequest;
 mod tunnel;
 pub mod worker;
 
+use std::future::poll_fn;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -369,14 +370,17 @@ async fn enter_location(
             cache,
             log,
         } => {
+            let own_time = gateway::OwnTime::begin();
             let place = gateway::Place {
                 for_anybody: *for_anybody,
                 choosing,
                 cache: cache.as_ref(),
                 log: log.as_ref(),
+                own_time: &own_time,
             };
             // Apart: a connection that waits for a request would carry the room that a call takes.
-            Box::pin(gateway::answer(local, exchange, downstream, place)).await
+            let mut call = Box::pin(gateway::answer(local, exchange, downstream, place));
+            poll_fn(|context| own_time.poll(call.as_mut(), context)).await
         }
         Handler::StubStatus => {
             if !matches!(exchange.method, Method::Get | Method::Head) {

@@ -8,8 +8,7 @@
 //!
 //! A call that leaves is in the journal ([`super::journal`]) first; its row is committed some
 //! milliseconds later, in a group with others. Both survive an end of the process at any moment, kill
-//! -9 too. A loss of power may cost the last of them, as SQLite's `synchronous = NORMAL` says, unless
-//! [`Store::sync_calls`] asks for a sync of the disk with each group.
+//! -9 too. A loss of power may cost the last of them, as SQLite's `synchronous = NORMAL` says.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -1045,7 +1044,7 @@ mod tests {
     #[test]
     fn a_call_is_one_row_from_open_to_settled_however_often_it_is_settled() {
         let (_directory, store) = started();
-        assert_eq!(store.open_call(call(TODAY)).wait(), Ok(()));
+        assert_eq!(store.open_call(call(TODAY)), Ok(()));
         assert_eq!(store.flush().wait(), Ok(()));
         let reader = store.reader().expect("a reader");
         let found = reader.call(TODAY).expect("asked").expect("a row");
@@ -1123,7 +1122,7 @@ mod tests {
     fn calls_that_nobody_saw_end_are_closed_once_with_what_was_reserved() {
         let (_directory, store) = started();
         for id in [TODAY, TODAY + 1, TODAY + 2] {
-            assert_eq!(store.open_call(call(id)).wait(), Ok(()));
+            assert_eq!(store.open_call(call(id)), Ok(()));
         }
         store.settle_call(call(TODAY + 1), end(5));
         // The last one belongs to the process that runs.
@@ -1160,7 +1159,7 @@ mod tests {
             store.settle_call(call(TODAY + id), end(2_000_000_000_000));
         }
         let open = store.open_call(call(TODAY + 3));
-        assert_eq!(open.wait(), Ok(()));
+        assert_eq!(open, Ok(()));
         assert_eq!(store.flush().wait(), Ok(()));
         let reader = store.reader().expect("a reader");
         let usage = |from, until, most| {
@@ -1272,7 +1271,7 @@ mod tests {
                 secret,
                 ..(*call(TODAY + id)).clone()
             };
-            assert_eq!(store.open_call(Arc::new(call)).wait(), Ok(()));
+            assert_eq!(store.open_call(Arc::new(call)), Ok(()));
         }
         assert_eq!(store.flush().wait(), Ok(()));
         let uses = store.reader().expect("a reader").secret_uses(7, 0);

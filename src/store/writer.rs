@@ -4,8 +4,8 @@
 //! bounded queue and are written in batches; one that does not fit is counted and gone. Commands (a
 //! revision, an audit line, a restore) are few, are answered, and are refused rather than dropped.
 //! Entries of the ledger are written first and in groups: they wait a few milliseconds for others, and
-//! are tried again for as long as the disk fails. Whoever opens a call waits until it is in the journal
-//! ([`super::journal`]), which has a thread of its own. No lane blocks its caller.
+//! are tried again for as long as the disk fails. Whoever opens a call puts it into the journal
+//! ([`super::journal`]) itself, which is memory. No lane blocks its caller.
 //!
 //! A command that keeps something commits with a sync of the disk: its answer means that the row
 //! survives a loss of power. Batches commit without, as SQLite's `synchronous = NORMAL`: a loss of
@@ -16,7 +16,7 @@ use std::collections::VecDeque;
 use std::mem;
 use std::panic::{self, AssertUnwindSafe};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -134,29 +134,19 @@ impl Store {
             queue: Mutex::default(),
             woken: Condvar::new(),
             journal: OnceLock::new(),
-            asked: Condvar::new(),
             state: Mutex::new(State::Opening),
             changed: Condvar::new(),
             ended: Condvar::new(),
             copying: Mutex::new(()),
             dropped: AtomicU64::new(0),
-            syncs_calls: AtomicBool::new(false),
             bytes: AtomicU64::new(0),
         });
         let writer = Writer::new(Arc::clone(&shared));
-        let journal = Arc::clone(&shared);
-        let threads = thread::Builder::new()
-            .name("journal".to_owned())
-            .spawn(move || journal.keep_journal())
-            .and_then(|_| {
-                let thread = thread::Builder::new().name("store".to_owned());
-                thread.spawn(|| writer.run())
-            });
-        if let Err(error) = threads {
+        let thread = thread::Builder::new().name("store".to_owned());
+        if let Err(error) = thread.spawn(|| writer.run()) {
             let failed = StoreError::of_system(&shared.path, "start the thread of", &error);
             shared.queue.lock().has_ended = true;
             shared.set_state(State::Failed(failed));
-            shared.asked.notify_one();
         }
         Self {
             handle: Arc::new(Handle { shared }),
@@ -249,26 +239,27 @@ impl Store {
         })
     }
 
-    /// Puts a call into the journal before it leaves, and soon into the ledger. When the receipt comes
-    /// it survives an end of the process at any moment. An error means that nobody knows of it, and
-    /// the call must not leave.
-    pub fn open_call(&self, call: Arc<OpenCall>) -> Receipt<()> {
+    /// Puts a call into the journal before it leaves, and soon into the ledger. From then on it survives
+    /// an end of the process at any moment. Does not wait.
+    ///
+    /// # Errors
+    ///
+    /// Nobody knows of the call, and it must not leave: the store is not open, the last write to it
+    /// failed, or too many calls wait for it already.
+    pub fn open_call(&self, call: Arc<OpenCall>) -> Result<(), StoreError> {
         let shared = self.shared();
-        let mut queue = shared.queue.lock();
-        if queue.is_closing || queue.has_ended {
-            return refused(StoreError::Closed);
+        if let State::Failed(error) = &*shared.state.lock() {
+            return Err(error.clone());
         }
-        if queue.ledger.len() + queue.openings.len() >= LEDGER {
-            return refused(StoreError::Busy);
+        let journal = shared.journal.get().ok_or(StoreError::Closed)?;
+        if shared.queue.lock().ledger.len() >= LEDGER {
+            return Err(StoreError::Busy);
         }
-        let (sender, receiver) = oneshot::channel();
-        queue.openings.push((call, sender));
-        let is_news = queue.openings.len() == 1;
-        drop(queue);
-        if is_news {
-            shared.asked.notify_one();
-        }
-        Receipt(receiver)
+        journal.append(&Arc::clone(&call), || {
+            if shared.queue.lock().put_into_ledger([Entry::Open(call)]) {
+                shared.woken.notify_one();
+            }
+        })
     }
 
     /// Settles a call that was opened; a second time changes nothing. Does not wait. What the disk
@@ -286,14 +277,6 @@ impl Store {
             shared.woken.notify_one();
         }
         true
-    }
-
-    /// Shall each group of the ledger wait for a sync of the disk? Then calls survive a loss of power
-    /// too, at the price of a sync before each group leaves.
-    pub fn sync_calls(&self, is_wanted: bool) {
-        self.shared()
-            .syncs_calls
-            .store(is_wanted, Ordering::Relaxed);
     }
 
     /// The receipt comes when every row that was put before has been written.
@@ -392,8 +375,6 @@ struct Shared {
     woken: Condvar,
     /// There from the first time on that the file is open.
     journal: OnceLock<Journal>,
-    /// There is something for the journal.
-    asked: Condvar,
     state: Mutex<State>,
     /// The state is another one.
     changed: Condvar,
@@ -402,7 +383,6 @@ struct Shared {
     /// Held by the one who backs up or restores.
     copying: Mutex<()>,
     dropped: AtomicU64,
-    syncs_calls: AtomicBool,
     bytes: AtomicU64,
 }
 
@@ -414,19 +394,12 @@ struct Queue {
     /// When the first of the rows came.
     first_row: Option<Instant>,
     commands: VecDeque<Command>,
-    /// Calls that want to leave.
-    openings: Vec<Opening>,
     ledger: VecDeque<Entry>,
     /// When the first of the ledger's entries came.
     first_entry: Option<Instant>,
-    /// Was the file opened, or found not to open?
-    has_tried: bool,
     is_closing: bool,
     has_ended: bool,
 }
-
-/// A call that wants to leave, and who waits for it.
-type Opening = (Arc<OpenCall>, oneshot::Sender<Result<(), StoreError>>);
 
 impl Queue {
     /// Is it the first that waits?
@@ -457,43 +430,6 @@ impl Shared {
     fn close(&self) {
         self.queue.lock().is_closing = true;
         self.woken.notify_one();
-        self.asked.notify_one();
-    }
-
-    /// The thread of the journal: lets calls leave.
-    fn keep_journal(&self) {
-        loop {
-            let mut queue = self.queue.lock();
-            self.asked.wait_while(&mut queue, |queue| {
-                let can_be_answered = queue.has_tried && !queue.openings.is_empty();
-                !can_be_answered && !queue.is_closing && !queue.has_ended
-            });
-            let openings = mem::take(&mut queue.openings);
-            drop(queue);
-            if openings.is_empty() {
-                break;
-            }
-            let written = self.put_into_journal(&openings);
-            for (_, sender) in openings {
-                // Who does not wait any more has not let the call leave.
-                let _ = sender.send(written.clone());
-            }
-        }
-    }
-
-    fn put_into_journal(&self, openings: &[Opening]) -> Result<(), StoreError> {
-        if let State::Failed(error) = &*self.state.lock() {
-            return Err(error.clone());
-        }
-        let journal = self.journal.get().ok_or(StoreError::Closed)?;
-        let calls = openings.iter().map(|(call, _)| call);
-        let is_synced = self.syncs_calls.load(Ordering::Relaxed);
-        journal.append(calls.clone(), is_synced, || {
-            let entries = calls.map(|call| Entry::Open(Arc::clone(call)));
-            if self.queue.lock().put_into_ledger(entries) {
-                self.woken.notify_one();
-            }
-        })
     }
 
     fn set_state(&self, state: State) {
@@ -692,8 +628,6 @@ impl Writer {
                 self.fail(error);
             }
         }
-        self.shared.queue.lock().has_tried = true;
-        self.shared.asked.notify_one();
     }
 
     /// Opens the journal, the first time, and puts what a process that was killed has left in it into
@@ -789,13 +723,9 @@ impl Writer {
         while !ledger.is_empty() {
             let count = ledger.len().min(GROUP);
             let group: Vec<Entry> = ledger.drain(..count).collect();
-            let is_synced = self.shared.syncs_calls.load(Ordering::Relaxed);
             let written = self.guarded(|writer| {
-                let synchronous = match is_synced {
-                    true => "FULL",
-                    false => writer.usable()?.relaxed,
-                };
-                writer.transaction(synchronous, |transaction| {
+                let relaxed = writer.usable()?.relaxed;
+                writer.transaction(relaxed, |transaction| {
                     calls::write(transaction, group.iter())
                 })
             });
@@ -1027,7 +957,7 @@ mod tests {
             asked: "chat".into(),
             ..OpenCall::default()
         });
-        assert_eq!(store.open_call(Arc::clone(&call)).wait(), Ok(()));
+        assert_eq!(store.open_call(Arc::clone(&call)), Ok(()));
         // What a process that is killed now leaves behind.
         let other = tempfile::tempdir().expect("a directory");
         for part in ["", "-wal", "-calls-0", "-calls-1"] {

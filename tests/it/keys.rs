@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use openclaw::protocol::{KeyAction, KeyChange, KeyChanged, KeyList, KeySettings};
-use openclaw::store::{OpenCall, Settlement, Store, Tokens};
+use openclaw::store::{OpenCall, Settlement, State, Store, Tokens};
 use openclaw::unit::money::Money;
 
 use crate::control::Control;
@@ -285,6 +285,7 @@ fn spend_is_told_by_key_gateway_and_day_and_counts_against_budgets_after_a_crash
     printed(&server, &["key", "add", "laptop", "--budget", "5/total"]);
     server.quit();
     let store = Store::start(server.site().prefix.join("state/openclaw.db"));
+    assert_eq!(store.wait_open(Duration::from_secs(60)), State::Open);
     let now = std::time::SystemTime::now()
         .duration_since(std::time::UNIX_EPOCH)
         .expect("after 1970")
@@ -313,8 +314,7 @@ fn spend_is_told_by_key_gateway_and_day_and_counts_against_budgets_after_a_crash
     store.settle_call(call(3, "vps"), end("ok", "0.000000000001"));
     store.settle_call(call(2, "pi"), end("upstream_error", "1.25"));
     // Whoever writes this row ends before the call does.
-    let opened = store.open_call(call(1, "pi")).wait();
-    opened.expect("committed");
+    store.open_call(call(1, "pi")).expect("in the journal");
     assert!(store.close(Duration::from_secs(60)));
 
     server.start_again();

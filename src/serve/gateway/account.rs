@@ -159,7 +159,7 @@ pub struct End<'a> {
 impl Account {
     /// Enters a call in the ledger, whoever of the candidates answers. A refusal is entered too, unless
     /// the call has another chance.
-    pub async fn open(
+    pub fn open(
         opening: &Opening<'_>,
         exchange: &mut Exchange,
         generation: &Arc<Generation>,
@@ -245,7 +245,7 @@ impl Account {
             }
         };
         live.end.operation = operation.name().to_owned();
-        live.commit().await?;
+        live.commit()?;
         Ok(Self {
             live,
             generation: Arc::clone(generation),

@@ -407,7 +407,7 @@ fn is_good(seen: &Seen, worth: &Worth) -> bool {
 
 /// Answers a call with an answer that was kept. The number of the call in the ledger is given back, if it was
 /// let through.
-pub async fn answer(
+pub fn answer(
     local: &Rc<Local>,
     exchange: &mut Exchange,
     call: &Call<'_>,
@@ -420,7 +420,7 @@ pub async fn answer(
         is_kept: true,
         ..*opening
     };
-    let opened = Account::open(&opening, exchange, &local.generation, &[], false).await;
+    let opened = Account::open(&opening, exchange, &local.generation, &[], false);
     let account = match opened {
         Ok(account) => account,
         Err(refusal) => return (told::refusal(local, exchange, format, &refusal), None),
@@ -436,6 +436,7 @@ pub async fn answer(
         attempts: TRIED,
         label: &label,
         way: Way::Same,
+        own_time: call.asking.place.own_time,
     };
     let body = said(exchange, call, kept);
     relay::begin(exchange, &asked, &account);

@@ -13,6 +13,7 @@ pub mod ask;
 mod bodies;
 pub mod inquiry;
 mod kept;
+mod own_time;
 mod pass;
 mod provider_key;
 mod relay;
@@ -24,6 +25,7 @@ mod tries;
 use std::rc::Rc;
 
 use self::account::{Account, End};
+pub use self::own_time::OwnTime;
 use self::pass::Passing;
 use self::route::Candidate;
 use self::sent::native;
@@ -58,6 +60,8 @@ pub(super) struct Place<'a> {
     pub cache: Option<&'a llm::Cache>,
     /// `llm_log`
     pub log: Option<&'a LlmLog>,
+    /// What of the call's time is ours.
+    pub own_time: &'a OwnTime,
 }
 
 /// Answers a call.
@@ -406,7 +410,7 @@ async fn called(
         None => None,
         Some(rules) => match kept::look(exchange, downstream, rules, &call, &candidates).await? {
             kept::Looked::Answer(kept) => {
-                let (next, id) = kept::answer(local, exchange, &call, &opening, &kept).await;
+                let (next, id) = kept::answer(local, exchange, &call, &opening, &kept);
                 if let (Some(log), Some(id)) = (asking.place.log, id) {
                     let said = bodies::said_again(asking, &kept);
                     bodies::note(exchange, asking, log, id, said.as_ref());
@@ -427,10 +431,10 @@ async fn called(
     let is_for_little = |candidate: &Candidate<'_>| candidate.choice.is_for(Causes::BUDGET);
     let has_other = candidates.iter().any(is_for_little);
     let generation = &local.generation;
-    let mut opened = Account::open(&opening, exchange, generation, &candidates, has_other).await;
+    let mut opened = Account::open(&opening, exchange, generation, &candidates, has_other);
     if has_other && matches!(opened, Err(Refusal::Budget { .. })) {
         candidates.retain(is_for_little);
-        opened = Account::open(&opening, exchange, generation, &candidates, false).await;
+        opened = Account::open(&opening, exchange, generation, &candidates, false);
     }
     let mut account = match opened {
         Ok(account) => account,

@@ -8,12 +8,11 @@ use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::Poll;
-use std::time::Duration;
 
 use super::account::Account;
 use super::ask::{Incoming, Provider};
 use super::pass::{self, Listener};
-use super::{kept, told};
+use super::{OwnTime, kept, told};
 use crate::conf::typed::log::Level;
 use crate::http::exchange::Exchange;
 use crate::http::head::Known;
@@ -76,6 +75,8 @@ pub struct Asked<'a> {
     pub label: &'a str,
     /// How the answer becomes the client's.
     pub way: Way,
+    /// What of the call's time is ours.
+    pub own_time: &'a OwnTime,
 }
 
 /// Who is told how the call goes.
@@ -626,7 +627,7 @@ pub fn begin(exchange: &mut Exchange, asked: &Asked<'_>, account: &Account) {
     told::field(
         exchange,
         b"x-openclaw-overhead-us",
-        &overhead(exchange).as_micros().to_string(),
+        &asked.own_time.so_far().as_micros().to_string(),
     );
     account.tell_limits(exchange);
 }
@@ -638,19 +639,4 @@ pub fn tell_queue(exchange: &mut Exchange) {
         let waited = queued.as_millis().max(1).to_string();
         told::field(exchange, b"x-openclaw-queue-ms", &waited);
     }
-}
-
-/// What passed since the first byte of the call without being waiting for a provider. Of a stream, as
-/// far as its head.
-fn overhead(exchange: &Exchange) -> Duration {
-    // Not the time of the turn of the event loop, which is older than what was done in it.
-    clock::refresh();
-    let now = clock::now();
-    let waited = exchange.attempts.iter().map(|attempt| {
-        let until_now = || now.saturating_duration_since(attempt.started);
-        attempt.response_time.unwrap_or_else(until_now)
-    });
-    let total = now.saturating_duration_since(exchange.started);
-    let queued = exchange.call.as_deref().map(|call| call.queued);
-    total.saturating_sub(waited.sum::<Duration>() + queued.unwrap_or_default())
 }

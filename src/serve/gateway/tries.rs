@@ -608,6 +608,7 @@ async fn once<'a>(
         attempts: &tried.attempts,
         label,
         way,
+        own_time: call.asking.place.own_time,
     };
     let mut watching = Watching {
         account,
