@@ -171,7 +171,7 @@ fn more_is_held_for_a_call_that_asks_for_more() {
     ));
     let server = gateway(
         &one,
-        "llm_price one/tiers in=0 out=10 priority_out=20;
+        "llm_price one/tiers in=0 out=10 priority_out=20; llm_price one/pictures in=0 out=1;
          llm_provider google { api gemini; base_url http://%ONE%; } llm_price google/* in=0 out=10;",
     );
     let key = key(&server, "bounded", &["--budget", "0.0199/total"]);
@@ -212,6 +212,19 @@ fn more_is_held_for_a_call_that_asks_for_more() {
     ] {
         assert_eq!(says(path, call.clone()), 402, "{path} {call}");
     }
+    // A form says how many as well.
+    let part = |name: &str, value: &str| {
+        format!("--b\r\nContent-Disposition: form-data; name=\"{name}\"\r\n\r\n{value}\r\n")
+    };
+    let form =
+        part("model", "one/pictures") + &part("prompt", "A hat") + &part("n", "10") + "--b--\r\n";
+    let answer = server.connect(1).ask(&format!(
+        "POST /v1/images/edits HTTP/1.1\r\nHost: a\r\n{}Content-Length: {}\r\n\
+         Content-Type: multipart/form-data; boundary=b\r\n\r\n{form}",
+        bearer(&key),
+        form.len()
+    ));
+    assert_eq!(answer.status, 402, "{}", answer.text());
     assert_eq!(one.seen().len(), 0);
     for call in [
         json!({ "model": "one/m", "prompt": [1, 2, 3, 4, 5], "max_tokens": 500 }),
