@@ -304,6 +304,13 @@ pub async fn backup(control: &Control, path: PathBuf) -> Result<Done, Refusal> {
         Ok(Ok(bytes)) => Ok(Done {
             text: format!("{bytes} bytes saved in {shown}"),
         }),
+        Ok(Err(error @ StoreError::NotWritable { .. })) => {
+            // People take the file for their own: it is the daemon that makes it.
+            let text = format!(
+                "{error}; hint: the daemon writes it: name a directory where its user may write"
+            );
+            Err(refusal(RefusalCode::Failed, text))
+        }
         Ok(Err(error)) => Err(refusal(RefusalCode::Failed, error.to_string())),
         Err(_) => Err(refusal(RefusalCode::Failed, "the backup broke off")),
     }

@@ -938,6 +938,7 @@ impl Local {
         let length = head.length.min(head.fields.bytes.len());
         secret::hide(&mut head.fields.bytes[..length]);
         secret::hide(&mut exchange.args);
+        secret::hide(&mut exchange.path);
         if let Some(place) = self.generation.places.get(exchange.settings.id) {
             log::access_log::write(&place.access, exchange);
             account::count(place.route, exchange);

@@ -67,7 +67,7 @@ fn a_key_in_a_query_stands_in_no_log_where_nobody_asked_for_it() {
     let one = model::openai();
     let server = Setup::http(
         "llm_provider one { base_url http://%ONE%/v1; }
-         log_format all '$request $request_uri $args $http_referer $http_x_api_key';
+         log_format all '$request $request_uri $uri $args $http_referer $http_x_api_key';
          limit_req_zone $binary_remote_addr zone=few:1m rate=1r/m;
          server { listen %LISTEN1%; access_log all.log all;
             location /closed/ { deny all; llm_gateway; }
@@ -81,11 +81,13 @@ fn a_key_in_a_query_stands_in_no_log_where_nobody_asked_for_it() {
     .start();
     let key = key(&server, "laptop", &[]);
     let mut statuses = Vec::new();
+    let inside = format!("/nowhere/{key}");
     for path in [
         "/closed/v1/x",
         "/few/v1/x",
         "/few/v1/x",
         "/nowhere",
+        &inside,
         "/v1/%",
     ] {
         for name in ["key", "k%65y"] {
@@ -169,7 +171,7 @@ fn more_is_held_for_a_call_that_asks_for_more() {
     ));
     let server = gateway(
         &one,
-        "llm_price one/tiers in=0 out=10 priority_out=20;
+        "llm_price one/tiers in=0 out=10 priority_out=20; llm_price one/pictures in=0 out=1;
          llm_provider google { api gemini; base_url http://%ONE%; } llm_price google/* in=0 out=10;",
     );
     let key = key(&server, "bounded", &["--budget", "0.0199/total"]);
@@ -194,6 +196,10 @@ fn more_is_held_for_a_call_that_asks_for_more() {
             json!({ "model": "one/m", "messages": [], "max_tokens": 500, "n": "4" }),
         ),
         (
+            "/v1/chat/completions",
+            json!({ "model": "one/m", "messages": [], "max_tokens": 1e30 }),
+        ),
+        (
             "/v1beta/models/google/m:generateContent",
             json!({ "contents": [], "generationConfig":
                 { "maxOutputTokens": "500", "candidateCount": "4" } }),
@@ -206,6 +212,19 @@ fn more_is_held_for_a_call_that_asks_for_more() {
     ] {
         assert_eq!(says(path, call.clone()), 402, "{path} {call}");
     }
+    // A form says how many as well.
+    let part = |name: &str, value: &str| {
+        format!("--b\r\nContent-Disposition: form-data; name=\"{name}\"\r\n\r\n{value}\r\n")
+    };
+    let form =
+        part("model", "one/pictures") + &part("prompt", "A hat") + &part("n", "10") + "--b--\r\n";
+    let answer = server.connect(1).ask(&format!(
+        "POST /v1/images/edits HTTP/1.1\r\nHost: a\r\n{}Content-Length: {}\r\n\
+         Content-Type: multipart/form-data; boundary=b\r\n\r\n{form}",
+        bearer(&key),
+        form.len()
+    ));
+    assert_eq!(answer.status, 402, "{}", answer.text());
     assert_eq!(one.seen().len(), 0);
     for call in [
         json!({ "model": "one/m", "prompt": [1, 2, 3, 4, 5], "max_tokens": 500 }),
@@ -305,4 +324,20 @@ fn a_model_that_nobody_would_see_has_no_name() {
         assert_eq!(answer.status, 400, "{name:?}");
     }
     assert_eq!(one.seen().len(), 0);
+}
+
+#[test]
+fn a_compressed_call_is_refused_by_its_name() {
+    let one = model::openai();
+    let server = gateway(&one, "");
+    let key = key(&server, "k", &[]);
+    let call = json!({ "model": "one/say", "messages": [] });
+    let fields = |coding: &str| bearer(&key) + &format!("Content-Encoding: {coding}\r\n");
+    let answer = post(&server, "/v1/chat/completions", &fields("gzip"), &call);
+    assert_eq!(answer.status, 415);
+    let message = read(&answer)["error"]["message"].to_string();
+    assert!(message.contains("`Content-Encoding: gzip`"), "{message}");
+    // Some clients write something else there.
+    let answer = post(&server, "/v1/chat/completions", &fields("utf-8"), &call);
+    assert_eq!(answer.status, 200, "{}", answer.text());
 }

@@ -1034,6 +1034,11 @@ fn the_memory_of_a_running_daemon_is_written_and_taken_back() {
     assert!(history.contains("*    1"), "{history}");
     let output = real(&server, &["restore", "/no/such/file"], &[]);
     assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
+    // A place where nobody may write says who it is that tried.
+    let output = real(&server, &["backup", "/sys/backup.db"], &[]);
+    assert_eq!(output.status.code(), Some(1));
+    let said = stderr(&output);
+    assert!(said.contains("hint: the daemon writes it"), "{said}");
 }
 
 /// What the doctor says of a check: its level and its text.

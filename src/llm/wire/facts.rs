@@ -255,11 +255,14 @@ impl<'a> Facts<'a> {
     }
 }
 
-/// A number of things. Some providers take one that stands in a string too.
+/// A number of things. Some providers take one that stands in a string too, and as many as they can of one
+/// that is beyond all numbers.
 fn count(value: Value<'_>) -> Option<u64> {
-    value
-        .integer()
-        .or_else(|| value.string()?.trim().parse().ok())
+    let text = value.string();
+    let text = text.as_deref().map_or(value.raw(), str::trim);
+    let beyond = || (text.parse::<f64>().ok()? >= 9e15).then_some(u64::MAX);
+    let told = value.integer().or_else(|| text.parse().ok());
+    told.or_else(beyond)
 }
 
 /// The last text of a turn, as JSON writes it without its quotation marks.

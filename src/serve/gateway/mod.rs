@@ -36,6 +36,7 @@ use super::request_body::RequestBody;
 use crate::conf::typed::llm::{self, Causes};
 use crate::conf::typed::llm_log::LlmLog;
 use crate::http::exchange::Exchange;
+use crate::http::head::Known;
 use crate::llm::key::Caller;
 use crate::llm::models;
 use crate::llm::price;
@@ -115,6 +116,21 @@ async fn received(
     if is_ours && !names_inside {
         let name = front.model.as_deref().unwrap_or_default();
         return Ok(ours(local, exchange, &front, name, caller.as_ref()));
+    }
+    if let Some(coding) = coding(exchange) {
+        exchange.keep_alive = false;
+        exchange.is_body_unwanted = true;
+        let told = Told {
+            status: 415,
+            ..Told::own(
+                Code::InvalidValue,
+                format!(
+                    "the call is compressed (`Content-Encoding: {coding}`); hint: send it as it is"
+                ),
+            )
+        };
+        account::note_refused(caller.as_ref(), "", &told);
+        return Ok(told::error(exchange, format, &told));
     }
     // It is held whole: another provider may have to be asked with it.
     let limit = exchange.settings.max_body_size.unwrap_or(u64::MAX);
@@ -258,6 +274,15 @@ fn hide_key(exchange: &mut Exchange) {
         let end = end.unwrap_or(query.len());
         hide(&mut query[..end]);
     }
+}
+
+/// How the body of a call is compressed, if it is: no provider takes such a call, and we look into it.
+fn coding(exchange: &Exchange) -> Option<&'static str> {
+    let said = exchange.head.fields.known(Known::ContentEncoding)?;
+    let codings = ["gzip", "x-gzip", "deflate", "compress", "br", "zstd"];
+    codings
+        .into_iter()
+        .find(|coding| said.trim_ascii().eq_ignore_ascii_case(coding.as_bytes()))
 }
 
 /// The name of a model without the tag that clients of Ollama add to one that has none.

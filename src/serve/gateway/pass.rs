@@ -111,14 +111,18 @@ impl<'a> Passing<'a> {
         let kind = content_type.split(';').next().unwrap_or_default().trim();
         let kind = kind.to_ascii_lowercase();
         let (shape, content_type) = if kind == "multipart/form-data" {
-            let found = multipart::field(&content_type, body, "model");
-            let place = found
-                .map_err(|error| Told::own(Code::InvalidValue, error.to_string()).about("model"))?;
             let mut described = Writer::new();
             described.open();
-            if let Some(name) = place.clone().and_then(|place| body.get(place)) {
-                let name = String::from_utf8_lossy(name);
-                described.key("model").string(&name);
+            let mut place = None;
+            // How many pictures it asks for counts as in JSON.
+            for name in ["model", "n"] {
+                let found = multipart::field(&content_type, body, name).map_err(|error| {
+                    Told::own(Code::InvalidValue, error.to_string()).about(name)
+                })?;
+                if let Some(value) = found.clone().and_then(|found| body.get(found)) {
+                    described.key(name).string(&String::from_utf8_lossy(value));
+                }
+                place = place.or(found.filter(|_| name == "model"));
             }
             described.close();
             let described = described.finish().into_bytes();
