@@ -1,7 +1,7 @@
 //! Who may answer a call, in the order in which they are asked.
 
 use std::cell::Cell;
-use std::hash::{BuildHasher as _, Hash as _, Hasher as _};
+use std::hash::BuildHasher as _;
 
 use super::ask::Provider;
 use crate::conf::template::Template;
@@ -114,16 +114,15 @@ fn by_sticky_rule(
         return Some(model);
     }
     let call = exchange.call.as_deref()?;
-    let mut asked = foldhash::quality::FixedState::default().build_hasher();
-    (
+    let asked = (
         stickiness.rules,
         &call.key,
         &call.model,
         call.shape.conversation,
-    )
-        .hash(&mut asked);
+    );
+    let asked = foldhash::quality::FixedState::default().hash_one(asked);
     let choose = || by_rule(of_kind(false), exchange);
-    let model = sticky().model(asked.finish(), stickiness.lifetime, choose)?;
+    let model = sticky().model(asked, stickiness.lifetime, choose)?;
     Some(model.to_string())
 }
 
