@@ -17,6 +17,8 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 use std::sync::{Arc, LazyLock, Mutex, PoisonError, RwLock, Weak};
 use std::time::{Duration, Instant};
 
+use tokio::sync::Notify;
+
 use super::adaptive::{Adaptive, Kind, Sample, Usual};
 use crate::conf::typed::health::Limits;
 use crate::conf::typed::llm::{self, Bounds, MostCalls};
@@ -81,9 +83,20 @@ pub fn standings() -> &'static Standings {
 #[derive(Debug, Default)]
 pub struct Standings {
     providers: Mutex<Vec<Weak<Provider>>>,
+    turned: Notify,
 }
 
 impl Standings {
+    /// A circuit has opened or closed.
+    pub fn note_turn(&self) {
+        self.turned.notify_one();
+    }
+
+    /// Waits until one does. For one who waits.
+    pub async fn turned(&self) {
+        self.turned.notified().await;
+    }
+
     /// What is known of the provider of this name; nothing at first.
     pub fn provider(&self, name: &str) -> Arc<Provider> {
         let mut providers = self

@@ -596,8 +596,14 @@ fn providers_that_fail_and_come_back_are_told() {
         call(&server, &secret);
         hook.seen().first().map(|_| told(&hook, "provider.down", 1))
     });
-    assert!(down[0].0.starts_with("one"), "{down:?}");
-    assert!(down[0].1.ends_with("fails, and is not asked"), "{down:?}");
+    assert_eq!(down[0].0, "one");
+    assert!(
+        down[0].1.starts_with("one fails, and is not asked: "),
+        "{down:?}"
+    );
+    // Its circuit is not told besides.
+    let all = openclaw(&server, &["alerts", "--json"]);
+    assert!(!all.1.contains("circuit.open"), "{}", all.1);
     works.store(true, Ordering::SeqCst);
     let up = eventually("it is asked again", || {
         call(&server, &secret);

@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use super::account;
-use crate::alerts::{self, Alert, Severity};
 use crate::conf::typed::log::Level;
 use crate::conf::variable::{Core, Variable};
 use crate::http::body::Body;
@@ -11,6 +10,7 @@ use crate::http::exchange::Exchange;
 use crate::http::head::Known;
 use crate::http::variables;
 use crate::llm::refusal::Refusal;
+use crate::llm::standing::standings;
 use crate::llm::wire::error::Told;
 use crate::llm::wire::front::Format;
 use crate::metrics::model_calls;
@@ -74,19 +74,9 @@ pub fn turn(local: &Local, exchange: &Exchange, label: &str, turn: Option<Turn>)
         ),
         None => {}
     }
-    let (kind, severity, word) = match turn {
-        Some(Turn::Opened(_)) => ("provider.down", Severity::Bad, "fails, and is not asked"),
-        Some(Turn::Closed) => ("provider.up", Severity::Good, "answers again"),
-        None => return,
-    };
-    alerts::raise(Alert {
-        kind,
-        subject: label.to_owned(),
-        severity,
-        text: format!("{label} {word}"),
-        // One that comes and goes all the time is told of now and then.
-        quiet: Duration::from_secs(10 * 60),
-    });
+    if turn.is_some() {
+        standings().note_turn();
+    }
 }
 
 /// Answers that the key may not make this call.
