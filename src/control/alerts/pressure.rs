@@ -273,6 +273,7 @@ impl Watched {
             let is_over = |told: Instant| now.saturating_duration_since(told) >= ROOM_FOR;
             if queue.told.is_some_and(is_over) {
                 queue.told = None;
+                found.push(relieved(&line.provider));
             }
             seen.insert(line.provider, queue);
         }
@@ -326,6 +327,16 @@ fn saturated(line: &Line, turned_away: u64) -> Alert {
         subject: provider.clone(),
         severity: Severity::Warn,
         text,
+        quiet: QUIET,
+    }
+}
+
+fn relieved(provider: &str) -> Alert {
+    Alert {
+        kind: "queue.resolved",
+        subject: provider.to_owned(),
+        severity: Severity::Good,
+        text: format!("the queue of the provider `{provider}` has had room for a while"),
         quiet: QUIET,
     }
 }
@@ -472,20 +483,22 @@ mod tests {
                 turned_away,
             };
             let now = begin + Duration::from_secs(second);
-            kinds(&watched.look_at_queues([line].into_iter(), now)).len()
+            let told = watched.look_at_queues([line].into_iter(), now);
+            told.first().map(|alert| alert.kind)
         };
+        let (full, over) = (Some("queue.saturated"), Some("queue.resolved"));
         // What was before the first look is not news.
-        assert_eq!(look(0, 0, 7), 0);
-        assert_eq!(look(2, 3, 8), 1);
+        assert_eq!(look(0, 0, 7), None);
+        assert_eq!(look(2, 3, 8), full);
         for second in 2..30 {
-            assert_eq!(look(2 * second, 3, 6 + second), 0);
+            assert_eq!(look(2 * second, 3, 6 + second), None);
         }
-        assert_eq!(look(100, 0, 35), 0);
-        assert_eq!(look(160, 0, 35), 0);
-        assert_eq!(look(162, 0, 36), 1);
-        assert_eq!(look(300, 0, 36), 0);
+        assert_eq!(look(100, 0, 35), None);
+        assert_eq!(look(160, 0, 35), over);
+        assert_eq!(look(162, 0, 36), full);
+        assert_eq!(look(300, 0, 36), over);
         // Nobody is turned away, and yet nobody else would find a place.
-        assert_eq!([look(302, 3, 36), look(308, 3, 36)], [0, 0]);
-        assert_eq!([look(312, 3, 36), look(314, 3, 36)], [1, 0]);
+        assert_eq!([look(302, 3, 36), look(308, 3, 36)], [None, None]);
+        assert_eq!([look(312, 3, 36), look(314, 3, 36)], [full, None]);
     }
 }
