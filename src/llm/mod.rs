@@ -21,6 +21,7 @@ pub mod refusal;
 pub mod running;
 pub mod snippet;
 pub mod standing;
+pub mod sticky;
 pub mod tariff;
 pub mod usage;
 pub mod wire;

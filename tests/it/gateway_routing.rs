@@ -680,6 +680,48 @@ fn a_conversation_that_is_split_stays_with_its_model() {
 }
 
 #[test]
+fn a_conversation_keeps_the_model_that_the_rules_chose_first() {
+    let one = model::openai();
+    let lines = |sticky: &str| {
+        format!(
+            "llm_provider one {{ base_url http://%ONE%/v1; }} {sticky}
+             map $llm_turns $by_length {{ 1 one/short; 3 ''; default one/long; }}
+             llm_route $by_length; llm_route one/eyes if=$llm_has_image always;"
+        )
+    };
+    let image = json!([{ "type": "image_url", "image_url": { "url": "https://a.example/a.png" } }]);
+    let ask = |server: &Server, first: &str, turns: usize, last: Option<&Value>| {
+        let mut said = vec![json!({ "role": "user", "content": first })];
+        for turn in 1..turns {
+            let content = last.filter(|_| turn + 1 == turns);
+            let content = content.cloned().unwrap_or_else(|| json!("Go on."));
+            said.push(json!({ "role": "assistant", "content": "Yes." }));
+            said.push(json!({ "role": "user", "content": content }));
+        }
+        let answer = chat(server, "one/asked", json!({ "messages": said }));
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        let route = answer.value("x-openclaw-route");
+        route.unwrap_or_default().to_owned()
+    };
+
+    let server = start(&one, &lines("llm_sticky 1h;"));
+    assert_eq!(ask(&server, "A", 1, None), "one/short");
+    assert_eq!(ask(&server, "A", 2, None), "one/short");
+    // What has to be looked at each time is, and changes nothing for the turns after it.
+    assert_eq!(ask(&server, "A", 3, Some(&image)), "one/eyes");
+    assert_eq!(ask(&server, "A", 4, None), "one/short");
+    assert_eq!(ask(&server, "B", 2, None), "one/long");
+    assert_eq!(ask(&server, "B", 1, None), "one/long");
+    // That no rule spoke is kept as well.
+    assert_eq!(ask(&server, "C", 3, None), "");
+    assert_eq!(ask(&server, "C", 1, None), "");
+
+    let server = start(&one, &lines(""));
+    let seen = [1, 2, 3].map(|turns| ask(&server, "A", turns, None));
+    assert_eq!(seen, ["one/short", "one/long", ""]);
+}
+
+#[test]
 fn urgent_calls_stay_here_and_go_away_when_nobody_is_here() {
     let (local, remote) = (model::ollama(), model::openai());
     let server = gateway(

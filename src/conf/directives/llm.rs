@@ -21,11 +21,14 @@ pub(super) const ROWS: &[Directive] = &[
         LLM,
         "llm_route",
         HTTP_SERVER_LOCATION,
-        &[Template, Parameter(&["if="])],
+        &[Template, Parameter(&["if=", "always"])],
     )
-    .takes(1, 2)
+    .takes(1, 3)
     .many()
     .help("the model that answers instead of the one asked for, unless it is empty"),
+    row(LLM, "llm_sticky", HTTP_SERVER_LOCATION, &[Milliseconds])
+        .default("0")
+        .help("how long a conversation keeps the model that the rules chose for it"),
     row(
         LLM,
         "llm_cache",

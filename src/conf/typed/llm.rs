@@ -330,6 +330,17 @@ pub struct Route {
     pub model: Template,
     /// `if=`: only if this is neither empty nor `0`.
     pub condition: Option<Template>,
+    /// `always`: it is asked at each turn, whatever was chosen for the conversation before.
+    pub is_for_each_turn: bool,
+}
+
+/// `llm_sticky`: conversations keep the model that was chosen for them.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Stickiness {
+    /// So long after the last turn.
+    pub lifetime: Duration,
+    /// A hash of the rules, which are other ones if it is another one.
+    pub rules: u64,
 }
 
 /// One `llm_downgrade`.
@@ -359,6 +370,8 @@ pub struct Choosing {
     pub tags: Tags,
     /// `llm_route`, in order.
     pub routes: Vec<Route>,
+    /// `llm_sticky`
+    pub sticky: Option<Stickiness>,
     /// `llm_region`: the regions that calls stay in, with commas; all if it is empty.
     pub region: Option<Template>,
     /// `llm_downgrade`, the highest share first.

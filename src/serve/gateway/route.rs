@@ -5,7 +5,7 @@ use std::hash::BuildHasher as _;
 
 use super::ask::Provider;
 use crate::conf::template::Template;
-use crate::conf::typed::llm::{self, Common, Strategy};
+use crate::conf::typed::llm::{self, Common, Stickiness, Strategy};
 use crate::http::exchange::Exchange;
 use crate::http::variables;
 use crate::llm::account::Moment;
@@ -13,6 +13,7 @@ use crate::llm::key::Caller;
 use crate::llm::models::{self, Choice, Load, Order};
 use crate::llm::price::{self, Capability};
 use crate::llm::standing::Fitness;
+use crate::llm::sticky::sticky;
 use crate::llm::wire::error::{Code, Told};
 use crate::llm::wire::facts::Facts;
 use crate::llm::wire::front::Format;
@@ -73,9 +74,10 @@ pub fn routed(choosing: &llm::Choosing, exchange: &mut Exchange) -> Option<Strin
     let used = (exchange.call.as_deref()).and_then(|call| call.shape.budget_used);
     let mut downgrades = choosing.downgrades.iter();
     let cheaper = downgrades.find(|it| used.is_some_and(|used| used >= it.percent));
-    let chosen = match cheaper {
-        Some(downgrade) => Some(downgrade.model.to_string()),
-        None => by_rule(&choosing.routes, exchange),
+    let chosen = match (cheaper, choosing.sticky) {
+        (Some(downgrade), _) => Some(downgrade.model.to_string()),
+        (None, None) => by_rule(&choosing.routes, exchange),
+        (None, Some(stickiness)) => by_sticky_rule(&choosing.routes, stickiness, exchange),
     }?;
     exchange
         .call
@@ -85,8 +87,11 @@ pub fn routed(choosing: &llm::Choosing, exchange: &mut Exchange) -> Option<Strin
     Some(chosen)
 }
 
-fn by_rule(routes: &[llm::Route], exchange: &Exchange) -> Option<String> {
-    routes.iter().find_map(|route| {
+fn by_rule<'a>(
+    routes: impl IntoIterator<Item = &'a llm::Route>,
+    exchange: &Exchange,
+) -> Option<String> {
+    routes.into_iter().find_map(|route| {
         let condition = route.condition.as_ref();
         if !condition.is_none_or(|condition| is_true(condition, exchange)) {
             return None;
@@ -96,6 +101,29 @@ fn by_rule(routes: &[llm::Route], exchange: &Exchange) -> Option<String> {
         let model = std::str::from_utf8(model).ok()?;
         (!model.is_empty()).then(|| model.to_owned())
     })
+}
+
+/// What the rules for each turn say, or else what was chosen for the conversation.
+fn by_sticky_rule(
+    routes: &[llm::Route],
+    stickiness: Stickiness,
+    exchange: &Exchange,
+) -> Option<String> {
+    let of_kind = |each_turn| (routes.iter()).filter(move |it| it.is_for_each_turn == each_turn);
+    if let Some(model) = by_rule(of_kind(true), exchange) {
+        return Some(model);
+    }
+    let call = exchange.call.as_deref()?;
+    let asked = (
+        stickiness.rules,
+        &call.key,
+        &call.model,
+        call.shape.conversation,
+    );
+    let asked = foldhash::quality::FixedState::default().hash_one(asked);
+    let choose = || by_rule(of_kind(false), exchange);
+    let model = sticky().model(asked, stickiness.lifetime, choose)?;
+    Some(model.to_string())
 }
 
 /// The regions that calls of the place stay in, with commas; `None` if they may go anywhere.

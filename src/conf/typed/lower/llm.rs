@@ -1,5 +1,6 @@
 //! `llm_provider` and `llm_model`.
 
+use std::hash::{BuildHasher as _, Hash as _, Hasher as _};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,7 +14,8 @@ use crate::conf::source::Span;
 use crate::conf::template::Template;
 use crate::conf::typed::llm::{
     APIS, Api, Bounds, Cache, CacheScope, Causes, Choosing, Common, Dialect, Downgrade, Field, Llm,
-    Model, MostCalls, Provider, Queue, Route, Strategy, Tags, Target, WITHOUT_RESPONSES,
+    Model, MostCalls, Provider, Queue, Route, Stickiness, Strategy, Tags, Target,
+    WITHOUT_RESPONSES,
 };
 use crate::conf::typed::proxy::{self as typed, HttpVersion, NextUpstream, Proxy, Scheme};
 use crate::conf::typed::secret::SecretSource;
@@ -663,6 +665,7 @@ pub fn choosing(scope: &Scope<'_>, cx: &mut Cx) -> Choosing {
     Choosing {
         tags: tags(scope, cx),
         routes: routes(scope, cx),
+        sticky: sticky(scope),
         region: region.map(|word| cx.template(word)),
         downgrades,
     }
@@ -699,16 +702,33 @@ fn percent(text: &str) -> Option<u64> {
 fn routes(scope: &Scope<'_>, cx: &mut Cx) -> Vec<Route> {
     let lines = scope.all("llm_route").iter();
     let routes = lines.filter_map(|line| {
-        let condition = line.arguments.get(1).and_then(|word| {
+        let condition = line.arguments.iter().skip(1).find_map(|word| {
             let value = word.text.strip_prefix("if=")?;
             Some(cx.template_of(word, value))
         });
         Some(Route {
             model: cx.template(line.arguments.first()?),
             condition,
+            is_for_each_turn: has_word(line, "always"),
         })
     });
     routes.collect()
+}
+
+/// The `llm_sticky` that holds in a place, for the rules that do.
+fn sticky(scope: &Scope<'_>) -> Option<Stickiness> {
+    let lifetime = scope.time("llm_sticky");
+    let mut rules = foldhash::quality::FixedState::default().build_hasher();
+    for line in scope.all("llm_route") {
+        for word in &line.arguments {
+            word.text.hash(&mut rules);
+        }
+        rules.write_u8(b';');
+    }
+    (!lifetime.is_zero()).then(|| Stickiness {
+        lifetime,
+        rules: rules.finish(),
+    })
 }
 
 /// How old a kept answer may be, and how long is waited for one, where nothing is written.
