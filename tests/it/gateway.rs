@@ -550,7 +550,22 @@ fn pages_of_named_sites_may_call_and_read_errors_too() {
     assert_eq!(refused.value("Vary"), Some("Origin"));
     let exposed = refused.value("Access-Control-Expose-Headers");
     let exposed = exposed.expect("fields that may be read");
-    assert!(exposed.contains("x-request-id") && exposed.contains("x-openclaw-cost"));
+    assert!(exposed.contains("x-request-id"));
+    // Every field of the gateway's own that its sources name.
+    let sources = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src/serve/gateway");
+    let mut own = std::collections::BTreeSet::new();
+    for source in std::fs::read_dir(sources).expect("sources") {
+        let text = std::fs::read_to_string(source.expect("a file").path()).expect("text");
+        let names = text.split("b\"x-openclaw-").skip(1);
+        own.extend(
+            names.filter_map(|rest| Some(format!("x-openclaw-{}", rest.split_once('"')?.0))),
+        );
+    }
+    assert!(own.len() > 5, "{own:?}");
+    for name in own {
+        let mut exposed = exposed.split(", ");
+        assert!(exposed.any(|it| it == name), "{name}");
+    }
     assert_eq!(of("https://evil.example").value(allowed), None);
     assert_eq!(one.seen().len(), 0);
 }

@@ -341,3 +341,36 @@ fn a_compressed_call_is_refused_by_its_name() {
     let answer = post(&server, "/v1/chat/completions", &fields("utf-8"), &call);
     assert_eq!(answer.status, 200, "{}", answer.text());
 }
+
+#[test]
+fn tokens_are_counted_for_nothing() {
+    let one = saying(ok(&json!({ "input_tokens": 1000 })));
+    let server = Setup::http(
+        "llm_provider claude { api anthropic; base_url http://%ONE%; }
+         server { listen %LISTEN1%; location / { llm_gateway; } }",
+    )
+    .set("ONE", one.address())
+    .start();
+    let key = key(
+        &server,
+        "bounded",
+        &["--budget", "0.0000001/total", "--tpm", "10"],
+    );
+    // One model has a price and one has none; neither has room for what is counted.
+    for model in ["claude/claude-opus-5", "claude/nobody-knows"] {
+        let call = json!({ "model": model,
+            "messages": [{ "role": "user", "content": "one two three four five ".repeat(10) }] });
+        let answer = post(&server, "/v1/messages/count_tokens", &bearer(&key), &call);
+        assert_eq!(
+            (answer.status, &read(&answer)["input_tokens"]),
+            (200, &json!(1000))
+        );
+        assert_eq!(answer.value("x-openclaw-cost"), Some("0.00"));
+    }
+    let row = row(&server, 2);
+    assert_eq!(
+        (&row["cost"], &row["input"]),
+        (&json!("0.00"), &json!(0)),
+        "{row}"
+    );
+}

@@ -383,7 +383,7 @@ pub const EXPOSED: &str = "x-request-id, request-id, retry-after, x-should-retry
     x-ratelimit-limit-requests, x-ratelimit-remaining-requests, x-ratelimit-reset-requests, \
     x-ratelimit-limit-tokens, x-ratelimit-remaining-tokens, x-ratelimit-reset-tokens, \
     x-openclaw-model, x-openclaw-attempts, x-openclaw-cost, x-openclaw-cache, x-openclaw-saved, \
-    x-openclaw-overhead-us, x-openclaw-queue-ms, x-openclaw-dropped, age";
+    x-openclaw-overhead-us, x-openclaw-queue-ms, x-openclaw-route, x-openclaw-dropped, age";
 
 /// How large a call may be where `client_max_body_size` is not written: images travel in it.
 pub const USUAL_BODY: u64 = 32 << 20;

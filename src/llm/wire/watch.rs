@@ -117,6 +117,14 @@ impl Seen {
                 self.reported.no_output();
                 return;
             }
+            Operation::CountTokens => {
+                // What was counted was not used, and nobody takes money for it.
+                self.reported = Reported::default();
+                self.metered = Metered::Free;
+                self.answered = true;
+                self.content = true;
+                return;
+            }
             _ => {
                 self.answered = true;
                 self.content = true;

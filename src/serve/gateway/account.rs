@@ -198,6 +198,7 @@ impl Account {
             service: Service::of(facts.service.as_deref().unwrap_or_default()),
             multipliers: &facts.multipliers,
         };
+        let is_count = operation == Operation::CountTokens;
         // Whoever answers in the end: the dearest of them has to fit.
         let mut cost = Some(Money::ZERO);
         let mut output_tokens = 0;
@@ -209,10 +210,13 @@ impl Account {
                 .saturating_mul(facts.answers);
             output_tokens = output_tokens.max(output);
             let quote = generation.llm_tariff.quote(&provider.conf, choice.model);
-            let is_free = passing.is_some_and(|passing| passing.is_free_at(&provider.conf));
+            let is_free = is_count || passing.is_some_and(|it| it.is_free_at(&provider.conf));
             let dearest =
                 quote.and_then(|quote| quote.prices().most(facts.input_tokens, output, terms));
-            let dearest = dearest.or(is_free.then_some(Money::ZERO));
+            let dearest = match is_free {
+                true => Some(Money::ZERO),
+                false => dearest,
+            };
             cost = cost.zip(dearest).map(|(one, other)| one.max(other));
         }
         let call = exchange.call.get_or_insert_default();
@@ -225,7 +229,7 @@ impl Account {
             user: &call.user,
             node: node.as_deref().unwrap_or_default(),
             asked: model,
-            tokens: match is_kept {
+            tokens: match is_kept || is_count {
                 true => 0,
                 false => facts.input_tokens.saturating_add(output_tokens),
             },
