@@ -18,7 +18,8 @@ pub fn run(session: &Session, word: Option<&AlertWord>) -> Result<(), Failure> {
             let test = AlertTest { name: name.clone() };
             done(session, &session.post("/v1/alerts/test", &test)?)
         }
-        Some(AlertWord::Ack { id, .. }) => change(session, id, AlertAction::Acknowledge),
+        Some(AlertWord::Ack { id: Some(id), .. }) => change(session, id, AlertAction::Acknowledge),
+        Some(AlertWord::Ack { id: None, .. }) => change(session, "", AlertAction::AcknowledgeAll),
         Some(AlertWord::Retry { id, .. }) => change(session, id, AlertAction::Retry),
     }
 }

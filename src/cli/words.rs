@@ -482,10 +482,14 @@ pub enum AlertWord {
         #[command(flatten)]
         daemon: Daemon,
     },
-    /// Say that you have seen one
+    /// Say that you have seen one, or all
     Ack {
         /// Its number as listed, or the beginning of it
-        id: String,
+        #[arg(required_unless_present = "all")]
+        id: Option<String>,
+        /// All that there are now
+        #[arg(long, conflicts_with = "id")]
+        all: bool,
         #[command(flatten)]
         daemon: Daemon,
     },

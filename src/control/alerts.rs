@@ -517,12 +517,20 @@ pub async fn list(control: &Control) -> Result<AlertList, Refusal> {
 pub const fn action(action: AlertAction) -> &'static str {
     match action {
         AlertAction::Acknowledge => "alerts ack",
+        AlertAction::AcknowledgeAll => "alerts ack --all",
         AlertAction::Retry => "alerts retry",
     }
 }
 
 /// Does something with an alert that is listed.
 pub async fn change(control: &Control, change: &AlertChange) -> Result<Done, Refusal> {
+    let store = &control.desk.store;
+    let failed = |error: StoreError| refusal(RefusalCode::Failed, error.to_string());
+    if change.action == AlertAction::AcknowledgeAll && change.id.is_empty() {
+        let seen = store.see_alerts(None, micros()).outcome().await;
+        NEWS.notify_one();
+        return Ok(all_seen(seen.map_err(failed)?));
+    }
     let kept = revisions::read(control, |reader| reader.alerts(LISTED)).await?;
     let wanted = change.id.strip_prefix(MESSAGE).unwrap_or(&change.id);
     let mut found = kept.into_iter().map(|(alert, _)| alert.row).filter(|row| {
@@ -539,9 +547,13 @@ pub async fn change(control: &Control, change: &AlertChange) -> Result<Done, Ref
             )
         });
     };
-    let store = &control.desk.store;
-    let failed = |error: StoreError| refusal(RefusalCode::Failed, error.to_string());
     let text = match change.action {
+        AlertAction::AcknowledgeAll => {
+            let newest = Some(alert.message);
+            let seen = store.see_alerts(newest, micros()).outcome().await;
+            NEWS.notify_one();
+            return Ok(all_seen(seen.map_err(failed)?));
+        }
         AlertAction::Acknowledge => {
             let seen = store.see_alert(alert.message, micros()).outcome().await;
             NEWS.notify_one();
@@ -561,6 +573,15 @@ pub async fn change(control: &Control, change: &AlertChange) -> Result<Done, Ref
         }
     };
     Ok(Done { text })
+}
+
+fn all_seen(count: u64) -> Done {
+    let text = match count {
+        0 => "all had been seen before".to_owned(),
+        1 => "one was seen that had not been".to_owned(),
+        count => format!("{count} were seen that had not been"),
+    };
+    Done { text }
 }
 
 fn format_word(receiver: &Receiver) -> &'static str {

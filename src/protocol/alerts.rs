@@ -88,7 +88,8 @@ pub struct AlertTest {
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct AlertChange {
-    /// [`AlertState::id`], or as much of it as no other of those that are listed begins with.
+    /// [`AlertState::id`], or as much of it as no other of those that are listed begins with. Of
+    /// [`AlertAction::AcknowledgeAll`] the newest that was seen, or nothing.
     pub id: String,
     /// What.
     pub action: AlertAction,
@@ -101,6 +102,8 @@ pub enum AlertAction {
     /// A person has seen it.
     #[default]
     Acknowledge,
+    /// It was seen with all that came before; without a number, with all there are.
+    AcknowledgeAll,
     /// Those who do not know of it are told, now, even if they had been given up.
     Retry,
 }

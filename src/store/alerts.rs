@@ -134,6 +134,20 @@ impl Store {
         })
     }
 
+    /// Says that a person has seen an alert and all before it, or all. Answers how many had not been.
+    pub fn see_alerts(&self, newest: Option<String>, now: u64) -> Receipt<u64> {
+        self.command(move |writer| {
+            writer.keep(|transaction| {
+                let changed = transaction.execute(
+                    "UPDATE alerts SET seen = ?2 WHERE seen IS NULL AND
+                     (?1 IS NULL OR id <= (SELECT id FROM alerts WHERE message = ?1))",
+                    params![newest, integer(now)],
+                )?;
+                Ok(changed as u64)
+            })
+        })
+    }
+
     /// Tries again, now, to tell those of an alert of whom it was given up, and those that wait.
     /// Answers how many those are.
     pub fn retry_alert(&self, message: String, now: u64) -> Receipt<u64> {
@@ -453,5 +467,34 @@ mod tests {
         assert_eq!(store.see_alert("a".into(), 3000).wait(), Ok(true));
         assert_eq!(store.see_alert("a".into(), 4000).wait(), Ok(false));
         assert_eq!(reader.alerts(1).expect("alerts")[0].0.row.seen, Some(3000));
+    }
+
+    #[test]
+    fn all_are_seen_that_a_person_can_have_seen() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let store = Store::start(directory.path().join("store.db"));
+        assert_eq!(store.wait_open(Duration::from_secs(60)), State::Open);
+        for message in ["a", "b", "c"] {
+            let row = AlertRow {
+                message: message.into(),
+                at: 1,
+                kind: "key.rotated".into(),
+                subject: message.into(),
+                level: Level::Warn,
+                text: String::new(),
+                seen: None,
+            };
+            assert_eq!(store.put_alert(row, Vec::new(), 0).wait(), Ok(true));
+        }
+        assert_eq!(store.see_alerts(Some("gone".into()), 10).wait(), Ok(0));
+        assert_eq!(store.see_alerts(Some("b".into()), 10).wait(), Ok(2));
+        let seen = || -> Vec<_> {
+            let alerts = store.reader().expect("a reader").alerts(9);
+            let alerts = alerts.expect("alerts").into_iter();
+            alerts.map(|(alert, _)| alert.row.seen).collect()
+        };
+        assert_eq!(seen(), [None, Some(10), Some(10)]);
+        assert_eq!(store.see_alerts(None, 20).wait(), Ok(1));
+        assert_eq!(seen(), [Some(20), Some(10), Some(10)]);
     }
 }

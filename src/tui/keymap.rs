@@ -125,6 +125,8 @@ pub enum Action {
     CopySecret,
     /// Says that an alert was seen.
     Acknowledge,
+    /// Says that all alerts were seen.
+    AcknowledgeAll,
     /// Tells an alert again to those who do not know of it.
     TellAgain,
     /// Sends somebody an alert on trial.
@@ -406,6 +408,7 @@ pub const TABLE: &[Binding] = &[
     row(Action::Close, &["Esc", "q"], &[Secret], "close", "close; it is gone then"),
     row(Action::Open, &["Enter", "l", "Right"], &[Alerts], "detail", "all about it"),
     changing(Action::Acknowledge, &["A"], &[Alerts], "seen", "say that you saw it"),
+    changing(Action::AcknowledgeAll, &["X"], &[Alerts], "", "say that you saw all"),
     changing(Action::TestReceiver, &["t"], &[Alerts], "test", "send a test (asks first)"),
     changing(Action::TellAgain, &["R"], &[Alerts], "tell again", "tell it again, now"),
     row(Action::Undelivered, &["m"], &[Alerts], "not told", "what was not told, all"),

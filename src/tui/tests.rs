@@ -1433,7 +1433,7 @@ fn a_key_is_taken_back_only_after_a_yes_and_removed_only_by_its_name() {
 fn alerts_are_seen_told_again_and_tried_out_as_asked() {
     let mut stage = Stage::live();
     let mut calls = Vec::new();
-    for key in parse("0jjAR<Tab>jtn") {
+    for key in parse("0jjARX<Tab>jtn") {
         for output in stage.app.update(Event::Key(key), 0) {
             if let Output::Order(LinkOrder::Call(ticket, call)) = output {
                 let answer = LinkEvent::Answer(ticket, answer(&call));
@@ -1453,6 +1453,7 @@ fn alerts_are_seen_told_again_and_tried_out_as_asked() {
     let expected = [
         (given_up, AlertAction::Acknowledge),
         (given_up, AlertAction::Retry),
+        (&fixture::alerts().alerts[0].id, AlertAction::AcknowledgeAll),
     ];
     assert_eq!(changed, expected);
     // A no sends nothing, a yes one.

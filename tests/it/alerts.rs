@@ -433,6 +433,10 @@ fn what_was_given_up_is_kept_told_when_asked_and_counted() {
     reload(&mut server, "ops");
     let (is_done, said) = openclaw(&server, &["alerts", "ack", &id[..12]]);
     assert!(is_done && said.contains("it was seen"), "{said}");
+    let (is_done, said) = openclaw(&server, &["alerts", "ack", "--all"]);
+    assert!(is_done && said.contains("seen"), "{said}");
+    let (_, listed) = openclaw(&server, &["alerts", "--json"]);
+    assert!(!listed.contains("\"seen\":null"), "{listed}");
     let (is_done, said) = openclaw(&server, &["alerts", "retry", "nothing"]);
     assert!(!is_done && said.contains("is not one alert"), "{said}");
     let (is_done, said) = openclaw(&server, &["alerts", "retry", id]);

@@ -129,6 +129,17 @@ impl AlertsScreen {
                     },
                 }))];
             }
+            Action::AcknowledgeAll => {
+                // What came since then nobody has seen.
+                let Some(newest) = (self.list.value.as_ref()).and_then(|list| list.alerts.first())
+                else {
+                    return vec![Notice::plain("there is no alert")];
+                };
+                return vec![Effect::Call(Call::ChangeAlert(AlertChange {
+                    id: newest.id.clone(),
+                    action: AlertAction::AcknowledgeAll,
+                }))];
+            }
             Action::Open if self.is_in_receivers => {
                 let reader = self
                     .receiver()
