@@ -240,6 +240,11 @@ impl<'a> Checker<'a> {
             problem = problem.hint(format!("write `{start}`, a blank, and the value"));
         } else if let Some(near) = nearest(text, context) {
             problem = problem.hint(format!("did you mean `{near}`?"));
+        } else if let Some((_, end)) = text.split_once('_')
+            && known(end)
+        {
+            // `llm_cors`, after the others of its kind.
+            problem = problem.hint(format!("did you mean `{end}`?"));
         }
         self.problems.push(problem);
     }
