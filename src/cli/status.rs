@@ -172,6 +172,18 @@ fn text(overview: &Overview, paint: Paint, zone: &TimeZone) -> String {
             }
         }
     }
+    if let Some(llm) = &summary.llm {
+        let (ready, others): (Vec<_>, Vec<_>) =
+            (llm.providers.iter()).partition(|provider| provider.state == "ready");
+        line(
+            "providers",
+            &format!("{} of {} ready", ready.len(), llm.providers.len()),
+        );
+        for provider in others {
+            let words = format!("{} {} {}", provider.name, provider.state, provider.note);
+            line("", &paint.bad(&escape(words.trim_end())));
+        }
+    }
     let certificates = &summary.certificate_states;
     if certificates.all > 0 {
         let state = match (certificates.bad, certificates.warn) {
@@ -250,8 +262,18 @@ pub fn event(event: &Occurrence, paint: Paint, zone: &TimeZone) -> String {
 mod tests {
     use super::*;
     use crate::protocol::{
-        CertificateStates, Peer, PeerStates, PeerTraffic, StoreStatus, Traffic, Upstream,
+        CertificateStates, LlmNow, Peer, PeerStates, PeerTraffic, ProviderNow, StoreStatus,
+        Traffic, Upstream,
     };
+
+    fn provider(name: &str, state: &str, note: &str) -> ProviderNow {
+        ProviderNow {
+            name: name.to_owned(),
+            state: state.to_owned(),
+            note: note.to_owned(),
+            ..ProviderNow::default()
+        }
+    }
 
     #[test]
     fn the_overview_is_plain_text_that_a_screen_reader_reads() {
@@ -311,6 +333,13 @@ mod tests {
                     clock: String::new(),
                 },
                 warning: Some("disk \x1b[2J full".to_owned()),
+                llm: Some(Box::new(LlmNow {
+                    providers: vec![
+                        provider("here", "ready", ""),
+                        provider("away", "open", "\x1bsay for 9 s"),
+                    ],
+                    ..LlmNow::default()
+                })),
                 ..Summary::default()
             },
             upstreams: Upstreams {
@@ -350,6 +379,8 @@ bytes         received 1000 B/s, sent 33.0 MiB/s
 connections   412 open, 300 of them idle, HTTP/2 61.0%, 2 ended for flooding
 backends      6 up, 1 drain, 1 failed, 0 down
               app 10.0.0.12:8080 failed
+providers     1 of 2 ready
+              away open ^[say for 9 s
 certificates  5, 1 bad, 1 to look at, the next ends in 12 days
               a.example: disk ^[[2J full
 memory        25.0 MiB resident

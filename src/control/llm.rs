@@ -10,7 +10,9 @@ use parking_lot::Mutex;
 use tokio::task::JoinSet;
 
 use super::{Control, alerts, keys, revisions};
-use crate::conf::typed::llm::MostCalls;
+use crate::conf::typed::llm::{MostCalls, Provider};
+use crate::conf::typed::proxy::Target;
+use crate::conf::typed::upstream::Upstream;
 use crate::llm::account::Moment;
 use crate::llm::books::books;
 use crate::llm::standing::{Fitness, Report, standings};
@@ -21,6 +23,7 @@ use crate::protocol::{
     RefusalCode, RunningCall,
 };
 use crate::serve::gateway::inquiry::inquire;
+use crate::serve::generation::Generation;
 use crate::store::{Call, CallState};
 use crate::unit::clock;
 use crate::unit::printable::escape;
@@ -173,6 +176,18 @@ pub fn now(control: &Control) -> Option<Box<LlmNow>> {
         ended: seen.ended,
         providers: providers.collect(),
     }))
+}
+
+/// Is this the group behind a provider, which nobody has written down as one?
+pub fn is_of_provider(generation: &Generation, upstream: &Upstream) -> bool {
+    let position = |target: &Target| match target {
+        Target::Group { upstream, .. } => Some(*upstream),
+        Target::Dynamic(_) => None,
+    };
+    let groups = &generation.http.upstreams;
+    let of = |provider: &Arc<Provider>| groups.get(position(&provider.asking.target)?);
+    let mut providers = generation.http.llm.providers.iter().filter_map(of);
+    upstream.is_implicit && providers.any(|own| own.name == upstream.name)
 }
 
 /// What is wrong with providers now: who is not asked, and why.

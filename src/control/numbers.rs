@@ -117,6 +117,7 @@ pub fn watch_peers(control: &Control) {
         let mut troubles: Vec<(u8, String)> = Vec::new();
         for peers in in_force.generation.peers() {
             let upstream = peers.upstream();
+            let is_of_provider = llm::is_of_provider(&in_force.generation, upstream);
             let table = peers.table();
             let mut answers = [0; 5];
             for peer in table.primary.iter().chain(&table.backup) {
@@ -127,6 +128,7 @@ pub fn watch_peers(control: &Control) {
                 }
                 let state = state(peer, counted.gauges.left_out > 0);
                 match state {
+                    _ if is_of_provider => {}
                     PeerState::Up => states.up += 1,
                     PeerState::Drain => states.drain += 1,
                     PeerState::Down => states.down += 1,

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::{limits, numbers};
+use super::{limits, llm, numbers};
 use crate::conf::address::Address;
 use crate::conf::include::{Loaded, Node};
 use crate::conf::source::{FileId, Span};
@@ -82,7 +82,12 @@ pub fn upstreams(generation: &Generation, loaded: &Loaded) -> Vec<Upstream> {
             }
         }
     }
-    let upstreams = generation.peers().iter().map(|peers| {
+    // The row of a provider says how it does, by key and model; its addresses beside it would not know.
+    let own = |peers: &&Arc<Peers>| {
+        let name = &*peers.upstream().name;
+        users.contains_key(name) || !llm::is_of_provider(generation, peers.upstream())
+    };
+    let upstreams = generation.peers().iter().filter(own).map(|peers| {
         let upstream = peers.upstream();
         let node = match upstream.is_implicit {
             true => None,

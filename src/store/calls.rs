@@ -1180,6 +1180,15 @@ mod tests {
         assert_eq!(taken, Ok(()));
         let tried = "one/gpt-4o:500,openai/gpt-4o:ok".to_owned();
         assert_eq!(seen, [(2, 7, tried.clone()), (1, 7, tried)]);
+        // What was kept was used before.
+        let kept = Settlement {
+            kept_from: TODAY,
+            ..end(0)
+        };
+        store.settle_call(call(TODAY + 5), kept);
+        assert_eq!(store.flush().wait(), Ok(()));
+        let again = reader.usage(TODAY + 5, TODAY + 6, 10).expect("sums");
+        assert_eq!((again.len(), again[0].tokens), (1, 0.0));
     }
 
     #[test]

@@ -63,6 +63,35 @@ fn a_provider_that_fails_25_times_in_a_row_does_not_stay_in_rotation() {
 }
 
 #[test]
+fn a_provider_that_fails_stands_in_one_place_only() {
+    let one = model::openai();
+    let server = start(
+        &one,
+        "llm_provider one { base_url http://%ONE%/v1; }
+         llm_provider two { base_url http://%ONE%/v1; }
+         upstream app { server %ONE%; }",
+    );
+    for _ in 0..6 {
+        chat(&server, "one/status-500", json!({}));
+    }
+    let said = |words: &[&str]| openclaw(&server, words);
+    let status = eventually("it is given up", || {
+        let status = said(&["status"]);
+        status.contains("one open").then_some(status)
+    });
+    assert!(status.contains("providers     1 of 2 ready"), "{status}");
+    // Its address is that of the other one, too, and of an upstream that somebody has written down.
+    assert!(
+        status.contains("backends      1 up, 0 drain, 0 failed, 0 down"),
+        "{status}"
+    );
+    let listed: Value = serde_json::from_str(&said(&["backends", "--json"])).expect("JSON");
+    let upstreams = listed["upstreams"].as_array().expect("a list");
+    let names: Vec<_> = upstreams.iter().map(|upstream| &upstream["name"]).collect();
+    assert_eq!(names, ["app"]);
+}
+
+#[test]
 fn a_queue_that_turns_calls_away_is_told() {
     let one = model::openai();
     let server = start(
