@@ -180,3 +180,41 @@ fn with_drain_sound_is_read_to_its_end_when_its_listener_has_left() {
     );
     eventually("its connection is kept", || (one.open() == 1).then_some(()));
 }
+
+#[test]
+fn a_key_that_is_not_there_is_not_waited_for() {
+    let one = model::openai();
+    let server = start(
+        &one,
+        "llm_provider bare { base_url http://%ONE%/v1; api_key env:OPENCLAW_TEST_IS_NOT_SET; }",
+    );
+    let answer = chat(&server, "bare/say", json!({}));
+    assert_eq!(answer.status, 502, "{}", answer.text());
+    assert_eq!(attempts(&answer), "bare/say:no-key");
+}
+
+#[test]
+fn of_a_long_list_of_what_was_tried_the_end_is_told() {
+    let one = model::openai();
+    let server = start(
+        &one,
+        "llm_provider dead { base_url http://127.0.0.1:1/v1; retries 0; }",
+    );
+    let long = "x".repeat(180);
+    let models: Vec<String> = (0..16)
+        .map(|number| format!("dead/{number}-{long}"))
+        .collect();
+    let answer = chat(&server, "dead/first", json!({ "models": models }));
+    assert_eq!(answer.status, 502, "{}", answer.text());
+    let told = attempts(&answer);
+    assert!((1700..=2048).contains(&told.len()), "{told}");
+    // Whole ones, up to the last.
+    assert!(
+        told.split(',').all(|one| one.starts_with("dead/")),
+        "{told}"
+    );
+    assert!(
+        told.contains("dead/15-") && !told.contains("first"),
+        "{told}"
+    );
+}

@@ -612,7 +612,7 @@ pub fn begin(exchange: &mut Exchange, asked: &Asked<'_>, account: &Account) {
     let id = told::request_id(exchange);
     told::begin(exchange, asked.front.format, &id);
     told::field(exchange, b"x-openclaw-model", asked.label);
-    told::field(exchange, b"x-openclaw-attempts", asked.attempts);
+    told::attempts(exchange, asked.attempts);
     kept::tell(exchange);
     let route = exchange.call.as_deref().map(|call| call.route.clone());
     if let Some(route) = route.filter(|route| !route.is_empty()) {

@@ -59,6 +59,20 @@ pub fn error_after(
     error(exchange, format, told)
 }
 
+/// The most of a list of what was tried that a field holds, bytes: a client names as many models as it
+/// likes, and no library takes a head of any length.
+const MOST_TRIED: usize = 2048;
+
+/// Tells what was tried, of a long list the end.
+pub fn attempts(exchange: &mut Exchange, all: &str) {
+    let start = all.ceil_char_boundary(all.len().saturating_sub(MOST_TRIED));
+    let last = match all[start..].split_once(',') {
+        Some((_, whole)) if start > 0 => whole,
+        _ => &all[start..],
+    };
+    field(exchange, b"x-openclaw-attempts", last);
+}
+
 /// Tells the log that a provider is given up, or asked again.
 pub fn turn(local: &Local, exchange: &Exchange, label: &str, turn: Option<Turn>) {
     match &turn {

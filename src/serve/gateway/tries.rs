@@ -301,7 +301,7 @@ pub async fn answered<'a>(
         ),
     });
     told.message = format!("{} (tried {})", told.message, tried.attempts);
-    told::field(exchange, b"x-openclaw-attempts", &tried.attempts);
+    told::attempts(exchange, &tried.attempts);
     told.attempts = tried.attempts.as_str().into();
     relay::tell_queue(exchange);
     note(exchange, tried.attempts);
@@ -785,7 +785,9 @@ fn pause(
         return None;
     }
     let again = (candidates.iter().enumerate()).filter(|(position, candidate)| {
-        round < candidate.provider.conf.retries && !tried.unable.contains(position)
+        let provider = candidate.provider;
+        let has_key = provider.keys.iter().any(|key| key.trouble().is_none());
+        has_key && round < provider.conf.retries && !tried.unable.contains(position)
     });
     let needed = soonest(again.map(|(_, candidate)| candidate))?;
     let most = FIRST_PAUSE
