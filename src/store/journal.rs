@@ -12,8 +12,9 @@
 //! it is missing.
 //!
 //! The room of a file is written before it is mapped, so that a full disk is an error like any other
-//! and not a fault of memory. Whoever cuts off a file under the process ends the process; SQLite, which
-//! maps its index beside the store, has the same bargain.
+//! and not a fault of memory. Whoever cuts off a file under the process, or fills a disk whose file system
+//! copies what is written again, ends the process; SQLite, which maps its index beside the store, has the
+//! same bargain.
 //!
 //! As with the commits of the ledger, a loss of power may cost the last calls: nothing waits for the
 //! disk.
