@@ -7,7 +7,8 @@ use super::front::Format;
 use super::json::{Duplicates, Index, Kind, Text, Value, Writer};
 use super::neutral::{
     Answer, Arguments, Block, Choice, Client, Effort, Event, Finish, Output, Request, Role, Source,
-    Target, Thinking, Tool, Turn, Unsupported, Written, plain_id, reason, tool_name,
+    Target, Thinking, Tool, Turn, Unsupported, Written, as_system, lost, plain_id, reason,
+    tool_name,
 };
 use super::usage;
 use super::watch::Seen;
@@ -53,7 +54,7 @@ pub fn read_request(root: Value<'_>) -> Result<Request<'_>, Unsupported> {
             "stop_sequences" => {
                 request.stop = value.items().filter_map(|item| item.text()).collect();
             }
-            "metadata" => request.user = value.some("user_id").and_then(|user| user.text()),
+            "metadata" => request.user = value.text_of("user_id"),
             "thinking" => thought = Some(value),
             "output_config" => {
                 effort = value
@@ -68,11 +69,7 @@ pub fn read_request(root: Value<'_>) -> Result<Request<'_>, Unsupported> {
             "tools" => {
                 for (position, item) in value.items().enumerate() {
                     let own = item.some("type").is_none_or(|kind| kind.is("custom"));
-                    let Some(name) = item
-                        .some("name")
-                        .and_then(|name| name.text())
-                        .filter(|_| own)
-                    else {
+                    let Some(name) = item.text_of("name").filter(|_| own) else {
                         return Err(Unsupported::new(
                             format!("tools[{position}]"),
                             "a tool that only its provider runs cannot be passed to another",
@@ -80,28 +77,20 @@ pub fn read_request(root: Value<'_>) -> Result<Request<'_>, Unsupported> {
                     };
                     request.tools.push(Tool {
                         name,
-                        description: item.some("description").and_then(|text| text.text()),
-                        schema: item
-                            .some("input_schema")
-                            .map(|schema| Cow::Borrowed(schema.raw())),
-                        strict: item.some("strict").and_then(|strict| strict.boolean()),
+                        description: item.text_of("description"),
+                        schema: item.raw_of("input_schema"),
+                        strict: item.boolean_of("strict"),
                         cache: hint(item),
                     });
                 }
             }
             "tool_choice" => {
-                let kind = value
-                    .member("type")
-                    .and_then(|kind| kind.string())
-                    .unwrap_or_default();
+                let kind = value.word_of("type");
                 request.choice = match &*kind {
                     "none" => Some(Choice::None),
                     "auto" => Some(Choice::Auto),
                     "any" => Some(Choice::Any),
-                    "tool" => value
-                        .some("name")
-                        .and_then(|name| name.text())
-                        .map(Choice::Tool),
+                    "tool" => value.text_of("name").map(Choice::Tool),
                     _ => {
                         return Err(Unsupported::new(
                             "tool_choice.type",
@@ -109,11 +98,7 @@ pub fn read_request(root: Value<'_>) -> Result<Request<'_>, Unsupported> {
                         ));
                     }
                 };
-                if value
-                    .member("disable_parallel_tool_use")
-                    .and_then(|off| off.boolean())
-                    == Some(true)
-                {
+                if value.boolean_of("disable_parallel_tool_use") == Some(true) {
                     request.parallel = Some(false);
                 }
             }
@@ -136,10 +121,7 @@ pub fn read_request(root: Value<'_>) -> Result<Request<'_>, Unsupported> {
         .flat_map(|list| list.items())
         .enumerate()
     {
-        let role = message
-            .member("role")
-            .and_then(|role| role.string())
-            .unwrap_or_default();
+        let role = message.word_of("role");
         let role = match &*role {
             "user" => Role::User,
             "assistant" => Role::Assistant,
@@ -157,7 +139,7 @@ pub fn read_request(root: Value<'_>) -> Result<Request<'_>, Unsupported> {
                 Unsupported::new(format!("messages[{at}].content[{position}]"), what)
             })?;
         }
-        request.turns.push(Turn { role, at, blocks });
+        request.say(role, at, blocks);
     }
     Ok(request)
 }
@@ -169,8 +151,7 @@ pub fn thinking(value: Value<'_>, effort: Option<Effort>) -> Option<Thinking> {
     match &*kind {
         "enabled" => Some(
             value
-                .some("budget_tokens")
-                .and_then(|tokens| tokens.integer())
+                .integer_of("budget_tokens")
                 .map_or(Thinking::Adaptive, Thinking::Budget),
         ),
         "adaptive" => Some(effort.map_or(Thinking::Adaptive, Thinking::Effort)),
@@ -200,14 +181,12 @@ fn output(format: Value<'_>) -> Result<Output<'_>, Unsupported> {
 }
 
 fn hint(value: Value<'_>) -> Option<Cow<'_, str>> {
-    value
-        .some("cache_control")
-        .map(|hint| Cow::Borrowed(hint.raw()))
+    value.raw_of("cache_control")
 }
 
 fn content<'a>(value: Value<'a>, blocks: &mut Vec<Block<'a>>) -> Result<(), (usize, &'static str)> {
     if let Some(text) = value.text() {
-        blocks.push(Block::Text { text, cache: None });
+        blocks.push(Block::text(text));
     }
     for (position, item) in value.items().enumerate() {
         blocks.push(block(item).map_err(|what| (position, what))?);
@@ -217,16 +196,10 @@ fn content<'a>(value: Value<'a>, blocks: &mut Vec<Block<'a>>) -> Result<(), (usi
 
 fn block(block: Value<'_>) -> Result<Block<'_>, &'static str> {
     let cache = hint(block);
-    let kind = block
-        .member("type")
-        .and_then(|kind| kind.string())
-        .unwrap_or_default();
+    let kind = block.word_of("type");
     Ok(match &*kind {
         "text" => Block::Text {
-            text: block
-                .some("text")
-                .and_then(|text| text.text())
-                .ok_or("a text block needs `text`")?,
+            text: block.text_of("text").ok_or("a text block needs `text`")?,
             cache,
         },
         "image" => Block::Image {
@@ -236,21 +209,13 @@ fn block(block: Value<'_>) -> Result<Block<'_>, &'static str> {
         },
         "document" => Block::Document {
             source: source(block.some("source").ok_or("a document needs `source`")?)?,
-            name: block.some("title").and_then(|title| title.text()),
+            name: block.text_of("title"),
             cache,
         },
         "tool_use" => Block::Call {
-            id: block
-                .some("id")
-                .and_then(|id| id.text())
-                .unwrap_or_default(),
-            name: block
-                .some("name")
-                .and_then(|name| name.text())
-                .unwrap_or_default(),
-            arguments: Arguments::Object(Cow::Borrowed(
-                block.some("input").map_or("{}", |input| input.raw()),
-            )),
+            id: block.text_of("id").unwrap_or_default(),
+            name: block.text_of("name").unwrap_or_default(),
+            arguments: Arguments::Object(block.raw_of("input").unwrap_or("{}".into())),
             signature: None,
         },
         "tool_result" => {
@@ -259,44 +224,24 @@ fn block(block: Value<'_>) -> Result<Block<'_>, &'static str> {
                 content(value, &mut inner).map_err(|(_, what)| what)?;
             }
             Block::Result {
-                id: block
-                    .some("tool_use_id")
-                    .and_then(|id| id.text())
-                    .unwrap_or_default(),
+                id: block.text_of("tool_use_id").unwrap_or_default(),
                 name: None,
                 content: inner,
-                failed: block
-                    .some("is_error")
-                    .and_then(|failed| failed.boolean())
-                    .unwrap_or_default(),
+                failed: block.boolean_of("is_error").unwrap_or_default(),
                 cache,
             }
         }
         "thinking" => Block::Thinking {
-            text: block
-                .some("thinking")
-                .and_then(|text| text.text())
-                .unwrap_or_default(),
-            signature: block
-                .some("signature")
-                .and_then(|text| text.text())
-                .filter(|text| !text.is_empty()),
+            text: block.text_of("thinking").unwrap_or_default(),
+            signature: block.text_of("signature").filter(|text| !text.is_empty()),
         },
-        "redacted_thinking" => Block::Redacted(
-            block
-                .some("data")
-                .and_then(|data| data.text())
-                .unwrap_or_default(),
-        ),
+        "redacted_thinking" => Block::Redacted(block.text_of("data").unwrap_or_default()),
         _ => return Err("a block of this type cannot be passed to this model's provider"),
     })
 }
 
 fn source(source: Value<'_>) -> Result<Source<'_>, &'static str> {
-    let kind = source
-        .member("type")
-        .and_then(|kind| kind.string())
-        .unwrap_or_default();
+    let kind = source.word_of("type");
     let get = |name: &str| source.some(name);
     match &*kind {
         "base64" => Ok(Source::Data {
@@ -331,12 +276,7 @@ fn source(source: Value<'_>) -> Result<Source<'_>, &'static str> {
 /// # Errors
 /// What of it cannot be said in this format, and where.
 pub fn write_request(request: &Request<'_>, target: &Target<'_>) -> Result<Written, Unsupported> {
-    if request.answers.is_some() {
-        return Err(Unsupported::new(
-            "n",
-            "this model's provider gives one answer to a request",
-        ));
-    }
+    request.one_answer()?;
     let mut dropped = request.dropped.clone();
     let mut most = request.max_output.unwrap_or(target.max_output).max(1);
     let turns = turns(request, target)?;
@@ -375,26 +315,15 @@ pub fn write_request(request: &Request<'_>, target: &Target<'_>) -> Result<Writt
         .is_some_and(|number| number.parse() != Ok(1.0_f64));
     let asked = tempered || sampling.top_p.is_some() || sampling.top_k.is_some();
     let drawn = asked && target.sampling && budget.is_none();
-    if asked && !drawn {
-        for (name, number) in [
-            ("temperature", sampling.temperature),
-            ("top_p", sampling.top_p),
-            ("top_k", sampling.top_k),
-        ] {
-            if number.is_some() {
-                dropped.push(name.to_owned());
-            }
-        }
-    }
-    for (name, number) in [
-        ("seed", sampling.seed),
-        ("presence_penalty", sampling.presence_penalty),
-        ("frequency_penalty", sampling.frequency_penalty),
-    ] {
-        if number.is_some() {
-            dropped.push(name.to_owned());
-        }
-    }
+    let undrawn = asked && !drawn;
+    dropped.extend(lost([
+        ("temperature", undrawn && sampling.temperature.is_some()),
+        ("top_p", undrawn && sampling.top_p.is_some()),
+        ("top_k", undrawn && sampling.top_k.is_some()),
+        ("seed", sampling.seed.is_some()),
+        ("presence_penalty", sampling.presence_penalty.is_some()),
+        ("frequency_penalty", sampling.frequency_penalty.is_some()),
+    ]));
 
     let mut out = Writer::new();
     out.open()
@@ -420,12 +349,7 @@ pub fn write_request(request: &Request<'_>, target: &Target<'_>) -> Result<Writt
             write_block(block, &mut out).map_err(|what| Unsupported::new("system", what))?;
         }
         if let Some(instruct) = instruct {
-            out.open()
-                .key("type")
-                .string("text")
-                .key("text")
-                .string(&instruct)
-                .close();
+            out.open_as("text").key("text").string(&instruct).close();
         }
         out.close_array();
     }
@@ -445,17 +369,17 @@ pub fn write_request(request: &Request<'_>, target: &Target<'_>) -> Result<Writt
     }
     out.close_array();
     if drawn {
-        if let Some(number) = sampling.temperature {
-            // The scale ends at 1 here.
-            let over = number.parse::<f64>().is_ok_and(|number| number > 1.0);
-            out.key("temperature").raw(if over { "1" } else { number });
-        }
-        if let Some(number) = sampling.top_p {
-            out.key("top_p").raw(number);
-        }
-        if let Some(number) = sampling.top_k {
-            out.key("top_k").raw(number);
-        }
+        // The scale of the temperature ends at 1 here.
+        let over = |number: &&str| number.parse::<f64>().is_ok_and(|number| number > 1.0);
+        let temperature = sampling.temperature;
+        out.members(&[
+            (
+                "temperature",
+                temperature.filter(over).map(|_| "1").or(temperature),
+            ),
+            ("top_p", sampling.top_p),
+            ("top_k", sampling.top_k),
+        ]);
     }
     let stop: Vec<&Text<'_>> = request
         .stop
@@ -466,24 +390,16 @@ pub fn write_request(request: &Request<'_>, target: &Target<'_>) -> Result<Writt
         dropped.push("stop".to_owned());
     }
     if !stop.is_empty() {
-        out.key("stop_sequences").open_array();
-        for word in stop {
-            out.text(word);
-        }
-        out.close_array();
+        out.key("stop_sequences").texts(stop);
     }
     if let Some(user) = &request.user {
         out.key("metadata").open().key("user_id").text(user).close();
     }
     if let Some(budget) = budget {
-        out.key("thinking").open().key("type").string("enabled");
+        out.key("thinking").open_as("enabled");
         out.key("budget_tokens").integer(budget).close();
     } else if effort.is_some() {
-        out.key("thinking")
-            .open()
-            .key("type")
-            .string("adaptive")
-            .close();
+        out.key("thinking").open_as("adaptive").close();
     }
     let format = match &request.output {
         Output::Schema { schema, .. } if target.schema => Some(schema),
@@ -500,7 +416,7 @@ pub fn write_request(request: &Request<'_>, target: &Target<'_>) -> Result<Writt
             out.key("effort").string(word.name());
         }
         if let Some(schema) = format {
-            out.key("format").open().key("type").string("json_schema");
+            out.key("format").open_as("json_schema");
             out.key("schema").raw(schema).close();
         }
         out.close();
@@ -548,14 +464,13 @@ fn write_tools(request: &Request<'_>, thinks: bool, dropped: &mut Vec<String>, o
     }
     out.key("tools").open_array();
     for tool in &request.tools {
-        out.open()
-            .key("name")
-            .text(&tool_name(&tool.name, Format::Anthropic));
-        if let Some(description) = &tool.description {
-            out.key("description").text(description);
-        }
-        out.key("input_schema")
-            .raw(&object_schema(tool.schema.as_deref()));
+        out.open();
+        tool.write(
+            Format::Anthropic,
+            "input_schema",
+            Some(&object_schema(tool.schema.as_deref())),
+            out,
+        );
         if let Some(strict) = tool.strict.filter(|strict| *strict) {
             out.key("strict").boolean(strict);
         }
@@ -584,7 +499,7 @@ fn write_tools(request: &Request<'_>, thinks: bool, dropped: &mut Vec<String>, o
         Some(Choice::Any) => "any",
         Some(Choice::Tool(_)) => "tool",
     };
-    out.key("tool_choice").open().key("type").string(kind);
+    out.key("tool_choice").open_as(kind);
     if let Some(Choice::Tool(name)) = &choice {
         out.key("name").text(&tool_name(name, Format::Anthropic));
     }
@@ -614,11 +529,7 @@ fn object_schema(schema: Option<&str>) -> Cow<'_, str> {
         Some((false, false)) => Cow::Borrowed(r#"{"type":"object","properties":{}}"#),
         _ => {
             let mut out = Writer::new();
-            out.open()
-                .key("type")
-                .string("object")
-                .key("properties")
-                .open();
+            out.open_as("object").key("properties").open();
             out.key("value").raw(schema).close();
             out.key("required")
                 .open_array()
@@ -661,11 +572,8 @@ fn turns<'r, 'a>(
             }
             let block = match block {
                 Block::Text { text, cache } if turn.role == Role::System => {
-                    let mut marked = Text::of("<system>");
-                    marked.push(text);
-                    marked.push(&Text::of("</system>"));
                     Cow::Owned(Block::Text {
-                        text: marked,
+                        text: as_system(text),
                         cache: cache.clone(),
                     })
                 }
@@ -682,10 +590,7 @@ fn turns<'r, 'a>(
         }
     }
     if turns.first().is_none_or(|turn| !turn.user) {
-        let text = Block::Text {
-            text: Text::of(NO_USER),
-            cache: None,
-        };
+        let text = Block::text(Text::of(NO_USER));
         turns.insert(
             0,
             Merged {
@@ -696,10 +601,7 @@ fn turns<'r, 'a>(
     }
     if let Some(last) = turns.last_mut().filter(|turn| !turn.user) {
         // The client puts the beginning of the answer into the model's mouth.
-        let calls = last
-            .blocks
-            .iter()
-            .any(|(_, block)| matches!(**block, Block::Call { .. }));
+        let calls = last.blocks.iter().any(|(_, block)| block.is_call());
         if calls || !target.prefill {
             let at = request.turns.last().map_or(0, |turn| turn.at);
             return Err(Unsupported::new(
@@ -730,9 +632,7 @@ fn lacks_thinking(turns: &[Merged<'_, '_>]) -> bool {
         return false;
     };
     let mut blocks = last.blocks.iter().map(|(_, block)| &**block);
-    let calls = blocks
-        .clone()
-        .any(|block| matches!(block, Block::Call { .. }));
+    let calls = blocks.clone().any(Block::is_call);
     calls
         && !matches!(
             blocks.next(),
@@ -757,11 +657,11 @@ fn write_hint(hint: Option<&str>, out: &mut Writer) {
 fn write_block(block: &Block<'_>, out: &mut Writer) -> Result<(), &'static str> {
     match block {
         Block::Text { text, cache } => {
-            out.open().key("type").string("text").key("text").text(text);
+            out.open_as("text").key("text").text(text);
             write_hint(cache.as_deref(), out);
         }
         Block::Refusal(text) => {
-            out.open().key("type").string("text").key("text").text(text);
+            out.open_as("text").key("text").text(text);
         }
         Block::Image { source, cache, .. } => {
             if let Source::Data { media, .. } = source
@@ -772,7 +672,7 @@ fn write_block(block: &Block<'_>, out: &mut Writer) -> Result<(), &'static str> 
             {
                 return Err("this model's provider takes images in jpeg, png, gif and webp");
             }
-            out.open().key("type").string("image").key("source");
+            out.open_as("image").key("source");
             write_source(source, out)?;
             write_hint(cache.as_deref(), out);
         }
@@ -786,7 +686,7 @@ fn write_block(block: &Block<'_>, out: &mut Writer) -> Result<(), &'static str> 
             {
                 return Err("this model's provider takes documents in pdf and text");
             }
-            out.open().key("type").string("document").key("source");
+            out.open_as("document").key("source");
             write_source(source, out)?;
             if let Some(name) = name {
                 out.key("title").text(name);
@@ -800,11 +700,7 @@ fn write_block(block: &Block<'_>, out: &mut Writer) -> Result<(), &'static str> 
             arguments,
             ..
         } => {
-            out.open()
-                .key("type")
-                .string("tool_use")
-                .key("id")
-                .string(&plain_id(id));
+            out.open_as("tool_use").key("id").string(&plain_id(id));
             out.key("name").text(&tool_name(name, Format::Anthropic));
             out.key("input").raw(&arguments.object());
         }
@@ -815,9 +711,7 @@ fn write_block(block: &Block<'_>, out: &mut Writer) -> Result<(), &'static str> 
             cache,
             ..
         } => {
-            out.open()
-                .key("type")
-                .string("tool_result")
+            out.open_as("tool_result")
                 .key("tool_use_id")
                 .string(&plain_id(id));
             out.key("content").open_array();
@@ -831,11 +725,7 @@ fn write_block(block: &Block<'_>, out: &mut Writer) -> Result<(), &'static str> 
             write_hint(cache.as_deref(), out);
         }
         Block::Thinking { text, signature } => {
-            out.open()
-                .key("type")
-                .string("thinking")
-                .key("thinking")
-                .text(text);
+            out.open_as("thinking").key("thinking").text(text);
             out.key("signature");
             match signature {
                 Some(signature) => out.text(signature),
@@ -843,11 +733,7 @@ fn write_block(block: &Block<'_>, out: &mut Writer) -> Result<(), &'static str> 
             };
         }
         Block::Redacted(data) => {
-            out.open()
-                .key("type")
-                .string("redacted_thinking")
-                .key("data")
-                .text(data);
+            out.open_as("redacted_thinking").key("data").text(data);
         }
     }
     out.close();
@@ -891,11 +777,9 @@ fn write_source(source: &Source<'_>, out: &mut Writer) -> Result<(), &'static st
 #[must_use]
 pub fn read_answer(root: Value<'_>) -> Answer<'_> {
     Answer {
-        id: root.some("id").and_then(|id| id.text()),
+        id: root.text_of("id"),
         blocks: root
-            .some("content")
-            .into_iter()
-            .flat_map(|list| list.items())
+            .items_of("content")
             .filter_map(|item| block(item).ok())
             .collect(),
         finish: finish(root),
@@ -907,12 +791,9 @@ pub fn read_answer(root: Value<'_>) -> Answer<'_> {
 pub fn finish(holder: Value<'_>) -> Option<Finish> {
     let finish = Finish::of(&holder.some("stop_reason")?.string()?);
     Some(match finish {
-        Finish::StopSequence(_) => Finish::StopSequence(
-            holder
-                .some("stop_sequence")
-                .and_then(|word| word.text())
-                .map(Text::into_owned),
-        ),
+        Finish::StopSequence(_) => {
+            Finish::StopSequence(holder.text_of("stop_sequence").map(Text::into_owned))
+        }
         other => other,
     })
 }
@@ -976,14 +857,8 @@ pub struct Blocks {
 impl Blocks {
     /// Tells what an event of a stream says.
     pub fn read(&mut self, root: Value<'_>, each: &mut impl FnMut(Event<'_>)) {
-        let kind = root
-            .member("type")
-            .and_then(|kind| kind.string())
-            .unwrap_or_default();
-        let number = root
-            .some("index")
-            .and_then(|index| index.integer())
-            .unwrap_or_default();
+        let kind = root.word_of("type");
+        let number = root.integer_of("index").unwrap_or_default();
         match &*kind {
             "message_start" => each(Event::Start {
                 id: root.path(&["message", "id"]).and_then(|id| id.text()),
@@ -999,11 +874,7 @@ impl Blocks {
                         .and_then(|text| text.text())
                         .filter(|text| !text.is_empty())
                 };
-                match &*block
-                    .member("type")
-                    .and_then(|kind| kind.string())
-                    .unwrap_or_default()
-                {
+                match &*block.word_of("type") {
                     "text" => {
                         if let Some(text) = text("text") {
                             each(Event::Text(text));
@@ -1184,14 +1055,9 @@ impl Stream {
             Event::Call { call, id, name, .. } => {
                 self.start(client, seen, out);
                 self.calls += 1;
-                let id = if id.is_empty() {
-                    client.call_id(call)
-                } else {
-                    id.as_written().to_owned()
-                };
                 self.queue.push_back(Waiting::new(Kinds::Call {
                     call,
-                    id,
+                    id: client.id_of(call, &id),
                     name: name.as_written().to_owned(),
                 }));
                 self.settle(false, out);
@@ -1223,13 +1089,7 @@ impl Stream {
 
     fn delta(&mut self, place: usize, kind: &str, member: &str, text: &Text<'_>, out: &mut Writer) {
         let mut delta = Writer::new();
-        delta
-            .open()
-            .key("type")
-            .string(kind)
-            .key(member)
-            .text(text)
-            .close();
+        delta.open_as(kind).key(member).text(text).close();
         self.queue[place].deltas.push(delta.finish());
         self.settle(false, out);
     }
@@ -1348,7 +1208,7 @@ impl Waiting {
 
 fn event(out: &mut Writer, name: &str, rest: impl FnOnce(&mut Writer)) {
     out.plain("event: ").plain(name).plain("\ndata: ");
-    out.open().key("type").string(name);
+    out.open_as(name);
     rest(out);
     out.close().plain("\n\n");
 }

@@ -333,10 +333,7 @@ fn vectors_of(from: Format, root: Value<'_>) -> Result<Vec<Cow<'_, str>>, Failed
     match from {
         Format::OpenAi => {
             for (position, item) in root.items_of("data").enumerate() {
-                let place = item
-                    .some("index")
-                    .and_then(|index| index.integer())
-                    .unwrap_or(position as u64);
+                let place = item.integer_of("index").unwrap_or(position as u64);
                 let vector = item.some("embedding").ok_or(Failed::NoChoices)?;
                 let vector = match vector.string() {
                     Some(packed) => Cow::Owned(unpack(&packed).ok_or(Failed::NotJson)?),

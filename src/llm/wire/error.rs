@@ -639,7 +639,7 @@ impl Told {
                     Class::Overloaded => "overloaded_error",
                     Class::Timeout => "timeout_error",
                 };
-                out.open().key("type").string("error").key("error").open();
+                out.open_as("error").key("error").open();
                 out.key("type").string(kind);
                 out.key("message").string(&self.message);
                 self.write_attempts(out);

@@ -105,10 +105,7 @@ impl<'a> Facts<'a> {
                 }
                 "stream" => asked = value.boolean(),
                 "stream_options" => {
-                    facts.include_usage = value
-                        .member("include_usage")
-                        .and_then(|value| value.boolean())
-                        .unwrap_or_default();
+                    facts.include_usage = value.boolean_of("include_usage").unwrap_or_default();
                 }
                 "max_tokens" | "max_completion_tokens" | "max_output_tokens" => {
                     most(&mut facts, value);

@@ -51,7 +51,7 @@ pub fn without_thoughts(format: Format, root: Value<'_>) -> Option<String> {
         }),
         Format::Gemini => list(turns, |turn| {
             within(turn, "parts", |part| {
-                let is_thought = part.member("thought").and_then(|it| it.boolean()) == Some(true);
+                let is_thought = part.boolean_of("thought") == Some(true);
                 let signed = ["thoughtSignature", "thought_signature"];
                 (!is_thought).then(|| without(part, &signed))
             })

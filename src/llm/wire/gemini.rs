@@ -6,8 +6,9 @@ use super::error::Told;
 use super::front::{Format, percent_encoded};
 use super::json::{Duplicates, Index, Kind, Text, Value, Writer};
 use super::neutral::{
-    Answer, Arguments, Block, Choice, Client, Effort, Event, Finish, Output, Request, Role, Source,
-    Target, Thinking, Tool, Turn, Unsupported, Written, joined, object_of, plain_id, tool_name,
+    Answer, Arguments, Block, Called, Choice, Client, Effort, Event, Finish, Output, Request, Role,
+    Source, Target, Thinking, Tool, Turn, Unsupported, Written, as_system, joined, lost, object_of,
+    plain_id, tell_call, tool_name,
 };
 use super::usage;
 use super::watch::Seen;
@@ -51,7 +52,7 @@ pub fn read_request(root: Value<'_>) -> Result<Request<'_>, Unsupported> {
             "contents" | "model" | "models" | "fallbacks" => {}
             "systemInstruction" | "system_instruction" => {
                 if let Some(text) = value.text() {
-                    request.system.push(Block::Text { text, cache: None });
+                    request.system.push(Block::text(text));
                 }
                 for (position, item) in value.items_of("parts").enumerate() {
                     request.system.push(part(item).map_err(|what| {
@@ -141,7 +142,7 @@ pub fn read_request(root: Value<'_>) -> Result<Request<'_>, Unsupported> {
             }
             blocks.push(block);
         }
-        request.turns.push(Turn { role, at, blocks });
+        request.say(role, at, blocks);
     }
     Ok(request)
 }
@@ -215,7 +216,7 @@ fn plain_schema(schema: Value<'_>) -> String {
 fn plain(value: Value<'_>, out: &mut Writer) {
     match value.kind() {
         Kind::Object => {
-            let nullable = value.member("nullable").and_then(|value| value.boolean()) == Some(true);
+            let nullable = value.boolean_of("nullable") == Some(true);
             out.open();
             for (key, member) in value.members() {
                 let name = key.string().unwrap_or_default();
@@ -277,13 +278,11 @@ fn part(part: Value<'_>) -> Result<Block<'_>, &'static str> {
         .either("thoughtSignature", "thought_signature")
         .and_then(|text| text.text());
     if let Some(text) = part.text_of("text") {
-        return Ok(
-            if part.member("thought").and_then(|thought| thought.boolean()) == Some(true) {
-                Block::Thinking { text, signature }
-            } else {
-                Block::Text { text, cache: None }
-            },
-        );
+        return Ok(if part.boolean_of("thought") == Some(true) {
+            Block::Thinking { text, signature }
+        } else {
+            Block::text(text)
+        });
     }
     if let Some(data) = part.either("inlineData", "inline_data") {
         return inline(data).ok_or("inline data needs `mimeType` and `data`");
@@ -322,9 +321,7 @@ fn part(part: Value<'_>) -> Result<Block<'_>, &'static str> {
         return Ok(Block::Call {
             id: call.text_of("id").unwrap_or_default(),
             name: call.text_of("name").unwrap_or_default(),
-            arguments: Arguments::Object(Cow::Borrowed(
-                call.some("args").map_or("{}", |args| args.raw()),
-            )),
+            arguments: Arguments::Object(call.raw_of("args").unwrap_or("{}".into())),
             signature,
         });
     }
@@ -344,7 +341,7 @@ fn part(part: Value<'_>) -> Result<Block<'_>, &'static str> {
                 _ => None,
             };
             let text = only.unwrap_or_else(|| Text::owned(response.raw().to_owned()));
-            content.push(Block::Text { text, cache: None });
+            content.push(Block::text(text));
         }
         let media = result
             .items_of("parts")
@@ -403,7 +400,7 @@ pub fn write_request(request: &Request<'_>, target: &Target<'_>) -> Result<Writt
             .close();
     }
     out.key("contents").open_array();
-    let mut calls: Vec<(&Text<'_>, &Text<'_>)> = Vec::new();
+    let mut calls = Called::default();
     let mut last = None;
     for turn in &request.turns {
         let role = if turn.role == Role::Assistant {
@@ -424,11 +421,7 @@ pub fn write_request(request: &Request<'_>, target: &Target<'_>) -> Result<Writt
                 .open_array();
         }
         let begun = out.written().len();
-        for block in &turn.blocks {
-            if let Block::Call { id, name, .. } = block {
-                calls.push((id, name));
-            }
-        }
+        calls.add(&turn.blocks);
         write_turn(request, turn, &calls, &mut out)?;
         if out.written().len() == begun && last != Some(role) {
             // Nothing in it has a place here: the turn before goes on.
@@ -447,24 +440,16 @@ pub fn write_request(request: &Request<'_>, target: &Target<'_>) -> Result<Writt
         out.key("maxOutputTokens").integer(most);
     }
     let sampling = &request.sampling;
-    for (name, number) in [
+    out.members(&[
         ("temperature", sampling.temperature),
         ("topP", sampling.top_p),
         ("topK", sampling.top_k),
         ("seed", sampling.seed),
         ("presencePenalty", sampling.presence_penalty),
         ("frequencyPenalty", sampling.frequency_penalty),
-    ] {
-        if let Some(number) = number {
-            out.key(name).raw(number);
-        }
-    }
+    ]);
     if !request.stop.is_empty() {
-        out.key("stopSequences").open_array();
-        for word in request.stop.iter().take(5) {
-            out.text(word);
-        }
-        out.close_array();
+        out.key("stopSequences").texts(request.stop.iter().take(5));
         if request.stop.len() > 5 {
             dropped.push("stop[5]".to_owned());
         }
@@ -522,15 +507,13 @@ pub fn write_request(request: &Request<'_>, target: &Target<'_>) -> Result<Writt
             .key("functionDeclarations")
             .open_array();
         for tool in &request.tools {
-            out.open()
-                .key("name")
-                .text(&tool_name(&tool.name, Format::Gemini));
-            if let Some(description) = &tool.description {
-                out.key("description").text(description);
-            }
-            if let Some(schema) = &tool.schema {
-                out.key("parametersJsonSchema").raw(schema);
-            }
+            out.open();
+            tool.write(
+                Format::Gemini,
+                "parametersJsonSchema",
+                tool.schema.as_deref(),
+                &mut out,
+            );
             out.close();
         }
         out.close_array().close().close_array();
@@ -563,14 +546,10 @@ pub fn write_request(request: &Request<'_>, target: &Target<'_>) -> Result<Writt
             _ => dropped.push("service_tier".to_owned()),
         }
     }
-    for (name, there) in [
+    dropped.extend(lost([
         ("user", request.user.is_some()),
         ("parallel_tool_calls", request.parallel.is_some()),
-    ] {
-        if there {
-            dropped.push(name.to_owned());
-        }
-    }
+    ]));
     out.close();
     Ok(Written {
         body: out.finish(),
@@ -582,16 +561,13 @@ pub fn write_request(request: &Request<'_>, target: &Target<'_>) -> Result<Writt
 fn write_turn(
     request: &Request<'_>,
     turn: &Turn<'_>,
-    calls: &[(&Text<'_>, &Text<'_>)],
+    calls: &Called<'_, '_>,
     out: &mut Writer,
 ) -> Result<(), Unsupported> {
     let mut signed = false;
     // Results come first, in the order of their calls.
     let place = |block: &Block<'_>| match block {
-        Block::Result { id, .. } => calls
-            .iter()
-            .position(|(known, _)| *known == id)
-            .unwrap_or(usize::MAX - 1),
+        Block::Result { id, .. } => calls.place(id).unwrap_or(usize::MAX - 1),
         _ => usize::MAX,
     };
     let mut blocks: Vec<(usize, &Block<'_>)> = turn.blocks.iter().enumerate().collect();
@@ -602,10 +578,7 @@ fn write_turn(
         let wrong = |what: &str| Err(request.unsupported(turn, position, what));
         match block {
             Block::Text { text, .. } if turn.role == Role::System => {
-                let mut marked = Text::of("<system>");
-                marked.push(text);
-                marked.push(&Text::of("</system>"));
-                out.open().key("text").text(&marked).close();
+                out.open().key("text").text(&as_system(text)).close();
             }
             Block::Text { text, .. }
             | Block::Refusal(text)
@@ -655,12 +628,7 @@ fn write_turn(
                 failed,
                 ..
             } => {
-                let called = calls
-                    .iter()
-                    .rev()
-                    .find(|(known, _)| *known == id)
-                    .map(|(_, name)| *name);
-                let Some(name) = called.or(name.as_ref()) else {
+                let Some(name) = calls.tool(id).or(name.as_ref()) else {
                     return wrong("the result of a call that is not in the conversation");
                 };
                 out.open().key("functionResponse").open();
@@ -900,25 +868,7 @@ impl Parts {
             match part(item) {
                 Ok(Block::Text { text, .. }) if !text.is_empty() => each(Event::Text(text)),
                 Ok(Block::Thinking { text, .. }) if !text.is_empty() => each(Event::Thinking(text)),
-                Ok(Block::Call {
-                    id,
-                    name,
-                    arguments,
-                    signature,
-                }) => {
-                    let call = self.calls;
-                    self.calls += 1;
-                    each(Event::Call {
-                        call,
-                        id,
-                        name,
-                        signature,
-                    });
-                    each(Event::Arguments {
-                        call,
-                        part: arguments.string(),
-                    });
-                }
+                Ok(call @ Block::Call { .. }) => tell_call(call, &mut self.calls, each),
                 _ => {}
             }
         }
@@ -979,11 +929,8 @@ impl Stream {
                 return;
             }
             Event::Ping | Event::Redacted(_) => return,
-            Event::Text(text) | Event::Refusal(text) => Block::Text { text, cache: None },
-            Event::Thinking(text) => Block::Thinking {
-                text,
-                signature: None,
-            },
+            Event::Text(text) | Event::Refusal(text) => Block::text(text),
+            Event::Thinking(text) => Block::thought(text),
             Event::Signature(signature) => Block::Thinking {
                 text: Text::default(),
                 signature: Some(signature),
@@ -995,11 +942,7 @@ impl Stream {
                 signature,
             } => {
                 self.calls.push(Call {
-                    id: if id.is_empty() {
-                        client.call_id(call)
-                    } else {
-                        id.as_written().to_owned()
-                    },
+                    id: client.id_of(call, &id),
                     name: name.into_owned(),
                     arguments: Text::default(),
                     signature: signature.map(Text::into_owned),

@@ -646,6 +646,24 @@ impl<'a> Value<'a> {
             .unwrap_or_default()
     }
 
+    /// The member of this name as a whole number that is not negative.
+    #[must_use]
+    pub fn integer_of(&self, name: &str) -> Option<u64> {
+        self.some(name)?.integer()
+    }
+
+    /// The member of this name as a boolean.
+    #[must_use]
+    pub fn boolean_of(&self, name: &str) -> Option<bool> {
+        self.some(name)?.boolean()
+    }
+
+    /// The member of this name as the JSON that it is written in, unless it is `null`.
+    #[must_use]
+    pub fn raw_of(&self, name: &str) -> Option<Cow<'a, str>> {
+        Some(Cow::Borrowed(self.some(name)?.raw()))
+    }
+
     /// The values of the array of this name that are not numbers; none if there is no such array.
     pub fn items_of(&self, name: &str) -> impl Iterator<Item = Value<'a>> + use<'a> {
         self.some(name).into_iter().flat_map(|value| value.items())
@@ -862,6 +880,11 @@ impl Writer {
         self
     }
 
+    /// `{` and the member `type`, with which most objects of these formats begin.
+    pub fn open_as(&mut self, kind: &str) -> &mut Self {
+        self.open().key("type").string(kind)
+    }
+
     /// `}`
     pub fn close(&mut self) -> &mut Self {
         self.out.push('}');
@@ -904,6 +927,25 @@ impl Writer {
         self.out.push('"');
         self.out.push_str(&text.0);
         self.out.push('"');
+        self
+    }
+
+    /// An array of such strings.
+    pub fn texts<'t>(&mut self, texts: impl IntoIterator<Item = &'t Text<'t>>) -> &mut Self {
+        self.open_array();
+        for text in texts {
+            self.text(text);
+        }
+        self.close_array()
+    }
+
+    /// Those of some members, each JSON already, that are there.
+    pub fn members(&mut self, members: &[(&str, Option<&str>)]) -> &mut Self {
+        for (name, json) in members {
+            if let Some(json) = json {
+                self.key(name).raw(json);
+            }
+        }
         self
     }
 
@@ -1053,7 +1095,7 @@ mod tests {
         let value = index
             .read(b"{\"a\":1,\"a\":2}", Duplicates::LastCounts)
             .expect("JSON");
-        assert_eq!(value.member("a").and_then(|value| value.integer()), Some(2));
+        assert_eq!(value.integer_of("a"), Some(2));
     }
 
     #[test]
@@ -1070,7 +1112,7 @@ mod tests {
         );
         let numbers: Vec<&str> = list.items().last().expect("one").numbers().collect();
         assert_eq!(numbers, ["1", "2.5", "3"]);
-        assert_eq!(value.member("n").and_then(|value| value.integer()), Some(8));
+        assert_eq!(value.integer_of("n"), Some(8));
         let string = value.member("e").and_then(|value| value.string());
         assert_eq!(string.as_deref(), Some("😀\u{fffd}"));
         assert!(value.path(&["a", "c"]).is_none());

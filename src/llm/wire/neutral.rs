@@ -114,7 +114,26 @@ pub struct Request<'a> {
     pub dropped: Vec<String>,
 }
 
-impl Request<'_> {
+impl<'a> Request<'a> {
+    /// Adds a turn to the conversation.
+    pub fn say(&mut self, role: Role, at: usize, blocks: Vec<Block<'a>>) {
+        self.turns.push(Turn { role, at, blocks });
+    }
+
+    /// For a format in which a request has one answer.
+    ///
+    /// # Errors
+    /// More than one is wanted.
+    pub fn one_answer(&self) -> Result<(), Unsupported> {
+        match self.answers {
+            None => Ok(()),
+            Some(_) => Err(Unsupported::new(
+                "n",
+                "this model's provider gives one answer to a request",
+            )),
+        }
+    }
+
     /// Puts the results of calls into one turn right after them, in their order, and says of each that
     /// is missing that there is none: most providers refuse a call without its result.
     pub fn pair_results(&mut self) {
@@ -156,10 +175,7 @@ impl Request<'_> {
                     Block::Result {
                         id: call,
                         name: None,
-                        content: vec![Block::Text {
-                            text: Text::of("no result"),
-                            cache: None,
-                        }],
+                        content: vec![Block::text(Text::of("no result"))],
                         failed: true,
                         cache: None,
                     }
@@ -306,6 +322,29 @@ pub enum Block<'a> {
     Refusal(Text<'a>),
 }
 
+impl<'a> Block<'a> {
+    /// Text without a hint.
+    #[must_use]
+    pub const fn text(text: Text<'a>) -> Self {
+        Self::Text { text, cache: None }
+    }
+
+    /// Thinking that nobody signed.
+    #[must_use]
+    pub const fn thought(text: Text<'a>) -> Self {
+        Self::Thinking {
+            text,
+            signature: None,
+        }
+    }
+
+    /// Whether it is a call of a tool.
+    #[must_use]
+    pub const fn is_call(&self) -> bool {
+        matches!(self, Self::Call { .. })
+    }
+}
+
 /// Where the bytes of a picture or a document are.
 #[derive(Clone, PartialEq, Debug)]
 pub enum Source<'a> {
@@ -388,6 +427,19 @@ pub struct Tool<'a> {
     pub strict: Option<bool>,
     /// The hint as JSON.
     pub cache: Option<Cow<'a, str>>,
+}
+
+impl Tool<'_> {
+    /// Writes what the formats say alike of it, the schema under the name that one of them has for it.
+    pub fn write(&self, format: Format, key: &str, schema: Option<&str>, out: &mut Writer) {
+        out.key("name").text(&tool_name(&self.name, format));
+        if let Some(description) = &self.description {
+            out.key("description").text(description);
+        }
+        if let Some(schema) = schema {
+            out.key(key).raw(schema);
+        }
+    }
 }
 
 /// Which tool to call.
@@ -534,11 +586,7 @@ impl Answer<'_> {
     /// Why it ended, in the light of what is in it: whoever calls tools ends for that.
     #[must_use]
     pub fn reason(&self) -> Finish {
-        let calls = self
-            .blocks
-            .iter()
-            .any(|block| matches!(block, Block::Call { .. }));
-        reason(self.finish.clone(), calls)
+        reason(self.finish.clone(), self.blocks.iter().any(Block::is_call))
     }
 }
 
@@ -727,6 +775,15 @@ impl Client {
         usage
     }
 
+    /// The id of a call of a tool in a stream: the provider's, or ours if it gave none.
+    #[must_use]
+    pub fn id_of(&self, call: usize, id: &Text<'_>) -> String {
+        match id.is_empty() {
+            true => self.call_id(call),
+            false => id.as_written().to_owned(),
+        }
+    }
+
     /// The id of a call of a tool to which the provider gave none: the same for the same call.
     #[must_use]
     pub fn call_id(&self, call: usize) -> String {
@@ -740,6 +797,87 @@ impl Client {
         std::iter::once("call_".to_owned())
             .chain(letters.map(String::from))
             .collect()
+    }
+}
+
+/// The names of those of some members that are there: what a format has no place for.
+pub fn lost<const N: usize>(members: [(&str, bool); N]) -> impl Iterator<Item = String> {
+    members
+        .into_iter()
+        .filter(|(_, there)| *there)
+        .map(|(name, _)| name.to_owned())
+}
+
+/// Instructions in the middle of a conversation, for a format that takes them from the user alone.
+#[must_use]
+pub fn as_system(text: &Text<'_>) -> Text<'static> {
+    let mut marked = Text::of("<system>").into_owned();
+    marked.push(text);
+    marked.push(&Text::of("</system>"));
+    marked
+}
+
+/// What a tool gave, as one text that says if it failed.
+#[must_use]
+pub fn result_text(content: &[Block<'_>], failed: bool) -> Text<'static> {
+    let mut text = Text::of(if failed { FAILED } else { "" }).into_owned();
+    if let Some(said) = joined(content, "\n") {
+        text.push(&said);
+    }
+    text
+}
+
+/// What stands before the result of a tool that failed, where the format has no word for it.
+pub const FAILED: &str = "Error: ";
+
+/// The calls of a conversation so far, for formats whose results name the tool and not the call.
+#[derive(Debug, Default)]
+pub struct Called<'r, 'a>(Vec<(&'r Text<'a>, &'r Text<'a>)>);
+
+impl<'r, 'a> Called<'r, 'a> {
+    /// Takes note of the calls of a turn.
+    pub fn add(&mut self, blocks: &'r [Block<'a>]) {
+        self.0.extend(blocks.iter().filter_map(|block| match block {
+            Block::Call { id, name, .. } => Some((id, name)),
+            _ => None,
+        }));
+    }
+
+    /// The tool of the last call with this id.
+    #[must_use]
+    pub fn tool(&self, id: &Text<'_>) -> Option<&'r Text<'a>> {
+        let found = self.0.iter().rev().find(|(known, _)| *known == id);
+        found.map(|(_, name)| *name)
+    }
+
+    /// The place of the call with this id among all of them.
+    #[must_use]
+    pub fn place(&self, id: &Text<'_>) -> Option<usize> {
+        self.0.iter().position(|(known, _)| *known == id)
+    }
+}
+
+/// Tells of a call in a stream that came whole. `calls` counts those of the answer.
+pub fn tell_call(block: Block<'_>, calls: &mut usize, each: &mut impl FnMut(Event<'_>)) {
+    if let Block::Call {
+        id,
+        name,
+        arguments,
+        signature,
+    } = block
+    {
+        let call = *calls;
+        *calls += 1;
+        each(Event::Call {
+            call,
+            id,
+            name,
+            signature,
+        });
+        each(Event::Arguments {
+            call,
+            part: arguments.string(),
+        });
     }
 }
 

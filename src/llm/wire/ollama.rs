@@ -5,11 +5,12 @@ use std::borrow::Cow;
 use super::front::{Format, Operation};
 use super::json::{Kind, Text, Value, Writer};
 use super::neutral::{
-    Answer, Arguments, Block, Choice, Client, Effort, Event, Finish, Output, Request, Role, Source,
-    Target, Thinking, Tool, Turn, Unsupported, Written, joined, object_of, reason,
+    Answer, Arguments, Block, Called, Choice, Client, Effort, Event, Finish, Output, Request, Role,
+    Source, Target, Thinking, Tool, Turn, Unsupported, Written, joined, lost, object_of, reason,
+    result_text, tell_call,
 };
-use super::usage;
 use super::watch::Seen;
+use super::{openai, usage};
 
 /// Reads a request of `/api/chat` or `/api/generate`.
 ///
@@ -32,11 +33,11 @@ pub fn read_request(root: Value<'_>) -> Result<Request<'_>, Unsupported> {
             "system" => {
                 request
                     .system
-                    .extend(value.text().map(|text| Block::Text { text, cache: None }));
+                    .extend(value.text().map(|text| Block::text(text)));
             }
             "prompt" => {
                 let text = value.text().filter(|text| !text.is_empty());
-                prompt.extend(text.map(|text| Block::Text { text, cache: None }));
+                prompt.extend(text.map(|text| Block::text(text)));
             }
             "images" => prompt.extend(value.items().filter_map(image)),
             "think" => {
@@ -95,9 +96,7 @@ pub fn read_request(root: Value<'_>) -> Result<Request<'_>, Unsupported> {
                     request.tools.push(Tool {
                         name,
                         description: function.text_of("description"),
-                        schema: function
-                            .some("parameters")
-                            .map(|schema| Cow::Borrowed(schema.raw())),
+                        schema: function.raw_of("parameters"),
                         strict: None,
                         cache: None,
                     });
@@ -107,38 +106,23 @@ pub fn read_request(root: Value<'_>) -> Result<Request<'_>, Unsupported> {
         }
     }
     if !prompt.is_empty() {
-        request.turns.push(Turn {
-            role: Role::User,
-            at: 0,
-            blocks: prompt,
-        });
+        request.say(Role::User, 0, prompt);
     }
     // Calls have no ids: a result belongs to the first call of its tool that has none.
     let mut open: Vec<(Text<'_>, Text<'_>)> = Vec::new();
     for (at, message) in root.items_of("messages").enumerate() {
         let mut blocks = Vec::new();
         let text = message.text_of("content").filter(|text| !text.is_empty());
-        blocks.extend(text.map(|text| Block::Text { text, cache: None }));
+        blocks.extend(text.map(|text| Block::text(text)));
         blocks.extend(message.items_of("images").filter_map(image));
         match &*message.word_of("role") {
             "system" if request.turns.is_empty() => request.system.append(&mut blocks),
-            "system" => request.turns.push(Turn {
-                role: Role::System,
-                at,
-                blocks,
-            }),
-            "user" => request.turns.push(Turn {
-                role: Role::User,
-                at,
-                blocks,
-            }),
+            "system" => request.say(Role::System, at, blocks),
+            "user" => request.say(Role::User, at, blocks),
             "assistant" => {
                 let mut all = Vec::new();
                 if let Some(text) = message.text_of("thinking").filter(|text| !text.is_empty()) {
-                    all.push(Block::Thinking {
-                        text,
-                        signature: None,
-                    });
+                    all.push(Block::thought(text));
                 }
                 all.append(&mut blocks);
                 for (position, call) in message.items_of("tool_calls").enumerate() {
@@ -148,11 +132,7 @@ pub fn read_request(root: Value<'_>) -> Result<Request<'_>, Unsupported> {
                     }
                     all.push(call);
                 }
-                request.turns.push(Turn {
-                    role: Role::Assistant,
-                    at,
-                    blocks: all,
-                });
+                request.say(Role::Assistant, at, all);
             }
             "tool" => {
                 let name = message
@@ -172,11 +152,7 @@ pub fn read_request(root: Value<'_>) -> Result<Request<'_>, Unsupported> {
                     failed: false,
                     cache: None,
                 };
-                request.turns.push(Turn {
-                    role: Role::User,
-                    at,
-                    blocks: vec![result],
-                });
+                request.say(Role::User, at, vec![result]);
             }
             _ => {
                 return Err(Unsupported::new(
@@ -232,12 +208,7 @@ fn call<'a>(call: Value<'a>, mint: impl FnOnce() -> Text<'a>) -> Block<'a> {
 /// # Errors
 /// What of it cannot be said in this format, and where.
 pub fn write_request(request: &Request<'_>, target: &Target<'_>) -> Result<Written, Unsupported> {
-    if request.answers.is_some() {
-        return Err(Unsupported::new(
-            "n",
-            "this model's provider gives one answer to a request",
-        ));
-    }
+    request.one_answer()?;
     let mut dropped = request.dropped.clone();
     let mut out = Writer::new();
     out.open()
@@ -246,20 +217,11 @@ pub fn write_request(request: &Request<'_>, target: &Target<'_>) -> Result<Writt
         .key("messages")
         .open_array();
     if let Some(text) = joined(&request.system, "\n\n") {
-        out.open()
-            .key("role")
-            .string("system")
-            .key("content")
-            .text(&text)
-            .close();
+        openai::write_said("system", &text, &mut out);
     }
-    let mut calls: Vec<(&Text<'_>, &Text<'_>)> = Vec::new();
+    let mut calls = Called::default();
     for turn in &request.turns {
-        for block in &turn.blocks {
-            if let Block::Call { id, name, .. } = block {
-                calls.push((id, name));
-            }
-        }
+        calls.add(&turn.blocks);
         write_turn(request, turn, &calls, &mut out)?;
     }
     out.close_array().key("stream").boolean(request.stream);
@@ -268,24 +230,16 @@ pub fn write_request(request: &Request<'_>, target: &Target<'_>) -> Result<Writt
         out.key("num_predict").integer(most);
     }
     let sampling = &request.sampling;
-    for (name, number) in [
+    out.members(&[
         ("temperature", sampling.temperature),
         ("top_p", sampling.top_p),
         ("top_k", sampling.top_k),
         ("seed", sampling.seed),
         ("presence_penalty", sampling.presence_penalty),
         ("frequency_penalty", sampling.frequency_penalty),
-    ] {
-        if let Some(number) = number {
-            out.key(name).raw(number);
-        }
-    }
+    ]);
     if !request.stop.is_empty() {
-        out.key("stop").open_array();
-        for word in &request.stop {
-            out.text(word);
-        }
-        out.close_array();
+        out.key("stop").texts(&request.stop);
     }
     out.close();
     match &request.output {
@@ -325,22 +279,18 @@ pub fn write_request(request: &Request<'_>, target: &Target<'_>) -> Result<Writt
     if !tools.is_empty() {
         out.key("tools").open_array();
         for tool in tools {
-            out.open()
-                .key("type")
-                .string("function")
-                .key("function")
-                .open();
-            out.key("name").text(&tool.name);
-            if let Some(description) = &tool.description {
-                out.key("description").text(description);
-            }
-            out.key("parameters")
-                .raw(tool.schema.as_deref().unwrap_or(r#"{"type":"object"}"#));
+            out.open_as("function").key("function").open();
+            tool.write(
+                Format::Ollama,
+                "parameters",
+                Some(tool.schema.as_deref().unwrap_or(r#"{"type":"object"}"#)),
+                &mut out,
+            );
             out.close().close();
         }
         out.close_array();
     }
-    for (name, there) in [
+    dropped.extend(lost([
         (
             "tool_choice",
             !matches!(request.choice, None | Some(Choice::None)),
@@ -348,11 +298,7 @@ pub fn write_request(request: &Request<'_>, target: &Target<'_>) -> Result<Writt
         ("parallel_tool_calls", request.parallel.is_some()),
         ("user", request.user.is_some()),
         ("service_tier", request.tier.is_some()),
-    ] {
-        if there {
-            dropped.push(name.to_owned());
-        }
-    }
+    ]));
     out.close();
     Ok(Written {
         body: out.finish(),
@@ -364,7 +310,7 @@ pub fn write_request(request: &Request<'_>, target: &Target<'_>) -> Result<Writt
 fn write_turn(
     request: &Request<'_>,
     turn: &Turn<'_>,
-    calls: &[(&Text<'_>, &Text<'_>)],
+    calls: &Called<'_, '_>,
     out: &mut Writer,
 ) -> Result<(), Unsupported> {
     let mut images: Vec<&Text<'_>> = Vec::new();
@@ -408,17 +354,10 @@ fn write_turn(
                 ..
             } => {
                 out.open().key("role").string("tool");
-                let called = calls
-                    .iter()
-                    .rev()
-                    .find(|(known, _)| *known == id)
-                    .map(|(_, name)| *name);
-                if let Some(name) = called.or(name.as_ref()) {
+                if let Some(name) = calls.tool(id).or(name.as_ref()) {
                     out.key("tool_name").text(name);
                 }
-                let mut result = Text::of(if *failed { "Error: " } else { "" }).into_owned();
-                result.push(&joined(content, "\n").unwrap_or_default());
-                out.key("content").text(&result);
+                out.key("content").text(&result_text(content, *failed));
                 let pictures = content.iter().filter_map(|inner| match inner {
                     Block::Image {
                         source: Source::Data { data, .. },
@@ -441,10 +380,7 @@ fn write_turn(
             }
         }
     }
-    let called = turn
-        .blocks
-        .iter()
-        .any(|block| matches!(block, Block::Call { .. }));
+    let called = turn.blocks.iter().any(Block::is_call);
     let results = turn
         .blocks
         .iter()
@@ -478,14 +414,9 @@ fn write_turn(
 }
 
 fn write_images(images: &[&Text<'_>], out: &mut Writer) {
-    if images.is_empty() {
-        return;
+    if !images.is_empty() {
+        out.key("images").texts(images.iter().copied());
     }
-    out.key("images").open_array();
-    for image in images {
-        out.text(image);
-    }
-    out.close_array();
 }
 
 fn write_call(block: &Block<'_>, out: &mut Writer) {
@@ -510,16 +441,13 @@ pub fn read_answer(root: Value<'_>) -> Answer<'_> {
     };
     let message = root.some("message").unwrap_or(root);
     if let Some(text) = message.text_of("thinking").filter(|text| !text.is_empty()) {
-        answer.blocks.push(Block::Thinking {
-            text,
-            signature: None,
-        });
+        answer.blocks.push(Block::thought(text));
     }
     let text = message
         .text_of("content")
         .or_else(|| root.text_of("response"));
     if let Some(text) = text.filter(|text| !text.is_empty()) {
-        answer.blocks.push(Block::Text { text, cache: None });
+        answer.blocks.push(Block::text(text));
     }
     answer.blocks.extend(
         message
@@ -649,26 +577,7 @@ impl Lines {
             match block {
                 Block::Thinking { text, .. } => each(Event::Thinking(text)),
                 Block::Text { text, .. } => each(Event::Text(text)),
-                Block::Call {
-                    id,
-                    name,
-                    arguments,
-                    signature,
-                } => {
-                    let call = self.calls;
-                    self.calls += 1;
-                    each(Event::Call {
-                        call,
-                        id,
-                        name,
-                        signature,
-                    });
-                    each(Event::Arguments {
-                        call,
-                        part: arguments.string(),
-                    });
-                }
-                _ => {}
+                call => tell_call(call, &mut self.calls, each),
             }
         }
     }

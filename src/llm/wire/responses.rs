@@ -7,10 +7,11 @@ use std::borrow::Cow;
 use super::front::Format;
 use super::json::{Kind, Text, Value, Writer};
 use super::neutral::{
-    Answer, Arguments, Block, Choice, Client, Effort, Event, Finish, Output, Request, Role, Source,
-    Target, Thinking, Tool, Turn, Unsupported, Written, joined, plain_id, reason, source_of,
-    tool_name,
+    Answer, Arguments, Block, Choice, Client, Effort, Event, FAILED, Finish, Output, Request, Role,
+    Source, Target, Thinking, Tool, Turn, Unsupported, Written, joined, lost, plain_id, reason,
+    result_text, source_of, tool_name,
 };
+use super::openai;
 use super::usage;
 use super::watch::Seen;
 
@@ -34,7 +35,7 @@ pub fn read_request(root: Value<'_>) -> Result<Request<'_>, Unsupported> {
             "instructions" => {
                 request
                     .system
-                    .extend(value.text().map(|text| Block::Text { text, cache: None }));
+                    .extend(value.text().map(|text| Block::text(text)));
             }
             "stream" => request.stream = value.boolean().unwrap_or_default(),
             "max_output_tokens" => request.max_output = value.integer(),
@@ -61,7 +62,7 @@ pub fn read_request(root: Value<'_>) -> Result<Request<'_>, Unsupported> {
                             schema: Cow::Borrowed(
                                 format.some("schema").map_or("{}", |schema| schema.raw()),
                             ),
-                            strict: format.some("strict").and_then(|strict| strict.boolean()),
+                            strict: format.boolean_of("strict"),
                         },
                         _ => Output::Free,
                     };
@@ -87,10 +88,8 @@ pub fn read_request(root: Value<'_>) -> Result<Request<'_>, Unsupported> {
                     request.tools.push(Tool {
                         name,
                         description: item.text_of("description"),
-                        schema: item
-                            .some("parameters")
-                            .map(|schema| Cow::Borrowed(schema.raw())),
-                        strict: item.some("strict").and_then(|strict| strict.boolean()),
+                        schema: item.raw_of("parameters"),
+                        strict: item.boolean_of("strict"),
                         cache: None,
                     });
                 }
@@ -130,11 +129,7 @@ pub fn read_request(root: Value<'_>) -> Result<Request<'_>, Unsupported> {
         return Ok(request);
     };
     if let Some(text) = input.text() {
-        request.turns.push(Turn {
-            role: Role::User,
-            at: 0,
-            blocks: vec![Block::Text { text, cache: None }],
-        });
+        request.say(Role::User, 0, vec![Block::text(text)]);
     }
     for (at, item) in input.items().enumerate() {
         let wrong = |message: &str| Err(Unsupported::new(format!("input[{at}]"), message));
@@ -151,23 +146,15 @@ pub fn read_request(root: Value<'_>) -> Result<Request<'_>, Unsupported> {
                     }
                     content => {
                         let text = content.and_then(|content| content.text());
-                        blocks.extend(text.map(|text| Block::Text { text, cache: None }));
+                        blocks.extend(text.map(|text| Block::text(text)));
                     }
                 }
                 match &*item.word_of("role") {
                     "system" | "developer" if request.turns.is_empty() => {
                         request.system.append(&mut blocks)
                     }
-                    "system" | "developer" => request.turns.push(Turn {
-                        role: Role::System,
-                        at,
-                        blocks,
-                    }),
-                    "user" => request.turns.push(Turn {
-                        role: Role::User,
-                        at,
-                        blocks,
-                    }),
+                    "system" | "developer" => request.say(Role::System, at, blocks),
+                    "user" => request.say(Role::User, at, blocks),
                     "assistant" => assistant(&mut request, at).append(&mut blocks),
                     _ => return wrong("an unknown `role`"),
                 }
@@ -181,7 +168,7 @@ pub fn read_request(root: Value<'_>) -> Result<Request<'_>, Unsupported> {
             "function_call_output" => {
                 let mut content = Vec::new();
                 if let Some(output) = item.some("output") {
-                    content.extend(output.text().map(|text| Block::Text { text, cache: None }));
+                    content.extend(output.text().map(|text| Block::text(text)));
                     for value in output.items() {
                         match part(value) {
                             Ok(block) => content.push(block),
@@ -196,17 +183,13 @@ pub fn read_request(root: Value<'_>) -> Result<Request<'_>, Unsupported> {
                     failed: false,
                     cache: None,
                 };
-                request.turns.push(Turn {
-                    role: Role::User,
-                    at,
-                    blocks: vec![result],
-                });
+                request.say(Role::User, at, vec![result]);
             }
             "reasoning" => {
                 let summary: Vec<Block<'_>> = item
                     .items_of("summary")
                     .filter_map(|part| part.text_of("text"))
-                    .map(|text| Block::Text { text, cache: None })
+                    .map(|text| Block::text(text))
                     .collect();
                 let signature = item.text_of("encrypted_content");
                 let block = match (joined(&summary, ""), signature) {
@@ -234,11 +217,7 @@ fn assistant<'r, 'a>(request: &'r mut Request<'a>, at: usize) -> &'r mut Vec<Blo
         .last()
         .is_none_or(|turn| turn.role != Role::Assistant)
     {
-        request.turns.push(Turn {
-            role: Role::Assistant,
-            at,
-            blocks: Vec::new(),
-        });
+        request.say(Role::Assistant, at, Vec::new());
     }
     let last = request.turns.len() - 1;
     &mut request.turns[last].blocks
@@ -246,10 +225,9 @@ fn assistant<'r, 'a>(request: &'r mut Request<'a>, at: usize) -> &'r mut Vec<Blo
 
 fn part(part: Value<'_>) -> Result<Block<'_>, &'static str> {
     Ok(match &*part.word_of("type") {
-        "input_text" | "output_text" | "text" => Block::Text {
-            text: part.text_of("text").ok_or("a part needs `text`")?,
-            cache: None,
-        },
+        "input_text" | "output_text" | "text" => {
+            Block::text(part.text_of("text").ok_or("a part needs `text`")?)
+        }
         "refusal" => Block::Refusal(part.text_of("refusal").unwrap_or_default()),
         "input_image" => Block::Image {
             source: match (part.text_of("image_url"), part.text_of("file_id")) {
@@ -285,12 +263,7 @@ fn part(part: Value<'_>) -> Result<Block<'_>, &'static str> {
 /// # Errors
 /// What of it cannot be said in this format, and where.
 pub fn write_request(request: &Request<'_>, target: &Target<'_>) -> Result<Written, Unsupported> {
-    if request.answers.is_some() {
-        return Err(Unsupported::new(
-            "n",
-            "this model's provider gives one answer to a request",
-        ));
-    }
+    request.one_answer()?;
     let mut dropped = request.dropped.clone();
     let mut out = Writer::new();
     out.open().key("model").string(target.model);
@@ -306,29 +279,23 @@ pub fn write_request(request: &Request<'_>, target: &Target<'_>) -> Result<Writt
         out.key("max_output_tokens").integer(most);
     }
     let sampling = &request.sampling;
-    for (name, number) in [
-        ("temperature", sampling.temperature),
-        ("top_p", sampling.top_p),
-    ] {
-        match number {
-            Some(number) if target.sampling => {
-                out.key(name).raw(number);
-            }
-            Some(_) => dropped.push(name.to_owned()),
-            None => {}
-        }
-    }
-    for (name, there) in [
+    let drawn = |number| Option::filter(number, |_| target.sampling);
+    out.members(&[
+        ("temperature", drawn(sampling.temperature)),
+        ("top_p", drawn(sampling.top_p)),
+    ]);
+    dropped.extend(lost([
+        (
+            "temperature",
+            !target.sampling && sampling.temperature.is_some(),
+        ),
+        ("top_p", !target.sampling && sampling.top_p.is_some()),
         ("top_k", sampling.top_k.is_some()),
         ("seed", sampling.seed.is_some()),
         ("presence_penalty", sampling.presence_penalty.is_some()),
         ("frequency_penalty", sampling.frequency_penalty.is_some()),
         ("stop", !request.stop.is_empty()),
-    ] {
-        if there {
-            dropped.push(name.to_owned());
-        }
-    }
+    ]));
     if let Some(user) = &request.user {
         out.key("safety_identifier").text(user);
     }
@@ -360,72 +327,34 @@ pub fn write_request(request: &Request<'_>, target: &Target<'_>) -> Result<Writt
             schema,
             strict,
         } => {
-            out.key("text")
-                .open()
-                .key("format")
-                .open()
-                .key("type")
-                .string("json_schema")
-                .key("name");
-            match name {
-                Some(name) => out.text(name),
-                None => out.string("answer"),
-            };
-            out.key("schema").raw(schema);
-            if let Some(strict) = strict {
-                out.key("strict").boolean(*strict);
-            }
+            out.key("text").open().key("format").open_as("json_schema");
+            openai::write_schema(name.as_ref(), schema, *strict, &mut out);
             out.close().close();
         }
     }
     if let Some(tier) = &request.tier {
-        match tier.as_written() {
-            "auto" | "default" | "flex" | "scale" | "priority" | "fast" => {
-                out.key("service_tier").text(tier);
-            }
-            "standard_only" | "standard" => {
-                out.key("service_tier").string("default");
-            }
-            _ => dropped.push("service_tier".to_owned()),
-        }
+        openai::write_tier(tier, &mut dropped, &mut out);
     }
     if !request.tools.is_empty() {
         out.key("tools").open_array();
         for tool in &request.tools {
-            out.open().key("type").string("function");
-            out.key("name")
-                .text(&tool_name(&tool.name, Format::Responses));
-            if let Some(description) = &tool.description {
-                out.key("description").text(description);
-            }
-            out.key("parameters").raw(
-                tool.schema
-                    .as_deref()
-                    .unwrap_or(r#"{"type":"object","properties":{}}"#),
+            out.open_as("function");
+            tool.write(
+                Format::Responses,
+                "parameters",
+                Some(
+                    tool.schema
+                        .as_deref()
+                        .unwrap_or(r#"{"type":"object","properties":{}}"#),
+                ),
+                &mut out,
             );
             out.key("strict")
                 .boolean(tool.strict.unwrap_or_default())
                 .close();
         }
         out.close_array();
-        match &request.choice {
-            None => {}
-            Some(Choice::None) => {
-                out.key("tool_choice").string("none");
-            }
-            Some(Choice::Auto) => {
-                out.key("tool_choice").string("auto");
-            }
-            Some(Choice::Any) => {
-                out.key("tool_choice").string("required");
-            }
-            Some(Choice::Tool(name)) => {
-                out.key("tool_choice").open().key("type").string("function");
-                out.key("name")
-                    .text(&tool_name(name, Format::Responses))
-                    .close();
-            }
-        }
+        openai::write_choice(request.choice.as_ref(), Format::Responses, &mut out);
         if let Some(parallel) = request.parallel {
             out.key("parallel_tool_calls").boolean(parallel);
         }
@@ -472,20 +401,10 @@ fn write_turn(request: &Request<'_>, turn: &Turn<'_>, out: &mut Writer) -> Resul
                 source: Source::Text(text),
                 ..
             } => {
-                out.open()
-                    .key("type")
-                    .string(text_type)
-                    .key("text")
-                    .text(text)
-                    .close();
+                out.open_as(text_type).key("text").text(text).close();
             }
             Block::Refusal(text) => {
-                out.open()
-                    .key("type")
-                    .string("refusal")
-                    .key("refusal")
-                    .text(text)
-                    .close();
+                out.open_as("refusal").key("refusal").text(text).close();
             }
             Block::Image { .. } | Block::Document { .. } => match write_media(block, out) {
                 Ok(()) => {}
@@ -498,9 +417,7 @@ fn write_turn(request: &Request<'_>, turn: &Turn<'_>, out: &mut Writer) -> Resul
                 arguments,
                 ..
             } => {
-                out.open()
-                    .key("type")
-                    .string("function_call")
+                out.open_as("function_call")
                     .key("call_id")
                     .string(&plain_id(id));
                 out.key("name").text(&tool_name(name, Format::Responses));
@@ -512,25 +429,22 @@ fn write_turn(request: &Request<'_>, turn: &Turn<'_>, out: &mut Writer) -> Resul
                 failed,
                 ..
             } => {
-                out.open()
-                    .key("type")
-                    .string("function_call_output")
+                out.open_as("function_call_output")
                     .key("call_id")
                     .string(&plain_id(id));
                 let only_text = content
                     .iter()
                     .all(|inner| matches!(inner, Block::Text { .. }));
                 out.key("output");
-                let mark = if *failed { "Error: " } else { "" };
                 if only_text {
-                    let text = joined(content, "\n").unwrap_or_default();
-                    out.pieces(&[mark, text.as_written()]);
+                    out.text(&result_text(content, *failed));
                 } else {
+                    let mark = if *failed { FAILED } else { "" };
                     out.open_array();
                     for inner in content {
                         match inner {
                             Block::Text { text, .. } => {
-                                out.open().key("type").string("input_text").key("text");
+                                out.open_as("input_text").key("text");
                                 out.pieces(&[mark, text.as_written()]).close();
                             }
                             inner => {
@@ -557,14 +471,9 @@ fn write_turn(request: &Request<'_>, turn: &Turn<'_>, out: &mut Writer) -> Resul
 fn write_media(block: &Block<'_>, out: &mut Writer) -> Result<(), &'static str> {
     match block {
         Block::Image { source, detail, .. } => {
-            out.open()
-                .key("type")
-                .string("input_image")
-                .key("image_url");
+            out.open_as("input_image").key("image_url");
             match source {
-                Source::Data { media, data } => {
-                    out.pieces(&["data:", media.as_written(), ";base64,", data.as_written()])
-                }
+                Source::Data { media, data } => openai::write_data_url(media, data, out),
                 Source::Link(url) => out.text(url),
                 Source::File(_) | Source::Text(_) => {
                     return Err("an image that lies with another provider");
@@ -576,7 +485,7 @@ fn write_media(block: &Block<'_>, out: &mut Writer) -> Result<(), &'static str> 
             out.close();
         }
         Block::Document { source, name, .. } => {
-            out.open().key("type").string("input_file");
+            out.open_as("input_file");
             match source {
                 Source::Data { media, data } => {
                     out.key("filename");
@@ -584,12 +493,7 @@ fn write_media(block: &Block<'_>, out: &mut Writer) -> Result<(), &'static str> 
                         Some(name) => out.text(name),
                         None => out.string("document"),
                     };
-                    out.key("file_data").pieces(&[
-                        "data:",
-                        media.as_written(),
-                        ";base64,",
-                        data.as_written(),
-                    ]);
+                    openai::write_data_url(media, data, out.key("file_data"));
                 }
                 Source::Link(url) => {
                     out.key("file_url").text(url);
@@ -638,10 +542,7 @@ pub fn read_answer(root: Value<'_>) -> Answer<'_> {
             "reasoning" => {
                 let summary = item.items_of("summary").chain(item.items_of("content"));
                 for text in summary.filter_map(|part| part.text_of("text")) {
-                    answer.blocks.push(Block::Thinking {
-                        text,
-                        signature: None,
-                    });
+                    answer.blocks.push(Block::thought(text));
                 }
             }
             _ => {}
@@ -898,30 +799,16 @@ impl Item {
                 refusal: true,
             } => {
                 let text = if whole { text } else { &empty };
-                out.open()
-                    .key("type")
-                    .string("refusal")
-                    .key("refusal")
-                    .text(text)
-                    .close();
+                out.open_as("refusal").key("refusal").text(text).close();
             }
             Self::Message { text, .. } => {
                 let text = if whole { text } else { &empty };
-                out.open()
-                    .key("type")
-                    .string("output_text")
-                    .key("text")
-                    .text(text);
+                out.open_as("output_text").key("text").text(text);
                 out.key("annotations").open_array().close_array().close();
             }
             Self::Reasoning { text, .. } if !text.is_empty() => {
                 let text = if whole { text } else { &empty };
-                out.open()
-                    .key("type")
-                    .string("summary_text")
-                    .key("text")
-                    .text(text)
-                    .close();
+                out.open_as("summary_text").key("text").text(text).close();
             }
             Self::Reasoning { .. } | Self::Call { .. } => {}
         }
@@ -939,10 +826,7 @@ impl Places {
     /// Tells what an event of a stream says.
     pub fn read(&mut self, root: Value<'_>, each: &mut impl FnMut(Event<'_>)) {
         let kind = root.word_of("type");
-        let place = root
-            .some("output_index")
-            .and_then(|place| place.integer())
-            .unwrap_or_default();
+        let place = root.integer_of("output_index").unwrap_or_default();
         let delta = root.text_of("delta").filter(|text| !text.is_empty());
         match (&*kind, delta) {
             ("response.created", _) => each(Event::Start {
@@ -1064,12 +948,7 @@ impl Stream {
             Event::Redacted(data) => self.redacted(data, client, out),
             Event::Call { call, id, name, .. } => {
                 self.close(client, out);
-                let id = if id.is_empty() {
-                    client.call_id(call)
-                } else {
-                    id.as_written().to_owned()
-                };
-                self.items.call(id, &name);
+                self.items.call(client.id_of(call, &id), &name);
                 let place = self.items.items.len() - 1;
                 self.calls.push(place);
                 self.item("response.output_item.added", place, false, client, out);
@@ -1096,9 +975,7 @@ impl Stream {
 
     fn emit(&mut self, name: &str, out: &mut Writer, rest: impl FnOnce(&mut Writer)) {
         out.plain("event: ").plain(name).plain("\ndata: ");
-        out.open()
-            .key("type")
-            .string(name)
+        out.open_as(name)
             .key("sequence_number")
             .integer(self.sequence);
         self.sequence += 1;

@@ -278,10 +278,7 @@ fn read_stream(
             }
             Event::Text(more) => match blocks.last_mut() {
                 Some(Block::Text { text, .. }) => text.push(&more),
-                _ => blocks.push(Block::Text {
-                    text: more.into_owned(),
-                    cache: None,
-                }),
+                _ => blocks.push(Block::text(more.into_owned())),
             },
             Event::Thinking(more) => match blocks.last_mut() {
                 Some(Block::Thinking { text, signature }) if signature.is_none() => {

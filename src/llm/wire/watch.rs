@@ -133,11 +133,7 @@ impl Seen {
         }
         match format {
             Format::OpenAi => {
-                for choice in root
-                    .some("choices")
-                    .into_iter()
-                    .flat_map(|list| list.items())
-                {
+                for choice in root.items_of("choices") {
                     self.answered = true;
                     self.finish_of(choice.member("finish_reason"));
                     self.text(choice.member("text"));
@@ -150,11 +146,7 @@ impl Seen {
             Format::Anthropic => {
                 self.answered = root.member("content").is_some();
                 self.finish = super::anthropic::finish(root);
-                for block in root
-                    .some("content")
-                    .into_iter()
-                    .flat_map(|list| list.items())
-                {
+                for block in root.items_of("content") {
                     self.anthropic_block(block);
                 }
             }
@@ -189,11 +181,7 @@ impl Seen {
         self.reported.read(format, root);
         match format {
             Format::OpenAi => {
-                for choice in root
-                    .some("choices")
-                    .into_iter()
-                    .flat_map(|list| list.items())
-                {
+                for choice in root.items_of("choices") {
                     self.answered = true;
                     self.finish_of(choice.member("finish_reason"));
                     self.text(choice.member("text"));
@@ -281,11 +269,7 @@ impl Seen {
             Some(text) => self.thinking(Some(text)),
             None => self.thinking(message.member("reasoning")),
         }
-        for call in message
-            .some("tool_calls")
-            .into_iter()
-            .flat_map(|list| list.items())
-        {
+        for call in message.items_of("tool_calls") {
             self.content = true;
             let function = call.some("function").or_else(|| call.some("custom"));
             if call.some("id").is_some() || function.is_some_and(|f| f.some("name").is_some()) {
@@ -307,10 +291,7 @@ impl Seen {
     }
 
     fn anthropic_block(&mut self, block: Value<'_>) {
-        let kind = block
-            .member("type")
-            .and_then(|kind| kind.string())
-            .unwrap_or_default();
+        let kind = block.word_of("type");
         match &*kind {
             "text" => self.text(block.member("text")),
             "thinking" => self.thinking(block.member("thinking")),
@@ -328,10 +309,7 @@ impl Seen {
     }
 
     fn anthropic_event(&mut self, root: Value<'_>) {
-        let kind = root
-            .member("type")
-            .and_then(|kind| kind.string())
-            .unwrap_or_default();
+        let kind = root.word_of("type");
         match &*kind {
             "message_start" => self.answered = true,
             "content_block_start" => {
@@ -369,22 +347,11 @@ impl Seen {
             Some("queued" | "in_progress") => self.content = true,
             _ => {}
         }
-        for item in response
-            .some("output")
-            .into_iter()
-            .flat_map(|list| list.items())
-        {
-            let kind = item
-                .member("type")
-                .and_then(|kind| kind.string())
-                .unwrap_or_default();
+        for item in response.items_of("output") {
+            let kind = item.word_of("type");
             match &*kind {
                 "message" => {
-                    for part in item
-                        .some("content")
-                        .into_iter()
-                        .flat_map(|list| list.items())
-                    {
+                    for part in item.items_of("content") {
                         self.text(part.member("text"));
                         self.text(part.member("refusal"));
                     }
@@ -403,10 +370,7 @@ impl Seen {
     }
 
     fn responses_event(&mut self, root: Value<'_>) {
-        let kind = root
-            .member("type")
-            .and_then(|kind| kind.string())
-            .unwrap_or_default();
+        let kind = root.word_of("type");
         match &*kind {
             "response.created" | "response.in_progress" => self.answered = true,
             "response.output_item.added" => {
@@ -449,15 +413,11 @@ impl Seen {
             self.answered = true;
             self.finish = Some(Finish::ContentFilter);
         }
-        for candidate in root
-            .some("candidates")
-            .into_iter()
-            .flat_map(|list| list.items())
-        {
+        for candidate in root.items_of("candidates") {
             self.answered = true;
             let parts = candidate.path(&["content", "parts"]);
             for part in parts.into_iter().flat_map(|list| list.items()) {
-                if part.member("thought").and_then(|thought| thought.boolean()) == Some(true) {
+                if part.boolean_of("thought") == Some(true) {
                     self.thinking(part.member("text"));
                 } else if let Some(text) = part.some("text") {
                     self.text(Some(text));
@@ -481,11 +441,7 @@ impl Seen {
             self.answered = true;
             self.text(message.member("content"));
             self.thinking(message.member("thinking"));
-            for call in message
-                .some("tool_calls")
-                .into_iter()
-                .flat_map(|list| list.items())
-            {
+            for call in message.items_of("tool_calls") {
                 self.content = true;
                 self.tool_calls = self.tool_calls.saturating_add(1);
                 self.shown.add(call.raw());
@@ -496,7 +452,7 @@ impl Seen {
             self.text(Some(response));
             self.thinking(root.member("thinking"));
         }
-        if root.member("done").and_then(|done| done.boolean()) == Some(true) {
+        if root.boolean_of("done") == Some(true) {
             self.ended = true;
             // Older servers give no reason.
             self.finish = Some(Finish::Stop);

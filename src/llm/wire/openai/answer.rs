@@ -11,7 +11,7 @@ use crate::llm::wire::watch::Seen;
 #[must_use]
 pub fn read_answer(root: Value<'_>) -> Answer<'_> {
     let mut answer = Answer {
-        id: root.some("id").and_then(|id| id.text()),
+        id: root.text_of("id"),
         ..Answer::default()
     };
     let Some(choice) = root.some("choices").and_then(|list| list.items().next()) else {
@@ -28,7 +28,7 @@ pub fn read_answer(root: Value<'_>) -> Answer<'_> {
     if let Some(content) = message.some("content") {
         if let Some(text) = content.text() {
             if !text.is_empty() {
-                answer.blocks.push(Block::Text { text, cache: None });
+                answer.blocks.push(Block::text(text));
             }
         } else {
             answer
@@ -36,7 +36,7 @@ pub fn read_answer(root: Value<'_>) -> Answer<'_> {
                 .extend(content.items().filter_map(|item| part(item).ok()));
         }
     }
-    if let Some(refusal) = message.some("refusal").and_then(|text| text.text())
+    if let Some(refusal) = message.text_of("refusal")
         && !refusal.is_empty()
     {
         answer.blocks.push(Block::Refusal(refusal));
@@ -45,10 +45,7 @@ pub fn read_answer(root: Value<'_>) -> Answer<'_> {
     if let Some(function) = message.some("function_call") {
         answer.blocks.push(Block::Call {
             id: Text::default(),
-            name: function
-                .member("name")
-                .and_then(|name| name.text())
-                .unwrap_or_default(),
+            name: function.text_of("name").unwrap_or_default(),
             arguments: arguments(function),
             signature: None,
         });

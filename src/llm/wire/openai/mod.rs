@@ -1,7 +1,7 @@
 //! OpenAI's chat completions: read into and written from no format's words.
 //!
 //! Here is what requests, answers and streams have in common: calls of tools, thoughts, a message of the
-//! assistant, the head of an answer.
+//! assistant, the head of an answer; and what OpenAI's responses say in the same words.
 
 mod answer;
 mod request;
@@ -15,35 +15,25 @@ use std::borrow::Cow;
 
 use super::front::Format;
 use super::json::{Kind, Text, Value, Writer};
-use super::neutral::{Arguments, Block, Client, Finish, Source, plain_id, source_of, tool_name};
+use super::neutral::{
+    Arguments, Block, Choice, Client, Finish, Source, plain_id, source_of, tool_name,
+};
 
 fn part(part: Value<'_>) -> Result<Block<'_>, &'static str> {
-    let cache = part
-        .some("cache_control")
-        .map(|hint| Cow::Borrowed(hint.raw()));
-    let kind = part
-        .member("type")
-        .and_then(|kind| kind.string())
-        .unwrap_or_default();
+    let cache = part.raw_of("cache_control");
+    let kind = part.word_of("type");
     Ok(match &*kind {
         "text" | "" => Block::Text {
-            text: part
-                .some("text")
-                .and_then(|text| text.text())
-                .ok_or("a part needs `text`")?,
+            text: part.text_of("text").ok_or("a part needs `text`")?,
             cache,
         },
-        "refusal" => Block::Refusal(
-            part.some("refusal")
-                .and_then(|text| text.text())
-                .unwrap_or_default(),
-        ),
+        "refusal" => Block::Refusal(part.text_of("refusal").unwrap_or_default()),
         "image_url" => {
             let image = part.some("image_url").ok_or("an image needs `image_url`")?;
             let url = image.text().or_else(|| image.some("url")?.text());
             Block::Image {
                 source: source_of(url.ok_or("an image needs a URL")?),
-                detail: image.some("detail").and_then(|detail| detail.text()),
+                detail: image.text_of("detail"),
                 cache,
             }
         }
@@ -51,31 +41,25 @@ fn part(part: Value<'_>) -> Result<Block<'_>, &'static str> {
             let audio = part
                 .some("input_audio")
                 .ok_or("audio needs `input_audio`")?;
-            let format = audio
-                .some("format")
-                .and_then(|format| format.string())
-                .unwrap_or_default();
+            let format = audio.word_of("format");
             Block::Audio {
                 media: Text::owned(if format == "mp3" {
                     "audio/mpeg".to_owned()
                 } else {
                     format!("audio/{format}")
                 }),
-                data: audio
-                    .some("data")
-                    .and_then(|data| data.text())
-                    .ok_or("audio needs `data`")?,
+                data: audio.text_of("data").ok_or("audio needs `data`")?,
             }
         }
         "file" => {
             let file = part.some("file").ok_or("a file needs `file`")?;
-            let data = file.some("file_data").and_then(|data| data.text());
-            let id = file.some("file_id").and_then(|id| id.text());
+            let data = file.text_of("file_data");
+            let id = file.text_of("file_id");
             let source = data.map(source_of).or_else(|| id.map(Source::File));
             let source = source.ok_or("a file needs `file_data` or `file_id`")?;
             Block::Document {
                 source,
-                name: file.some("filename").and_then(|name| name.text()),
+                name: file.text_of("filename"),
                 cache,
             }
         }
@@ -88,15 +72,12 @@ fn thoughts(message: Value<'_>) -> Vec<Block<'_>> {
     let mut blocks = Vec::new();
     if let Some(list) = message.some("thinking_blocks") {
         for block in list.items() {
-            if let Some(data) = block.some("data").and_then(|data| data.text()) {
+            if let Some(data) = block.text_of("data") {
                 blocks.push(Block::Redacted(data));
             } else {
                 blocks.push(Block::Thinking {
-                    text: block
-                        .some("thinking")
-                        .and_then(|text| text.text())
-                        .unwrap_or_default(),
-                    signature: block.some("signature").and_then(|text| text.text()),
+                    text: block.text_of("thinking").unwrap_or_default(),
+                    signature: block.text_of("signature"),
                 });
             }
         }
@@ -108,10 +89,7 @@ fn thoughts(message: Value<'_>) -> Vec<Block<'_>> {
         if let Some(text) = text.and_then(|text| text.text())
             && !text.is_empty()
         {
-            blocks.push(Block::Thinking {
-                text,
-                signature: None,
-            });
+            blocks.push(Block::thought(text));
         }
     }
     blocks
@@ -127,18 +105,11 @@ fn arguments(function: Value<'_>) -> Arguments<'_> {
 }
 
 fn calls<'a>(message: Value<'a>, blocks: &mut Vec<Block<'a>>) {
-    for call in message
-        .some("tool_calls")
-        .into_iter()
-        .flat_map(|list| list.items())
-    {
+    for call in message.items_of("tool_calls") {
         let function = call.some("function").unwrap_or(call);
         blocks.push(Block::Call {
-            id: call.some("id").and_then(|id| id.text()).unwrap_or_default(),
-            name: function
-                .some("name")
-                .and_then(|name| name.text())
-                .unwrap_or_default(),
+            id: call.text_of("id").unwrap_or_default(),
+            name: function.text_of("name").unwrap_or_default(),
             arguments: arguments(function),
             signature: call
                 .path(&["extra_content", "google", "thought_signature"])
@@ -160,9 +131,7 @@ fn write_message(blocks: &[Block<'_>], reasoning: bool, signed: bool, out: &mut 
             _ => {}
         }
     }
-    let called = blocks
-        .iter()
-        .any(|block| matches!(block, Block::Call { .. }));
+    let called = blocks.iter().any(Block::is_call);
     out.key("content");
     match content {
         Some(text) if !(text.is_empty() && called) => out.text(&text),
@@ -225,17 +194,11 @@ fn write_thinking(block: &Block<'_>, out: &mut Writer) {
             text,
             signature: Some(signature),
         } => {
-            out.open()
-                .key("type")
-                .string("thinking")
-                .key("thinking")
-                .text(text);
+            out.open_as("thinking").key("thinking").text(text);
             out.key("signature").text(signature).close();
         }
         Block::Redacted(data) => {
-            out.open()
-                .key("type")
-                .string("redacted_thinking")
+            out.open_as("redacted_thinking")
                 .key("data")
                 .text(data)
                 .close();
@@ -288,4 +251,72 @@ fn write_completion(text: &Text<'_>, finish: Option<&str>, out: &mut Writer) {
         None => out.null(),
     };
     out.close().close_array();
+}
+
+/// Writes a message of one text.
+pub(super) fn write_said(role: &str, text: &Text<'_>, out: &mut Writer) {
+    out.open().key("role").string(role);
+    out.key("content").text(text).close();
+}
+
+/// Writes the name, the body and the strictness of the schema of an answer.
+pub(super) fn write_schema(
+    name: Option<&Text<'_>>,
+    schema: &str,
+    strict: Option<bool>,
+    out: &mut Writer,
+) {
+    out.key("name");
+    match name {
+        Some(name) => out.text(name),
+        None => out.string("answer"),
+    };
+    out.key("schema").raw(schema);
+    if let Some(strict) = strict {
+        out.key("strict").boolean(strict);
+    }
+}
+
+/// Writes the service tier, if there is one like it here.
+pub(super) fn write_tier(tier: &Text<'_>, dropped: &mut Vec<String>, out: &mut Writer) {
+    match tier.as_written() {
+        "auto" | "default" | "flex" | "scale" | "priority" | "fast" => {
+            out.key("service_tier").text(tier);
+        }
+        "standard_only" | "standard" => {
+            out.key("service_tier").string("default");
+        }
+        _ => dropped.push("service_tier".to_owned()),
+    }
+}
+
+/// Writes which tool to call: in a chat its name stands one level deeper than in a response.
+pub(super) fn write_choice(choice: Option<&Choice<'_>>, format: Format, out: &mut Writer) {
+    let Some(choice) = choice else { return };
+    out.key("tool_choice");
+    match choice {
+        Choice::None => out.string("none"),
+        Choice::Auto => out.string("auto"),
+        Choice::Any => out.string("required"),
+        Choice::Tool(name) => {
+            out.open_as("function");
+            let name = tool_name(name, format);
+            match format {
+                Format::Responses => out.key("name").text(&name).close(),
+                _ => {
+                    out.key("function").open().key("name").text(&name);
+                    out.close().close()
+                }
+            }
+        }
+    };
+}
+
+/// Writes bytes that are in the request itself.
+pub(super) fn write_data_url<'w>(
+    media: &Text<'_>,
+    data: &Text<'_>,
+    out: &'w mut Writer,
+) -> &'w mut Writer {
+    out.pieces(&["data:", media.as_written(), ";base64,", data.as_written()])
 }

@@ -2,13 +2,16 @@
 
 use std::borrow::Cow;
 
-use super::{arguments, calls, part, thoughts, write_message};
+use super::{
+    arguments, calls, part, thoughts, write_choice, write_data_url, write_message, write_said,
+    write_schema, write_tier,
+};
 use crate::llm::wire::anthropic;
 use crate::llm::wire::front::Format;
 use crate::llm::wire::json::{Kind, Text, Value, Writer};
 use crate::llm::wire::neutral::{
     Block, Choice, Effort, Output, Request, Role, Source, Target, Thinking, Tool, Turn,
-    Unsupported, Written, joined, plain_id, tool_name,
+    Unsupported, Written, joined, lost, plain_id, result_text,
 };
 
 /// Members of a request that are understood, or that change nothing where they cannot be said.
@@ -74,11 +77,7 @@ pub fn read_request(root: Value<'_>) -> Result<Request<'_>, Unsupported> {
                         "only one text can be passed to this model's provider",
                     ));
                 };
-                request.turns.push(Turn {
-                    role: Role::User,
-                    at: 0,
-                    blocks: vec![Block::Text { text, cache: None }],
-                });
+                request.say(Role::User, 0, vec![Block::text(text)]);
             }
             "stream" => request.stream = value.boolean().unwrap_or_default(),
             "max_tokens" if request.max_output.is_none() => request.max_output = value.integer(),
@@ -162,18 +161,13 @@ pub fn read_request(root: Value<'_>) -> Result<Request<'_>, Unsupported> {
             let part = part.map_or_else(String::new, |part| format!(".content[{part}]"));
             Err(Unsupported::new(format!("messages[{at}]{part}"), message))
         };
-        let role = message
-            .member("role")
-            .and_then(|role| role.string())
-            .unwrap_or_default();
+        let role = message.word_of("role");
         let mut blocks = Vec::new();
         if let Some(content) = message.some("content") {
             match content.kind() {
                 Kind::String => blocks.push(Block::Text {
                     text: content.text().unwrap_or_default(),
-                    cache: message
-                        .some("cache_control")
-                        .map(|hint| Cow::Borrowed(hint.raw())),
+                    cache: message.raw_of("cache_control"),
                 }),
                 Kind::Array => {
                     for (position, item) in content.items().enumerate() {
@@ -190,40 +184,26 @@ pub fn read_request(root: Value<'_>) -> Result<Request<'_>, Unsupported> {
             "system" | "developer" if request.turns.is_empty() => {
                 request.system.append(&mut blocks)
             }
-            "system" | "developer" => request.turns.push(Turn {
-                role: Role::System,
-                at,
-                blocks,
-            }),
-            "user" => request.turns.push(Turn {
-                role: Role::User,
-                at,
-                blocks,
-            }),
+            "system" | "developer" => request.say(Role::System, at, blocks),
+            "user" => request.say(Role::User, at, blocks),
             "tool" | "function" => {
-                let id = match message.some("tool_call_id").and_then(|id| id.text()) {
+                let id = match message.text_of("tool_call_id") {
                     Some(id) => id,
                     None => legacy_call.clone(),
                 };
                 let result = Block::Result {
                     id,
-                    name: message.some("name").and_then(|name| name.text()),
+                    name: message.text_of("name"),
                     content: blocks,
                     failed: false,
-                    cache: message
-                        .some("cache_control")
-                        .map(|hint| Cow::Borrowed(hint.raw())),
+                    cache: message.raw_of("cache_control"),
                 };
-                request.turns.push(Turn {
-                    role: Role::User,
-                    at,
-                    blocks: vec![result],
-                });
+                request.say(Role::User, at, vec![result]);
             }
             "assistant" => {
                 let mut all = thoughts(message);
                 all.append(&mut blocks);
-                if let Some(refusal) = message.some("refusal").and_then(|refusal| refusal.text()) {
+                if let Some(refusal) = message.text_of("refusal") {
                     all.push(Block::Refusal(refusal));
                 }
                 calls(message, &mut all);
@@ -231,19 +211,12 @@ pub fn read_request(root: Value<'_>) -> Result<Request<'_>, Unsupported> {
                     legacy_call = Text::owned(format!("call_{at}"));
                     all.push(Block::Call {
                         id: legacy_call.clone(),
-                        name: function
-                            .member("name")
-                            .and_then(|name| name.text())
-                            .unwrap_or_default(),
+                        name: function.text_of("name").unwrap_or_default(),
                         arguments: arguments(function),
                         signature: None,
                     });
                 }
-                request.turns.push(Turn {
-                    role: Role::Assistant,
-                    at,
-                    blocks: all,
-                });
+                request.say(Role::Assistant, at, all);
             }
             _ => return wrong(None, "an unknown `role`"),
         }
@@ -252,19 +225,16 @@ pub fn read_request(root: Value<'_>) -> Result<Request<'_>, Unsupported> {
 }
 
 fn output(format: Value<'_>) -> Result<Output<'_>, Unsupported> {
-    let kind = format
-        .member("type")
-        .and_then(|kind| kind.string())
-        .unwrap_or_default();
+    let kind = format.word_of("type");
     Ok(match &*kind {
         "text" => Output::Free,
         "json_object" => Output::Json,
         "json_schema" => {
             let inner = format.some("json_schema").unwrap_or(format);
             Output::Schema {
-                name: inner.some("name").and_then(|name| name.text()),
+                name: inner.text_of("name"),
                 schema: Cow::Borrowed(inner.some("schema").map_or("{}", |schema| schema.raw())),
-                strict: inner.some("strict").and_then(|strict| strict.boolean()),
+                strict: inner.boolean_of("strict"),
             }
         }
         _ => {
@@ -281,7 +251,7 @@ fn tool<'a>(
     item: Value<'a>,
     position: usize,
 ) -> Result<Tool<'a>, Unsupported> {
-    let Some(name) = function.some("name").and_then(|name| name.text()) else {
+    let Some(name) = function.text_of("name") else {
         return Err(Unsupported::new(
             format!("tools[{position}]"),
             "a tool needs a name",
@@ -289,14 +259,10 @@ fn tool<'a>(
     };
     Ok(Tool {
         name,
-        description: function.some("description").and_then(|text| text.text()),
-        schema: function
-            .some("parameters")
-            .map(|schema| Cow::Borrowed(schema.raw())),
-        strict: function.some("strict").and_then(|strict| strict.boolean()),
-        cache: item
-            .some("cache_control")
-            .map(|hint| Cow::Borrowed(hint.raw())),
+        description: function.text_of("description"),
+        schema: function.raw_of("parameters"),
+        strict: function.boolean_of("strict"),
+        cache: item.raw_of("cache_control"),
     })
 }
 
@@ -310,7 +276,7 @@ fn choice<'a>(value: Value<'a>, param: &str) -> Result<Option<Choice<'a>>, Unsup
         };
     }
     let named = value.some("function").unwrap_or(value);
-    match named.some("name").and_then(|name| name.text()) {
+    match named.text_of("name") {
         Some(name) => Ok(Some(Choice::Tool(name))),
         None => Err(Unsupported::new(
             param,
@@ -329,12 +295,7 @@ pub fn write_request(request: &Request<'_>, target: &Target<'_>) -> Result<Writt
     out.open().key("model").string(target.model);
     out.key("messages").open_array();
     if let Some(text) = joined(&request.system, "\n\n") {
-        out.open()
-            .key("role")
-            .string("system")
-            .key("content")
-            .text(&text)
-            .close();
+        write_said("system", &text, &mut out);
     }
     for turn in &request.turns {
         write_turn(request, turn, target, &mut out)?;
@@ -349,33 +310,31 @@ pub fn write_request(request: &Request<'_>, target: &Target<'_>) -> Result<Writt
         out.integer(most);
     }
     let sampling = &request.sampling;
-    for (name, number) in [
-        ("temperature", sampling.temperature),
-        ("top_p", sampling.top_p),
+    let drawn = |number| Option::filter(number, |_| target.sampling);
+    out.members(&[
+        ("temperature", drawn(sampling.temperature)),
+        ("top_p", drawn(sampling.top_p)),
         ("seed", sampling.seed),
-        ("presence_penalty", sampling.presence_penalty),
-        ("frequency_penalty", sampling.frequency_penalty),
-    ] {
-        match number {
-            Some(number) if target.sampling || name == "seed" => {
-                out.key(name).raw(number);
-            }
-            Some(_) => dropped.push(name.to_owned()),
-            None => {}
-        }
-    }
-    if sampling.top_k.is_some() {
-        dropped.push("top_k".to_owned());
-    }
+        ("presence_penalty", drawn(sampling.presence_penalty)),
+        ("frequency_penalty", drawn(sampling.frequency_penalty)),
+    ]);
+    let undrawn = !target.sampling;
+    dropped.extend(lost([
+        ("temperature", undrawn && sampling.temperature.is_some()),
+        ("top_p", undrawn && sampling.top_p.is_some()),
+        (
+            "presence_penalty",
+            undrawn && sampling.presence_penalty.is_some(),
+        ),
+        (
+            "frequency_penalty",
+            undrawn && sampling.frequency_penalty.is_some(),
+        ),
+        ("top_k", sampling.top_k.is_some()),
+        ("stop[4]", request.stop.len() > 4),
+    ]));
     if !request.stop.is_empty() {
-        out.key("stop").open_array();
-        for word in request.stop.iter().take(4) {
-            out.text(word);
-        }
-        out.close_array();
-        if request.stop.len() > 4 {
-            dropped.push("stop[4]".to_owned());
-        }
+        out.key("stop").texts(request.stop.iter().take(4));
     }
     if let Some(answers) = request.answers {
         out.key("n").integer(answers);
@@ -386,30 +345,16 @@ pub fn write_request(request: &Request<'_>, target: &Target<'_>) -> Result<Writt
     match &request.output {
         Output::Free => {}
         Output::Json => {
-            out.key("response_format")
-                .open()
-                .key("type")
-                .string("json_object")
-                .close();
+            out.key("response_format").open_as("json_object").close();
         }
         Output::Schema {
             name,
             schema,
             strict,
         } => {
-            out.key("response_format")
-                .open()
-                .key("type")
-                .string("json_schema");
-            out.key("json_schema").open().key("name");
-            match name {
-                Some(name) => out.text(name),
-                None => out.string("answer"),
-            };
-            out.key("schema").raw(schema);
-            if let Some(strict) = strict {
-                out.key("strict").boolean(*strict);
-            }
+            out.key("response_format").open_as("json_schema");
+            out.key("json_schema").open();
+            write_schema(name.as_ref(), schema, *strict, &mut out);
             out.close().close();
         }
     }
@@ -425,57 +370,25 @@ pub fn write_request(request: &Request<'_>, target: &Target<'_>) -> Result<Writt
         None => {}
     }
     if let Some(tier) = &request.tier {
-        match tier.as_written() {
-            "auto" | "default" | "flex" | "scale" | "priority" | "fast" => {
-                out.key("service_tier").text(tier);
-            }
-            "standard_only" | "standard" => {
-                out.key("service_tier").string("default");
-            }
-            _ => dropped.push("service_tier".to_owned()),
-        }
+        write_tier(tier, &mut dropped, &mut out);
     }
     if !request.tools.is_empty() {
         out.key("tools").open_array();
         for tool in &request.tools {
-            out.open()
-                .key("type")
-                .string("function")
-                .key("function")
-                .open();
-            out.key("name").text(&tool_name(&tool.name, Format::OpenAi));
-            if let Some(description) = &tool.description {
-                out.key("description").text(description);
-            }
-            if let Some(schema) = &tool.schema {
-                out.key("parameters").raw(schema);
-            }
+            out.open_as("function").key("function").open();
+            tool.write(
+                Format::OpenAi,
+                "parameters",
+                tool.schema.as_deref(),
+                &mut out,
+            );
             if let Some(strict) = tool.strict {
                 out.key("strict").boolean(strict);
             }
             out.close().close();
         }
         out.close_array();
-        match &request.choice {
-            None => {}
-            Some(Choice::None) => {
-                out.key("tool_choice").string("none");
-            }
-            Some(Choice::Auto) => {
-                out.key("tool_choice").string("auto");
-            }
-            Some(Choice::Any) => {
-                out.key("tool_choice").string("required");
-            }
-            Some(Choice::Tool(name)) => {
-                out.key("tool_choice").open().key("type").string("function");
-                out.key("function")
-                    .open()
-                    .key("name")
-                    .text(&tool_name(name, Format::OpenAi));
-                out.close().close();
-            }
-        }
+        write_choice(request.choice.as_ref(), Format::OpenAi, &mut out);
         if let Some(parallel) = request.parallel {
             out.key("parallel_tool_calls").boolean(parallel);
         }
@@ -505,12 +418,7 @@ fn write_turn(
     match turn.role {
         Role::System => {
             if let Some(text) = joined(&turn.blocks, "\n\n") {
-                out.open()
-                    .key("role")
-                    .string("system")
-                    .key("content")
-                    .text(&text)
-                    .close();
+                write_said("system", &text, out);
             }
         }
         Role::User => {
@@ -534,16 +442,9 @@ fn write_turn(
                     .string("tool")
                     .key("tool_call_id")
                     .string(&id);
-                let text = joined(content, "\n").unwrap_or_default();
-                out.key("content");
-                if *failed {
-                    let mut marked = Text::of("Error: ");
-                    marked.push(&text);
-                    out.text(&marked);
-                } else {
-                    out.text(&text);
-                }
-                out.close();
+                out.key("content")
+                    .text(&result_text(content, *failed))
+                    .close();
                 for inner in content {
                     if !matches!(inner, Block::Text { .. }) {
                         let note = format!("The result of call {id}:");
@@ -556,12 +457,7 @@ fn write_turn(
                 .all(|(_, block)| matches!(block, Block::Text { .. }));
             if pictures.is_empty() && only_text && rest.len() <= 1 {
                 if let Some((_, Block::Text { text, .. })) = rest.first() {
-                    out.open()
-                        .key("role")
-                        .string("user")
-                        .key("content")
-                        .text(text)
-                        .close();
+                    write_said("user", text, out);
                 }
                 return Ok(());
             }
@@ -571,12 +467,7 @@ fn write_turn(
                 .key("content")
                 .open_array();
             for (note, position, block) in &pictures {
-                out.open()
-                    .key("type")
-                    .string("text")
-                    .key("text")
-                    .text(note)
-                    .close();
+                out.open_as("text").key("text").text(note).close();
                 write_part(request, turn, *position, block, out)?;
             }
             for (position, block) in rest {
@@ -607,24 +498,12 @@ fn write_part(
             source: Source::Text(text),
             ..
         } => {
-            out.open()
-                .key("type")
-                .string("text")
-                .key("text")
-                .text(text)
-                .close();
+            out.open_as("text").key("text").text(text).close();
         }
         Block::Image { source, detail, .. } => {
-            out.open()
-                .key("type")
-                .string("image_url")
-                .key("image_url")
-                .open()
-                .key("url");
+            out.open_as("image_url").key("image_url").open().key("url");
             match source {
-                Source::Data { media, data } => {
-                    out.pieces(&["data:", media.as_written(), ";base64,", data.as_written()])
-                }
+                Source::Data { media, data } => write_data_url(media, data, out),
                 Source::Link(url) => out.text(url),
                 Source::File(_) | Source::Text(_) => {
                     return wrong("an image that lies with another provider");
@@ -640,22 +519,12 @@ fn write_part(
             name,
             ..
         } => {
-            out.open()
-                .key("type")
-                .string("file")
-                .key("file")
-                .open()
-                .key("filename");
+            out.open_as("file").key("file").open().key("filename");
             match name {
                 Some(name) => out.text(name),
                 None => out.string("document"),
             };
-            out.key("file_data").pieces(&[
-                "data:",
-                media.as_written(),
-                ";base64,",
-                data.as_written(),
-            ]);
+            write_data_url(media, data, out.key("file_data"));
             out.close().close();
         }
         Block::Document { .. } => return wrong("a document that is not in the request itself"),
@@ -665,11 +534,7 @@ fn write_part(
                 "audio/mpeg" | "audio/mp3" => "mp3",
                 _ => return wrong("audio of a type other than wav and mp3"),
             };
-            out.open()
-                .key("type")
-                .string("input_audio")
-                .key("input_audio")
-                .open();
+            out.open_as("input_audio").key("input_audio").open();
             out.key("data")
                 .text(data)
                 .key("format")

@@ -36,7 +36,7 @@ impl Calls {
         };
         if !std::mem::replace(&mut self.started, true) {
             each(Event::Start {
-                id: root.some("id").and_then(|id| id.text()),
+                id: root.text_of("id"),
             });
         }
         // Only the first of several answers can be told in other formats.
@@ -60,20 +60,16 @@ impl Calls {
             self.thought = true;
             each(Event::Thinking(thought));
         }
-        for block in delta
-            .some("thinking_blocks")
-            .into_iter()
-            .flat_map(|list| list.items())
-        {
-            if let Some(data) = block.some("data").and_then(|data| data.text()) {
+        for block in delta.items_of("thinking_blocks") {
+            if let Some(data) = block.text_of("data") {
                 each(Event::Redacted(data));
                 continue;
             }
-            let thinking = block.some("thinking").and_then(|text| text.text());
+            let thinking = block.text_of("thinking");
             if let Some(thinking) = thinking.filter(|text| !text.is_empty() && !self.thought) {
                 each(Event::Thinking(thinking));
             }
-            if let Some(signature) = block.some("signature").and_then(|text| text.text()) {
+            if let Some(signature) = block.text_of("signature") {
                 self.thought = false;
                 each(Event::Signature(signature));
             }
@@ -81,7 +77,7 @@ impl Calls {
         match delta.some("content") {
             Some(parts) if parts.kind() == Kind::Array => {
                 for part in parts.items() {
-                    if let Some(text) = part.some("text").and_then(|text| text.text()) {
+                    if let Some(text) = part.text_of("text") {
                         self.begin_all(each);
                         each(Event::Text(text));
                     }
@@ -97,11 +93,7 @@ impl Calls {
         if let Some(refusal) = text("refusal") {
             each(Event::Refusal(refusal));
         }
-        for call in delta
-            .some("tool_calls")
-            .into_iter()
-            .flat_map(|list| list.items())
-        {
+        for call in delta.items_of("tool_calls") {
             self.call(call, call.some("function"), each);
         }
         if let Some(function) = delta.some("function_call") {
@@ -118,11 +110,8 @@ impl Calls {
         function: Option<Value<'_>>,
         each: &mut impl FnMut(Event<'_>),
     ) {
-        let index = call.some("index").and_then(|index| index.integer());
-        let id = call
-            .some("id")
-            .and_then(|id| id.text())
-            .filter(|id| !id.is_empty());
+        let index = call.integer_of("index");
+        let id = call.text_of("id").filter(|id| !id.is_empty());
         let place = match &id {
             // Some servers give every call the index 0: the id tells them apart.
             Some(id) => self
@@ -324,12 +313,7 @@ impl Stream {
                         .open()
                         .key("index")
                         .integer(call as u64);
-                    out.key("id");
-                    if id.is_empty() {
-                        out.string(&client.call_id(call));
-                    } else {
-                        out.text(&id);
-                    }
+                    out.key("id").pieces(&[&client.id_of(call, &id)]);
                     out.key("type").string("function").key("function").open();
                     out.key("name")
                         .text(&name)
