@@ -13,13 +13,18 @@ use crate::protocol::{Group, Peer, PeerAction, PeerChange, PeerState, Summary, U
 /// Lists the peers.
 pub fn list(session: &Session) -> Result<(), Failure> {
     let upstreams: Upstreams = session.get("/v1/upstreams")?;
-    show(session, &upstreams);
     if session.json {
+        print_json(&upstreams);
         return Ok(());
     }
     let summary: Summary = session.get("/v1/summary")?;
-    if let Some(llm) = summary.llm {
-        print(&format!("\n{}", providers::listed(llm.providers)));
+    match summary.llm {
+        Some(llm) if upstreams.upstreams.is_empty() => print(&providers::listed(llm.providers)),
+        Some(llm) => {
+            show(session, &upstreams);
+            print(&format!("\n{}", providers::listed(llm.providers)));
+        }
+        None => show(session, &upstreams),
     }
     Ok(())
 }

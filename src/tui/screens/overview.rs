@@ -12,7 +12,7 @@ use super::super::theme::Role;
 use super::super::view::{Effect, Input, Notice, Screen, Target, View};
 use super::super::widgets::sparkline;
 use super::super::widgets::table::{Table, render_empty};
-use super::{WIDE, backends, error_role, render_state, routes, short_path};
+use super::{WIDE, backends, error_role, providers, render_state, routes, short_path};
 use crate::protocol::{CertificateStates, Level, LlmNow, Micros, Occurrence, Point};
 
 /// A pane, by the order in which the focus goes.
@@ -363,7 +363,11 @@ impl Overview {
             return render_state(painter, rows, &model.upstreams, model, "");
         };
         if upstreams.upstreams.is_empty() {
-            return render_empty(painter, rows, "no upstreams: nothing is passed on");
+            let words = match providers::all(model) {
+                [] => "no upstreams: nothing is passed on",
+                _ => "no upstreams; providers stand on 3 Backends",
+            };
+            return render_empty(painter, rows, words);
         }
         let mut groups: Vec<_> = upstreams
             .upstreams
