@@ -31,13 +31,11 @@ pub fn read_request(root: Value<'_>) -> Result<Request<'_>, Unsupported> {
             "model" | "messages" | "models" | "fallbacks" | "keep_alive" => {}
             "stream" => request.stream = value.boolean().unwrap_or(true),
             "system" => {
-                request
-                    .system
-                    .extend(value.text().map(|text| Block::text(text)));
+                request.system.extend(value.text().map(Block::text));
             }
             "prompt" => {
                 let text = value.text().filter(|text| !text.is_empty());
-                prompt.extend(text.map(|text| Block::text(text)));
+                prompt.extend(text.map(Block::text));
             }
             "images" => prompt.extend(value.items().filter_map(image)),
             "think" => {
@@ -113,7 +111,7 @@ pub fn read_request(root: Value<'_>) -> Result<Request<'_>, Unsupported> {
     for (at, message) in root.items_of("messages").enumerate() {
         let mut blocks = Vec::new();
         let text = message.text_of("content").filter(|text| !text.is_empty());
-        blocks.extend(text.map(|text| Block::text(text)));
+        blocks.extend(text.map(Block::text));
         blocks.extend(message.items_of("images").filter_map(image));
         match &*message.word_of("role") {
             "system" if request.turns.is_empty() => request.system.append(&mut blocks),

@@ -29,9 +29,7 @@ pub fn read_request(root: Value<'_>) -> Result<Request<'_>, Unsupported> {
             "model" | "models" | "fallbacks" | "input" | "store" | "include"
             | "prompt_cache_key" => {}
             "instructions" => {
-                request
-                    .system
-                    .extend(value.text().map(|text| Block::text(text)));
+                request.system.extend(value.text().map(Block::text));
             }
             "stream" => request.stream = value.boolean().unwrap_or_default(),
             "max_output_tokens" => request.max_output = value.integer(),
@@ -142,7 +140,7 @@ pub fn read_request(root: Value<'_>) -> Result<Request<'_>, Unsupported> {
                     }
                     content => {
                         let text = content.and_then(|content| content.text());
-                        blocks.extend(text.map(|text| Block::text(text)));
+                        blocks.extend(text.map(Block::text));
                     }
                 }
                 match &*item.word_of("role") {
@@ -164,7 +162,7 @@ pub fn read_request(root: Value<'_>) -> Result<Request<'_>, Unsupported> {
             "function_call_output" => {
                 let mut content = Vec::new();
                 if let Some(output) = item.some("output") {
-                    content.extend(output.text().map(|text| Block::text(text)));
+                    content.extend(output.text().map(Block::text));
                     for value in output.items() {
                         match part(value) {
                             Ok(block) => content.push(block),
@@ -185,7 +183,7 @@ pub fn read_request(root: Value<'_>) -> Result<Request<'_>, Unsupported> {
                 let summary: Vec<Block<'_>> = item
                     .items_of("summary")
                     .filter_map(|part| part.text_of("text"))
-                    .map(|text| Block::text(text))
+                    .map(Block::text)
                     .collect();
                 let signature = item.text_of("encrypted_content");
                 let block = match (joined(&summary, ""), signature) {
