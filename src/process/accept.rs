@@ -246,5 +246,5 @@ fn welcome(worker: &Rc<Worker>, stream: Stream, entrance: &Entrance) {
         return;
     }
     let address = entrance.address_of(&stream);
-    tokio::task::spawn_local(connection::run(Rc::clone(worker), stream, address));
+    connection::start(worker, stream, address);
 }

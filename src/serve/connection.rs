@@ -17,7 +17,7 @@ use tokio::io::AsyncWrite as _;
 use super::downstream::{Downstream, Http1};
 use super::generation::Local;
 use super::handshake::{self, Accepted};
-use super::worker::Worker;
+use super::worker::{Guard, Worker};
 use super::{http2, proxy_protocol, serve};
 use crate::conf::typed::listen::Address;
 use crate::conf::typed::location::{Lingering, LingeringMode, Reading, Server};
@@ -54,16 +54,19 @@ enum End {
     Closed,
 }
 
-/// Serves one client's connection.
-pub async fn run(worker: Rc<Worker>, stream: net::stream::Stream, listen: Rc<Address>) {
-    let _guard = worker.enter();
+/// Serves a client's connection, as a task of this thread.
+///
+/// What the task holds lies in memory for as long as the connection, so it is small ([`keep`]); what a
+/// handshake needs lies beside it, until that is over.
+pub fn start(worker: &Rc<Worker>, stream: net::stream::Stream, listen: Rc<Address>) {
+    let guard = worker.enter();
     let remote = stream.peer_address();
     let local_address = match &*listen {
         Address::Ip(address) if !address.ip().is_unspecified() => (*listen).clone(),
         Address::Unix(_) => (*listen).clone(),
         Address::Ip(_) => stream.local_address(),
     };
-    let mut connection = Connection {
+    let connection = Connection {
         serial: SERIAL.fetch_add(1, Ordering::Relaxed),
         remote_text: Connection::text_of(&remote),
         remote,
@@ -73,9 +76,6 @@ pub async fn run(worker: Rc<Worker>, stream: net::stream::Stream, listen: Rc<Add
         accepted: clock::now(),
         descriptor: stream.descriptor(),
     };
-    let mut stream = stream;
-    let mut read = Vec::new();
-    let mut is_misplaced = false;
     let (is_proxied, is_secure) = {
         let local = worker.local();
         let (generation, to) = (&local.generation, &connection.local);
@@ -84,92 +84,139 @@ pub async fn run(worker: Rc<Worker>, stream: net::stream::Stream, listen: Rc<Add
             generation.is_secure(&listen, to),
         )
     };
+    if is_proxied || is_secure {
+        let (worker, to) = (Rc::clone(worker), Rc::clone(&listen));
+        let greeting = Box::pin(greet(worker, stream, connection, to, is_proxied, is_secure));
+        tokio::task::spawn_local(async move {
+            if let Some((stream, connection, first)) = greeting.await {
+                keep(guard, stream, connection, listen, Some(first)).await;
+            }
+        });
+    } else {
+        let (stream, connection) = (stream.into(), Rc::new(connection));
+        tokio::task::spawn_local(keep(guard, stream, connection, listen, None));
+    }
+}
+
+/// What is known of a connection before its first request.
+#[derive(Default)]
+struct First {
+    /// Bytes of it that were read.
+    read: Vec<u8>,
+    /// The client speaks plain HTTP where TLS is spoken.
+    is_misplaced: bool,
+    /// The handshake chose HTTP/2.
+    is_http2: bool,
+}
+
+/// Hears what a proxy says of the client, and makes the handshake of TLS.
+async fn greet(
+    worker: Rc<Worker>,
+    mut stream: net::stream::Stream,
+    mut connection: Connection,
+    listen: Rc<Address>,
+    is_proxied: bool,
+    is_secure: bool,
+) -> Option<(Stream, Rc<Connection>, Box<First>)> {
+    let mut first = Box::<First>::default();
     // Before all else, TLS too: it is the proxy that speaks.
     if is_proxied {
-        let reading = proxy_protocol::read(&worker, &mut stream, &mut connection, &listen);
-        match Box::pin(reading).await {
-            Some(behind) => read = behind,
-            None => return,
-        }
+        first.read = proxy_protocol::read(&worker, &mut stream, &mut connection, &listen).await?;
     }
-    let mut stream = Stream::from(stream);
-    if is_secure {
-        let Stream::Plain(plain) = stream else { return };
-        let accepting = handshake::accept(&worker, plain, read, &mut connection, &listen);
-        read = Vec::new();
-        match Box::pin(accepting).await {
-            Some(Accepted::Http1(secure)) => stream = secure,
-            Some(Accepted::Http2(secure)) => {
-                let connection = Rc::new(connection);
-                return Box::pin(http2::run(&worker, secure, read, &connection, &listen)).await;
-            }
-            Some(Accepted::Plain { io, read: bytes }) => {
-                stream = io.into();
-                read = bytes;
-                is_misplaced = true;
-            }
-            None => return,
-        }
+    if !is_secure {
+        return Some((stream.into(), Rc::new(connection), first));
     }
-    let connection = Rc::new(connection);
-    let mut requests = 0;
-    // A fresh connection has the time of a request head; a kept one that of keep-alive.
-    let mut patience = None;
-    loop {
-        let first = {
-            let local = worker.local();
-            let Some(position) = local.generation.listen(&listen, &connection.local) else {
-                return;
-            };
-            patience.unwrap_or(default_server(&local, position).1.reading.header_timeout)
+    let read = std::mem::take(&mut first.read);
+    let stream = match handshake::accept(&worker, stream, read, &mut connection, &listen).await? {
+        Accepted::Http1(secure) => secure,
+        Accepted::Http2(secure) => {
+            first.is_http2 = true;
+            secure
+        }
+        Accepted::Plain { io, read } => {
+            first.read = read;
+            first.is_misplaced = true;
+            io.into()
+        }
+    };
+    Some((stream, Rc::new(connection), first))
+}
+
+/// Serves the requests of a connection, and waits for them.
+// An `async fn` would keep all that it is given twice: as it got it, and as it works with it.
+#[expect(clippy::manual_async_fn, reason = "its future is smaller so")]
+fn keep(
+    guard: Guard,
+    mut stream: Stream,
+    connection: Rc<Connection>,
+    listen: Rc<Address>,
+    mut first: Option<Box<First>>,
+) -> impl Future<Output = ()> {
+    async move {
+        let mut requests = 0;
+        // A fresh connection has the time of a request head; a kept one that of keep-alive.
+        let mut patience = None;
+        let (stream, read) = loop {
+            if first
+                .as_ref()
+                .is_none_or(|first| first.read.is_empty() && !first.is_http2)
+            {
+                let patience = {
+                    let local = guard.worker().local();
+                    let Some(position) = local.generation.listen(&listen, &connection.local) else {
+                        return;
+                    };
+                    patience.unwrap_or(default_server(&local, position).1.reading.header_timeout)
+                };
+                registry::with(|counters| counters.waiting.increase());
+                let is_readable = wait(guard.worker(), &mut stream, patience, requests == 0).await;
+                registry::with(|counters| counters.waiting.decrease());
+                if !is_readable {
+                    stream.say_goodbye();
+                    return;
+                }
+            }
+            let begun = first.take().map(|first| *first).unwrap_or_default();
+            if begun.is_http2 {
+                break (stream, begun.read);
+            }
+            let busy = Box::pin(busy(
+                guard.worker(),
+                stream,
+                begun,
+                &connection,
+                &listen,
+                &mut requests,
+            ));
+            match busy.await {
+                End::Park {
+                    stream: parked,
+                    keepalive,
+                } => {
+                    stream = parked;
+                    patience = Some(keepalive);
+                }
+                End::Http2 { stream, read } => break (stream, read),
+                End::Closed => return,
+            }
         };
-        registry::with(|counters| counters.waiting.increase());
-        let is_readable =
-            !read.is_empty() || wait(&worker, &mut stream, first, requests == 0).await;
-        registry::with(|counters| counters.waiting.decrease());
-        if !is_readable {
-            stream.say_goodbye();
-            return;
-        }
-        let began = std::mem::take(&mut read);
-        match Box::pin(busy(
-            &worker,
-            stream,
-            began,
-            is_misplaced,
-            &connection,
-            &listen,
-            &mut requests,
-        ))
-        .await
-        {
-            End::Park {
-                stream: parked,
-                keepalive,
-            } => {
-                stream = parked;
-                patience = Some(keepalive);
-            }
-            End::Http2 { stream, read } => {
-                return Box::pin(http2::run(&worker, stream, read, &connection, &listen)).await;
-            }
-            End::Closed => return,
-        }
+        let worker = guard.worker();
+        Box::pin(http2::run(worker, stream, read, &connection, &listen)).await;
     }
 }
 
 /// Waits for something to read; `false` if the time passed or the worker drains. A client whose
 /// first request is still on its way was promised an answer when its connection was accepted, so
 /// that one is waited for even then, as nginx does.
-async fn wait(
-    worker: &Rc<Worker>,
+fn wait(
+    worker: &Worker,
     stream: &mut Stream,
     patience: Duration,
     is_fresh: bool,
-) -> bool {
+) -> impl Future<Output = bool> {
     let deadline = Deadline::new();
     deadline.set(patience);
-    std::future::poll_fn(|context| {
+    std::future::poll_fn(move |context| {
         // A request that has arrived already goes before the drain.
         if stream.poll_peek(context).is_ready() {
             return Poll::Ready(true);
@@ -179,7 +226,6 @@ async fn wait(
         }
         deadline.poll_expired(context).map(|()| false)
     })
-    .await
 }
 
 /// The server whose settings hold before a request names one, and its position.
@@ -189,17 +235,16 @@ pub(super) fn default_server(local: &Local, listen: usize) -> (usize, &Arc<Serve
     (position, &http.servers[position])
 }
 
-/// Requests one after another, for as long as they come without a pause. `read` was read already; a
-/// client `is_misplaced` that speaks plain HTTP where TLS is spoken.
+/// Requests one after another, for as long as they come without a pause. `begun` is the first of them.
 async fn busy(
     worker: &Rc<Worker>,
     stream: Stream,
-    read: Vec<u8>,
-    is_misplaced: bool,
+    begun: First,
     connection: &Rc<Connection>,
     listen: &Rc<Address>,
     requests: &mut u64,
 ) -> End {
+    let is_misplaced = begun.is_misplaced;
     let mut local = worker.local();
     let Some(mut listening) = local.generation.listen(listen, &connection.local) else {
         return End::Closed;
@@ -210,7 +255,7 @@ async fn busy(
         Arc::clone(&local.generation.http),
         server,
     );
-    exchange.head.fields.bytes = read;
+    exchange.head.fields.bytes = begun.read;
     let mut downstream = Downstream::Http1(Box::new(Http1::new(stream)));
     let mut parser = HeadParser::default();
     let mut patience = None;
@@ -729,4 +774,19 @@ async fn linger(exchange: &mut Exchange, downstream: &mut Downstream, lingering:
         }
     }
     buffer::give_back(scrap);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn size_of_task<A, B, C, D, E, F: Future>(_: fn(A, B, C, D, E) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    #[test]
+    fn a_connection_that_waits_holds_little() {
+        // The runtime adds 96 bytes and rounds up to 128.
+        assert!(size_of_task(keep) <= 128, "{} bytes", size_of_task(keep));
+    }
 }

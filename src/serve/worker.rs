@@ -96,6 +96,13 @@ pub struct Guard {
     worker: Rc<Worker>,
 }
 
+impl Guard {
+    /// The worker that serves it.
+    pub fn worker(&self) -> &Rc<Worker> {
+        &self.worker
+    }
+}
+
 impl Drop for Guard {
     fn drop(&mut self) {
         let left = self.worker.connections.get() - 1;
