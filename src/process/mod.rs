@@ -17,6 +17,7 @@ mod history;
 mod inherited;
 mod keeper;
 mod limits;
+mod memory;
 mod notify;
 mod panics;
 pub mod pid_file;

@@ -22,7 +22,7 @@ use super::pid_file::PidFile;
 use super::privileges::{self, Identity};
 use super::watchdog::Watchdog;
 use super::worker::{Handle, News, Order};
-use super::{chain, conf_files, configuration};
+use super::{chain, conf_files, configuration, memory};
 use crate::alerts::{self, Alert, Severity};
 use crate::conf::include::Loaded;
 use crate::conf::typed::Config;
@@ -169,6 +169,7 @@ impl Program {
         drop(generation);
         let files = Arc::clone(&self.generation.files);
         let watching = tokio::spawn(watch_certificates(files));
+        let thrift = tokio::spawn(memory::keep_small());
         workers.watchdog = Watchdog::of_process();
         notify::keep_sockets(&Sockets::default(), &self.sockets);
         notify::tell(&State::Ready(self.status()));
@@ -226,6 +227,7 @@ impl Program {
         };
 
         watching.abort();
+        thrift.abort();
         notify::tell(&State::Stopping);
         if ending == Ending::Graceful {
             error_log::report(Level::Notice, format_args!("gracefully shutting down"));
