@@ -195,7 +195,13 @@ fn word(word: Word) -> ExitCode {
         Word::Backup { file, daemon } => ask(&daemon, |session| {
             move_memory(&session, "/v1/backup", &file)
         }),
-        Word::Restore { file, daemon } => ask(&daemon, |session| {
+        Word::Restore {
+            file,
+            agreement,
+            daemon,
+        } => ask(&daemon, |session| {
+            let question = "the keys, calls, revisions and alerts of now give way to those of the file; go on?";
+            config::agree(agreement, question)?;
             move_memory(&session, "/v1/restore", &file)
         }),
         Word::Ca { action } => end(action.daemon(), authority::run(&action)),

@@ -213,6 +213,8 @@ pub enum Word {
         /// The file
         file: PathBuf,
         #[command(flatten)]
+        agreement: Agreement,
+        #[command(flatten)]
         daemon: Daemon,
     },
     /// Show the authority of local names, let machines trust it

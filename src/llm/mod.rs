@@ -3,7 +3,8 @@
 //! Owns what a call means: in which words it is said ([`wire`]), who answers for a model ([`models`]),
 //! what a call used ([`usage`]), what it costs ([`price`]), who pays ([`key`], [`account`]), that
 //! nothing of it is lost ([`books`]), which answers are kept ([`kept`]), what of it is under way
-//! ([`running`]), who may be asked now ([`standing`]) and with how many calls at once ([`adaptive`]), and what of texts is not written down ([`redact`]).
+//! ([`running`]), who may be asked now ([`standing`]) and with how many calls at once ([`adaptive`]), how much memory their bodies take ([`room`]), and what of
+//! texts is not written down ([`redact`]).
 //! Does not know the phases of a request; it neither reads nor writes a socket.
 
 pub mod account;
@@ -18,6 +19,7 @@ pub mod patience;
 pub mod price;
 pub mod redact;
 pub mod refusal;
+pub mod room;
 pub mod running;
 pub mod snippet;
 pub mod standing;

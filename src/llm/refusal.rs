@@ -58,6 +58,8 @@ pub enum Refusal {
     },
     /// The ledger takes no call: the disk is full or fails, or the program has only just started.
     Ledger,
+    /// The bodies of other calls take all the memory that they may.
+    Memory,
 }
 
 /// What a limit is of.
@@ -114,6 +116,7 @@ impl Refusal {
             Self::Budget { .. } => Code::BudgetExceeded,
             Self::Rate { .. } => Code::RateLimitExceeded,
             Self::Ledger => Code::LedgerUnavailable,
+            Self::Memory => Code::MemoryFull,
         }
     }
 
@@ -127,7 +130,7 @@ impl Refusal {
                 let wait = wait.unwrap_or(second);
                 (wait <= LONGEST_WAIT).then_some(wait.max(Duration::from_millis(1)))
             }
-            Self::Ledger => Some(Duration::from_secs(1)),
+            Self::Ledger | Self::Memory => Some(Duration::from_secs(1)),
             _ => None,
         }
     }
@@ -207,6 +210,10 @@ impl fmt::Display for Refusal {
             Self::Ledger => {
                 formatter.write_str("the call cannot be accounted now, so it was not made")
             }
+            Self::Memory => formatter.write_str(
+                "other calls take all the memory that calls may here (`llm_body_memory`); hint: try again \
+                 in a moment",
+            ),
         }
     }
 }

@@ -98,6 +98,8 @@ pub struct ListedCalls {
     pub in_flight: u64,
     /// What is held for them, in dollars.
     pub held_dollars: String,
+    /// What their bodies take, bytes; small ones are not counted.
+    pub body_bytes: u64,
     /// Answers that are kept.
     pub kept_answers: u64,
     /// What they take, bytes.
@@ -559,6 +561,8 @@ impl Tallies {
             "calls under way",
             listed.in_flight,
         );
+        let help = "what large bodies of calls under way take";
+        out.single("llm_body_bytes", "gauge", help, listed.body_bytes);
         let help = "what is held for calls under way";
         let held = match listed.held_dollars.as_str() {
             "" => "0",
@@ -667,6 +671,7 @@ mod tests {
         *tallies.refusals.entry("budget_exceeded").or_default() += 1;
         let listed = ListedCalls {
             in_flight: 2,
+            body_bytes: 70_000,
             held_dollars: "0.03".to_owned(),
             kept_answers: 3,
             kept_bytes: 4096,

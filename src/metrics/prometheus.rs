@@ -90,6 +90,7 @@
 //! | `openclaw_llm_log_lines_total` | counter | result | calls whose bodies were written down, or lost |
 //! | `openclaw_llm_refusals_total` | counter | reason | calls that were refused |
 //! | `openclaw_llm_in_flight` | gauge | | calls under way |
+//! | `openclaw_llm_body_bytes` | gauge | | what the bodies of those take that are larger than 64 KiB |
 //! | `openclaw_llm_reserved_dollars` | gauge | | what is held for them |
 //! | `openclaw_llm_budget_dollars` | gauge | key, period | what a key may spend |
 //! | `openclaw_llm_budget_remaining_dollars` | gauge | key, period | what is left of it, with what is held taken off |

@@ -10,6 +10,7 @@ use crate::conf::typed::location::MetricsFormat;
 use crate::llm::account;
 use crate::llm::books::books;
 use crate::llm::kept::answers;
+use crate::llm::room;
 use crate::llm::standing::standings;
 use crate::log::dated;
 use crate::metrics::model_calls::{ListedBudget, ListedCalls, ListedProvider};
@@ -92,6 +93,7 @@ fn calls(generation: &Generation) -> Option<ListedCalls> {
     let kept = answers().standing();
     Some(ListedCalls {
         kept_answers: kept.answers as u64,
+        body_bytes: room::taken(),
         kept_bytes: kept.bytes as u64,
         kept_evicted: kept.evicted,
         kept_purged: kept.purged,

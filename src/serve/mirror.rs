@@ -50,7 +50,7 @@ pub async fn copy(
     mirror: &Mirror,
 ) -> Result<Result<(), u16>, ClientError> {
     if mirror.with_body {
-        match RequestBody::prepare(exchange, downstream, true).await? {
+        match RequestBody::prepare(exchange, downstream, true, |_| true).await? {
             Ok(body) => body.give_back(exchange),
             Err(status) => return Ok(Err(status)),
         }

@@ -138,7 +138,7 @@ pub async fn proxy_once(
         return ask_peers(local, exchange, downstream, plan, &aim, &mut None).await;
     };
     if cache::needs_body(cache, exchange) {
-        match RequestBody::prepare(exchange, downstream, true).await? {
+        match RequestBody::prepare(exchange, downstream, true, |_| true).await? {
             Ok(body) => body.give_back(exchange),
             Err(status) => return Ok(Outcome::Failed(status)),
         }
@@ -223,7 +223,7 @@ async fn ask_peers(
         // HTTP/1.0 has no chunks: a body of unknown length has to be read first.
         let buffering = proxy.request_buffering
             || (proxy.http_version == HttpVersion::Http10 && downstream.body_length().is_none());
-        match RequestBody::prepare(exchange, downstream, buffering).await? {
+        match RequestBody::prepare(exchange, downstream, buffering, |_| true).await? {
             Ok(body) => body,
             Err(status) => return Ok(Outcome::Failed(status)),
         }

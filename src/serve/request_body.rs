@@ -35,11 +35,13 @@ pub enum RequestBody {
 }
 
 impl RequestBody {
-    /// Reads the body, or lets it stream. The inner error is the status to answer with.
+    /// Reads the body, or lets it stream. The inner error is the status to answer with: 503 if what was read
+    /// does not fit, which is asked with its length.
     pub async fn prepare(
         exchange: &mut Exchange,
         downstream: &mut Downstream,
         buffering: bool,
+        mut fits: impl FnMut(u64) -> bool,
     ) -> Result<Result<Self, u16>, ClientError> {
         if downstream.is_body_complete() {
             // Read for a place that this request was redirected away from, or not there at all.
@@ -87,6 +89,9 @@ impl RequestBody {
             let length = file.as_ref().map_or(0, TemporaryFile::length) + bytes.len() as u64;
             if length > limit {
                 return Ok(Err(413));
+            }
+            if !fits(length) {
+                return Ok(Err(503));
             }
             if is_complete && file.is_none() && (!only_file || bytes.is_empty()) {
                 return Ok(Ok(match bytes.is_empty() {

@@ -4,8 +4,6 @@
 //! nobody serves, the address of a page that refers to ours, or a request that is refused before anybody
 //! asks for a key. Invariant: what went through [`hide`] lets nobody call with the keys in it.
 
-use std::sync::LazyLock;
-
 use memchr::memmem;
 
 /// What secrets that we make begin with.
@@ -17,23 +15,44 @@ pub const LENGTH: usize = 43;
 /// Characters of a secret that people are shown to tell it from others.
 pub const SHOWN: usize = 9;
 
+/// What keys of others begin with: of One API, which this gateway takes over, and of OpenAI, Anthropic and
+/// more, which belong into no log either. In these are hyphens and underscores too.
+const OTHERS: &str = "sk-";
+
+/// Half of a secret is enough to begin to guess the rest: what was cut off is hidden as well.
+const TELLING: usize = LENGTH / 2;
+
 /// Writes stars over what is secret of the keys in a text. The length stays.
 pub fn hide(text: &mut [u8]) {
-    static FINDER: LazyLock<memmem::Finder<'static>> =
-        LazyLock::new(|| memmem::Finder::new(MARK.as_bytes()));
+    let is_letter = |byte: &&u8| byte.is_ascii_alphanumeric();
+    let is_inside = |byte: &&u8| is_letter(byte) || matches!(byte, b'-' | b'_');
+    hide_behind(MARK, text, |text, mark| {
+        let letters = &text[mark + MARK.len()..];
+        letters.iter().take(LENGTH).take_while(is_letter).count()
+    });
+    // Words with hyphens are in many addresses: a key stands alone, and has a long part of letters alone.
+    hide_behind(OTHERS, text, |text, mark| {
+        let is_alone = text[..mark].last().is_none_or(|byte| !is_inside(&byte));
+        let inside = &text[mark + OTHERS.len()..];
+        let length = inside.iter().take_while(is_inside).count();
+        let mut words = inside[..length].split(|byte| !is_letter(&byte));
+        match is_alone && words.any(|word| word.len() >= TELLING) {
+            true => length,
+            false => 0,
+        }
+    });
+}
+
+/// Hides what comes after a mark, as long as `length` says of the text and the place of the mark.
+fn hide_behind(mark: &str, text: &mut [u8], length: impl Fn(&[u8], usize) -> usize) {
     let mut from = 0;
-    while let Some(found) = FINDER.find(&text[from..]) {
-        let letters = from + found + MARK.len();
-        let length = text[letters..]
-            .iter()
-            .take(LENGTH)
-            .take_while(|byte| byte.is_ascii_alphanumeric())
-            .count();
-        from = letters;
-        // Half of one is enough to begin to guess the rest: what was cut off is hidden as well.
-        if length >= LENGTH / 2 {
+    while let Some(found) = memmem::find(&text[from..], mark.as_bytes()) {
+        let length = length(text, from + found);
+        from += found + mark.len();
+        if length >= TELLING {
+            let shown = from + SHOWN - mark.len();
             from += length;
-            text[letters + SHOWN - MARK.len()..from].fill(b'*');
+            text[shown..from].fill(b'*');
         }
     }
 }
@@ -65,8 +84,19 @@ mod tests {
             "oc-",
             "/oc-lient/of-the-house",
             "oc-short oc-k9Zuk9Zu oc-",
+            "sk-",
+            "/desk-top-publishing-with-a-hundred-fonts?task-0123456789abcdefghijklmn",
+            "/sk-a-town-of-many-bridges-and-2026-towers/",
         ] {
             assert_eq!(hidden(plain), plain);
+        }
+        for (other, shown) in [
+            ("sk-0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKL", 48),
+            ("sk-ant-api03-abc_def-0123456789abcdefghijk", 39),
+        ] {
+            let hidden = hidden(&format!("/x?key={other}&a=1"));
+            let stars = "*".repeat(shown - 6);
+            assert_eq!(hidden, format!("/x?key={}{stars}&a=1", &other[..9]));
         }
         // The end of a line that was too long.
         assert_eq!(hidden(&key[..40]), shown[..40]);

@@ -752,7 +752,7 @@ fn a_restored_backup_says_which_keys_there_are() {
     assert!(is_done, "{said}");
     let after = key(&server, "after", &[]);
     assert_eq!((call(&server, &before), call(&server, &after)), (200, 200));
-    let (is_done, said) = openclaw(&server, &["restore", file]);
+    let (is_done, said) = openclaw(&server, &["restore", "--yes", file]);
     assert!(is_done, "{said}");
     assert_eq!((call(&server, &before), call(&server, &after)), (200, 401));
     let (_, listed) = openclaw(&server, &["key", "list"]);

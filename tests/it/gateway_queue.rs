@@ -142,7 +142,8 @@ fn calls_wait_in_order_for_a_provider_that_has_no_room() {
     for (call, name) in order.iter().zip(["first", "second", "third"]) {
         assert!(call.contains(name), "{order:?}");
     }
-    let lines = logged(&server, 5);
+    // Three calls that were answered, two that were not, and the metrics.
+    let lines = logged(&server, 6);
     let third = lines.iter().find(|line| line.starts_with("one/third"));
     let third: Vec<&str> = third.expect("a line").split('|').collect();
     assert_eq!(third[3], "one/third:busy,one/third:ok");
@@ -544,4 +545,61 @@ fn a_test_wants_the_name_of_the_provider_in_a_certificate_as_calls_do() {
     assert!(good.contains("answers and has 1 model\n"), "{good}");
     let wrong = said(&["127.0.0.1", "other"]);
     assert!(wrong.contains("not valid for name"), "{wrong}");
+}
+
+#[test]
+fn bodies_of_calls_take_as_much_memory_as_they_may_and_no_more() {
+    let allowed = Arc::new(AtomicUsize::new(0));
+    let one = slow(&allowed);
+    let server = start(
+        &one,
+        "llm_provider one { base_url http://%ONE%/v1; } llm_body_memory 1m;",
+    );
+    let text = |length: usize| json!({ "model": "one/m", "messages": [{ "role": "user", "content": "a".repeat(length) }] });
+    let send = |length: usize| {
+        let call = text(length).to_string();
+        let mut client = server.connect(1);
+        client.send(format!(
+            "POST /v1/chat/completions HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n\r\n{call}",
+            call.len()
+        ));
+        client
+    };
+    let taken = || {
+        let metrics = server
+            .connect(1)
+            .ask("GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n")
+            .text();
+        let value = metrics
+            .lines()
+            .find_map(|line| line.strip_prefix("openclaw_llm_body_bytes "));
+        value.expect("told").parse::<usize>().expect("a number")
+    };
+    let mut first = send(700 << 10);
+    eventually("it is under way", || (one.seen().len() == 1).then_some(()));
+    assert!((700 << 10..701 << 10).contains(&taken()), "{}", taken());
+    // Whether the length is told or comes out, there is no room.
+    let full = send(400 << 10).answer("POST");
+    assert_eq!((full.status, full.value("Retry-After")), (503, Some("1")));
+    assert_eq!(read(&full)["error"]["code"], "memory_full");
+    let call = text(400 << 10).to_string();
+    let mut chunked = server.connect(1);
+    chunked.send(format!(
+        "POST /v1/messages HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n{:x}\r\n{call}\r\n0\r\n\r\n",
+        call.len()
+    ));
+    let full = chunked.answer("POST");
+    assert_eq!(full.status, 529, "in the words of Anthropic's clients");
+    assert_eq!(read(&full)["error"]["type"], "overloaded_error");
+    // More than there ever is, and little enough not to count.
+    let large = send(1 << 20).answer("POST");
+    assert_eq!(
+        (large.status, &read(&large)["error"]["code"]),
+        (413, &json!("request_too_large"))
+    );
+    allowed.store(9, Ordering::SeqCst);
+    assert_eq!(send(32 << 10).answer("POST").status, 200);
+    assert_eq!(first.answer("POST").status, 200);
+    eventually("its memory is free", || (taken() == 0).then_some(()));
+    assert_eq!(send(900 << 10).answer("POST").status, 200);
 }

@@ -167,7 +167,7 @@ fn without_a_daemon_every_word_says_what_was_tried_and_ends_with_4() {
         &["config", "undo", "--yes"],
         &["reload"],
         &["backup", "x"],
-        &["restore", "x"],
+        &["restore", "x", "--yes"],
     ] {
         let absent = runtime.join("absent.sock");
         let output = openclaw().args(words).arg("--socket").arg(&absent).output();
@@ -1029,10 +1029,18 @@ fn the_memory_of_a_running_daemon_is_written_and_taken_back() {
     let file = directory.join("state/backup.db");
     let file = file.to_str().expect("UTF-8");
     told(&server, &["backup", file]);
-    told(&server, &["restore", file]);
+    // Nobody is there to be asked.
+    let output = real(&server, &["restore", file], &[]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(
+        stderr(&output).contains("go on? [y/N]"),
+        "{}",
+        stderr(&output)
+    );
+    told(&server, &["restore", "--yes", file]);
     let history = told(&server, &["config", "history"]);
     assert!(history.contains("*    1"), "{history}");
-    let output = real(&server, &["restore", "/no/such/file"], &[]);
+    let output = real(&server, &["restore", "/no/such/file", "-y"], &[]);
     assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
     // A place where nobody may write says who it is that tried.
     let output = real(&server, &["backup", "/sys/backup.db"], &[]);

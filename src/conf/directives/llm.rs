@@ -44,6 +44,9 @@ pub(super) const ROWS: &[Directive] = &[
     row(LLM, "llm_cache_size", Contexts::HTTP, &[Size])
         .default("64m")
         .help("how much memory the answers that are kept may take"),
+    row(LLM, "llm_body_memory", Contexts::HTTP, &[Size])
+        .default("256m")
+        .help("how much memory the bodies of calls under way may take together"),
     row(
         LLM,
         "llm_log",

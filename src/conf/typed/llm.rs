@@ -104,6 +104,8 @@ pub struct Llm {
     pub rules: Rules,
     /// `llm_cache_size`: how much memory kept answers may take, bytes.
     pub cache_size: usize,
+    /// `llm_body_memory`: how much memory the bodies of calls may take together, bytes.
+    pub body_memory: u64,
 }
 
 /// One `llm_provider {}`.

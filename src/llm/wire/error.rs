@@ -429,6 +429,8 @@ pub enum Code {
     ContentBlocked,
     /// It cannot be accounted, so it was not made.
     LedgerUnavailable,
+    /// There is no memory for it now.
+    MemoryFull,
 }
 
 impl Code {
@@ -470,6 +472,7 @@ impl Code {
             Self::UnsupportedParameter => (Class::BadRequest, REQUEST, "unsupported_parameter"),
             Self::ContentBlocked => (Class::Blocked, REQUEST, "content_blocked"),
             Self::LedgerUnavailable => (Class::Overloaded, "api_error", "ledger_unavailable"),
+            Self::MemoryFull => (Class::Overloaded, "overloaded_error", "memory_full"),
         }
     }
 }

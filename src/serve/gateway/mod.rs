@@ -41,6 +41,7 @@ use crate::llm::key::Caller;
 use crate::llm::models;
 use crate::llm::price;
 use crate::llm::refusal::Refusal;
+use crate::llm::room::Room;
 use crate::llm::wire;
 use crate::llm::wire::error::{Class, Code, Told};
 use crate::llm::wire::facts::Facts;
@@ -133,13 +134,17 @@ async fn received(
         return Ok(told::error(exchange, format, &told));
     }
     // It is held whole: another provider may have to be asked with it.
+    let most = local.generation.http.llm.body_memory;
     let limit = exchange.settings.max_body_size.unwrap_or(u64::MAX);
-    let read = match downstream
-        .body_length()
-        .is_some_and(|length| length > limit)
-    {
-        true => Err(413),
-        false => RequestBody::prepare(exchange, downstream, true).await?,
+    let limit = limit.min(exchange.settings.body_buffer_size as u64);
+    let length = downstream.body_length();
+    let mut room = Room::new(most);
+    let read = if length.is_some_and(|length| length > limit.min(most)) {
+        Err(413)
+    } else if !room.grow(length.unwrap_or(0)) {
+        Err(503)
+    } else {
+        RequestBody::prepare(exchange, downstream, true, |length| room.grow(length)).await?
     };
     let body = match read {
         Ok(RequestBody::Memory(bytes)) => bytes,
@@ -153,6 +158,14 @@ async fn received(
             );
             account::note_refused(caller.as_ref(), "", &told);
             return Ok(told::error(exchange, format, &told));
+        }
+        Err(503) => {
+            exchange.keep_alive = false;
+            exchange.is_body_unwanted = true;
+            let refusal = Refusal::Memory;
+            let told = account::told(&refusal, &local.generation.http.llm.rules);
+            account::note_refused(caller.as_ref(), "", &told);
+            return Ok(told::refusal(local, exchange, format, &refusal));
         }
         Ok(_) => Vec::new(),
         Err(status) => return Ok(Next::Fail(status)),

@@ -43,6 +43,7 @@ const WAITING: usize = 256 << 10;
 pub fn llm(http: &Scope<'_>, upstreams: &mut Vec<Arc<Upstream>>, cx: &mut Cx) -> Llm {
     let mut llm = Llm {
         cache_size: http.size("llm_cache_size"),
+        body_memory: http.size("llm_body_memory") as u64,
         ..Llm::default()
     };
     for node in http.own("llm_provider") {

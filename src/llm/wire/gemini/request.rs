@@ -252,7 +252,7 @@ fn tool(declared: Value<'_>) -> Option<Tool<'_>> {
     })
 }
 
-/// Writes a request. The model and whether it is a stream stand in the URL: [`path`].
+/// Writes a request. The model and whether it is a stream stand in the URL: [`super::path`].
 ///
 /// # Errors
 /// What of it cannot be said in this format, and where.
