@@ -4,8 +4,6 @@
 //! nobody serves, the address of a page that refers to ours, or a request that is refused before anybody
 //! asks for a key. Invariant: what went through [`hide`] lets nobody call with the keys in it.
 
-use memchr::memmem;
-
 /// What secrets that we make begin with.
 pub const MARK: &str = "oc-";
 
@@ -16,7 +14,7 @@ pub const LENGTH: usize = 43;
 pub const SHOWN: usize = 9;
 
 /// What keys of others begin with: of One API, which this gateway takes over, and of OpenAI, Anthropic and
-/// more, which belong into no log either. In these are hyphens and underscores too.
+/// more, which belong into no log either. In these are hyphens and underscores too. As long as [`MARK`].
 const OTHERS: &str = "sk-";
 
 /// Half of a secret is enough to begin to guess the rest: what was cut off is hidden as well.
@@ -24,37 +22,43 @@ const TELLING: usize = LENGTH / 2;
 
 /// Writes stars over what is secret of the keys in a text. The length stays.
 pub fn hide(text: &mut [u8]) {
-    let is_letter = |byte: &&u8| byte.is_ascii_alphanumeric();
-    let is_inside = |byte: &&u8| is_letter(byte) || matches!(byte, b'-' | b'_');
-    hide_behind(MARK, text, |text, mark| {
-        let letters = &text[mark + MARK.len()..];
-        letters.iter().take(LENGTH).take_while(is_letter).count()
-    });
-    // Words with hyphens are in many addresses: a key stands alone, and has a long part of letters alone.
-    hide_behind(OTHERS, text, |text, mark| {
-        let is_alone = text[..mark].last().is_none_or(|byte| !is_inside(&byte));
-        let inside = &text[mark + OTHERS.len()..];
-        let length = inside.iter().take_while(is_inside).count();
-        let mut words = inside[..length].split(|byte| !is_letter(&byte));
-        match is_alone && words.any(|word| word.len() >= TELLING) {
-            true => length,
-            false => 0,
-        }
-    });
-}
-
-/// Hides what comes after a mark, as long as `length` says of the text and the place of the mark.
-fn hide_behind(mark: &str, text: &mut [u8], length: impl Fn(&[u8], usize) -> usize) {
     let mut from = 0;
-    while let Some(found) = memmem::find(&text[from..], mark.as_bytes()) {
-        let length = length(text, from + found);
-        from += found + mark.len();
+    while let Some(found) = memchr::memchr(b'-', &text[from..]) {
+        from += found + 1;
+        let (before, behind) = text.split_at(from);
+        let length = if before.ends_with(MARK.as_bytes()) {
+            let letters = behind.iter().take(LENGTH);
+            letters.take_while(|byte| is_letter(byte)).count()
+        } else if before.ends_with(OTHERS.as_bytes()) {
+            length_of_other(&before[..before.len() - OTHERS.len()], behind)
+        } else {
+            0
+        };
         if length >= TELLING {
-            let shown = from + SHOWN - mark.len();
+            let shown = from + SHOWN - MARK.len();
             from += length;
             text[shown..from].fill(b'*');
         }
     }
+}
+
+/// How long the key of somebody else is that may begin here. Words with hyphens are in many addresses: a key
+/// stands alone, and has a long part of letters alone.
+fn length_of_other(before: &[u8], behind: &[u8]) -> usize {
+    let is_inside = |byte: &u8| is_letter(byte) || matches!(byte, b'-' | b'_');
+    if before.last().is_some_and(is_inside) {
+        return 0;
+    }
+    let length = behind.iter().take_while(|byte| is_inside(byte)).count();
+    let mut words = behind[..length].split(|byte| !is_letter(byte));
+    match words.any(|word| word.len() >= TELLING) {
+        true => length,
+        false => 0,
+    }
+}
+
+const fn is_letter(byte: &u8) -> bool {
+    byte.is_ascii_alphanumeric()
 }
 
 #[cfg(test)]
