@@ -172,7 +172,8 @@ impl fmt::Display for Refusal {
                     "the budget of ${limit} {} has ${left} left, and this call may cost ${cost}",
                     period.phrase()
                 )?;
-                if cost > limit {
+                // Where nothing is said of it, it may become as long as answers usually are.
+                if *left > Money::ZERO {
                     formatter.write_str("; hint: ask for fewer tokens with `max_tokens`")?;
                 }
                 let moment = resets.and_then(|microseconds| {
