@@ -52,11 +52,12 @@
 //!
 //! # A call of a language model
 //!
-//! A location with `llm_gateway` reads the whole call ([`serve::gateway`]), looks at it without taking it
-//! apart ([`llm::wire`]), finds who may answer ([`llm::models`], [`llm::sticky`]) and whose key it is, reserves what it may
-//! cost by the prices that hold here ([`llm::tariff`]) and notes it ([`llm::books`]; in the store's journal
-//! first, in its ledger soon after), unless an answer to the same call was kept ([`llm::kept`]). Then
-//! providers are asked one after the other, those left out that fail or have reached a limit ([`llm::standing`]); the
+//! A location with `llm_gateway` reads the whole call ([`serve::gateway`]) if there is room for it
+//! ([`llm::room`]), looks at it without taking it apart ([`llm::wire`]), finds who may answer
+//! ([`llm::models`], [`llm::sticky`]) and whose key it is, reserves what it may cost by the prices that hold
+//! here ([`llm::tariff`]) and notes it ([`llm::books`]; in the store's journal first, in its ledger soon
+//! after), unless an answer to the same call was kept ([`llm::kept`]). Then providers are asked one after
+//! the other, those left out that fail or have reached a limit ([`llm::standing`]); the
 //! answer passes as it came or is said in the client's words, and what it told of its usage settles the row.
 //! What needs a person on the way goes to [`alerts`].
 //!
