@@ -314,6 +314,19 @@ fn a_client_that_leaves_ends_the_call_at_its_provider() {
     eventually("the provider is let go", || (one.open() == 0).then_some(()));
 }
 
+/// A number of the metrics that has no labels.
+pub fn metric(server: &Server, name: &str) -> u64 {
+    let metrics = server
+        .connect(1)
+        .ask("GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n")
+        .text();
+    let value = metrics
+        .lines()
+        .find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+    let value = value.unwrap_or_else(|| panic!("{name}\n{metrics}"));
+    value.parse().expect("a number")
+}
+
 /// The lines that the access log has, once there are so many.
 pub fn logged(server: &Server, count: usize) -> Vec<String> {
     eventually("the log", || {

@@ -9,7 +9,7 @@ use std::time::Duration;
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
-use crate::gateway::{events, logged, post, read, said};
+use crate::gateway::{events, logged, metric, post, read, said};
 use crate::gateway_doors::Door;
 use crate::support::backend::{Backend, Exchange, Then};
 use crate::support::client::Answer;
@@ -862,17 +862,7 @@ fn kept_answers_stay_within_their_memory_and_the_least_used_gives_way() {
     let one = model::openai();
     let with = format!("llm_cache_size {MOST}; {}", conf(""));
     let server = Setup::http(&with).set("ONE", one.address()).start();
-    let number = |name: &str| -> u64 {
-        let metrics = server
-            .connect(1)
-            .ask("GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n")
-            .text();
-        let value = metrics
-            .lines()
-            .find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
-        let value = value.unwrap_or_else(|| panic!("{name}\n{metrics}"));
-        value.parse().expect("a number")
-    };
+    let number = |name: &str| metric(&server, name);
     let used = chat("used", json!({}));
     assert_eq!(result(&ask(&server, "", &used)), "MISS");
     for round in 0..60 {

@@ -11,7 +11,7 @@ use nix::sys::signal::Signal;
 use parking_lot::{Mutex, MutexGuard};
 use serde_json::{Value, json};
 
-use crate::gateway::{chat, key, logged, openclaw, post, read};
+use crate::gateway::{chat, key, logged, metric, openclaw, post, read};
 use crate::support::backend::{Backend, Then};
 use crate::support::certificate::Authority;
 use crate::support::client::{Answer, Client};
@@ -565,30 +565,24 @@ fn bodies_of_calls_take_as_much_memory_as_they_may_and_no_more() {
         ));
         client
     };
-    let taken = || {
-        let metrics = server
-            .connect(1)
-            .ask("GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n")
-            .text();
-        let value = metrics
-            .lines()
-            .find_map(|line| line.strip_prefix("openclaw_llm_body_bytes "));
-        value.expect("told").parse::<usize>().expect("a number")
-    };
+    let taken = || metric(&server, "openclaw_llm_body_bytes");
     let mut first = send(700 << 10);
     eventually("it is under way", || (one.seen().len() == 1).then_some(()));
-    assert!((700 << 10..701 << 10).contains(&taken()), "{}", taken());
+    assert!(((700 << 10)..(701 << 10)).contains(&taken()), "{}", taken());
     // Whether the length is told or comes out, there is no room.
     let full = send(400 << 10).answer("POST");
     assert_eq!((full.status, full.value("Retry-After")), (503, Some("1")));
     assert_eq!(read(&full)["error"]["code"], "memory_full");
     let call = text(400 << 10).to_string();
-    let mut chunked = server.connect(1);
-    chunked.send(format!(
-        "POST /v1/messages HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n{:x}\r\n{call}\r\n0\r\n\r\n",
-        call.len()
-    ));
-    let full = chunked.answer("POST");
+    let in_chunks = |call: &str| {
+        let mut client = server.connect(1);
+        client.send(format!(
+            "POST /v1/messages HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n{:x}\r\n{call}\r\n0\r\n\r\n",
+            call.len()
+        ));
+        client.answer("POST")
+    };
+    let full = in_chunks(&call);
     assert_eq!(full.status, 529, "in the words of Anthropic's clients");
     assert_eq!(read(&full)["error"]["type"], "overloaded_error");
     // More than there ever is, and little enough not to count.
@@ -598,8 +592,10 @@ fn bodies_of_calls_take_as_much_memory_as_they_may_and_no_more() {
         (413, &json!("request_too_large"))
     );
     allowed.store(9, Ordering::SeqCst);
-    assert_eq!(send(32 << 10).answer("POST").status, 200);
     assert_eq!(first.answer("POST").status, 200);
     eventually("its memory is free", || (taken() == 0).then_some(()));
+    let large = in_chunks(&text(1 << 20).to_string());
+    assert_eq!(large.status, 413, "to come again would be of no use");
+    assert_eq!(send(32 << 10).answer("POST").status, 200);
     assert_eq!(send(900 << 10).answer("POST").status, 200);
 }

@@ -136,15 +136,24 @@ async fn received(
     // It is held whole: another provider may have to be asked with it.
     let most = local.generation.http.llm.body_memory;
     let limit = exchange.settings.max_body_size.unwrap_or(u64::MAX);
-    let limit = limit.min(exchange.settings.body_buffer_size as u64);
-    let length = downstream.body_length();
+    let limit = limit
+        .min(exchange.settings.body_buffer_size as u64)
+        .min(most);
+    let mut length = downstream.body_length().unwrap_or(0);
     let mut room = Room::new(most);
-    let read = if length.is_some_and(|length| length > limit.min(most)) {
-        Err(413)
-    } else if !room.grow(length.unwrap_or(0)) {
+    let read = if length > limit || !room.grow(length) {
         Err(503)
     } else {
-        RequestBody::prepare(exchange, downstream, true, |length| room.grow(length)).await?
+        let fits = |read: u64| {
+            length = read;
+            room.grow(read)
+        };
+        RequestBody::prepare(exchange, downstream, true, fits).await?
+    };
+    // What is larger than all may be together finds room at no other time either.
+    let read = match read {
+        Err(503) if length > limit => Err(413),
+        read => read,
     };
     let body = match read {
         Ok(RequestBody::Memory(bytes)) => bytes,
